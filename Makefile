@@ -1,0 +1,65 @@
+# Everything a fresh machine needs: Python 3.11+ and make. uv does the installing, fetched where it is missing.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV_VERSION := 0.13.9
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE ?= copy
+export UV_NO_CONFIG := 1
+export FRAMEHOUSE_DATA_DIR ?= $(CURDIR)/.framehouse
+# An unwritable home must not stop anybody.
+ifneq ($(shell mkdir -p "$(HOME)/.cache" 2>/dev/null && test -w "$(HOME)/.cache" && echo yes),yes)
+export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
+endif
+STAMP := .venv/.installed
+
+.PHONY: demo test check install serve lock clean help
+.DEFAULT_GOAL := help
+
+help: ## What can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+demo: install ## Install, and make the pictures of the README's request into out/
+	@.venv/bin/framehouse generate "Create a three-frame product storyboard" --model kling-v3-omni --series --out out
+
+serve: install ## Install, and run the server on http://127.0.0.1:8000
+	@.venv/bin/framehouse serve
+
+install: $(STAMP) ## A complete .venv with .venv/bin/framehouse
+
+test: install ## Install, and run the tests
+	@.venv/bin/python -m pytest -n auto
+
+check: install ## Format, lint, types, import contracts, tests: all that CI runs
+	@.venv/bin/ruff format --check src tests
+	@.venv/bin/ruff check src tests
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+	@.venv/bin/python -m pytest -n auto
+
+$(STAMP): requirements.lock pyproject.toml Makefile
+	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer; none was found. Install it, or call: make PYTHON=/path/to/python3.11"; exit 1; }
+	@UV=$$(command -v uv || true); \
+	if [ -z "$$UV" ]; then \
+		UV=.cache/uv-tool/bin/uv; \
+		if [ ! -x $$UV ]; then \
+			echo "Fetching uv"; \
+			rm -rf .cache/uv-tool; \
+			{ $(PYTHON) -m venv .cache/uv-tool && .cache/uv-tool/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION); } \
+			|| { rm -rf .cache/uv-tool; $(PYTHON) -m pip install -q --disable-pip-version-check --target .cache/uv-tool uv==$(UV_VERSION); } \
+			|| { echo "Could not fetch uv. Install it (or python3-venv), then try again."; exit 1; }; \
+		fi; \
+	fi; \
+	echo "Installing into .venv"; \
+	{ [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } \
+		|| $$UV venv -q --clear --python "$$(command -v $(PYTHON))" .venv; \
+	$$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock && \
+	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+
+clean: ## Remove what make made; out/ and the data folder stay
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,14 @@
+"""Framehouse: a self-hosted server for the omni-image task API.
+
+A request comes in by an entrypoint, goes down the pipeline one step at a time, with the help of
+adapters, under the rules of the domain. To read it in that order:
+
+    cli/          the command line
+    app.py        the wiring: settings -> adapters -> entrypoints
+    entrypoints/  the API, the worker, the sweeper
+    pipeline/     accept, plan, paint, finish, settle: a task's life
+    domain/       what is true: sizes, prompts, requests, errors
+    adapters/     Postgres, storage, images, engines, outbound HTTP
+"""
+
+__version__ = "0.1.0"

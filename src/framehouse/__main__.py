@@ -1,0 +1,6 @@
+"""python -m framehouse"""
+
+from framehouse.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Who paints. One module or folder per engine; base.py says what an engine is."""

@@ -1,0 +1,78 @@
+"""What an engine is: two questions and a goodbye. tests/engines/contract.py is what every engine must pass."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framehouse.domain.shot import Shot
+from framehouse.domain.sizes import Size
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What an engine can do, known without loading a model.
+
+    `max_batch`: shots of one task per call. `max_references`: what is beyond is tiled or refused, never dropped
+    silently. `max_pixels`: larger sizes are made smaller and upscaled. `seeds`: the same seed gives the same picture.
+    """
+
+    max_references: int
+    max_batch: int = 1
+    max_pixels: int | None = None
+    native_series: bool = False
+    seeds: bool = True
+    cancel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceImage:
+    """A reference as the caller sent it: the jpg or png file, and its upright size in pixels."""
+
+    content: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One call: the shots to make, of how many in the whole task, at which size, from which references in order."""
+
+    task_id: str
+    shots: tuple[Shot, ...]
+    image_count: int
+    size: Size
+    references: tuple[ReferenceImage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A finished picture: (height, width, 3) uint8 RGB, of any size (it is fitted later), with facts of its making."""
+
+    index: int
+    pixels: NDArray[np.uint8]
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the call is, from 0 to 1."""
+
+    share: float
+
+
+class Engine(Protocol):
+    """May raise only Declined, Broken, Unavailable and Unknown.
+
+    `paint` yields each shot of the batch once, as soon as it is made, and progress in between. Closing the iterator or
+    cancelling the task that reads it ends the work, within a second where `abilities().cancel` says so. One engine
+    object serves many calls at once.
+    """
+
+    def abilities(self) -> Abilities: ...
+
+    def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]: ...
+
+    async def close(self) -> None: ...

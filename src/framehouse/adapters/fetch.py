@@ -1,0 +1,101 @@
+"""Outbound HTTP: only http(s), no private addresses, limits on time and size.
+
+Every hop's name is looked up here, the addresses are checked, and the connection goes to the address that was
+checked: a name that changes its answer in between gains nothing.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+MAX_REDIRECTS = 3
+WHOLE_LIMIT_S = 60.0
+SILENCE_LIMIT_S = 10.0
+
+
+class FetchFailed(Exception):
+    """A URL could not be had; the message continues "image_list[0].image …". `retry` says whether later may help."""
+
+    def __init__(self, message: str, *, retry: bool) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry = retry
+
+
+async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
+    """The body behind a URL, after at most three redirects. Raises FetchFailed. No cookies, credentials or proxy."""
+    try:
+        async with asyncio.timeout(WHOLE_LIMIT_S):
+            for _ in range(MAX_REDIRECTS + 1):
+                answer = await _hop(url, most_bytes, allow_private)
+                if isinstance(answer, bytes):
+                    return answer
+                url = urljoin(url, answer)
+            raise FetchFailed(f"redirects more than {MAX_REDIRECTS} times", retry=False)
+    except TimeoutError as error:
+        raise FetchFailed(f"did not arrive within {WHOLE_LIMIT_S:.0f} s", retry=True) from error
+    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise FetchFailed("is not a usable URL", retry=False) from error
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"could not be fetched: {type(error).__name__}", retry=True) from error
+
+
+async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
+    """The body, or where it redirects to."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchFailed("leads to something that is not http or https", retry=False)
+    if parts.username or parts.password:
+        raise FetchFailed("leads to a URL with a user name or password", retry=False)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = await _checked_address(parts.hostname, port, allow_private)
+    host = f"[{address}]" if ":" in address else address
+    target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
+    async with (
+        httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=SILENCE_LIMIT_S) as client,
+        client.stream(
+            "GET",
+            target,
+            headers={"Host": parts.netloc, "Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"},
+            extensions={"sni_hostname": parts.hostname},
+        ) as answer,
+    ):
+        if answer.is_redirect:
+            return answer.headers["Location"]
+        if answer.status_code != 200:
+            raise FetchFailed(
+                f"answered HTTP {answer.status_code}", retry=answer.status_code in (408, 429, *range(500, 600))
+            )
+        body = bytearray()
+        async for piece in answer.aiter_bytes():
+            body += piece
+            if len(body) > most_bytes:
+                raise FetchFailed(f"has more than {most_bytes:,} bytes", retry=False)
+        return bytes(body)
+
+
+async def _checked_address(host: str, port: int, allow_private: bool) -> str:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise FetchFailed("leads to a host name that cannot be found", retry=True) from error
+    addresses = [str(address[4][0]) for address in found]
+    for address in addresses:
+        if not allow_private and not is_public(address):
+            raise FetchFailed("leads to a private or special address, which is not allowed", retry=False)
+    return addresses[0]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is of the open internet, also behind the disguises that embed an IPv4 address in IPv6."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            ip = inner
+    return ip.is_global and not ip.is_multicast

@@ -1,0 +1,124 @@
+"""Pixels to bytes: PNG in bands, JPEG, WebP.
+
+The PNG writer filters with numpy and deflates bands of rows with ISA-L: about six times as fast as Pillow at a
+similar size (notes, pixels). Bands stand alone, so a watermarked copy encodes only those that differ.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+from PIL import Image
+
+from framehouse.adapters.images.provenance import facts_json, xmp_packet
+
+Format = Literal["png", "jpeg", "webp"]
+MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_BAND_ROWS = 256
+_LEVEL = 1
+_PLAIN_FILTER, _UP_FILTER = 0, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A finished file. `bands` are a PNG's, for a copy that differs in few rows; empty for other formats."""
+
+    content: bytes
+    bands: tuple[tuple[bytes, int, int], ...] = ()
+
+
+def encode(
+    pixels: NDArray[np.uint8],
+    format: Format,
+    facts: Mapping[str, object],
+    *,
+    tool: str,
+    quality: int = 92,
+    like: Encoded | None = None,
+    changed_rows: tuple[int, int] | None = None,
+) -> Encoded:
+    """(height, width, 3) pixels as a file with the facts of its making in it.
+
+    `like` is the file of a picture that differs only in `changed_rows` (first, one past last): its other bands serve.
+    """
+    xmp = xmp_packet(facts, tool=tool)
+    if format == "png":
+        return _encode_png(pixels, facts, xmp, tool, like, changed_rows)
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if format == "jpeg":
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:2:0", xmp=xmp)
+    else:
+        image.save(buffer, "WEBP", quality=quality, method=2, xmp=xmp)
+    return Encoded(buffer.getvalue())
+
+
+def _encode_png(
+    pixels: NDArray[np.uint8],
+    facts: Mapping[str, object],
+    xmp: bytes,
+    tool: str,
+    like: Encoded | None,
+    changed_rows: tuple[int, int] | None,
+) -> Encoded:
+    height, width = pixels.shape[:2]
+    bands = []
+    for index, top in enumerate(range(0, height, _BAND_ROWS)):
+        bottom = min(top + _BAND_ROWS, height)
+        if like and like.bands and changed_rows and (bottom <= changed_rows[0] or top >= changed_rows[1]):
+            bands.append(like.bands[index])
+        else:
+            bands.append(_deflate_band(pixels[top:bottom]))
+    checksum = 1
+    for _, adler, length in bands:
+        checksum = _adler32_combine(checksum, adler, length)
+    body = b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            _chunk(b"tEXt", b"Software\0" + tool.encode("latin-1", "replace")),
+            _chunk(b"iTXt", b"Comment\0\0\0\0\0" + facts_json(facts).encode()),
+            _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
+            _chunk(
+                b"IDAT",
+                b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big"),
+            ),
+            _chunk(b"IEND", b""),
+        )
+    )
+    return Encoded(body, tuple(bands))
+
+
+def _deflate_band(rows: NDArray[np.uint8]) -> tuple[bytes, int, int]:
+    """Raw deflate of filtered rows, ended on a byte border; with their Adler-32 and length. Its first row is stored
+    unfiltered, so that a band needs nothing of the one above it."""
+    height, width = rows.shape[:2]
+    flat = rows.reshape(height, width * 3)
+    filtered = np.empty((height, width * 3 + 1), np.uint8)
+    filtered[0, 0], filtered[1:, 0] = _PLAIN_FILTER, _UP_FILTER
+    filtered[0, 1:] = flat[0]
+    np.subtract(flat[1:], flat[:-1], out=filtered[1:, 1:])
+    raw = filtered.data.cast("B")
+    deflater = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
+    data = deflater.compress(raw) + deflater.flush(isal_zlib.Z_FULL_FLUSH)
+    return data, isal_zlib.adler32(raw), len(raw)
+
+
+def _adler32_combine(first: int, second: int, second_length: int) -> int:
+    """Adler-32 of two joined pieces from theirs, by its definition (RFC 1950): a sum, and a sum of sums."""
+    base = 65521
+    low1, high1, low2, high2 = first & 0xFFFF, first >> 16, second & 0xFFFF, second >> 16
+    low = (low1 + low2 - 1) % base
+    high = (high1 + high2 + second_length * (low1 - 1)) % base
+    return high << 16 | low
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))

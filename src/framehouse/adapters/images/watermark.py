@@ -1,0 +1,59 @@
+"""The second, marked copy: text or a logo in the lower right corner, legible on light and on dark."""
+
+import io
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from framehouse.adapters.fonts import font_for
+
+_HEIGHT_SHARE = 0.045
+_MARGIN_SHARE = 0.025
+_OPACITY = 0.82
+
+
+def mark(pixels: NDArray[np.uint8], text: str, logo: Path | None = None) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """A marked copy of (height, width, 3) pixels, and the rows that differ (first, one past last).
+
+    A logo is an image file with transparency; without one the text is drawn.
+    """
+    height, width = pixels.shape[:2]
+    size = max(12, round(min(width, height) * _HEIGHT_SHARE))
+    stamp = _stamp(text, str(logo) if logo else "", size, width // 2)
+    stamp_height, stamp_width = stamp.shape[:2]
+    margin = round(min(width, height) * _MARGIN_SHARE)
+    top, left = max(0, height - margin - stamp_height), max(0, width - margin - stamp_width)
+    marked = pixels.copy()
+    place = marked[top : top + stamp_height, left : left + stamp_width]
+    stamp = stamp[: place.shape[0], : place.shape[1]]
+    alpha = stamp[..., 3:].astype(np.float32) * (_OPACITY / 255)
+    place[:] = np.rint(place * (1 - alpha) + stamp[..., :3] * alpha).astype(np.uint8)
+    return marked, (top, top + stamp_height)
+
+
+@lru_cache(maxsize=32)
+def _stamp(text: str, logo: str, size: int, widest: int) -> NDArray[np.uint8]:
+    """The mark as RGBA: light, with a soft dark rim that carries it on light grounds."""
+    if logo:
+        with Image.open(io.BytesIO(Path(logo).read_bytes())) as image:
+            face = image.convert("RGBA")
+        scale = min(size * 1.6 / face.height, widest / face.width)
+        face = face.resize((max(1, round(face.width * scale)), max(1, round(face.height * scale))))
+    else:
+        font = font_for(text, size)
+        box = font.getbbox(text)
+        face = Image.new("RGBA", (max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))), (255, 255, 255, 0))
+        ImageDraw.Draw(face).text((-box[0], -box[1]), text, font=font, fill=(255, 255, 255, 255))
+        if face.width > widest:
+            face = face.resize((widest, max(1, round(face.height * widest / face.width))))
+    rim = max(2, size // 8)
+    shadow = Image.new("L", (face.width + 4 * rim, face.height + 4 * rim), 0)
+    shadow.paste(face.getchannel("A"), (2 * rim, 2 * rim))
+    shadow = shadow.filter(ImageFilter.MaxFilter(rim // 2 * 2 + 1)).filter(ImageFilter.GaussianBlur(rim * 0.6))
+    stamp = Image.new("RGBA", shadow.size, (12, 12, 16, 0))
+    stamp.putalpha(shadow.point(lambda a: min(255, round(a * 1.15))))
+    stamp.alpha_composite(face, (2 * rim, 2 * rim))
+    return np.asarray(stamp)

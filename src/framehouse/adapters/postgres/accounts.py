@@ -1,0 +1,133 @@
+"""Accounts and their keys in Postgres."""
+
+import hashlib
+import hmac
+import secrets
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.domain.account import DEFAULT_CONCURRENCY, KEY_PREFIX, Caller
+
+_PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
+
+
+@dataclass(frozen=True, slots=True)
+class JwtKey:
+    """What is needed to check a token signed by a client."""
+
+    caller: Caller
+    secret_key: str
+    disabled: bool
+
+
+def key_hash(key: str) -> bytes:
+    """How a bearer key is stored. Keys are 256 random bits, so a plain hash is enough: there is nothing to guess."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+async def create_account(
+    db: Database, name: str, *, concurrency: int = DEFAULT_CONCURRENCY, units_limit: int | None = None
+) -> bool:
+    """Make an account with a callback secret of its own. False: the name is taken, and nothing was changed."""
+    secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+    made = await db.value(
+        "insert into accounts (name, concurrency, units_limit, callback_secret) values ($1, $2, $3, $4) "
+        "on conflict (name) do nothing returning id",
+        name,
+        concurrency,
+        units_limit,
+        secret,
+    )
+    return made is not None
+
+
+async def list_accounts(db: Database) -> list[dict[str, Any]]:
+    return [dict(row) for row in await db.rows(sql("list_accounts"))]
+
+
+async def find_account(db: Database, name: str) -> dict[str, Any] | None:
+    row = await db.row("select * from accounts where name = $1", name)
+    return dict(row) if row else None
+
+
+async def set_account(
+    db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
+) -> bool:
+    """Change what is given and leave the rest. Work under way is not touched. False: no such account."""
+    changed = await db.value(sql("set_account"), name, concurrency, units_limit, no_limit, disabled)
+    return changed is not None
+
+
+async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
+    """A new bearer key. It is shown now or never: only its hash is stored."""
+    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    await db.row(
+        "insert into api_keys (account_id, prefix, hash, models) values ($1, $2, $3, $4) on conflict (hash) do nothing",
+        account_id,
+        key[:_PREFIX_CHARACTERS],
+        key_hash(key),
+        models,
+    )
+    return key
+
+
+async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
+    """A new access key and secret key, for clients that sign their tokens themselves."""
+    access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
+    await db.row(
+        "insert into api_keys (account_id, prefix, access_key, secret_key, models) values ($1, $2, $3, $4, $5) "
+        "on conflict (access_key) do nothing",
+        account_id,
+        access_key[:_PREFIX_CHARACTERS],
+        access_key,
+        secret_key,
+        models,
+    )
+    return access_key, secret_key
+
+
+async def list_keys(db: Database, account_id: int) -> list[dict[str, Any]]:
+    rows = await db.rows(
+        "select id, prefix, access_key is not null as jwt, models, created_at, revoked_at "
+        "from api_keys where account_id = $1 order by id",
+        account_id,
+    )
+    return [dict(row) for row in rows]
+
+
+async def revoke_key(db: Database, key_id: int) -> str | None:
+    """Revoke a key, at once and for ever; its prefix, or None where it was revoked before."""
+    prefix = await db.value(
+        "update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning prefix", key_id
+    )
+    return str(prefix) if prefix else None
+
+
+def _caller(row: asyncpg.Record) -> Caller:
+    return Caller(row["account_id"], row["name"], tuple(row["models"]) if row["models"] is not None else None)
+
+
+async def find_bearer(db: Database, key: str) -> tuple[Caller, bool] | None:
+    """The caller behind a bearer key and whether the account is disabled, or None."""
+    wanted = key_hash(key)
+    row = await db.row(sql("find_bearer_key"), wanted)
+    if row is None or not hmac.compare_digest(row["hash"], wanted):
+        return None
+    return _caller(row), row["disabled"]
+
+
+async def find_jwt_key(db: Database, access_key: str) -> JwtKey | None:
+    row = await db.row(sql("find_jwt_key"), access_key)
+    return JwtKey(_caller(row), row["secret_key"], row["disabled"]) if row else None
+
+
+async def shared_secret(db: Database, name: str) -> str:
+    """A secret that all processes agree on, made by whoever asks first."""
+    await db.row(
+        "insert into settings (name, value) values ($1, $2) on conflict (name) do nothing", name, secrets.token_hex(32)
+    )
+    return str(await db.value("select value from settings where name = $1", name))

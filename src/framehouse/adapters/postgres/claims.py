@@ -1,0 +1,175 @@
+"""The queue: batches are claimed, held by renewed leases, and given up. Results count once, whoever is late."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.domain.reference import Reference
+from framehouse.domain.shot import Shot
+
+BATCHES_CHANNEL = "framehouse_batches"
+ENDED_CHANNEL = "framehouse_ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A batch that this worker holds, with all that is needed to paint it.
+
+    `shots` are those still to be made; `ratio` is `auto` where a reference decides it; `attempt` counts from 1.
+    """
+
+    id: int
+    claim: UUID
+    attempt: int
+    task_id: UUID
+    account_id: int
+    model: str
+    prompt: str
+    elements: tuple[int, ...]
+    result_type: str
+    image_count: int
+    resolution: str
+    ratio: str
+    watermark: bool
+    created_at: datetime
+    shots: tuple[Shot, ...]
+    references: tuple[Reference, ...]
+    last_error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One finished shot, stored."""
+
+    index: int
+    engine: str
+    key: str
+    watermark_key: str
+    media_type: str
+    width: int
+    height: int
+
+
+async def claim_batches(
+    db: Database, *, worker: int, most: int, lease: timedelta, models: Sequence[str], task_id: UUID | None = None
+) -> list[Claimed]:
+    """Take up to `most` due batches of these models (of one task, if given), oldest first, and mark their tasks as
+    processing. Two workers never get the same one. An answer that is lost is mended by the lease running out."""
+    rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id)
+    if rows:
+        await db.row(sql("start_tasks"), sorted({row["task_id"] for row in rows}))
+    return [_claimed(row) for row in rows]
+
+
+async def renew_leases(db: Database, held: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
+    """Keep these batches (id -> claim, progress 0..1); those still ours. The others were cancelled or lost."""
+    rows = await db.rows(
+        sql("renew_leases"),
+        list(held),
+        [claim for claim, _ in held.values()],
+        [progress for _, progress in held.values()],
+        lease,
+    )
+    return {row["id"] for row in rows}
+
+
+async def release_batch(
+    db: Database, batch_id: int, claim: UUID, *, after: timedelta, error: str = "", count_attempt: bool = True
+) -> None:
+    """Give a batch back, to be claimed again by anybody `after` this."""
+    await db.row(sql("release_batch"), batch_id, claim, after, error or None, count_attempt)
+
+
+async def release_dead_workers(db: Database, grace: timedelta, lease: timedelta) -> int:
+    """Free the batches of workers whose connection is gone and who have not renewed for `grace`; how many."""
+    return len(await db.rows(sql("release_dead_workers"), grace, lease))
+
+
+async def settle_shot(
+    db: Database, batch_id: int, claim: UUID, made: Made, retention: timedelta
+) -> Literal["lost", "kept", "succeeded"]:
+    """Record one finished shot; the last one ends and charges the task. `lost`: nothing was changed."""
+    answer = await db.value(
+        "select settle_shot($1, $2, $3::int::smallint, $4, $5, $6, $7, $8, $9, $10)",
+        batch_id,
+        claim,
+        made.index,
+        made.engine,
+        made.key,
+        made.watermark_key,
+        made.media_type,
+        made.width,
+        made.height,
+        retention,
+    )
+    if answer == "lost":
+        return "lost"
+    return "succeeded" if answer == "succeeded" else "kept"
+
+
+async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
+    """End the batch's task as failed, charging nothing. False: the batch was lost meanwhile."""
+    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, message, retention))
+
+
+async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
+    """The shots of a task that are made."""
+    rows = await db.rows("select index from shots where task_id = $1 and painted_at is not null", task_id)
+    return {row["index"] for row in rows}
+
+
+async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> None:
+    """Remember where a fetched reference is stored."""
+    await db.row(
+        "update task_references set key = $3, width = $4, height = $5 where task_id = $1 and index = $2",
+        task_id,
+        index,
+        reference.key,
+        reference.width,
+        reference.height,
+    )
+
+
+async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> None:
+    """Remember the shape that a fetched reference decided."""
+    await db.row("update tasks set ratio = $2 where id = $1 and ratio = 'auto'", task_id, ratio)
+
+
+async def notify(db: Database, channel: str, payload: str) -> None:
+    """Wake who listens. Sent apart from the transaction: inside, it takes a lock that all commits share."""
+    await db.row("select pg_notify($1, $2)", channel, payload)
+
+
+async def queue_figures(db: Database) -> dict[str, float]:
+    """How many batches wait and run, and the age in seconds of the oldest that is due."""
+    row = await db.row(sql("queue_figures"))
+    assert row is not None
+    return {"waiting": row["waiting"], "running": row["running"], "oldest_s": float(row["oldest_s"])}
+
+
+def _claimed(row: asyncpg.Record) -> Claimed:
+    return Claimed(
+        id=row["id"],
+        claim=row["claim"],
+        attempt=row["attempt"],
+        task_id=row["task_id"],
+        account_id=row["account_id"],
+        model=row["model"],
+        prompt=row["prompt"],
+        elements=tuple(row["elements"]),
+        result_type=row["result_type"],
+        image_count=row["image_count"],
+        resolution=row["resolution"],
+        ratio=row["ratio"],
+        watermark=row["watermark"],
+        created_at=row["created_at"],
+        shots=tuple(Shot(**shot) for shot in json.loads(row["shots"])),
+        references=tuple(Reference(**reference) for reference in json.loads(row["refs"])),
+        last_error=row["last_error"] or "",
+    )

@@ -1,0 +1,187 @@
+-- What must happen in one transaction and one round trip.
+-- Locks are always taken in the order task, account, so that no two of these wait for each other.
+
+create type accept_row as (
+    ordinal int, task_id uuid, account_id bigint, external_task_id text, idempotency_key text, body_hash bytea,
+    model text, prompt text, elements bigint[], result_type text, image_count smallint, resolution text, ratio text,
+    watermark boolean, callback_url text, units bigint, shots jsonb, batches jsonb, task_references jsonb
+);
+
+-- Accept a group of tasks. One row's refusal does not touch its neighbours, and a row that was already
+-- accepted (its answer was lost on the way) is answered as accepted again.
+create function accept_tasks(p_rows jsonb)
+returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
+language plpgsql as $$
+declare
+    r       record;
+    a       accounts;
+    known   idempotency_keys;
+begin
+    -- One order for all groups: by account, so that two groups never lock the same accounts crosswise.
+    for r in
+        select (o.value).*
+        from (
+            select jsonb_populate_record(null::accept_row, e.value) as value
+            from jsonb_array_elements(p_rows) e
+        ) o
+        order by (o.value).account_id, (o.value).ordinal
+    loop
+        ordinal := r.ordinal; task_id := r.task_id; created_at := now(); detail := null;
+        select * into a from accounts where id = r.account_id for update;
+        if exists (select 1 from tasks t where t.id = r.task_id) then
+            select t.created_at into created_at from tasks t where t.id = r.task_id;
+            outcome := 'accepted'; return next; continue;
+        end if;
+        if r.idempotency_key is not null then
+            select * into known from idempotency_keys k
+            where k.account_id = r.account_id and k.key = r.idempotency_key
+              and k.created_at > now() - interval '24 hours';
+            if found then
+                task_id := known.task_id; created_at := known.created_at;
+                outcome := case when known.body_hash = r.body_hash then 'replayed' else 'key_reused' end;
+                return next; continue;
+            end if;
+        end if;
+        if a.disabled then
+            outcome := 'disabled'; return next; continue;
+        end if;
+        if r.external_task_id is not null and exists (
+            select 1 from tasks t where t.account_id = r.account_id and t.external_task_id = r.external_task_id
+        ) then
+            outcome := 'external_taken'; return next; continue;
+        end if;
+        if a.images_in_flight + r.image_count > a.concurrency then
+            outcome := 'over_concurrency';
+            detail := format('%s of %s images in flight, %s more asked for',
+                             a.images_in_flight, a.concurrency, r.image_count);
+            return next; continue;
+        end if;
+        if a.units_used + a.units_reserved + r.units > a.units_limit then
+            outcome := 'over_units';
+            detail := format('%s units left, %s needed',
+                             greatest(a.units_limit - a.units_used - a.units_reserved, 0), r.units);
+            return next; continue;
+        end if;
+
+        update accounts
+        set images_in_flight = images_in_flight + r.image_count, units_reserved = units_reserved + r.units
+        where id = r.account_id;
+        insert into tasks (id, account_id, external_task_id, model, prompt, elements, result_type, image_count,
+                           resolution, ratio, watermark, callback_url, units_reserved)
+        values (r.task_id, r.account_id, r.external_task_id, r.model, r.prompt, r.elements, r.result_type,
+                r.image_count, r.resolution, r.ratio, r.watermark, r.callback_url, r.units);
+        insert into shots (task_id, index, prompt, framing, seed)
+        select r.task_id, s.index, s.prompt, s.framing, s.seed
+        from jsonb_to_recordset(r.shots) as s (index smallint, prompt text, framing text, seed bigint);
+        insert into batches (task_id, model, shot_indexes)
+        select r.task_id, r.model, array(select jsonb_array_elements_text(b.value)::smallint)
+        from jsonb_array_elements(r.batches) with ordinality as b (value, place)
+        order by b.place;
+        insert into task_references (task_id, index, url, key, width, height)
+        select r.task_id, f.index, f.url, f.key, f.width, f.height
+        from jsonb_to_recordset(r.task_references)
+             as f (index smallint, url text, key text, width integer, height integer);
+        if r.idempotency_key is not null then
+            insert into idempotency_keys as k (account_id, key, body_hash, task_id)
+            values (r.account_id, r.idempotency_key, r.body_hash, r.task_id)
+            on conflict (account_id, key) do update
+            set body_hash = excluded.body_hash, task_id = excluded.task_id, created_at = excluded.created_at;
+        end if;
+        outcome := 'accepted'; return next;
+    end loop;
+end $$;
+
+-- End a task whose row the caller has locked: charge, free quota, drop the remaining work.
+create function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
+returns void
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    update tasks
+    set status = p_status, status_message = p_message, units_charged = p_charge, updated_at = now(), ended_at = now(),
+        expires_at = now() + p_retention
+    where id = p_task and status in ('submitted', 'processing')
+    returning * into t;
+    if not found then
+        return;
+    end if;
+    delete from batches where task_id = p_task;
+    update accounts
+    set images_in_flight = images_in_flight - t.image_count,
+        units_reserved = units_reserved - t.units_reserved,
+        units_used = units_used + p_charge
+    where id = t.account_id;
+end $$;
+
+-- Record one finished shot of a claimed batch; with the last one the task succeeds and is charged.
+-- Answers 'lost' (somebody else holds the batch, or the task has ended: nothing was changed), 'kept' or 'succeeded'.
+create function settle_shot(
+    p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
+    p_width integer, p_height integer, p_retention interval
+) returns text
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    select tasks.* into t from tasks join batches b on b.task_id = tasks.id
+    where b.id = p_batch and b.claim = p_claim
+    for update of tasks;
+    -- Once more under the lock: between the look and the lock the batch may have been lost.
+    if not found or not exists (select 1 from batches where id = p_batch and claim = p_claim) then
+        return 'lost';
+    end if;
+    update shots
+    set painted_at = now(), engine = p_engine, key = p_key, watermark_key = nullif(p_watermark_key, ''),
+        media_type = p_media_type, width = p_width, height = p_height
+    where task_id = t.id and index = p_index and painted_at is null;
+    if not found then
+        return 'kept';
+    end if;
+    update tasks set images_done = images_done + 1, updated_at = now() where id = t.id;
+    if t.images_done + 1 = t.image_count then
+        perform end_task(t.id, 'succeed', '', t.units_reserved, p_retention);
+        return 'succeeded';
+    end if;
+    delete from batches b
+    where b.id = p_batch and not exists (
+        select 1 from shots s
+        where s.task_id = b.task_id and s.index = any (b.shot_indexes) and s.painted_at is null
+    );
+    return 'kept';
+end $$;
+
+-- End a task as failed because of a claimed batch; nothing is charged. False: the batch was lost meanwhile.
+create function fail_batch(p_batch bigint, p_claim uuid, p_message text, p_retention interval)
+returns boolean
+language plpgsql as $$
+declare
+    t uuid;
+begin
+    select tasks.id into t from tasks join batches b on b.task_id = tasks.id
+    where b.id = p_batch and b.claim = p_claim
+    for update of tasks;
+    if not found or not exists (select 1 from batches where id = p_batch and claim = p_claim) then
+        return false;
+    end if;
+    perform end_task(t, 'failed', p_message, 0, p_retention);
+    return true;
+end $$;
+
+-- Cancel a task of an account. Null: no such task; false: it had ended before.
+create function cancel_task(p_task uuid, p_account bigint, p_message text, p_retention interval)
+returns boolean
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    select * into t from tasks where id = p_task and account_id = p_account for update;
+    if not found then
+        return null;
+    end if;
+    if t.status in ('succeed', 'failed') then
+        return false;
+    end if;
+    perform end_task(p_task, 'failed', p_message, 0, p_retention);
+    return true;
+end $$;

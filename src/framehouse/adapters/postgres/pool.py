@@ -1,0 +1,138 @@
+"""Connections that are lost and come back: every statement here outlives a restart of Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from importlib.resources import files
+from typing import Any, NoReturn
+
+import asyncpg
+
+log = logging.getLogger(__name__)
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.TooManyConnectionsError,
+    ConnectionError,
+    FileNotFoundError,
+    TimeoutError,
+)
+"""The connection, not the statement, is at fault."""
+
+
+class DatabaseAway(Exception):
+    """Postgres did not answer for as long as we were willing to wait."""
+
+
+@cache
+def sql(name: str) -> str:
+    """The statement in sql/<name>.sql."""
+    return (files(__package__) / "sql" / f"{name}.sql").read_text()
+
+
+async def _keep_session(_connection: object) -> None:
+    """Nothing here leaves state in a session, and asyncpg's reset costs a round trip per statement (notes, stack)."""
+
+
+def _setter(event: asyncio.Event) -> Callable[[object], None]:
+    return lambda _connection: event.set()
+
+
+def _teller(told: Callable[[str], None]) -> Callable[[object, int, str, object], None]:
+    return lambda _connection, _pid, _channel, payload: told(str(payload))
+
+
+class Database:
+    """A pool whose statements are tried again when the connection is lost.
+
+    So a statement may have run although its answer never came, and run twice: each one given here must bear that.
+    """
+
+    def __init__(self, url: str, *, size: int, patience_s: float = 10.0) -> None:
+        self.url = url
+        self._size = size
+        self._patience_s = patience_s
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def open(self) -> None:
+        self._pool = await asyncpg.create_pool(
+            self.url, min_size=1, max_size=self._size, reset=_keep_session, command_timeout=60, timeout=10
+        )
+
+    async def close(self) -> None:
+        if self._pool is None:
+            return
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except (*LOST, asyncpg.PostgresError):
+            self._pool.terminate()
+
+    async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._run(lambda pool: pool.fetch(statement, *values))
+        return rows
+
+    async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
+        row: asyncpg.Record | None = await self._run(lambda pool: pool.fetchrow(statement, *values))
+        return row
+
+    async def value(self, statement: str, *values: Any) -> Any:
+        return await self._run(lambda pool: pool.fetchval(statement, *values))
+
+    async def _run(self, statement: Callable[[asyncpg.Pool[asyncpg.Record]], Any]) -> Any:
+        if self._pool is None:
+            raise RuntimeError("the database is not open")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience_s
+        pause_s = 0.02
+        while True:
+            try:
+                return await statement(self._pool)
+            except LOST as error:
+                if loop.time() + pause_s > end or self._pool.is_closing():
+                    raise DatabaseAway(str(error)) from error
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(pause_s * 2, 1.0)
+
+    async def listen(
+        self, channels: Mapping[str, Callable[[str], None]], *, lock: tuple[int, int] | None = None
+    ) -> NoReturn:
+        """Call back with each channel's payloads until cancelled, on a connection of its own that is made anew whenever
+        it is lost. `lock` is an advisory lock to hold as long as it lives. Callbacks also run, with an empty payload,
+        after each connecting: what was said in between was missed."""
+        pause_s = 0.1
+        while True:
+            try:
+                async with self._connection() as connection:
+                    gone = asyncio.Event()
+                    connection.add_termination_listener(_setter(gone))
+                    if lock:
+                        await connection.execute("select pg_advisory_lock($1, $2)", *lock)
+                    for channel, told in channels.items():
+                        await connection.add_listener(channel, _teller(told))
+                        told("")
+                    pause_s = 0.1
+                    await gone.wait()
+                    log.warning("the listening connection is lost")
+            except (*LOST, asyncpg.PostgresError) as error:
+                log.warning("no listening connection: %s", error)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
+            pause_s = min(pause_s * 2, 5.0)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+        """A connection of its own, for what lives as long as a session: LISTEN and advisory locks."""
+        connection = await asyncpg.connect(self.url, timeout=10)
+        try:
+            yield connection
+        finally:
+            with suppress(*LOST, asyncpg.PostgresError):
+                await connection.close(timeout=2)

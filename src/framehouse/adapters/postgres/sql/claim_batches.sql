@@ -1,0 +1,30 @@
+-- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null
+with due as (
+    select b.id
+    from batches b
+    where b.run_at <= now() and (b.claim is null or b.lease_until < now())
+      and b.model = any ($4::text[])
+      and ($6::uuid is null or b.task_id = $6)
+    order by b.run_at, b.id
+    for update skip locked
+    limit $2
+), claimed as (
+    update batches b
+    set claim = $5, worker = $1, lease_until = now() + $3, attempt = b.attempt + 1, progress = 0
+    from due
+    where b.id = due.id
+    returning b.*
+)
+select c.id, c.claim, c.attempt, c.task_id, c.last_error, t.account_id, t.model, t.prompt, t.elements, t.result_type,
+       t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
+       (select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing, 'seed', s.seed)
+                        order by s.index)
+        from shots s
+        where s.task_id = c.task_id and s.index = any (c.shot_indexes) and s.painted_at is null)::text as shots,
+       coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
+                                                   'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0))
+                                 order by r.index)
+                 from task_references r where r.task_id = c.task_id), '[]'::json)::text as refs
+from claimed c
+join tasks t on t.id = c.task_id
+order by c.id;

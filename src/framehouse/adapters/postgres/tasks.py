@@ -1,0 +1,105 @@
+"""Tasks in Postgres: accepted, read, cancelled, expired."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.domain.task import CANCELED, Picture, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of one offered task. `outcome` is one of accepted, replayed, key_reused, disabled, external_taken,
+    over_concurrency, over_units; `detail` says the figures."""
+
+    outcome: str
+    task_id: UUID
+    created_at: datetime
+    detail: str
+
+
+async def accept_tasks(db: Database, rows: Sequence[dict[str, Any]]) -> list[Accepted]:
+    """Offer tasks, in one transaction and one round trip; one row's refusal does not touch its neighbours.
+
+    Running twice with the same task ids accepts once.
+    """
+    numbered = json.dumps([row | {"ordinal": ordinal} for ordinal, row in enumerate(rows)])
+    answers = await db.rows("select * from accept_tasks($1::text::jsonb) order by ordinal", numbered)
+    return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
+
+
+async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
+    """A task of this account by task id or by external id."""
+    try:
+        task_id = UUID(either_id)
+    except ValueError:
+        task_id = None
+    row = await db.row(sql("find_task"), account_id, task_id, either_id)
+    return _task(row) if row else None
+
+
+async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:
+    """Newest first."""
+    return [_task(row) for row in await db.rows(sql("list_tasks"), account_id, limit, offset)]
+
+
+async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
+    """End a task that has not ended. False: it had. Raises LookupError where the account has no such task."""
+    ended = await db.value("select cancel_task($1, $2, $3, $4)", task_id, account_id, CANCELED, retention)
+    if ended is None:
+        raise LookupError(task_id)
+    return bool(ended)
+
+
+async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
+    """Those of these tasks that have ended."""
+    rows = await db.rows(
+        "select id from tasks where id = any($1::uuid[]) and status in ('succeed', 'failed')", list(task_ids)
+    )
+    return [row["id"] for row in rows]
+
+
+async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
+    """Ended tasks whose pictures are due for removal, oldest first."""
+    rows = await db.rows(
+        "select id from tasks where expired_at is null and expires_at < now() order by expires_at limit $1", limit
+    )
+    return [row["id"] for row in rows]
+
+
+async def mark_expired(db: Database, task_id: UUID) -> None:
+    await db.row("update tasks set expired_at = now() where id = $1", task_id)
+
+
+async def forget_idempotency_keys(db: Database) -> None:
+    await db.row("delete from idempotency_keys where created_at < now() - interval '24 hours'")
+
+
+def _task(row: asyncpg.Record) -> Task:
+    pictures = json.loads(row["pictures"]) if row["pictures"] else []
+    return Task(
+        id=row["id"],
+        account_id=row["account_id"],
+        external_task_id=row["external_task_id"] or "",
+        status=row["status"],
+        status_message=row["status_message"],
+        model=row["model"],
+        prompt=row["prompt"],
+        result_type=row["result_type"],
+        image_count=row["image_count"],
+        resolution=row["resolution"],
+        ratio=row["ratio"],
+        watermark=row["watermark"],
+        units_charged=row["units_charged"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+        expires_at=row["expires_at"],
+        progress=row["progress"],
+        pictures=tuple(Picture(**picture) for picture in pictures),
+    )

@@ -1,0 +1,36 @@
+"""What the house asks of a storage."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class StorageAway(Exception):
+    """The storage refused or did not answer; the message says how. Trying again later may help."""
+
+
+class Storage(Protocol):
+    """Keys are relative paths of `[A-Za-z0-9._/-]`. All methods raise StorageAway where the storage is at fault."""
+
+    async def put(self, key: str, content: bytes) -> None:
+        """Store, replacing what was there. Whole or not at all, and on disk when this returns."""
+        ...
+
+    async def get(self, key: str) -> bytes | None:
+        """The whole file, or None."""
+        ...
+
+    async def get_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes from `start` up to but not including `end`. Raises FileNotFoundError."""
+        ...
+
+    async def size(self, key: str) -> int | None:
+        """Size in bytes, or None where there is no such file."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove files; those that are not there count as removed."""
+        ...
+
+    async def delete_folder(self, prefix: str) -> None:
+        """Remove all files whose key starts with `prefix`, which ends with a slash."""
+        ...

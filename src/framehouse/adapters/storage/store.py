@@ -1,0 +1,94 @@
+"""A storage on obstore: one library for folders and for the buckets of S3, GCS and Azure."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from framehouse.adapters.storage.base import Storage, StorageAway
+
+
+def open_storage(url: str) -> Storage:
+    """The storage behind `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`.
+
+    Bucket credentials come from where the cloud's own tools look (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, …).
+    Raises StorageAway where the URL names nothing usable.
+    """
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "file":
+            folder = Path(unquote(parts.path))
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            return _Store(LocalStore(folder, automatic_cleanup=True), folder)
+        return _Store(from_url(url), None)
+    except (BaseError, OSError, ValueError) as error:
+        raise StorageAway(f"cannot use the storage {url}: {error}") from error
+
+
+class _Store:
+    def __init__(self, store: ObjectStore, folder: Path | None) -> None:
+        self._store = store
+        self._folder = folder
+
+    async def put(self, key: str, content: bytes) -> None:
+        async with _storage_errors(key):
+            await self._store.put_async(key, content)
+            if self._folder:
+                await asyncio.to_thread(_flush, self._folder / key)
+
+    async def get(self, key: str) -> bytes | None:
+        try:
+            async with _storage_errors(key):
+                found = await self._store.get_async(key)
+                return bytes(await found.bytes_async())
+        except FileNotFoundError:
+            return None
+
+    async def get_range(self, key: str, start: int, end: int) -> bytes:
+        async with _storage_errors(key):
+            return bytes(await self._store.get_range_async(key, start=start, end=end))
+
+    async def size(self, key: str) -> int | None:
+        try:
+            async with _storage_errors(key):
+                return (await self._store.head_async(key))["size"]
+        except FileNotFoundError:
+            return None
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                async with _storage_errors(key):
+                    await self._store.delete_async(key)
+            except FileNotFoundError:
+                continue
+
+    async def delete_folder(self, prefix: str) -> None:
+        async with _storage_errors(prefix):
+            found = [meta["path"] async for page in self._store.list(prefix=prefix) for meta in page]
+        await self.delete(found)
+
+
+def _flush(path: Path) -> None:
+    """The library renames a finished file into place but leaves it in the page cache; a power cut would lose it."""
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@asynccontextmanager
+async def _storage_errors(key: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except (NotFoundError, FileNotFoundError) as error:
+        raise FileNotFoundError(key) from error
+    except (BaseError, OSError) as error:
+        raise StorageAway(f"storage: {error}") from error

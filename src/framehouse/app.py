@@ -1,0 +1,150 @@
+"""The wiring: settings -> adapters -> entrypoints. The only place that builds things."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import uvicorn
+
+from framehouse import __version__
+from framehouse.adapters.engines.registry import Registry, open_registry
+from framehouse.adapters.postgres.accounts import shared_secret
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage, open_storage
+from framehouse.entrypoints.api.links import Links
+from framehouse.entrypoints.api.server import build_api
+from framehouse.entrypoints.sweeper import run_sweeper
+from framehouse.entrypoints.worker import Limits, Worker
+from framehouse.pipeline.finish import Finishing
+from framehouse.pipeline.paint import Rules
+from framehouse.settings import Settings
+
+SIGN_URLS = "sign_urls"
+_API_POOL, _WORKER_POOL, _TOOL_POOL = 16, 8, 4
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that is open while a process runs."""
+
+    settings: Settings
+    db: Database
+    storage: Storage
+    registry: Registry
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncIterator[Database]:
+    """The database of the settings, brought up to date; the embedded one is started, and stopped by who leaves last."""
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+    try:
+        if embedded:
+            await asyncio.to_thread(embedded.start)
+        url = embedded.url if embedded else settings.database_url
+        await migrate(url)
+        db = Database(url, size=size)
+        await db.open()
+        try:
+            yield db
+        finally:
+            await db.close()
+    finally:
+        if embedded:
+            await asyncio.to_thread(embedded.stop)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
+    """Database, storage and engines."""
+    registry = open_registry(settings.served_models())
+    try:
+        storage = open_storage(settings.effective_storage_url)
+        async with open_database(settings, size=size) as db:
+            yield House(settings, db, storage, registry)
+    finally:
+        await registry.close()
+
+
+def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
+    """A worker as the settings say; `only_task` keeps it to one."""
+    s = house.settings
+    finishing = Finishing(
+        tool=f"Framehouse {__version__}",
+        format=s.image_format,
+        quality=s.image_quality,
+        watermark_text=s.watermark_text,
+        watermark_logo=s.watermark_logo,
+    )
+    rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
+    limits = Limits(s.worker_concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
+    return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
+
+
+async def run_api(settings: Settings, listening: socket.socket) -> None:
+    """Serve the API on an open socket until told to stop."""
+    async with open_house(settings, size=_API_POOL) as house:
+        app = build_api(
+            db=house.db,
+            storage=house.storage,
+            registry=house.registry,
+            links=Links(await shared_secret(house.db, SIGN_URLS), settings.public_url),
+            path_prefixes=settings.path_prefixes,
+            requests_per_second=settings.requests_per_second,
+            retention=timedelta(days=settings.retention_days),
+            max_body_bytes=settings.max_body_bytes,
+        )
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=max(1, round(settings.stop_s)),
+        )
+        await uvicorn.Server(config).serve(sockets=[listening])
+
+
+async def run_worker(settings: Settings) -> None:
+    """Work and sweep until told to stop."""
+    async with open_house(settings, size=_WORKER_POOL + settings.worker_concurrency) as house:
+        worker = make_worker(house)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        sweeper = asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s))
+        try:
+            await worker.run()
+        finally:
+            sweeper.cancel()
+            await asyncio.gather(sweeper, return_exceptions=True)
+
+
+def end_with_parent(pipe: int, *, gracefully: bool) -> None:
+    """End this process when the supervisor's end of the pipe closes, however the supervisor died."""
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        if not gracefully:
+            os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def set_up_logging(level: str) -> None:
+    """Log lines on standard error; prompts, keys and pictures are never in them."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for name in ("httpx", "httpcore", "asyncio", "uvicorn.error"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

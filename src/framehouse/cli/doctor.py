@@ -1,0 +1,156 @@
+"""framehouse doctor: numbered findings, each with what to do."""
+
+import asyncio
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from framehouse import __version__
+from framehouse.adapters.engines.registry import BadRoute, open_registry
+from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres.claims import queue_figures
+from framehouse.adapters.storage import StorageAway, open_storage
+from framehouse.app import open_database
+from framehouse.cli.main import EXIT_FAILED, print_json
+from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
+
+Level = Literal["ok", "advice", "problem"]
+_LITTLE_DISK_BYTES = 2_000_000_000
+_OLD_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found, and what to do where something is to be done. The number of a check never changes."""
+
+    number: int
+    level: Level
+    found: str
+    do: str = ""
+
+
+def run(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    findings = _examine(data_dir, config)
+    if as_json:
+        print_json([{"number": f.number, "level": f.level, "found": f.found, "do": f.do} for f in findings])
+    else:
+        marks = {"ok": "ok     ", "advice": "advice ", "problem": "PROBLEM"}
+        for finding in findings:
+            click.echo(f"{finding.number:3}  {marks[finding.level]}  {finding.found}")
+            if finding.do:
+                click.echo(f"              -> {finding.do}")
+    if any(finding.level == "problem" for finding in findings):
+        raise click.exceptions.Exit(EXIT_FAILED)
+
+
+def _examine(data_dir: Path | None, config: Path | None) -> list[Finding]:
+    findings = [Finding(1, "ok", f"Framehouse {__version__}, Python {platform.python_version()}, {platform.system()}")]
+    try:
+        settings = load_settings(config, data_dir=data_dir)
+        findings.append(Finding(2, "ok", f"Settings are right; data folder {settings.data_dir}"))
+    except BadSettings as error:
+        return [*findings, Finding(2, "problem", str(error), "Correct it; docs/settings.md lists all settings.")]
+    unknown = unknown_variables()
+    if unknown:
+        findings.append(
+            Finding(3, "advice", f"No setting is named {', '.join(unknown)}", "Correct or unset it; it has no effect.")
+        )
+    checks: tuple[Callable[[Settings], list[Finding]], ...] = (_disk, _engines, _storage, _database)
+    return findings + [finding for check in checks for finding in check(settings)]
+
+
+def _disk(settings: Settings) -> list[Finding]:
+    folder = settings.data_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return [
+            Finding(
+                4, "problem", f"Cannot write to {folder}: {error.strerror}", "Choose another folder with --data-dir."
+            )
+        ]
+    free = shutil.disk_usage(folder).free
+    if free < _LITTLE_DISK_BYTES:
+        return [
+            Finding(
+                4, "problem", f"Only {free / 1e9:.1f} GB free for {folder}", "Free some space, or choose another disk."
+            )
+        ]
+    return [Finding(4, "ok", f"{free / 1e9:.0f} GB free; {os.cpu_count()} processor cores")]
+
+
+def _engines(settings: Settings) -> list[Finding]:
+    try:
+        registry = open_registry(settings.served_models())
+    except BadRoute as error:
+        return [Finding(5, "problem", str(error), "Correct the routes in framehouse.toml.")]
+    models = "; ".join(f"{m.name} by {', '.join(r.name for r in registry.routes(m.name))}" for m in registry.models)
+    asyncio.run(registry.close())
+    return [Finding(5, "ok", f"Models: {models}")]
+
+
+def _storage(settings: Settings) -> list[Finding]:
+    key, content = "doctor/probe", b"framehouse"
+
+    async def probe() -> bytes | None:
+        storage = open_storage(settings.effective_storage_url)
+        await storage.put(key, content)
+        found = await storage.get(key)
+        await storage.delete([key])
+        return found
+
+    try:
+        if asyncio.run(probe()) == content:
+            return [Finding(6, "ok", f"Storage {settings.effective_storage_url} keeps what it is given")]
+        return [Finding(6, "problem", "The storage returned something else than it was given", "Check the bucket.")]
+    except StorageAway as error:
+        return [Finding(6, "problem", str(error), "Check FRAMEHOUSE_STORAGE_URL and its credentials.")]
+
+
+def _database(settings: Settings) -> list[Finding]:
+    async def look() -> list[Finding]:
+        async with open_database(settings) as db:
+            version = await db.value("show server_version")
+            where = "external" if settings.database_url else "embedded"
+            findings = [Finding(7, "ok", f"Database: PostgreSQL {version}, {where}")]
+            if await db.value("show fsync") != "on":
+                findings.append(
+                    Finding(
+                        7, "problem", "The database runs without fsync", "Turn fsync on: a power cut would lose tasks."
+                    )
+                )
+            known = await accounts.list_accounts(db)
+            if any(account["keys"] for account in known):
+                findings.append(Finding(8, "ok", f"{len(known)} account(s) with keys"))
+            else:
+                findings.append(
+                    Finding(
+                        8,
+                        "advice",
+                        "No account has a key",
+                        "framehouse serve makes one; or: framehouse key create default",
+                    )
+                )
+            figures = await queue_figures(db)
+            queue = f"{figures['waiting']:.0f} batches wait, {figures['running']:.0f} run"
+            if figures["oldest_s"] > _OLD_S:
+                findings.append(Finding(9, "problem", f"{queue}; the oldest has waited {figures['oldest_s']:.0f} s",
+                                        "Start more workers: framehouse worker (or framehouse serve)."))  # fmt: skip
+            else:
+                findings.append(Finding(9, "ok", queue))
+            return findings
+
+    try:
+        return asyncio.run(look())
+    except Exception as error:  # noqa: BLE001 - whatever keeps the database away is the finding
+        return [Finding(7, "problem", f"The database cannot be used: {error or type(error).__name__}",
+                        "Check FRAMEHOUSE_DATABASE_URL, or the end of postgres.log in the data folder.")]  # fmt: skip

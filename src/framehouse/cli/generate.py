@@ -1,0 +1,213 @@
+"""framehouse generate: pictures from the command line, on this machine or by a server."""
+
+import asyncio
+import math
+import re
+import signal
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+import uvloop
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source
+from framehouse.cli.main import EXIT_INTERRUPTED, Problem, print_json
+from framehouse.domain.errors import Refused
+from framehouse.settings import load_settings
+
+_SHEET_CELL_PX = 640
+_SHEET_GAP_PX = 16
+
+
+def run(
+    *,
+    prompt: str,
+    images: tuple[str, ...],
+    elements: tuple[str, ...],
+    series: str | None,
+    n: int | None,
+    aspect: str,
+    resolution: str,
+    watermark: bool,
+    seed: int | None,
+    model: str,
+    out: Path,
+    server: str | None,
+    key: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    if series is not None and n is not None:
+        raise click.UsageError("give --series or -n, not both; for a series of five: --series 5")
+    if series not in (None, "auto") and not re.fullmatch(r"[2-9]", series or ""):
+        raise click.UsageError(f'--series takes a number from 2 to 9, or nothing; not "{series}"')
+    if server and not key:
+        raise click.UsageError("--server needs --key (or FRAMEHOUSE_KEY)")
+    body: dict[str, Any] = {
+        "model_name": model,
+        "prompt": prompt,
+        "image_list": [{"image": _image(image)} for image in images],
+        "element_list": [{"element_id": element} for element in elements],
+        "resolution": resolution,
+        "aspect_ratio": aspect,
+        "result_type": "series" if series else "single",
+        "watermark_info": {"enabled": watermark},
+    }
+    body |= {"series_amount": series} if series else {"n": n or 1}
+    body |= {} if seed is None else {"seed": seed}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
+    source: Source = (
+        RemoteServer(server, key) if server and key else LocalHouse(load_settings(config, data_dir=data_dir))
+    )
+    try:
+        made = uvloop.run(_generate(source, body, out, quiet=as_json))
+    except Refused as error:
+        raise Problem(f"{error.message} (code {error.code})", code=error.code) from error
+    if as_json:
+        print_json(made)
+
+
+def _image(value: str) -> str:
+    """A URL as it is; a file as base64, as every server of the contract takes it."""
+    if re.match(r"(?i)https?://", value):
+        return value
+    try:
+        return b64encode(Path(value).read_bytes()).decode()
+    except OSError as error:
+        raise Problem(f"Cannot read the image {value}: {error.strerror}.") from error
+
+
+async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
+    """Submit, show progress until the end, save. Ctrl-C cancels the task and leaves nothing running."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_interruptible())
+        await stack.enter_async_context(source)
+        task_id = await source.submit(body)
+        try:
+            outcome = await _watch(source, task_id, body, quiet=quiet)
+        except asyncio.CancelledError:
+            with suppress(Refused):
+                await source.cancel(task_id)
+            click.echo("Interrupted; the task is canceled.", err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
+        if outcome.status != "succeed":
+            raise Problem(f"The task failed: {outcome.message or 'no reason given'} (task {task_id})")
+        return await _save(source, task_id, outcome, out, quiet=quiet)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """While this is open, Ctrl-C and SIGTERM cancel the current task instead of ending the process half-way."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> Outcome:
+    """Wait for the end with a bar of pictures."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("pictures"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        total = body.get("n") if body["result_type"] == "single" else None
+        row = bar.add_task("Waiting", total=total)
+        async for outcome in source.follow(task_id):
+            total = outcome.total or total
+            done = (
+                total if outcome.status == "succeed" and total else math.floor((total or 0) * outcome.progress + 1e-6)
+            )
+            words = {"submitted": "Waiting", "processing": "Painting", "succeed": "Painted", "failed": "Failed"}
+            bar.update(row, description=words[outcome.status], total=total, completed=done or 0)
+            if outcome.status in ("succeed", "failed"):
+                return outcome
+    raise AssertionError("follow ends with an ended task")
+
+
+async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, quiet: bool) -> dict[str, Any]:
+    """Write the pictures and, for several, a contact sheet. Names hold the task's id: nothing is ever overwritten."""
+    stem = _stem(task_id)
+    files: list[dict[str, Any]] = []
+    for picture in outcome.pictures:
+        entry: dict[str, Any] = {"index": picture.index}
+        for name, location, suffix in (
+            ("file", picture.location, ""),
+            ("watermark_file", picture.watermark_location, "-marked"),
+        ):
+            if not location:
+                continue
+            content, extension = await source.download(location)
+            path = out / f"{stem}-{picture.index + 1}{suffix}.{extension}"
+            _write(path, content)
+            entry[name] = str(path)
+        files.append(entry)
+    made: dict[str, Any] = {"task_id": task_id, "status": "succeed", "units": outcome.units, "images": files}
+    if len(files) > 1:
+        sheet = out / f"{stem}-contact-sheet.png"
+        await asyncio.to_thread(_contact_sheet, [Path(entry["file"]) for entry in files], sheet)
+        made["contact_sheet"] = str(sheet)
+    if not quiet:
+        for entry in files:
+            for file in filter(None, (entry["file"], entry.get("watermark_file"))):
+                with Image.open(file) as image:
+                    click.echo(f"{file}  {image.width}x{image.height}")
+        if "contact_sheet" in made:
+            click.echo(made["contact_sheet"])
+    return made
+
+
+def _stem(task_id: str) -> str:
+    """The task's id as a file name: our ids by their distinctive last part."""
+    try:
+        return UUID(task_id).hex[-12:]
+    except ValueError:
+        return re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise Problem(f"Cannot write {path}: {error.strerror}.") from error
+
+
+def _contact_sheet(files: list[Path], path: Path) -> None:
+    """All pictures of a task side by side, at most three in a row."""
+    tiles = []
+    for file in files:
+        with Image.open(file) as image:
+            tile = image.convert("RGB")
+            tile.thumbnail((_SHEET_CELL_PX, _SHEET_CELL_PX), Image.Resampling.LANCZOS)
+            tiles.append(tile)
+    columns = len(tiles) if len(tiles) <= 3 else 2 if len(tiles) == 4 else 3
+    width, height, gap = tiles[0].width, tiles[0].height, _SHEET_GAP_PX
+    rows = math.ceil(len(tiles) / columns)
+    sheet = Image.new("RGB", (gap + columns * (width + gap), gap + rows * (height + gap)), (24, 24, 28))
+    for index, tile in enumerate(tiles):
+        row, column = divmod(index, columns)
+        sheet.paste(tile, (gap + column * (width + gap), gap + row * (height + gap)))
+    part = path.with_name(path.name + ".part")
+    sheet.save(part, "PNG")
+    part.replace(path)

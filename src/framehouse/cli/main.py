@@ -1,0 +1,336 @@
+"""framehouse: all commands, their options, and how their failures are told."""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from framehouse import __version__
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Problem(click.ClickException):
+    """Something to tell the user in one sentence, with what to do; exit code 1. Under --json it is JSON on stdout."""
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def show(self, file: Any = None) -> None:
+        if _wants_json():
+            click.echo(json.dumps({"error": {"message": self.message, "code": self.code}}, ensure_ascii=False))
+        else:
+            click.echo(f"Error: {self.message}", err=True)
+
+
+def _wants_json() -> bool:
+    context = click.get_current_context(silent=True)
+    return "--json" in sys.argv[1:] or bool(context and context.params.get("as_json"))
+
+
+def call(name: str, /, **values: Any) -> Any:
+    """Call `module.function` of this package, loaded now."""
+    module, _, function = name.partition(".")
+    return getattr(importlib.import_module(f"framehouse.cli.{module}"), function)(**values)
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--data-dir and --config, which every command that works on this machine takes."""
+    command = click.option(
+        "--config", type=click.Path(path_type=Path, dir_okay=False), envvar="FRAMEHOUSE_CONFIG",
+        help="Settings file. [default: framehouse.toml in the data folder]",
+    )(command)  # fmt: skip
+    return click.option(
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that holds everything local. [env: FRAMEHOUSE_DATA_DIR]",
+    )(command)  # fmt: skip
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="framehouse")
+def cli() -> None:
+    """Pictures from prompts, references and elements, on your own engines.
+
+    \b
+    Try it:       framehouse generate "Create a three-frame product storyboard" --series
+    Run a server: framehouse serve
+    Something off? framehouse doctor
+    """
+
+
+@cli.command()
+@click.argument("prompt")
+@click.option(
+    "--image", "images", multiple=True, metavar="PATH|URL", help="A reference; cite it as <<<image_1>>>. Repeatable."
+)
+@click.option(
+    "--element",
+    "elements",
+    multiple=True,
+    metavar="ID",
+    help="A saved element; cite it as <<<element_1>>>. Repeatable.",
+)
+@click.option(
+    "--series",
+    is_flag=False,
+    flag_value="auto",
+    default=None,
+    metavar="[N]",
+    help="Pictures that belong together: 2 to 9, or as many as the prompt asks for.",
+)
+@click.option("-n", "n", type=click.IntRange(1, 9), help="How many single pictures. [default: 1]")
+@click.option(
+    "--aspect", default="auto", metavar="RATIO", help="16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9 or auto. [default: auto]"
+)
+@click.option(
+    "--resolution", type=click.Choice(["1k", "2k", "4k"], case_sensitive=False), default="1k", show_default=True
+)
+@click.option("--watermark", is_flag=True, help="Also make a watermarked copy of each picture.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="The same seed gives the same pictures.")
+@click.option("--model", default="kling-v3-omni", show_default=True, help="Which configured model.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+@click.option(
+    "--server", envvar="FRAMEHOUSE_SERVER", metavar="URL", help="Let this server make them, instead of this machine."
+)
+@click.option("--key", envvar="FRAMEHOUSE_KEY", metavar="KEY", help="API key for --server.")
+@_data_options
+@_json_option
+def generate(**options: Any) -> None:
+    """Make pictures from PROMPT.
+
+    Works on this machine with nothing to start first, or with --server and --key as a client of any server
+    that speaks the API.
+
+    \b
+    framehouse generate "A red fox in the snow" -n 2 --aspect 3:2
+    framehouse generate "Frame 1: a seed. Frame 2: a sprout. Frame 3: a tree" --series
+    framehouse generate "The bag of <<<image_1>>> on a beach" --image bag.png --resolution 2k
+    framehouse generate "四格漫画：一只猫学做饭" --series --server http://127.0.0.1:8000 --key fh_…
+    """
+    call("generate.run", **options)
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
+@_data_options
+def serve(**options: Any) -> None:
+    """Run everything on this machine: database, API, worker, sweeper.
+
+    The first start makes the account "default" with an API key, and shows the key once.
+    """
+    call("serve.serve", **options)
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [default: 8000]")
+@click.option("--listen-fd", type=int, hidden=True)
+@click.option("--parent-pipe", type=int, hidden=True)
+@_data_options
+def api(**options: Any) -> None:
+    """Run only the API; point FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to what all machines share."""
+    call("serve.api", **options)
+
+
+@cli.command()
+@click.option("--parent-pipe", type=int, hidden=True)
+@_data_options
+def worker(**options: Any) -> None:
+    """Run only a worker, which also sweeps; as many as you like, on any machine."""
+    call("serve.worker", **options)
+
+
+@cli.group()
+def account() -> None:
+    """Accounts: who may have how much in flight."""
+
+
+_name = click.argument("name")
+
+
+@account.command("create")
+@_name
+@click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Images in flight at once. [default: 100]")
+@click.option("--units", type=click.IntRange(min=0), help="Units it may use. [default: no limit]")
+@_data_options
+@_json_option
+def account_create(**options: Any) -> None:
+    """Make an account. It needs a key next: framehouse key create NAME"""
+    call("accounts.create", **options)
+
+
+@account.command("list")
+@_data_options
+@_json_option
+def account_list(**options: Any) -> None:
+    """All accounts."""
+    call("accounts.list_all", **options)
+
+
+@account.command("show")
+@_name
+@_data_options
+@_json_option
+def account_show(**options: Any) -> None:
+    """One account: limits, what is in flight, units used, the secret that signs its callbacks."""
+    call("accounts.show", **options)
+
+
+@account.command("set")
+@_name
+@click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Images in flight at once.")
+@click.option("--units", metavar="N|none", help="Units it may use in all; none: no limit.")
+@click.option("--disable/--enable", "disabled", default=None, help="Whether its requests are refused.")
+@_data_options
+@_json_option
+def account_set(**options: Any) -> None:
+    """Change an account's limits. Works at once, also beside a running server; work under way goes on."""
+    call("accounts.change", **options)
+
+
+@cli.group()
+def key() -> None:
+    """Keys that open an account."""
+
+
+_account = click.argument("account")
+
+
+@key.command("create")
+@_account
+@click.option("--jwt", is_flag=True, help="An access key and secret key, for clients that sign their own tokens.")
+@click.option("--model", "models", multiple=True, help="Allow only this model. Repeatable. [default: all]")
+@_data_options
+@_json_option
+def key_create(**options: Any) -> None:
+    """Make a key for ACCOUNT. It is shown now and never again."""
+    call("accounts.create_key", **options)
+
+
+@key.command("list")
+@_account
+@_data_options
+@_json_option
+def key_list(**options: Any) -> None:
+    """The keys of ACCOUNT, by their first characters."""
+    call("accounts.list_keys", **options)
+
+
+@key.command("revoke")
+@_account
+@click.argument("prefix")
+@_data_options
+@_json_option
+def key_revoke(**options: Any) -> None:
+    """End the key of ACCOUNT that starts with PREFIX (or is it). Works at once."""
+    call("accounts.revoke_key", **options)
+
+
+@cli.group()
+def task() -> None:
+    """Tasks of an account."""
+
+
+_of_account = click.option("--account", default="default", show_default=True)
+
+
+@task.command("list")
+@_of_account
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
+@_data_options
+@_json_option
+def task_list(**options: Any) -> None:
+    """The newest tasks."""
+    call("tasks.list_all", **options)
+
+
+@task.command("show")
+@click.argument("id")
+@_of_account
+@_data_options
+@_json_option
+def task_show(**options: Any) -> None:
+    """One task, by its id or external id."""
+    call("tasks.show", **options)
+
+
+@task.command("cancel")
+@click.argument("id")
+@_of_account
+@_data_options
+@_json_option
+def task_cancel(**options: Any) -> None:
+    """End a task that has not ended; its quota and units come back."""
+    call("tasks.cancel", **options)
+
+
+@cli.command()
+@_data_options
+@_json_option
+def doctor(**options: Any) -> None:
+    """Look for what is wrong, and say what to do about it. Exit code 1 if something needs doing."""
+    call("doctor.run", **options)
+
+
+def _known_problems() -> dict[type[BaseException], str]:
+    """Failures that a user can do something about, with what to add to their own words."""
+    import asyncpg
+
+    from framehouse.adapters.engines.registry import BadRoute
+    from framehouse.adapters.postgres.embedded import EmbeddedError
+    from framehouse.adapters.postgres.migrate import NewerDatabase
+    from framehouse.adapters.postgres.pool import LOST, DatabaseAway
+    from framehouse.adapters.storage import StorageAway
+    from framehouse.domain.errors import Refused
+    from framehouse.settings import BadSettings
+
+    away = " Is FRAMEHOUSE_DATABASE_URL right, and does the database run?"
+    plain = (BadRoute, EmbeddedError, NewerDatabase, StorageAway, Refused, BadSettings)
+    return dict.fromkeys(plain, "") | dict.fromkeys((DatabaseAway, asyncpg.PostgresError, *LOST), away)
+
+
+def main() -> NoReturn:
+    """Run the command line. 0 all well, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        sys.exit(end.exit_code)
+    except click.ClickException as problem:
+        problem.show()
+        sys.exit(problem.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILED)
+    except Exception as error:
+        for kind, advice in _known_problems().items():
+            if isinstance(error, kind):
+                Problem(f"{str(error) or type(error).__name__}{advice}").show()
+                sys.exit(EXIT_FAILED)
+        raise
+    sys.exit(0)

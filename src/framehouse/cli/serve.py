@@ -1,0 +1,239 @@
+"""framehouse serve | api | worker: the parts together under one supervisor, or apart."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+import uvloop
+
+from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from framehouse.adapters.storage import open_storage
+from framehouse.app import end_with_parent, open_database, run_api, run_worker, set_up_logging
+from framehouse.cli.main import Problem
+from framehouse.domain.account import DEFAULT_ACCOUNT
+from framehouse.settings import Settings, load_settings
+
+log = logging.getLogger("framehouse.serve")
+_LOOK_S = 0.25
+_LONGEST_PAUSE_S = 30.0
+_HEALTHY_S = 60.0
+_READY_LIMIT_S = 60.0
+_PORT_PATIENCE_S = 3.0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """An open, listening socket. A port that a dying predecessor still holds is waited for."""
+    end = time.monotonic() + _PORT_PATIENCE_S
+    while True:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((host, port), family=family, backlog=1024)
+        except OSError as error:
+            if time.monotonic() < end and isinstance(error, OSError) and "in use" in str(error).lower():
+                time.sleep(0.1)
+                continue
+            why = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
+            advice = "Choose another with --port (0 takes a free one), or stop the program that has it."
+            raise Problem(f"{why} {advice}") from error
+
+
+def api(
+    host: str | None,
+    port: int | None,
+    listen_fd: int | None,
+    parent_pipe: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+) -> None:
+    settings = load_settings(config, data_dir=data_dir, host=host, port=port)
+    set_up_logging(settings.log_level)
+    if parent_pipe is not None:
+        end_with_parent(parent_pipe, gracefully=False)
+    listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
+    if listen_fd is None:
+        click.echo(f"The API listens on {_url(listening)}", err=True)
+    uvloop.run(run_api(settings, listening))
+
+
+def worker(parent_pipe: int | None, data_dir: Path | None, config: Path | None) -> None:
+    settings = load_settings(config, data_dir=data_dir)
+    set_up_logging(settings.log_level)
+    if parent_pipe is not None:
+        end_with_parent(parent_pipe, gracefully=True)
+    uvloop.run(run_worker(settings))
+
+
+def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None) -> None:
+    settings = load_settings(config, data_dir=data_dir, host=host, port=port)
+    set_up_logging(settings.log_level)
+    listening = listen(settings.host, settings.port)
+    settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+    open_storage(settings.effective_storage_url)
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+    stop = _catch_signals()
+    try:
+        if embedded:
+            embedded.start()
+        key = asyncio.run(_first_key(settings))
+        _supervise(settings, config, listening, embedded, stop, key)
+    finally:
+        listening.close()
+        if embedded:
+            embedded.stop()
+
+
+async def _first_key(settings: Settings) -> str | None:
+    """Migrate; at the very first start, the account `default` and its key. None: there was one before."""
+    async with open_database(settings) as db:
+        await accounts.create_account(db, DEFAULT_ACCOUNT)
+        account = await accounts.find_account(db, DEFAULT_ACCOUNT)
+        assert account is not None
+        if await accounts.list_keys(db, account["id"]):
+            return None
+        return await accounts.create_key(db, account["id"])
+
+
+@dataclass(slots=True)
+class _Signals:
+    """How often we were told to stop."""
+
+    count: int = 0
+
+
+def _catch_signals() -> _Signals:
+    stop = _Signals()
+
+    def told(_number: int, _frame: object) -> None:
+        stop.count += 1
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+    return stop
+
+
+@dataclass(slots=True)
+class _Part:
+    """A supervised process: restarted when it ends unasked, with growing pauses."""
+
+    name: str
+    command: list[str]
+    pass_fds: tuple[int, ...]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 0.0
+    due_at: float = field(default=0.0)
+
+    def look(self) -> None:
+        now = time.monotonic()
+        if self.process is None:
+            if now >= self.due_at:
+                self.process = subprocess.Popen(self.command, pass_fds=self.pass_fds, start_new_session=True)  # noqa: S603
+                self.started_at = now
+            return
+        code = self.process.poll()
+        if code is None:
+            if now - self.started_at > _HEALTHY_S:
+                self.pause_s = 0.0
+            return
+        log.error("the %s process ended with code %s; starting it again in %.1f s", self.name, code, self.pause_s)
+        self.process, self.due_at = None, now + self.pause_s
+        self.pause_s = min(_LONGEST_PAUSE_S, self.pause_s * 2 or 0.5)
+
+
+def _supervise(
+    settings: Settings,
+    config: Path | None,
+    listening: socket.socket,
+    embedded: EmbeddedPostgres | None,
+    stop: _Signals,
+    key: str | None,
+) -> None:
+    """Keep database, API and worker running until told to stop; told twice, stop at once."""
+    ours, theirs = os.pipe()  # its closing tells the children that we are gone, however we went
+    command = [sys.executable, "-m", "framehouse"]
+    options = ["--parent-pipe", str(ours), "--data-dir", str(settings.data_dir)]
+    options += ["--config", str(config)] if config else []
+    listening.set_inheritable(True)
+    fd = listening.fileno()
+    parts = [
+        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd)),
+        _Part("worker", [*command, "worker", *options], (ours,)),
+    ]
+    url, ready, began = _url(listening), False, time.monotonic()
+    try:
+        while not stop.count:
+            for part in parts:
+                part.look()
+            if not ready:
+                ready = _is_ready(url)
+                if ready:
+                    _greet(url, key)
+                elif time.monotonic() - began > _READY_LIMIT_S:
+                    raise Problem("The API did not get ready; the lines above say why.")
+            if embedded:
+                try:
+                    embedded.ensure_running()
+                except EmbeddedError as error:
+                    log.error("%s", error)  # noqa: TRY400 - the message says it all
+            time.sleep(_LOOK_S if ready else 0.05)
+        click.echo("Stopping: finishing what is in hand. Ctrl-C again stops at once.", err=True)
+    finally:
+        _stop_parts(parts, stop, settings.stop_s)
+        os.close(ours)
+        os.close(theirs)
+
+
+def _stop_parts(parts: list[_Part], stop: _Signals, stop_s: float) -> None:
+    """Ask all to stop, wait as long as they may take, then end what is left."""
+    running = [part.process for part in parts if part.process and part.process.poll() is None]
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    end = time.monotonic() + stop_s + 5
+    while any(process.poll() is None for process in running) and time.monotonic() < end and stop.count < 2:
+        time.sleep(0.02)
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _is_ready(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/readyz", timeout=2) as answer:
+            return int(answer.status) == 200
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _greet(url: str, key: str | None) -> None:
+    click.echo(f"Framehouse is ready at {url}  (API: {url}/docs)")
+    if key:
+        click.echo(f'\nThe key of the account "default", shown this once:\n\n    {key}\n\nTry it:\n')
+        prompt = "Create a three-frame product storyboard"
+        body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
+        click.echo(
+            f"    curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
+            f"      -d '{body}' \\\n      {url}/kling/v1/images/omni-image\n"
+        )
+        click.echo(f"    curl -H 'Authorization: Bearer {key}' '{url}/kling/v1/images/omni-image/<task_id>?wait=30'\n")
+    sys.stdout.flush()

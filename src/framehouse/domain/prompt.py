@@ -1,0 +1,206 @@
+"""What a prompt says besides its subject: citations, how many pictures, which shape, which shots."""
+
+import re
+from dataclasses import dataclass
+
+MAX_PROMPT_CHARACTERS = 2500
+
+_CITATION = re.compile(r"<<<?\s*(image|element|object)\s*_\s*(\d{1,9})\s*>?>>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """`<<<image_2>>>` is `Citation("image", 2, …)`; `text` is what stood in the prompt."""
+
+    kind: str
+    number: int
+    text: str
+
+
+def citations(prompt: str) -> tuple[Citation, ...]:
+    """All citations in order of appearance. Two brackets count like three, spaces inside are ignored."""
+    return tuple(Citation(m[1].lower(), int(m[2]), m[0]) for m in _CITATION.finditer(prompt))
+
+
+def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple[str, int] | None:
+    """Which of the sent things is cited: `("image" | "element", 0-based index)`, or None if it was not sent.
+
+    `object` cites the element of that number, or the image where there are no elements.
+    """
+    kind = citation.kind
+    if kind == "object":
+        kind = "element" if elements else "image"
+    count = elements if kind == "element" else images
+    return (kind, citation.number - 1) if 1 <= citation.number <= count else None
+
+
+def without_citations(prompt: str) -> str:
+    """The prompt's own words, for matching and captions."""
+    return re.sub(r"\s{2,}", " ", _CITATION.sub(" ", prompt)).strip()
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------
+
+_ENGLISH = {
+    w: i
+    for i, w in enumerate(
+        ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 1
+    )
+}
+_CHINESE = {c: i for i, c in enumerate("一二三四五六七八九十", 1)} | {"两": 2, "兩": 2, "俩": 2}
+_EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,2}}(?![\d:：])|\b(?:{'|'.join(_ENGLISH)})\b"
+_ZH_NUMBER = r"(?<![\d:.：])\d{1,2}(?!\d)|(?<!第)(?:十[一二三四五六七八九]?|[一二两兩三四五六七八九])"
+
+
+def _number(text: str) -> int:
+    text = text.lower()
+    if text.isdigit():
+        return int(text)
+    if text in _ENGLISH:
+        return _ENGLISH[text]
+    if len(text) == 2 and text[0] == "十":
+        return 10 + _CHINESE[text[1]]
+    return _CHINESE[text]
+
+
+# --- how many pictures -----------------------------------------------------------------------------------------
+
+_UNITS = (
+    "frame|panel|shot|scene|image|picture|pic|photo|photograph|page|slide|illustration|sticker|keyframe|poster"
+    "|render|still|variation"
+)
+_ASKED = (
+    # "three-frame", "4 panels", "5 images"
+    re.compile(rf"({_EN_NUMBER})[\s-]*(?:{_UNITS})s?\b", re.IGNORECASE),
+    # "three product storyboard frames": up to three words between, none of them a plural ("two cats watching pictures")
+    re.compile(rf"({_EN_NUMBER})[\s-]+(?:(?!\w*s\b)[\w-]+\s+){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE),
+    # "a set of 5", "a series of four foxes"
+    re.compile(
+        rf"\b(?:set|series|sequence|collection|story|storyboard|strip|grid)\s+(?:of|in|with)\s+({_EN_NUMBER})",
+        re.IGNORECASE,
+    ),
+    # "四格漫画", "3张图", "五个镜头", "九宫格"
+    re.compile(
+        rf"({_ZH_NUMBER})\s*(?:宫格|格|幅|[张張](?![桌椅床纸紙嘴脸臉沙票凳弓])|帧|幀|联画|連畫|联|页|頁|连拍|组图|"
+        r"(?:个|個)(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡|画格|步骤)|(?:图|圖)(?!书))"
+    ),
+)
+
+
+def pictures_asked(prompt: str) -> int | None:
+    """The number of pictures the prompt asks for, in words or digits, English or Chinese, or None.
+
+    Where it names several, the first counts; "one picture" and "一张" are articles, not numbers.
+    The caller clamps to what the contract allows.
+    """
+    text = _without_markers(prompt)
+    found = (m for pattern in _ASKED for m in pattern.finditer(text) if _number(m[1]) > 1)
+    first = min(found, key=lambda m: m.start(), default=None)
+    return _number(first[1]) if first else None
+
+
+# --- listed shots ----------------------------------------------------------------------------------------------
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+_MARKERS = (
+    re.compile(
+        rf"(?:^|(?<=[\s.;,!?。；，(\[*]))(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s*#?\s*"
+        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s*\**\s*(?:[:：)\]]|\.\s|[-–—]\s)\s*\**\s*",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"(?:^|(?<=[\s.;,!?]))(?:the\s+)?(?P<n>{'|'.join(_ORDINALS)})\s+(?:frame|panel|shot|scene|image|picture)\s*[:：-]\s*",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(?:第\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*(?:格|幅|张|張|帧|幀|镜|鏡|页|頁|幕|(?:个|個)?(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡)))"
+        r"\s*[:：、，,.．。]?\s*"
+    ),
+    re.compile(
+        r"(?:镜头|鏡頭|画面|畫面|分镜|分鏡|场景|場景|图片|图|圖|帧)\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*[:：、，,.．]\s*"
+    ),
+    re.compile(r"^[ \t]*(?:[-*][ \t]*)?\(?(?P<n>\d{1,2})[.)、:：）][ \t]*(?=\D)", re.MULTILINE),
+    re.compile(r"(?P<n>[①②③④⑤⑥⑦⑧⑨])\s*"),
+)
+
+
+def _marker_number(text: str) -> int:
+    if text in "①②③④⑤⑥⑦⑧⑨":
+        return ord(text) - ord("①") + 1
+    if text.lower() in _ORDINALS:
+        return _ORDINALS.index(text.lower()) + 1
+    return _number(text)
+
+
+def _markers(prompt: str) -> list[re.Match[str]]:
+    """The markers of the first kind that counts 1, 2, 3 … with at least two of them."""
+    for pattern in _MARKERS:
+        found = list(pattern.finditer(prompt))
+        if len(found) >= 2 and [_marker_number(m["n"]) for m in found] == list(range(1, len(found) + 1)):
+            return found
+    return []
+
+
+def _without_markers(prompt: str) -> str:
+    for marker in reversed(_markers(prompt)):
+        prompt = prompt[: marker.start()] + " " + prompt[marker.end() :]
+    return prompt
+
+
+@dataclass(frozen=True, slots=True)
+class ListedShots:
+    """`shared` is what stands before the first shot, and after the last one's paragraph; it belongs to all."""
+
+    shared: str
+    shots: tuple[str, ...]
+
+
+def listed_shots(prompt: str) -> ListedShots | None:
+    """The shots a prompt lists ("Frame 1: … Frame 2: …", "镜头一：…", numbered lines), or None."""
+    markers = _markers(prompt)
+    if not markers:
+        return None
+    ends = [m.start() for m in markers[1:]] + [len(prompt)]
+    texts = [prompt[m.end() : end].strip() for m, end in zip(markers, ends, strict=True)]
+    last, _, tail = texts[-1].partition("\n\n")
+    texts[-1] = last.strip()
+    if not all(texts):
+        return None
+    shared = " ".join(part for part in (prompt[: markers[0].start()].strip(), tail.strip()) if part)
+    return ListedShots(shared, tuple(texts))
+
+
+# --- which shape -----------------------------------------------------------------------------------------------
+
+_RATIO = re.compile(r"(?<![\d:：.])(\d{1,2})\s*(?:[:：∶]|比)\s*(\d{1,2})(?![\d:：.]\d|\d)")
+_NARROW = r"(?:narrow|tall|vertical|portrait)"
+_SHAPE_WORDS = (
+    ("21:9", r"cinematic\s+wide|ultra-?\s?wide|anamorphic|cinemascope|宽银幕|电影宽屏|電影寬屏|超宽|超寬"),
+    ("2:3", rf"{_NARROW}\s+(?:\w+\s+)?poster|(?:movie|film)\s+poster|竖版海报|竖幅海报|直式海報|电影海报|電影海報"),
+    (
+        "9:16",
+        r"(?:phone|mobile|iphone|android|lock\s?screen)\s+(?:\w+\s+)?(?:wallpaper|background)|vertical"
+        r"|portrait\s+(?:orientation|format|mode|aspect|ratio)|instagram\s+stor|tiktok|\breels?\b"
+        r"|竖屏|竖版|竖幅|竖构图|竖向|豎屏|直式|手机壁纸|手機壁紙|手机屏保",
+    ),
+    (
+        "16:9",
+        r"wide-?\s?screen|landscape\s+(?:orientation|format|mode|aspect|ratio)|horizontal(?:ly)?\b"
+        r"|(?:desktop|computer|laptop|pc)\s+(?:\w+\s+)?(?:wallpaper|background)|youtube\s+thumbnail"
+        r"|横屏|横版|横幅|横构图|橫屏|橫式|宽屏|寬屏|电脑壁纸|桌面壁纸|電腦桌布",
+    ),
+    (
+        "1:1",
+        r"\bsquare\s+(?:format|image|picture|photo|crop|composition|aspect|ratio|canvas|post)|album\s+cover|\bavatar\b"
+        r"|profile\s+(?:picture|photo|pic)|正方形|方形构图|方图|专辑封面|頭像|头像",
+    ),
+)
+_SHAPES = tuple((ratio, re.compile(words, re.IGNORECASE)) for ratio, words in _SHAPE_WORDS)
+
+
+def ratio_asked(prompt: str, ratios: tuple[str, ...]) -> str | None:
+    """The shape the prompt asks for, one of `ratios`: by number first ("16:9"), then by word ("竖屏"), or None."""
+    for match in _RATIO.finditer(prompt):
+        if (ratio := f"{int(match[1])}:{int(match[2])}") in ratios:
+            return ratio
+    return next((ratio for ratio, words in _SHAPES if words.search(prompt)), None)

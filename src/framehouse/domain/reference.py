@@ -1,0 +1,42 @@
+"""A picture the caller sent along, and the rules it must meet (contract, `image_list`)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from framehouse.domain.prompt import citations, resolve_citation
+from framehouse.domain.sizes import nearest_ratio
+
+MAX_REFERENCES = 10
+MAX_REFERENCE_BYTES = 10_000_000
+MIN_SIDE_PX = 300
+MAX_ASPECT = 2.5
+MAX_PIXELS = 40_000_000
+"""The contract sets no upper limit in pixels; this one keeps a decoded reference under 160 MB (notes: 40 MP)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a reference is: a `url` still to be fetched, or a storage `key` with its size in pixels."""
+
+    url: str = ""
+    key: str = ""
+    width: int = 0
+    height: int = 0
+
+
+def reference_problem(width: int, height: int) -> str | None:
+    """What is wrong with a reference of this size, in words for the caller, or None."""
+    if width * height > MAX_PIXELS:
+        return f"is {width}x{height} px; at most {MAX_PIXELS // 1_000_000} megapixels are allowed"
+    if min(width, height) < MIN_SIDE_PX:
+        return f"is {width}x{height} px; both sides must be at least {MIN_SIDE_PX} px"
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        return f"is {width}x{height} px; the aspect ratio must be between 1:2.5 and 2.5:1"
+    return None
+
+
+def ratio_from_references(prompt: str, sizes: Sequence[tuple[int, int]], *, elements: int) -> str:
+    """The listed shape nearest to the first cited (else the first) reference; `sizes` are (width, height) in pixels."""
+    cited = (resolve_citation(c, images=len(sizes), elements=elements) for c in citations(prompt))
+    index = next((found[1] for found in cited if found and found[0] == "image"), 0)
+    return nearest_ratio(*sizes[index])

@@ -1,0 +1,250 @@
+"""A request body, read by the rules of the contract, with every problem named at once."""
+
+import re
+import reprlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from framehouse.domain.errors import Refused, refused_fields
+from framehouse.domain.model import Model
+from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, citations, resolve_citation
+from framehouse.domain.reference import MAX_REFERENCES
+from framehouse.domain.sizes import AUTO, RATIOS
+from framehouse.domain.task import ImageRequest, ResultType
+
+MAX_N = 9
+SERIES_AMOUNT = (2, 9)
+MAX_EXTERNAL_ID_CHARACTERS = 255
+MAX_URL_CHARACTERS = 2048
+MAX_SEED = 2**53 - 1
+_SHOWN_CHARACTERS = 40
+
+
+def shown(value: object) -> str:
+    """A value as an error message may repeat it: short, one line, never a whole picture."""
+    text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else reprlib.repr(value)
+    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return f'"{text[:_SHOWN_CHARACTERS]}…"' if len(text) > _SHOWN_CHARACTERS else f'"{text}"'
+
+
+def read_int(value: object) -> int | None:
+    """A JSON integer or a numeric string; else None. Booleans, fractions and exponents are not integers."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip(" ")):
+        return int(value)
+    return None
+
+
+@dataclass(slots=True)
+class FieldReader:
+    """Reads the fields of one JSON object and collects what is wrong with them.
+
+    Absent, `null` and (for optional fields) the empty string all mean the default.
+    """
+
+    body: Mapping[str, Any]
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, name: str, what: str) -> None:
+        self.problems.append(f"{name} {what}")
+
+    def _given(self, name: str) -> Any:
+        value = self.body.get(name)
+        return None if value == "" else value
+
+    def text(self, name: str, *, most: int) -> str:
+        value = self._given(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.problem(name, f"must be a string, not {shown(value)}")
+        elif len(value) > most:
+            self.problem(name, f"has {len(value)} characters; at most {most} are allowed")
+        elif "\0" in value:
+            self.problem(name, "holds a NUL character, which is not allowed")
+        else:
+            return value
+        return ""
+
+    def required_text(self, name: str, *, most: int) -> str:
+        before = len(self.problems)
+        value = self.text(name, most=most)
+        if not value.strip() and len(self.problems) == before:
+            self.problem(name, "is required and must not be empty")
+        return value
+
+    def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
+        value = self._given(name)
+        if value is None:
+            return default
+        if isinstance(value, str) and value.strip().lower() in allowed:
+            return value.strip().lower()
+        self.problem(name, f"must be one of {', '.join(allowed)}, not {shown(value)}")
+        return default
+
+    def integer(self, name: str, low: int, high: int, default: int) -> int:
+        value = self._given(name)
+        if value is None:
+            return default
+        number = read_int(value)
+        if number is None:
+            self.problem(name, f"must be an integer from {low} to {high}, not {shown(value)}")
+        elif not low <= number <= high:
+            self.problem(name, f"must be from {low} to {high}, not {number}")
+        else:
+            return number
+        return default
+
+    def url(self, name: str) -> str:
+        value = self.text(name, most=MAX_URL_CHARACTERS)
+        if value and (what := url_problem(value)):
+            self.problem(name, what)
+        return value
+
+    def objects(self, name: str, key: str) -> list[Any]:
+        """The `key` of each object of a list, in order."""
+        value = self._given(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            self.problem(name, f"must be a list of objects with {key}, not {shown(value)}")
+            return []
+        found = []
+        for index, item in enumerate(value[: MAX_REFERENCES + 1]):
+            if isinstance(item, dict) and item.get(key) not in (None, ""):
+                found.append(item[key])
+            else:
+                self.problem(f"{name}[{index}].{key}", "is required and must not be empty")
+        if len(value) > MAX_REFERENCES:
+            self.problem(
+                name, f"has {len(value)} entries; images and elements together may be at most {MAX_REFERENCES}"
+            )
+        return found
+
+
+def url_problem(value: str) -> str | None:
+    """What is wrong with a URL that we are to call, or None. Only its form: nothing is looked up."""
+    try:
+        parts = urlsplit(value)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        port_fits, parts = False, urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_fits:
+        return f"must be an http or https URL, not {shown(value)}"
+    if parts.username or parts.password:
+        return "must not hold a user name or password"
+    if re.search(r"[\s\x00-\x1f\x7f\\]", value):
+        return "must not hold spaces or control characters"
+    return None
+
+
+def parse_request(body: object, find_model: Callable[[str], Model | None]) -> ImageRequest:
+    """The request behind a JSON body.
+
+    Raises Refused: 1201 that names every problem, 1203 for a model that is not configured.
+    """
+    if not isinstance(body, dict):
+        raise Refused(1201, "the body must be a JSON object")
+    read = FieldReader(body)
+    name = read.text("model_name", most=200) or read.text("model", most=200)
+    if not name and not read.problems:
+        read.problem("model_name", "is required")
+    model = find_model(name) if name else None
+    if name and model is None:
+        raise Refused(1203, f"model_name {shown(name)} does not exist")
+
+    prompt = read.required_text("prompt", most=MAX_PROMPT_CHARACTERS)
+    images = _images(read)
+    elements = _elements(read)
+    for citation in citations(prompt):
+        if resolve_citation(citation, images=len(images), elements=len(elements)) is None:
+            read.problem("prompt", f"cites {citation.text}, but {_sent(len(images), len(elements))}")
+
+    resolution = read.choice("resolution", model.resolutions if model else ("1k", "2k", "4k"), "1k")
+    wanted = read.choice("result_type", ("single", "series"), "single")
+    result_type: ResultType = "series" if wanted == "series" else "single"
+    if result_type == "series" and model and not model.series:
+        read.problem("result_type", f"must be single for {model.name}")
+    request = ImageRequest(
+        model=name,
+        prompt=prompt,
+        images=images,
+        elements=elements,
+        resolution=resolution,
+        result_type=result_type,
+        ratio=read.choice("aspect_ratio", (*RATIOS, AUTO), AUTO),
+        amount=_amount(read, result_type),
+        watermark=_watermark(read),
+        callback_url=read.url("callback_url"),
+        external_task_id=read.text("external_task_id", most=MAX_EXTERNAL_ID_CHARACTERS),
+        seed=_seed(body),
+    )
+    if read.problems:
+        raise refused_fields(read.problems)
+    return request
+
+
+def _sent(images: int, elements: int) -> str:
+    return f"{images} image{'' if images == 1 else 's'} and {elements} element{'' if elements == 1 else 's'} were sent"
+
+
+def _images(read: FieldReader) -> tuple[str, ...]:
+    images = []
+    for index, image in enumerate(read.objects("image_list", "image")):
+        name = f"image_list[{index}].image"
+        if not isinstance(image, str):
+            read.problem(name, f"must be a URL or base64 string, not {shown(image)}")
+        elif image[:8].lower().startswith(("http://", "https://")):
+            if len(image) > MAX_URL_CHARACTERS:
+                read.problem(name, f"is a URL of {len(image)} characters; at most {MAX_URL_CHARACTERS} are allowed")
+            elif what := url_problem(image):
+                read.problem(name, what)
+        images.append(str(image))
+    return tuple(images)
+
+
+def _elements(read: FieldReader) -> tuple[int, ...]:
+    elements = []
+    for index, value in enumerate(read.objects("element_list", "element_id")):
+        number = read_int(value)
+        if number is None or number < 1:
+            read.problem(f"element_list[{index}].element_id", f"must be a positive integer, not {shown(value)}")
+        elements.append(number or 0)
+    images = read.body.get("image_list")
+    total = len(elements) + (len(images) if isinstance(images, list) else 0)
+    if elements and total > MAX_REFERENCES:
+        read.problem(
+            "element_list", f"and image_list have {total} entries; together at most {MAX_REFERENCES} are allowed"
+        )
+    return tuple(elements)
+
+
+def _amount(read: FieldReader, result_type: ResultType) -> int | None:
+    if result_type == "single":
+        return read.integer("n", 1, MAX_N, 1)
+    value = read.body.get("series_amount")
+    if isinstance(value, str) and value.strip().lower() in (AUTO, ""):
+        return None
+    low, high = SERIES_AMOUNT
+    return read.integer("series_amount", low, high, 0) or None
+
+
+def _watermark(read: FieldReader) -> bool:
+    info = read.body.get("watermark_info")
+    if info in (None, ""):
+        return False
+    enabled = info.get("enabled") if isinstance(info, dict) else info
+    if not isinstance(info, dict) or not (enabled is None or isinstance(enabled, bool)):
+        read.problem("watermark_info", f'must be {{"enabled": true}} or {{"enabled": false}}, not {shown(info)}')
+    return enabled is True
+
+
+def _seed(body: Mapping[str, Any]) -> int | None:
+    """Ours, beyond the contract: an unusable seed is an unknown field, and those are ignored."""
+    seed = read_int(body.get("seed"))
+    return seed if seed is not None and 0 <= seed <= MAX_SEED else None

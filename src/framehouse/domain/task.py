@@ -1,0 +1,77 @@
+"""A task: what the caller asked for, and what became of it."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+Status = Literal["submitted", "processing", "succeed", "failed"]
+ResultType = Literal["single", "series"]
+CANCELED = "Canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """A request that met every rule that needs no look at the pictures themselves.
+
+    `images` are as sent (URL, data URL or base64). `amount` is `n` or `series_amount`, None for `auto`.
+    """
+
+    model: str
+    prompt: str
+    images: tuple[str, ...] = ()
+    elements: tuple[int, ...] = ()
+    resolution: str = "1k"
+    result_type: ResultType = "single"
+    ratio: str = "auto"
+    amount: int | None = 1
+    watermark: bool = False
+    callback_url: str = ""
+    external_task_id: str = ""
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One finished picture of a task, by its place in storage."""
+
+    index: int
+    key: str
+    watermark_key: str
+    media_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as it stands in the database. Times are aware; `progress` runs from 0 to 1."""
+
+    id: UUID
+    account_id: int
+    external_task_id: str
+    status: Status
+    status_message: str
+    model: str
+    prompt: str
+    result_type: ResultType
+    image_count: int
+    resolution: str
+    ratio: str
+    watermark: bool
+    units_charged: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None
+    progress: float
+    pictures: tuple[Picture, ...] = field(default=())
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("succeed", "failed")
+
+
+def new_task_id(now_ms: int, random: int) -> UUID:
+    """A version 7 UUID (RFC 9562): sorted by time, so that new rows stand together in the index."""
+    high = (now_ms & (1 << 48) - 1) << 16 | 0x7000 | (random >> 62) & 0xFFF
+    return UUID(int=high << 64 | 0b10 << 62 | random & (1 << 62) - 1)

@@ -1,0 +1,82 @@
+"""Pictures by their signed URLs, whole or in part."""
+
+import hashlib
+import re
+from typing import NamedTuple
+
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import Headers
+
+from framehouse.adapters.images.encode import EXTENSIONS
+from framehouse.adapters.storage import Storage
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.answers import request_id_of
+from framehouse.entrypoints.api.links import Links
+
+_KEY = re.compile(r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)")
+_MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
+
+
+def image_routes(*, storage: Storage, links: Links) -> APIRouter:
+    router = APIRouter(tags=["images"])
+
+    @router.api_route(
+        "/images/{path:path}",
+        methods=["GET", "HEAD"],
+        summary="A picture, by the URL that its task names",
+        response_class=Response,
+        include_in_schema=False,
+    )
+    async def image(request: Request, path: str, expires: str = "", signature: str = "") -> Response:
+        key = f"images/{path}"
+        found = _KEY.fullmatch(key)
+        left_s = links.check(key, expires, signature) if found else 0
+        total = await storage.size(key) if left_s else None
+        if total is None or found is None:
+            raise Refused(1203, "the image does not exist or has expired")
+        etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
+        headers = {
+            "Accept-Ranges": "bytes",
+            "Cache-Control": f"private, max-age={min(left_s, 31_536_000)}, immutable",
+            "Content-Disposition": f'inline; filename="{path.rsplit("/", 1)[-1]}"',
+            "Content-Type": _MEDIA_TYPES[found[1]],
+            "ETag": etag,
+            "X-Content-Type-Options": "nosniff",
+            "X-Request-Id": request_id_of(request),
+        }
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        part = _part(request.headers, total, etag)
+        if part is None:
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{total}"})
+        if part.partial:
+            headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{total}"
+        if request.method == "HEAD":
+            headers["Content-Length"] = str(part.end - part.start)
+            return Response(status_code=206 if part.partial else 200, headers=headers)
+        content = await storage.get_range(key, part.start, part.end) if total else b""
+        return Response(content, status_code=206 if part.partial else 200, headers=headers)
+
+    return router
+
+
+class _Part(NamedTuple):
+    start: int
+    end: int
+    partial: bool
+
+
+def _part(headers: Headers, total: int, etag: str) -> _Part | None:
+    """Which bytes are asked for (RFC 9110); None for a range that cannot be met. Several ranges get the whole file."""
+    whole = _Part(0, total, partial=False)
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", headers.get("range", "").replace(" ", ""))
+    if not found or headers.get("if-range", etag) != etag or found[0] == "bytes=-":
+        return whole
+    first, last = found[1], found[2]
+    if not first:
+        count = min(int(last), total)
+        return _Part(total - count, total, partial=True) if count else None
+    start, end = int(first), min(int(last) + 1, total) if last else total
+    if last and int(last) < start:
+        return whole
+    return _Part(start, end, partial=True) if start < total else None

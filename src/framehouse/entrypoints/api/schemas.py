@@ -1,0 +1,155 @@
+"""The shapes that the API documents, and the answers it gives. domain/request.py enforces what goes in."""
+
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
+from framehouse.domain.reference import MAX_REFERENCES
+from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
+from framehouse.domain.task import Status, Task
+from framehouse.entrypoints.api.links import Links
+from framehouse.pipeline.accept import Ticket
+
+Content = TypeVar("Content")
+Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
+
+
+class ImageIn(BaseModel):
+    image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+
+
+class ElementIn(BaseModel):
+    element_id: int | str
+
+
+class WatermarkInfo(BaseModel):
+    enabled: bool = False
+
+
+class OmniImageRequest(BaseModel):
+    """What to make. Unknown fields are ignored; `null` and, for optional fields, `""` mean the default."""
+
+    model_name: str = Field(
+        description="A configured model; `model` is accepted as an alias", examples=["kling-v3-omni"]
+    )
+    prompt: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="May cite what is sent along: <<<image_1>>>, <<<element_2>>>, counted from 1 in list order",
+        examples=["Create a three-frame product storyboard"],
+    )
+    image_list: list[ImageIn] | None = Field(
+        None, max_length=MAX_REFERENCES, description="Images and elements together: at most 10"
+    )
+    element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
+    resolution: Literal["1k", "2k", "4k"] | None = "1k"
+    result_type: Literal["single", "series"] | None = "single"
+    aspect_ratio: Ratio | None = "auto"
+    n: int | None = Field(1, ge=1, le=MAX_N, description="How many pictures; ignored for a series")
+    series_amount: int | Literal["auto"] | None = Field(
+        "auto",
+        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: what the prompt asks for, else 4",
+    )
+    watermark_info: WatermarkInfo | None = None
+    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    external_task_id: str | None = Field(
+        None,
+        max_length=MAX_EXTERNAL_ID_CHARACTERS,
+        description="Your own id, unique for ever; tasks can be asked for by it",
+    )
+    seed: int | None = Field(
+        None, description="Beyond the contract: the first picture's seed; the others count up from it"
+    )
+
+
+class TaskInfo(BaseModel):
+    external_task_id: str | None = None
+
+
+class Accepted(BaseModel):
+    task_id: str = Field(examples=["019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11"])
+    task_info: TaskInfo
+    task_status: Literal["submitted", "processing", "succeed", "failed"]
+    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    updated_at: int = Field(examples=[1795392000000])
+
+
+class ImageOut(BaseModel):
+    index: int
+    url: str
+    watermark_url: str | None = None
+
+
+class TaskResult(BaseModel):
+    result_type: Literal["single", "series"]
+    images: list[ImageOut]
+    series_images: list[ImageOut]
+
+
+class TaskOut(Accepted):
+    task_status_msg: str = Field(description="The reason of a failed task, else empty")
+    task_result: TaskResult | None = Field(None, description="Only when the task succeeded")
+    watermark_info: WatermarkInfo
+    final_unit_deduction: str = Field(examples=["24"])
+    progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
+
+
+class Envelope(BaseModel, Generic[Content]):
+    code: int = 0
+    message: str = "SUCCEED"
+    request_id: str
+    data: Content
+
+
+class ErrorOut(BaseModel):
+    code: int = Field(examples=[1201])
+    message: str = Field(examples=["n must be from 1 to 9, not 12"])
+    request_id: str
+
+
+def milliseconds(moment: datetime) -> int:
+    """Unix milliseconds, as all times of the contract."""
+    return int(moment.timestamp() * 1000)
+
+
+def ticket_data(ticket: Ticket) -> dict[str, Any]:
+    """What POST answers: the moment of acceptance, also when it is asked for again later."""
+    return _head(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
+
+
+def _head(task_id: UUID, external_task_id: str, status: Status, created: datetime, updated: datetime) -> dict[str, Any]:
+    return {
+        "task_id": str(task_id),
+        "task_info": {"external_task_id": external_task_id} if external_task_id else {},
+        "task_status": status,
+        "created_at": milliseconds(created),
+        "updated_at": milliseconds(updated),
+    }
+
+
+def task_data(task: Task, links: Links, base: str) -> dict[str, Any]:
+    """A task as GET and callbacks show it."""
+    data = _head(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
+        "task_status_msg": task.status_message,
+        "watermark_info": {"enabled": task.watermark},
+        "final_unit_deduction": str(task.units_charged),
+    }
+    if task.status == "succeed":
+        images = []
+        for picture in task.pictures:
+            image: dict[str, Any] = {"index": picture.index, "url": links.make(base, picture.key, task)}
+            if picture.watermark_key:
+                image["watermark_url"] = links.make(base, picture.watermark_key, task)
+            images.append(image)
+        series = task.result_type == "series"
+        data["task_result"] = {
+            "result_type": task.result_type,
+            "images": [] if series else images,
+            "series_images": images if series else [],
+        }
+    if task.status == "processing":
+        data["progress"] = round(task.progress, 3)
+    return data

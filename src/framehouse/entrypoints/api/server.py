@@ -1,0 +1,151 @@
+"""The FastAPI app: every path under every prefix, every error in the contract's envelope."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
+
+from framehouse import __version__
+from framehouse.adapters.engines.registry import Registry
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.answers import failure, request_id_of
+from framehouse.entrypoints.api.health import health_routes
+from framehouse.entrypoints.api.images import image_routes
+from framehouse.entrypoints.api.links import Links
+from framehouse.entrypoints.api.rate import RateLimit
+from framehouse.entrypoints.api.schemas import OmniImageRequest
+from framehouse.entrypoints.api.tasks import task_routes
+from framehouse.entrypoints.api.waiting import Waiting
+
+log = logging.getLogger(__name__)
+CANONICAL_PREFIX = "/kling"
+_DOCS = files("framehouse") / "assets" / "swagger-ui"
+
+
+def build_api(
+    *,
+    db: Database,
+    storage: Storage,
+    registry: Registry,
+    links: Links,
+    path_prefixes: Sequence[str],
+    requests_per_second: float,
+    retention: timedelta,
+    max_body_bytes: int,
+) -> FastAPI:
+    """The app; its lifespan keeps the long polls awake. The database is opened and closed by the caller."""
+    waiting = Waiting(db)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        listener = asyncio.create_task(waiting.run())
+        yield
+        listener.cancel()
+        with suppress(asyncio.CancelledError):
+            await listener
+
+    app = FastAPI(
+        title="Framehouse",
+        version=__version__,
+        description="The omni-image task API. Send `Authorization: Bearer <key>`; pictures come by polling or waiting.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    tasks = task_routes(
+        db=db,
+        storage=storage,
+        registry=registry,
+        links=links,
+        waiting=waiting,
+        rate=RateLimit(requests_per_second),
+        retention=retention,
+        max_body_bytes=max_body_bytes,
+    )
+    documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
+    for prefix in path_prefixes:
+        app.include_router(tasks, prefix=prefix, include_in_schema=prefix == documented)
+    app.include_router(image_routes(storage=storage, links=links))
+    app.include_router(health_routes(db=db, storage=storage))
+    _add_docs(app)
+    _add_errors(app)
+    return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Swagger UI from the package, so that it works offline."""
+
+    @app.get("/", include_in_schema=False)
+    async def home() -> Response:
+        return RedirectResponse("/docs")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return FileResponse(str(_DOCS / "index.html"), headers={"Content-Security-Policy": _CSP})
+
+    app.mount("/docs", StaticFiles(directory=str(_DOCS)))
+    made = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if not app.openapi_schema:
+            schema = made()
+            parts = schema.setdefault("components", {})
+            request = OmniImageRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            parts.setdefault("schemas", {}).update(request.pop("$defs", {}) | {"OmniImageRequest": request})
+            parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "description": "API key or JWT"}}
+            for path, methods in schema["paths"].items():
+                if "/v1/" in path:
+                    for operation in methods.values():
+                        operation["security"] = [{"bearer": []}]
+                        operation["responses"].pop("422", None)
+            for unused in ("HTTPValidationError", "ValidationError"):
+                parts["schemas"].pop(unused, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+_CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:
+        return failure(request, error)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        message = f"there is no {request.url.path[:200]}"
+        if error.status_code == 405:
+            message = f"{request.method} is not allowed on {request.url.path[:200]}"
+        answer = failure(request, Refused(1202, message, status=error.status_code))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return failure(request, Refused(1201, "; ".join(f"{e['loc'][-1]} {e['msg']}" for e in error.errors())))
+
+    @app.exception_handler(DatabaseAway)
+    @app.exception_handler(StorageAway)
+    async def away(request: Request, error: Exception) -> Response:
+        log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
+        return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
+
+    @app.exception_handler(Exception)
+    async def broke(request: Request, error: Exception) -> Response:
+        log.error("request %s broke", request_id_of(request), exc_info=error)
+        return failure(request, Refused(5000, "internal error"))

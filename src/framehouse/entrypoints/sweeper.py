@@ -1,0 +1,41 @@
+"""The clock: work of dead workers, expired pictures, old idempotency keys. Any number may run at once."""
+
+import asyncio
+import logging
+import random
+from datetime import timedelta
+
+from framehouse.adapters.postgres.claims import release_dead_workers
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.tasks import forget_idempotency_keys
+from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.pipeline.expire import expire_pictures
+
+log = logging.getLogger(__name__)
+_TURN_S = 1.0
+_HOUSEKEEPING_TURNS = 60
+DEAD_AFTER_S = 4.0
+"""How long a worker whose connection is gone may be silent before its work is given to others."""
+
+
+async def run_sweeper(db: Database, storage: Storage, *, lease_s: float) -> None:
+    """Sweep until cancelled."""
+    turns = 0
+    while True:
+        try:
+            await sweep(db, storage, lease_s=lease_s, housekeeping=turns % _HOUSEKEEPING_TURNS == 0)
+        except (DatabaseAway, StorageAway) as error:
+            log.warning("sweeping again later: %s", error)
+        turns += 1
+        await asyncio.sleep(_TURN_S * random.uniform(0.8, 1.2))
+
+
+async def sweep(db: Database, storage: Storage, *, lease_s: float, housekeeping: bool) -> None:
+    """One turn."""
+    freed = await release_dead_workers(db, timedelta(seconds=min(DEAD_AFTER_S, lease_s)), timedelta(seconds=lease_s))
+    if freed:
+        log.warning("%d batches of dead workers are free again", freed)
+    if housekeeping:
+        await forget_idempotency_keys(db)
+        while await expire_pictures(db, storage):
+            pass

@@ -1,0 +1,210 @@
+"""Claims batches, keeps their leases, runs the step, writes down what became of it."""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from framehouse.adapters.engines.registry import Registry
+from framehouse.adapters.postgres import claims
+from framehouse.adapters.postgres.claims import Claimed
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, paint_batch
+
+log = logging.getLogger(__name__)
+WORKER_LOCKS = 1718774120
+"""The class of the advisory locks by which others see that a worker lives; sql/release_dead_workers.sql has it too."""
+_POLL_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a worker takes on and how long it insists."""
+
+    concurrency: int = 2
+    lease_s: float = 30.0
+    stop_s: float = 30.0
+    attempts: int = 5
+    give_up_after_s: float = 3600.0
+
+
+@dataclass(slots=True)
+class _Held:
+    batch: Claimed
+    progress: float = 0.0
+    task: "asyncio.Task[None] | None" = field(default=None)
+
+
+class Worker:
+    """One worker process's share of the work. `run` until `stop`; `turn` is one look at the queue."""
+
+    def __init__(
+        self,
+        db: Database,
+        storage: Storage,
+        registry: Registry,
+        rules: Rules,
+        limits: Limits,
+        *,
+        only_task: UUID | None = None,
+    ) -> None:
+        self._db = db
+        self._storage = storage
+        self._registry = registry
+        self._rules = rules
+        self._limits = limits
+        self._only_task = only_task
+        self._lease = timedelta(seconds=limits.lease_s)
+        self._number = secrets.randbelow(2**31 - 1) + 1
+        self._held: dict[int, _Held] = {}
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Claim no more; `run` ends when what is held is finished or handed back."""
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until stopped, through lost connections and restarts of Postgres."""
+        keepers = [asyncio.create_task(self._keep_leases()), asyncio.create_task(self._listen())]
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                try:
+                    claimed = await self.turn()
+                except DatabaseAway as error:
+                    log.warning("the database is away: %s", error)
+                    claimed = 0
+                if not claimed or len(self._held) >= self._limits.concurrency:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
+                            await self._wake.wait()
+            await self._finish_or_hand_back()
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+
+    async def turn(self) -> int:
+        """Claim as much as there is room for and start on it; how many batches that were."""
+        room = self._limits.concurrency - len(self._held)
+        if room <= 0:
+            return 0
+        batches = await claims.claim_batches(
+            self._db,
+            worker=self._number,
+            most=room,
+            lease=self._lease,
+            models=[model.name for model in self._registry.models],
+            task_id=self._only_task,
+        )
+        for batch in batches:
+            held = self._held[batch.id] = _Held(batch)
+            held.task = asyncio.create_task(self._work(held))
+        return len(batches)
+
+    async def _work(self, held: _Held) -> None:
+        batch = held.batch
+        try:
+            fate = await self._paint(held)
+            await self._write_down(batch, fate)
+        except asyncio.CancelledError:
+            with suppress(DatabaseAway):  # no harm where the batch is cancelled or lost: then it is not ours to release
+                await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
+        except DatabaseAway as error:
+            log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
+        finally:
+            self._held.pop(batch.id, None)
+            self._wake.set()
+
+    async def _paint(self, held: _Held) -> Fate:
+        batch = held.batch
+        if batch.attempt > self._limits.attempts:
+            return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
+
+        def on_progress(share: float) -> None:
+            held.progress = share
+
+        try:
+            return await paint_batch(
+                batch,
+                self._registry.routes(batch.model),
+                db=self._db,
+                storage=self._storage,
+                rules=self._rules,
+                on_progress=on_progress,
+            )
+        except StorageAway as error:
+            return Retry(str(error))
+        except DatabaseAway:
+            raise
+        except Exception as error:  # the worker's edge: one bad batch must not end the others
+            log.exception("batch %s of task %s broke", batch.id, batch.task_id)
+            return Retry(f"internal error ({type(error).__name__})", blamed=True)
+
+    async def _write_down(self, batch: Claimed, fate: Fate) -> None:
+        match fate:
+            case Done():
+                pass
+            case Retry(why, blamed):
+                age_s = (datetime.now(UTC) - batch.created_at).total_seconds()
+                if age_s > self._limits.give_up_after_s:
+                    await self._fail(batch, f"given up after {age_s / 60:.0f} minutes: {why}")
+                    return
+                pause_s = min(_LONGEST_PAUSE_S, max(1.0, age_s / 4)) * random.uniform(0.8, 1.2)
+                log.warning("batch %s of task %s again in %.1f s: %s", batch.id, batch.task_id, pause_s, why)
+                after = timedelta(seconds=pause_s)
+                await claims.release_batch(
+                    self._db, batch.id, batch.claim, after=after, error=why, count_attempt=blamed
+                )
+            case Fail(why):
+                await self._fail(batch, why)
+
+    async def _fail(self, batch: Claimed, why: str) -> None:
+        if await claims.fail_batch(self._db, batch.id, batch.claim, why, self._rules.retention):
+            log.info("task %s failed: %s", batch.task_id, why)
+            await claims.notify(self._db, claims.ENDED_CHANNEL, str(batch.task_id))
+
+    async def _keep_leases(self) -> None:
+        """Renew, several times per lease; what is no longer ours was cancelled or lost, and is stopped."""
+        while True:
+            await asyncio.sleep(min(1.0, self._limits.lease_s / 6))
+            held = dict(self._held)
+            if not held:
+                continue
+            marks = {number: (h.batch.claim, h.progress) for number, h in held.items()}
+            try:
+                ours = await claims.renew_leases(self._db, marks, self._lease)
+            except DatabaseAway:
+                continue
+            self._drop([h for number, h in held.items() if number not in ours])
+
+    def _drop(self, lost: Sequence[_Held]) -> None:
+        for held in lost:
+            if held.task:
+                held.task.cancel()
+
+    async def _listen(self) -> None:
+        """Be woken by new work, hear of cancelled tasks at once, and show that we live."""
+        channels = {claims.BATCHES_CHANNEL: lambda _: self._wake.set(), claims.ENDED_CHANNEL: self._on_ended}
+        await self._db.listen(channels, lock=(WORKER_LOCKS, self._number))
+
+    def _on_ended(self, task_id: str) -> None:
+        self._drop([h for h in self._held.values() if str(h.batch.task_id) == task_id])
+
+    async def _finish_or_hand_back(self) -> None:
+        """What ends within the limit ends here; the rest is due again at once, for whoever is there."""
+        tasks = [h.task for h in self._held.values() if h.task]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._limits.stop_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

@@ -1,0 +1,207 @@
+"""Validate, plan, reserve, save task and batches: one transaction, shared with whoever arrives meanwhile."""
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pybase64
+
+from framehouse.adapters.images.decode import BadImage, inspect
+from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.tasks import Accepted, accept_tasks
+from framehouse.adapters.storage import Storage
+from framehouse.domain.account import Caller
+from framehouse.domain.errors import Refused, refused_fields
+from framehouse.domain.model import Model
+from framehouse.domain.quota import units_for
+from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, ratio_from_references
+from framehouse.domain.sizes import AUTO
+from framehouse.domain.task import ImageRequest, new_task_id
+from framehouse.pipeline.plan import make_plan
+from framehouse.pipeline.references import store_reference
+
+_RETRY_AFTER_S = 2
+_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the caller gets at once. `replayed`: the idempotency key was known, and this is the first task again."""
+
+    task_id: UUID
+    created_at: datetime
+    external_task_id: str
+    replayed: bool = False
+
+
+async def accept(
+    request: ImageRequest,
+    *,
+    caller: Caller,
+    model: Model,
+    counter: "AcceptCounter",
+    storage: Storage,
+    idempotency: tuple[str, bytes] | None = None,
+) -> Ticket:
+    """Make a task of a request: quota taken, units reserved, shots and batches saved, all or nothing.
+
+    `idempotency` is the caller's key and the hash of the body. Raises Refused, with nothing stored but the
+    bytes of references.
+    """
+    if not caller.may_use(request.model):
+        raise Refused(1103, f"this key may not use {request.model}")
+    if request.elements:
+        raise refused_fields(
+            f"element_list[{index}].element_id {element} does not exist"
+            for index, element in enumerate(request.elements)
+        )
+    references = await _store_references(request, storage)
+    task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
+    seed = request.seed if request.seed is not None else task_id.int % 2**31
+    plan = make_plan(request, seed=seed, max_batch=model.max_batch)
+    ratio = plan.ratio
+    if ratio == AUTO and all(reference.key for reference in references):
+        sizes = [(reference.width, reference.height) for reference in references]
+        ratio = ratio_from_references(request.prompt, sizes, elements=len(request.elements))
+    row = {
+        "task_id": str(task_id),
+        "account_id": caller.account_id,
+        "external_task_id": request.external_task_id or None,
+        "idempotency_key": idempotency[0] if idempotency else None,
+        "body_hash": "\\x" + idempotency[1].hex() if idempotency else None,
+        "model": request.model,
+        "prompt": request.prompt,
+        "elements": list(request.elements),
+        "result_type": request.result_type,
+        "image_count": len(plan.shots),
+        "resolution": request.resolution,
+        "ratio": ratio,
+        "watermark": request.watermark,
+        "callback_url": request.callback_url or None,
+        "units": units_for(len(plan.shots), request.resolution, model.units),
+        "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in plan.shots],
+        "batches": [list(batch) for batch in plan.batches],
+        "task_references": [
+            {
+                "index": i,
+                "url": r.url or None,
+                "key": r.key or None,
+                "width": r.width or None,
+                "height": r.height or None,
+            }
+            for i, r in enumerate(references)
+        ],
+    }
+    return _ticket(await counter.offer(row), request)
+
+
+def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
+    match answer.outcome:
+        case "accepted":
+            return Ticket(answer.task_id, answer.created_at, request.external_task_id)
+        case "replayed":
+            return Ticket(answer.task_id, answer.created_at, request.external_task_id, replayed=True)
+        case "key_reused":
+            raise Refused(1201, "Idempotency-Key was used before with another body")
+        case "disabled":
+            raise Refused(1100, "the account is disabled")
+        case "external_taken":
+            raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
+        case "over_concurrency":
+            message = f"parallel task over resource pack limit ({answer.detail})"
+            raise Refused(1303, message, retry_after_s=_RETRY_AFTER_S)
+        case "over_units":
+            raise Refused(1102, f"units used up ({answer.detail})")
+        case other:
+            raise RuntimeError(f"accept_tasks answered {other}")
+
+
+async def _store_references(request: ImageRequest, storage: Storage) -> tuple[Reference, ...]:
+    """References, with what was sent inline checked and stored under the hash of its content. All problems at once."""
+    problems: list[str] = []
+    references = []
+    for index, image in enumerate(request.images):
+        if image[:8].lower().startswith(("http://", "https://")):
+            references.append(Reference(url=image))
+            continue
+        try:
+            content, width, height = await asyncio.to_thread(_decode, image)
+        except BadImage as error:
+            problems.append(f"image_list[{index}].image {error}")
+            continue
+        references.append(await store_reference(storage, content, width, height))
+    if problems:
+        raise refused_fields(problems)
+    return tuple(references)
+
+
+def _decode(image: str) -> tuple[bytes, int, int]:
+    if image[:5].lower() == "data:":
+        head = _DATA_URL.match(image[:256])
+        if head is None:
+            raise BadImage("is a data URL without base64 content; data:image/png;base64,… is needed")
+        image = image[head.end() :]
+    if len(image) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
+        raise BadImage(f"is too long; at most {MAX_REFERENCE_BYTES:,} bytes are allowed when decoded")
+    image = image.rstrip("\r\n ")
+    image += "=" * (-len(image) % 4)
+    try:
+        content = pybase64.b64decode(image, validate=True)
+    except ValueError:
+        raise BadImage("is neither an http(s) URL nor valid base64") from None
+    return content, *inspect(content)
+
+
+class AcceptCounter:
+    """Group commit: offers that come in while a transaction is under way share the next one.
+
+    A lone offer waits for nobody, each waits for its own commit, and a caller who goes away takes nobody along.
+    """
+
+    def __init__(self, db: Database, *, most: int = 64, at_once: int = 2) -> None:
+        self._db = db
+        self._most = most
+        self._turns = asyncio.Semaphore(at_once)
+        self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def offer(self, row: Mapping[str, Any]) -> Accepted:
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._queue.append((dict(row), future))
+        task = asyncio.create_task(self._commit())
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return await future
+
+    async def _commit(self) -> None:
+        async with self._turns:
+            group, self._queue = self._queue[: self._most], self._queue[self._most :]
+            if not group:
+                return
+            await self._settle(group)
+            with suppress(DatabaseAway):
+                await notify(self._db, BATCHES_CHANNEL, "")
+
+    async def _settle(self, group: list[tuple[dict[str, Any], asyncio.Future[Accepted]]]) -> None:
+        try:
+            answers = await accept_tasks(self._db, [row for row, _ in group])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
+            if len(group) > 1 and not isinstance(error, DatabaseAway):
+                for alone in group:
+                    await self._settle([alone])
+                return
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(group, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,44 @@
+"""Raw picture -> files: exact size, watermark copy, encoding, the facts of the making."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode
+from framehouse.adapters.images.resize import fit
+from framehouse.adapters.images.watermark import mark
+from framehouse.domain.sizes import Size
+from framehouse.pipeline.settle import Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Finishing:
+    """How pictures leave the house. `tool` names us in their metadata."""
+
+    tool: str
+    format: Format = "png"
+    quality: int = 92
+    watermark_text: str = "AI generated"
+    watermark_logo: Path | None = None
+
+
+def finish(
+    pixels: NDArray[np.uint8], size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
+) -> Finished:
+    """(height, width, 3) RGB of any size as files of exactly `size`. Blocking: runs in a thread."""
+    painted_height, painted_width = pixels.shape[:2]
+    facts = {**facts, "ai": "made by AI"}
+    if (painted_width, painted_height) != size:
+        facts["resized_from"] = f"{painted_width}x{painted_height}"
+    pixels = fit(pixels, size)
+    clean = encode(pixels, how.format, facts, tool=how.tool, quality=how.quality)
+    marked = b""
+    if watermark:
+        copy, rows = mark(pixels, how.watermark_text, how.watermark_logo)
+        marked = encode(
+            copy, how.format, facts, tool=how.tool, quality=how.quality, like=clean, changed_rows=rows
+        ).content
+    return Finished(clean.content, marked, MEDIA_TYPES[how.format], size)

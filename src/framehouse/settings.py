@@ -1,0 +1,199 @@
+"""Every setting with its meaning; read once, then frozen. docs/settings.md lists them, and a test compares.
+
+Later wins: defaults, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME>, the command line.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_data_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from framehouse.domain.model import Model
+from framehouse.domain.quota import DEFAULT_UNITS
+
+PREFIX = "FRAMEHOUSE_"
+CONFIG_NAME = "framehouse.toml"
+
+
+class BadSettings(Exception):
+    """A setting is wrong; the message names it and what is allowed."""
+
+
+class ModelSettings(BaseModel):
+    """One model: who paints it, what it offers, what it costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    routes: list[dict[str, Any]] = Field(
+        default=[{"engine": "previz"}],
+        description="Engines in order of preference, each `engine` and its own options. "
+        "The next is asked when one is unavailable.",
+    )
+    units: dict[Literal["1k", "2k", "4k"], int] = Field(
+        default=dict(DEFAULT_UNITS),  # type: ignore[arg-type]
+        description="Units per image by resolution; what is not named costs the default.",
+    )
+    resolutions: list[Literal["1k", "2k", "4k"]] = Field(
+        default=["1k", "2k", "4k"], min_length=1, description="Which resolutions the model serves."
+    )
+    series: bool = Field(default=True, description="Whether the model makes series.")
+
+
+_MODELS = {
+    "kling-v3-omni": ModelSettings(),
+    "kling-image-o1": ModelSettings(resolutions=["1k", "2k"], series=False),
+}
+
+
+class Settings(BaseSettings):
+    """The names here are the keys of framehouse.toml; with FRAMEHOUSE_ before them, the environment's."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("framehouse", appauthor=False),
+        description="Holds everything local: the embedded database, the pictures, framehouse.toml.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
+    public_url: str = Field(
+        default="",
+        description="How clients reach this server, for image URLs. Empty: the host that the client asked.",
+    )
+    path_prefixes: list[str] = Field(
+        default=["/kling", "", "/proxy/kling"], description="The API's paths are served under each of these."
+    )
+    database_url: str = Field(
+        default="", description="A PostgreSQL server, 14 or newer. Empty: the embedded one in the data folder."
+    )
+    storage_url: str = Field(
+        default="",
+        description="Where pictures are kept: file:///folder, s3://bucket/prefix, gs://… or az://…. "
+        "Empty: `files` in the data folder.",
+    )
+    models: dict[str, ModelSettings] = Field(
+        default=_MODELS, min_length=1, description="The models that are served, by name; replaces the default ones."
+    )
+    image_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of pictures.")
+    image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp.")
+    watermark_text: str = Field(
+        default="AI generated", min_length=1, max_length=60, description="Text on the watermarked copy."
+    )
+    watermark_logo: Path | None = Field(
+        default=None, description="An image with transparency, instead of the text on the watermarked copy."
+    )
+    retention_days: float = Field(
+        default=30, gt=0, le=36500, description="How long pictures are kept after their task ended."
+    )
+    worker_concurrency: int = Field(default=2, ge=1, le=256, description="Batches that one worker has in hand at once.")
+    lease_s: float = Field(
+        default=30, ge=2, le=3600, description="A worker that does not renew within this many seconds loses its work."
+    )
+    stop_s: float = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="Seconds to finish what is in hand when stopped; the rest is handed back.",
+    )
+    attempts: int = Field(default=5, ge=1, le=100, description="A batch whose workers died this often fails its task.")
+    give_up_after_s: float = Field(
+        default=3600, gt=0, description="Seconds after which a task that no engine would take fails."
+    )
+    max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Largest request body.")
+    requests_per_second: float = Field(
+        default=0, ge=0, description="Requests per second that each account may make of one API process; 0: no limit."
+    )
+    allow_private_addresses: bool = Field(
+        default=False, description="Whether references may be fetched from private addresses. For development."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+
+    @field_validator("path_prefixes")
+    @classmethod
+    def _prefixes(cls, prefixes: list[str]) -> list[str]:
+        for prefix in prefixes:
+            if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+                raise ValueError(f'"{prefix}" must start with a slash and not end with one, or be empty')
+        return list(dict.fromkeys(prefixes))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings)
+
+    def served_models(self) -> list[tuple[Model, list[dict[str, object]]]]:
+        """The models as the registry opens them."""
+        return [
+            (
+                Model(
+                    name, tuple(m.resolutions), m.series, dict(DEFAULT_UNITS) | {str(r): u for r, u in m.units.items()}
+                ),
+                m.routes,
+            )
+            for name, m in self.models.items()
+        ]
+
+    @property
+    def effective_storage_url(self) -> str:
+        return self.storage_url or (self.data_dir.resolve() / "files").as_uri()
+
+
+def load_settings(config: Path | None = None, **given: Any) -> Settings:
+    """The settings of this run; `given` are the command line's, None meaning not given. Raises BadSettings."""
+    given = {name: value for name, value in given.items() if value is not None}
+    data_dir = Path(
+        given.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or user_data_path("framehouse", appauthor=False)
+    )
+    values = _read_toml(config, data_dir)
+    for name in Settings.model_fields:
+        if path := os.environ.get(f"{PREFIX}{name.upper()}_FILE"):
+            values[name] = _read_secret(name, path)
+        if f"{PREFIX}{name.upper()}" in os.environ:
+            values.pop(name, None)
+    try:
+        return Settings(**(values | given))
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors())
+        raise BadSettings("Settings: " + "; ".join(problems)) from error
+    except ValueError as error:
+        raise BadSettings(f"Settings: {error}") from error
+
+
+def unknown_variables() -> list[str]:
+    """FRAMEHOUSE_… variables that name no setting: most likely misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known |= {name + "_FILE" for name in known} | {PREFIX + name for name in ("CONFIG", "SERVER", "KEY")}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def _said(message: str) -> str:
+    return "no such setting" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+
+
+def _read_toml(config: Path | None, data_dir: Path) -> dict[str, Any]:
+    path = config or data_dir / CONFIG_NAME
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if config:
+            raise BadSettings(f"There is no {config}.") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise BadSettings(f"Cannot read {path}: {error}") from error
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError as error:
+        raise BadSettings(f"Cannot read {PREFIX}{name.upper()}_FILE: {error}") from error
