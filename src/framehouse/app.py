@@ -1,4 +1,9 @@
-"""The wiring: settings -> adapters -> entrypoints. The only place that builds things."""
+"""The wiring: settings -> adapters -> entrypoints. The only place that builds things.
+
+What is heavy is imported where it is built: the supervisor and the small commands need none of it.
+"""
+
+from __future__ import annotations
 
 import asyncio
 import logging
@@ -11,24 +16,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import uvicorn
-
 from framehouse import __version__
-from framehouse.adapters.engines.registry import Registry, open_registry
 from framehouse.adapters.postgres.accounts import shared_secret
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
-from framehouse.entrypoints.api.links import Links
-from framehouse.entrypoints.api.server import build_api
-from framehouse.entrypoints.sweeper import run_sweeper
-from framehouse.entrypoints.worker import Limits, Worker
-from framehouse.pipeline.finish import Finishing
-from framehouse.pipeline.paint import Rules
 from framehouse.settings import Settings
+
+if TYPE_CHECKING:
+    from framehouse.adapters.engines.registry import Registry
+    from framehouse.entrypoints.worker import Worker
 
 SIGN_URLS = "sign_urls"
 _API_POOL, _WORKER_POOL, _TOOL_POOL = 16, 8, 4
@@ -67,6 +68,8 @@ async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncI
 @asynccontextmanager
 async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     """Database, storage and engines."""
+    from framehouse.adapters.engines.registry import open_registry
+
     registry = open_registry(settings.served_models())
     try:
         storage = open_storage(settings.effective_storage_url)
@@ -78,6 +81,10 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
 
 def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
     """A worker as the settings say; `only_task` keeps it to one."""
+    from framehouse.entrypoints.worker import Limits, Worker
+    from framehouse.pipeline.finish import Finishing
+    from framehouse.pipeline.paint import Rules
+
     s = house.settings
     finishing = Finishing(
         tool=f"Framehouse {__version__}",
@@ -93,6 +100,11 @@ def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
 
 async def run_api(settings: Settings, listening: socket.socket) -> None:
     """Serve the API on an open socket until told to stop."""
+    import uvicorn
+
+    from framehouse.entrypoints.api.links import Links
+    from framehouse.entrypoints.api.server import build_api
+
     async with open_house(settings, size=_API_POOL) as house:
         app = build_api(
             db=house.db,
@@ -116,6 +128,8 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
 
 async def run_worker(settings: Settings) -> None:
     """Work and sweep until told to stop."""
+    from framehouse.entrypoints.sweeper import run_sweeper
+
     async with open_house(settings, size=_WORKER_POOL + settings.worker_concurrency) as house:
         worker = make_worker(house)
         loop = asyncio.get_running_loop()

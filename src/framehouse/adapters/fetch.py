@@ -9,8 +9,6 @@ import ipaddress
 import socket
 from urllib.parse import urljoin, urlsplit
 
-import httpx
-
 MAX_REDIRECTS = 3
 WHOLE_LIMIT_S = 60.0
 SILENCE_LIMIT_S = 10.0
@@ -27,6 +25,8 @@ class FetchFailed(Exception):
 
 async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
     """The body behind a URL, after at most three redirects. Raises FetchFailed. No cookies, credentials or proxy."""
+    import httpx  # here, because only a worker with a URL to fetch needs it and it is slow to load
+
     try:
         async with asyncio.timeout(WHOLE_LIMIT_S):
             for _ in range(MAX_REDIRECTS + 1):
@@ -45,6 +45,8 @@ async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
 
 async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
     """The body, or where it redirects to."""
+    import httpx
+
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FetchFailed("leads to something that is not http or https", retry=False)

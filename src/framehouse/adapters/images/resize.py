@@ -14,9 +14,9 @@ def fit(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     if (width, height) == size:
         return pixels
     scale = max(size.width / width, size.height / height)
-    crop_width, crop_height = size.width / scale, size.height / scale
+    crop_width, crop_height = min(width, size.width / scale), min(height, size.height / scale)
     left, top = (width - crop_width) / 2, (height - crop_height) / 2
     image = Image.fromarray(pixels).resize(
-        size, Image.Resampling.LANCZOS, box=(left, top, left + crop_width, top + crop_height)
+        size, Image.Resampling.LANCZOS, box=(left, top, min(width, left + crop_width), min(height, top + crop_height))
     )
     return np.asarray(image)

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,8 @@ from typing import IO, Any
 from urllib.parse import quote
 
 _MAX_SOCKET_PATH = 100
-_START_LIMIT_S = 600.0
+_START_LIMIT_S = 600
+_START_TRIES = 5
 _STOP_LIMIT_S = 30.0
 _LOG_LIMIT_BYTES = 5_000_000
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
@@ -42,7 +44,6 @@ class EmbeddedPostgres:
         self._cluster = self._data_dir / "postgres"
         self._log_path = self._data_dir / "postgres.log"
         self._users: IO[bytes] | None = None
-        self._server: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -66,10 +67,9 @@ class EmbeddedPostgres:
 
     def ensure_running(self) -> None:
         """Start the server again if it is gone; cheap when it is not."""
-        if self._server and self._server.poll() is None:
-            return
-        with self._turn():
-            self._ensure_running()
+        if self._server_pid() is None:
+            with self._turn():
+                self._ensure_running()
 
     def stop(self) -> None:
         """Count this process out; the last one stops the server."""
@@ -95,18 +95,19 @@ class EmbeddedPostgres:
     def _ensure_running(self) -> None:
         if not (self._cluster / "PG_VERSION").exists():
             self._create_cluster()
-        if self._answers():
-            return
-        for last_try in (False, True):
-            self._launch()
-            if self._wait_until_ready():
-                return
-            if last_try or not self._remove_stale_pid_file():
+        for tries_left in reversed(range(_START_TRIES)):
+            if self._answers():
                 break
-        raise EmbeddedError(
-            f"The embedded PostgreSQL did not start. The end of {self._log_path}:\n{self._log_tail()}\n"
-            "If the disk is full, free some space; if the folder is damaged, restore it from a backup."
-        )
+            self._clear_stale_locks()
+            if self._launch():
+                break
+            if not tries_left:
+                raise EmbeddedError(
+                    f"The embedded PostgreSQL did not start. The end of {self._log_path}:\n{self._log_tail()}\n"
+                    "If the disk is full, free some space; if the folder is damaged, restore it from a backup."
+                )
+            time.sleep(0.5)  # the last processes of a killed server take a moment to leave
+        self._create_database()
 
     def _create_cluster(self) -> None:
         """Made beside its place and then renamed, so that a half-made one is never taken for whole."""
@@ -121,7 +122,7 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"Could not create the embedded database in {fresh}:\n{done.stderr.strip()}")
         fresh.rename(self._cluster)
 
-    def _launch(self) -> None:
+    def _launch(self) -> bool:
         if self._log_path.exists() and self._log_path.stat().st_size > _LOG_LIMIT_BYTES:
             self._log_path.replace(self._log_path.with_suffix(".log.1"))
         self._make_socket_dir()
@@ -133,22 +134,19 @@ class EmbeddedPostgres:
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
-        command = ["postgres", "-D", str(self._cluster), *(f"--{name}={value}" for name, value in options.items())]
+        # -w waits until it answers, however long recovery takes, and tells a server that died from one that is slow
+        start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_LIMIT_S), "-D", str(self._cluster)]
+        words = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
         with self._log_path.open("ab") as log:
-            self._server = self._popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=self._cluster
-            )
+            done = self._run([*start, "-o", words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._cluster)
+        return done.returncode == 0
 
-    def _wait_until_ready(self) -> bool:
-        """Recovery after a crash may take long; as long as the server lives there is hope."""
-        assert self._server is not None
-        end = time.monotonic() + _START_LIMIT_S
-        while time.monotonic() < end and self._server.poll() is None:
-            if self._answers():
-                self._create_database()
-                return True
-            time.sleep(0.03)
-        return False
+    def _clear_stale_locks(self) -> None:
+        """PostgreSQL trusts a lock as long as any process has its number, be it a zombie or, after a container's restart,
+        a stranger. Whether processes of a killed server still use the data it finds out by its shared memory."""
+        if self._server_pid() is None:
+            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+            (self._socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _create_database(self) -> None:
         if (self._data_dir / "postgres.created").exists():
@@ -172,12 +170,7 @@ class EmbeddedPostgres:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)  # PostgreSQL's fast shutdown: no waiting for clients, everything on disk
         end = time.monotonic() + _STOP_LIMIT_S
-        while time.monotonic() < end:
-            if self._server and self._server.pid == pid:
-                if self._server.poll() is not None:
-                    return
-            elif not self._is_our_server(pid):
-                return
+        while self._is_our_server(pid) and time.monotonic() < end:
             time.sleep(0.02)
 
     def _server_pid(self) -> int | None:
@@ -199,14 +192,6 @@ class EmbeddedPostgres:
             ps = ["ps", "-o", "command=", "-p", str(pid)]
             command = subprocess.run(ps, capture_output=True, text=True, check=False).stdout  # noqa: S603
         return "postgres" in command and str(self._cluster) in command
-
-    def _remove_stale_pid_file(self) -> bool:
-        """PostgreSQL trusts any living process of that number; after a restart of a container it may be anybody's."""
-        pid_file = self._cluster / "postmaster.pid"
-        if pid_file.exists() and self._server_pid() is None:
-            pid_file.unlink()
-            return True
-        return False
 
     def _log_tail(self) -> str:
         try:
@@ -253,10 +238,6 @@ class EmbeddedPostgres:
     def _run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         command, options = self._as_owner(command, options)
         return subprocess.run(command, check=False, **options)  # noqa: S603
-
-    def _popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-        command, options = self._as_owner(command, options)
-        return subprocess.Popen(command, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """The command under the cluster's owner, with the shipped binaries.

@@ -235,7 +235,7 @@ def _words(
 def _wrap(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     """At most two lines; what does not fit ends in an ellipsis."""
     lines, line = [], ""
-    pieces = text.replace("\n", " ").split(" ") if " " in text else list(text)
+    pieces = text.split(" ") if " " in text else list(text)
     joint = " " if " " in text else ""
     for piece in pieces:
         longer = line + joint + piece if line else piece

@@ -86,7 +86,7 @@ class Scene:
 
 def read_scene(prompt: str, seed: int) -> Scene:
     """What to draw. Where the words say nothing, the seed decides, each choice with a stream of its own."""
-    text = without_citations(prompt)
+    text = " ".join(without_citations(prompt).split())
     low = text.lower()
     palette = next((p for p, words in _PALETTES.values() if re.search(words, low)), None)
     if palette is None:

@@ -1,0 +1,104 @@
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from framehouse.adapters.fetch import FetchFailed, fetch, is_public
+
+
+@asynccontextmanager
+async def server(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
+    """A raw HTTP server on loopback that answers what it is told, by path."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(request.split()[1].decode()))
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
+def http(status: str, body: bytes = b"", *headers: str) -> bytes:
+    head = "".join(f"{header}\r\n" for header in (*headers, f"Content-Length: {len(body)}", "Connection: close"))
+    return f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body
+
+
+def answers(path: str) -> bytes:
+    if path.startswith("/hop"):
+        left = int(path[4:])
+        return http("200 OK", b"there") if left == 0 else http("302 Found", b"", f"Location: /hop{left - 1}")
+    table = {
+        "/ok": http("200 OK", b"picture"),
+        "/big": http("200 OK", b"x" * 2000),
+        "/lies": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 5000,
+        "/gone": http("404 Not Found"),
+        "/busy": http("503 Busy"),
+        "/file": http("302 Found", b"", "Location: file:///etc/passwd"),
+        "/metadata": http("302 Found", b"", "Location: http://169.254.169.254/latest"),
+        "/short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
+    }
+    return table[path]
+
+
+async def failing(path: str, *, allow_private: bool = True) -> FetchFailed:
+    async with server(answers) as url:
+        with pytest.raises(FetchFailed) as failed:
+            await fetch(url + path, most_bytes=1000, allow_private=allow_private)
+    return failed.value
+
+
+async def test_a_picture_is_fetched_after_at_most_three_redirects() -> None:
+    async with server(answers) as url:
+        assert await fetch(url + "/ok", most_bytes=1000, allow_private=True) == b"picture"
+        assert await fetch(url + "/hop3", most_bytes=1000, allow_private=True) == b"there"
+    assert "redirects more than 3" in (await failing("/hop4")).message
+
+
+@pytest.mark.parametrize(
+    ("path", "word", "retry"),
+    [
+        ("/big", "more than 1,000 bytes", False),
+        ("/lies", "more than 1,000 bytes", False),
+        ("/gone", "HTTP 404", False),
+        ("/busy", "HTTP 503", True),
+        ("/file", "not http", False),
+        ("/short", "could not be fetched", True),
+    ],
+)
+async def test_what_cannot_be_had_says_why(path: str, word: str, retry: bool) -> None:
+    failed = await failing(path)
+    assert word in failed.message
+    assert failed.retry is retry
+
+
+async def test_private_addresses_are_refused_also_behind_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "private" in (await failing("/ok", allow_private=False)).message
+    monkeypatch.setattr("framehouse.adapters.fetch.is_public", lambda address: address == "127.0.0.1")
+    assert "private" in (await failing("/metadata", allow_private=False)).message
+
+
+@pytest.mark.parametrize(
+    "url", ["http://user:pw@127.0.0.1/", "http://nowhere.invalid/", "http://127.0.0.1:1/", "http://exa mple/"]
+)
+async def test_urls_that_lead_nowhere(url: str) -> None:
+    with pytest.raises(FetchFailed):
+        await fetch(url, most_bytes=1000, allow_private=True)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
+     "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
+     "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
+)  # fmt: skip
+def test_special_addresses_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8"])
+def test_public_addresses_are(address: str) -> None:
+    assert is_public(address)

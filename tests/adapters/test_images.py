@@ -1,0 +1,140 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from framehouse.adapters.images.decode import BadImage, decode, inspect
+from framehouse.adapters.images.encode import Format, _adler32_combine, encode
+from framehouse.adapters.images.resize import fit
+from framehouse.adapters.images.watermark import mark
+from framehouse.domain.sizes import Size
+from tests.conftest import image_file
+
+FACTS = {"model": "kling-v3-omni", "engine": "previz", "seed": 7, "task": "t", "prompt": '狐狸 <"&>'}
+
+
+def noise(height: int, width: int, seed: int = 1) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def opened(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize("height", [1, 255, 256, 257, 600])
+def test_png_is_lossless(height: int) -> None:
+    pixels = noise(height, 31)
+    image = opened(encode(pixels, "png", FACTS, tool="T").content)
+    assert image.mode == "RGB"
+    assert np.array_equal(np.asarray(image), pixels)
+
+
+def test_a_marked_png_shares_the_bands_that_did_not_change() -> None:
+    pixels = noise(700, 640)
+    clean = encode(pixels, "png", FACTS, tool="T")
+    marked, rows = mark(pixels, "AI generated")
+    copy = encode(marked, "png", FACTS, tool="T", like=clean, changed_rows=rows)
+    assert np.array_equal(np.asarray(opened(copy.content)), marked)
+    assert copy.bands[0] is clean.bands[0]
+    assert copy.bands[-1] != clean.bands[-1]
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_adler_sums_join(first: bytes, second: bytes) -> None:
+    joined = _adler32_combine(zlib.adler32(first), zlib.adler32(second), len(second))
+    assert joined == zlib.adler32(first + second)
+
+
+@pytest.mark.parametrize(("format", "pillow"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
+def test_the_facts_are_in_the_file(format: Format, pillow: str) -> None:
+    image = opened(encode(noise(64, 64), format, FACTS, tool="Framehouse 9").content)
+    assert image.format == pillow
+    xmp = image.info["xmp"].decode()
+    for part in ("trainedAlgorithmicMedia", "made by AI", "Framehouse 9", "kling-v3-omni", "狐狸"):
+        assert part in xmp
+    ElementTree.fromstring(xmp[xmp.index("<x:") : xmp.index("<?xpacket end")])
+    if format == "png":
+        assert '"seed":7' in image.info["Comment"]
+
+
+@pytest.mark.parametrize("ground", [0, 128, 255])
+def test_the_mark_is_legible_on_dark_and_light(ground: int) -> None:
+    pixels = np.full((720, 1280, 3), ground, np.uint8)
+    marked, (top, bottom) = mark(pixels, "AI generated")
+    corner = marked[top:bottom, -400:].astype(int)
+    assert corner.max() - corner.min() > 90
+    assert np.array_equal(marked[:top], pixels[:top])
+    assert np.all(pixels == ground), "the original is not touched"
+
+
+def test_the_mark_may_be_a_logo_or_chinese_and_fits(tmp_path: Path) -> None:
+    logo = tmp_path / "logo.png"
+    Image.new("RGBA", (3000, 40), (255, 0, 0, 255)).save(logo)
+    for text, path in (("人工智能生成", None), ("x" * 60, None), ("", logo)):
+        marked, (top, bottom) = mark(np.full((300, 400, 3), 90, np.uint8), text, path)
+        assert marked.shape == (300, 400, 3)
+        assert 0 <= top < bottom <= 300
+        assert (marked != 90).any()
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
+def test_the_size_is_exact(width: int, height: int, wanted_width: int, wanted_height: int) -> None:
+    assert fit(noise(height, width), Size(wanted_width, wanted_height)).shape == (wanted_height, wanted_width, 3)
+
+
+def test_references_are_inspected() -> None:
+    assert inspect(image_file(400, 300)) == (400, 300)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert inspect(image_file(400, 300, "JPEG", exif=exif)) == (300, 400)
+    assert decode(image_file(400, 300, "JPEG", exif=exif)).shape == (400, 300, 4)
+
+
+def bomb_png(width: int, height: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 9999))
+        + chunk(b"IEND", b"")
+    )
+
+
+BAD = {
+    "empty": (b"", "empty"),
+    "text": (b"hello", "not a jpg or png"),
+    "gif": (image_file(400, 300, "GIF"), "not a jpg or png"),
+    "webp": (image_file(400, 300, "WEBP"), "not a jpg or png"),
+    "small": (image_file(299, 400), "at least 300"),
+    "long": (image_file(300, 800), "aspect ratio"),
+    "dimension bomb": (bomb_png(30_000, 30_000), "megapixels"),
+    "larger dimension bomb": (bomb_png(2**31 - 1, 2**31 - 1), "megapixels"),
+    "large file": (b"\x89PNG\r\n\x1a\n" + b"\0" * 10_000_000, "at most 10,000,000"),
+    "scan bomb": (image_file(400, 300, "JPEG") + b"\xff\xda" * 1000, "scans"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_references_are_told_why(name: str) -> None:
+    content, word = BAD[name]
+    with pytest.raises(BadImage, match=word):
+        inspect(content)
+
+
+def test_a_truncated_reference_is_damaged() -> None:
+    with pytest.raises(BadImage, match="damaged"):
+        decode(image_file(400, 300)[:-60])

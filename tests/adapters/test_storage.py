@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from framehouse.adapters.storage import Storage, StorageAway, open_storage
+
+
+@pytest.mark.parametrize("url", ["", "memory:///"])
+async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, url: str) -> None:
+    storage: Storage = open_storage(url or (tmp_path / "a folder").as_uri())
+    assert await storage.get("images/t/0.png") is None
+    assert await storage.size("images/t/0.png") is None
+    await storage.put("images/t/0.png", b"first")
+    await storage.put("images/t/0.png", b"0123456789")
+    await storage.put("images/t/1.png", b"")
+    await storage.put("images/tt/1.png", b"other")
+    assert await storage.get("images/t/0.png") == b"0123456789"
+    assert await storage.get_range("images/t/0.png", 2, 5) == b"234"
+    assert await storage.size("images/t/0.png") == 10
+    with pytest.raises(FileNotFoundError):
+        await storage.get_range("images/none", 0, 1)
+    await storage.delete_folder("images/t/")
+    await storage.delete(["images/t/0.png", "never/was"])
+    assert await storage.get("images/t/0.png") is None
+    assert await storage.get("images/tt/1.png") == b"other"
+
+
+async def test_a_storage_that_is_in_the_way_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageAway, match="file"):
+        open_storage((tmp_path / "file" / "under").as_uri())
+    with pytest.raises(StorageAway):
+        open_storage("nonsense://x")
+    storage = open_storage((tmp_path / "s").as_uri())
+    (tmp_path / "s" / "images").write_text("not a folder")
+    with pytest.raises(StorageAway):
+        await storage.put("images/t/0.png", b"x")

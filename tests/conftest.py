@@ -1,0 +1,256 @@
+"""Real Postgres for every test: one embedded server per run, one database per test, copied from the migrations."""
+
+import asyncio
+import io
+import socket
+import uuid
+from base64 import b64encode
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import hypothesis
+import pytest
+import uvicorn
+from PIL import Image
+
+from framehouse.adapters.engines.registry import Registry, open_registry
+from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage, open_storage
+from framehouse.domain.account import Caller
+from framehouse.domain.model import Model
+from framehouse.domain.request import parse_request
+from framehouse.entrypoints.api.links import Links
+from framehouse.entrypoints.api.server import build_api
+from framehouse.entrypoints.worker import Limits, Worker
+from framehouse.pipeline.accept import AcceptCounter, Ticket, accept
+from framehouse.pipeline.finish import Finishing
+from framehouse.pipeline.paint import Rules
+
+hypothesis.settings.register_profile(
+    "framehouse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=100
+)
+hypothesis.settings.load_profile("framehouse")
+MISBEHAVING = "tests.misbehaving:Misbehaving"
+RULES = Rules(Finishing("Framehouse test"), timedelta(days=30), allow_private_addresses=False)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
+    """The run's server; all xdist workers share it, and the last to leave stops it."""
+    base = tmp_path_factory.getbasetemp()
+    server = EmbeddedPostgres((base if worker_id == "master" else base.parent) / "postgres")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
+    """The name of a migrated database to copy."""
+    name = f"template_{worker_id}"
+
+    async def make() -> None:
+        await _execute(postgres.url, f'create database "{name}"')
+        await migrate(_named(postgres.url, name))
+
+    asyncio.run(make())
+    return name
+
+
+def _named(url: str, name: str) -> str:
+    return url.replace("/framehouse?", f"/{name}?")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    await _execute(postgres.url, f'create database "{name}" template "{template}"')
+    yield _named(postgres.url, name)
+    await _execute(postgres.url, f'drop database "{name}" with (force)')
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    database = Database(database_url, size=8)
+    await database.open()
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage((tmp_path / "files").as_uri())
+
+
+@dataclass
+class House:
+    """A whole house in the test's own process, with an account, and workers that are started when asked for."""
+
+    db: Database
+    storage: Storage
+    registry: Registry
+    caller: Caller
+    workers: list[tuple[Worker, "asyncio.Task[None]"]] = field(default_factory=list)
+    rules: Rules = RULES
+
+    async def submit(self, prompt: str = "a fox", *, caller: Caller | None = None, **fields: Any) -> Ticket:
+        """Accept a request as the API does."""
+        body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
+        request = parse_request(body, self.registry.model)
+        model = self.registry.model(request.model)
+        assert model is not None
+        return await accept(
+            request,
+            caller=caller or self.caller,
+            model=model,
+            counter=AcceptCounter(self.db),
+            storage=self.storage,
+        )
+
+    def worker(self, **limits: Any) -> Worker:
+        return Worker(self.db, self.storage, self.registry, self.rules, Limits(**limits))
+
+    def start_worker(self, **limits: Any) -> Worker:
+        worker = self.worker(**limits)
+        self.workers.append((worker, asyncio.create_task(worker.run())))
+        return worker
+
+    async def account(self) -> dict[str, Any]:
+        found = await accounts.find_account(self.db, self.caller.account_name)
+        assert found is not None
+        return found
+
+    async def close(self) -> None:
+        for worker, running in self.workers:
+            worker.stop()
+            await running
+
+
+MakeHouse = Callable[..., Awaitable[House]]
+
+
+@pytest.fixture
+async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
+    """A house whose models are painted by the given route (the misbehaving engine by default)."""
+    houses: list[House] = []
+
+    async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> House:
+        chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
+        models = [
+            (Model("kling-v3-omni"), chosen),
+            (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), chosen),
+        ]
+        await accounts.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
+        account = await accounts.find_account(db, "alice")
+        assert account is not None
+        house = House(db, storage, open_registry(models), Caller(account["id"], "alice"))
+        houses.append(house)
+        return house
+
+    yield make
+    for house in houses:
+        await house.close()
+
+
+@dataclass
+class Api:
+    """A real server on a loopback port. `alice` and `bob` are clients with keys, `stranger` has none."""
+
+    house: House
+    url: str
+    alice: httpx.AsyncClient
+    bob: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+
+    async def create(self, prompt: str = "a fox", **fields: Any) -> dict[str, Any]:
+        body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
+        answer = await self.alice.post(PATH, json=body)
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        data: dict[str, Any] = (await self.alice.get(f"{PATH}/{task_id}?wait=30")).json()["data"]
+        assert data["task_status"] in ("succeed", "failed"), data
+        return data
+
+
+PATH = "/kling/v1/images/omni-image"
+MakeApi = Callable[..., Awaitable[Api]]
+
+
+@asynccontextmanager
+async def serving(house: House, **options: Any) -> AsyncIterator[Api]:
+    """The API of a house on a free loopback port."""
+    settings: dict[str, Any] = {
+        "links": Links("secret"),
+        "path_prefixes": ["/kling", "", "/proxy/kling"],
+        "requests_per_second": 0,
+        "retention": timedelta(days=30),
+        "max_body_bytes": 150_000_000,
+    }
+    app = build_api(db=house.db, storage=house.storage, registry=house.registry, **(settings | options))
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    await accounts.create_account(house.db, "bob")
+    clients = []
+    for name in ("alice", "bob"):
+        account = await accounts.find_account(house.db, name)
+        assert account is not None
+        key = await accounts.create_key(house.db, account["id"])
+        clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+    stranger = httpx.AsyncClient(base_url=url, timeout=60)
+    try:
+        yield Api(house, url, clients[0], clients[1], stranger)
+    finally:
+        for client in (*clients, stranger):
+            await client.aclose()
+        server.should_exit = True
+        await running
+        listening.close()
+
+
+@pytest.fixture
+async def api(make_house: MakeHouse) -> AsyncIterator[Api]:
+    """A served house, without a worker."""
+    async with serving(await make_house()) as served:
+        yield served
+
+
+async def eventually(check: Callable[[], Awaitable[Any]], *, seconds: float = 20) -> Any:
+    """The first true answer of `check`, which is asked again and again."""
+    async with asyncio.timeout(seconds):
+        while not (answer := await check()):  # noqa: ASYNC110 - what is asked lives in other processes
+            await asyncio.sleep(0.02)
+    return answer
+
+
+def image_file(width: int = 400, height: int = 300, format: str = "PNG", **options: Any) -> bytes:
+    """A small picture as a file."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> str:
+    return b64encode(image_file(width, height, format)).decode()

@@ -1,0 +1,107 @@
+import pytest
+
+from framehouse.domain.prompt import citations, listed_shots, pictures_asked, ratio_asked, resolve_citation
+from framehouse.domain.sizes import RATIOS
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        ("Create a three-frame product storyboard", 3),
+        ("4 panels about a fox", 4),
+        ("A four panel comic", 4),
+        ("a set of 5", 5),
+        ("a series of six posters", 6),
+        ("three product storyboard frames", 3),
+        ("Seven images of seven cats", 7),
+        ("a story in twelve pictures", 12),
+        ("20 frames of a sunset", 20),
+        ("四格漫画：一只猫学做饭", 4),
+        ("两张照片", 2),
+        ("三张产品分镜图", 3),
+        ("十二张图", 12),
+        ("九宫格", 9),
+        ("五个镜头讲一个故事", 5),
+        ("画6幅画", 6),
+        ("in 16:9 frames", None),
+        ("one picture of two cats", None),
+        ("一张照片，两张桌子", None),
+        ("two cats watching pictures", None),
+        ("two red foxes", None),
+        ("一只猫", None),
+        ("Frame 1: a cat. Frame 2: a dog.", None),
+        ("第三张", None),
+        ("", None),
+    ],
+)
+def test_the_number_of_pictures_asked_for(prompt: str, count: int | None) -> None:
+    assert pictures_asked(prompt) == count
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shared", "shots"),
+    [
+        ("Frame 1: a cat. Frame 2: a dog.", "", ("a cat.", "a dog.")),
+        ("A bottle. Shot 1 - on sand; Shot 2 - in rain", "A bottle.", ("on sand;", "in rain")),
+        ("Panel one: dawn\nPanel two: noon", "", ("dawn", "noon")),
+        ("A fox\n1. it wakes\n2. it runs\n3. it sleeps", "A fox", ("it wakes", "it runs", "it sleeps")),
+        ("1) a\n2) b\n\nStyle: ink", "Style: ink", ("a", "b")),
+        ("镜头一：猫。镜头二：狗。", "", ("猫。", "狗。")),
+        ("第一格：清晨，第二格：正午", "", ("清晨，", "正午")),
+        ("一只狐狸 ①醒来 ②奔跑", "一只狐狸", ("醒来", "奔跑")),
+        ("First frame: a seed. Second frame: a tree.", "", ("a seed.", "a tree.")),
+        ("**Frame 1:** a cat\n**Frame 2:** a dog", "**", None),
+    ],
+)  # fmt: skip
+def test_listed_shots(prompt: str, shared: str, shots: tuple[str, ...] | None) -> None:
+    found = listed_shots(prompt)
+    assert found is not None
+    if shots is not None:
+        assert (found.shared, found.shots) == (shared, shots)
+    assert len(found.shots) == len(shots or (1, 2))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a cat", "Frame 1: a cat", "Frame 2: a. Frame 1: b", "1. a\n3. c", "Frame 1: Frame 2: b", "2.5 apples\n3.5 pears"],
+)
+def test_what_lists_no_shots(prompt: str) -> None:
+    assert listed_shots(prompt) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ratio"),
+    [
+        ("a fox, 16:9", "16:9"),
+        ("比例 9：16 的海报", "9:16"),
+        ("3比4的图", "3:4"),
+        ("a vertical poster", "2:3"),
+        ("竖屏", "9:16"),
+        ("a phone wallpaper of the moon", "9:16"),
+        ("手机壁纸", "9:16"),
+        ("cinematic widescreen shot", "21:9"),
+        ("widescreen view", "16:9"),
+        ("电影宽屏", "21:9"),
+        ("a square image", "1:1"),
+        ("头像", "1:1"),
+        ("Times Square at 12:30", None),
+        ("a portrait of a woman", None),
+        ("at 16:95", None),
+        ("ratio 5:7", None),
+    ],
+)
+def test_the_shape_asked_for(prompt: str, ratio: str | None) -> None:
+    assert ratio_asked(prompt, RATIOS) == ratio
+
+
+def test_citations_take_two_or_three_brackets_and_spaces() -> None:
+    found = citations("<<<image_1>>> and << element_2 >> and <<<Object_3>>> but not <image_4>")
+    assert [(c.kind, c.number) for c in found] == [("image", 1), ("element", 2), ("object", 3)]
+
+
+def test_an_object_is_an_element_where_there_are_elements() -> None:
+    cited = citations("<<<object_2>>>")[0]
+    assert resolve_citation(cited, images=2, elements=0) == ("image", 1)
+    assert resolve_citation(cited, images=0, elements=2) == ("element", 1)
+    assert resolve_citation(cited, images=2, elements=1) is None
+    assert resolve_citation(citations("<<<image_0>>>")[0], images=2, elements=0) is None

@@ -1,0 +1,158 @@
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framehouse.domain.errors import Refused
+from framehouse.domain.model import Model
+from framehouse.domain.request import parse_request, read_int
+from framehouse.domain.task import ImageRequest
+
+MODELS = {
+    "kling-v3-omni": Model("kling-v3-omni"),
+    "kling-image-o1": Model("kling-image-o1", resolutions=("1k", "2k"), series=False),
+}
+
+
+def parse(**fields: Any) -> ImageRequest:
+    return parse_request({"model_name": "kling-v3-omni", "prompt": "a fox"} | fields, MODELS.get)
+
+
+def problem(**fields: Any) -> str:
+    with pytest.raises(Refused) as refused:
+        parse(**fields)
+    assert refused.value.code == 1201
+    return refused.value.message
+
+
+def test_the_least_request_gets_the_defaults() -> None:
+    assert parse() == ImageRequest(model="kling-v3-omni", prompt="a fox")
+
+
+def test_null_and_empty_mean_absent() -> None:
+    names = (
+        "image_list element_list resolution result_type aspect_ratio n series_amount watermark_info callback_url "
+        "external_task_id"
+    )
+    assert parse(**dict.fromkeys(names.split())) == parse()
+    assert parse(callback_url="", external_task_id="", resolution="", aspect_ratio="", n="") == parse()
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert parse(mode="pro", negative_prompt="people", image_fidelity=0.5, seed="often") == parse()
+
+
+def test_model_is_an_alias() -> None:
+    assert parse_request({"model": "kling-image-o1", "prompt": "x"}, MODELS.get).model == "kling-image-o1"
+
+
+@pytest.mark.parametrize("value", [3, "3", " 3 ", "+3"])
+def test_numbers_may_be_strings(value: object) -> None:
+    assert parse(n=value).amount == 3
+
+
+@pytest.mark.parametrize("value", [True, False, 2.0, 2.5, "2.0", "2e0", "two", [2], {"n": 2}, 0, 10, -1, 10**30, "９"])
+def test_what_n_is_not(value: object) -> None:
+    assert problem(n=value).startswith("n must be")
+
+
+def test_n_is_ignored_in_a_series_and_series_amount_in_a_single() -> None:
+    assert parse(result_type="series", n=99).amount is None
+    assert parse(series_amount=99).amount == 1
+    assert parse(result_type="series", series_amount="5").amount == 5
+    assert parse(result_type="series", series_amount="AUTO").amount is None
+    assert problem(result_type="series", series_amount=1) == "series_amount must be from 2 to 9, not 1"
+
+
+def test_all_problems_are_named_at_once() -> None:
+    said = problem(prompt="", n=12, resolution="8k", aspect_ratio="5:4", callback_url="ftp://x", watermark_info="yes")
+    for name in ("prompt", "n ", "resolution", "aspect_ratio", "callback_url", "watermark_info"):
+        assert name in said
+    assert "1k, 2k, 4k" in said
+    assert "16:9" in said
+
+
+def test_prompts_have_a_length() -> None:
+    assert parse(prompt="语" * 2500).prompt == "语" * 2500
+    assert problem(prompt="x" * 2501) == "prompt has 2501 characters; at most 2500 are allowed"
+    assert problem(prompt="a\0b") == "prompt holds a NUL character, which is not allowed"
+    assert "required" in problem(prompt=" \n")
+    assert "must be a string" in problem(prompt=["a"])
+
+
+def test_models_say_what_they_serve() -> None:
+    assert "1k, 2k" in problem(model_name="kling-image-o1", resolution="4k")
+    assert problem(model_name="kling-image-o1", result_type="series") == "result_type must be single for kling-image-o1"
+    with pytest.raises(Refused) as refused:
+        parse(model_name="dall-e")
+    assert (refused.value.code, refused.value.status) == (1203, 404)
+    assert "model_name is required" in problem(model_name=None)
+
+
+def test_references_and_elements_are_at_most_ten() -> None:
+    url = {"image": "https://example.com/a.png"}
+    assert len(parse(image_list=[url] * 10).images) == 10
+    assert "image_list" in problem(image_list=[url] * 11)
+    assert "together at most 10" in problem(image_list=[url] * 6, element_list=[{"element_id": 1}] * 5)
+    assert problem(image_list=[{"image": ""}]) == "image_list[0].image is required and must not be empty"
+    assert "image_list[1].image" in problem(image_list=[url, {"url": "x"}])
+    assert "must be a list" in problem(image_list="x")
+    assert "element_id" in problem(element_list=[{"element_id": True}])
+    assert parse(element_list=[{"element_id": "12"}]).elements == (12,)
+
+
+def test_citing_what_was_not_sent_is_named() -> None:
+    assert problem(prompt="<<<image_1>>>") == "prompt cites <<<image_1>>>, but 0 images and 0 elements were sent"
+    assert parse(prompt="<<image_1>>", image_list=[{"image": "https://example.com/a.png"}])
+
+
+NOT_URLS = [r"ftp://a/b", r"http://", r"https://user:pw@example.com/", r"javascript:x", r"http://[::1", r"//a", r"http://a:99999/", r"http://a\@b/"]
+
+
+@pytest.mark.parametrize("url", [*NOT_URLS, "http://a b/", "http://a/\nX: y", 5])
+def test_urls_that_are_none(url: object) -> None:
+    assert problem(callback_url=url).startswith("callback_url")
+
+
+def test_huge_values_are_not_repeated() -> None:
+    assert len(problem(n="9" * 10_000_000, image_list="x" * 10_000_000, resolution=["y" * 10_000_000])) < 1000
+
+
+@given(st.integers(min_value=-(10**17), max_value=10**17))
+def test_integers_are_read_as_they_are(number: int) -> None:
+    assert read_int(number) == number == read_int(str(number))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=8,
+)
+FIELDS = [
+    "model_name",
+    "model",
+    "prompt",
+    "image_list",
+    "element_list",
+    "resolution",
+    "result_type",
+    "aspect_ratio",
+    "n",
+    "series_amount",
+    "watermark_info",
+    "callback_url",
+    "external_task_id",
+    "seed",
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), json_values))
+def test_any_json_is_read_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        request = parse(**fields)
+    except Refused as refused:
+        assert refused.code in (1201, 1203)
+        assert refused.message
+    else:
+        assert 1 <= (request.amount or 2) <= 9

@@ -1,0 +1,53 @@
+import pytest
+
+from framehouse.domain.reference import ratio_from_references, reference_problem
+from framehouse.domain.sizes import RATIOS, RESOLUTIONS, nearest_ratio, size_of
+
+CONTRACT = {
+    "1:1": (1024, 1024), "4:3": (1152, 864), "3:4": (864, 1152), "3:2": (1248, 832),
+    "16:9": (1280, 720), "9:16": (720, 1280), "21:9": (1568, 672), "2:3": (832, 1248),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize(("resolution", "scale"), [("1k", 1), ("2k", 2), ("4k", 4)])
+def test_sizes_are_the_contracts(ratio: str, resolution: str, scale: int) -> None:
+    width, height = size_of(ratio, resolution)
+    assert (width, height) == (CONTRACT[ratio][0] * scale, CONTRACT[ratio][1] * scale)
+    assert width % 16 == height % 16 == 0
+
+
+def test_all_shapes_are_listed() -> None:
+    assert set(RATIOS) == set(CONTRACT)
+    assert RESOLUTIONS == ("1k", "2k", "4k")
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio"),
+    [
+        ((1000, 1000), "1:1"),
+        ((1920, 1080), "16:9"),
+        ((600, 1000), "9:16"),
+        ((2500, 1000), "21:9"),
+        ((700, 1000), "2:3"),
+    ],
+)
+def test_the_nearest_shape(size: tuple[int, int], ratio: str) -> None:
+    assert nearest_ratio(*size) == ratio
+
+
+def test_the_first_cited_reference_decides_the_shape() -> None:
+    sizes = [(1000, 1000), (1920, 1080)]
+    assert ratio_from_references("<<<image_2>>> beside <<<image_1>>>", sizes, elements=0) == "16:9"
+    assert ratio_from_references("no citation", sizes, elements=0) == "1:1"
+
+
+@pytest.mark.parametrize(
+    ("size", "word"), [((299, 400), "at least 300"), ((300, 751), "aspect ratio"), ((9000, 9000), "megapixels")]
+)
+def test_references_that_do_not_do(size: tuple[int, int], word: str) -> None:
+    assert word in (reference_problem(*size) or "")
+
+
+def test_references_at_the_edge_do() -> None:
+    assert reference_problem(300, 750) is None
