@@ -107,6 +107,7 @@ class House:
     storage: Storage
     registry: Registry
     caller: Caller
+    counter: AcceptCounter
     workers: list[tuple[Worker, "asyncio.Task[None]"]] = field(default_factory=list)
     rules: Rules = RULES
 
@@ -120,7 +121,7 @@ class House:
             request,
             caller=caller or self.caller,
             model=model,
-            counter=AcceptCounter(self.db),
+            counter=self.counter,
             storage=self.storage,
         )
 
@@ -160,7 +161,7 @@ async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]
         await accounts.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
         account = await accounts.find_account(db, "alice")
         assert account is not None
-        house = House(db, storage, open_registry(models), Caller(account["id"], "alice"))
+        house = House(db, storage, open_registry(models), Caller(account["id"], "alice"), AcceptCounter(db))
         houses.append(house)
         return house
 
@@ -209,7 +210,6 @@ async def serving(house: House, **options: Any) -> AsyncIterator[Api]:
     app = build_api(db=house.db, storage=house.storage, registry=house.registry, **(settings | options))
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
-    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     await accounts.create_account(house.db, "bob")

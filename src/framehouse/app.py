@@ -123,6 +123,8 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
             server_header=False,
             timeout_graceful_shutdown=max(1, round(settings.stop_s)),
         )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
         await uvicorn.Server(config).serve(sockets=[listening])
 
 

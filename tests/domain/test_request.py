@@ -8,6 +8,7 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request, read_int
 from framehouse.domain.task import ImageRequest
+from framehouse.entrypoints.api.schemas import OmniImageRequest
 
 MODELS = {
     "kling-v3-omni": Model("kling-v3-omni"),
@@ -107,7 +108,16 @@ def test_citing_what_was_not_sent_is_named() -> None:
     assert parse(prompt="<<image_1>>", image_list=[{"image": "https://example.com/a.png"}])
 
 
-NOT_URLS = [r"ftp://a/b", r"http://", r"https://user:pw@example.com/", r"javascript:x", r"http://[::1", r"//a", r"http://a:99999/", r"http://a\@b/"]
+NOT_URLS = [
+    r"ftp://a/b",
+    r"http://",
+    r"https://user:pw@example.com/",
+    r"javascript:x",
+    r"http://[::1",
+    r"//a",
+    r"http://a:99999/",
+    r"http://a\@b/",
+]
 
 
 @pytest.mark.parametrize("url", [*NOT_URLS, "http://a b/", "http://a/\nX: y", 5])
@@ -129,22 +139,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = [
-    "model_name",
-    "model",
-    "prompt",
-    "image_list",
-    "element_list",
-    "resolution",
-    "result_type",
-    "aspect_ratio",
-    "n",
-    "series_amount",
-    "watermark_info",
-    "callback_url",
-    "external_task_id",
-    "seed",
-]
+FIELDS = tuple(OmniImageRequest.model_fields)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))

@@ -315,9 +315,7 @@ def _known_problems() -> dict[type[BaseException], str]:
 def main() -> NoReturn:
     """Run the command line. 0 all well, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        code = cli.main(standalone_mode=False)
     except click.ClickException as problem:
         problem.show()
         sys.exit(problem.exit_code)
@@ -333,4 +331,4 @@ def main() -> NoReturn:
                 Problem(f"{str(error) or type(error).__name__}{advice}").show()
                 sys.exit(EXIT_FAILED)
         raise
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -226,14 +226,18 @@ def _is_ready(url: str) -> bool:
 
 
 def _greet(url: str, key: str | None) -> None:
-    click.echo(f"Framehouse is ready at {url}  (API: {url}/docs)")
+    lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
     if key:
-        click.echo(f'\nThe key of the account "default", shown this once:\n\n    {key}\n\nTry it:\n')
+        tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"
         prompt = "Create a three-frame product storyboard"
         body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
-        click.echo(
-            f"    curl -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\\n"
-            f"      -d '{body}' \\\n      {url}/kling/v1/images/omni-image\n"
-        )
-        click.echo(f"    curl -H 'Authorization: Bearer {key}' '{url}/kling/v1/images/omni-image/<task_id>?wait=30'\n")
+        lines += [
+            '\nThe key of the account "default", shown this once:\n',
+            f"    {key}\n\nTry it:\n",
+            f"    {head} -H 'Content-Type: application/json' \\",
+            f"      -d '{body}' \\",
+            f"      {tasks}\n",
+            f"    {head} '{tasks}/<task_id>?wait=30'\n",
+        ]
+    click.echo("\n".join(lines))
     sys.stdout.flush()

@@ -142,8 +142,8 @@ class EmbeddedPostgres:
         return done.returncode == 0
 
     def _clear_stale_locks(self) -> None:
-        """PostgreSQL trusts a lock as long as any process has its number, be it a zombie or, after a container's restart,
-        a stranger. Whether processes of a killed server still use the data it finds out by its shared memory."""
+        """PostgreSQL trusts a lock as long as any process has its number, be it a zombie or, in a new container, a
+        stranger. Whether processes of a killed server still use the data it finds out by its shared memory."""
         if self._server_pid() is None:
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             (self._socket_dir / ".s.PGSQL.5432.lock").unlink(missing_ok=True)

@@ -1,0 +1,65 @@
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+from framehouse.adapters.postgres import accounts
+from tests.conftest import PATH, Api
+
+
+async def code(api: Api, header: str | None) -> int:
+    answer = await api.stranger.get(PATH, headers={"Authorization": header} if header is not None else {})
+    assert answer.status_code == (200 if answer.json()["code"] == 0 else 401)
+    return int(answer.json()["code"])
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [(None, 1001), ("", 1001), ("Bearer", 1002), ("Basic abc", 1002), ("Bearer fh_unknown", 1002),
+     ("Bearer nonsense", 1002), ("Bearer a.b.c", 1002), ("Bearer " + "x" * 9000, 1002), ("fh_key", 1002)],
+)  # fmt: skip
+async def test_headers_that_open_nothing(api: Api, header: str | None, expected: int) -> None:
+    assert await code(api, header) == expected
+
+
+async def token(api: Api, *, secret: str | None = None, algorithm: str = "HS256", **claims: Any) -> str:
+    account = await api.house.account()
+    access_key, secret_key = await accounts.create_jwt_key(api.house.db, account["id"])
+    now = int(time.time())
+    payload = {"iss": access_key, "exp": now + 1800, "nbf": now - 5} | claims
+    payload = {name: value for name, value in payload.items() if value is not None}
+    return "Bearer " + jwt.encode(payload, secret or secret_key, algorithm=algorithm, headers={"typ": "JWT"})
+
+
+async def test_a_token_that_the_client_signed(api: Api) -> None:
+    now = int(time.time())
+    assert await code(api, await token(api)) == 0
+    assert await code(api, await token(api, nbf=None)) == 0
+    assert await code(api, await token(api, nbf=now + 30)) == 0, "a minute of skew is allowed"
+    assert await code(api, await token(api, nbf=now + 120)) == 1003
+    assert await code(api, await token(api, exp=now - 1)) == 1004
+    assert await code(api, await token(api, secret="x" * 40)) == 1000
+    assert await code(api, await token(api, secret="x" * 70, algorithm="HS512")) == 1002
+    assert await code(api, await token(api, iss="ak_unknown")) == 1002
+    assert await code(api, await token(api, iss="a\0b")) == 1002
+    assert await code(api, await token(api, exp=None)) == 1002
+    assert await code(api, await token(api, exp="later")) == 1002
+    assert await code(api, await token(api, exp=True)) == 1002
+
+
+async def test_a_token_without_a_signature_opens_nothing(api: Api) -> None:
+    unsigned = jwt.encode({"iss": "ak", "exp": time.time() + 60}, "", algorithm="none")
+    assert await code(api, "Bearer " + unsigned) == 1002
+
+
+async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
+    account = await api.house.account()
+    key = await accounts.create_key(api.house.db, account["id"])
+    assert await code(api, f"Bearer {key}") == 0
+    listed = await accounts.list_keys(api.house.db, account["id"])
+    assert key not in str(listed)
+    assert await accounts.revoke_key(api.house.db, listed[-1]["id"])
+    assert await code(api, f"bearer {key}") == 1002
+    stored = await api.house.db.rows("select * from api_keys")
+    assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"

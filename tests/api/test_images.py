@@ -1,0 +1,78 @@
+from datetime import timedelta
+
+import pytest
+
+from framehouse.pipeline.expire import expire_pictures
+from tests.conftest import Api
+
+
+@pytest.fixture
+async def url(api: Api) -> str:
+    api.house.start_worker()
+    task = await api.create()
+    return str((await api.ended(task["task_id"]))["task_result"]["images"][0]["url"])
+
+
+async def test_headers_of_a_picture(api: Api, url: str) -> None:
+    answer = await api.stranger.get(url)
+    assert answer.headers["cache-control"].startswith("private, max-age=")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["accept-ranges"] == "bytes"
+    head = await api.stranger.head(url)
+    assert head.headers["content-length"] == str(len(answer.content))
+    assert head.content == b""
+    fresh = await api.stranger.get(url, headers={"If-None-Match": answer.headers["etag"]})
+    assert (fresh.status_code, fresh.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("range", "status", "part"),
+    [
+        ("bytes=0-7", 206, slice(0, 8)),
+        ("bytes=5-", 206, slice(5, None)),
+        ("bytes=-6", 206, slice(-6, None)),
+        ("bytes=3-99999999", 206, slice(3, None)),
+        ("bytes=9-3", 200, slice(None)),
+        ("bytes=0-1,4-5", 200, slice(None)),
+        ("bytes=-", 200, slice(None)),
+        ("lines=0-1", 200, slice(None)),
+        ("bytes=99999999-", 416, None),
+        ("bytes=-0", 416, None),
+    ],
+)
+async def test_ranges(api: Api, url: str, range: str, status: int, part: slice | None) -> None:
+    whole = (await api.stranger.get(url)).content
+    answer = await api.stranger.get(url, headers={"Range": range})
+    assert answer.status_code == status
+    assert answer.content == (whole[part] if part else b"")
+    if status == 206:
+        assert answer.headers["content-range"].endswith(f"/{len(whole)}")
+    stale = await api.stranger.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    assert stale.content == whole
+
+
+async def test_urls_cannot_be_guessed_or_stretched(api: Api, url: str) -> None:
+    base, _, query = url.partition("?")
+    fields = dict(pair.split("=") for pair in query.split("&"))
+    later = str(int(fields["expires"]) + 1)
+    for bad in (
+        base,
+        url[:-1] + ("0" if url[-1] != "0" else "1"),
+        f"{base}?expires={later}&signature={fields['signature']}",
+        f"{base}?expires=²&signature={fields['signature']}",
+        f"{base}?expires={fields['expires']}&signature=ä",
+        url.replace("/images/", "/images/../files/"),
+    ):
+        answer = await api.stranger.get(bad)
+        assert (answer.status_code, answer.json()["code"]) in ((404, 1203), (404, 1202)), bad
+
+
+async def test_expired_pictures_are_gone(api: Api, url: str) -> None:
+    db = api.house.db
+    assert await expire_pictures(db, api.house.storage) == 0
+    await db.row("update tasks set expires_at = now() - $1::interval", timedelta(seconds=1))
+    assert await expire_pictures(db, api.house.storage) == 1
+    assert await expire_pictures(db, api.house.storage) == 0
+    answer = await api.stranger.get(url)
+    assert (answer.status_code, answer.json()["code"]) == (404, 1203)
+    assert await api.house.storage.size(url.split("?")[0].split("/", 3)[3]) is None

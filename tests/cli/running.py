@@ -1,0 +1,103 @@
+"""Starting the real command line, as a user does."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+FRAMEHOUSE = [sys.executable, "-m", "framehouse"]
+ROOT = Path(__file__).parents[2]
+PATH = "/kling/v1/images/omni-image"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without settings of the developer's own; tests' engines can be found."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
+    return clean | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"} | extra
+
+
+def run(*words: str | Path, code: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*FRAMEHOUSE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment(**extra),
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def run_json(*words: str | Path, code: int = 0, **extra: str) -> Any:
+    return json.loads(run(*words, "--json", code=code, **extra).stdout)
+
+
+@dataclass
+class Server:
+    """A running `framehouse serve`. `out` is what it printed until it was ready."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    out: str
+    data_dir: Path
+
+    @property
+    def key(self) -> str:
+        found = re.search(r"^\s+(fh_\S+)$", self.out, re.MULTILINE)
+        assert found, self.out
+        return found[1]
+
+    def children(self) -> list[int]:
+        listed = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in listed.stdout.split()]
+
+    def kill(self) -> None:
+        """What a power cut looks like to the server: all of its processes at once, without a word."""
+        for pid in (*self.children(), self.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def serve(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
+    out, log = (data_dir.parent / f"{data_dir.name}.{kind}" for kind in ("out", "log"))
+    with out.open("w") as stdout, log.open("a") as stderr:
+        process = subprocess.Popen(
+            [*FRAMEHOUSE, "serve", "--port", "0", "--data-dir", str(data_dir), *map(str, words)],
+            stdout=stdout,
+            stderr=stderr,
+            env=environment(**extra),
+        )
+    try:
+        end = time.monotonic() + 60
+        while not (ready := re.search(r"is ready at (\S+)", out.read_text())):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.02)
+        yield Server(process, ready[1], out.read_text(), data_dir)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def client(url: str, key: str) -> httpx.Client:
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=90)

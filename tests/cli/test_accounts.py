@@ -1,0 +1,112 @@
+"""framehouse account, key, task, doctor, from outside."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+
+from framehouse import __version__
+from tests.cli.running import PATH, client, run, run_json, serve
+from tests.conftest import MISBEHAVING
+
+BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
+
+
+def test_accounts_and_keys_beside_a_running_server(tmp_path: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    with serve(tmp_path / "data") as server:
+        made = run_json("account", "create", "acme", "--concurrency", "2", "--units", "20", *data)
+        assert made["callback_secret"].startswith("whsec_")
+        assert (made["concurrency"], made["units_limit"]) == (2, 20)
+        key = run_json("key", "create", "acme", *data)["key"]
+        with client(server.url, key) as http:
+            assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 1303
+            run("account", "set", "acme", "--concurrency", "9", *data)
+            assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 1102
+            run("account", "set", "acme", "--units", "none", *data)
+            assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 0
+            run("account", "set", "acme", "--disable", *data)
+            assert http.get(PATH).json()["code"] == 1100
+            run("account", "set", "acme", "--enable", *data)
+            assert run_json("key", "revoke", "acme", key[:11], *data)["revoked"] == [key[:11]]
+            assert http.get(PATH).json()["code"] == 1002
+        pair = run_json("key", "create", "acme", "--jwt", *data)
+        token = jwt.encode({"iss": pair["access_key"], "exp": 2**33}, pair["secret_key"], algorithm="HS256")
+        with client(server.url, token) as http:
+            assert http.get(PATH).json()["code"] == 0
+        listed = run_json("key", "list", "acme", *data)
+        assert [(k["jwt"], bool(k["revoked_at"])) for k in listed] == [(False, True), (True, False)]
+        shown = run_json("account", "show", "acme", *data)
+        assert {"images_in_flight", "units_used", "callback_secret"} <= set(shown)
+        assert [a["name"] for a in run_json("account", "list", *data)] == ["acme", "default"]
+        for words in (["account", "list"], ["account", "show", "acme"], ["key", "list", "acme"], ["task", "list"]):
+            assert run(*words, *data).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["account", "show", "nobody"], 1, "framehouse account list"),
+        (["account", "create", "default"], 1, "exists already"),
+        (["account", "set", "default"], 2, "nothing to change"),
+        (["account", "set", "default", "--units", "many"], 2, "whole number or none"),
+        (["key", "create", "nobody"], 1, "There is no account"),
+        (["key", "create", "default", "--model", "dall-e"], 2, "not configured"),
+        (["key", "revoke", "default", "fh_nothing"], 1, "no living key"),
+        (["task", "show", "nothing"], 1, "has no task nothing"),
+        (["task", "cancel", "nothing", "--account", "nobody"], 1, "There is no account"),
+    ],
+)
+def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, said: str) -> None:
+    assert said in run(*words, "--data-dir", shared_data, code=code).stderr
+
+
+@pytest.fixture(scope="module")
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shared") / "data"
+    run("account", "create", "default", "--data-dir", folder)
+    return folder
+
+
+def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    route = f'{{ engine = "{MISBEHAVING}", seconds = 60 }}'
+    (tmp_path / "data" / "framehouse.toml").write_text(f'[models."kling-v3-omni"]\nroutes = [{route}]\n')
+    data = ("--data-dir", tmp_path / "data")
+    with serve(tmp_path / "data") as server, client(server.url, server.key) as http:
+        http.post(PATH, json=BODY | {"external_task_id": "mine"})
+        (listed,) = run_json("task", "list", *data)
+        assert (listed["prompt"], listed["external_task_id"]) == ("a fox", "mine")
+        assert run_json("task", "cancel", "mine", *data)["status"] == "failed"
+        assert "ended already" in run("task", "cancel", listed["task_id"], *data, code=1).stderr
+        assert "Canceled" in run("task", "show", "mine", *data).stdout
+
+
+def levels(*words: str | Path, code: int = 0, **extra: str) -> dict[int, Any]:
+    found = run_json("doctor", *words, code=code, **extra)
+    assert all(f["do"] for f in found if f["level"] != "ok")
+    return {f["number"]: f for f in found}
+
+
+def test_doctor(tmp_path: Path) -> None:
+    fresh = levels("--data-dir", tmp_path / "data", FRAMEHOUSE_PROT="1")
+    assert [fresh[n]["level"] for n in (1, 2, 4, 5, 6, 7, 9)] == ["ok"] * 7
+    assert fresh[8]["level"] == "advice"
+    assert "FRAMEHOUSE_PROT" in fresh[3]["found"]
+    assert "embedded" in fresh[7]["found"]
+    bad = tmp_path / "bad.toml"
+    bad.write_text('prot = 1\n[models.x]\nroutes = [{ engine = "none" }]\n')
+    assert "prot: no such setting" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
+    bad.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
+    assert "installed are: previz" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
+    away = "postgresql://nobody@127.0.0.1:1/x"
+    assert levels("--data-dir", tmp_path / "data", code=1, FRAMEHOUSE_DATABASE_URL=away)[7]["level"] == "problem"
+    assert re.search(r"-> ", run("doctor", "--data-dir", tmp_path / "data").stdout)
+
+
+def test_help_teaches_and_the_version_is_told() -> None:
+    assert __version__ in run("--version").stdout
+    for words in ([], ["generate"], ["serve"], ["account"], ["key", "create"], ["task"], ["doctor"]):
+        assert "Usage: framehouse" in run(*words, "--help").stdout.replace("python -m framehouse", "framehouse")

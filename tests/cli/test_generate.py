@@ -1,0 +1,166 @@
+"""framehouse generate, from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.running import FRAMEHOUSE, client, environment, run, run_json, serve
+from tests.cli.test_serve import config
+from tests.conftest import image_file
+
+PROMPT = "Create a three-frame product storyboard"
+
+
+def sizes(folder: Path) -> list[tuple[int, int]]:
+    found = []
+    for path in sorted(folder.glob("*.png")):
+        if "contact-sheet" not in path.name:
+            with Image.open(path) as image:
+                found.append(image.size)
+    return found
+
+
+def test_pictures_with_nothing_to_start_first(tmp_path: Path) -> None:
+    done = run("generate", PROMPT, "--series", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
+    assert sizes(tmp_path / "out") == [(1280, 720)] * 3
+    assert len(list((tmp_path / "out").glob("*contact-sheet.png"))) == 1
+    assert "3/3 pictures" in done.stderr
+    for line in done.stdout.splitlines():
+        assert Path(line.split()[0]).exists()
+    again = run_json(
+        "generate",
+        PROMPT,
+        "--series",
+        "2",
+        "--out",
+        tmp_path / "out",
+        "--data-dir",
+        tmp_path / "data",
+        "--watermark",
+        "--aspect",
+        "9:16",
+        "--resolution",
+        "2K",
+        "--seed",
+        "5",
+    )
+    assert len(again["images"]) == 2
+    assert all(Path(image["watermark_file"]).exists() for image in again["images"])
+    assert sizes(tmp_path / "out").count((1440, 2560)) == 4
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
+
+
+def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
+    pixels = []
+    for n in range(2):
+        made = run_json("generate", "a fox", "--seed", "5", "--out", tmp_path / str(n), "--data-dir", tmp_path / "data")
+        with Image.open(made["images"][0]["file"]) as image:
+            pixels.append(image.tobytes())
+    assert pixels[0] == pixels[1]
+
+
+def test_two_at_once_with_references(tmp_path: Path) -> None:
+    (tmp_path / "ref.png").write_bytes(image_file(900, 600))
+    command = [*FRAMEHOUSE, "generate", "the bag of <<<image_1>>>", "--image", str(tmp_path / "ref.png"), "-n", "3"]
+    command += ["--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--json"]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) for _ in range(2)]
+    outs = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert outs[0]["task_id"] != outs[1]["task_id"]
+    assert sizes(tmp_path / "out") == [(1248, 832)] * 6
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_cancels_and_leaves_nothing_running(tmp_path: Path, sign: signal.Signals) -> None:
+    notes = tmp_path / "notes"
+    path = config(tmp_path, notes, seconds=60)
+    command = [*FRAMEHOUSE, "generate", "a fox", "--config", str(path), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, env=environment()
+    )
+    end = time.monotonic() + 30
+    while not notes.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130, said
+    assert "the task is canceled" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
+    (task,) = run_json("task", "list", "--data-dir", tmp_path / "data")
+    assert (task["status"], task["status_message"]) == ("failed", "Canceled")
+    assert run_json("account", "show", "default", "--data-dir", tmp_path / "data")["images_in_flight"] == 0
+
+
+def test_as_a_client_of_a_server(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as server:
+        made = run_json(
+            "generate",
+            PROMPT,
+            "--series",
+            "--watermark",
+            "--out",
+            tmp_path / "out",
+            "--server",
+            server.url,
+            "--key",
+            server.key,
+        )
+        assert sizes(tmp_path / "out") == [(1280, 720)] * 6
+        assert made["units"] == "24"
+        told = run_json(
+            "generate",
+            "a",
+            "--model",
+            "none",
+            "--out",
+            tmp_path / "out",
+            "--server",
+            server.url + "/kling/",
+            "--key",
+            server.key,
+            code=1,
+        )
+        assert told["error"]["code"] == 1203
+        told = run_json("generate", "a", "--server", server.url, "--key", "fh_wrong", code=1)
+        assert told["error"]["code"] == 1002
+        beside = run_json("generate", "a fox", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
+        assert beside["status"] == "succeed", "also on this machine, beside the running server"
+        with client(server.url, server.key) as http:
+            assert http.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["generate"], 2, "Missing argument"),
+        (["generate", "x", "-n", "12"], 2, "1<=x<=9"),
+        (["generate", "x", "--series", "12"], 2, "2 to 9"),
+        (["generate", "x", "--series", "-n", "2"], 2, "not both"),
+        (["generate", "x", "--server", "http://127.0.0.1:1"], 2, "--key"),
+        (["generate", "x", "--server", "http://127.0.0.1:1", "--key", "k"], 1, "Cannot reach"),
+        (["generate", "x", "--image", "/no/such.png"], 1, "Cannot read the image /no/such.png"),
+        (["generate", "x", "--aspect", "5:4"], 1, "aspect_ratio must be one of"),
+        (["generate", "<<<image_1>>>"], 1, "cites <<<image_1>>>"),
+        (["generate", "x", "--element", "5"], 1, "element_list[0].element_id 5"),
+        (["generate", "x", "--config", "/no/such.toml"], 1, "There is no /no/such.toml"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_errors_say_what_to_do(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+    out = [] if words[0] != "generate" or len(words) < 2 else ["--out", str(tmp_path / "out")]
+    done = run(*words, *out, code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data"))
+    assert said in done.stderr
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert "Cannot write" in run("generate", "x", "--out", tmp_path / "out", code=1).stderr

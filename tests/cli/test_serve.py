@@ -1,0 +1,155 @@
+"""The whole server as a user starts it: killed, restarted, stopped."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
+from tests.conftest import MISBEHAVING
+
+REQUEST = {
+    "model_name": "kling-v3-omni",
+    "prompt": "Create a three-frame product storyboard",
+    "result_type": "series",
+}
+
+
+def config(folder: Path, notes: Path, *, seconds: float) -> Path:
+    path = folder / "framehouse.toml"
+    route = f'{{ engine = "{MISBEHAVING}", notes = "{notes}", seconds = {seconds} }}'
+    path.write_text(f'worker_concurrency = 2\n[models."kling-v3-omni"]\nroutes = [{route}]\n')
+    return path
+
+
+def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        data: dict[str, Any] = http.get(f"{PATH}/{task_id}?wait=30").json()["data"]
+        if data["task_status"] in ("succeed", "failed"):
+            return data
+    raise AssertionError("the task did not end")
+
+
+def wait_for(notes: Path, lines: int) -> None:
+    end = time.monotonic() + 30
+    while not notes.exists() or sum(line.startswith("done") for line in notes.read_text().splitlines()) < lines:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_the_curl_of_the_readme(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as server:
+        assert "shown this once" in server.out
+        with client(server.url, server.key) as http:
+            task = http.post(PATH, json=REQUEST).json()["data"]
+            data = wait(http, task["task_id"])
+            assert data["final_unit_deduction"] == "24"
+            for image in data["task_result"]["series_images"]:
+                content = httpx.get(image["url"]).content
+                assert (content[1:4], content[16:24]) == (b"PNG", (1280).to_bytes(4, "big") + (720).to_bytes(4, "big"))
+        assert server.stop() == 0
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "nothing is left running"
+    with serve(tmp_path / "data") as server:
+        assert "fh_" not in server.out, "the key is shown once"
+
+
+@pytest.mark.parametrize("what", ["everything", "the supervisor alone"])
+def test_killed_in_mid_task_and_started_again(tmp_path: Path, what: str) -> None:
+    notes = tmp_path / "notes"
+    path = config(tmp_path, notes, seconds=0.6)
+    with serve(tmp_path / "data", "--config", path) as server:
+        key = server.key
+        with client(server.url, key) as http:
+            task_id = http.post(PATH, json=REQUEST | {"series_amount": 7}).json()["data"]["task_id"]
+            wait_for(notes, 3)
+            kept = http.get(f"{PATH}/{task_id}").json()["data"]
+            assert kept["task_status"] == "processing"
+        if what == "everything":
+            server.kill()
+        else:
+            server.process.kill()
+            server.process.wait()
+    with serve(tmp_path / "data", "--config", path) as server, client(server.url, key) as http:
+        data = wait(http, task_id)
+        assert data["task_status"] == "succeed"
+        images = data["task_result"]["series_images"]
+        assert [image["index"] for image in images] == list(range(7))
+        assert all(httpx.get(image["url"]).status_code == 200 for image in images)
+    lines = Counter(notes.read_text().splitlines())
+    done = [count for line, count in lines.items() if line.startswith("done")]
+    assert len(done) == 7
+    assert sum(done) <= 7 + 2, "at most what two brushes had just finished but not yet recorded is painted again"
+    account = run_json("account", "show", "default", "--data-dir", tmp_path / "data")
+    assert (account["images_in_flight"], account["units_used"]) == (0, 56)
+
+
+def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as server:
+        postgres = int((server.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        for pid in (*server.children(), postgres):
+            os.kill(pid, signal.SIGKILL)
+        with client(server.url, server.key) as http:
+            task_id = post_patiently(http)
+            assert wait(http, task_id)["task_status"] == "succeed"
+
+
+def post_patiently(http: httpx.Client) -> str:
+    end = time.monotonic() + 30
+    while True:
+        try:
+            answer = http.post(PATH, json=REQUEST, timeout=10)
+            if answer.status_code == 200:
+                return str(answer.json()["data"]["task_id"])
+            assert answer.status_code == 503, answer.text
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_sigterm_finishes_what_is_in_hand(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    path = config(tmp_path, notes, seconds=1.0)
+    with serve(tmp_path / "data", "--config", path) as server:
+        with client(server.url, server.key) as http:
+            http.post(PATH, json=REQUEST | {"series_amount": 6})
+            wait_for(notes, 1)
+        assert server.stop() == 0
+        lines = Counter(line.split()[0] for line in notes.read_text().splitlines())
+        assert lines["start"] == lines["done"]
+        assert lines["done"] < 6
+
+
+def test_a_taken_port_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", "--port", port, "--data-dir", tmp_path / "data", code=1)
+    assert f"Cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_api_and_worker_apart(tmp_path: Path) -> None:
+    """Two machines' worth: the API and the worker each on their own, on one database and one storage."""
+    with serve(tmp_path / "data") as server:
+        key = server.key
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    parts = [
+        subprocess.Popen([*FRAMEHOUSE, *words, "--data-dir", str(tmp_path / "data")], env=environment())
+        for words in (["api", "--port", str(port)], ["worker"])
+    ]
+    try:
+        with client(f"http://127.0.0.1:{port}", key) as http:
+            assert wait(http, post_patiently(http))["task_status"] == "succeed"
+    finally:
+        for part in parts:
+            part.terminate()
+        assert [part.wait(timeout=60) for part in parts] == [0, 0]

@@ -1,0 +1,305 @@
+"""From the queue to the end of a task: workers that fail, die, are slow, come late."""
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from framehouse.adapters.postgres import claims, tasks
+from framehouse.adapters.postgres.claims import Claimed, Made
+from framehouse.domain.account import Caller
+from framehouse.domain.task import Task
+from framehouse.entrypoints.sweeper import sweep
+from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
+
+LEASE = timedelta(seconds=30)
+
+
+async def task_of(house: House, task_id: UUID) -> Task:
+    found = await tasks.find_task(house.db, house.caller.account_id, str(task_id))
+    assert found is not None
+    return found
+
+
+async def ended(house: House, task_id: UUID, *, seconds: float = 20) -> Task:
+    async def look() -> Task | None:
+        task = await task_of(house, task_id)
+        return task if task.ended else None
+
+    task: Task = await eventually(look, seconds=seconds)
+    return task
+
+
+async def nothing_left(house: House, *, used: int) -> None:
+    account = await house.account()
+    assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
+    assert await house.db.value("select count(*) from batches") == 0
+
+
+async def claim(house: House, *, worker: int = 1, most: int = 1) -> list[Claimed]:
+    return await claims.claim_batches(house.db, worker=worker, most=most, lease=LEASE, models=["kling-v3-omni"])
+
+
+def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
+    return Made(index, "test", key, "", "image/png", 1024, 1024)
+
+
+@pytest.mark.parametrize("max_batch", [1, 2, 9])
+async def test_a_task_is_painted_whatever_the_batch(make_house: MakeHouse, max_batch: int) -> None:
+    house = await make_house({"engine": MISBEHAVING, "max_batch": max_batch})
+    ticket = await house.submit(n=5, watermark_info={"enabled": True})
+    house.start_worker()
+    task = await ended(house, ticket.task_id)
+    assert task.status == "succeed"
+    assert [picture.index for picture in task.pictures] == [0, 1, 2, 3, 4]
+    assert task.units_charged == 40
+    for picture in task.pictures:
+        assert await house.storage.get(picture.key)
+        assert await house.storage.get(picture.watermark_key)
+    await nothing_left(house, used=40)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        ("decline", "the engine will not paint this"),
+        ("break", "the engine returned nonsense"),
+        ("unknown", "not sent again"),
+        ("wrong index", "was not asked for"),
+        ("leave out", "left out 1 of"),
+    ],
+)
+async def test_what_fails_ends_the_task_with_its_reason_and_costs_nothing(
+    make_house: MakeHouse, prompt: str, reason: str
+) -> None:
+    house = await make_house()
+    ticket = await house.submit(prompt, n=3)
+    house.start_worker()
+    task = await ended(house, ticket.task_id)
+    assert task.status == "failed"
+    assert reason in task.status_message
+    assert task.units_charged == 0
+    await nothing_left(house, used=0)
+
+
+async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit("raise")
+    house.start_worker(attempts=2)
+    task = await ended(house, ticket.task_id)
+    assert task.status_message == "given up after 2 attempts: internal error (ZeroDivisionError)"
+    await nothing_left(house, used=0)
+
+
+async def test_unavailable_goes_to_the_next_route_and_then_waits(make_house: MakeHouse) -> None:
+    house = await make_house({"engine": MISBEHAVING}, {"engine": "previz"})
+    ticket = await house.submit("unavailable 99")
+    house.start_worker()
+    await ended(house, ticket.task_id)
+    assert await house.db.value("select engine from shots") == "previz"
+
+
+async def test_unavailable_alone_is_asked_again_later(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit("unavailable 1")
+    house.start_worker()
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+
+
+async def test_what_nobody_takes_is_given_up(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit("unavailable 99")
+    house.start_worker(give_up_after_s=0.5)
+    task = await ended(house, ticket.task_id)
+    assert task.status_message.endswith("the engine is busy")
+    await nothing_left(house, used=0)
+
+
+async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
+    house.start_worker(lease_s=2)
+    task = await ended(house, ticket.task_id)
+    assert {(picture.width, picture.height) for picture in task.pictures} == {(1440, 2560)}
+
+
+async def test_more_references_than_the_engine_takes_are_not_dropped(make_house: MakeHouse) -> None:
+    house = await make_house({"engine": MISBEHAVING, "max_references": 1})
+    ticket = await house.submit(image_list=[{"image": image_base64()}] * 2)
+    house.start_worker()
+    assert "at most 1 references, 2 were sent" in (await ended(house, ticket.task_id)).status_message
+
+
+async def test_a_reference_that_cannot_be_had_is_named(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
+    house.start_worker()
+    task = await ended(house, ticket.task_id)
+    assert task.status_message == "image_list[1].image leads to a private or special address, which is not allowed"
+
+
+async def test_two_workers_share_without_painting_twice(make_house: MakeHouse, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    tickets = [await house.submit(n=9) for _ in range(5)]
+    for _ in range(2):
+        house.start_worker(concurrency=3)
+    for ticket in tickets:
+        assert (await ended(house, ticket.task_id)).status == "succeed"
+    painted = Counter(notes.read_text().splitlines())
+    assert len(painted) == 90
+    assert set(painted.values()) == {1}
+    await nothing_left(house, used=360)
+
+
+async def test_two_claims_never_get_the_same(make_house: MakeHouse) -> None:
+    house = await make_house()
+    for _ in range(10):
+        await house.submit(n=9)
+    got = await asyncio.gather(*(claim(house, worker=n, most=7) for n in range(20)))
+    ids = [batch.id for batches in got for batch in batches]
+    assert len(ids) == len(set(ids)) == 90
+
+
+async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit(n=2)
+    (early,) = await claim(house, worker=1)
+    await house.db.row("update batches set lease_until = now() - interval '1 second' where id = $1", early.id)
+    late = next(batch for batch in await claim(house, worker=2, most=2) if batch.id == early.id)
+    assert late.claim != early.claim
+    for _ in range(2):
+        assert await claims.settle_shot(house.db, early.id, early.claim, made(key="early"), LEASE) == "lost"
+    assert not await claims.fail_batch(house.db, early.id, early.claim, "late", LEASE)
+    await claims.release_batch(house.db, early.id, early.claim, after=timedelta(0))
+    assert await claims.renew_leases(house.db, {early.id: (early.claim, 0.5)}, LEASE) == set()
+    assert await claims.settle_shot(house.db, late.id, late.claim, made(key="late"), LEASE) == "kept"
+    assert [picture.key for picture in (await task_of(house, ticket.task_id)).pictures] == ["late"]
+
+
+async def test_recording_twice_counts_once(make_house: MakeHouse) -> None:
+    house = await make_house({"engine": MISBEHAVING, "max_batch": 2})
+    ticket = await house.submit(n=2)
+    (batch,) = await claim(house)
+    for key in ("first", "second"):
+        await claims.settle_shot(house.db, batch.id, batch.claim, made(0, key), LEASE)
+    task = await task_of(house, ticket.task_id)
+    assert (task.status, [picture.key for picture in task.pictures]) == ("processing", ["first"])
+    assert await claims.settle_shot(house.db, batch.id, batch.claim, made(1), LEASE) == "succeeded"
+    await nothing_left(house, used=16)
+
+
+@pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
+async def test_an_ended_task_stays_as_it_ended(make_house: MakeHouse, end: str) -> None:
+    house = await make_house()
+    ticket = await house.submit()
+    (batch,) = await claim(house)
+    if end == "succeed":
+        await claims.settle_shot(house.db, batch.id, batch.claim, made(), LEASE)
+    elif end == "fail":
+        await claims.fail_batch(house.db, batch.id, batch.claim, "broke", LEASE)
+    else:
+        await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE)
+    before, account = await task_of(house, ticket.task_id), await house.account()
+    assert not await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE)
+    assert not await claims.fail_batch(house.db, batch.id, batch.claim, "again", LEASE)
+    assert await claims.settle_shot(house.db, batch.id, batch.claim, made(key="again"), LEASE) == "lost"
+    assert await task_of(house, ticket.task_id) == before
+    assert await house.account() == account
+
+
+async def test_cancel_and_finish_at_the_same_moment_count_once(make_house: MakeHouse) -> None:
+    house = await make_house(concurrency=1000)
+    charged = 0
+    for _ in range(20):
+        ticket = await house.submit(n=2)
+        first, second = await claim(house, most=2)
+        await asyncio.gather(
+            claims.settle_shot(house.db, first.id, first.claim, made(0), LEASE),
+            claims.settle_shot(house.db, second.id, second.claim, made(1), LEASE),
+            tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE),
+        )
+        task = await task_of(house, ticket.task_id)
+        assert task.ended
+        assert task.units_charged == (16 if task.status == "succeed" else 0)
+        charged += task.units_charged
+    await nothing_left(house, used=charged)
+
+
+async def test_work_of_a_dead_worker_is_free_soon_and_of_a_living_one_never(make_house: MakeHouse) -> None:
+    house = await make_house()
+    await house.submit()
+    (dead,) = await claim(house, worker=4242)
+    await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
+    assert await claim(house) == [], "the grace is not over"
+    await house.db.row("update batches set lease_until = now() + interval '20 seconds'")
+    async with house.db._connection() as connection:
+        await connection.execute("select pg_advisory_lock(1718774120, 4242)")
+        await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
+        assert await claim(house) == [], "the worker lives"
+    await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
+    (again,) = await claim(house)
+    assert (again.id, again.attempt) == (dead.id, 2)
+
+
+async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_house: MakeHouse) -> None:
+    house = await make_house()
+    await house.submit("hang")
+    worker = house.worker(stop_s=0.2)
+    running = asyncio.create_task(worker.run())
+
+    async def working() -> bool:
+        return bool(await house.db.value("select count(*) from batches where claim is not null"))
+
+    await eventually(working)
+    worker.stop()
+    async with asyncio.timeout(5):
+        await running
+    (batch,) = await claim(house)
+    assert batch.attempt == 1, "handing back is nobody's fault"
+
+
+async def test_workers_outlive_cut_connections(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit("slow 1", n=4)
+    house.start_worker(concurrency=2)
+    others = "datname = current_database() and pid <> pg_backend_pid()"
+    cut = f"select pg_terminate_backend(pid) from pg_stat_activity where {others}"
+    for _ in range(4):
+        await asyncio.sleep(0.4)
+        await house.db.rows(cut)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    second = await house.submit()
+    assert (await ended(house, second.task_id, seconds=5)).status == "succeed"
+    await nothing_left(house, used=40)
+
+
+async def test_offering_the_same_task_twice_accepts_it_once(make_house: MakeHouse) -> None:
+    """What happens when the answer to an accept is lost and it is sent again."""
+    house = await make_house()
+    task_id = str(uuid4())
+    row: dict[str, Any] = {
+        "task_id": task_id, "account_id": house.caller.account_id, "model": "kling-v3-omni", "prompt": "x",
+        "elements": [], "result_type": "single", "image_count": 1, "resolution": "1k", "ratio": "1:1",
+        "watermark": False, "units": 8, "shots": [{"index": 0, "prompt": "x", "framing": "", "seed": 1}],
+        "batches": [[0]], "task_references": [], "external_task_id": "mine",
+    }  # fmt: skip
+    first = await tasks.accept_tasks(house.db, [row])
+    again = await tasks.accept_tasks(house.db, [row])
+    assert [a.outcome for a in first + again] == ["accepted", "accepted"]
+    assert first == again
+    assert (await house.account())["images_in_flight"] == 1
+
+
+async def test_one_bad_row_does_not_refuse_its_neighbours(make_house: MakeHouse) -> None:
+    house = await make_house(concurrency=3)
+    stranger = Caller(10**9, "nobody")
+    answers = await asyncio.gather(
+        house.submit(external_task_id="a"), house.submit(external_task_id="a"), house.submit(n=2), house.submit(n=3),
+        house.submit(caller=stranger), return_exceptions=True,
+    )  # fmt: skip
+    assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from framehouse.settings import BadSettings, load_settings, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("FRAMEHOUSE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FRAMEHOUSE_DATA_DIR", str(tmp_path))
+
+
+def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert settings.data_dir == tmp_path
+    assert {model.name: (model.resolutions, model.series) for model, _ in settings.served_models()} == {
+        "kling-v3-omni": (("1k", "2k", "4k"), True),
+        "kling-image-o1": (("1k", "2k"), False),
+    }
+
+
+def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "framehouse.toml").write_text("port = 1\nlease_s = 11\nattempts = 7\n")
+    (tmp_path / "secret").write_text("postgresql://from-file\n")
+    assert load_settings().port == 1
+    monkeypatch.setenv("FRAMEHOUSE_PORT", "2")
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL_FILE", str(tmp_path / "secret"))
+    settings = load_settings()
+    assert (settings.port, settings.lease_s, settings.attempts) == (2, 11, 7)
+    assert settings.database_url == "postgresql://from-file"
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "postgresql://from-variable")
+    settings = load_settings(port=3)
+    assert (settings.port, settings.database_url) == (3, "postgresql://from-variable")
+    monkeypatch.setenv("FRAMEHOUSE_PATH_PREFIXES", '["/a", "", "/a"]')
+    assert load_settings().path_prefixes == ["/a", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "prot: no such setting"),
+        ("port = 99999", "port"),
+        ("port = ", "Cannot read"),
+        ('path_prefixes = ["kling/"]', "must start with a slash"),
+        ("models = {}", "models"),
+        ("[models.x]\nroute = []", "models.x.route: no such setting"),
+        ('[models.x]\nunits = { "8k" = 1 }', "models.x.units"),
+        ('image_format = "gif"', "image_format"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "framehouse.toml").write_text(text)
+    with pytest.raises(BadSettings, match=said):
+        load_settings()
+
+
+def test_secrets_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL_FILE", "/no/such/file")
+    with pytest.raises(BadSettings, match="FRAMEHOUSE_DATABASE_URL_FILE"):
+        load_settings()
+
+
+def test_prices_that_are_not_named_keep_the_default(tmp_path: Path) -> None:
+    (tmp_path / "framehouse.toml").write_text('[models.x]\nunits = { "4k" = 20 }\n')
+    ((model, routes),) = load_settings().served_models()
+    assert (model.units, routes) == ({"1k": 8, "2k": 8, "4k": 20}, [{"engine": "previz"}])
+
+
+def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEHOUSE_PROT", "1")
+    assert unknown_variables() == ["FRAMEHOUSE_PROT"]
