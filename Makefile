@@ -53,7 +53,9 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	echo "Installing into .venv"; \
 	{ [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } \
 		|| $$UV venv -q --clear --python "$$(command -v $(PYTHON))" .venv; \
-	$$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock && \
+	{ $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock \
+		|| { echo "Once more, with the system's certificates"; \
+			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
 	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
