@@ -72,9 +72,8 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
 
     registry = open_registry(settings.served_models())
     try:
-        storage = open_storage(settings.effective_storage_url)
-        async with open_database(settings, size=size) as db:
-            yield House(settings, db, storage, registry)
+        async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
+            yield House(settings, db, open_storage(settings.effective_storage_url), registry)
     finally:
         await registry.close()
 

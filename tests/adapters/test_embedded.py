@@ -1,6 +1,7 @@
 """The embedded server: started, shared, killed, found again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres, binaries
 
 
 def server_pid(data_dir: Path) -> int:
@@ -94,7 +95,23 @@ def test_long_paths_and_closed_folders_work_and_stay_closed(tmp_path: Path) -> N
     server.start()
     server.stop()
     assert closed.stat().st_mode & 0o777 == 0o700
-    assert data_dir.stat().st_mode & 0o777 == 0o700
+    assert data_dir.stat().st_mode & 0o066 == 0, "others may not look inside"
+
+
+@pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="only root's database changes its user")
+def test_root_works_where_nobody_else_may_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = tmp_path / "root"
+    closed.mkdir(mode=0o700)
+    package = binaries().parents[1]
+    installed = shutil.copytree(binaries().parent, closed / package.name / "pginstall", symlinks=True)
+    shutil.copytree(package.with_suffix(".libs"), closed / f"{package.name}.libs")
+    monkeypatch.setattr("framehouse.adapters.postgres.embedded.binaries", lambda: installed / "bin")
+    server = EmbeddedPostgres(closed / "data")
+    server.start()
+    owner = Path(f"/proc/{server_pid(closed / 'data')}").stat().st_uid
+    server.stop()
+    assert owner != 0
+    assert closed.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:

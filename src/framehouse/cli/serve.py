@@ -80,12 +80,12 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
     set_up_logging(settings.log_level)
     listening = listen(settings.host, settings.port)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
-    open_storage(settings.effective_storage_url)
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     stop = _catch_signals()
     try:
         if embedded:
             embedded.start()
+        open_storage(settings.effective_storage_url)
         key = asyncio.run(_first_key(settings))
         _supervise(settings, config, listening, embedded, stop, key)
     finally:

@@ -52,13 +52,17 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Count this process in, and start the server unless one runs. Raises EmbeddedError with what to do."""
         try:
-            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # root's PostgreSQL runs as somebody else, who must pass through but need not look around
+            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
             with self._turn():
-                if self._users is None:
-                    users = (self._data_dir / "postgres.users").open("ab")
+                users = (self._data_dir / "postgres.users").open("ab")
+                try:
                     fcntl.flock(users, fcntl.LOCK_SH)
-                    self._users = users
-                self._ensure_running()
+                    self._ensure_running()
+                except BaseException:
+                    users.close()
+                    raise
+                self._users = users
         except OSError as error:
             raise EmbeddedError(
                 f"Cannot use the data folder {self._data_dir}: {error.strerror or error}. "
@@ -259,8 +263,15 @@ class EmbeddedPostgres:
                 f"As root, PostgreSQL runs as {user.pw_name}, who may not enter {self._data_dir} or {binaries()}. "
                 "Use folders that others may enter (--data-dir /var/lib/framehouse), or run as an ordinary user."
             )
-        drop = [setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        return [*drop, f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}", *command], options
+        # access(2) takes the capabilities of all but root away again, unless this bit is set
+        drop = [setpriv, "--securebits=+no_setuid_fixup", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+        return [
+            *drop,
+            "--clear-groups",
+            f"--inh-caps=+{capability}",
+            f"--ambient-caps=+{capability}",
+            *command,
+        ], options
 
 
 def binaries() -> Path:
