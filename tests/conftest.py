@@ -26,9 +26,9 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.account import Caller
+from framehouse.domain.links import Links
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
-from framehouse.entrypoints.api.links import Links
 from framehouse.entrypoints.api.server import build_api
 from framehouse.entrypoints.worker import Limits, Worker
 from framehouse.pipeline.accept import AcceptCounter, Ticket, accept

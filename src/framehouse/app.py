@@ -6,8 +6,10 @@ What is heavy is imported where it is built: the supervisor and the small comman
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -101,7 +103,7 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
     """Serve the API on an open socket until told to stop."""
     import uvicorn
 
-    from framehouse.entrypoints.api.links import Links
+    from framehouse.domain.links import Links
     from framehouse.entrypoints.api.server import build_api
 
     async with open_house(settings, size=_API_POOL) as house:
@@ -109,7 +111,7 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
             db=house.db,
             storage=house.storage,
             registry=house.registry,
-            links=Links(await shared_secret(house.db, SIGN_URLS), settings.public_url),
+            links=Links(await shared_secret(house.db, SIGN_URLS), settings.public_url.rstrip("/")),
             path_prefixes=settings.path_prefixes,
             requests_per_second=settings.requests_per_second,
             retention=timedelta(days=settings.retention_days),
@@ -128,7 +130,10 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work and sweep until told to stop."""
+    """Work, deliver callbacks and sweep until told to stop."""
+    raise_file_limit()
+    from framehouse.domain.links import Links
+    from framehouse.entrypoints.notifier import Notifier
     from framehouse.entrypoints.sweeper import run_sweeper
 
     async with open_house(settings, size=_WORKER_POOL + settings.worker_concurrency) as house:
@@ -136,12 +141,25 @@ async def run_worker(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        sweeper = asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s))
+        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
+        notifier = Notifier(house.db, links, allow_private=settings.allow_private_addresses)
+        beside = [
+            asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s)),
+            asyncio.create_task(notifier.run()),
+        ]
         try:
             await worker.run()
         finally:
-            sweeper.cancel()
-            await asyncio.gather(sweeper, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us have without asking: callbacks to slow receivers hold many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
 
 
 def end_with_parent(pipe: int, *, gracefully: bool) -> None:

@@ -62,7 +62,8 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
     public_url: str = Field(
         default="",
-        description="How clients reach this server, for image URLs. Empty: the host that the client asked.",
+        description="How clients reach this server, for image URLs. "
+        "Empty: the host that the client asked; in callbacks, `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
         default=["/kling", "", "/proxy/kling"], description="The API's paths are served under each of these."
@@ -108,7 +109,8 @@ class Settings(BaseSettings):
         default=0, ge=0, description="Requests per second that each account may make of one API process; 0: no limit."
     )
     allow_private_addresses: bool = Field(
-        default=False, description="Whether references may be fetched from private addresses. For development."
+        default=False,
+        description="Whether references may come from, and callbacks go to, private addresses. For development.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
 
@@ -144,6 +146,12 @@ class Settings(BaseSettings):
         ]
 
     @property
+    def reached_at(self) -> str:
+        """Where callbacks tell clients to find pictures: there is no request to learn the host from."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
+
+    @property
     def effective_storage_url(self) -> str:
         return self.storage_url or (self.data_dir.resolve() / "files").as_uri()
 
@@ -172,7 +180,9 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
 def unknown_variables() -> list[str]:
     """FRAMEHOUSE_… variables that name no setting: most likely misspelt."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    known |= {name + "_FILE" for name in known} | {PREFIX + name for name in ("CONFIG", "SERVER", "KEY")}
+    known |= {name + "_FILE" for name in known} | {
+        PREFIX + name for name in ("CONFIG", "SERVER", "KEY", "CALLBACK_SECRET")
+    }
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 

@@ -1,4 +1,4 @@
-"""Outbound HTTP: only http(s), no private addresses, limits on time and size.
+"""Outbound HTTP, for references and callbacks: only http(s), no private addresses, limits on time and size.
 
 Every hop's name is looked up here, the addresses are checked, and the connection goes to the address that was
 checked: a name that changes its answer in between gains nothing.
@@ -7,8 +7,18 @@ checked: a name that changes its answer in between gains nothing.
 import asyncio
 import ipaddress
 import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+if TYPE_CHECKING:
+    import httpx
+
+_LOOKUPS = ThreadPoolExecutor(64, thread_name_prefix="lookup")
 MAX_REDIRECTS = 3
 WHOLE_LIMIT_S = 60.0
 SILENCE_LIMIT_S = 10.0
@@ -25,8 +35,6 @@ class FetchFailed(Exception):
 
 async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
     """The body behind a URL, after at most three redirects. Raises FetchFailed. No cookies, credentials or proxy."""
-    import httpx  # here, because only a worker with a URL to fetch needs it and it is slow to load
-
     try:
         async with asyncio.timeout(WHOLE_LIMIT_S):
             for _ in range(MAX_REDIRECTS + 1):
@@ -37,40 +45,17 @@ async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
             raise FetchFailed(f"redirects more than {MAX_REDIRECTS} times", retry=False)
     except TimeoutError as error:
         raise FetchFailed(f"did not arrive within {WHOLE_LIMIT_S:.0f} s", retry=True) from error
-    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise FetchFailed("is not a usable URL", retry=False) from error
-    except httpx.HTTPError as error:
-        raise FetchFailed(f"could not be fetched: {type(error).__name__}", retry=True) from error
 
 
 async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
     """The body, or where it redirects to."""
-    import httpx
-
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchFailed("leads to something that is not http or https", retry=False)
-    if parts.username or parts.password:
-        raise FetchFailed("leads to a URL with a user name or password", retry=False)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = await _checked_address(parts.hostname, port, allow_private)
-    host = f"[{address}]" if ":" in address else address
-    target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
-    async with (
-        httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=SILENCE_LIMIT_S) as client,
-        client.stream(
-            "GET",
-            target,
-            headers={"Host": parts.netloc, "Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"},
-            extensions={"sni_hostname": parts.hostname},
-        ) as answer,
-    ):
+    wanted = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
+    async with _request("GET", url, wanted, None, allow_private) as answer:
         if answer.is_redirect:
             return answer.headers["Location"]
         if answer.status_code != 200:
-            raise FetchFailed(
-                f"answered HTTP {answer.status_code}", retry=answer.status_code in (408, 429, *range(500, 600))
-            )
+            later = answer.status_code in (408, 429, *range(500, 600))
+            raise FetchFailed(f"answered HTTP {answer.status_code}", retry=later)
         body = bytearray()
         async for piece in answer.aiter_bytes():
             body += piece
@@ -79,9 +64,62 @@ async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
         return bytes(body)
 
 
+async def post(
+    url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool
+) -> tuple[int, Mapping[str, str]]:
+    """POST a body; status code and headers of the answer, whose own body is never read. Redirects are not followed.
+    Raises FetchFailed. The caller limits the time."""
+    async with _request("POST", url, headers, body, allow_private) as answer:
+        return answer.status_code, answer.headers
+
+
+@asynccontextmanager
+async def _request(
+    method: str, url: str, headers: Mapping[str, str], body: bytes | None, allow_private: bool
+) -> AsyncIterator["httpx.Response"]:
+    """One request to a checked address, on a connection of its own; the answer's head has arrived, its body has not."""
+    import httpx  # here, because only a worker with something to send or fetch needs it, and it is slow to load
+
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise FetchFailed("leads to something that is not http or https", retry=False)
+        if parts.username or parts.password:
+            raise FetchFailed("leads to a URL with a user name or password", retry=False)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        address = await _checked_address(parts.hostname, port, allow_private)
+        host = f"[{address}]" if ":" in address else address
+        target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
+        async with (
+            httpx.AsyncClient(trust_env=False, timeout=SILENCE_LIMIT_S, verify=_tls()) as client,
+            client.stream(
+                method,
+                target,
+                headers={**headers, "Host": parts.netloc},
+                content=body,
+                extensions={"sni_hostname": parts.hostname},
+            ) as answer,
+        ):
+            yield answer
+    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
+        raise FetchFailed("is not a usable URL", retry=False) from error
+    except httpx.HTTPError as error:
+        raise FetchFailed(f"could not be reached: {type(error).__name__}", retry=True) from error
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: loading the certificates takes longer than a request."""
+    import httpx
+
+    return httpx.create_ssl_context(trust_env=False)
+
+
 async def _checked_address(host: str, port: int, allow_private: bool) -> str:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # in threads of their own: names that do not resolve must not hold up painting, nor each other
+        lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
     except OSError as error:
         raise FetchFailed("leads to a host name that cannot be found", retry=True) from error
     addresses = [str(address[4][0]) for address in found]

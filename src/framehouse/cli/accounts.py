@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,6 +117,20 @@ def change(
         print_json(_public(account))
     else:
         click.echo(f'Changed the account "{name}".')
+
+
+def rotate(name: str, overlap_hours: float, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    async def work(db: Database) -> str:
+        await account_named(db, name)
+        secret = await accounts.rotate_secret(db, name, timedelta(hours=overlap_hours))
+        assert secret is not None
+        return secret
+
+    secret = with_database(data_dir, config, work)
+    if as_json:
+        print_json({"callback_secret": secret, "overlap_hours": overlap_hours})
+    else:
+        click.echo(f"The new secret: {secret}\nThe old one signs too for {overlap_hours:g} hours.")
 
 
 def create_key(

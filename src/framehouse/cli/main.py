@@ -211,6 +211,22 @@ def account_set(**options: Any) -> None:
     call("accounts.change", **options)
 
 
+@account.command("rotate-secret")
+@_name
+@click.option(
+    "--overlap-hours",
+    type=click.FloatRange(0, 24 * 30),
+    default=24.0,
+    show_default=True,
+    help="How long the old secret signs too.",
+)
+@_data_options
+@_json_option
+def account_rotate_secret(**options: Any) -> None:
+    """Make a new secret for the account's callbacks. During the overlap each message carries both signatures."""
+    call("accounts.rotate", **options)
+
+
 @cli.group()
 def key() -> None:
     """Keys that open an account."""
@@ -285,6 +301,50 @@ def task_show(**options: Any) -> None:
 def task_cancel(**options: Any) -> None:
     """End a task that has not ended; its quota and units come back."""
     call("tasks.cancel", **options)
+
+
+@cli.group()
+def callback() -> None:
+    """Callbacks: what was told to whom, once more, and a receiver to try them with."""
+
+
+@callback.command("list")
+@click.argument("task", required=False)
+@click.option("--failed", is_flag=True, help="Only what was refused, given up, or is being tried again.")
+@_of_account
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
+@_data_options
+@_json_option
+def callback_list(**options: Any) -> None:
+    """The newest messages (of one TASK, by either id): how often tried, the last answer, the next try."""
+    call("callbacks.list_all", **options)
+
+
+@callback.command("resend")
+@click.argument("id")
+@_of_account
+@_data_options
+@_json_option
+def callback_resend(**options: Any) -> None:
+    """Send a message again, now, with its old webhook-id. ID is as `callback list` shows it."""
+    call("callbacks.resend", **options)
+
+
+@callback.command("listen")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option("--secret", envvar="FRAMEHOUSE_CALLBACK_SECRET", help="whsec_… to verify with. [default: the account's]")
+@_of_account
+@_data_options
+@_json_option
+def callback_listen(**options: Any) -> None:
+    """A small receiver for development: verifies each message and prints it. Ends with Ctrl-C.
+
+    The server must allow private addresses to reach it: FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES=1 framehouse serve
+    """
+    call("callbacks.listen", **options)
 
 
 @cli.command()

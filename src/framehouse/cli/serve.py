@@ -130,6 +130,7 @@ class _Part:
     name: str
     command: list[str]
     pass_fds: tuple[int, ...]
+    environment: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     pause_s: float = 0.0
@@ -139,7 +140,9 @@ class _Part:
         now = time.monotonic()
         if self.process is None:
             if now >= self.due_at:
-                self.process = subprocess.Popen(self.command, pass_fds=self.pass_fds, start_new_session=True)  # noqa: S603
+                self.process = subprocess.Popen(  # noqa: S603
+                    self.command, pass_fds=self.pass_fds, start_new_session=True, env=os.environ | self.environment
+                )
                 self.started_at = now
             return
         code = self.process.poll()
@@ -167,9 +170,10 @@ def _supervise(
     options += ["--config", str(config)] if config else []
     listening.set_inheritable(True)
     fd = listening.fileno()
+    where = {"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)}
     parts = [
-        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd)),
-        _Part("worker", [*command, "worker", *options], (ours,)),
+        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd), where),
+        _Part("worker", [*command, "worker", *options], (ours,), where),
     ]
     url, ready, began = _url(listening), False, time.monotonic()
     try:

@@ -1,6 +1,5 @@
 """Bearer key or signed JWT -> who is calling."""
 
-import hmac
 import time
 from typing import TypeGuard
 
@@ -67,13 +66,3 @@ async def _by_jwt(db: Database, token: str) -> tuple[Caller, bool]:
 
 def _is_time(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def sign(secret: str, text: str) -> str:
-    """What makes a URL unguessable: a keyed hash of it."""
-    return hmac.new(secret.encode(), text.encode(), "sha256").hexdigest()[:40]
-
-
-def signed(secret: str, text: str, signature: str) -> bool:
-    """Whether `sign` made this signature, in constant time."""
-    return signature.isascii() and hmac.compare_digest(sign(secret, text), signature)

@@ -5,6 +5,7 @@ import logging
 import random
 from datetime import timedelta
 
+from framehouse.adapters.postgres.callbacks import forget_callbacks
 from framehouse.adapters.postgres.claims import release_dead_workers
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.tasks import forget_idempotency_keys
@@ -13,6 +14,7 @@ from framehouse.pipeline.expire import expire_pictures
 
 log = logging.getLogger(__name__)
 _TURN_S = 1.0
+_CALLBACKS_KEPT = timedelta(days=30)
 _HOUSEKEEPING_TURNS = 60
 DEAD_AFTER_S = 4.0
 """How long a worker whose connection is gone may be silent before its work is given to others."""
@@ -37,5 +39,6 @@ async def sweep(db: Database, storage: Storage, *, lease_s: float, housekeeping:
         log.warning("%d batches of dead workers are free again", freed)
     if housekeeping:
         await forget_idempotency_keys(db)
+        await forget_callbacks(db, _CALLBACKS_KEPT)
         while await expire_pictures(db, storage):
             pass

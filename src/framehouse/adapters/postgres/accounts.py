@@ -5,6 +5,7 @@ import hmac
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -29,18 +30,21 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+def _new_secret() -> str:
+    return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+
+
 async def create_account(
     db: Database, name: str, *, concurrency: int = DEFAULT_CONCURRENCY, units_limit: int | None = None
 ) -> bool:
     """Make an account with a callback secret of its own. False: the name is taken, and nothing was changed."""
-    secret = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
     made = await db.value(
         "insert into accounts (name, concurrency, units_limit, callback_secret) values ($1, $2, $3, $4) "
         "on conflict (name) do nothing returning id",
         name,
         concurrency,
         units_limit,
-        secret,
+        _new_secret(),
     )
     return made is not None
 
@@ -60,6 +64,12 @@ async def set_account(
     """Change what is given and leave the rest. Work under way is not touched. False: no such account."""
     changed = await db.value(sql("set_account"), name, concurrency, units_limit, no_limit, disabled)
     return changed is not None
+
+
+async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
+    """A new callback secret; the old one signs too until the overlap is over. None: no such account."""
+    secret = await db.value(sql("rotate_secret"), name, _new_secret(), overlap)
+    return str(secret) if secret else None
 
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:

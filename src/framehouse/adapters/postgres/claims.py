@@ -63,7 +63,7 @@ async def claim_batches(
     processing. Two workers never get the same one. An answer that is lost is mended by the lease running out."""
     rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id)
     if rows:
-        await db.row(sql("start_tasks"), sorted({row["task_id"] for row in rows}))
+        await db.row("select start_tasks($1)", sorted({row["task_id"] for row in rows}))
     return [_claimed(row) for row in rows]
 
 

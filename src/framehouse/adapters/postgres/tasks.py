@@ -41,12 +41,12 @@ async def find_task(db: Database, account_id: int, either_id: str) -> Task | Non
     except ValueError:
         task_id = None
     row = await db.row(sql("find_task"), account_id, task_id, either_id)
-    return _task(row) if row else None
+    return task_from(row) if row else None
 
 
 async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:
     """Newest first."""
-    return [_task(row) for row in await db.rows(sql("list_tasks"), account_id, limit, offset)]
+    return [task_from(row) for row in await db.rows(sql("list_tasks"), account_id, limit, offset)]
 
 
 async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
@@ -81,7 +81,8 @@ async def forget_idempotency_keys(db: Database) -> None:
     await db.row("delete from idempotency_keys where created_at < now() - interval '24 hours'")
 
 
-def _task(row: asyncpg.Record) -> Task:
+def task_from(row: asyncpg.Record) -> Task:
+    """A task from a row of the view task_answers."""
     pictures = json.loads(row["pictures"]) if row["pictures"] else []
     return Task(
         id=row["id"],

@@ -1,8 +1,13 @@
 """Whether the process lives, and whether it can do its work."""
 
-from fastapi import APIRouter, Request, Response
-from starlette.responses import JSONResponse
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse, PlainTextResponse
+
+from framehouse.adapters.postgres.callbacks import callback_figures
+from framehouse.adapters.postgres.claims import queue_figures
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.api.answers import request_id_of
@@ -33,4 +38,37 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
             headers={"X-Request-Id": request_id_of(request)},
         )
 
+    @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        text = metrics_text(await queue_figures(db), await callback_figures(db))
+        return PlainTextResponse(
+            text,
+            media_type="text/plain; version=0.0.4",
+            headers={"X-Request-Id": request_id_of(request)},
+        )
+
     return router
+
+
+def metrics_text(queue: Mapping[str, float], callbacks: Sequence[Mapping[str, Any]]) -> str:
+    """The figures in the text format of Prometheus. They come from the database: every API process tells the same."""
+    lines = [
+        "# HELP framehouse_batches Batches by state.",
+        "# TYPE framehouse_batches gauge",
+        f'framehouse_batches{{state="waiting"}} {queue["waiting"]}',
+        f'framehouse_batches{{state="running"}} {queue["running"]}',
+        "# HELP framehouse_batches_oldest_seconds Age of the oldest batch that is due.",
+        "# TYPE framehouse_batches_oldest_seconds gauge",
+        f"framehouse_batches_oldest_seconds {queue['oldest_s']:.3f}",
+    ]
+    for name, figure, meaning in (
+        ("messages", "messages", "Callback messages of the last day, by state and last HTTP answer (0: none)."),
+        ("tries", "tries", "Tries of these messages."),
+        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages."),
+    ):
+        lines += [f"# HELP framehouse_callback_{name} {meaning}", f"# TYPE framehouse_callback_{name} gauge"]
+        lines += [
+            f'framehouse_callback_{name}{{state="{row["state"]}",code="{row["code"]}"}} {row[figure]}'
+            for row in callbacks
+        ]
+    return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
@@ -10,8 +11,8 @@ from starlette.datastructures import Headers
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Refused
+from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import request_id_of
-from framehouse.entrypoints.api.links import Links
 
 _KEY = re.compile(r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)")
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
@@ -30,7 +31,7 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
     async def image(request: Request, path: str, expires: str = "", signature: str = "") -> Response:
         key = f"images/{path}"
         found = _KEY.fullmatch(key)
-        left_s = links.check(key, expires, signature) if found else 0
+        left_s = links.check(key, expires, signature, now=time.time()) if found else 0
         total = await storage.size(key) if left_s else None
         if total is None or found is None:
             raise Refused(1203, "the image does not exist or has expired")

@@ -1,16 +1,13 @@
 """The shapes that the API documents, and the answers it gives. domain/request.py enforces what goes in."""
 
-from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
-from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from framehouse.domain.answer import head_data
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
 from framehouse.domain.reference import MAX_REFERENCES
 from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
-from framehouse.domain.task import Status, Task
-from framehouse.entrypoints.api.links import Links
 from framehouse.pipeline.accept import Ticket
 
 Content = TypeVar("Content")
@@ -110,46 +107,6 @@ class ErrorOut(BaseModel):
     request_id: str
 
 
-def milliseconds(moment: datetime) -> int:
-    """Unix milliseconds, as all times of the contract."""
-    return int(moment.timestamp() * 1000)
-
-
 def ticket_data(ticket: Ticket) -> dict[str, Any]:
     """What POST answers: the moment of acceptance, also when it is asked for again later."""
-    return _head(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
-
-
-def _head(task_id: UUID, external_task_id: str, status: Status, created: datetime, updated: datetime) -> dict[str, Any]:
-    return {
-        "task_id": str(task_id),
-        "task_info": {"external_task_id": external_task_id} if external_task_id else {},
-        "task_status": status,
-        "created_at": milliseconds(created),
-        "updated_at": milliseconds(updated),
-    }
-
-
-def task_data(task: Task, links: Links, base: str) -> dict[str, Any]:
-    """A task as GET and callbacks show it."""
-    data = _head(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
-        "task_status_msg": task.status_message,
-        "watermark_info": {"enabled": task.watermark},
-        "final_unit_deduction": str(task.units_charged),
-    }
-    if task.status == "succeed":
-        images = []
-        for picture in task.pictures:
-            image: dict[str, Any] = {"index": picture.index, "url": links.make(base, picture.key, task)}
-            if picture.watermark_key:
-                image["watermark_url"] = links.make(base, picture.watermark_key, task)
-            images.append(image)
-        series = task.result_type == "series"
-        data["task_result"] = {
-            "result_type": task.result_type,
-            "images": [] if series else images,
-            "series_images": images if series else [],
-        }
-    if task.status == "processing":
-        data["progress"] = round(task.progress, 3)
-    return data
+    return head_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)

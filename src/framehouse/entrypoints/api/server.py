@@ -19,10 +19,10 @@ from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Refused
+from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import failure, request_id_of
 from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
-from framehouse.entrypoints.api.links import Links
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import OmniImageRequest
 from framehouse.entrypoints.api.tasks import task_routes

@@ -15,19 +15,19 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.tasks import cancel_task, find_task, list_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
+from framehouse.domain.answer import task_data
 from framehouse.domain.errors import Refused
+from framehouse.domain.links import Links
 from framehouse.domain.request import parse_request, read_int, shown
 from framehouse.domain.task import Task
 from framehouse.entrypoints.api.answers import success
 from framehouse.entrypoints.api.body import parse_json, read_body
-from framehouse.entrypoints.api.links import Links
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import (
     Accepted,
     Envelope,
     ErrorOut,
     TaskOut,
-    task_data,
     ticket_data,
 )
 from framehouse.entrypoints.api.waiting import Waiting
@@ -100,6 +100,9 @@ def task_routes(
     router = APIRouter(tags=["tasks"])
     counter = AcceptCounter(db)
 
+    def links_for(request: Request) -> Links:
+        return links if links.base else links.at(str(request.base_url))
+
     async def caller_of(request: Request) -> Caller:
         caller = await authenticate(db, request.headers.get("authorization"))
         rate.check(caller)
@@ -153,8 +156,8 @@ def task_routes(
         caller = await caller_of(request)
         number, limit = _page(page, size)
         tasks = await list_tasks(db, caller.account_id, limit=limit, offset=(number - 1) * limit)
-        base = links.base(request)
-        return success(request, [task_data(task, links, base) for task in tasks])
+        here = links_for(request)
+        return success(request, [task_data(task, here) for task in tasks])
 
     @router.get(
         _PATH + "/{id:path}",
@@ -182,7 +185,7 @@ def task_routes(
                         async with asyncio.timeout(seconds):
                             await ended.wait()
                     task = await get_task(caller, str(task.id))
-        return success(request, task_data(task, links, links.base(request)))
+        return success(request, task_data(task, links_for(request)))
 
     @router.post(
         _PATH + "/{id:path}/cancel",
@@ -196,7 +199,7 @@ def task_routes(
         if await cancel_task(db, caller.account_id, task.id, retention):
             await notify(db, ENDED_CHANNEL, str(task.id))
         task = await get_task(caller, str(task.id))
-        return success(request, task_data(task, links, links.base(request)))
+        return success(request, task_data(task, links_for(request)))
 
     return router
 

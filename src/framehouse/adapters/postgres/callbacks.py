@@ -1,0 +1,131 @@
+"""Callback messages in Postgres: claimed host by host and in order per task, tried again later, ended."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+
+from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.adapters.postgres.tasks import task_from
+from framehouse.domain.task import Task
+
+DELIVERED, GONE, GIVEN_UP, WAITING = "delivered", "gone", "given_up", "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackMessage:
+    """A claimed message: the task as it was at the change, where it goes, the secrets that sign it, newest first."""
+
+    id: UUID
+    claim: UUID
+    attempt: int
+    created_at: datetime
+    task: Task
+    url: str
+    host: str
+    secrets: tuple[str, ...]
+
+
+async def claim_callbacks(
+    db: Database, *, most: int, per_host: int, living: Collection[str], lease: timedelta
+) -> list[CallbackMessage]:
+    """Take due messages, oldest first: of each `living` host not more than `per_host` at once, of any other host one, of a
+    task only the first that is not done. An answer that is lost is mended by the lease running out."""
+    rows = await db.rows(sql("claim_callbacks"), most, per_host, lease, uuid4(), list(living))
+    return [_message(row) for row in rows]
+
+
+async def end_callback(db: Database, message: CallbackMessage, *, state: str, code: int | None, error: str) -> None:
+    """It is delivered, or nobody will try again."""
+    await db.row(
+        "update callback_messages set state = $3, last_code = $4, last_error = $5, claim = null, lease_until = null "
+        "where id = $1 and claim = $2 and state = 'waiting'",
+        message.id,
+        message.claim,
+        state,
+        code,
+        error or None,
+    )
+
+
+async def retry_callback(
+    db: Database, message: CallbackMessage, *, after: timedelta, code: int | None, error: str
+) -> None:
+    """It is due again later."""
+    await db.row(
+        "update callback_messages "
+        "set run_at = now() + $3, last_code = $4, last_error = $5, claim = null, lease_until = null "
+        "where id = $1 and claim = $2 and state = 'waiting'",
+        message.id,
+        message.claim,
+        after,
+        code,
+        error,
+    )
+
+
+async def list_callbacks(
+    db: Database, account_id: int, *, either_id: str | None, failed: bool, limit: int
+) -> list[dict[str, Any]]:
+    """Messages of an account (of one task, if given; those with trouble, if asked for), newest first."""
+    task_id = None
+    if either_id:
+        try:
+            task_id = UUID(either_id)
+        except ValueError:
+            task_id = None
+    rows = await db.rows(sql("list_callbacks"), account_id, task_id, either_id, failed, limit)
+    return [dict(row) for row in rows]
+
+
+async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
+    """Make a message due now and start its 24 hours anew, whatever became of it; its id stays. False: there is none."""
+    found = await db.value(
+        "update callback_messages m "
+        "set state = 'waiting', run_at = now(), created_at = now(), claim = null, lease_until = null "
+        "from tasks t where t.id = m.task_id and t.account_id = $1 and m.id = $2 returning m.id",
+        account_id,
+        message_id,
+    )
+    return found is not None
+
+
+async def callback_figures(db: Database) -> Sequence[dict[str, Any]]:
+    """The last day's messages by state and last answer."""
+    return [dict(row) for row in await db.rows(sql("callback_figures"))]
+
+
+async def forget_callbacks(db: Database, older: timedelta) -> None:
+    """Remove messages that are done and old, a thousand at a time."""
+    await db.row(
+        "delete from callback_messages where id in ("
+        "select id from callback_messages where created_at < now() - $1::interval and state <> 'waiting' limit 1000)",
+        older,
+    )
+
+
+def _message(row: asyncpg.Record) -> CallbackMessage:
+    task = task_from(row)
+    status = row["message_status"]
+    as_it_was = replace(
+        task,
+        status=status,
+        status_message=row["message_status_message"],
+        units_charged=row["message_units"],
+        updated_at=row["message_updated_at"],
+        pictures=task.pictures if status == "succeed" else (),
+    )
+    old = row["callback_secret_old"]
+    return CallbackMessage(
+        id=row["message_id"],
+        claim=row["claim"],
+        attempt=row["message_attempt"],
+        created_at=row["message_created_at"],
+        task=as_it_was,
+        url=row["callback_url"],
+        host=row["message_host"],
+        secrets=(row["callback_secret"], old) if old else (row["callback_secret"],),
+    )

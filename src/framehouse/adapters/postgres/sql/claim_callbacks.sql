@@ -1,0 +1,49 @@
+-- $1 how many, $2 how many at once of each host in $5 (of any other one: 1), $3 lease, $4 claim
+-- Host by host, so that ten thousand messages to a dead receiver do not stand before anybody else's.
+with recursive hosts as (
+    (select host from callback_messages where state = 'waiting' order by host limit 1)
+    union all
+    select (select m.host from callback_messages m where m.state = 'waiting' and m.host > h.host order by m.host limit 1)
+    from hosts h
+    where h.host is not null
+), due as (
+    select m.id, m.run_at
+    from hosts h
+    cross join lateral (
+        select count(*) as n from callback_messages b
+        where b.state = 'waiting' and b.host = h.host and b.claim is not null and b.lease_until >= now()
+    ) busy
+    cross join lateral (
+        select id, run_at from callback_messages w
+        where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
+          and not exists (
+              select 1 from callback_messages e
+              where e.task_id = w.task_id and e.sequence < w.sequence and e.state = 'waiting'
+          )
+        order by w.run_at, w.id
+        limit greatest(case when h.host = any ($5::text[]) then $2 else 1 end - busy.n, 0)
+    ) m
+    where h.host is not null
+), picked as (
+    select m.id
+    from callback_messages m join due using (id)
+    where m.state = 'waiting' and (m.claim is null or m.lease_until < now())
+    order by due.run_at, m.id
+    for update of m skip locked
+    limit $1
+), claimed as (
+    update callback_messages m
+    set claim = $4, lease_until = now() + $3, attempt = m.attempt + 1, tried_at = now()
+    from picked
+    where m.id = picked.id
+    returning m.*
+)
+select c.id as message_id, c.host as message_host, c.claim, c.attempt as message_attempt, c.created_at as message_created_at,
+       c.status as message_status, c.status_message as message_status_message, c.units_charged as message_units,
+       c.updated_at as message_updated_at, a.callback_secret,
+       case when a.callback_secret_old_until > now() then a.callback_secret_old end as callback_secret_old,
+       t.*
+from claimed c
+join task_answers t on t.id = c.task_id
+join accounts a on a.id = t.account_id
+order by c.run_at;

@@ -1,0 +1,275 @@
+"""Callbacks from the change of status to receivers that misbehave."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from framehouse.adapters.postgres import accounts, callbacks, tasks
+from framehouse.domain.links import Links
+from framehouse.entrypoints.notifier import Notifier, Share
+from tests.conftest import PATH, House, MakeHouse, eventually, serving
+from tests.receivers import Behaviour, Receiver, cut, drip, endless_headers, flood, hang, nonsense, receiving
+
+LINKS = Links("secret", "http://house.example")
+
+
+@asynccontextmanager
+async def notifying(house: House, *, allow_private: bool = True, share: Share | None = None) -> AsyncIterator[Notifier]:
+    notifier = Notifier(house.db, LINKS, allow_private=allow_private, share=share)
+    running = asyncio.create_task(notifier.run())
+    try:
+        yield notifier
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def messages(house: House, **wanted: Any) -> list[dict[str, Any]]:
+    account = await house.account()
+    options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
+    return await callbacks.list_callbacks(house.db, account["id"], **options)
+
+
+async def count(receiver: Receiver, least: int, *, seconds: float = 20) -> None:
+    async def enough() -> bool:
+        return len(receiver.got) >= least
+
+    await eventually(enough, seconds=seconds)
+
+
+async def state(house: House, check: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+    async def look() -> list[dict[str, Any]] | None:
+        found = await messages(house)
+        return found if check(found) else None
+
+    found: list[dict[str, Any]] = await eventually(look)
+    return found
+
+
+def statuses(receiver: Receiver) -> list[str]:
+    return [got.data["task_status"] for got in receiver.got]
+
+
+@pytest.mark.parametrize(("prompt", "end"), [("a fox", "succeed"), ("decline", "failed")])
+async def test_each_change_is_told_once_in_order_and_signed(make_house: MakeHouse, prompt: str, end: str) -> None:
+    house = await make_house()
+    async with receiving() as receiver, notifying(house):
+        ticket = await house.submit(prompt, n=2, callback_url=receiver.url, external_task_id="mine")
+        house.start_worker()
+        await count(receiver, 2)
+        assert statuses(receiver) == ["processing", end]
+        secret = (await house.account())["callback_secret"]
+        for got in receiver.got:
+            got.verify(secret)
+            assert got.headers["content-type"] == "application/json"
+        assert len({got.headers["webhook-id"] for got in receiver.got}) == 2
+        first, last = (got.data for got in receiver.got)
+        assert first["task_id"] == last["task_id"] == str(ticket.task_id)
+        assert "code" not in first, "the bare task, no envelope"
+        assert "progress" not in first
+        assert first["task_info"] == {"external_task_id": "mine"}
+        if end == "succeed":
+            assert last["task_result"]["images"][0]["url"].startswith("http://house.example/images/")
+            assert last["final_unit_deduction"] == "16"
+    assert {m["state"] for m in await messages(house)} == {"delivered"}
+
+
+async def test_the_body_is_what_get_answers(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with serving(house, links=LINKS) as api, receiving() as receiver, notifying(house):
+        task = await api.create(callback_url=receiver.url)
+        house.start_worker()
+        await count(receiver, 2)
+        assert receiver.got[-1].data == (await api.alice.get(f"{PATH}/{task['task_id']}")).json()["data"]
+
+
+async def test_cancel_is_told_too_and_no_url_means_no_message(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving() as receiver, notifying(house):
+        await house.submit("quiet")
+        ticket = await house.submit(callback_url=receiver.url)
+        await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await count(receiver, 1)
+        assert receiver.got[0].data["task_status_msg"] == "Canceled"
+    assert len(await messages(house)) == 1
+
+
+async def test_a_failing_receiver_is_tried_again_with_the_same_id_and_in_order(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving("500 Oops", "302 Found", "503 Busy") as receiver, notifying(house):
+        await house.submit(callback_url=receiver.url)
+        house.start_worker()
+        await count(receiver, 5, seconds=30)
+        assert statuses(receiver) == ["processing"] * 4 + ["succeed"]
+        ids = [got.headers["webhook-id"] for got in receiver.got]
+        assert len(set(ids[:4])) == 1
+        assert len({got.body for got in receiver.got[:4]}) == 1
+        secret = (await house.account())["callback_secret"]
+        for got in receiver.got:
+            got.verify(secret)
+
+
+async def test_410_ends_it_and_retry_after_is_respected(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving("410 Gone", "429 Slow\r\nRetry-After: 3600") as receiver, notifying(house):
+        await house.submit(callback_url=receiver.url)
+        house.start_worker()
+        await count(receiver, 2)
+        found = await state(house, lambda ms: any(m["last_code"] == 429 for m in ms))
+        later, gone = found
+        assert (gone["state"], gone["last_code"]) == ("gone", 410)
+        assert later["state"] == "waiting"
+        assert later["last_error"] == "HTTP 429"
+        assert (later["next_try_at"] - later["tried_at"]).total_seconds() > 3590
+        assert len(await messages(house, failed=True)) == 2
+        assert await callbacks.resend_callback(house.db, house.caller.account_id, later["id"])
+        await count(receiver, 3)
+        assert receiver.got[2].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
+        assert not await callbacks.resend_callback(house.db, house.caller.account_id + 1, later["id"])
+
+
+async def test_24_hours_are_enough(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving("500 Oops", "500 Oops") as receiver:
+        await house.submit("decline", callback_url=receiver.url)
+        house.start_worker()
+        await state(house, lambda ms: len(ms) == 2)
+        await house.db.row("update callback_messages set created_at = now() - interval '24 hours'")
+        async with notifying(house):
+            found = await state(house, lambda ms: all(m["state"] == "given_up" for m in ms))
+        assert {m["last_error"] for m in found} == {"HTTP 500"}
+        assert statuses(receiver) == ["processing", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("behave", "why"),
+    [(hang, "no answer"), (drip, "no answer"), (nonsense, "could not be reached"), (cut, "could not be reached"),
+     (endless_headers, "could not be reached")],
+)  # fmt: skip
+async def test_receivers_that_misbehave_are_told_apart(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, why: str
+) -> None:
+    monkeypatch.setattr("framehouse.pipeline.notify.ANSWER_LIMIT_S", 1.0)
+    house = await make_house()
+    async with receiving(behave=behave) as receiver, notifying(house):
+        await house.submit(callback_url=receiver.url)
+        house.start_worker()
+        found = await state(house, lambda ms: any(m["last_error"] for m in ms))
+        assert any(why in (m["last_error"] or "") for m in found)
+
+
+async def test_an_answer_is_enough_and_its_body_is_not_read(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving(behave=flood) as receiver, notifying(house):
+        await house.submit(callback_url=receiver.url)
+        house.start_worker()
+        await state(house, lambda ms: len(ms) == 2 and all(m["state"] == "delivered" for m in ms))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1/x", "http://[::ffff:10.0.0.1]/x"])
+async def test_private_addresses_are_not_called(make_house: MakeHouse, url: str) -> None:
+    house = await make_house()
+    async with notifying(house, allow_private=False):
+        await house.submit(callback_url=url)
+        house.start_worker()
+        found = await state(house, lambda ms: any(m["last_error"] for m in ms))
+        assert "private or special address" in found[-1]["last_error"]
+
+
+async def connected(receivers: list[Receiver], least: int) -> bool:
+    return sum(receiver.connections for receiver in receivers) >= least
+
+
+async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse) -> None:
+    """Dead ones of every kind hold their connections open; a living receiver and the painting do not notice."""
+    house = await make_house(concurrency=100_000)
+    async with AsyncExitStack() as stack:
+        dead = [await stack.enter_async_context(receiving(silent=n % 2 == 0, behave=hang)) for n in range(1000)]
+        for n in range(1000):
+            await house.submit("dead", callback_url=dead[n % len(dead)].url)
+        await house.db.row("select start_tasks(array(select id from tasks))")
+        await stack.enter_async_context(notifying(house))
+        await eventually(lambda: connected(dead, 300))
+        living = await stack.enter_async_context(receiving())
+        began = time.monotonic()
+        ticket = await house.submit(callback_url=living.url)
+        await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await count(living, 1, seconds=5)
+        assert time.monotonic() - began < 5
+
+
+async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(make_house: MakeHouse) -> None:
+    house = await make_house(concurrency=100_000)
+    async with receiving(silent=True) as dead, receiving() as living:
+        ticket = await house.submit(callback_url=dead.url)
+        await house.db.row("select start_tasks($1)", [ticket.task_id])
+        await house.db.row(
+            "insert into callback_messages "
+            "(task_id, sequence, host, status, status_message, units_charged, updated_at, run_at) "
+            "select task_id, 10 + n, host, status, '', 0, now(), now() - interval '1 hour' "
+            "from callback_messages, generate_series(1, 5000) n"
+        )
+        await house.db.row("update callback_messages set state = 'given_up' where sequence = 1")
+        other = await house.submit(callback_url=living.url)
+        await tasks.cancel_task(house.db, house.caller.account_id, other.task_id, house.rules.retention)
+        async with notifying(house, share=Share(most=16, per_host=4)):
+            await count(living, 1, seconds=5)
+        assert dead.connections <= 4
+
+
+async def test_rotation_signs_with_both_secrets_during_the_overlap(make_house: MakeHouse) -> None:
+    house = await make_house()
+    old = (await house.account())["callback_secret"]
+    new = await accounts.rotate_secret(house.db, "alice", timedelta(hours=1))
+    assert new and new != old
+    async with receiving() as receiver, notifying(house):
+        await house.submit("decline", callback_url=receiver.url)
+        house.start_worker()
+        await count(receiver, 2)
+        for got in receiver.got:
+            got.verify(new)
+            got.verify(old)
+        await house.db.row("update accounts set callback_secret_old_until = now()")
+        await house.submit("decline", callback_url=receiver.url)
+        await count(receiver, 4)
+        receiver.got[-1].verify(new)
+        assert len(receiver.got[-1].headers["webhook-signature"].split()) == 1
+    assert await accounts.rotate_secret(house.db, "nobody", timedelta(0)) is None
+
+
+async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving() as receiver:
+        for _ in range(10):
+            await house.submit("decline", callback_url=receiver.url)
+        house.start_worker()
+        await state(house, lambda ms: len(ms) == 20)
+        host = receiver.url.split("/")[2]
+        taken = await callbacks.claim_callbacks(house.db, most=5, per_host=5, living={host}, lease=timedelta(seconds=1))
+        assert len(taken) == 5
+        async with notifying(house), notifying(house):
+            await state(house, lambda ms: all(m["state"] == "delivered" for m in ms))
+        assert len({got.headers["webhook-id"] for got in receiver.got}) == 20
+        by_task: dict[str, list[str]] = {}
+        for got in receiver.got:
+            by_task.setdefault(got.data["task_id"], []).append(got.data["task_status"])
+        assert all(list(dict.fromkeys(told)) == ["processing", "failed"] for told in by_task.values())
+        assert {UUID(task) for task in by_task} == {m["task_id"] for m in await messages(house)}
+
+
+async def test_figures(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with serving(house) as api, receiving("410 Gone") as receiver, notifying(house):
+        await house.submit("decline", callback_url=receiver.url)
+        house.start_worker()
+        await state(house, lambda ms: len(ms) == 2 and all(m["state"] != "waiting" for m in ms))
+        text = (await api.stranger.get("/metrics")).text
+    assert 'framehouse_callback_messages{state="delivered",code="200"} 1' in text
+    assert 'framehouse_callback_tries{state="gone",code="410"} 1' in text
+    assert 'framehouse_batches{state="waiting"} 0' in text
