@@ -40,6 +40,7 @@ check: install ## Format, lint, types, import contracts, tests: all that CI runs
 $(STAMP): requirements.lock pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer; none was found. Install it, or call: make PYTHON=/path/to/python3.11"; exit 1; }
 	@UV=$$(command -v uv || true); \
+	case "$$(uv --version 2>/dev/null)" in *" 0."[0-7].*) UV= ;; esac; \
 	if [ -z "$$UV" ]; then \
 		UV=.cache/uv-tool/bin/uv; \
 		if [ ! -x $$UV ]; then \

@@ -46,11 +46,17 @@ def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("prot = 1", "prot: no such setting"),
         ("port = 99999", "port"),
         ("port = ", "Cannot read"),
-        ('path_prefixes = ["kling/"]', "must start with a slash"),
+        ('path_prefixes = ["kling/"]', "must be empty or like /kling"),
         ("models = {}", "models"),
         ("[models.x]\nroute = []", "models.x.route: no such setting"),
         ('[models.x]\nunits = { "8k" = 1 }', "models.x.units"),
         ('image_format = "gif"', "image_format"),
+        ('[models.x]\nunits = { "1k" = -5 }', "models.x.units.1k"),
+        ('path_prefixes = ["/{id}"]', "path_prefixes"),
+        ("path_prefixes = []", "path_prefixes"),
+        ('public_url = "not a url"', "public_url"),
+        ('[models.""]', "models"),
+        ("requests_per_second = inf", "requests_per_second"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -59,7 +65,20 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
         load_settings()
 
 
-def test_secrets_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_and_tables_may_come_from_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models.json").write_text('{"m": {"series": false}}')
+    monkeypatch.setenv("FRAMEHOUSE_MODELS_FILE", str(tmp_path / "models.json"))
+    assert not load_settings().models["m"].series
+    monkeypatch.setenv("FRAMEHOUSE_MODELS", "{bad")
+    with pytest.raises(BadSettings, match="FRAMEHOUSE_MODELS is not the JSON"):
+        load_settings()
+
+
+def test_secrets_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL_FILE", str(tmp_path / "binary"))
+    with pytest.raises(BadSettings, match="FRAMEHOUSE_DATABASE_URL_FILE"):
+        load_settings()
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL_FILE", "/no/such/file")
     with pytest.raises(BadSettings, match="FRAMEHOUSE_DATABASE_URL_FILE"):
         load_settings()

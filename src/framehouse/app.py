@@ -23,17 +23,19 @@ from uuid import UUID
 
 from framehouse import __version__
 from framehouse.adapters.postgres.accounts import shared_secret
-from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
-from framehouse.settings import Settings
+from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
     from framehouse.adapters.engines.registry import Registry
     from framehouse.entrypoints.worker import Worker
 
+log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
+_WATCH_S = 0.5
 _API_POOL, _WORKER_POOL, _TOOL_POOL = 16, 8, 4
 
 
@@ -49,11 +51,14 @@ class House:
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncIterator[Database]:
-    """The database of the settings, brought up to date; the embedded one is started, and stopped by who leaves last."""
+    """The database of the settings, brought up to date. The embedded one is started, started again when it dies, and
+    stopped by who leaves last; starting and stopping block, so that no interruption leaves them half done."""
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+    watch = None
     try:
         if embedded:
-            await asyncio.to_thread(embedded.start)
+            embedded.start()
+            watch = asyncio.create_task(_watch(embedded))
         url = embedded.url if embedded else settings.database_url
         await migrate(url)
         db = Database(url, size=size)
@@ -63,8 +68,19 @@ async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncI
         finally:
             await db.close()
     finally:
+        if watch:
+            watch.cancel()
         if embedded:
-            await asyncio.to_thread(embedded.stop)
+            embedded.stop()
+
+
+async def _watch(embedded: EmbeddedPostgres) -> None:
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        try:
+            embedded.ensure_running()  # blocks while it starts: without a database there is nothing else to do
+        except EmbeddedError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message says it all
 
 
 @asynccontextmanager
@@ -78,6 +94,21 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
             yield House(settings, db, open_storage(settings.effective_storage_url), registry)
     finally:
         await registry.close()
+
+
+async def check(settings: Settings) -> None:
+    """Find what would stop every process of a server, before any is started. Raises BadRoute, BadSettings."""
+    from framehouse.adapters.engines.registry import open_registry
+
+    await open_registry(settings.served_models()).close()
+    if settings.watermark_logo:
+        from PIL import Image
+
+        try:
+            with Image.open(settings.watermark_logo) as image:
+                image.load()
+        except (OSError, ValueError, SyntaxError) as error:
+            raise BadSettings(f"Settings: watermark_logo: cannot read {settings.watermark_logo}: {error}") from error
 
 
 def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
@@ -126,7 +157,13 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
-        await uvicorn.Server(config).serve(sockets=[listening])
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.waiting.end()
+                await super().shutdown(sockets)
+
+        await Server(config).serve(sockets=[listening])
 
 
 async def run_worker(settings: Settings) -> None:
@@ -147,8 +184,13 @@ async def run_worker(settings: Settings) -> None:
             asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s)),
             asyncio.create_task(notifier.run()),
         ]
+        for task in beside:  # none of them ends by itself: if one does, the process is to be started anew
+            task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()
+            for task in beside:
+                if task.done():
+                    task.result()
         finally:
             for task in beside:
                 task.cancel()
@@ -179,5 +221,7 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    for name in ("httpx", "httpcore", "asyncio", "uvicorn.error"):
+    for name in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    for name in ("uvicorn.error", "asyncpg"):  # what they say of requests and lost connections, we say ourselves
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,17 +3,20 @@
 Later wins: defaults, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME>, the command line.
 """
 
+import json
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from framehouse.domain.model import Model
 from framehouse.domain.quota import DEFAULT_UNITS
+from framehouse.domain.request import url_problem
 
 PREFIX = "FRAMEHOUSE_"
 CONFIG_NAME = "framehouse.toml"
@@ -33,7 +36,7 @@ class ModelSettings(BaseModel):
         description="Engines in order of preference, each `engine` and its own options. "
         "The next is asked when one is unavailable.",
     )
-    units: dict[Literal["1k", "2k", "4k"], int] = Field(
+    units: dict[Literal["1k", "2k", "4k"], Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
         default=dict(DEFAULT_UNITS),  # type: ignore[arg-type]
         description="Units per image by resolution; what is not named costs the default.",
     )
@@ -66,7 +69,9 @@ class Settings(BaseSettings):
         "Empty: the host that the client asked; in callbacks, `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
-        default=["/kling", "", "/proxy/kling"], description="The API's paths are served under each of these."
+        min_length=1,
+        default=["/kling", "", "/proxy/kling"],
+        description="The API's paths are served under each of these.",
     )
     database_url: str = Field(
         default="", description="A PostgreSQL server, 14 or newer. Empty: the embedded one in the data folder."
@@ -76,7 +81,7 @@ class Settings(BaseSettings):
         description="Where pictures are kept: file:///folder, s3://bucket/prefix, gs://… or az://…. "
         "Empty: `files` in the data folder.",
     )
-    models: dict[str, ModelSettings] = Field(
+    models: dict[Annotated[str, Field(min_length=1, max_length=200)], ModelSettings] = Field(
         default=_MODELS, min_length=1, description="The models that are served, by name; replaces the default ones."
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of pictures.")
@@ -106,7 +111,10 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Largest request body.")
     requests_per_second: float = Field(
-        default=0, ge=0, description="Requests per second that each account may make of one API process; 0: no limit."
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests per second that each account may make of one API process; 0: no limit.",
     )
     allow_private_addresses: bool = Field(
         default=False,
@@ -114,12 +122,19 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
 
+    @field_validator("public_url")
+    @classmethod
+    def _url(cls, url: str) -> str:
+        if url and (problem := url_problem(url)):
+            raise ValueError(problem)
+        return url
+
     @field_validator("path_prefixes")
     @classmethod
     def _prefixes(cls, prefixes: list[str]) -> list[str]:
         for prefix in prefixes:
-            if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
-                raise ValueError(f'"{prefix}" must start with a slash and not end with one, or be empty')
+            if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
+                raise ValueError(f'"{prefix}" must be empty or like /kling or /proxy/kling')
         return list(dict.fromkeys(prefixes))
 
     @classmethod
@@ -163,18 +178,21 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
         given.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or user_data_path("framehouse", appauthor=False)
     )
     values = _read_toml(config, data_dir)
-    for name in Settings.model_fields:
-        if path := os.environ.get(f"{PREFIX}{name.upper()}_FILE"):
-            values[name] = _read_secret(name, path)
-        if f"{PREFIX}{name.upper()}" in os.environ:
+    for name, field in Settings.model_fields.items():
+        variable = f"{PREFIX}{name.upper()}"
+        if variable in os.environ:
             values.pop(name, None)
+        elif path := os.environ.get(f"{variable}_FILE"):
+            values[name] = _read_secret(variable, path, is_json=isinstance(field.default, list | dict))
     try:
         return Settings(**(values | given))
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors())
         raise BadSettings("Settings: " + "; ".join(problems)) from error
-    except ValueError as error:
-        raise BadSettings(f"Settings: {error}") from error
+    except SettingsError as error:
+        found = re.search(r'field "(\w+)"', str(error))
+        name = PREFIX + found[1].upper() if found else "a variable"
+        raise BadSettings(f"Settings: {name} is not the JSON that it must be: {error.__cause__ or error}") from error
 
 
 def unknown_variables() -> list[str]:
@@ -202,8 +220,9 @@ def _read_toml(config: Path | None, data_dir: Path) -> dict[str, Any]:
         raise BadSettings(f"Cannot read {path}: {error}") from error
 
 
-def _read_secret(name: str, path: str) -> str:
+def _read_secret(variable: str, path: str, *, is_json: bool) -> Any:
     try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise BadSettings(f"Cannot read {PREFIX}{name.upper()}_FILE: {error}") from error
+        text = Path(path).read_text().strip()
+        return json.loads(text) if is_json else text
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"Cannot read {variable}_FILE: {error}") from error

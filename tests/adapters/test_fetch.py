@@ -66,7 +66,7 @@ async def test_a_picture_is_fetched_after_at_most_three_redirects() -> None:
         ("/gone", "HTTP 404", False),
         ("/busy", "HTTP 503", True),
         ("/file", "not http", False),
-        ("/short", "could not be fetched", True),
+        ("/short", "could not be reached", True),
     ],
 )
 async def test_what_cannot_be_had_says_why(path: str, word: str, retry: bool) -> None:

@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -116,9 +117,9 @@ def bomb_png(width: int, height: int) -> bytes:
 
 BAD = {
     "empty": (b"", "empty"),
-    "text": (b"hello", "not a jpg or png"),
-    "gif": (image_file(400, 300, "GIF"), "not a jpg or png"),
-    "webp": (image_file(400, 300, "WEBP"), "not a jpg or png"),
+    "text": (b"hello", "cannot be read as a jpg or png"),
+    "gif": (image_file(400, 300, "GIF"), "cannot be read as a jpg or png"),
+    "webp": (image_file(400, 300, "WEBP"), "cannot be read as a jpg or png"),
     "small": (image_file(299, 400), "at least 300"),
     "long": (image_file(300, 800), "aspect ratio"),
     "dimension bomb": (bomb_png(30_000, 30_000), "megapixels"),
@@ -133,6 +134,27 @@ def test_bad_references_are_told_why(name: str) -> None:
     content, word = BAD[name]
     with pytest.raises(BadImage, match=word):
         inspect(content)
+
+
+def test_phones_jpegs_with_a_second_picture_are_stills() -> None:
+    buffer = io.BytesIO()
+    picture = Image.new("RGB", (400, 300), (9, 99, 199))
+    picture.save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (400, 300))])
+    assert inspect(buffer.getvalue()) == (400, 300)
+
+
+def test_an_animated_png_is_refused() -> None:
+    buffer = io.BytesIO()
+    picture = Image.new("RGB", (400, 300), (9, 99, 199))
+    picture.save(buffer, "PNG", save_all=True, append_images=[Image.new("RGB", (400, 300))])
+    with pytest.raises(BadImage, match="animation"):
+        inspect(buffer.getvalue())
+
+
+@pytest.mark.parametrize("damage", [slice(None, 200), slice(None, -60), slice(None, 60)])
+def test_inspecting_reads_headers_only_and_never_breaks(damage: slice) -> None:
+    with suppress(BadImage):
+        assert inspect(image_file(400, 300)[damage]) == (400, 300)
 
 
 def test_a_truncated_reference_is_damaged() -> None:

@@ -46,6 +46,9 @@ async def test_a_token_that_the_client_signed(api: Api) -> None:
     assert await code(api, await token(api, exp=None)) == 1002
     assert await code(api, await token(api, exp="later")) == 1002
     assert await code(api, await token(api, exp=True)) == 1002
+    assert await code(api, await token(api, exp=float("nan"))) == 1002
+    assert await code(api, await token(api, exp=float("inf"))) == 1002
+    assert await code(api, await token(api, iss="a\ud800")) == 1002
 
 
 async def test_a_token_without_a_signature_opens_nothing(api: Api) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from base64 import b64encode, encodebytes
 from typing import Any
 
 import httpx
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from framehouse.adapters.postgres import accounts
 from framehouse.entrypoints.api.schemas import OmniImageRequest
-from tests.conftest import PATH, Api, MakeHouse, eventually, image_base64, serving
+from tests.conftest import PATH, Api, MakeHouse, eventually, image_base64, image_file, serving
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
@@ -164,7 +165,7 @@ async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:
     async with serving(await make_house(concurrency=5)) as api:
         await api.create(n=3)
         refused = await api.alice.post(PATH, json=BODY | {"n": 3})
-        assert error(refused, 429, 1303).startswith("parallel task over resource pack limit")
+        assert error(refused, 429, 1303) == "parallel task over resource pack limit"
         assert int(refused.headers["retry-after"]) > 0
         await api.create("two frames", result_type="series")
         error(await api.alice.post(PATH, json=BODY), 429, 1303)
@@ -244,6 +245,21 @@ async def test_all_problems_of_a_request_are_named(api: Api) -> None:
     )
 
 
+async def test_problems_of_all_kinds_are_named_together(api: Api) -> None:
+    bad = {"n": 99, "image_list": [{"image": "bm90IGEgcGljdHVyZQ=="}], "element_list": [{"element_id": 9}]}
+    message = error(await api.alice.post(PATH, json=BODY | bad), 400, 1201)
+    assert all(name in message for name in ("n must", "image_list[0].image", "element_list[0].element_id 9"))
+
+
+async def test_base64_may_be_wrapped_and_damaged_pictures_are_no_500(api: Api) -> None:
+    wrapped = encodebytes(image_file()).decode()
+    assert (await api.alice.post(PATH, json=BODY | {"image_list": [{"image": wrapped}]})).status_code == 200
+    for cut in (60, 200, 300):
+        damaged = b64encode(image_file()[:cut]).decode()
+        answer = await api.alice.post(PATH, json=BODY | {"image_list": [{"image": damaged}]})
+        assert answer.status_code in (200, 400)
+
+
 async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
     images = [{"image": image_base64(900, 600)}, {"image": "data:image/jpeg;base64," + image_base64(400, 300, "JPEG")}]
     task = await api.create("<<<image_1>>> and <<<image_2>>>", image_list=images)
@@ -253,7 +269,7 @@ async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (1248, 832)
     bad = [{"image": image_base64(200, 600)}, {"image": "bm90IGEgcGljdHVyZQ=="}, {"image": "!!"}, {"image": "data:x"}]
     message = error(await api.alice.post(PATH, json=BODY | {"image_list": bad}), 400, 1201)
-    for index, word in enumerate(("at least 300", "not a jpg or png", "base64", "data URL")):
+    for index, word in enumerate(("at least 300", "cannot be read as a jpg or png", "base64", "data URL")):
         assert f"image_list[{index}].image" in message
         assert word in message
 

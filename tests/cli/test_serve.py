@@ -128,6 +128,18 @@ def test_sigterm_finishes_what_is_in_hand(tmp_path: Path) -> None:
         assert lines["done"] < 6
 
 
+def test_what_stops_every_part_is_said_before_a_key_is_made(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    toml = tmp_path / "data" / "framehouse.toml"
+    toml.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
+    assert "installed are: previz" in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
+    toml.write_text('watermark_logo = "/no/such.png"\n')
+    assert "watermark_logo" in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
+    toml.unlink()
+    with serve(tmp_path / "data") as server:
+        assert server.key.startswith("fh_")
+
+
 def test_a_taken_port_says_what_to_do(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -31,9 +31,10 @@ def test_listed_shots_get_their_own_words_and_the_shared_ones() -> None:
     assert [shot.prompt for shot in made.shots] == ["A red bottle. on sand.", "A red bottle. in rain."]
 
 
-def test_more_pictures_than_listed_shots_keep_the_shared_words() -> None:
+def test_more_pictures_than_listed_shots_go_round_the_list() -> None:
     made = plan("A bottle. Frame 1: on sand. Frame 2: in rain.", result_type="series", amount=3)
-    assert made.shots[2].prompt == "A bottle."
+    assert made.shots[2].prompt == made.shots[0].prompt == "A bottle. on sand."
+    assert made.shots[2].framing != made.shots[0].framing
 
 
 def test_a_series_varies_its_framing_over_one_subject() -> None:

@@ -4,14 +4,17 @@ import asyncio
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
 
 from framehouse.adapters.postgres import claims, tasks
 from framehouse.adapters.postgres.claims import Claimed, Made
+from framehouse.adapters.postgres.pool import sql
+from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
+from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
 from framehouse.entrypoints.sweeper import sweep
 from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
@@ -173,11 +176,13 @@ async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
     late = next(batch for batch in await claim(house, worker=2, most=2) if batch.id == early.id)
     assert late.claim != early.claim
     for _ in range(2):
-        assert await claims.settle_shot(house.db, early.id, early.claim, made(key="early"), LEASE) == "lost"
+        assert (
+            await claims.settle_shot(house.db, early.task_id, early.id, early.claim, made(key="early"), LEASE) == "lost"
+        )
     assert not await claims.fail_batch(house.db, early.id, early.claim, "late", LEASE)
     await claims.release_batch(house.db, early.id, early.claim, after=timedelta(0))
     assert await claims.renew_leases(house.db, {early.id: (early.claim, 0.5)}, LEASE) == set()
-    assert await claims.settle_shot(house.db, late.id, late.claim, made(key="late"), LEASE) == "kept"
+    assert await claims.settle_shot(house.db, late.task_id, late.id, late.claim, made(key="late"), LEASE) == "kept"
     assert [picture.key for picture in (await task_of(house, ticket.task_id)).pictures] == ["late"]
 
 
@@ -186,11 +191,110 @@ async def test_recording_twice_counts_once(make_house: MakeHouse) -> None:
     ticket = await house.submit(n=2)
     (batch,) = await claim(house)
     for key in ("first", "second"):
-        await claims.settle_shot(house.db, batch.id, batch.claim, made(0, key), LEASE)
+        await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(0, key), LEASE)
     task = await task_of(house, ticket.task_id)
     assert (task.status, [picture.key for picture in task.pictures]) == ("processing", ["first"])
-    assert await claims.settle_shot(house.db, batch.id, batch.claim, made(1), LEASE) == "succeeded"
+    assert await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(1), LEASE) == "succeeded"
     await nothing_left(house, used=16)
+
+
+async def test_a_lost_answer_to_settling_changes_nothing(make_house: MakeHouse) -> None:
+    """The statement ran, its answer did not come, and it is sent again: the same answer, and the file stays."""
+    house = await make_house()
+    ticket = await house.submit(n=2)
+    for index, batch in enumerate(await claim(house, most=2)):
+        answers = [
+            await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(index, f"k{index}"), LEASE)
+            for _ in range(2)
+        ]
+        assert answers == ["kept" if index == 0 else "succeeded"] * 2
+    assert [picture.key for picture in (await task_of(house, ticket.task_id)).pictures] == ["k0", "k1"]
+    await nothing_left(house, used=16)
+
+
+class Moody:
+    """A storage that refuses for a while."""
+
+    def __init__(self, storage: Storage, refusals: int) -> None:
+        self._storage = storage
+        self.refusals = refusals
+
+    async def put(self, key: str, content: bytes) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise StorageAway("No space left on /secret/path")
+        await self._storage.put(key, content)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again(
+    make_house: MakeHouse, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    house.storage = cast(Storage, Moody(house.storage, 2))
+    ticket = await house.submit()
+    house.start_worker()
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert len(notes.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("routes", [[2, 9], [9, 1]])
+async def test_every_route_gets_as_much_as_it_takes(make_house: MakeHouse, routes: list[int]) -> None:
+    """The first engine is never there; the second one's calls are no larger than it says."""
+    first = {"engine": MISBEHAVING, "max_batch": routes[0], "max_references": 0}
+    house = await make_house(first, {"engine": MISBEHAVING, "max_batch": routes[1]})
+    ticket = await house.submit(n=9, image_list=[{"image": image_base64()}])
+    house.start_worker()
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+
+
+async def test_progress_counts_every_shot_once(make_house: MakeHouse) -> None:
+    house = await make_house({"engine": MISBEHAVING, "max_batch": 4})
+    ticket = await house.submit(n=4)
+    (batch,) = await claim(house)
+    await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(0), LEASE)
+    await claims.renew_leases(house.db, {batch.id: (batch.claim, 0.25)}, LEASE)
+    assert (await task_of(house, ticket.task_id)).progress == pytest.approx(0.25)
+    await claims.renew_leases(house.db, {batch.id: (batch.claim, 0.5)}, LEASE)
+    assert (await task_of(house, ticket.task_id)).progress == pytest.approx(0.5)
+
+
+async def test_batches_beside_each_other_paint_from_the_same_reference(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit(n=2, image_list=[{"image": "https://example.com/random.png"}])
+    first = await claims.keep_reference(house.db, ticket.task_id, 0, Reference("u", "one", 900, 600))
+    second = await claims.keep_reference(house.db, ticket.task_id, 0, Reference("u", "two", 600, 900))
+    assert first.key == second.key == "one"
+    assert [await claims.keep_ratio(house.db, ticket.task_id, ratio) for ratio in ("3:2", "2:3")] == ["3:2", "3:2"]
+
+
+async def test_an_engines_words_cannot_break_the_record(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit()
+    (batch,) = await claim(house)
+    assert await claims.fail_batch(house.db, batch.id, batch.claim, "a\0b\ud800c" + "x" * 5000, LEASE)
+    assert (await task_of(house, ticket.task_id)).status_message.startswith("a b c")
+
+
+async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit()
+    await house.db.row(
+        "insert into batches (task_id, model, shot_indexes) "
+        "select $1, 'kling-v3-omni', '{0}' from generate_series(1, 20000)",
+        ticket.task_id,
+    )
+    await house.db.row("analyze batches")
+    plan = await house.db.rows(
+        f"explain (analyze) {sql('claim_batches')}",
+        1, 2, LEASE, ["kling-v3-omni"], uuid4(), None,
+    )  # fmt: skip
+    text = "\n".join(row[0] for row in plan)
+    assert "batches_due" in text
+    assert "Seq Scan on batches" not in text
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
@@ -199,7 +303,7 @@ async def test_an_ended_task_stays_as_it_ended(make_house: MakeHouse, end: str) 
     ticket = await house.submit()
     (batch,) = await claim(house)
     if end == "succeed":
-        await claims.settle_shot(house.db, batch.id, batch.claim, made(), LEASE)
+        await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(), LEASE)
     elif end == "fail":
         await claims.fail_batch(house.db, batch.id, batch.claim, "broke", LEASE)
     else:
@@ -207,7 +311,7 @@ async def test_an_ended_task_stays_as_it_ended(make_house: MakeHouse, end: str) 
     before, account = await task_of(house, ticket.task_id), await house.account()
     assert not await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE)
     assert not await claims.fail_batch(house.db, batch.id, batch.claim, "again", LEASE)
-    assert await claims.settle_shot(house.db, batch.id, batch.claim, made(key="again"), LEASE) == "lost"
+    assert await claims.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(key="again"), LEASE) == "lost"
     assert await task_of(house, ticket.task_id) == before
     assert await house.account() == account
 
@@ -219,8 +323,8 @@ async def test_cancel_and_finish_at_the_same_moment_count_once(make_house: MakeH
         ticket = await house.submit(n=2)
         first, second = await claim(house, most=2)
         await asyncio.gather(
-            claims.settle_shot(house.db, first.id, first.claim, made(0), LEASE),
-            claims.settle_shot(house.db, second.id, second.claim, made(1), LEASE),
+            claims.settle_shot(house.db, first.task_id, first.id, first.claim, made(0), LEASE),
+            claims.settle_shot(house.db, second.task_id, second.id, second.claim, made(1), LEASE),
             tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE),
         )
         task = await task_of(house, ticket.task_id)

@@ -51,7 +51,7 @@ async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
     """The body, or where it redirects to."""
     wanted = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
     async with _request("GET", url, wanted, None, allow_private) as answer:
-        if answer.is_redirect:
+        if answer.has_redirect_location:
             return answer.headers["Location"]
         if answer.status_code != 200:
             later = answer.status_code in (408, 429, *range(500, 600))
@@ -121,7 +121,8 @@ async def _checked_address(host: str, port: int, allow_private: bool) -> str:
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
     except OSError as error:
-        raise FetchFailed("leads to a host name that cannot be found", retry=True) from error
+        later = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        raise FetchFailed("leads to a host name that cannot be found", retry=later) from error
     addresses = [str(address[4][0]) for address in found]
     for address in addresses:
         if not allow_private and not is_public(address):

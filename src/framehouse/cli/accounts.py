@@ -18,6 +18,7 @@ from framehouse.domain.account import DEFAULT_CONCURRENCY
 from framehouse.settings import load_settings
 
 Result = TypeVar("Result")
+_LEAST_PREFIX = 6
 
 
 def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Database], Awaitable[Result]]) -> Result:
@@ -176,11 +177,12 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
 
 
 def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    if len(prefix) < _LEAST_PREFIX:
+        raise click.UsageError(f"give at least {_LEAST_PREFIX} characters of the key")
+
     async def work(db: Database) -> list[str]:
         account_id = (await account_named(db, account))["id"]
-        start = prefix.rstrip("…")
-        living = [k for k in await accounts.list_keys(db, account_id) if not k["revoked_at"]]
-        matching = [k for k in living if k["prefix"].startswith(start[: len(k["prefix"])])]
+        matching = await accounts.find_keys(db, account_id, prefix.rstrip("…"))
         if len(matching) > 1:
             shown = ", ".join(k["prefix"] for k in matching)
             raise Problem(f'"{prefix}" fits several keys: {shown}. Give more of it.')

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from typing import Any, Protocol, Self
 import httpx
 
 from framehouse.adapters.postgres import accounts, tasks
-from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
 from framehouse.app import House, make_worker, open_house
 from framehouse.cli.main import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
@@ -21,8 +21,11 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Status
 from framehouse.pipeline.accept import AcceptCounter, accept
+from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
 
+OWNER_LOCKS = 1718774121
+"""The class of the advisory locks by which others see that somebody still waits for a task."""
 _LOOK_S = 0.15
 _PATIENCE_TRIES = 8
 
@@ -75,6 +78,11 @@ class LocalHouse:
             account = await accounts.find_account(self._house.db, DEFAULT_ACCOUNT)
             assert account is not None
             self._account_id: int = account["id"]
+            self._owner = secrets.randbelow(2**31 - 1) + 1
+            holding = asyncio.create_task(self._house.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
+            self._stack.callback(holding.cancel)
+            for left in await tasks.abandoned_tasks(self._house.db, OWNER_LOCKS):
+                await self.cancel(str(left))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -95,9 +103,10 @@ class LocalHouse:
             model=model,
             counter=AcceptCounter(self._house.db),
             storage=self._house.storage,
+            owner=self._owner,
         )
         worker = make_worker(self._house, only_task=ticket.task_id)
-        running = asyncio.create_task(worker.run())
+        self._worker = running = asyncio.create_task(worker.run())
 
         async def stop() -> None:
             worker.stop()
@@ -116,13 +125,16 @@ class LocalHouse:
             )
             if task.ended:
                 return
+            if self._worker.done():
+                self._worker.result()
+                raise Problem("The worker stopped. framehouse doctor may know why.")
             await asyncio.sleep(_LOOK_S)
 
     async def cancel(self, task_id: str) -> None:
         task = await tasks.find_task(self._house.db, self._account_id, task_id)
         retention = timedelta(days=self._settings.retention_days)
-        if task and await tasks.cancel_task(self._house.db, self._account_id, task.id, retention):
-            await notify(self._house.db, ENDED_CHANNEL, task_id)
+        if task:
+            await cancel_task(self._house.db, self._account_id, task.id, retention)
 
     async def download(self, location: str) -> tuple[bytes, str]:
         content = await self._house.storage.get(location)

@@ -1,12 +1,13 @@
 """framehouse generate: pictures from the command line, on this machine or by a server."""
 
 import asyncio
+import io
 import math
 import re
 import signal
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -51,6 +52,8 @@ def run(
         raise click.UsageError(f'--series takes a number from 2 to 9, or nothing; not "{series}"')
     if server and not key:
         raise click.UsageError("--server needs --key (or FRAMEHOUSE_KEY)")
+    if key and not key.isascii():
+        raise click.UsageError("--key holds characters that no key has")
     body: dict[str, Any] = {
         "model_name": model,
         "prompt": prompt,
@@ -74,6 +77,8 @@ def run(
         made = uvloop.run(_generate(source, body, out, quiet=as_json))
     except Refused as error:
         raise Problem(f"{error.message} (code {error.code})", code=error.code) from error
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(made)
 
@@ -89,35 +94,39 @@ def _image(value: str) -> str:
 
 
 async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Submit, show progress until the end, save. Ctrl-C cancels the task and leaves nothing running."""
-    async with AsyncExitStack() as stack:
-        stack.enter_context(_interruptible())
-        await stack.enter_async_context(source)
-        task_id = await source.submit(body)
-        try:
-            outcome = await _watch(source, task_id, body, quiet=quiet)
-        except asyncio.CancelledError:
-            with suppress(Refused):
-                await source.cancel(task_id)
-            click.echo("Interrupted; the task is canceled.", err=True)
-            raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
-        if outcome.status != "succeed":
-            raise Problem(f"The task failed: {outcome.message or 'no reason given'} (task {task_id})")
-        return await _save(source, task_id, outcome, out, quiet=quiet)
+    """Submit, show progress until the end, save. Ctrl-C, whenever it comes, cancels the task and leaves nothing."""
+    with _interruptible():
+        async with source:
+            submitting = asyncio.ensure_future(source.submit(body))
+            try:
+                task_id = await asyncio.shield(submitting)
+                outcome = await _watch(source, task_id, body, quiet=quiet)
+                if outcome.status != "succeed":
+                    raise Problem(f"The task failed: {outcome.message or 'no reason given'} (task {task_id})")
+                return await _save(source, task_id, outcome, out, quiet=quiet)
+            except asyncio.CancelledError:
+                with suppress(Exception):  # what was sent may have been accepted: then nobody waits for it any more
+                    await source.cancel(await submitting)
+                raise
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """While this is open, Ctrl-C and SIGTERM cancel the current task instead of ending the process half-way."""
+    """While this is open, the first Ctrl-C or SIGTERM cancels the current task; further ones change nothing, so that
+    cleaning up is not cut short."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
+    told: list[bool] = []
+
+    def tell() -> None:
+        if not told:
+            told.append(True)
+            click.echo("Interrupted; canceling.", err=True)
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+        loop.add_signal_handler(number, tell)
+    yield
 
 
 async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> Outcome:
@@ -130,7 +139,8 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
-        total = body.get("n") if body["result_type"] == "single" else None
+        amount = body.get("n") or body.get("series_amount")
+        total = None if amount == "auto" else int(amount or 1)
         row = bar.add_task("Waiting", total=total)
         async for outcome in source.follow(task_id):
             total = outcome.total or total
@@ -208,6 +218,6 @@ def _contact_sheet(files: list[Path], path: Path) -> None:
     for index, tile in enumerate(tiles):
         row, column = divmod(index, columns)
         sheet.paste(tile, (gap + column * (width + gap), gap + row * (height + gap)))
-    part = path.with_name(path.name + ".part")
-    sheet.save(part, "PNG")
-    part.replace(path)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    _write(path, buffer.getvalue())

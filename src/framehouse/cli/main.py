@@ -19,11 +19,10 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 class Problem(click.ClickException):
     """Something to tell the user in one sentence, with what to do; exit code 1. Under --json it is JSON on stdout."""
 
-    exit_code = EXIT_FAILED
-
-    def __init__(self, message: str, *, code: int | None = None) -> None:
+    def __init__(self, message: str, *, code: int | None = None, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
         self.code = code
+        vars(self)["exit_code"] = exit_code  # the library declares it for the class
 
     def show(self, file: Any = None) -> None:
         if _wants_json():
@@ -136,6 +135,7 @@ def generate(**options: Any) -> None:
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
 @_data_options
+@_json_option
 def serve(**options: Any) -> None:
     """Run everything on this machine: database, API, worker, sweeper.
 
@@ -150,6 +150,7 @@ def serve(**options: Any) -> None:
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
 @_data_options
+@_json_option
 def api(**options: Any) -> None:
     """Run only the API; point FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to what all machines share."""
     call("serve.api", **options)
@@ -158,6 +159,7 @@ def api(**options: Any) -> None:
 @cli.command()
 @click.option("--parent-pipe", type=int, hidden=True)
 @_data_options
+@_json_option
 def worker(**options: Any) -> None:
     """Run only a worker, which also sweeps; as many as you like, on any machine."""
     call("serve.worker", **options)
@@ -174,7 +176,7 @@ _name = click.argument("name")
 @account.command("create")
 @_name
 @click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Images in flight at once. [default: 100]")
-@click.option("--units", type=click.IntRange(min=0), help="Units it may use. [default: no limit]")
+@click.option("--units", type=click.IntRange(0, 10**15), help="Units it may use. [default: no limit]")
 @_data_options
 @_json_option
 def account_create(**options: Any) -> None:
@@ -377,6 +379,8 @@ def main() -> NoReturn:
     try:
         code = cli.main(standalone_mode=False)
     except click.ClickException as problem:
+        if _wants_json() and not isinstance(problem, Problem):
+            problem = Problem(problem.format_message(), exit_code=problem.exit_code)
         problem.show()
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):

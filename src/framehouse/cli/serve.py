@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import json
 import logging
 import os
 import signal
@@ -18,9 +20,9 @@ import click
 import uvloop
 
 from framehouse.adapters.postgres import accounts
-from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.storage import open_storage
-from framehouse.app import end_with_parent, open_database, run_api, run_worker, set_up_logging
+from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging
 from framehouse.cli.main import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.settings import Settings, load_settings
@@ -41,12 +43,13 @@ def listen(host: str, port: int) -> socket.socket:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((host, port), family=family, backlog=1024)
         except OSError as error:
-            if time.monotonic() < end and isinstance(error, OSError) and "in use" in str(error).lower():
+            taken = error.errno == errno.EADDRINUSE
+            if taken and time.monotonic() < end:
                 time.sleep(0.1)
                 continue
             why = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
             advice = "Choose another with --port (0 takes a free one), or stop the program that has it."
-            raise Problem(f"{why} {advice}") from error
+            raise Problem(f"{why} {advice if taken else 'Choose others with --host and --port.'}") from error
 
 
 def api(
@@ -56,6 +59,7 @@ def api(
     parent_pipe: int | None,
     data_dir: Path | None,
     config: Path | None,
+    as_json: bool,
 ) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level)
@@ -63,19 +67,26 @@ def api(
         end_with_parent(parent_pipe, gracefully=False)
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
-        click.echo(f"The API listens on {_url(listening)}", err=True)
+        _say(f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
     uvloop.run(run_api(settings, listening))
 
 
-def worker(parent_pipe: int | None, data_dir: Path | None, config: Path | None) -> None:
+def worker(parent_pipe: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir)
     set_up_logging(settings.log_level)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
+    else:
+        _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
     uvloop.run(run_worker(settings))
 
 
-def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None) -> None:
+def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
+    click.echo(json.dumps(value) if as_json else text, err=not as_json)
+    sys.stdout.flush()
+
+
+def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level)
     listening = listen(settings.host, settings.port)
@@ -86,8 +97,8 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
         if embedded:
             embedded.start()
         open_storage(settings.effective_storage_url)
-        key = asyncio.run(_first_key(settings))
-        _supervise(settings, config, listening, embedded, stop, key)
+        asyncio.run(check(settings))
+        _supervise(settings, config, listening, stop, as_json=as_json)
     finally:
         listening.close()
         if embedded:
@@ -95,7 +106,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
 
 
 async def _first_key(settings: Settings) -> str | None:
-    """Migrate; at the very first start, the account `default` and its key. None: there was one before."""
+    """At the very first start, the account `default` and its key, which is shown now. None: there was one before."""
     async with open_database(settings) as db:
         await accounts.create_account(db, DEFAULT_ACCOUNT)
         account = await accounts.find_account(db, DEFAULT_ACCOUNT)
@@ -159,11 +170,11 @@ def _supervise(
     settings: Settings,
     config: Path | None,
     listening: socket.socket,
-    embedded: EmbeddedPostgres | None,
     stop: _Signals,
-    key: str | None,
+    *,
+    as_json: bool,
 ) -> None:
-    """Keep database, API and worker running until told to stop; told twice, stop at once."""
+    """Keep API and worker running until told to stop; told twice, stop at once. Both look after the database."""
     ours, theirs = os.pipe()  # its closing tells the children that we are gone, however we went
     command = [sys.executable, "-m", "framehouse"]
     options = ["--parent-pipe", str(ours), "--data-dir", str(settings.data_dir)]
@@ -183,14 +194,9 @@ def _supervise(
             if not ready:
                 ready = _is_ready(url)
                 if ready:
-                    _greet(url, key)
+                    _greet(url, asyncio.run(_first_key(settings)), as_json=as_json)
                 elif time.monotonic() - began > _READY_LIMIT_S:
                     raise Problem("The API did not get ready; the lines above say why.")
-            if embedded:
-                try:
-                    embedded.ensure_running()
-                except EmbeddedError as error:
-                    log.error("%s", error)  # noqa: TRY400 - the message says it all
             time.sleep(_LOOK_S if ready else 0.05)
         click.echo("Stopping: finishing what is in hand. Ctrl-C again stops at once.", err=True)
     finally:
@@ -229,7 +235,11 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _greet(url: str, key: str | None) -> None:
+def _greet(url: str, key: str | None, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"url": url, "key": key}))
+        sys.stdout.flush()
+        return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
     if key:
         tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"

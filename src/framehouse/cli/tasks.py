@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from framehouse.adapters.postgres import tasks
-from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database
 from framehouse.cli.accounts import account_named, with_database
 from framehouse.cli.main import Problem, print_json
 from framehouse.domain.task import Task
+from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import load_settings
 
 
@@ -78,9 +78,8 @@ def cancel(id: str, account: str, data_dir: Path | None, config: Path | None, as
 
     async def work(db: Database) -> Task:
         account_id, task = await _task(db, account, id)
-        if not await tasks.cancel_task(db, account_id, task.id, retention):
+        if not await cancel_task(db, account_id, task.id, retention):
             raise Problem(f"Task {id} has ended already: {task.status}.")
-        await notify(db, ENDED_CHANNEL, str(task.id))
         return (await _task(db, account, str(task.id)))[1]
 
     task = with_database(data_dir, config, work)

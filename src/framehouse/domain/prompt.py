@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 MAX_PROMPT_CHARACTERS = 2500
 
-_CITATION = re.compile(r"<<<?\s*(image|element|object)\s*_\s*(\d{1,9})\s*>?>>", re.IGNORECASE)
+_CITATION = re.compile(r"<<<?\s*(image|element|object)\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,18 @@ _ENGLISH = {
     )
 }
 _CHINESE = {c: i for i, c in enumerate("一二三四五六七八九十", 1)} | {"两": 2, "兩": 2, "俩": 2}
-_EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,2}}(?![\d:：])|\b(?:{'|'.join(_ENGLISH)})\b"
-_ZH_NUMBER = r"(?<![\d:.：])\d{1,2}(?!\d)|(?<!第)(?:十[一二三四五六七八九]?|[一二两兩三四五六七八九])"
+_WORDS = {"a couple of": 2, "couple of": 2, "half a dozen": 6, "a dozen": 12, "dozen": 12} | _ENGLISH
+_NUMBER_WORDS = "|".join(sorted((word.replace(" ", r"\s+") for word in _WORDS), key=len, reverse=True))
+_EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,4}}(?![\d:：])|\b(?:{_NUMBER_WORDS})\b"
+_ZH_NUMBER = r"(?<![\d:.：])\d{1,4}(?!\d)|(?<!第)(?:十[一二三四五六七八九]?|[一二两兩三四五六七八九])"
 
 
 def _number(text: str) -> int:
-    text = text.lower()
+    text = " ".join(text.lower().split())
     if text.isdigit():
         return int(text)
-    if text in _ENGLISH:
-        return _ENGLISH[text]
+    if text in _WORDS:
+        return _WORDS[text]
     if len(text) == 2 and text[0] == "十":
         return 10 + _CHINESE[text[1]]
     return _CHINESE[text]
@@ -67,7 +69,7 @@ def _number(text: str) -> int:
 
 _UNITS = (
     "frame|panel|shot|scene|image|picture|pic|photo|photograph|page|slide|illustration|sticker|keyframe|poster"
-    "|render|still|variation"
+    "|render|still|variation|design|option"
 )
 _ASKED = (
     # "three-frame", "4 panels", "5 images"
@@ -79,21 +81,33 @@ _ASKED = (
         rf"\b(?:set|series|sequence|collection|story|storyboard|strip|grid)\s+(?:of|in|with)\s+({_EN_NUMBER})",
         re.IGNORECASE,
     ),
+    # "five part story", "six views of a chair"
+    re.compile(rf"({_EN_NUMBER})[\s-]*(?:parts?[\s-]+(?:story|series|set|sequence|comic)|views\s+of)\b", re.IGNORECASE),
     # "四格漫画", "3张图", "五个镜头", "九宫格"
     re.compile(
         rf"({_ZH_NUMBER})\s*(?:宫格|格|幅|[张張](?![桌椅床纸紙嘴脸臉沙票凳弓])|帧|幀|联画|連畫|联|页|頁|连拍|组图|"
         r"(?:个|個)(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡|画格|步骤)|(?:图|圖)(?!书))"
     ),
 )
+_GRID = re.compile(
+    rf"({_EN_NUMBER})\s*(?:x|×|by)\s*({_EN_NUMBER})[\s-]+(?:grid|panel|frame|image|picture)", re.IGNORECASE
+)
+_NAMED = re.compile(r"\b(diptych|triptych|quadriptych|polyptych)\b", re.IGNORECASE)
+_NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 
 
 def pictures_asked(prompt: str) -> int | None:
     """The number of pictures the prompt asks for, in words or digits, English or Chinese, or None.
 
-    Where it names several, the first counts; "one picture" and "一张" are articles, not numbers.
-    The caller clamps to what the contract allows.
+    Where it names several, the first counts; "one picture" and "一张" are articles, not numbers. What the shots that it
+    lists show is not asked for. The caller clamps to what the contract allows.
     """
-    text = _without_markers(prompt)
+    listed = listed_shots(prompt)
+    text = listed.shared if listed else prompt
+    if grid := _GRID.search(text):
+        return _number(grid[1]) * _number(grid[2])
+    if (named := _NAMED.search(text)) and named[1].lower() in _NAMED_COUNTS:
+        return _NAMED_COUNTS[named[1].lower()]
     found = (m for pattern in _ASKED for m in pattern.finditer(text) if _number(m[1]) > 1)
     first = min(found, key=lambda m: m.start(), default=None)
     return _number(first[1]) if first else None
@@ -102,26 +116,31 @@ def pictures_asked(prompt: str) -> int | None:
 # --- listed shots ----------------------------------------------------------------------------------------------
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+_BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
 _MARKERS = (
     re.compile(
-        rf"(?:^|(?<=[\s.;,!?。；，(\[*]))(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s*#?\s*"
-        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s*\**\s*(?:[:：)\]]|\.\s|[-–—]\s)\s*\**\s*",
+        rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s*#?\s*"
+        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s*\**[ \t]*"
+        r"(?:[:：)\]]|\.\s|[-–—]\s|\n|(?=\s(?:shows?|depicts?|is|has)\b))\s*\**\s*",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"(?:^|(?<=[\s.;,!?]))(?:the\s+)?(?P<n>{'|'.join(_ORDINALS)})\s+(?:frame|panel|shot|scene|image|picture)\s*[:：-]\s*",
+        rf"{_BEFORE}(?:the\s+)?(?P<n>{'|'.join(_ORDINALS)})\s+(?:frame|panel|shot|scene|image|picture)\s*[:：-]\s*",
         re.IGNORECASE,
     ),
     re.compile(
-        r"(?:第\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*(?:格|幅|张|張|帧|幀|镜|鏡|页|頁|幕|(?:个|個)?(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡)))"
-        r"\s*[:：、，,.．。]?\s*"
+        r"(?:第\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*(?:格|幅|张|張|帧|幀|镜|鏡|页|頁|幕|"
+        r"(?:个|個)?(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡))(?:图片?|圖片?|照片|画面)?)\s*[:：、，,.．。是为]?\s*"
     ),
     re.compile(
         r"(?:镜头|鏡頭|画面|畫面|分镜|分鏡|场景|場景|图片|图|圖|帧)\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*[:：、，,.．]\s*"
     ),
-    re.compile(r"^[ \t]*(?:[-*][ \t]*)?\(?(?P<n>\d{1,2})[.)、:：）][ \t]*(?=\D)", re.MULTILINE),
+    re.compile(
+        r"^[ \t]*(?:[-*][ \t]*)?\(?(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)[.)、:：）][ \t]*(?=\D)", re.MULTILINE
+    ),
     re.compile(r"(?P<n>[①②③④⑤⑥⑦⑧⑨])\s*"),
 )
+_MARKUP = " \t\r\n*#•-–—"
 
 
 def _marker_number(text: str) -> int:
@@ -141,15 +160,10 @@ def _markers(prompt: str) -> list[re.Match[str]]:
     return []
 
 
-def _without_markers(prompt: str) -> str:
-    for marker in reversed(_markers(prompt)):
-        prompt = prompt[: marker.start()] + " " + prompt[marker.end() :]
-    return prompt
-
-
 @dataclass(frozen=True, slots=True)
 class ListedShots:
-    """`shared` is what stands before the first shot, and after the last one's paragraph; it belongs to all."""
+    """`shared` is what stands before the first shot, and after the last one's paragraph; it belongs to all.
+    A shot may be empty; at least two are not."""
 
     shared: str
     shots: tuple[str, ...]
@@ -161,31 +175,38 @@ def listed_shots(prompt: str) -> ListedShots | None:
     if not markers:
         return None
     ends = [m.start() for m in markers[1:]] + [len(prompt)]
-    texts = [prompt[m.end() : end].strip() for m, end in zip(markers, ends, strict=True)]
+    texts = [prompt[m.end() : end].strip(_MARKUP) for m, end in zip(markers, ends, strict=True)]
     last, _, tail = texts[-1].partition("\n\n")
-    texts[-1] = last.strip()
-    if not all(texts):
+    texts[-1] = last.strip(_MARKUP)
+    texts = [text if re.search(r"\w", text) else "" for text in texts]
+    if sum(map(bool, texts)) < 2:
         return None
-    shared = " ".join(part for part in (prompt[: markers[0].start()].strip(), tail.strip()) if part)
+    shared = " ".join(part for part in (prompt[: markers[0].start()].strip(_MARKUP), tail.strip(_MARKUP)) if part)
     return ListedShots(shared, tuple(texts))
 
 
 # --- which shape -----------------------------------------------------------------------------------------------
 
-_RATIO = re.compile(r"(?<![\d:：.])(\d{1,2})\s*(?:[:：∶]|比)\s*(\d{1,2})(?![\d:：.]\d|\d)")
+_RATIO = re.compile(r"(?<![\d:：.])(?<!\bat )(\d{1,2})\s*(?:[:：∶]|比)\s*(\d{1,2})(?![\d:：.]\d|\d)")
 _NARROW = r"(?:narrow|tall|vertical|portrait)"
+_FORM = (
+    r"(?:\w+\s+)?(?:image|picture|photo|format|frame|video|poster|banner|composition|orientation|layout|shot|wallpaper"
+    r"|storyboard|story|comic|crop|aspect|ratio|panel|screen|mode)"
+)
 _SHAPE_WORDS = (
     ("21:9", r"cinematic\s+wide|ultra-?\s?wide|anamorphic|cinemascope|宽银幕|电影宽屏|電影寬屏|超宽|超寬"),
     ("2:3", rf"{_NARROW}\s+(?:\w+\s+)?poster|(?:movie|film)\s+poster|竖版海报|竖幅海报|直式海報|电影海报|電影海報"),
     (
         "9:16",
-        r"(?:phone|mobile|iphone|android|lock\s?screen)\s+(?:\w+\s+)?(?:wallpaper|background)|vertical"
+        r"(?:phone|mobile|iphone|android|lock\s?screen)\s+(?:\w+\s+)?(?:wallpaper|background)|"
+        rf"(?:in\s+vertical|vertical(?:ly)?\s+{_FORM})"
         r"|portrait\s+(?:orientation|format|mode|aspect|ratio)|instagram\s+stor|tiktok|\breels?\b"
         r"|竖屏|竖版|竖幅|竖构图|竖向|豎屏|直式|手机壁纸|手機壁紙|手机屏保",
     ),
     (
         "16:9",
-        r"wide-?\s?screen|landscape\s+(?:orientation|format|mode|aspect|ratio)|horizontal(?:ly)?\b"
+        r"wide-?\s?screen|landscape\s+(?:orientation|format|mode|aspect|ratio)|"
+        rf"(?:in\s+horizontal|horizontal(?:ly)?\s+{_FORM})"
         r"|(?:desktop|computer|laptop|pc)\s+(?:\w+\s+)?(?:wallpaper|background)|youtube\s+thumbnail"
         r"|横屏|横版|横幅|横构图|橫屏|橫式|宽屏|寬屏|电脑壁纸|桌面壁纸|電腦桌布",
     ),

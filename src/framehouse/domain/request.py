@@ -144,9 +144,17 @@ def url_problem(value: str) -> str | None:
 
 
 def parse_request(body: object, find_model: Callable[[str], Model | None]) -> ImageRequest:
-    """The request behind a JSON body.
+    """The request behind a JSON body. Raises Refused: as `read_request`, and 1201 that names every problem."""
+    request, problems = read_request(body, find_model)
+    if problems:
+        raise refused_fields(problems)
+    return request
 
-    Raises Refused: 1201 that names every problem, 1203 for a model that is not configured.
+
+def read_request(body: object, find_model: Callable[[str], Model | None]) -> tuple[ImageRequest, list[str]]:
+    """The request behind a JSON body, and what is wrong with it; a field with a problem has its default.
+
+    Raises Refused: 1201 for what is no object, 1203 for a model that is not configured.
     """
     if not isinstance(body, dict):
         raise Refused(1201, "the body must be a JSON object")
@@ -181,12 +189,10 @@ def parse_request(body: object, find_model: Callable[[str], Model | None]) -> Im
         amount=_amount(read, result_type),
         watermark=_watermark(read),
         callback_url=read.url("callback_url"),
-        external_task_id=read.text("external_task_id", most=MAX_EXTERNAL_ID_CHARACTERS),
+        external_task_id=_external_id(read),
         seed=_seed(body),
     )
-    if read.problems:
-        raise refused_fields(read.problems)
-    return request
+    return request, read.problems
 
 
 def _sent(images: int, elements: int) -> str:
@@ -204,7 +210,7 @@ def _images(read: FieldReader) -> tuple[str, ...]:
                 read.problem(name, f"is a URL of {len(image)} characters; at most {MAX_URL_CHARACTERS} are allowed")
             elif what := url_problem(image):
                 read.problem(name, what)
-        images.append(str(image))
+        images.append(image if isinstance(image, str) else "")
     return tuple(images)
 
 
@@ -232,6 +238,13 @@ def _amount(read: FieldReader, result_type: ResultType) -> int | None:
         return None
     low, high = SERIES_AMOUNT
     return read.integer("series_amount", low, high, 0) or None
+
+
+def _external_id(read: FieldReader) -> str:
+    value = read.text("external_task_id", most=MAX_EXTERNAL_ID_CHARACTERS)
+    if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
+        read.problem("external_task_id", "must not hold control characters")
+    return value
 
 
 def _watermark(read: FieldReader) -> bool:

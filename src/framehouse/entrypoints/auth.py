@@ -1,5 +1,6 @@
 """Bearer key or signed JWT -> who is calling."""
 
+import math
 import time
 from typing import TypeGuard
 
@@ -41,7 +42,12 @@ async def _by_jwt(db: Database, token: str) -> tuple[Caller, bool]:
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refused(1002, "the token is neither an API key nor a JWT") from None
     issuer = unchecked["payload"].get("iss")
-    if unchecked["header"].get("alg") != "HS256" or not isinstance(issuer, str) or "\0" in issuer:
+    if (
+        unchecked["header"].get("alg") != "HS256"
+        or not isinstance(issuer, str)
+        or not issuer.isascii()
+        or "\0" in issuer
+    ):
         raise Refused(1002, "the JWT must be HS256 with the access key as iss")
     key = await find_jwt_key(db, issuer)
     if key is None:
@@ -65,4 +71,4 @@ async def _by_jwt(db: Database, token: str) -> tuple[Caller, bool]:
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -10,7 +10,7 @@ from datetime import timedelta
 from framehouse.adapters.postgres import callbacks
 from framehouse.adapters.postgres.callbacks import CallbackMessage
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.domain.links import Links
 from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, deliver
 
@@ -50,8 +50,8 @@ class Notifier:
                 claimed = 0
                 try:
                     claimed = await self.turn()
-                except DatabaseAway as error:
-                    log.warning("the database is away: %s", error)
+                except TROUBLE as error:
+                    log.warning("cannot claim callbacks: %s", error)
                 if not claimed:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
@@ -87,7 +87,7 @@ class Notifier:
             self._living.add(message.host)
         elif not isinstance(outcome, Delivered):
             self._living.discard(message.host)
-        with suppress(DatabaseAway):  # then the lease runs out and it is delivered twice, with the same id
+        with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id
             match outcome:
                 case Delivered(code):
                     await callbacks.end_callback(self._db, message, state=callbacks.DELIVERED, code=code, error="")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from framehouse.adapters.postgres.callbacks import forget_callbacks
 from framehouse.adapters.postgres.claims import release_dead_workers
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import forget_idempotency_keys
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.pipeline.expire import expire_pictures
@@ -26,7 +26,7 @@ async def run_sweeper(db: Database, storage: Storage, *, lease_s: float) -> None
     while True:
         try:
             await sweep(db, storage, lease_s=lease_s, housekeeping=turns % _HOUSEKEEPING_TURNS == 0)
-        except (DatabaseAway, StorageAway) as error:
+        except (*TROUBLE, StorageAway) as error:
             log.warning("sweeping again later: %s", error)
         turns += 1
         await asyncio.sleep(_TURN_S * random.uniform(0.8, 1.2))

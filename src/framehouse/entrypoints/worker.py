@@ -13,7 +13,7 @@ from uuid import UUID
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, paint_batch
 
@@ -73,22 +73,27 @@ class Worker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Work until stopped, through lost connections and restarts of Postgres."""
+        """Work until stopped, through lost connections and restarts of Postgres. Raises when leases cannot be kept."""
         keepers = [asyncio.create_task(self._keep_leases()), asyncio.create_task(self._listen())]
+        for keeper in keepers:
+            keeper.add_done_callback(lambda _: self.stop())
         try:
             while not self._stopping.is_set():
                 self._wake.clear()
+                claimed = 0
                 try:
                     claimed = await self.turn()
-                except DatabaseAway as error:
-                    log.warning("the database is away: %s", error)
-                    claimed = 0
+                except TROUBLE as error:
+                    log.warning("cannot claim: %s", error)
                 if not claimed or len(self._held) >= self._limits.concurrency:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
-            await self._finish_or_hand_back()
+            for keeper in keepers:
+                if keeper.done():
+                    keeper.result()
         finally:
+            await self._finish_or_hand_back()
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -114,12 +119,11 @@ class Worker:
     async def _work(self, held: _Held) -> None:
         batch = held.batch
         try:
-            fate = await self._paint(held)
-            await self._write_down(batch, fate)
+            await self._write_down(batch, await self._paint(held))
         except asyncio.CancelledError:
-            with suppress(DatabaseAway):  # no harm where the batch is cancelled or lost: then it is not ours to release
+            with suppress(*TROUBLE):  # no harm where the batch is cancelled or lost: then it is not ours to release
                 await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
-        except DatabaseAway as error:
+        except TROUBLE as error:
             log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
         finally:
             self._held.pop(batch.id, None)
@@ -131,7 +135,7 @@ class Worker:
             return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
 
         def on_progress(share: float) -> None:
-            held.progress = share
+            held.progress = max(held.progress, share)
 
         try:
             return await paint_batch(
@@ -143,8 +147,9 @@ class Worker:
                 on_progress=on_progress,
             )
         except StorageAway as error:
-            return Retry(str(error))
-        except DatabaseAway:
+            log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
+            return Retry("the storage is not available")
+        except TROUBLE:
             raise
         except Exception as error:  # the worker's edge: one bad batch must not end the others
             log.exception("batch %s of task %s broke", batch.id, batch.task_id)
@@ -155,15 +160,20 @@ class Worker:
             case Done():
                 pass
             case Retry(why, blamed):
-                age_s = (datetime.now(UTC) - batch.created_at).total_seconds()
-                if age_s > self._limits.give_up_after_s:
-                    await self._fail(batch, f"given up after {age_s / 60:.0f} minutes: {why}")
+                failing_s = (datetime.now(UTC) - (batch.failing_since or datetime.now(UTC))).total_seconds()
+                if failing_s > self._limits.give_up_after_s:
+                    await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
                     return
-                pause_s = min(_LONGEST_PAUSE_S, max(1.0, age_s / 4)) * random.uniform(0.8, 1.2)
+                growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
+                pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
                 log.warning("batch %s of task %s again in %.1f s: %s", batch.id, batch.task_id, pause_s, why)
-                after = timedelta(seconds=pause_s)
                 await claims.release_batch(
-                    self._db, batch.id, batch.claim, after=after, error=why, count_attempt=blamed
+                    self._db,
+                    batch.id,
+                    batch.claim,
+                    after=timedelta(seconds=pause_s),
+                    error=why,
+                    count_attempt=blamed,
                 )
             case Fail(why):
                 await self._fail(batch, why)
@@ -183,7 +193,8 @@ class Worker:
             marks = {number: (h.batch.claim, h.progress) for number, h in held.items()}
             try:
                 ours = await claims.renew_leases(self._db, marks, self._lease)
-            except DatabaseAway:
+            except TROUBLE as error:
+                log.warning("cannot renew leases: %s", error)
                 continue
             self._drop([h for number, h in held.items() if number not in ours])
 

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,24 +46,34 @@ async def accept(
     request: ImageRequest,
     *,
     caller: Caller,
-    model: Model,
+    model: Model | None,
     counter: "AcceptCounter",
     storage: Storage,
+    problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
+    owner: int | None = None,
 ) -> Ticket:
     """Make a task of a request: quota taken, units reserved, shots and batches saved, all or nothing.
 
-    `idempotency` is the caller's key and the hash of the body. Raises Refused, with nothing stored but the
-    bytes of references.
+    `problems` are those found in the request so far; the ones found here join them. `idempotency` is the caller's key
+    and the hash of the body, `owner` the advisory lock of a command that alone waits for the task. Raises Refused, with
+    nothing stored but the bytes of references.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
-    if request.elements:
-        raise refused_fields(
-            f"element_list[{index}].element_id {element} does not exist"
-            for index, element in enumerate(request.elements)
-        )
-    references = await _store_references(request, storage)
+    checked = [await _check_image(index, image) for index, image in enumerate(request.images) if image]
+    found = [
+        *problems,
+        *(
+            f"element_list[{i}].element_id {element} does not exist"
+            for i, element in enumerate(request.elements)
+            if element
+        ),
+        *(answer for answer in checked if isinstance(answer, str)),
+    ]
+    if found or model is None:
+        raise refused_fields(found)
+    references = [await _store_reference(storage, answer) for answer in checked if not isinstance(answer, str)]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
     plan = make_plan(request, seed=seed, max_batch=model.max_batch)
@@ -86,6 +96,7 @@ async def accept(
         "ratio": ratio,
         "watermark": request.watermark,
         "callback_url": request.callback_url or None,
+        "owner": owner,
         "units": units_for(len(plan.shots), request.resolution, model.units),
         "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in plan.shots],
         "batches": [list(batch) for batch in plan.batches],
@@ -116,31 +127,26 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
         case "external_taken":
             raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
         case "over_concurrency":
-            message = f"parallel task over resource pack limit ({answer.detail})"
-            raise Refused(1303, message, retry_after_s=_RETRY_AFTER_S)
+            # the contract's very words, which clients compare
+            raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
             raise Refused(1102, f"units used up ({answer.detail})")
         case other:
             raise RuntimeError(f"accept_tasks answered {other}")
 
 
-async def _store_references(request: ImageRequest, storage: Storage) -> tuple[Reference, ...]:
-    """References, with what was sent inline checked and stored under the hash of its content. All problems at once."""
-    problems: list[str] = []
-    references = []
-    for index, image in enumerate(request.images):
-        if image[:8].lower().startswith(("http://", "https://")):
-            references.append(Reference(url=image))
-            continue
-        try:
-            content, width, height = await asyncio.to_thread(_decode, image)
-        except BadImage as error:
-            problems.append(f"image_list[{index}].image {error}")
-            continue
-        references.append(await store_reference(storage, content, width, height))
-    if problems:
-        raise refused_fields(problems)
-    return tuple(references)
+async def _check_image(index: int, image: str) -> "Reference | tuple[bytes, int, int] | str":
+    """What was sent: a URL as a reference to be fetched, a picture as its bytes and size, or what is wrong with it."""
+    if image[:8].lower().startswith(("http://", "https://")):
+        return Reference(url=image)
+    try:
+        return await asyncio.to_thread(_decode, image)
+    except BadImage as error:
+        return f"image_list[{index}].image {error}"
+
+
+async def _store_reference(storage: Storage, checked: Reference | tuple[bytes, int, int]) -> Reference:
+    return checked if isinstance(checked, Reference) else await store_reference(storage, *checked)
 
 
 def _decode(image: str) -> tuple[bytes, int, int]:
@@ -151,7 +157,8 @@ def _decode(image: str) -> tuple[bytes, int, int]:
         image = image[head.end() :]
     if len(image) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
         raise BadImage(f"is too long; at most {MAX_REFERENCE_BYTES:,} bytes are allowed when decoded")
-    image = image.rstrip("\r\n ")
+    if "\n" in image[:100] or image[-1:].isspace() or image[:1].isspace():  # wrapped, as mail programs do
+        image = "".join(image.split())
     image += "=" * (-len(image) % 4)
     try:
         content = pybase64.b64decode(image, validate=True)
@@ -187,8 +194,8 @@ class AcceptCounter:
             if not group:
                 return
             await self._settle(group)
-            with suppress(DatabaseAway):
-                await notify(self._db, BATCHES_CHANNEL, "")
+        with suppress(DatabaseAway):
+            await notify(self._db, BATCHES_CHANNEL, "")
 
     async def _settle(self, group: list[tuple[dict[str, Any], asyncio.Future[Accepted]]]) -> None:
         try:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
+from uuid import UUID
 
 import numpy as np
 
@@ -72,14 +74,14 @@ async def paint_batch(
     try:
         references = await load_references(batch, db, storage, allow_private=rules.allow_private_addresses)
     except Unavailable as error:
-        return Retry(error.message)
+        return Retry(error.message, blamed=True)
     except Declined as error:
         return Fail(error.message)
     ratio = batch.ratio
     if ratio == AUTO:
         sizes = [(reference.width, reference.height) for reference in references]
-        ratio = ratio_from_references(batch.prompt, sizes, elements=len(batch.elements))
-        await claims.keep_ratio(db, batch.task_id, ratio)
+        found = ratio_from_references(batch.prompt, sizes, elements=len(batch.elements))
+        ratio = await claims.keep_ratio(db, batch.task_id, found)
     wanted = Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,
@@ -87,18 +89,27 @@ async def paint_batch(
         size=size_of(ratio, batch.resolution),
         references=references,
     )
-    why = "no engine is configured"
+    fate: Fate = Retry("no engine is configured")
     for route in routes:
+        abilities = route.engine.abilities()
+        if len(references) > abilities.max_references:
+            fate = Fail(
+                f"{batch.model} takes at most {abilities.max_references} references, {len(references)} were sent"
+            )
+            continue
         try:
-            return await _paint_by(route, batch, wanted, db, storage, rules, on_progress)
+            while missing := await _missing(wanted, db):
+                call = replace(wanted, shots=missing[: abilities.max_batch])
+                if await _paint_by(route, batch, call, db, storage, rules, on_progress) == "lost":
+                    break
+            return Done()
         except Unavailable as error:
-            why = error.message
-            wanted = replace(wanted, shots=await _missing(batch, wanted, db))
+            fate = Retry(error.message)
         except (Declined, Broken) as error:
             return Fail(error.message)
         except Unknown as error:
             return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
-    return Retry(why)
+    return fate
 
 
 async def _paint_by(
@@ -109,18 +120,15 @@ async def _paint_by(
     storage: Storage,
     rules: Rules,
     on_progress: Callable[[float], None],
-) -> Fate:
+) -> Literal["kept", "lost"]:
+    """One call of one engine. `lost`: the task ended or the batch is somebody else's."""
     shots = {shot.index: shot for shot in wanted.shots}
-    total = len(shots)
-    abilities = route.engine.abilities()
-    if len(wanted.references) > abilities.max_references:
-        return Fail(
-            f"{batch.model} takes at most {abilities.max_references} references, {len(wanted.references)} were sent"
-        )
+    seeds = route.engine.abilities().seeds
+    done = batch.batch_size - len(batch.shots) + sum(shot.index < wanted.shots[0].index for shot in batch.shots)
     async with aclosing(route.engine.paint(wanted)) as events:  # type: ignore[type-var]
         async for event in events:
             if not isinstance(event, Painted):
-                on_progress(min(1.0, max(0.0, event.share)))
+                on_progress((done + len(wanted.shots) * min(1.0, max(0.0, event.share))) / batch.batch_size)
                 continue
             shot = shots.pop(event.index, None)
             if shot is None or event.pixels.ndim != 3 or event.pixels.shape[2] != 3 or event.pixels.dtype != np.uint8:
@@ -128,7 +136,7 @@ async def _paint_by(
             facts = {
                 "model": batch.model,
                 "engine": route.name,
-                "seed": shot.seed if abilities.seeds else None,
+                "seed": shot.seed if seeds else None,
                 "task": str(batch.task_id),
                 "index": shot.index,
                 "prompt": shot.prompt,
@@ -141,14 +149,14 @@ async def _paint_by(
                 batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
             )
             if outcome == "lost":
-                return Done()
-            on_progress((total - len(shots)) / total)
+                return "lost"
+            on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
     if shots:
-        raise Broken(f"{route.name} left out {len(shots)} of {total} pictures")
-    return Done()
+        raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
+    return "kept"
 
 
-async def _missing(batch: Claimed, wanted: Batch, db: Database) -> tuple[Shot, ...]:
-    """The shots not kept yet, for the next route."""
-    painted = await claims.painted_indexes(db, batch.task_id)
+async def _missing(wanted: Batch, db: Database) -> tuple[Shot, ...]:
+    """The shots that are not kept yet, in order."""
+    painted = await claims.painted_indexes(db, UUID(wanted.task_id))
     return tuple(shot for shot in wanted.shots if shot.index not in painted)

@@ -53,7 +53,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
     for index in range(count):
         prompt = request.prompt
         if listed:
-            own = listed.shots[index] if index < len(listed.shots) else ""
+            own = listed.shots[index % len(listed.shots)]  # more pictures than shots: the list goes round
             prompt = " ".join(part for part in (listed.shared, own) if part) or prompt
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
         shots.append(Shot(index, prompt, framing, seed + index))

@@ -17,7 +17,7 @@ from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference
 
 async def store_reference(storage: Storage, content: bytes, width: int, height: int) -> Reference:
     """Keep a checked reference; the same content is stored once."""
-    key = "references/" + hashlib.sha256(content).hexdigest()
+    key = "references/" + await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
     if await storage.size(key) != len(content):
         await storage.put(key, content)
     return Reference(key=key, width=width, height=height)
@@ -42,8 +42,10 @@ async def load_references(
                 raise kind(f"image_list[{index}].image {error.message}") from error
             except BadImage as error:
                 raise Declined(f"image_list[{index}].image {error}") from error
-            reference = replace(await store_reference(storage, content, width, height), url=reference.url)
-            await claims.keep_reference(db, batch.task_id, index, reference)
+            fetched = replace(await store_reference(storage, content, width, height), url=reference.url)
+            reference = await claims.keep_reference(db, batch.task_id, index, fetched)
+            if reference.key != fetched.key:  # a batch beside us fetched something else: all paint from the same
+                content = await storage.get(reference.key)
         if content is None:
             raise Declined(f"image_list[{index}].image is no longer there")
         loaded.append(ReferenceImage(content, reference.width, reference.height))

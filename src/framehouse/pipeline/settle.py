@@ -1,5 +1,8 @@
 """Store a finished picture and record it; the last one ends the task, charges it and frees its quota."""
 
+import asyncio
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -7,9 +10,12 @@ from typing import Literal
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed, Made
-from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.storage import Storage
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.sizes import Size
+
+log = logging.getLogger(__name__)
+_LONGEST_PAUSE_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +45,27 @@ async def settle_shot(
 ) -> Literal["lost", "kept", "succeeded"]:
     """Keep one picture. `lost`: the task ended or the batch is somebody else's, and nothing was changed.
 
-    The name holds a part of the claim: a late twin writes beside a recorded picture, never over it.
+    A finished picture may have cost money: while storage or database are away it is tried again, until the caller
+    gives up on it. The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and
+    what it leaves is removed with the task's folder.
     """
     name = f"{folder_of(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]
     key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.marked else ""
-    await storage.put(key, finished.content)
-    if watermark_key:
-        await storage.put(watermark_key, finished.marked)
     made = Made(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
-    outcome = await claims.settle_shot(db, batch.id, batch.claim, made, retention)
-    if outcome == "lost":
-        await storage.delete([k for k in (key, watermark_key) if k])
-    elif outcome == "succeeded":
-        await claims.notify(db, claims.ENDED_CHANNEL, str(batch.task_id))
+    pause_s = 0.5
+    while True:
+        try:
+            await storage.put(key, finished.content)
+            if watermark_key:
+                await storage.put(watermark_key, finished.marked)
+            outcome = await claims.settle_shot(db, batch.task_id, batch.id, batch.claim, made, retention)
+            break
+        except (StorageAway, DatabaseAway) as error:
+            log.warning("keeping picture %d of task %s again in %.1f s: %s", index, batch.task_id, pause_s, error)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+    if outcome == "succeeded":
+        with suppress(DatabaseAway):
+            await claims.notify(db, claims.ENDED_CHANNEL, str(batch.task_id))
     return outcome

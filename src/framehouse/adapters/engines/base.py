@@ -15,14 +15,12 @@ from framehouse.domain.sizes import Size
 class Abilities:
     """What an engine can do, known without loading a model.
 
-    `max_batch`: shots of one task per call. `max_references`: what is beyond is tiled or refused, never dropped
-    silently. `max_pixels`: larger sizes are made smaller and upscaled. `seeds`: the same seed gives the same picture.
+    `max_batch`: shots of one task per call. `max_references`: a task with more goes to the next route, or fails with a
+    reason. `seeds`: the same seed gives the same picture. `cancel`: it stops within a second when it is told to.
     """
 
     max_references: int
     max_batch: int = 1
-    max_pixels: int | None = None
-    native_series: bool = False
     seeds: bool = True
     cancel: bool = True
 

@@ -1,6 +1,7 @@
 """References in: is it what it says, and its pixels."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -30,13 +31,19 @@ def inspect(content: bytes) -> tuple[int, int]:
         raise BadImage(f"has {len(content):,} bytes; at most {MAX_REFERENCE_BYTES:,} are allowed")
     with _open(content) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
-            width, height = height, width
-        if getattr(image, "n_frames", 1) > 1:
+        is_jpeg = image.format in ("JPEG", "MPO")  # a JPEG with further pictures in it, as phones write
+        if problem := reference_problem(width, height):
+            raise BadImage(problem)
+        if not is_jpeg and getattr(image, "n_frames", 1) > 1:
             raise BadImage("is an animation; a still jpg or png is needed")
-        is_jpeg = image.format == "JPEG"
-    if problem := reference_problem(width, height):
-        raise BadImage(problem)
+        # a PNG's orientation may stand behind its pixels, and looking for it there would decode them
+        if is_jpeg or "exif" in image.info:
+            try:
+                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            except (OSError, ValueError, SyntaxError, struct.error):
+                turned = False
+            if turned:
+                width, height = height, width
     if is_jpeg and content.count(b"\xff\xda") > _MAX_JPEG_SCANS:
         raise BadImage(f"is a JPEG of more than {_MAX_JPEG_SCANS} scans, which is not accepted")
     return width, height
@@ -62,4 +69,4 @@ def _open(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"has too many pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed") from error
     except (OSError, ValueError, SyntaxError) as error:
-        raise BadImage("is not a jpg or png image") from error
+        raise BadImage("cannot be read as a jpg or png image") from error

@@ -117,6 +117,18 @@ async def revoke_key(db: Database, key_id: int) -> str | None:
     return str(prefix) if prefix else None
 
 
+async def find_keys(db: Database, account_id: int, start: str) -> list[dict[str, Any]]:
+    """The account's living keys that start so; of a whole key, only that very one."""
+    rows = await db.rows(
+        "select id, prefix from api_keys where account_id = $1 and revoked_at is null and "
+        "case when length($2) > length(prefix) then hash = $3 or access_key = $2 else starts_with(prefix, $2) end",
+        account_id,
+        start,
+        key_hash(start),
+    )
+    return [dict(row) for row in rows]
+
+
 def _caller(row: asyncpg.Record) -> Caller:
     return Caller(row["account_id"], row["name"], tuple(row["models"]) if row["models"] is not None else None)
 

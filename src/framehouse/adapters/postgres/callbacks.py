@@ -32,8 +32,8 @@ class CallbackMessage:
 async def claim_callbacks(
     db: Database, *, most: int, per_host: int, living: Collection[str], lease: timedelta
 ) -> list[CallbackMessage]:
-    """Take due messages, oldest first: of each `living` host not more than `per_host` at once, of any other host one, of a
-    task only the first that is not done. An answer that is lost is mended by the lease running out."""
+    """Take due messages, oldest first: of each `living` host not more than `per_host` at once, of any other host one,
+    of a task only the first that is not done. An answer that is lost is mended by the lease running out."""
     rows = await db.rows(sql("claim_callbacks"), most, per_host, lease, uuid4(), list(living))
     return [_message(row) for row in rows]
 

@@ -15,13 +15,15 @@ from framehouse.domain.shot import Shot
 
 BATCHES_CHANNEL = "framehouse_batches"
 ENDED_CHANNEL = "framehouse_ended"
+_MOST_TOLD = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A batch that this worker holds, with all that is needed to paint it.
 
-    `shots` are those still to be made; `ratio` is `auto` where a reference decides it; `attempt` counts from 1.
+    `shots` are those still to be made; `ratio` is `auto` where a reference decides it; `attempt` counts from 1;
+    `batch_size` counts the made ones too; `failing_since` is the first of the failures that brought it back.
     """
 
     id: int
@@ -40,7 +42,9 @@ class Claimed:
     created_at: datetime
     shots: tuple[Shot, ...]
     references: tuple[Reference, ...]
+    batch_size: int
     last_error: str
+    failing_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ async def release_batch(
     db: Database, batch_id: int, claim: UUID, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
     """Give a batch back, to be claimed again by anybody `after` this."""
-    await db.row(sql("release_batch"), batch_id, claim, after, error or None, count_attempt)
+    await db.row(sql("release_batch"), batch_id, claim, after, _told(error) or None, count_attempt)
 
 
 async def release_dead_workers(db: Database, grace: timedelta, lease: timedelta) -> int:
@@ -92,11 +96,12 @@ async def release_dead_workers(db: Database, grace: timedelta, lease: timedelta)
 
 
 async def settle_shot(
-    db: Database, batch_id: int, claim: UUID, made: Made, retention: timedelta
+    db: Database, task_id: UUID, batch_id: int, claim: UUID, made: Made, retention: timedelta
 ) -> Literal["lost", "kept", "succeeded"]:
     """Record one finished shot; the last one ends and charges the task. `lost`: nothing was changed."""
     answer = await db.value(
-        "select settle_shot($1, $2, $3::int::smallint, $4, $5, $6, $7, $8, $9, $10)",
+        "select settle_shot($1, $2, $3, $4::int::smallint, $5, $6, $7, $8, $9, $10, $11)",
+        task_id,
         batch_id,
         claim,
         made.index,
@@ -115,7 +120,7 @@ async def settle_shot(
 
 async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
     """End the batch's task as failed, charging nothing. False: the batch was lost meanwhile."""
-    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, message, retention))
+    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, _told(message), retention))
 
 
 async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
@@ -124,21 +129,21 @@ async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
     return {row["index"] for row in rows}
 
 
-async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> None:
-    """Remember where a fetched reference is stored."""
-    await db.row(
-        "update task_references set key = $3, width = $4, height = $5 where task_id = $1 and index = $2",
+async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
+    """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
+    row = await db.row(sql("keep_reference"), task_id, index, reference.key, reference.width, reference.height)
+    assert row is not None
+    return Reference(reference.url, row["key"], row["width"], row["height"])
+
+
+async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> str:
+    """Remember the shape that a fetched reference decided; the one to use, decided by whoever was first."""
+    kept = await db.value(
+        "update tasks set ratio = case ratio when 'auto' then $2 else ratio end where id = $1 returning ratio",
         task_id,
-        index,
-        reference.key,
-        reference.width,
-        reference.height,
+        ratio,
     )
-
-
-async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> None:
-    """Remember the shape that a fetched reference decided."""
-    await db.row("update tasks set ratio = $2 where id = $1 and ratio = 'auto'", task_id, ratio)
+    return str(kept)
 
 
 async def notify(db: Database, channel: str, payload: str) -> None:
@@ -151,6 +156,11 @@ async def queue_figures(db: Database) -> dict[str, float]:
     row = await db.row(sql("queue_figures"))
     assert row is not None
     return {"waiting": row["waiting"], "running": row["running"], "oldest_s": float(row["oldest_s"])}
+
+
+def _told(message: str) -> str:
+    """An engine's words as the database and a caller can bear them."""
+    return "".join(c if c.isprintable() else " " for c in message[:_MOST_TOLD])
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:
@@ -171,5 +181,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         created_at=row["created_at"],
         shots=tuple(Shot(**shot) for shot in json.loads(row["shots"])),
         references=tuple(Reference(**reference) for reference in json.loads(row["refs"])),
+        batch_size=len(row["shot_indexes"]),
         last_error=row["last_error"] or "",
+        failing_since=row["failing_since"],
     )

@@ -51,7 +51,7 @@ class EmbeddedPostgres:
 
     def start(self) -> None:
         """Count this process in, and start the server unless one runs. Raises EmbeddedError with what to do."""
-        try:
+        with self._os_errors():
             # root's PostgreSQL runs as somebody else, who must pass through but need not look around
             self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
             with self._turn():
@@ -63,17 +63,22 @@ class EmbeddedPostgres:
                     users.close()
                     raise
                 self._users = users
+
+    def ensure_running(self) -> None:
+        """Start the server again if it is gone; cheap when it is not. Raises EmbeddedError."""
+        if self._server_pid() is None:
+            with self._os_errors(), self._turn():
+                self._ensure_running()
+
+    @contextlib.contextmanager
+    def _os_errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise EmbeddedError(
                 f"Cannot use the data folder {self._data_dir}: {error.strerror or error}. "
                 "Choose a writable one with --data-dir, or free some space."
             ) from error
-
-    def ensure_running(self) -> None:
-        """Start the server again if it is gone; cheap when it is not."""
-        if self._server_pid() is None:
-            with self._turn():
-                self._ensure_running()
 
     def stop(self) -> None:
         """Count this process out; the last one stops the server."""
@@ -176,6 +181,8 @@ class EmbeddedPostgres:
         end = time.monotonic() + _STOP_LIMIT_S
         while self._is_our_server(pid) and time.monotonic() < end:
             time.sleep(0.02)
+        if self._socket_dir != self._cluster:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     def _server_pid(self) -> int | None:
         """The running server's pid, or None; never the pid of somebody else that a stale file names."""

@@ -16,20 +16,22 @@ import asyncpg
 log = logging.getLogger(__name__)
 LOST = (
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
-    asyncpg.TooManyConnectionsError,
-    ConnectionError,
-    FileNotFoundError,
-    TimeoutError,
+    OSError,
 )
-"""The connection, not the statement, is at fault."""
+"""The connection or the server, not the statement, is at fault: trying again can help."""
 
 
 class DatabaseAway(Exception):
     """Postgres did not answer for as long as we were willing to wait."""
+
+
+TROUBLE = (DatabaseAway, asyncpg.PostgresError)
+"""What a loop that must go on for ever survives."""
 
 
 @cache
@@ -97,6 +99,8 @@ class Database:
             try:
                 return await statement(self._pool)
             except LOST as error:
+                if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
+                    raise
                 if loop.time() + pause_s > end or self._pool.is_closing():
                     raise DatabaseAway(str(error)) from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))

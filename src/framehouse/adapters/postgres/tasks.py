@@ -65,6 +65,11 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
+async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
+    """Tasks at work for a command that has died: nobody holds their owner's lock of this class any more."""
+    return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class)]
+
+
 async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
     """Ended tasks whose pictures are due for removal, oldest first."""
     rows = await db.rows(

@@ -76,7 +76,7 @@ class _Store:
 
 def _flush(path: Path) -> None:
     """The library renames a finished file into place but leaves it in the page cache; a power cut would lose it."""
-    for place in (path, path.parent):
+    for place in (path, path.parent, path.parent.parent):  # the folder may be new itself
         descriptor = os.open(place, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -70,8 +70,8 @@ class _Part(NamedTuple):
 def _part(headers: Headers, total: int, etag: str) -> _Part | None:
     """Which bytes are asked for (RFC 9110); None for a range that cannot be met. Several ranges get the whole file."""
     whole = _Part(0, total, partial=False)
-    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", headers.get("range", "").replace(" ", ""))
-    if not found or headers.get("if-range", etag) != etag or found[0] == "bytes=-":
+    found = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))
+    if not found or headers.get("if-range", etag) != etag or not (found[1] or found[2]):
         return whole
     first, last = found[1], found[2]
     if not first:

@@ -64,6 +64,7 @@ def build_api(
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.waiting = waiting
     tasks = task_routes(
         db=db,
         storage=storage,

@@ -10,18 +10,17 @@ from typing import Any
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from framehouse.adapters.engines.registry import Registry
-from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import cancel_task, find_task, list_tasks
+from framehouse.adapters.postgres.tasks import find_task, list_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.answer import task_data
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
-from framehouse.domain.request import parse_request, read_int, shown
+from framehouse.domain.request import read_int, read_request, shown
 from framehouse.domain.task import Task
 from framehouse.entrypoints.api.answers import success
-from framehouse.entrypoints.api.body import parse_json, read_body
+from framehouse.entrypoints.api.body import off_loop, parse_json, read_body
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import (
     Accepted,
@@ -33,6 +32,7 @@ from framehouse.entrypoints.api.schemas import (
 from framehouse.entrypoints.api.waiting import Waiting
 from framehouse.entrypoints.auth import authenticate
 from framehouse.pipeline.accept import AcceptCounter, accept
+from framehouse.pipeline.cancel import cancel as cancel_task
 
 MAX_WAIT_S = 60
 _MAX_PAGE, _MAX_PAGE_SIZE, _PAGE_SIZE = 1000, 500, 30
@@ -136,12 +136,16 @@ def task_routes(
         if idempotency_key:
             if len(idempotency_key) > 255:
                 raise Refused(1201, "Idempotency-Key has more than 255 characters")
-            idempotency = (idempotency_key, hashlib.sha256(body).digest())
-        wanted = parse_request(parse_json(body), registry.model)
-        model = registry.model(wanted.model)
-        assert model is not None
+            idempotency = (idempotency_key, await off_loop(_digest, body))
+        wanted, problems = read_request(await parse_json(body), registry.model)
         ticket = await accept(
-            wanted, caller=caller, model=model, counter=counter, storage=storage, idempotency=idempotency
+            wanted,
+            caller=caller,
+            model=registry.model(wanted.model),
+            counter=counter,
+            storage=storage,
+            problems=problems,
+            idempotency=idempotency,
         )
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
@@ -196,12 +200,15 @@ def task_routes(
     async def cancel(request: Request, id: str) -> Response:
         caller = await caller_of(request)
         task = await get_task(caller, id)
-        if await cancel_task(db, caller.account_id, task.id, retention):
-            await notify(db, ENDED_CHANNEL, str(task.id))
+        await cancel_task(db, caller.account_id, task.id, retention)
         task = await get_task(caller, str(task.id))
         return success(request, task_data(task, links_for(request)))
 
     return router
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
 
 
 def _echo(text: str) -> str:
@@ -209,6 +216,7 @@ def _echo(text: str) -> str:
 
 
 def _page(page: str, size: str) -> tuple[int, int]:
+    page, size = page or "1", size or str(_PAGE_SIZE)
     problems = []
     number, limit = read_int(page), read_int(size)
     if number is None or not 1 <= number <= _MAX_PAGE:

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import ended_tasks
 
 _LOOK_S = 2.0
@@ -36,6 +36,11 @@ class Waiting:
         for event in self._events.get(task_id, ()):
             event.set()
 
+    def end(self) -> None:
+        """The server stops: everybody is answered with what there is."""
+        for task_id in list(self._events):
+            self._set(task_id)
+
     def _on_ended(self, payload: str) -> None:
         with suppress(ValueError):
             self._set(UUID(payload))
@@ -48,6 +53,6 @@ class Waiting:
         while True:
             await asyncio.sleep(_LOOK_S)
             if self._events:
-                with suppress(DatabaseAway):
+                with suppress(*TROUBLE):
                     for task_id in await ended_tasks(self._db, list(self._events)):
                         self._set(task_id)

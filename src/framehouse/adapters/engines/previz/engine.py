@@ -11,7 +11,7 @@ class Previz:
     """Needs nothing and takes no options."""
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=10, max_batch=1, native_series=True)
+        return Abilities(max_references=10, max_batch=1)
 
     async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
         for done, shot in enumerate(batch.shots):

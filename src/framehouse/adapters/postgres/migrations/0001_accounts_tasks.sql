@@ -53,6 +53,7 @@ create table tasks (
     ratio            text not null,
     watermark        boolean not null,
     callback_url     text,
+    owner            integer,
     units_reserved   bigint not null,
     units_charged    bigint not null default 0,
     created_at       timestamptz not null default now(),
@@ -62,8 +63,10 @@ create table tasks (
     expired_at       timestamptz,
     unique (account_id, external_task_id)
 );
+comment on column tasks.owner is 'the advisory lock of the command that alone waits for this task; null: a client of the API';
 comment on column tasks.expires_at is 'when the pictures may be removed; expired_at: when they were';
 create index tasks_by_account on tasks (account_id, created_at desc, id desc);
+create index tasks_owned on tasks (owner) where owner is not null and status in ('submitted', 'processing');
 create index tasks_to_expire on tasks (expires_at) where expired_at is null and expires_at is not null;
 
 create table idempotency_keys (
@@ -115,7 +118,8 @@ create table batches (
     worker       integer,
     attempt      smallint not null default 0,
     progress     real not null default 0,
-    last_error   text
+    last_error   text,
+    failing_since timestamptz
 );
 comment on table batches is 'What one engine call makes. The row is the job; it is gone when its shots are made or its task has ended.';
 comment on column batches.worker is 'the advisory lock that the claiming worker holds for as long as it lives';
@@ -125,8 +129,12 @@ create index batches_by_task on batches (task_id);
 
 create view task_answers as
 select t.*,
+       -- what is made, and of the batches at work what is more than made
        least(1, (t.images_done + coalesce((
-           select sum(b.progress * cardinality(b.shot_indexes)) from batches b where b.task_id = t.id
+           select sum(greatest(0, b.progress * cardinality(b.shot_indexes) - (
+               select count(*) from shots s
+               where s.task_id = b.task_id and s.index = any (b.shot_indexes) and s.painted_at is not null
+           ))) from batches b where b.task_id = t.id
        ), 0)) / t.image_count)::float8 as progress,
        (select json_agg(json_build_object('index', s.index, 'key', s.key, 'watermark_key', coalesce(s.watermark_key, ''),
                                           'media_type', s.media_type, 'width', s.width, 'height', s.height)

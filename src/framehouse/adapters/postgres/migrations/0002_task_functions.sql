@@ -4,7 +4,7 @@
 create type accept_row as (
     ordinal int, task_id uuid, account_id bigint, external_task_id text, idempotency_key text, body_hash bytea,
     model text, prompt text, elements bigint[], result_type text, image_count smallint, resolution text, ratio text,
-    watermark boolean, callback_url text, units bigint, shots jsonb, batches jsonb, task_references jsonb
+    watermark boolean, callback_url text, owner integer, units bigint, shots jsonb, batches jsonb, task_references jsonb
 );
 
 -- Accept a group of tasks. One row's refusal does not touch its neighbours, and a row that was already
@@ -67,9 +67,9 @@ begin
         set images_in_flight = images_in_flight + r.image_count, units_reserved = units_reserved + r.units
         where id = r.account_id;
         insert into tasks (id, account_id, external_task_id, model, prompt, elements, result_type, image_count,
-                           resolution, ratio, watermark, callback_url, units_reserved)
+                           resolution, ratio, watermark, callback_url, owner, units_reserved)
         values (r.task_id, r.account_id, r.external_task_id, r.model, r.prompt, r.elements, r.result_type,
-                r.image_count, r.resolution, r.ratio, r.watermark, r.callback_url, r.units);
+                r.image_count, r.resolution, r.ratio, r.watermark, r.callback_url, r.owner, r.units);
         insert into shots (task_id, index, prompt, framing, seed)
         select r.task_id, s.index, s.prompt, s.framing, s.seed
         from jsonb_to_recordset(r.shots) as s (index smallint, prompt text, framing text, seed bigint);
@@ -106,7 +106,8 @@ begin
     if not found then
         return;
     end if;
-    delete from batches where task_id = p_task;
+    -- in the order in which leases are renewed, so that the two never wait for each other
+    delete from batches where id in (select id from batches where task_id = p_task order by id for update);
     update accounts
     set images_in_flight = images_in_flight - t.image_count,
         units_reserved = units_reserved - t.units_reserved,
@@ -115,20 +116,21 @@ begin
 end $$;
 
 -- Record one finished shot of a claimed batch; with the last one the task succeeds and is charged.
--- Answers 'lost' (somebody else holds the batch, or the task has ended: nothing was changed), 'kept' or 'succeeded'.
+-- Answers 'lost' (somebody else holds the batch, or the task has ended: nothing was changed), 'kept' or 'succeeded';
+-- the same again when it runs twice because its answer was lost.
 create function settle_shot(
-    p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
+    p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
     p_width integer, p_height integer, p_retention interval
 ) returns text
 language plpgsql as $$
 declare
     t tasks;
 begin
-    select tasks.* into t from tasks join batches b on b.task_id = tasks.id
-    where b.id = p_batch and b.claim = p_claim
-    for update of tasks;
-    -- Once more under the lock: between the look and the lock the batch may have been lost.
-    if not found or not exists (select 1 from batches where id = p_batch and claim = p_claim) then
+    select * into t from tasks where id = p_task for update;
+    if exists (select 1 from shots where task_id = p_task and index = p_index and key = p_key) then
+        return case t.status when 'succeed' then 'succeeded' else 'kept' end;
+    end if;
+    if not exists (select 1 from batches where id = p_batch and task_id = p_task and claim = p_claim) then
         return 'lost';
     end if;
     update shots

@@ -70,7 +70,8 @@ begin
     if not found then
         return;
     end if;
-    delete from batches where task_id = p_task;
+    -- in the order in which leases are renewed, so that the two never wait for each other
+    delete from batches where id in (select id from batches where task_id = p_task order by id for update);
     update accounts
     set images_in_flight = images_in_flight - t.image_count,
         units_reserved = units_reserved - t.units_reserved,

@@ -1,12 +1,24 @@
 -- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null
-with due as (
-    select b.id
+-- Two looks, each with an index of its own: what nobody holds, and what somebody lost (or what this very claim took
+-- already, when it runs again because its answer was lost).
+with waiting as (
+    select b.id, b.run_at
     from batches b
-    where b.run_at <= now() and (b.claim is null or b.lease_until < now())
-      and b.model = any ($4::text[])
-      and ($6::uuid is null or b.task_id = $6)
+    where b.claim is null and b.run_at <= now() and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
     order by b.run_at, b.id
     for update skip locked
+    limit $2
+), lost as (
+    select b.id, b.run_at
+    from batches b
+    where b.claim is not null and (b.lease_until < now() or b.claim = $5)
+      and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
+    order by b.id
+    for update skip locked
+    limit $2
+), due as (
+    select id from (select * from lost union all select * from waiting) both_of_them
+    order by run_at, id
     limit $2
 ), claimed as (
     update batches b
@@ -15,12 +27,13 @@ with due as (
     where b.id = due.id
     returning b.*
 )
-select c.id, c.claim, c.attempt, c.task_id, c.last_error, t.account_id, t.model, t.prompt, t.elements, t.result_type,
-       t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
-       (select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing, 'seed', s.seed)
-                        order by s.index)
-        from shots s
-        where s.task_id = c.task_id and s.index = any (c.shot_indexes) and s.painted_at is null)::text as shots,
+select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.failing_since, t.account_id, t.model, t.prompt,
+       t.elements, t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
+       coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
+                                                   'seed', s.seed) order by s.index)
+                 from shots s
+                 where s.task_id = c.task_id and s.index = any (c.shot_indexes) and s.painted_at is null),
+                '[]'::json)::text as shots,
        coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
                                                    'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0))
                                  order by r.index)

@@ -16,21 +16,19 @@ with recursive hosts as (
     cross join lateral (
         select id, run_at from callback_messages w
         where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
-          and not exists (
-              select 1 from callback_messages e
-              where e.task_id = w.task_id and e.sequence < w.sequence and e.state = 'waiting'
-          )
+          and coalesce((select e.state from callback_messages e
+                        where e.task_id = w.task_id and e.sequence = w.sequence - 1), '') <> 'waiting'
         order by w.run_at, w.id
         limit greatest(case when h.host = any ($5::text[]) then $2 else 1 end - busy.n, 0)
     ) m
     where h.host is not null
 ), picked as (
+    -- the array is made once, whatever the planner believes of a table that has just been filled
     select m.id
-    from callback_messages m join due using (id)
-    where m.state = 'waiting' and (m.claim is null or m.lease_until < now())
-    order by due.run_at, m.id
+    from callback_messages m
+    where m.id = any (array(select id from due order by run_at, id limit $1))
+      and m.state = 'waiting' and (m.claim is null or m.lease_until < now())
     for update of m skip locked
-    limit $1
 ), claimed as (
     update callback_messages m
     set claim = $4, lease_until = now() + $3, attempt = m.attempt + 1, tried_at = now()

@@ -1,0 +1,9 @@
+-- $1 class of the owners' advisory locks. The seconds are for an owner whose connection is being made anew.
+select t.id
+from tasks t
+where t.owner is not null and t.status in ('submitted', 'processing') and t.created_at < now() - interval '2 seconds'
+  and not exists (
+      select 1 from pg_locks l
+      where l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())
+        and l.classid = $1::bigint::oid and l.objid = t.owner::oid and l.granted
+  );
