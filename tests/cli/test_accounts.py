@@ -63,13 +63,6 @@ def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, s
     assert said in run(*words, "--data-dir", shared_data, code=code).stderr
 
 
-@pytest.fixture(scope="module")
-def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shared") / "data"
-    run("account", "create", "default", "--data-dir", folder)
-    return folder
-
-
 def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     route = f'{{ engine = "{MISBEHAVING}", seconds = 60 }}'

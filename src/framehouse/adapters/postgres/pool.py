@@ -129,7 +129,7 @@ class Database:
             except (*LOST, asyncpg.PostgresError) as error:
                 log.warning("no listening connection: %s", error)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
-            pause_s = min(pause_s * 2, 5.0)
+            pause_s = min(pause_s * 2, 2.0)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:

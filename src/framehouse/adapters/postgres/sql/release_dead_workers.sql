@@ -1,9 +1,10 @@
 -- $1 grace, $2 lease. A worker holds the advisory lock of its number for as long as its connection lives.
--- After a restart of Postgres all those connections are gone while their workers live: for a while only leases count.
+-- After a restart of Postgres all those connections are gone while their workers live: for twice the grace, which is
+-- more than they need to connect anew, only leases count.
 with lost as (
     select b.id
     from batches b
-    where pg_postmaster_start_time() < now() - $2::interval and b.claim is not null and b.lease_until < now() + $2::interval - $1::interval
+    where pg_postmaster_start_time() < now() - 2 * $1::interval and b.claim is not null and b.lease_until < now() + $2::interval - $1::interval
       and not exists (
           select 1 from pg_locks l
           where l.locktype = 'advisory' and l.database = (select oid from pg_database where datname = current_database())

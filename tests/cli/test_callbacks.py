@@ -1,0 +1,179 @@
+"""Callbacks of the whole server: killed at random, watched and repeated from the command line."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cli.running import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
+from tests.conftest import MISBEHAVING
+from tests.receivers import Got, Receiver, receiving
+
+PRIVATE = {"FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES": "1"}
+TASKS = 300
+KILLS = 5
+
+
+def quick_config(folder: Path) -> Path:
+    """Pictures that cost nothing, so that the test is about messages."""
+    path = folder / "framehouse.toml"
+    path.write_text(
+        f'worker_concurrency = 8\nlease_s = 5\n[models."kling-v3-omni"]\nroutes = [{{ engine = "{MISBEHAVING}" }}]\n'
+    )
+    return path
+
+
+async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+    """A third fails: refused, redirected, or cut off."""
+    luck = random.random()
+    if luck < 0.11:
+        writer.transport.abort()
+        return
+    status = "500 Oops" if luck < 0.22 else "302 Found" if luck < 0.33 else "200 OK"
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+
+
+@pytest.mark.timeout(240)
+async def test_every_message_arrives_through_five_kills(tmp_path: Path) -> None:
+    """300 tasks, receivers failing a third of the time, and server or worker killed -9 at random moments."""
+    path = quick_config(tmp_path)
+    async with (
+        receiving(behave=answer_by_luck) as one,
+        receiving(behave=answer_by_luck) as two,
+        receiving(behave=answer_by_luck) as three,
+    ):
+        receivers = [one, two, three]
+        accepted, secret = await _submit_through_kills(tmp_path, path, receivers)
+        assert len(accepted) == TASKS
+        told: dict[str, list[Got]] = defaultdict(list)
+        for receiver in receivers:
+            for got in receiver.got:
+                got.verify(secret)
+                told[got.data["task_id"]].append(got)
+    assert set(told) == set(accepted)
+    for task_id, deliveries in told.items():
+        statuses = [got.data["task_status"] for got in deliveries]
+        assert list(dict.fromkeys(statuses)) == ["processing", "succeed"], task_id
+        assert statuses == sorted(statuses), "never out of order"
+        assert len({got.headers["webhook-id"] for got in deliveries}) == 2, "doubles share their id"
+    account = run_json("account", "show", "default", "--data-dir", tmp_path / "data")
+    assert (account["images_in_flight"], account["units_used"]) == (0, 8 * TASKS)
+
+
+async def _submit_through_kills(tmp_path: Path, path: Path, receivers: list[Receiver]) -> tuple[list[str], str]:
+    """Serve, submit, kill, serve again; the ids of all tasks and the account's secret, when all is delivered."""
+    accepted: list[str] = []
+    data, key = tmp_path / "data", ""
+    for life in range(KILLS + 1):
+        serving = serve(data, "--config", path, **PRIVATE)
+        server: Server = await asyncio.to_thread(serving.__enter__)
+        try:
+            key = key or server.key
+            headers = {"Authorization": f"Bearer {key}"}
+            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30) as http:
+                for n in range(len(accepted), TASKS * (life + 1) // (KILLS + 1)):
+                    accepted.append(await _submit(http, n, receivers[n % 3].url))  # noqa: PERF401 - one after the other
+                if life < KILLS:
+                    await asyncio.sleep(random.uniform(0, 1.5))
+                    if life % 2:
+                        await asyncio.to_thread(server.kill)
+                    else:
+                        for pid in server.children():
+                            os.kill(pid, signal.SIGKILL)
+                else:
+                    await _all_delivered(http)
+        finally:
+            await asyncio.to_thread(serving.__exit__, None, None, None)
+    secret = run_json("account", "show", "default", "--data-dir", data)["callback_secret"]
+    return accepted, secret
+
+
+async def _submit(http: httpx.AsyncClient, n: int, url: str) -> str:
+    """With an idempotency key, as a careful client does: an answer that is lost in a kill is asked for again."""
+    body = {"model_name": "kling-v3-omni", "prompt": f"fox {n}", "callback_url": url}
+    while True:
+        try:
+            answer = await http.post(PATH, json=body, headers={"Idempotency-Key": f"k{n}"})
+            if answer.status_code == 200:
+                return str(answer.json()["data"]["task_id"])
+            assert answer.status_code in (429, 503), answer.text
+        except httpx.TransportError:
+            pass
+        await asyncio.sleep(0.1)
+
+
+async def _all_delivered(http: httpx.AsyncClient) -> None:
+    async with asyncio.timeout(150):
+        while True:
+            text = (await http.get("/metrics")).text
+            figures = [line for line in text.splitlines() if line.startswith("framehouse_callback_messages{")]
+            waiting = sum(int(line.split()[-1]) for line in figures if 'state="waiting"' in line)
+            delivered = sum(int(line.split()[-1]) for line in figures if 'state="delivered"' in line)
+            if not waiting and delivered == 2 * TASKS:
+                return
+            await asyncio.sleep(0.3)
+
+
+def test_seeing_resending_and_listening(tmp_path: Path) -> None:
+    data = ("--data-dir", tmp_path / "data")
+    with serve(tmp_path / "data", "--config", quick_config(tmp_path), **PRIVATE) as server:
+        command = [*FRAMEHOUSE, "callback", "listen", "--port", "0", "--json", *map(str, data)]
+        listener = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        )
+        try:
+            assert listener.stdout and listener.stderr
+            url = listener.stderr.readline().split()[4]
+            with client(server.url, server.key) as http:
+                body = {"model_name": "kling-v3-omni", "prompt": "a fox", "callback_url": url + "hook"}
+                task_id = http.post(PATH, json=body).json()["data"]["task_id"]
+            came = [json.loads(listener.stdout.readline()) for _ in range(2)]
+            assert [m["data"]["task_status"] for m in came] == ["processing", "succeed"]
+            assert [m["problem"] for m in came] == [None, None]
+            listed = delivered(task_id, *data)
+            assert {m["state"] for m in listed} == {"delivered"}
+            assert run_json("callback", "list", "--failed", *data) == []
+            run("callback", "resend", listed[0]["id"], *data)
+            again = json.loads(listener.stdout.readline())
+            assert again["id"] == came[1]["id"] == "msg_" + listed[0]["id"].replace("-", "")
+            rotated = run_json("account", "rotate-secret", "default", *data)
+            assert rotated["callback_secret"].startswith("whsec_")
+            run("callback", "resend", listed[0]["id"], *data)
+            assert json.loads(listener.stdout.readline())["problem"] is None, "the old secret signs too"
+        finally:
+            listener.send_signal(signal.SIGINT)
+            listener.communicate(timeout=20)
+        assert listener.returncode == 130
+    shown = run("callback", "list", task_id, *data).stdout
+    assert "delivered" in shown
+    assert "tries" in shown
+
+
+def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
+    end = time.monotonic() + 20
+    while True:
+        listed: list[dict[str, Any]] = run_json("callback", "list", task_id, *data)
+        if all(message["state"] == "delivered" for message in listed) or time.monotonic() > end:
+            return listed
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["callback", "resend", "nothing"], 2, "no message id"),
+        (["callback", "resend", "0" * 32], 1, "has no message"),
+        (["callback", "listen", "--secret", "x", "--host", "203.0.113.1"], 1, "--port"),
+        (["account", "rotate-secret", "nobody"], 1, "There is no account"),
+    ],
+)
+def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, said: str) -> None:
+    assert said in run(*words, "--data-dir", shared_data, code=code).stderr
