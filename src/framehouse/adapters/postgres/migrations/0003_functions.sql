@@ -1,5 +1,5 @@
 -- What must happen in one transaction and one round trip.
--- Locks are always taken in the order task, account, so that no two of these wait for each other.
+-- Locks are always taken in the order task, its batches by id, account, so that no two of these wait for each other.
 
 create type accept_row as (
     ordinal int, task_id uuid, account_id bigint, external_task_id text, idempotency_key text, body_hash bytea,
@@ -91,7 +91,33 @@ begin
     end loop;
 end $$;
 
--- End a task whose row the caller has locked: charge, free quota, drop the remaining work.
+-- Tell of a change, in the transaction that makes it. The caller has just changed the task's row.
+create function queue_callback(t tasks) returns void
+language sql as $$
+    insert into callback_messages (task_id, sequence, host, status, status_message, units_charged, updated_at)
+    select t.id, case t.status when 'processing' then 1 else 2 end, lower(substring(t.callback_url from '^[^/]*//([^/?#]*)')),
+           t.status, t.status_message, t.units_charged, t.updated_at
+    where t.callback_url is not null
+    on conflict (task_id, sequence) do nothing
+$$;
+
+-- Apart from the claim, so that tasks and batches are never locked in the other order.
+create function start_tasks(p_tasks uuid[]) returns void
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    for t in
+        update tasks set status = 'processing', updated_at = now()
+        from (select id from tasks where id = any (p_tasks) and status = 'submitted' order by id for update) due
+        where tasks.id = due.id
+        returning tasks.*
+    loop
+        perform queue_callback(t);
+    end loop;
+end $$;
+
+-- End a task whose row the caller has locked: charge, free quota, drop the remaining work, tell of it.
 create function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
 returns void
 language plpgsql as $$
@@ -113,6 +139,7 @@ begin
         units_reserved = units_reserved - t.units_reserved,
         units_used = units_used + p_charge
     where id = t.account_id;
+    perform queue_callback(t);
 end $$;
 
 -- Record one finished shot of a claimed batch; with the last one the task succeeds and is charged.
