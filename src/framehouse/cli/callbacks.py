@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import signal
 import sys
 import time
 from email.message import Message
@@ -88,9 +89,15 @@ def listen(
         server = ThreadingHTTPServer((host, port), Receiver)
     except OSError as error:
         raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from error
+    for number in (signal.SIGINT, signal.SIGTERM):  # said outright: a shell's background jobs begin with SIGINT ignored
+        signal.signal(number, _interrupt)
     with server:
         click.echo(f"Listening for callbacks on http://{host}:{server.server_address[1]}/  (Ctrl-C ends)", err=True)
         server.serve_forever()
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 async def _secrets(db: Database, account: str) -> list[str]:
