@@ -93,7 +93,8 @@ async def test_urls_that_lead_nowhere(url: str) -> None:
     "address",
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
      "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
-     "2002:7f00:1::", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
+     "2002:7f00:1::", "fec0::1", "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1", "::127.0.0.1", "3fff::1", "5f00::1",
+     "192.0.0.8", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
 )  # fmt: skip
 def test_special_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

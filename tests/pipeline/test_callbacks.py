@@ -1,6 +1,7 @@
 """Callbacks from the change of status to receivers that misbehave."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,17 +12,20 @@ from uuid import UUID
 import pytest
 
 from framehouse.adapters.postgres import accounts, callbacks, tasks
+from framehouse.adapters.postgres.callbacks import Shares
 from framehouse.domain.links import Links
-from framehouse.entrypoints.notifier import Notifier, Share
+from framehouse.entrypoints.notifier import Notifier
 from tests.conftest import PATH, House, MakeHouse, eventually, serving
-from tests.receivers import Behaviour, Receiver, cut, drip, endless_headers, flood, hang, nonsense, receiving
+from tests.receivers import Behaviour, Receiver, answer, cut, drip, endless_headers, flood, hang, nonsense, receiving
 
 LINKS = Links("secret", "http://house.example")
 
 
 @asynccontextmanager
-async def notifying(house: House, *, allow_private: bool = True, share: Share | None = None) -> AsyncIterator[Notifier]:
-    notifier = Notifier(house.db, LINKS, allow_private=allow_private, share=share)
+async def notifying(
+    house: House, *, allow_private: bool = True, shares: Shares | None = None
+) -> AsyncIterator[Notifier]:
+    notifier = Notifier(house.db, LINKS, allow_private=allow_private, shares=shares)
     running = asyncio.create_task(notifier.run())
     try:
         yield notifier
@@ -134,6 +138,46 @@ async def test_410_ends_it_and_retry_after_is_respected(make_house: MakeHouse) -
         assert not await callbacks.resend_callback(house.db, house.caller.account_id + 1, later["id"])
 
 
+@pytest.mark.parametrize(
+    "retry_after", ["99999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "soon", "-5", "9" * 5000]
+)
+async def test_odd_wishes_for_a_pause_lose_nothing(make_house: MakeHouse, retry_after: str) -> None:
+    house = await make_house()
+    async with receiving(f"429 Slow\r\nRetry-After: {retry_after}") as receiver, notifying(house):
+        ticket = await house.submit(callback_url=receiver.url)
+        await house.db.row("select start_tasks($1)", [ticket.task_id])
+        (message,) = await state(house, lambda ms: bool(ms[0]["last_error"]) or ms[0]["state"] != "waiting")
+        assert message["state"] in ("waiting", "delivered")
+        if message["next_try_at"]:
+            assert (message["next_try_at"] - message["created_at"]).total_seconds() <= 24 * 3600 + 1
+
+
+async def test_a_dead_path_does_not_condemn_its_host(make_house: MakeHouse) -> None:
+    async def by_path(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+        if receiver.got[-1].data["task_info"].get("external_task_id", "").startswith("slow"):
+            await hang(receiver, writer)
+        await answer(receiver, writer)
+
+    house = await make_house(concurrency=1000)
+    async with receiving(behave=by_path) as receiver, notifying(house):
+        for n in range(30):
+            ticket = await house.submit(callback_url=receiver.url, external_task_id=f"{'slow' if n < 2 else 'good'}{n}")
+            await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await state(house, lambda ms: sum(m["state"] == "delivered" for m in ms) == 28)
+
+
+async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_house: MakeHouse) -> None:
+    """The end of a task and the delivery of its first message at the same moment: none is forgotten."""
+    house = await make_house(concurrency=1000)
+    async with receiving() as receiver, notifying(house):
+        for _ in range(30):
+            ticket = await house.submit(callback_url=receiver.url)
+            await house.db.row("select start_tasks($1)", [ticket.task_id])
+            await asyncio.sleep(random.uniform(0, 0.02))
+            await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await state(house, lambda ms: len(ms) == 60 and all(m["state"] == "delivered" for m in ms))
+
+
 async def test_24_hours_are_enough(make_house: MakeHouse) -> None:
     house = await make_house()
     async with receiving("500 Oops", "500 Oops") as receiver:
@@ -162,6 +206,15 @@ async def test_receivers_that_misbehave_are_told_apart(
         house.start_worker()
         found = await state(house, lambda ms: any(m["last_error"] for m in ms))
         assert any(why in (m["last_error"] or "") for m in found)
+
+
+async def test_a_hanging_tls_is_no_answer(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framehouse.pipeline.notify.ANSWER_LIMIT_S", 1.0)
+    house = await make_house()
+    async with receiving(silent=True) as receiver, notifying(house):
+        await house.submit(callback_url=receiver.url.replace("http:", "https:"))
+        house.start_worker()
+        await state(house, lambda ms: any("no answer" in (m["last_error"] or "") for m in ms))
 
 
 async def test_an_answer_is_enough_and_its_body_is_not_read(make_house: MakeHouse) -> None:
@@ -218,7 +271,7 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
         await house.db.row("update callback_messages set state = 'given_up' where sequence = 1")
         other = await house.submit(callback_url=living.url)
         await tasks.cancel_task(house.db, house.caller.account_id, other.task_id, house.rules.retention)
-        async with notifying(house, share=Share(most=16, per_host=4)):
+        async with notifying(house, shares=Shares(unknown=4)):
             await count(living, 1, seconds=5)
         assert dead.connections <= 4
 
@@ -235,9 +288,15 @@ async def test_rotation_signs_with_both_secrets_during_the_overlap(make_house: M
         for got in receiver.got:
             got.verify(new)
             got.verify(old)
-        await house.db.row("update accounts set callback_secret_old_until = now()")
+        third = await accounts.rotate_secret(house.db, "alice", timedelta(hours=1))
         await house.submit("decline", callback_url=receiver.url)
         await count(receiver, 4)
+        for secret in (third, new, old):
+            receiver.got[-1].verify(str(secret))
+        new = str(third)
+        await house.db.row("update accounts set callback_secret_old_until = now()")
+        await house.submit("decline", callback_url=receiver.url)
+        await count(receiver, 6)
         receiver.got[-1].verify(new)
         assert len(receiver.got[-1].headers["webhook-signature"].split()) == 1
     assert await accounts.rotate_secret(house.db, "nobody", timedelta(0)) is None
@@ -251,7 +310,9 @@ async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_
         house.start_worker()
         await state(house, lambda ms: len(ms) == 20)
         host = receiver.url.split("/")[2]
-        taken = await callbacks.claim_callbacks(house.db, most=5, per_host=5, living={host}, lease=timedelta(seconds=1))
+        taken = await callbacks.claim_callbacks(
+            house.db, most=5, shares=Shares(), living={host}, failing=(), lease=timedelta(seconds=1)
+        )
         assert len(taken) == 5
         async with notifying(house), notifying(house):
             await state(house, lambda ms: all(m["state"] == "delivered" for m in ms))

@@ -15,10 +15,16 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from framehouse.domain.request import ascii_host
+
 if TYPE_CHECKING:
     import httpx
 
-_LOOKUPS = ThreadPoolExecutor(64, thread_name_prefix="lookup")
+_LOOKUPS = ThreadPoolExecutor(256, thread_name_prefix="lookup")
+_MOST_ADDRESSES = 4
+_UNICAST = ipaddress.ip_network("2000::/3")
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("2001:db8::/32", "3fff::/20")))
+_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
 MAX_REDIRECTS = 3
 WHOLE_LIMIT_S = 60.0
 SILENCE_LIMIT_S = 10.0
@@ -50,7 +56,7 @@ async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
 async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
     """The body, or where it redirects to."""
     wanted = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
-    async with _request("GET", url, wanted, None, allow_private) as answer:
+    async with _request("GET", url, wanted, None, SILENCE_LIMIT_S, allow_private) as answer:
         if answer.has_redirect_location:
             return answer.headers["Location"]
         if answer.status_code != 200:
@@ -65,17 +71,18 @@ async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
 
 
 async def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, allow_private: bool
+    url: str, body: bytes, headers: Mapping[str, str], *, silence_s: float, allow_private: bool
 ) -> tuple[int, Mapping[str, str]]:
     """POST a body; status code and headers of the answer, whose own body is never read. Redirects are not followed.
-    Raises FetchFailed. The caller limits the time."""
-    async with _request("POST", url, headers, body, allow_private) as answer:
+    Raises FetchFailed, also after so much silence. The caller limits the whole, later than that: a connection that is
+    cancelled in the midst of TLS is closed only when its memory is."""
+    async with _request("POST", url, headers, body, silence_s, allow_private) as answer:
         return answer.status_code, answer.headers
 
 
 @asynccontextmanager
 async def _request(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None, allow_private: bool
+    method: str, url: str, headers: Mapping[str, str], body: bytes | None, silence_s: float, allow_private: bool
 ) -> AsyncIterator["httpx.Response"]:
     """One request to a checked address, on a connection of its own; the answer's head has arrived, its body has not."""
     import httpx  # here, because only a worker with something to send or fetch needs it, and it is slow to load
@@ -84,25 +91,34 @@ async def _request(
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise FetchFailed("leads to something that is not http or https", retry=False)
-        if parts.username or parts.password:
+        if "@" in parts.netloc:
             raise FetchFailed("leads to a URL with a user name or password", retry=False)
+        name = ascii_host(parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        address = await _checked_address(parts.hostname, port, allow_private)
-        host = f"[{address}]" if ":" in address else address
-        target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
-        async with (
-            httpx.AsyncClient(trust_env=False, timeout=SILENCE_LIMIT_S, verify=_tls()) as client,
-            client.stream(
-                method,
-                target,
-                headers={**headers, "Host": parts.netloc},
-                content=body,
-                extensions={"sni_hostname": parts.hostname},
-            ) as answer,
-        ):
-            yield answer
+        bracketed = f"[{name}]" if ":" in name else name
+        headers = {**headers, "Host": f"{bracketed}:{parts.port}" if parts.port else bracketed}
+        addresses = await _checked_addresses(name, port, allow_private)
+        async with httpx.AsyncClient(trust_env=False, timeout=silence_s, verify=_tls()) as client:
+            for left, address in zip(reversed(range(len(addresses))), addresses, strict=True):
+                host = f"[{address}]" if ":" in address else address
+                target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
+                request = client.build_request(
+                    method, target, headers=headers, content=body, extensions={"sni_hostname": name}
+                )
+                try:
+                    answer = await client.send(request, stream=True)
+                    break
+                except httpx.ConnectError:  # nothing was sent: the name's next address may be better
+                    if not left:
+                        raise
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise FetchFailed("is not a usable URL", retry=False) from error
+    except httpx.TimeoutException as error:
+        raise FetchFailed(f"gave no answer for {silence_s:g} s", retry=True) from error
     except httpx.HTTPError as error:
         raise FetchFailed(f"could not be reached: {type(error).__name__}", retry=True) from error
 
@@ -115,19 +131,22 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-async def _checked_address(host: str, port: int, allow_private: bool) -> str:
+async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[str]:
+    """Where the host is, all of it checked."""
     try:
-        # in threads of their own: names that do not resolve must not hold up painting, nor each other
+        addresses = [str(ipaddress.ip_address(host))]
+    except ValueError:
+        # in threads of their own: names that do not resolve must not hold up painting, and each other not soon
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
-    except OSError as error:
-        later = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-        raise FetchFailed("leads to a host name that cannot be found", retry=later) from error
-    addresses = [str(address[4][0]) for address in found]
-    for address in addresses:
-        if not allow_private and not is_public(address):
-            raise FetchFailed("leads to a private or special address, which is not allowed", retry=False)
-    return addresses[0]
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
+        except OSError as error:
+            later = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+            raise FetchFailed("leads to a host name that cannot be found", retry=later) from error
+        addresses = list(dict.fromkeys(str(address[4][0]) for address in found))
+    if not allow_private and not all(map(is_public, addresses)):
+        raise FetchFailed("leads to a private or special address, which is not allowed", retry=False)
+    return addresses[:_MOST_ADDRESSES]
 
 
 def is_public(address: str) -> bool:
@@ -139,4 +158,8 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             ip = inner
+        elif ip not in _UNICAST or any(ip in network for network in _NOT_PUBLIC):
+            return False
+    if isinstance(ip, ipaddress.IPv4Address) and ip in _PROTOCOLS:
+        return False
     return ip.is_global and not ip.is_multicast

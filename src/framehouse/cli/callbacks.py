@@ -69,14 +69,19 @@ def resend(id: str, account: str, data_dir: Path | None, config: Path | None, as
 def listen(
     host: str, port: int, secret: str | None, account: str, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
+    if secret:
+        try:
+            signature([secret], "", 0, b"")
+        except ValueError:
+            raise click.UsageError("--secret must be whsec_ and base64, as framehouse account show tells it") from None
     secrets = [secret] if secret else with_database(data_dir, config, lambda db: _secrets(db, account))
 
     class Receiver(BaseHTTPRequestHandler):
         timeout = 10
 
         def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "")
-            body = self.rfile.read(min(int(length), _MOST_BYTES)) if length.isdecimal() else b""
+            length = self.headers.get("Content-Length", "")[:9]
+            body = self.rfile.read(min(int(length), _MOST_BYTES)) if _is_number(length) else b""
             problem = _problem(secrets, self.headers, body)
             _print(self.headers, body, problem, as_json=as_json)
             self.send_response(400 if problem else 204)
@@ -102,17 +107,17 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 async def _secrets(db: Database, account: str) -> list[str]:
     found = await account_named(db, account)
-    return [found[name] for name in ("callback_secret", "callback_secret_old") if found[name]]
+    return [found["callback_secret"], *(found["callback_secret_old"] or "").split()]
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
     """What is wrong with a message's signature, or None."""
     id, sent, given = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
-    if not id or not sent.isdecimal() or not given:
+    if not id or not _is_number(sent[:12]) or not given:
         return "webhook-id, webhook-timestamp or webhook-signature is missing"
     if abs(time.time() - int(sent[:12])) > _TOLERANCE_S:
         return "the timestamp is more than five minutes off"
-    expected = signature(secrets, id, int(sent), body).split()
+    expected = signature(secrets, id, int(sent[:12]), body).split()
     if not any(hmac.compare_digest(one.encode(), other.encode()) for one in expected for other in given.split()):
         return "the signature is wrong: is it another account's secret?"
     return None
@@ -121,11 +126,18 @@ def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
 def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool) -> None:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         data = {"not JSON": body[:200].decode(errors="replace")}
+    id = headers.get("webhook-id", "(no id)")[:200]
+    # as ASCII, escapes and all: what a stranger sends must not steer the terminal
     if as_json:
-        click.echo(json.dumps({"id": headers.get("webhook-id"), "problem": problem, "data": data}, ensure_ascii=False))
+        click.echo(json.dumps({"id": id, "problem": problem, "data": data}))
     else:
-        click.echo(f"{headers.get('webhook-id', '(no id)')}  {problem or 'verified'}")
-        click.echo(json.dumps(data, ensure_ascii=False, indent=2))
+        shown = json.dumps(data, ensure_ascii=False, indent=2)
+        text = f"{id}  {problem or 'verified'}\n{shown}"
+        click.echo("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
     sys.stdout.flush()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()

@@ -18,6 +18,7 @@ MAX_N = 9
 SERIES_AMOUNT = (2, 9)
 MAX_EXTERNAL_ID_CHARACTERS = 255
 MAX_URL_CHARACTERS = 2048
+MAX_HOST_CHARACTERS = 253
 MAX_SEED = 2**53 - 1
 _SHOWN_CHARACTERS = 40
 
@@ -127,6 +128,15 @@ class FieldReader:
         return found
 
 
+def ascii_host(host: str) -> str:
+    """A host name as it goes over the wire, international ones in their ASCII form. Raises UnicodeError."""
+    if ":" in host:
+        return host
+    if len(name := host.encode("idna").decode()) > MAX_HOST_CHARACTERS:
+        raise UnicodeError("too long")
+    return name
+
+
 def url_problem(value: str) -> str | None:
     """What is wrong with a URL that we are to call, or None. Only its form: nothing is looked up."""
     try:
@@ -136,8 +146,12 @@ def url_problem(value: str) -> str | None:
         port_fits, parts = False, urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_fits:
         return f"must be an http or https URL, not {shown(value)}"
-    if parts.username or parts.password:
+    if "@" in parts.netloc:
         return "must not hold a user name or password"
+    try:
+        ascii_host(parts.hostname)
+    except UnicodeError:
+        return f"must name a host that can exist, not {shown(parts.hostname)}"
     if re.search(r"[\s\x00-\x1f\x7f\\]", value):
         return "must not hold spaces or control characters"
     return None

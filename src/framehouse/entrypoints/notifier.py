@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import random
+import time
+from collections import OrderedDict
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 
 from framehouse.adapters.postgres import callbacks
-from framehouse.adapters.postgres.callbacks import CallbackMessage
+from framehouse.adapters.postgres.callbacks import CallbackMessage, Shares
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.domain.links import Links
@@ -16,28 +17,54 @@ from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, 
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
-_MOST_LIVING = 10_000
+_MOST_HOSTS = 10_000
+_LATELY_S = 300.0
+_SUSPICIOUS = 3
+_BROKEN_PAUSE_S = 60.0
+_STOP_S = 2.0
 _LEASE = timedelta(seconds=2 * ANSWER_LIMIT_S)
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """How many deliveries may be under way at once, in all and to one host that answers. A host that has not answered
-    well lately gets one at a time, so that a thousand dead ones leave room."""
+class KnownHosts:
+    """Which receivers answered well lately, and which only failed. One bad path does not condemn its host."""
 
-    most: int = 1500
-    per_host: int = 8
+    def __init__(self) -> None:
+        self._answered_at: OrderedDict[str, float] = OrderedDict()
+        self._failures: OrderedDict[str, int] = OrderedDict()
+
+    def note(self, host: str, *, well: bool) -> None:
+        if well:
+            self._answered_at[host] = time.monotonic()
+            self._answered_at.move_to_end(host)
+            self._failures.pop(host, None)
+        else:
+            self._failures[host] = self._failures.pop(host, 0) + 1
+        for known in (self._answered_at, self._failures):
+            if len(known) > _MOST_HOSTS:
+                known.popitem(last=False)
+
+    @property
+    def living(self) -> list[str]:
+        since = time.monotonic() - _LATELY_S
+        return [host for host, at in self._answered_at.items() if at > since]
+
+    @property
+    def failing(self) -> list[str]:
+        return [host for host, failures in self._failures.items() if failures >= _SUSPICIOUS]
 
 
 class Notifier:
     """One process's deliveries. `run` until cancelled; `turn` is one look at the queue."""
 
-    def __init__(self, db: Database, links: Links, *, allow_private: bool, share: Share | None = None) -> None:
+    def __init__(
+        self, db: Database, links: Links, *, allow_private: bool, most: int = 1500, shares: Shares | None = None
+    ) -> None:
         self._db = db
         self._links = links
         self._allow_private = allow_private
-        self._share = share or Share()
-        self._living: set[str] = set()
+        self._most = most
+        self._shares = shares or Shares()
+        self._hosts = KnownHosts()
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -57,17 +84,25 @@ class Notifier:
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
         finally:
-            for task in (listener, *self._running):
+            listener.cancel()
+            if self._running:  # those that are about to be answered are not sent twice
+                await asyncio.wait(self._running, timeout=_STOP_S)
+            for task in self._running:
                 task.cancel()
             await asyncio.gather(listener, *self._running, return_exceptions=True)
 
     async def turn(self) -> int:
         """Claim as many as there is room for and start on them; how many that were."""
-        room = self._share.most - len(self._running)
+        room = self._most - len(self._running)
         if room <= 0:
             return 0
         claimed = await callbacks.claim_callbacks(
-            self._db, most=room, per_host=self._share.per_host, living=self._living, lease=_LEASE
+            self._db,
+            most=room,
+            shares=self._shares,
+            living=self._hosts.living,
+            failing=self._hosts.failing,
+            lease=_LEASE,
         )
         for message in claimed:
             task = asyncio.create_task(self._deliver(message))
@@ -82,11 +117,12 @@ class Notifier:
             log.error("a delivery broke", exc_info=error)
 
     async def _deliver(self, message: CallbackMessage) -> None:
-        outcome = await deliver(message, self._links, allow_private=self._allow_private)
-        if isinstance(outcome, Delivered) and len(self._living) < _MOST_LIVING:
-            self._living.add(message.host)
-        elif not isinstance(outcome, Delivered):
-            self._living.discard(message.host)
+        try:
+            outcome = await deliver(message, self._links, allow_private=self._allow_private)
+        except Exception as error:  # the worker's edge: whatever a receiver does, there is a next try
+            log.exception("callback %s of task %s broke", message.id, message.task.id)
+            outcome = Again(_BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
+        self._hosts.note(message.host, well=isinstance(outcome, Delivered))
         with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id
             match outcome:
                 case Delivered(code):

@@ -57,7 +57,9 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     retry_after_s = 0.0
     try:
         async with asyncio.timeout(ANSWER_LIMIT_S):
-            code, answered = await post(message.url, body, headers, allow_private=allow_private)
+            code, answered = await post(
+                message.url, body, headers, silence_s=0.8 * ANSWER_LIMIT_S, allow_private=allow_private
+            )
         if 200 <= code < 300:
             return Delivered(code)
         if code == 410:
@@ -69,17 +71,19 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
         why = f"no answer within {ANSWER_LIMIT_S:.0f} s"
     except FetchFailed as error:
         why = f"the URL {error.message}"
-    after_s = pause_s(message.attempt, retry_after_s, random.random())
-    if time.time() + after_s > message.created_at.timestamp() + GIVE_UP_AFTER_S:
+    left_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
+    if left_s <= 0:
         return Ended(why, code, gone=False)
-    return Again(after_s, why, code)
+    return Again(min(left_s, pause_s(message.attempt, retry_after_s, random.random())), why, code)
 
 
 def _seconds(retry_after: str) -> float:
     """A Retry-After header, seconds or date, in seconds from now; 0 for nonsense."""
     if retry_after.isascii() and retry_after.isdecimal():
         return float(retry_after[:9])
+    if len(retry_after) > 64:
+        return 0.0
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0

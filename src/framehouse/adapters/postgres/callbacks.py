@@ -16,6 +16,15 @@ DELIVERED, GONE, GIVEN_UP, WAITING = "delivered", "gone", "given_up", "waiting"
 
 
 @dataclass(frozen=True, slots=True)
+class Shares:
+    """How many deliveries to one host may be under way at once: to one that answered well lately, and to one of which
+    nothing is known. A host that only failed lately gets one."""
+
+    living: int = 8
+    unknown: int = 3
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackMessage:
     """A claimed message: the task as it was at the change, where it goes, the secrets that sign it, newest first."""
 
@@ -30,25 +39,19 @@ class CallbackMessage:
 
 
 async def claim_callbacks(
-    db: Database, *, most: int, per_host: int, living: Collection[str], lease: timedelta
+    db: Database, *, most: int, shares: Shares, living: Collection[str], failing: Collection[str], lease: timedelta
 ) -> list[CallbackMessage]:
-    """Take due messages, oldest first: of each `living` host not more than `per_host` at once, of any other host one,
-    of a task only the first that is not done. An answer that is lost is mended by the lease running out."""
-    rows = await db.rows(sql("claim_callbacks"), most, per_host, lease, uuid4(), list(living))
+    """Take due messages, oldest first, of no host more than its share at once, of a task only the first that is not
+    done. An answer that is lost is mended by the lease running out."""
+    rows = await db.rows(
+        sql("claim_callbacks"), most, shares.living, lease, uuid4(), list(living), list(failing), shares.unknown
+    )
     return [_message(row) for row in rows]
 
 
 async def end_callback(db: Database, message: CallbackMessage, *, state: str, code: int | None, error: str) -> None:
     """It is delivered, or nobody will try again."""
-    await db.row(
-        "update callback_messages set state = $3, last_code = $4, last_error = $5, claim = null, lease_until = null "
-        "where id = $1 and claim = $2 and state = 'waiting'",
-        message.id,
-        message.claim,
-        state,
-        code,
-        error or None,
-    )
+    await db.row("select end_callback($1, $2, $3, $4, $5)", message.id, message.claim, state, code, error or None)
 
 
 async def retry_callback(
@@ -83,13 +86,7 @@ async def list_callbacks(
 
 async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
     """Make a message due now and start its 24 hours anew, whatever became of it; its id stays. False: there is none."""
-    found = await db.value(
-        "update callback_messages m "
-        "set state = 'waiting', run_at = now(), created_at = now(), claim = null, lease_until = null "
-        "from tasks t where t.id = m.task_id and t.account_id = $1 and m.id = $2 returning m.id",
-        account_id,
-        message_id,
-    )
+    found = await db.value(sql("resend_callback"), account_id, message_id)
     return found is not None
 
 
@@ -127,5 +124,5 @@ def _message(row: asyncpg.Record) -> CallbackMessage:
         task=as_it_was,
         url=row["callback_url"],
         host=row["message_host"],
-        secrets=(row["callback_secret"], old) if old else (row["callback_secret"],),
+        secrets=(row["callback_secret"], *(old or "").split()),
     )

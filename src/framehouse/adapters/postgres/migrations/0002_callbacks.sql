@@ -3,7 +3,7 @@
 alter table accounts
     add column callback_secret_old text,
     add column callback_secret_old_until timestamptz;
-comment on column accounts.callback_secret_old is 'the secret before the last rotation, which signs too until the overlap is over';
+comment on column accounts.callback_secret_old is 'secrets of before, between spaces; they sign too until the overlap is over';
 
 create table callback_messages (
     id             uuid primary key default gen_random_uuid(),
@@ -28,4 +28,5 @@ create table callback_messages (
 comment on column callback_messages.status is 'with status_message, units_charged and updated_at: the task as it was at the change';
 comment on column callback_messages.state is 'gone: the receiver answered 410; given_up: 24 hours of tries were not enough';
 create index callback_messages_waiting on callback_messages (host, run_at, id) where state = 'waiting';
+create index callback_messages_claimed on callback_messages (host) where state = 'waiting' and claim is not null;
 create index callback_messages_by_age on callback_messages (created_at);

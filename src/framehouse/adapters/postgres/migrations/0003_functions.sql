@@ -92,14 +92,40 @@ begin
 end $$;
 
 -- Tell of a change, in the transaction that makes it. The caller has just changed the task's row.
+-- A message behind one that still waits is not due until that one is done: end_callback makes it so.
 create function queue_callback(t tasks) returns void
-language sql as $$
-    insert into callback_messages (task_id, sequence, host, status, status_message, units_charged, updated_at)
-    select t.id, case t.status when 'processing' then 1 else 2 end, lower(substring(t.callback_url from '^[^/]*//([^/?#]*)')),
-           t.status, t.status_message, t.units_charged, t.updated_at
-    where t.callback_url is not null
-    on conflict (task_id, sequence) do nothing
-$$;
+language plpgsql as $$
+declare
+    before text;
+begin
+    if t.callback_url is null then
+        return;
+    end if;
+    -- locked, so that end_callback either is seen here or sees what is inserted here
+    select state into before from callback_messages where task_id = t.id and sequence = 1 for update;
+    insert into callback_messages (task_id, sequence, host, status, status_message, units_charged, updated_at, run_at)
+    values (t.id, case t.status when 'processing' then 1 else 2 end,
+            left(lower(substring(t.callback_url from '^[^/]*//([^/?#]*)')), 300),
+            t.status, t.status_message, t.units_charged, t.updated_at,
+            case when before = 'waiting' then 'infinity' else now() end)
+    on conflict (task_id, sequence) do nothing;
+end $$;
+
+-- A claimed message is delivered, or nobody will try again; the task's next one is due.
+create function end_callback(p_id uuid, p_claim uuid, p_state text, p_code integer, p_error text) returns void
+language plpgsql as $$
+declare
+    m callback_messages;
+begin
+    update callback_messages
+    set state = p_state, last_code = p_code, last_error = p_error, claim = null, lease_until = null
+    where id = p_id and claim = p_claim and state = 'waiting'
+    returning * into m;
+    if found then
+        update callback_messages set run_at = now()
+        where task_id = m.task_id and sequence > m.sequence and state = 'waiting' and run_at = 'infinity';
+    end if;
+end $$;
 
 -- Apart from the claim, so that tasks and batches are never locked in the other order.
 create function start_tasks(p_tasks uuid[]) returns void

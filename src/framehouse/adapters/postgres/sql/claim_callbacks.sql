@@ -1,4 +1,4 @@
--- $1 how many, $2 how many at once of each host in $5 (of any other one: 1), $3 lease, $4 claim
+-- $1 how many, $3 lease, $4 claim; at once of one host: $2 of those in $5, one of those in $6, $7 of any other
 -- Host by host, so that ten thousand messages to a dead receiver do not stand before anybody else's.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
@@ -16,10 +16,8 @@ with recursive hosts as (
     cross join lateral (
         select id, run_at from callback_messages w
         where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
-          and coalesce((select e.state from callback_messages e
-                        where e.task_id = w.task_id and e.sequence = w.sequence - 1), '') <> 'waiting'
         order by w.run_at, w.id
-        limit greatest(case when h.host = any ($5::text[]) then $2 else 1 end - busy.n, 0)
+        limit greatest(case when h.host = any ($5::text[]) then $2 when h.host = any ($6::text[]) then 1 else $7 end - busy.n, 0)
     ) m
     where h.host is not null
 ), picked as (
