@@ -28,14 +28,14 @@ serve: install ## Install, and run the server on http://127.0.0.1:8000
 install: $(STAMP) ## A complete .venv with .venv/bin/framehouse
 
 test: install ## Install, and run the tests
-	@.venv/bin/python -m pytest -n auto
+	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
 	@.venv/bin/ruff format --check src tests
 	@.venv/bin/ruff check src tests
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/python -m pytest -n auto
+	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 $(STAMP): requirements.lock pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer; none was found. Install it, or call: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -171,7 +171,8 @@ def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
     [
         (["callback", "resend", "nothing"], 2, "no message id"),
         (["callback", "resend", "0" * 32], 1, "has no message"),
-        (["callback", "listen", "--secret", "x", "--host", "203.0.113.1"], 1, "--port"),
+        (["callback", "listen", "--secret", "whsec_dGVzdA==", "--host", "203.0.113.1"], 1, "--port"),
+        (["callback", "listen", "--secret", "x"], 2, "must be whsec_"),
         (["account", "rotate-secret", "nobody"], 1, "There is no account"),
     ],
 )
