@@ -42,7 +42,7 @@ async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> No
     writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_every_message_arrives_through_five_kills(tmp_path: Path) -> None:
     """300 tasks, receivers failing a third of the time, and server or worker killed -9 at random moments."""
     path = quick_config(tmp_path)
@@ -112,7 +112,7 @@ async def _submit(http: httpx.AsyncClient, n: int, url: str) -> str:
 
 
 async def _all_delivered(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(150):
+    async with asyncio.timeout(300):
         while True:
             text = (await http.get("/metrics")).text
             figures = [line for line in text.splitlines() if line.startswith("framehouse_callback_messages{")]
