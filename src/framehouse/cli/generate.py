@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import click
 import uvloop
@@ -21,6 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source
 from framehouse.cli.main import EXIT_INTERRUPTED, Problem, print_json
 from framehouse.domain.errors import Refused
+from framehouse.domain.reference import is_url
+from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
 
 _SHEET_CELL_PX = 640
@@ -85,7 +86,7 @@ def run(
 
 def _image(value: str) -> str:
     """A URL as it is; a file as base64, as every server of the contract takes it."""
-    if re.match(r"(?i)https?://", value):
+    if is_url(value):
         return value
     try:
         return b64encode(Path(value).read_bytes()).decode()
@@ -188,10 +189,8 @@ async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, qu
 
 def _stem(task_id: str) -> str:
     """The task's id as a file name: our ids by their distinctive last part."""
-    try:
-        return UUID(task_id).hex[-12:]
-    except ValueError:
-        return re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
+    ours = read_task_id(task_id)
+    return ours.hex[-12:] if ours else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
 
 
 def _write(path: Path, content: bytes) -> None:

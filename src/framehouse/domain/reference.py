@@ -24,6 +24,11 @@ class Reference:
     height: int = 0
 
 
+def is_url(image: str) -> bool:
+    """Whether an image as sent is a URL to fetch; otherwise it is the picture itself."""
+    return image[:8].lower().startswith(("http://", "https://"))
+
+
 def reference_problem(width: int, height: int) -> str | None:
     """What is wrong with a reference of this size, in words for the caller, or None."""
     if width * height > MAX_PIXELS:

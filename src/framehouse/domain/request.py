@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, citations, resolve_citation
-from framehouse.domain.reference import MAX_REFERENCES
+from framehouse.domain.reference import MAX_REFERENCES, is_url
 from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest, ResultType
 
@@ -219,7 +219,7 @@ def _images(read: FieldReader) -> tuple[str, ...]:
         name = f"image_list[{index}].image"
         if not isinstance(image, str):
             read.problem(name, f"must be a URL or base64 string, not {shown(image)}")
-        elif image[:8].lower().startswith(("http://", "https://")):
+        elif is_url(image):
             if len(image) > MAX_URL_CHARACTERS:
                 read.problem(name, f"is a URL of {len(image)} characters; at most {MAX_URL_CHARACTERS} are allowed")
             elif what := url_problem(image):

@@ -71,6 +71,14 @@ class Task:
         return self.status in ("succeed", "failed")
 
 
+def read_task_id(either_id: str) -> UUID | None:
+    """The task id that this is, or None: then it can only be an external id."""
+    try:
+        return UUID(either_id)
+    except ValueError:
+        return None
+
+
 def new_task_id(now_ms: int, random: int) -> UUID:
     """A version 7 UUID (RFC 9562): sorted by time, so that new rows stand together in the index."""
     high = (now_ms & (1 << 48) - 1) << 16 | 0x7000 | (random >> 62) & 0xFFF

@@ -22,7 +22,7 @@ from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.quota import units_for
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, ratio_from_references
+from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, is_url, ratio_from_references
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, new_task_id
 from framehouse.pipeline.plan import make_plan
@@ -137,7 +137,7 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
 
 async def _check_image(index: int, image: str) -> "Reference | tuple[bytes, int, int] | str":
     """What was sent: a URL as a reference to be fetched, a picture as its bytes and size, or what is wrong with it."""
-    if image[:8].lower().startswith(("http://", "https://")):
+    if is_url(image):
         return Reference(url=image)
     try:
         return await asyncio.to_thread(_decode, image)

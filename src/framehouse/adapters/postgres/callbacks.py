@@ -10,9 +10,9 @@ import asyncpg
 
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.adapters.postgres.tasks import task_from
-from framehouse.domain.task import Task
+from framehouse.domain.task import Task, read_task_id
 
-DELIVERED, GONE, GIVEN_UP, WAITING = "delivered", "gone", "given_up", "waiting"
+DELIVERED, GONE, GIVEN_UP = "delivered", "gone", "given_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,7 @@ async def list_callbacks(
     db: Database, account_id: int, *, either_id: str | None, failed: bool, limit: int
 ) -> list[dict[str, Any]]:
     """Messages of an account (of one task, if given; those with trouble, if asked for), newest first."""
-    task_id = None
-    if either_id:
-        try:
-            task_id = UUID(either_id)
-        except ValueError:
-            task_id = None
+    task_id = read_task_id(either_id) if either_id else None
     rows = await db.rows(sql("list_callbacks"), account_id, task_id, either_id, failed, limit)
     return [dict(row) for row in rows]
 

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from framehouse.adapters.postgres.pool import Database, sql
-from framehouse.domain.task import CANCELED, Picture, Task
+from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,7 @@ async def accept_tasks(db: Database, rows: Sequence[dict[str, Any]]) -> list[Acc
 
 async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
     """A task of this account by task id or by external id."""
-    try:
-        task_id = UUID(either_id)
-    except ValueError:
-        task_id = None
-    row = await db.row(sql("find_task"), account_id, task_id, either_id)
+    row = await db.row(sql("find_task"), account_id, read_task_id(either_id), either_id)
     return task_from(row) if row else None
 
 
