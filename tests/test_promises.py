@@ -7,7 +7,7 @@ from pathlib import Path
 from openapi_spec_validator import validate
 
 from framehouse import __version__
-from framehouse.cli.main import cli
+from framehouse.cli.commands import cli
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.domain.request import parse_request
 from framehouse.entrypoints.api.schemas import OmniImageRequest

@@ -1,6 +1,14 @@
 import pytest
 
-from framehouse.domain.prompt import citations, listed_shots, pictures_asked, ratio_asked, resolve_citation
+from framehouse.domain.prompt import (
+    Cited,
+    citations,
+    listed_shots,
+    pictures_asked,
+    prompt_parts,
+    ratio_asked,
+    resolve_citation,
+)
 from framehouse.domain.sizes import RATIOS
 
 
@@ -125,3 +133,18 @@ def test_an_object_is_an_element_where_there_are_elements() -> None:
     assert resolve_citation(cited, images=0, elements=2) == ("element", 1)
     assert resolve_citation(cited, images=2, elements=1) is None
     assert resolve_citation(citations("<<<image_0>>>")[0], images=2, elements=0) is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "parts"),
+    [
+        ("a fox", ("a fox",)),
+        ("", ()),
+        ("<<<image_1>>>", (Cited("image", 0),)),
+        ("The <<<image_2>>> on << object_1 >>!", ("The ", Cited("image", 1), " on ", Cited("element", 0), "!")),
+        ("<<<element_1>>><<<image_1>>> go", (Cited("element", 0), Cited("image", 0), " go")),
+        ("a <<<image_9>>> b <<<image_1>>>", ("a <<<image_9>>> b ", Cited("image", 0))),
+    ],
+)
+def test_a_prompt_is_words_and_what_it_cites(prompt: str, parts: tuple[str | Cited, ...]) -> None:
+    assert prompt_parts(prompt, images=2, elements=1) == parts

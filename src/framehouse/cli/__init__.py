@@ -1,5 +1,16 @@
 """The command line. Each command's module is loaded only when it is called, so that help is instant."""
 
-from framehouse.cli.main import main
+import os
+from typing import NoReturn
 
-__all__ = ["main"]
+EXIT_INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line. What it exits with is said by `commands.run`."""
+    try:
+        from framehouse.cli.commands import run  # here, so that Ctrl-C while it loads ends quietly too
+
+        run()
+    except KeyboardInterrupt:  # nothing is open yet, or a second Ctrl-C came while the first was being told
+        os._exit(EXIT_INTERRUPTED)

@@ -13,7 +13,7 @@ from rich.table import Table
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.pool import Database
 from framehouse.app import open_database
-from framehouse.cli.main import Problem, print_json
+from framehouse.cli.commands import Problem, print_json
 from framehouse.domain.account import DEFAULT_CONCURRENCY
 from framehouse.settings import load_settings
 

@@ -16,7 +16,7 @@ import click
 from framehouse.adapters.postgres import callbacks
 from framehouse.adapters.postgres.pool import Database
 from framehouse.cli.accounts import account_named, with_database
-from framehouse.cli.main import Problem, print_json
+from framehouse.cli.commands import Problem, print_json
 from framehouse.domain.callback import signature
 
 _TOLERANCE_S = 300

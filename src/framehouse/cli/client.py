@@ -15,7 +15,7 @@ import httpx
 
 from framehouse.adapters.postgres import accounts, tasks
 from framehouse.app import House, make_worker, open_house
-from framehouse.cli.main import Problem
+from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request

@@ -18,7 +18,7 @@ from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.claims import queue_figures
 from framehouse.adapters.storage import StorageAway, open_storage
 from framehouse.app import open_database
-from framehouse.cli.main import EXIT_FAILED, print_json
+from framehouse.cli.commands import EXIT_FAILED, print_json
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
 
 Level = Literal["ok", "advice", "problem"]

@@ -17,8 +17,9 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source
-from framehouse.cli.main import EXIT_INTERRUPTED, Problem, print_json
+from framehouse.cli.commands import Problem, print_json
 from framehouse.domain.errors import Refused
 from framehouse.domain.reference import is_url
 from framehouse.domain.task import read_task_id

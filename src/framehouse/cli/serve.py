@@ -23,7 +23,7 @@ from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.storage import open_storage
 from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging
-from framehouse.cli.main import Problem
+from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.settings import Settings, load_settings
 

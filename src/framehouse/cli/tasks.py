@@ -9,7 +9,7 @@ import click
 from framehouse.adapters.postgres import tasks
 from framehouse.adapters.postgres.pool import Database
 from framehouse.cli.accounts import account_named, with_database
-from framehouse.cli.main import Problem, print_json
+from framehouse.cli.commands import Problem, print_json
 from framehouse.domain.task import Task
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import load_settings

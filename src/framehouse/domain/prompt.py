@@ -34,6 +34,29 @@ def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple
     return (kind, citation.number - 1) if 1 <= citation.number <= count else None
 
 
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """Where a prompt cites something that was sent: `kind` is "image" or "element", `index` counts from 0."""
+
+    kind: str
+    index: int
+
+
+def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cited, ...]:
+    """The prompt as its own words and what it cites, in order; empty words are left out. Each engine words the
+    citations in its own way. A citation of nothing that was sent stays among the words."""
+    parts: list[str | Cited] = []
+    words, end = "", 0
+    for match in _CITATION.finditer(prompt):
+        found = resolve_citation(Citation(match[1].lower(), int(match[2]), match[0]), images=images, elements=elements)
+        words += prompt[end : match.start() if found else match.end()]
+        end = match.end()
+        if found:
+            parts += [words, Cited(*found)] if words else [Cited(*found)]
+            words = ""
+    return (*parts, words + prompt[end:]) if words + prompt[end:] else tuple(parts)
+
+
 def without_citations(prompt: str) -> str:
     """The prompt's own words, for matching and captions."""
     return re.sub(r"\s{2,}", " ", _CITATION.sub(" ", prompt)).strip()

@@ -35,14 +35,25 @@ class ReferenceImage:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedElement:
+    """An element of the library: what it is called, what it is, and its pictures, the frontal one first."""
+
+    name: str
+    description: str
+    images: tuple[ReferenceImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """One call: the shots to make, of how many in the whole task, at which size, from which references in order."""
+    """One call: the shots to make, of how many in the whole task, at which size, from which references and elements, in
+    the order in which prompts cite them (`domain.prompt.prompt_parts`)."""
 
     task_id: str
     shots: tuple[Shot, ...]
     image_count: int
     size: Size
     references: tuple[ReferenceImage, ...] = ()
+    elements: tuple[SavedElement, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

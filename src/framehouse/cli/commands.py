@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, NoReturn
 import click
 
 from framehouse import __version__
+from framehouse.cli import EXIT_INTERRUPTED
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_FAILED = 1
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -374,10 +376,13 @@ def _known_problems() -> dict[type[BaseException], str]:
     return dict.fromkeys(plain, "") | dict.fromkeys((DatabaseAway, asyncpg.PostgresError, *LOST), away)
 
 
-def main() -> NoReturn:
+def run() -> NoReturn:
     """Run the command line. 0 all well, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
-        code = cli.main(standalone_mode=False)
+        try:
+            code = cli.main(standalone_mode=False)
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the end is left, and no Ctrl-C shall cut that short
     except click.ClickException as problem:
         if _wants_json() and not isinstance(problem, Problem):
             problem = Problem(problem.format_message(), exit_code=problem.exit_code)
