@@ -1,5 +1,1 @@
 """The built-in engine: draws each shot as a storyboard panel. Offline, no model, and honest about being a preview."""
-
-from framehouse.adapters.engines.previz.engine import Previz
-
-__all__ = ["Previz"]

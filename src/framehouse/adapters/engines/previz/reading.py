@@ -1,0 +1,310 @@
+"""Words -> scene: finds what a prompt names, in English and Chinese, and how its parts belong together."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from framehouse.adapters.engines.previz import lexicon
+from framehouse.adapters.engines.previz.color import Color
+from framehouse.adapters.engines.previz.pictograms import pack
+from framehouse.adapters.engines.previz.scene import Scene, Subject
+from framehouse.adapters.engines.previz.vocabulary import Meanings, chinese, english, singular, words_of
+from framehouse.domain.prompt import Cited
+
+MOST_SUBJECTS = 6
+_MOST_CHIPS = 4
+_RUNS = re.compile(r"[\u3400-\u9fff]+|[^\u3400-\u9fff]+")
+_STRONG = {"in", "at", "inside", "through", "across", "into", "on", "over", "在"}
+_MATERIALS = {"wood", "glass", "marble", "copper", "gold"}
+_BREAKS = set(".,;:!?()[]\"，。；：！？、（）\n")
+_POSTFIXES = {"上": "on", "上面": "on", "下": "under", "下面": "under", "底下": "under", "里": "in", "里面": "in",
+              "中": "in", "旁": "beside", "旁边": "beside", "前": "front", "面前": "front", "后面": "behind"}  # fmt: skip
+_ALSO_VERBS = {"watch", "watches", "ring", "rings", "bow", "bows", "plant", "plants", "fly", "flies", "box", "duck", "ducks",
+               "bear", "present", "presents", "drum", "brush", "fish", "key", "bat", "ship", "ships", "cook", "cooks", "saw",
+               "fan", "mirror", "mirrors", "crane", "fork", "hook", "nail", "pick", "picks", "rose", "toast"}  # fmt: skip
+_DETERMINERS = {"a", "an", "the", "his", "her", "their", "its", "my", "our", "your", "this", "that", "of", "and", "with",
+                "some", "any", "no", ""} | set(",:;")  # fmt: skip
+_VERB_ENDS = ("ing", "ed", "ly")
+_ADJECTIVE_ENDS = ("ous", "ful", "ive", "able", "ible", "less", "ish", "like", "esque", "ian", "ic", "al", "ant", "ent")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A piece of the prompt: what it says (`text`), what that means, or what it cites."""
+
+    text: str
+    means: Meanings = field(default_factory=dict)
+    cited: Cited | None = None
+    known: bool = True
+
+
+def read_scene(parts: Sequence[str | Cited], *, caption: str) -> Scene:
+    """The scene behind a prompt that is split into words and citations (`domain.prompt.prompt_parts`)."""
+    reader = _Reader()
+    for unit in _units(parts):
+        reader.take(unit)
+    return reader.scene(caption)
+
+
+# --- words into units --------------------------------------------------------------------------------------------
+
+
+def _units(parts: Sequence[str | Cited]) -> Iterator[_Unit]:
+    for part in parts:
+        if isinstance(part, Cited):
+            yield _Unit("", cited=part)
+            continue
+        for run in _RUNS.findall(part):
+            yield from _chinese_units(run) if "\u3400" <= run[0] <= "\u9fff" else _english_units(words_of(run))
+
+
+def _english_units(words: list[str]) -> Iterator[_Unit]:
+    known = english()
+    at = 0
+    while at < len(words):
+        for length in range(min(4, len(words) - at), 0, -1):
+            phrase = words[at : at + length]
+            means = known.get((*phrase[:-1], phrase[-1])) or known.get((*phrase[:-1], singular(phrase[-1])))
+            if means:
+                text = " ".join(phrase)
+                plural = singular(phrase[-1]) != phrase[-1] and "icon" in means
+                yield _Unit(text, means | {"plural": "yes"} if plural else means)
+                at += length
+                break
+        else:
+            word = words[at]
+            at += 1
+            if "-" in word and not all(map(str.isdigit, word.split("-"))):
+                yield from _english_units(word.split("-"))
+            else:
+                yield _Unit(word, known=word in lexicon.STOP or singular(word) in lexicon.STOP or not word[0].isalpha())
+
+
+def _chinese_units(run: str) -> Iterator[_Unit]:
+    """Longest word first; what no word covers is kept together."""
+    known = chinese()
+    at, unknown = 0, ""
+    while at < len(run):
+        length = next((n for n in range(min(6, len(run) - at), 0, -1) if run[at : at + n] in known), 0)
+        if not length:
+            unknown += run[at]
+            at += 1
+            continue
+        if unknown:
+            yield _Unit(unknown, known=len(unknown) < 2)
+            unknown = ""
+        word = run[at : at + length]
+        at += length
+        yield _Unit(word, known[word])
+        if "number" in known[word] and at < len(run) and run[at] in lexicon.MEASURES:
+            at += 1
+    if unknown:
+        yield _Unit(unknown, known=len(unknown) < 2)
+
+
+# --- units into a scene ------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Takes the units in order and remembers what waits for its noun: numbers, sizes, colours, a relation, a "no"."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+        self._backdrop_weight = 0
+        self._subjects: list[Subject] = []
+        self._tints: list[Color] = []
+        self._chips: list[str] = []
+        self._setting: Cited | None = None
+        self._people = True
+        self._unwanted: set[str] = set()
+        self._before = ""
+        self._last: _Unit = _Unit("")
+        self._waiting_words: list[str] = []
+        self._place_of = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """A clause is over."""
+        self._number, self._size, self._color = 0, 1.0, ""
+        self._relation, self._negated = "", False
+
+    def take(self, unit: _Unit) -> None:
+        means = unit.means
+        if unit.known:
+            self._end_unknown(unit)
+        if self._last.cited and unit.text in ("中", "里", "里面", "中的", "的", "图", "'s"):
+            self._place_of = True
+            return
+        if not (self._place_of and unit.text in ("的", "中", "里")):
+            self._place_of = self._place_of and "icon" in means
+        if unit.cited:
+            self._cite(unit.cited)
+        elif unit.text in _BREAKS:
+            self._tint()
+            self._forget()
+        elif unit.text in ("but", "except"):
+            self._negated = False
+        elif self._negated and means.keys() & {"icon", "people", "backdrop", "weather"}:
+            self._reject(unit)
+        elif "negation" in means:
+            self._negated = True
+        elif self._is_postfix(unit):
+            self._relate(self._subjects[-2], _POSTFIXES[unit.text], len(self._subjects) - 1)
+        elif not unit.known:
+            self._waiting_words.append(unit.text)
+        else:
+            self._scenery(unit)
+            if "icon" in means and "backdrop" not in means and not self._is_verb(unit):
+                self._name(unit)
+            else:
+                self._modifier(unit)
+        self._last = unit
+        if unit.text:
+            self._before = unit.text
+
+    # scenery
+
+    def _scenery(self, unit: _Unit) -> None:
+        for kind in ("time", "weather", "season", "mood", "style", "framing", "tone"):
+            if kind in unit.means:
+                self._found.setdefault(kind, unit.means[kind])
+        if "backdrop" in unit.means:
+            strong = self._relation in ("on", "in", "under") or self._before in _STRONG or self._last.text in _STRONG
+            weight = 2 if strong else 1
+            if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):
+                self._found["backdrop"], self._backdrop_weight = unit.means["backdrop"], weight
+            self._tint()
+            self._relation = ""
+            self._number, self._size = 0, 1.0
+
+    def _is_verb(self, unit: _Unit) -> bool:
+        """Told by the word before: "a watch" is a thing, "they watch" is not."""
+        return unit.text in _ALSO_VERBS and not (
+            self._before in _DETERMINERS or self._last.means.keys() & {"number", "color", "size", "icon"} - {"icon"}
+        )
+
+    def _name(self, unit: _Unit) -> None:
+        """A noun: one subject, or the several that the word means ("family"); "+": its drawing does not say it all."""
+        if self._place_of and self._subjects:
+            self._place_of = False  # "<<<image_1>>>中的狗": the dog is what the image shows
+            return
+        for name in unit.means["icon"].rstrip("+").split(","):
+            self._add(Subject(name), plural="plural" in unit.means)
+        if unit.means["icon"].endswith("+") and len(self._chips) < _MOST_CHIPS:
+            self._chips.append(unit.text)
+
+    def _tint(self) -> None:
+        if self._color:
+            self._tints.append(lexicon.COLORS[self._color][0])
+        self._color = ""
+
+    # subjects
+
+    def _modifier(self, unit: _Unit) -> None:
+        means = unit.means
+        if "number" in means:
+            self._number = int(means["number"])
+        if "size" in means:
+            self._size = float(means["size"])
+        if "color" in means:
+            self._tint()
+            self._color = means["color"]
+        if "relation" in means:
+            self._relation = means["relation"]
+
+    def _add(self, subject: Subject, *, plural: bool = False) -> None:
+        subject.number = self._number or (3 if plural else 1)
+        subject.size = self._size
+        if self._color:
+            subject.color = lexicon.COLORS[self._color][0]
+            subject.material = self._color if self._color in _MATERIALS else ""
+        same = next((s for s in self._subjects if s.name and s.name == subject.name), None)
+        if same:
+            same.color = same.color or subject.color
+            index = self._subjects.index(same)
+        elif len(self._subjects) < MOST_SUBJECTS or subject.cited:
+            self._subjects.append(subject)
+            index = len(self._subjects) - 1
+        else:
+            return
+        if self._relation and index > 0 and not same:
+            self._relate(self._actor(index), self._relation, index)
+        self._number, self._size, self._color, self._relation = 0, 1.0, "", ""
+
+    def _actor(self, before: int) -> Subject:
+        """Who rides or holds: the last living subject; otherwise the last one."""
+        if self._relation in ("riding", "holding"):
+            for subject in reversed(self._subjects[:before]):
+                if subject.cited or pack()[subject.name].kind.startswith(("person", "animal", "face-costume")):
+                    return subject
+        return self._subjects[before - 1]
+
+    def _relate(self, subject: Subject, relation: str, target: int) -> None:
+        if not subject.relation:
+            subject.relation, subject.target = relation, target
+
+    def _cite(self, cited: Cited) -> None:
+        if any(subject.cited == cited for subject in self._subjects) or self._setting == cited:
+            return
+        if self._before in ("background", "backdrop", "setting", "背景", "场景"):
+            self._setting = cited
+            return
+        noun = self._subjects[-1] if self._subjects and not self._subjects[-1].cited else None
+        told_by = self._last.means.get("icon") == (noun.name if noun else "") or self._last.text in ("of", "from", "in")
+        if noun and told_by and noun.number <= 1:
+            noun.cited, noun.name = cited, ""  # "the dog in <<<image_1>>>" is what the image shows
+            self._relation = ""
+            return
+        self._add(Subject(cited=cited))
+
+    def _is_postfix(self, unit: _Unit) -> bool:
+        return unit.text in _POSTFIXES and "icon" in self._last.means and len(self._subjects) > 1
+
+    # what is not wanted, what is not known
+
+    def _reject(self, unit: _Unit) -> None:
+        if "people" in unit.means:
+            self._people = False
+        if "icon" in unit.means:
+            self._unwanted.add(unit.means["icon"])
+        if "weather" in unit.means:
+            self._unwanted.add(unit.means["weather"])
+
+    def _end_unknown(self, unit: _Unit) -> None:
+        """A run of unknown words is over. Where a known noun follows, it described that; else it is a noun itself."""
+        words, self._waiting_words = self._waiting_words, []
+        if not words or (unit.means.keys() & {"icon", "backdrop", "style", "people"}):
+            return
+        head = words[-1]
+        if head.isascii() and (head.endswith(_VERB_ENDS) or head.endswith(_ADJECTIVE_ENDS) or len(head) < 3):
+            return
+        chip = " ".join(words[-3:]) if head.isascii() else head
+        if self._negated or chip in self._chips or len(self._chips) >= _MOST_CHIPS:
+            return
+        self._chips.append(chip[:28])
+        self._number, self._size, self._color, self._relation = 0, 1.0, "", ""
+
+    def scene(self, caption: str) -> Scene:
+        self._end_unknown(_Unit("."))
+        self._tint()
+        found = {kind: value for kind, value in self._found.items() if value not in self._unwanted}
+        kept = [s for s in self._subjects if s.cited or self._is_wanted(s)]
+        for subject in kept:
+            target = self._subjects[subject.target] if subject.target >= 0 else None
+            subject.target = next((i for i, other in enumerate(kept) if other is target), -1)
+            if subject.target < 0:
+                subject.relation = ""
+        return Scene(
+            **found,
+            subjects=tuple(kept),
+            tints=tuple(self._tints[:3]),
+            chips=tuple(self._chips),
+            setting=self._setting,
+            people=self._people,
+            caption=caption,
+        )
+
+    def _is_wanted(self, subject: Subject) -> bool:
+        if subject.name in self._unwanted:
+            return False
+        return self._people or not pack()[subject.name].kind.startswith(("person", "family"))

@@ -1,0 +1,123 @@
+"""Subjects as pixels in the light of the scene, and how they are laid onto the frame, in bands, so that memory stays
+small at 4k."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from framehouse.adapters.engines.previz.color import Color, darker, luma, mix
+from framehouse.adapters.engines.previz.light import Light
+
+Pixels = NDArray[np.uint8]
+_BAND_ROWS = 192
+
+
+def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
+    """The drawing in one colour: its own lights and darks stay, greys and whites stay more than colours do."""
+    rgb = sprite[..., :3].astype(np.float32) / 255
+    light = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
+    spread = rgb.max(axis=2) - rgb.min(axis=2)
+    middle = float(np.median(light[sprite[..., 3] > 128])) if (sprite[..., 3] > 128).any() else 0.5
+    base = np.array(color, np.float32) / 255
+    level = np.clip(light - middle, -0.5, 0.5)[..., None]
+    toned = np.where(level < 0, base * (1 + level * 1.3), base + (1 - base) * level * 1.1)
+    share = np.clip(0.35 + spread * 1.6, 0, 0.92)[..., None]
+    share = share * np.where(light < 0.16, 0.25, 1.0)[..., None]
+    if material:
+        share = np.maximum(share, 0.85)
+    out = sprite.copy()
+    out[..., :3] = np.clip((rgb + (toned - rgb) * share) * 255, 0, 255).astype(np.uint8)
+    if material == "glass":
+        out[..., 3] = (out[..., 3] * 0.72).astype(np.uint8)
+    return out
+
+
+def lay(canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True) -> None:
+    """Put a sprite (RGBA, not premultiplied) onto the canvas: tinted by the ambient light, brighter towards the sun, with
+    a rim of light; `dim` fades it into the haze; `lit` False leaves its pixels as they are."""
+    height, width = sprite.shape[:2]
+    y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
+    x0, x1 = max(0, -left), min(width, canvas.shape[1] - left)
+    if y0 >= y1 or x0 >= x1:
+        return
+    rim = max(1, round(height * 0.008))
+    ambient = np.array(mix((255, 255, 255), light.ambient, 0.55 if lit else 0.0), np.float32) / 255
+    glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
+    haze = np.array(light.low, np.float32)
+    across = np.linspace(1.07, 0.9, width, dtype=np.float32)[None, x0:x1, None]
+    for start in range(y0, y1, _BAND_ROWS):
+        end = min(start + _BAND_ROWS, y1)
+        part = sprite[start:end, x0:x1]
+        alpha = part[..., 3:].astype(np.float32) / 255
+        color = part[..., :3].astype(np.float32)
+        if lit:
+            down = np.linspace(1.06 - 0.2 * start / height, 1.06 - 0.2 * end / height, end - start, dtype=np.float32)
+            color = color * ambient * across * down[:, None, None]
+            shifted = sprite[np.clip(np.arange(start, end) + rim, 0, height - 1)][:, np.clip(np.arange(x0, x1) + rim, 0, width - 1), 3]
+            upper = sprite[np.clip(np.arange(start, end) - rim, 0, height - 1)][:, np.clip(np.arange(x0, x1) - rim, 0, width - 1), 3]
+            edge = np.clip(shifted.astype(np.float32) - upper, 0, 255)[..., None] / 255
+            color = color + (glow - color) * (edge * (0.6 if light.dark else 0.5))
+            if dim:
+                color = color + (haze - color) * dim
+        place = canvas[top + start : top + end, left + x0 : left + x1]
+        place[:] = np.clip(place + (color - place) * alpha, 0, 255).astype(np.uint8)
+
+
+def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, strength: float) -> None:
+    """A soft dark ellipse on the ground."""
+    x0, x1 = max(0, round(x - half_x)), min(canvas.shape[1], round(x + half_x))
+    y0, y1 = max(0, round(y - half_y)), min(canvas.shape[0], round(y + half_y))
+    if x0 >= x1 or y0 >= y1:
+        return
+    dx = (np.arange(x0, x1, dtype=np.float32) - x)[None, :] / half_x
+    dy = (np.arange(y0, y1, dtype=np.float32) - y)[:, None] / half_y
+    fall = np.clip(1 - (dx * dx + dy * dy), 0, 1)
+    place = canvas[y0:y1, x0:x1]
+    place[:] = (place * (1 - strength * fall * fall)[..., None]).astype(np.uint8)
+
+
+def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> None:
+    """Lay one colour over the canvas where the mask (any size, mode L) is bright."""
+    height, width = canvas.shape[:2]
+    if mask.size != (width, height):
+        mask = mask.resize((width, height), Image.Resampling.BILINEAR)
+    cover = np.asarray(mask)
+    tone = np.array(color, np.int16)
+    for start in range(0, height, _BAND_ROWS):
+        part = cover[start : start + _BAND_ROWS]
+        rows = np.flatnonzero(part.any(axis=1))
+        if not len(rows):
+            continue
+        place = canvas[start : start + _BAND_ROWS]
+        share = (part.astype(np.float32) * (strength / 255))[..., None]
+        place[:] = (place + (tone - place) * share).astype(np.uint8)
+
+
+def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> Pixels:
+    """With a border around its shape, as a sticker has."""
+    alpha = Image.fromarray(np.pad(sprite[..., 3], width_px))
+    for _ in range(max(1, width_px // 4)):
+        alpha = alpha.filter(ImageFilter.MaxFilter(2 * min(4, width_px) + 1))
+    grown = alpha.filter(ImageFilter.GaussianBlur(max(0.6, width_px * 0.12)))
+    base = Image.new("RGBA", grown.size, (*color, 0))
+    base.putalpha(grown)
+    base.alpha_composite(Image.fromarray(sprite), (width_px, width_px))
+    return np.array(base)
+
+
+def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
+    """Fine noise that hides banding, and a darkening towards the corners."""
+    height, width = canvas.shape[:2]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
+    noise = np.random.default_rng(seed & 0x7FFFFFFF).integers(-strength, strength + 1, (height, width), dtype=np.int8)
+    for start in range(0, height, _BAND_ROWS):
+        part = canvas[start : start + _BAND_ROWS]
+        y = np.linspace(-1, 1, height, dtype=np.float32)[start : start + _BAND_ROWS, None] ** 2
+        dark = 1 - 0.24 * np.clip(x + y - 0.45, 0, 1.3)
+        part[:] = np.clip(part * dark[..., None] + noise[start : start + _BAND_ROWS, :, None], 0, 255).astype(np.uint8)
+
+
+def tone_of(light: Light) -> Color:
+    """A dark colour that belongs to the scene, for lettering and silhouettes."""
+    base = darker(mix(light.top, light.middle, 0.3), 0.62)
+    return base if luma(base) < 0.3 else darker(base, 0.5)
