@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve lock clean help
+.PHONY: demo test check install serve gallery lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -31,8 +31,8 @@ test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
-	@.venv/bin/ruff format --check src tests
-	@.venv/bin/ruff check src tests
+	@.venv/bin/ruff format --check src tests scripts
+	@.venv/bin/ruff check src tests scripts
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pytest -n auto --dist worksteal
@@ -59,6 +59,9 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
 	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
+	@.venv/bin/python scripts/gallery.py
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \

@@ -38,7 +38,8 @@ def read(packs: list[Path], name: str) -> Any:
 def outline(body: str) -> tuple[list[float], list[object]]:
     """The drawing's box in its 32 units; and where its lower edge is a wide cut, as that of a head and shoulders, from
     where to where that runs and its colour there."""
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" width="{SAMPLE_PX}" height="{SAMPLE_PX}">{body}</svg>'
+    size = f'width="{SAMPLE_PX}" height="{SAMPLE_PX}"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" {size}>{body}</svg>'
     pixels = pyvips.Image.svgload_buffer(svg.encode()).numpy()
     alpha = pixels[..., 3] > 64
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))

@@ -1,17 +1,23 @@
 """What a `model_name` offers to callers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from framehouse.domain.quota import DEFAULT_UNITS
 from framehouse.domain.sizes import RESOLUTIONS
 
 
+def takes_all(prompt: str) -> str | None:
+    """The refusal of who refuses nothing."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A configured model as a caller sees it; who paints it is the registry's business.
 
-    `max_batch` is how many shots of one task its first engine makes in one call.
+    `max_batch` is how many shots of one task its first engine makes in one call; `refusal` is that engine's reason not
+    to take a prompt at all (None: it takes it).
     """
 
     name: str
@@ -19,3 +25,4 @@ class Model:
     series: bool = True
     units: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_UNITS))
     max_batch: int = 1
+    refusal: Callable[[str], str | None] = takes_all

@@ -73,6 +73,8 @@ async def accept(
     ]
     if found or model is None:
         raise refused_fields(found)
+    if reason := model.refusal(request.prompt):
+        raise Refused(1301, reason)
     references = [await _store_reference(storage, answer) for answer in checked if not isinstance(answer, str)]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31

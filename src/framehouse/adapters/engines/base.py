@@ -1,12 +1,13 @@
 """What an engine is: two questions and a goodbye. tests/engines/contract.py is what every engine must pass."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from framehouse.domain.model import takes_all
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 
@@ -17,12 +18,15 @@ class Abilities:
 
     `max_batch`: shots of one task per call. `max_references`: a task with more goes to the next route, or fails with a
     reason. `seeds`: the same seed gives the same picture. `cancel`: it stops within a second when it is told to.
+    `refusal`: why a prompt is refused (None: it is taken), asked when a task is sent, so it answers at once and looks
+    nowhere. Only a model's first engine is asked.
     """
 
     max_references: int
     max_batch: int = 1
     seeds: bool = True
     cancel: bool = True
+    refusal: Callable[[str], str | None] = takes_all
 
 
 @dataclass(frozen=True, slots=True)

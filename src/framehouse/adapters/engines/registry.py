@@ -59,7 +59,8 @@ def open_registry(models: Iterable[tuple[Model, list[dict[str, object]]]]) -> Re
             raise BadRoute(f'models."{model.name}": routes is empty; name at least one engine')
         routes = tuple(_open_route(model.name, index, dict(options)) for index, options in enumerate(settings))
         opened[model.name] = routes
-        known.append(replace(model, max_batch=routes[0].engine.abilities().max_batch))
+        first = routes[0].engine.abilities()
+        known.append(replace(model, max_batch=first.max_batch, refusal=first.refusal))
     return Registry(opened, known)
 
 

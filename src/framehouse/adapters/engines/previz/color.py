@@ -34,13 +34,6 @@ def luma(color: Color) -> float:
 
 def saturated(color: Color, factor: float) -> Color:
     """The same with its saturation multiplied."""
-    h, l, s = colorsys.rgb_to_hls(*(c / 255 for c in color))
-    r, g, b = colorsys.hls_to_rgb(h, l, min(1.0, s * factor))
-    return (round(r * 255), round(g * 255), round(b * 255))
-
-
-def turned(color: Color, degrees: float) -> Color:
-    """The same with its hue turned."""
-    h, l, s = colorsys.rgb_to_hls(*(c / 255 for c in color))
-    r, g, b = colorsys.hls_to_rgb((h + degrees / 360) % 1, l, s)
+    hue, light, full = colorsys.rgb_to_hls(*(c / 255 for c in color))
+    r, g, b = colorsys.hls_to_rgb(hue, light, min(1.0, full * factor))
     return (round(r * 255), round(g * 255), round(b * 255))

@@ -27,7 +27,9 @@ def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
         return picture, False
     if isinstance(mask, np.ndarray) and mask.shape != alpha.shape:
         grown = Image.fromarray(mask).resize(picture.size, Image.Resampling.BICUBIC)
-        edge = grown.filter(ImageFilter.GaussianBlur(max(picture.size) / 300)).point(lambda a: max(0, min(255, (a - 110) * 4)))
+        edge = grown.filter(ImageFilter.GaussianBlur(max(picture.size) / 300)).point(
+            lambda a: max(0, min(255, (a - 110) * 4))
+        )
         picture.putalpha(edge)
     box = picture.getchannel("A").point(lambda a: 255 if a > 40 else 0).getbbox()
     return (picture.crop(box), True) if box else (picture, False)
@@ -50,7 +52,9 @@ def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
         return outlined(np.asarray(small), border), True
     card = Image.new("RGBA", (wide + 2 * border, tall + 2 * border), (250, 248, 244, 255))
     card.paste(small.convert("RGB"), (border, border))
-    ImageDraw.Draw(card).rectangle((0, 0, card.width - 1, card.height - 1), outline=(214, 208, 200, 255), width=max(1, border // 5))
+    ImageDraw.Draw(card).rectangle(
+        (0, 0, card.width - 1, card.height - 1), outline=(214, 208, 200, 255), width=max(1, border // 5)
+    )
     return np.asarray(card), False
 
 

@@ -72,8 +72,7 @@ def _shoulder(size: tuple[int, int], *, people: bool) -> Image.Image:
     """Head and shoulder of who looks on, at the left edge and out of focus; leaves, where there shall be no people."""
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)
-    width, height = size
-    unit = min(size)
+    height, unit = size[1], min(size)
     if people:
         x, y, r = unit * 0.19, height * 0.56, unit * 0.155
         draw.ellipse((x - r, y - r * 1.15, x + r, y + r * 1.2), fill=255)

@@ -9,19 +9,20 @@ from PIL import Image, ImageFilter
 
 from framehouse.adapters.engines.base import ReferenceImage, SavedElement
 from framehouse.adapters.engines.previz import lexicon
-from framehouse.adapters.engines.previz.backdrops import PLACES, Set
+from framehouse.adapters.engines.previz.backdrops import PLACES, Set, draw_spot
 from framehouse.adapters.engines.previz.backdrops.beyond import moon_ground
 from framehouse.adapters.engines.previz.backdrops.inside import cylinder, studio_hues, table
 from framehouse.adapters.engines.previz.backdrops.nature import quay
+from framehouse.adapters.engines.previz.color import Color
 from framehouse.adapters.engines.previz.cutouts import background_of, shape_of, sprite_of
 from framehouse.adapters.engines.previz.front import draw_front
-from framehouse.adapters.engines.previz.lettering import letter
+from framehouse.adapters.engines.previz.lettering import letter, stand_in
 from framehouse.adapters.engines.previz.light import light_of
-from framehouse.adapters.engines.previz.pictograms import pack, raster
+from framehouse.adapters.engines.previz.pictograms import is_dressed, pack, raster
 from framehouse.adapters.engines.previz.reading import read_scene
 from framehouse.adapters.engines.previz.sandbox import without_triggers
 from framehouse.adapters.engines.previz.scene import Scene, Subject, stream
-from framehouse.adapters.engines.previz.sprites import Pixels, grain, lay, recolored, shade, tone_of
+from framehouse.adapters.engines.previz.sprites import Pixels, drop_shadow, grain, lay, recolored, shade, tone_of
 from framehouse.adapters.engines.previz.styles import STYLES
 from framehouse.adapters.engines.previz.subjects import Placed, arrange, is_small, kind_of
 from framehouse.adapters.engines.previz.vector import Drawing
@@ -33,6 +34,7 @@ from framehouse.domain.sizes import Size
 _SCENERY_PX = 2_000_000
 """Scenery is drawn with at most so many pixels and scaled up: it is soft by nature, and a renderer's time is not.
 Subjects and letters are drawn at the full size."""
+_FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _PRODUCTS = ("lotion-bottle", "perfume", "running-shoe", "headphone", "handbag", "watch", "camera")
 
 
@@ -66,6 +68,8 @@ def draw_panel(
     place.draw(stage)
     shapes = {i: shape_of(pictures[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
     placed = arrange(scene, view, place, shapes, shot.seed)
+    if stage.from_above and placed and place.ground != "air":
+        draw_spot(stage)
     _prop(stage, place.ground, placed)
     scenery = Image.fromarray(stage.d.pixels(width, height)).convert("RGB")
     if scene.setting:
@@ -89,10 +93,12 @@ def draw_panel(
             how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
             canvas = np.array(Image.fromarray(canvas).resize(size, how))
     image = Image.fromarray(canvas)
+    if scene.chips and not placed:
+        stand_in(image, scene.chips, tone_of(light))
     letter(
         image,
         scene.caption,
-        scene.chips,
+        scene.chips if placed else (),
         f"{shot.index + 1}/{count}  {(framing or 'medium wide').upper()}  ·  PREVIEW",
         tone_of(light),
         boxed=bool(styled and styled.paper),
@@ -132,12 +138,10 @@ def _home(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
     for subject in subjects:
         if subject.name:
             kind = pack()[subject.name].kind
-            homes = lexicon.WHERE.get(subject.name) or next(
-                (places for start, places in lexicon.WHERE_KINDS.items() if kind.startswith(start)), ("studio", "meadow")
-            )
+            homes = (lexicon.by_kind(lexicon.HOMES, subject.name, kind) or "studio meadow").split()
             if scene.weather or scene.season in ("spring", "autumn", "winter"):
-                homes = tuple(home for home in homes if not PLACES[home].indoors) or ("meadow", "street", "mountain")
-            return choice.choice(homes)
+                homes = [home for home in homes if not PLACES[home].indoors] or ["meadow", "street", "mountain"]
+            return str(choice.choice(homes))
     if subjects:
         return "studio"
     if scene.style == "neon":
@@ -166,7 +170,9 @@ def _prop(stage: Set, ground: str, placed: Sequence[Placed]) -> None:
         table(stage, view.floor, worktop=stage.scene.backdrop == "kitchen")
     elif ground == "water" and standing:
         quay(stage, view.floor)
-    elif ground == "moon" and any(not kind_of(one.subject).startswith(("transport-air", "sky-weather")) for one in placed):
+    elif ground == "moon" and any(
+        not kind_of(one.subject).startswith(("transport-air", "sky-weather")) for one in placed
+    ):
         moon_ground(stage, view.floor)
 
 
@@ -180,19 +186,24 @@ def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, pictures: dict[C
         sprite, cut = sprite_of(pictures[subject.cited], height)
         lit = cut and light.time != "day"
     else:
-        person = pack()[subject.name].kind == "person"
+        person = is_dressed(subject.name)
         sprite = raster(subject.name, subject.color if person else None, height)
-        if subject.color and not person:
-            sprite = recolored(sprite, subject.color, subject.material)
+        color = subject.color or (_FOLIAGE.get(stage.season) if subject.name == "deciduous-tree" else None)
+        if color and not person:
+            sprite = recolored(sprite, color, subject.material)
     if one.flip and not subject.cited:
         sprite = sprite[:, ::-1]
     wide = sprite.shape[1]
     if one.sunk:
         sprite = sprite[: round(height * (1 - one.sunk))]
     left, top = round(x - wide / 2), round(base - sprite.shape[0])
+    if stage.from_above:
+        drop_shadow(canvas, sprite, left + round(height * 0.07), top + round(height * 0.09), height / 22)
+        lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
+        return
     if not one.afloat and not one.sunk:
         soft = 0.42 if not light.dark else 0.5
-        flat = wide * (0.075 if not stage.from_above else 0.2)
+        flat = wide * 0.075
         shade(canvas, x + wide * 0.06, base, wide * 0.62, max(4, flat * 1.7), soft * 0.7)
         shade(canvas, x, base - flat * 0.1, wide * 0.42, max(3, flat * 0.7), soft)
     elif one.sunk:

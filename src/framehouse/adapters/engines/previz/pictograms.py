@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from framehouse.adapters.engines.previz.color import Color, darker, hex_of, lighter, mix
 from framehouse.adapters.engines.previz.drawings import OWN, Pictogram
 
+
 @cache
 def pack() -> dict[str, Pictogram]:
     """All drawings of the pack. Source: scripts/build_pictograms.py."""
@@ -35,9 +36,61 @@ def pack() -> dict[str, Pictogram]:
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
     """The drawing of this name. People are whole: heads and shoulders get a body or legs (`dress`: what it wears)."""
     found = pack()[name]
-    if found.kind == "person" and not name.startswith("people-"):
+    if name in _FURS:
+        return _sitting(found, *_FURS[name])
+    if is_dressed(name):
         return _with_body(found, dress)
     return _with_legs(found) if found.cut else found
+
+
+def is_dressed(name: str) -> bool:
+    """Whether the drawing is a figure whose clothes can take a colour."""
+    return (pack()[name].kind == "person" and not name.startswith("people-")) or name in _CREATURES
+
+
+_CREATURES = {"alien": "#8bd346", "clown-face": "#ffc83d", "goblin": "#f8312f", "ogre": "#b4305e"}
+_FURS = {
+    "bear": ((143, 88, 60), (190, 142, 106), "stub"),
+    "fox": ((255, 130, 45), (255, 240, 226), "bush"),
+    "wolf": ((150, 152, 158), (222, 224, 230), "bush"),
+    "raccoon": ((128, 128, 134), (196, 196, 202), "bush"),
+    "lion": ((240, 164, 60), (255, 214, 140), "tuft"),
+    "panda": ((48, 48, 58), (246, 246, 250), "stub"),
+    "polar-bear": ((226, 232, 240), (250, 252, 255), "stub"),
+    "koala": ((150, 150, 156), (222, 222, 228), "none"),
+    "hamster": ((243, 173, 97), (255, 244, 232), "none"),
+    "frog": ((24, 190, 92), (250, 226, 96), "none"),
+    "dog-face": ((232, 170, 104), (255, 238, 216), "thin"),
+}
+"""Fur, belly and tail of the animals of which the pack has heads only."""
+
+
+def _sitting(head: Pictogram, fur: Color, belly: Color, tail: str) -> Pictogram:
+    """A small sitting animal under a head."""
+    coat, shade, pale = hex_of(fur), hex_of(darker(fur, 0.18)), hex_of(belly)
+    torso = pale if head.name == "panda" else coat
+    tails = {
+        "bush": f'<path fill="{coat}" d="M23 44q9 1 9.500-9 .3-6-3.500-9 .8 6-2.500 9-3 2.600-4.500 5z"/><path fill="{pale}" d="M29 26q3.800 3 3.500 9'
+        f'-1.500-.8-3.400-3.600Q29.800 28.600 29 26z"/>',
+        "tuft": f'<path fill="none" stroke="{coat}" stroke-width="2" stroke-linecap="round" d="M24 44q7 0 6.500-8"/><circle cx="30.500" cy="34.500" r="2.600" fill="#8a4b2a"/>',
+        "thin": f'<path fill="none" stroke="{coat}" stroke-width="3" stroke-linecap="round" d="M24 44q6-1 6-8"/>',
+        "stub": f'<circle cx="25.500" cy="42" r="2.600" fill="{shade}"/>',
+        "none": "",
+    }
+    left, top, width, height = head.view
+    scale = 23.0 / width
+    body = (
+        f'{tails[tail]}<path fill="{torso}" d="M9.500 25q6.500-3 13 0 3.800 8 3 17-.6 4-4 4h-11q-3.400 0-4-4-.8-9 3-17z"/>'
+        f'<path fill="{pale}" d="M16 27q5 0 5.400 8 .2 6-5.400 6t-5.400-6Q11 27 16 27z"/>'
+        f'<path fill="{coat}" d="M6.600 38q3-3.600 5.600 0 1.400 4 .4 8H7.600q-2.600-3-1-8zM25.400 38q-3-3.600-5.600 0-1.400 4-.4 8h5q2.600-3 1-8z"/>'
+        f'<path fill="{shade}" d="M12.600 33h2.500v13h-2.500zM16.900 33h2.500v13h-2.500z"/>'
+        f'<ellipse cx="12.700" cy="45.800" rx="3" ry="1.700" fill="{coat}"/><ellipse cx="19.300" cy="45.800" rx="3" ry="1.700" fill="{coat}"/>'
+        f'<g transform="translate({16 - scale * (left + width / 2):.2f} {29 - scale * (top + height):.2f}) scale({scale:.3f})">{head.body}</g>'
+    )
+    upper = 29 - scale * height
+    wide = 33.0 if tail in ("bush", "tuft", "thin") else 27.0
+    x = min(4.5, 16 - scale * width / 2)
+    return Pictogram(head.name, head.kind, head.english, head.chinese, (x, upper, wide - x, 47.5 - upper), body)
 
 
 _DRESSES = ((226, 88, 80), (70, 120, 200), (240, 170, 60), (90, 160, 120), (150, 100, 180), (60, 70, 110))
@@ -48,7 +101,7 @@ def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
     small = head.name in ("boy", "girl", "child", "baby")
     color = dress or _DRESSES[sum(map(ord, head.name)) % len(_DRESSES)]
     cloth, shade, light = hex_of(color), hex_of(darker(color, 0.22)), hex_of(lighter(color, 0.18))
-    skin, shoe = "#ffc83d", "#3d2f45"
+    skin, shoe = _CREATURES.get(head.name, "#ffc83d"), "#3d2f45"
     skirt = "girl" in head.name or "woman" in head.name
     leg = skin if skirt or small else hex_of(mix(darker(color, 0.5), (50, 54, 78), 0.7))
     length = 10.0 if small else 15.0
@@ -64,7 +117,9 @@ def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
         f'<circle cx="6" cy="33.6" r="1.7" fill="{skin}"/><circle cx="26" cy="33.6" r="1.7" fill="{skin}"/>',
     ]
     if skirt:
-        parts.append(f'<path fill="{cloth}" d="M10 20.5h12q2.4.6 2.6 4l2.6 13.2q-11.2 3-22.4 0l2.6-13.2q.2-3.4 2.6-4z"/>')
+        parts.append(
+            f'<path fill="{cloth}" d="M10 20.5h12q2.4.6 2.6 4l2.6 13.2q-11.2 3-22.4 0l2.6-13.2q.2-3.4 2.6-4z"/>'
+        )
         parts.append(f'<path fill="{light}" d="M9.4 29.6q6.6 1.6 13.2 0l.3 1.6q-6.9 1.7-13.8 0z"/>')
     else:
         parts.append(f'<path fill="{cloth}" d="M10 20.5h12q3 .6 3 4v11.2q-9 1.6-18 0V24.5q0-3.4 3-4z"/>')
@@ -96,9 +151,7 @@ def _with_legs(bust: Pictogram) -> Pictogram:
         f'M{x2:.1f} {down - 0.4:.1f}h{thick - 1.4:.1f}q2.8 0 2.8 2.6h-{thick + 1.4:.1f}z"/>'
     )
     x, y, width, height = bust.view
-    return Pictogram(
-        bust.name, bust.kind, bust.english, bust.chinese, (x, y, width, height + 11.2), legs + bust.body
-    )
+    return Pictogram(bust.name, bust.kind, bust.english, bust.chinese, (x, y, width, height + 11.2), legs + bust.body)
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from framehouse.adapters.engines.previz import lexicon
 from framehouse.adapters.engines.previz.color import Color
-from framehouse.adapters.engines.previz.pictograms import pack
+from framehouse.adapters.engines.previz.pictograms import is_dressed, pack
 from framehouse.adapters.engines.previz.scene import Scene, Subject
 from framehouse.adapters.engines.previz.vocabulary import Meanings, chinese, english, singular, words_of
 from framehouse.domain.prompt import Cited
@@ -15,15 +15,35 @@ MOST_SUBJECTS = 6
 _MOST_CHIPS = 4
 _RUNS = re.compile(r"[\u3400-\u9fff]+|[^\u3400-\u9fff]+")
 _STRONG = {"in", "at", "inside", "through", "across", "into", "on", "over", "在"}
+_CLOTHES = set("dress coat t-shirt kimono sari lab-coat womans-clothes running-shirt safety-vest jeans".split(" "))
+_HEADWEAR = set(
+    "top-hat billed-cap womans-hat crown glasses sunglasses headphone graduation-cap rescue-workers-helmet "
+    "military-helmet goggles".split(" ")
+)
+_SHOWN_WITH = {
+    "knight": ("dagger", "crossed-swords", "shield"),
+    "singer": ("microphone", "studio-microphone"),
+    "artist": ("artist-palette", "paintbrush"),
+    "detective": ("magnifying-glass-tilted-left",),
+    "farmer": ("pick",),
+    "woman-merpeople": ("water-wave",),
+}
+_VESSELS = ("lotion-bottle", "hot-beverage", "steaming-bowl", "glass-of-milk", "package", "basket", "amphora")
 _MATERIALS = {"wood", "glass", "marble", "copper", "gold"}
-_BREAKS = set(".,;:!?()[]\"，。；：！？、（）\n")
-_POSTFIXES = {"上": "on", "上面": "on", "下": "under", "下面": "under", "底下": "under", "里": "in", "里面": "in",
-              "中": "in", "旁": "beside", "旁边": "beside", "前": "front", "面前": "front", "后面": "behind"}  # fmt: skip
-_ALSO_VERBS = {"watch", "watches", "ring", "rings", "bow", "bows", "plant", "plants", "fly", "flies", "box", "duck", "ducks",
-               "bear", "present", "presents", "drum", "brush", "fish", "key", "bat", "ship", "ships", "cook", "cooks", "saw",
-               "fan", "mirror", "mirrors", "crane", "fork", "hook", "nail", "pick", "picks", "rose", "toast"}  # fmt: skip
-_DETERMINERS = {"a", "an", "the", "his", "her", "their", "its", "my", "our", "your", "this", "that", "of", "and", "with",
-                "some", "any", "no", ""} | set(",:;")  # fmt: skip
+_BREAKS = set('.,;:!?()[]"，。；：！？、（）\n')
+_POSTFIXES = {
+    **dict.fromkeys(("上", "上面"), "on"),
+    **dict.fromkeys(("下", "下面", "底下"), "under"),
+    **dict.fromkeys(("里", "里面", "中"), "in"),
+    **dict.fromkeys(("旁", "旁边"), "beside"),
+    **dict.fromkeys(("前", "面前"), "front"),
+    "后面": "behind",
+}
+_ALSO_VERBS = set(
+    "watch watches ring rings bow bows plant plants fly flies box duck ducks bear present presents drum brush fish key "
+    "bat ship ships cook cooks saw fan mirror mirrors crane fork hook nail pick picks rose toast".split(" ")
+)
+_DETERMINERS = {*"a an the his her their its my our your this that of and with some any no".split(" "), *",:;", ""}
 _VERB_ENDS = ("ing", "ed", "ly")
 _ADJECTIVE_ENDS = ("ous", "ful", "ive", "able", "ible", "less", "ish", "like", "esque", "ian", "ic", "al", "ant", "ent")
 
@@ -81,9 +101,9 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 
 
 def _chinese_units(run: str) -> Iterator[_Unit]:
-    """Longest word first; what no word covers is kept together."""
+    """Longest word first; what no word covers is kept together. A single character is a noun after a number."""
     known = chinese()
-    at, unknown = 0, ""
+    at, unknown, counted = 0, "", False
     while at < len(run):
         length = next((n for n in range(min(6, len(run) - at), 0, -1) if run[at : at + n] in known), 0)
         if not length:
@@ -91,15 +111,16 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
             at += 1
             continue
         if unknown:
-            yield _Unit(unknown, known=len(unknown) < 2)
+            yield _Unit(unknown, known=len(unknown) < 2 and not counted)
             unknown = ""
         word = run[at : at + length]
         at += length
         yield _Unit(word, known[word])
-        if "number" in known[word] and at < len(run) and run[at] in lexicon.MEASURES:
+        counted = "number" in known[word]
+        if counted and at < len(run) and run[at] in lexicon.MEASURES:
             at += 1
     if unknown:
-        yield _Unit(unknown, known=len(unknown) < 2)
+        yield _Unit(unknown, known=len(unknown) < 2 and not counted)
 
 
 # --- units into a scene ------------------------------------------------------------------------------------------
@@ -126,7 +147,7 @@ class _Reader:
     def _forget(self) -> None:
         """A clause is over."""
         self._number, self._size, self._color = 0, 1.0, ""
-        self._relation, self._negated = "", False
+        self._relation, self._negated, self._somewhere = "", False, False
 
     def take(self, unit: _Unit) -> None:
         means = unit.means
@@ -161,6 +182,7 @@ class _Reader:
         self._last = unit
         if unit.text:
             self._before = unit.text
+        self._somewhere = self._somewhere or unit.text in _STRONG
 
     # scenery
 
@@ -169,12 +191,11 @@ class _Reader:
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
         if "backdrop" in unit.means:
-            strong = self._relation in ("on", "in", "under") or self._before in _STRONG or self._last.text in _STRONG
-            weight = 2 if strong else 1
+            weight = 2 if self._somewhere or self._relation in ("on", "in", "under") else 1
             if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):
                 self._found["backdrop"], self._backdrop_weight = unit.means["backdrop"], weight
             self._tint()
-            self._relation = ""
+            self._relation, self._somewhere = "", False
             self._number, self._size = 0, 1.0
 
     def _is_verb(self, unit: _Unit) -> bool:
@@ -195,7 +216,7 @@ class _Reader:
 
     def _tint(self) -> None:
         if self._color:
-            self._tints.append(lexicon.COLORS[self._color][0])
+            self._tints.append(lexicon.RGB[self._color])
         self._color = ""
 
     # subjects
@@ -216,7 +237,7 @@ class _Reader:
         subject.number = self._number or (3 if plural else 1)
         subject.size = self._size
         if self._color:
-            subject.color = lexicon.COLORS[self._color][0]
+            subject.color = lexicon.RGB[self._color]
             subject.material = self._color if self._color in _MATERIALS else ""
         same = next((s for s in self._subjects if s.name and s.name == subject.name), None)
         if same:
@@ -227,20 +248,50 @@ class _Reader:
             index = len(self._subjects) - 1
         else:
             return
-        if self._relation and index > 0 and not same:
+        if self._is_part(subject, index) or self._wears(subject, index):
+            pass
+        elif self._relation and index > 0 and not same:
             self._relate(self._actor(index), self._relation, index)
-        self._number, self._size, self._color, self._relation = 0, 1.0, "", ""
+        self._number, self._size, self._color, self._relation, self._somewhere = 0, 1.0, "", "", False
 
-    def _actor(self, before: int) -> Subject:
-        """Who rides or holds: the last living subject; otherwise the last one."""
-        if self._relation in ("riding", "holding"):
+    def _is_part(self, thing: Subject, index: int) -> bool:
+        """What the drawing before shows already, or contains: a knight's sword, the perfume of a bottle."""
+        before = self._subjects[index - 1].name if index else ""
+        if thing.name and thing.name in _SHOWN_WITH.get(before, ()):
+            self._subjects.remove(thing)
+            return True
+        if self._last.text == "of" and before in _VESSELS and not thing.cited:
+            self._subjects[index - 1 : index + 1] = [thing]
+            return True
+        return False
+
+    def _wears(self, thing: Subject, index: int) -> bool:
+        """Clothes on somebody: a coat is a colour of the person, a hat sits on the head."""
+        wearer = self._actor(index, living=True) if self._relation in ("in", "holding", "beside") else None
+        if wearer is None or wearer is thing:
+            return False
+        if thing.name in _CLOTHES and wearer.name and is_dressed(wearer.name):
+            wearer.color = thing.color or wearer.color
+            self._subjects.remove(thing)
+            return True
+        if thing.name in _HEADWEAR:
+            thing.relation, thing.target = "worn", self._subjects.index(wearer)
+            return True
+        return False
+
+    def _actor(self, before: int, *, living: bool = False) -> Subject:
+        """Who rides, holds or wears: the last living subject; otherwise the last one."""
+        if living or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):
                 if subject.cited or pack()[subject.name].kind.startswith(("person", "animal", "face-costume")):
                     return subject
-        return self._subjects[before - 1]
+        return self._subjects[max(0, before - 1)]
 
     def _relate(self, subject: Subject, relation: str, target: int) -> None:
-        if not subject.relation:
+        if relation == "holding":
+            thing = self._subjects[target]
+            thing.relation, thing.target = "held", self._subjects.index(subject)
+        elif not subject.relation:
             subject.relation, subject.target = relation, target
 
     def _cite(self, cited: Cited) -> None:
@@ -301,6 +352,7 @@ class _Reader:
             chips=tuple(self._chips),
             setting=self._setting,
             people=self._people,
+            unwanted=frozenset(self._unwanted),
             caption=caption,
         )
 

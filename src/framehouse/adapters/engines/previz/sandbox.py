@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 MOST_SECONDS = 600.0
 _TRIGGER = re.compile(r"\[\s*sandbox\s*[:：]\s*([^\]]{1,60}?)\s*\]", re.IGNORECASE)
-_KNOWN = re.compile(r"refuse|decline|fail|fail image (?P<image>[1-9])|slow (?P<seconds>\d{1,3}(?:\.\d+)?)", re.IGNORECASE)
+_WORDS = "refuse, decline, fail, fail image N (1 to 9) and slow SECONDS"
+_KNOWN = re.compile(
+    r"refuse|decline|fail|fail image (?P<image>[1-9])|slow (?P<seconds>\d{1,3}(?:\.\d+)?)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ def behaviour(prompt: str) -> Behaviour:
         words = " ".join(trigger[1].lower().split())
         known = _KNOWN.fullmatch(words)
         if known is None:
-            refuse = f'the sandbox does not know "{words}"; it knows refuse, decline, fail, fail image N (1-9) and slow SECONDS'
+            refuse = f'the sandbox does not know "{words}"; it knows {_WORDS}'
         elif words == "refuse":
             refuse = "refused, as the prompt asks the sandbox to"
         elif words == "decline":

@@ -2,7 +2,7 @@
 
 import random
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from framehouse.adapters.engines.previz.color import Color
 from framehouse.domain.prompt import Cited
@@ -12,8 +12,8 @@ from framehouse.domain.prompt import Cited
 class Subject:
     """One thing in the frame: a pictogram by name, or what the prompt cites.
 
-    `relation` is what it does to the subject with the index `target`: riding, on, under, in, beside, holding, front,
-    behind.
+    `relation` is what it has to do with the subject of the index `target`: it is riding, on, under, in, beside, front
+    (before) or behind that one, or held or worn by it.
     """
 
     name: str = ""
@@ -31,7 +31,8 @@ class Scene:
     """All that the words decide. What they leave open is empty, and the seed decides it.
 
     `tints` are colours that the whole picture takes on; `chips` are nouns that no drawing stands for; `setting` is the
-    reference that the words make the background; `people` is False where the words want none.
+    reference that the words make the background; `people` is False where the words want none, and `unwanted` names
+    drawings and weathers that they do not want.
     """
 
     backdrop: str = ""
@@ -47,7 +48,8 @@ class Scene:
     chips: tuple[str, ...] = ()
     setting: Cited | None = None
     people: bool = True
-    caption: str = field(default="")
+    unwanted: frozenset[str] = frozenset()
+    caption: str = ""
 
 
 def stream(seed: int, decision: str) -> random.Random:

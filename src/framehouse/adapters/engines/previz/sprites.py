@@ -32,9 +32,11 @@ def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
     return out
 
 
-def lay(canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True) -> None:
-    """Put a sprite (RGBA, not premultiplied) onto the canvas: tinted by the ambient light, brighter towards the sun, with
-    a rim of light; `dim` fades it into the haze; `lit` False leaves its pixels as they are."""
+def lay(
+    canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True
+) -> None:
+    """Put a sprite (RGBA, not premultiplied) onto the canvas: tinted by the ambient light, brighter towards the sun,
+    with a rim of light; `dim` fades it into the haze; `lit` False leaves its pixels as they are."""
     height, width = sprite.shape[:2]
     y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
     x0, x1 = max(0, -left), min(width, canvas.shape[1] - left)
@@ -49,12 +51,16 @@ def lay(canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, di
         end = min(start + _BAND_ROWS, y1)
         part = sprite[start:end, x0:x1]
         alpha = part[..., 3:].astype(np.float32) / 255
-        color = part[..., :3].astype(np.float32)
+        color: NDArray[np.floating] = part[..., :3].astype(np.float32)
         if lit:
             down = np.linspace(1.06 - 0.2 * start / height, 1.06 - 0.2 * end / height, end - start, dtype=np.float32)
             color = color * ambient * across * down[:, None, None]
-            shifted = sprite[np.clip(np.arange(start, end) + rim, 0, height - 1)][:, np.clip(np.arange(x0, x1) + rim, 0, width - 1), 3]
-            upper = sprite[np.clip(np.arange(start, end) - rim, 0, height - 1)][:, np.clip(np.arange(x0, x1) - rim, 0, width - 1), 3]
+            shifted = sprite[np.clip(np.arange(start, end) + rim, 0, height - 1)][
+                :, np.clip(np.arange(x0, x1) + rim, 0, width - 1), 3
+            ]
+            upper = sprite[np.clip(np.arange(start, end) - rim, 0, height - 1)][
+                :, np.clip(np.arange(x0, x1) - rim, 0, width - 1), 3
+            ]
             edge = np.clip(shifted.astype(np.float32) - upper, 0, 255)[..., None] / 255
             color = color + (glow - color) * (edge * (0.6 if light.dark else 0.5))
             if dim:
@@ -74,6 +80,27 @@ def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, stre
     fall = np.clip(1 - (dx * dx + dy * dy), 0, 1)
     place = canvas[y0:y1, x0:x1]
     place[:] = (place * (1 - strength * fall * fall)[..., None]).astype(np.uint8)
+
+
+def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float) -> None:
+    """The sprite's soft shadow on a ground that is seen from above."""
+    pad = round(blur * 2.5)
+    small = 4 if sprite.shape[0] > 400 else 1
+    alpha = Image.fromarray(np.pad(sprite[::small, ::small, 3], pad // small + 1)).filter(
+        ImageFilter.GaussianBlur(blur / small)
+    )
+    size = (alpha.width * small, alpha.height * small)
+    soft = np.asarray(alpha.resize(size, Image.Resampling.BILINEAR) if small > 1 else alpha)
+    left, top = left - (pad // small + 1) * small, top - (pad // small + 1) * small
+    y0, y1, x0, x1 = (
+        max(0, -top),
+        min(size[1], canvas.shape[0] - top),
+        max(0, -left),
+        min(size[0], canvas.shape[1] - left),
+    )
+    if y0 < y1 and x0 < x1:
+        place = canvas[top + y0 : top + y1, left + x0 : left + x1]
+        place[:] = (place * (1 - soft[y0:y1, x0:x1, None].astype(np.float32) * (0.5 / 255))).astype(np.uint8)
 
 
 def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from framehouse.adapters.engines.previz.color import Color, darker, lighter
+from framehouse.adapters.engines.previz.color import Color
 from framehouse.adapters.engines.previz.light import Light
 from framehouse.adapters.engines.previz.sprites import Pixels
 
@@ -40,7 +40,7 @@ def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
     rows, columns = max(2, round(shape[0] / cell)), max(2, round(shape[1] / cell))
     rough = np.random.default_rng((seed & 0x7FFFFFFF) + round(cell)).integers(0, 256, (rows, columns), dtype=np.uint8)
     smooth = Image.fromarray(rough).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
-    return np.asarray(smooth).astype(np.float32) / 255
+    return np.asarray(smooth).astype(np.float32) / np.float32(255)
 
 
 def _edges(pixels: Pixels, radius: float, strength: float) -> Plane:
@@ -50,16 +50,18 @@ def _edges(pixels: Pixels, radius: float, strength: float) -> Plane:
     across[:, 1:-1] = np.abs(soft[:, 2:] - soft[:, :-2]).max(axis=2)
     down = np.zeros_like(across)
     down[1:-1] = np.abs(soft[2:] - soft[:-2]).max(axis=2)
-    return np.clip((np.hypot(across, down) - 7) * strength / 255, 0, 1)
+    found: Plane = np.clip((np.hypot(across, down) - 7) * np.float32(strength / 255), 0, 1)
+    return found
 
 
 def _finished(plane: NDArray[np.generic]) -> Pixels:
-    return np.clip(plane, 0, 255).astype(np.uint8)
+    done: Pixels = np.clip(plane, 0, 255).astype(np.uint8)
+    return done
 
 
 def _unit(pixels: Pixels) -> float:
     """Pixels per 1/720 of the short side."""
-    return min(pixels.shape[:2]) / 720
+    return float(min(pixels.shape[:2])) / 720
 
 
 def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
@@ -74,8 +76,7 @@ def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
 def _watercolor(pixels: Pixels, light: Light, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
-    image = Image.fromarray(pixels).filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(0.8 * u))
-    soft = np.asarray(image).astype(np.float32)
+    soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1.2 * u))).astype(np.float32)
     pigment = 0.80 + 0.24 * _noise(shape, seed, 90 * u) + 0.14 * _noise(shape, seed + 2, 22 * u)
     dark_edges = 1 - 0.34 * _edges(pixels, 2.2 * u, 7)
     washed = 255 - (255 - soft) * (pigment * 0.92)[..., None]
@@ -91,8 +92,8 @@ def _ink(pixels: Pixels, light: Light, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.6 * u)
-    low, high = np.percentile(tone, (2, 98))
-    tone = np.clip((tone - low) / max(1.0, high - low), 0, 1)
+    low, high = np.percentile(tone, (1, 72))
+    tone = np.clip((tone - low) / max(1.0, float(high - low)), 0, 1)
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     wave = (_noise(shape, seed, 60 * u) - 0.5) * 9 * u
     ink = np.zeros(shape, np.float32)
@@ -108,16 +109,22 @@ def _ink(pixels: Pixels, light: Light, seed: int) -> Pixels:
 def _sumi(pixels: Pixels, light: Light, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
-    tone = _blur(_luma(pixels), 3.4 * u) / 255
-    if light.dark:
-        tone = np.clip(tone * 1.5 + 0.1, 0, 1)
-    wash = 1 - (1 - tone) ** 1.5 * 0.92
-    wash = np.clip(wash + (_noise(shape, seed, 120 * u) - 0.5) * 0.2 + (_noise(shape, seed + 1, 14 * u) - 0.5) * 0.07, 0, 1)
+    tone = _blur(_luma(pixels), 3.0 * u)
+    low, high = np.percentile(tone, (1, 62))
+    tone = np.clip((tone - low) / max(1.0, float(high - low)), 0, 1)
+    wash = 1 - (1 - tone) ** 1.7 * 0.8
+    wash = np.clip(
+        wash + (_noise(shape, seed, 120 * u) - 0.5) * 0.14 + (_noise(shape, seed + 1, 14 * u) - 0.5) * 0.05, 0, 1
+    )
     brush = _blur(_edges(pixels, 1.6 * u, 9) * 255, 1.0 * u) / 255
     ink = np.clip((1 - wash) * 0.85 + brush * (0.5 + 0.5 * _noise(shape, seed + 4, 30 * u)), 0, 1)
-    fade = np.clip(np.linspace(1.35, 0.55, shape[0], dtype=np.float32)[:, None] + (_noise(shape, seed + 5, 200 * u) - 0.5) * 0.9, 0.25, 1)
+    fade = np.clip(
+        np.linspace(1.35, 0.55, shape[0], dtype=np.float32)[:, None] + (_noise(shape, seed + 5, 200 * u) - 0.5) * 0.9,
+        0.25,
+        1,
+    )
     paper = np.array((242, 234, 214), np.float32) * (0.97 + 0.05 * _noise(shape, seed + 3, 4 * u))[..., None]
-    out = paper + (np.array((30, 30, 38), np.float32) - paper) * (ink * (1.15 - 0.35 * fade))[..., None]
+    out = paper + (np.array((30, 30, 38), np.float32) - paper) * np.clip(ink * (1.4 - 0.35 * fade), 0, 1)[..., None]
     color = pixels.astype(np.float32)
     rich = np.clip((color.max(axis=2) - color.min(axis=2) - 120) / 120, 0, 0.35)[..., None]
     out = out + (color * 0.9 - out) * rich
@@ -136,7 +143,10 @@ def _blueprint(pixels: Pixels, light: Light, seed: int) -> Pixels:
     height, width = pixels.shape[:2]
     lines = _edges(pixels, 0.8 * u, 12)
     tone = _blur(_luma(pixels), 4 * u) / 255
-    blue = np.array((24, 72, 148), np.float32) * (0.82 + 0.22 * tone + 0.08 * _noise((height, width), seed, 80 * u))[..., None]
+    blue = (
+        np.array((24, 72, 148), np.float32)
+        * (0.82 + 0.22 * tone + 0.08 * _noise((height, width), seed, 80 * u))[..., None]
+    )
     grid = np.zeros((height, width), np.float32)
     for step, strength in ((24 * u, 0.10), (120 * u, 0.24)):
         thick = max(1, round(u))
@@ -148,7 +158,10 @@ def _blueprint(pixels: Pixels, light: Light, seed: int) -> Pixels:
     for inset in (edge, edge + round(5 * u)):
         frame = np.zeros((height, width), bool)
         frame[inset : height - inset, inset : width - inset] = True
-        frame[inset + max(1, round(1.4 * u)) : height - inset - max(1, round(1.4 * u)), inset + max(1, round(1.4 * u)) : width - inset - max(1, round(1.4 * u))] = False
+        frame[
+            inset + max(1, round(1.4 * u)) : height - inset - max(1, round(1.4 * u)),
+            inset + max(1, round(1.4 * u)) : width - inset - max(1, round(1.4 * u)),
+        ] = False
         grid[frame] = 0.75
     ink = np.maximum(lines * 0.95, grid)
     return _finished(blue + (np.array((228, 240, 255), np.float32) - blue) * ink[..., None])
@@ -173,12 +186,14 @@ def _neon(pixels: Pixels, light: Light, seed: int) -> Pixels:
 def _papercut(pixels: Pixels, light: Light, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
-    flat = Image.fromarray(pixels).filter(ImageFilter.MedianFilter(7)).filter(ImageFilter.GaussianBlur(1.2 * u))
-    few = flat.quantize(11, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).filter(ImageFilter.ModeFilter(7)) if u < 1.3 else flat.quantize(11, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    paper = np.asarray(few.convert("RGB")).astype(np.float32)
+    half = (max(2, shape[1] // 2), max(2, shape[0] // 2))
+    flat = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1.6 * u)).resize(half, Image.Resampling.BOX)
+    few = flat.quantize(12, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
+    few = few.filter(ImageFilter.MedianFilter(5)).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+    paper = np.asarray(few).astype(np.float32)
     level = _luma(_finished(paper))
-    order = np.unique(level.astype(np.uint8), return_inverse=True)[1].reshape(shape).astype(np.float32)
-    order *= 255 / max(1.0, float(order.max()))
+    present = np.bincount(level.astype(np.uint8).ravel(), minlength=256) > 0
+    order = (np.cumsum(present) * (255 / max(1, int(present.sum()))))[level.astype(np.uint8)].astype(np.float32)
     shifted = np.roll(order, (round(7 * u), round(4 * u)), (0, 1))
     shadow = np.clip(_blur(shifted, 5 * u) - order, 0, 255) / 255
     rim = np.clip(order - np.roll(order, (max(1, round(1.4 * u)), max(1, round(1.2 * u))), (0, 1)), 0, 255) / 255
@@ -205,45 +220,36 @@ def _photo(pixels: Pixels, light: Light, seed: int) -> Pixels:
 
 
 def _oil(pixels: Pixels, light: Light, seed: int) -> Pixels:
-    """Each spot takes the mean of the calmest of its four neighbouring squares (Kuwahara's filter), then canvas."""
+    """Strokes: short bricks that follow a slowly turning direction, each in the colour of its middle, two layers of
+    them, with a relief where they meet."""
     u = _unit(pixels)
-    small = Image.fromarray(pixels)
-    half = (max(8, pixels.shape[1] * 3 // 5), max(8, pixels.shape[0] * 3 // 5))
-    small = small.resize(half, Image.Resampling.BILINEAR)
-    dashes = Image.fromarray((_noise((half[1], half[0]), seed, 3.4) * 255).astype(np.uint8))
-    base = np.asarray(small).astype(np.int16) + ((np.asarray(dashes).astype(np.int16) - 128) // 5)[..., None]
-    small = Image.fromarray(_finished(base))
-    r = max(3, round(3.4 * u))
-    mean = np.asarray(small.filter(ImageFilter.BoxBlur(r // 2))).astype(np.float32)
-    luma = np.asarray(small.convert("L")).astype(np.float32)
-    m1 = _blur_box(luma, r // 2)
-    spread = np.abs(luma - m1)
-    spread = _blur_box(spread * 4, r // 2)
-    best, out = None, None
-    for dy, dx in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-        offset = (dy * (r // 2 + 1), dx * (r // 2 + 1))
-        var, moved = np.roll(spread, offset, (0, 1)), np.roll(mean, offset, (0, 1))
-        if best is None or out is None:
-            best, out = var, moved
-        else:
-            better = var < best
-            best, out = np.where(better, var, best), np.where(better[..., None], moved, out)
-    assert out is not None
-    up = np.asarray(Image.fromarray(_finished(out)).resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.BICUBIC)).astype(np.float32)
-    height = _luma(_finished(up)) + (_noise(pixels.shape[:2], seed + 2, 4.5 * u) - 0.5) * 70
-    relief = height - np.roll(height, (max(1, round(u)), max(1, round(u))), (0, 1))
-    vivid = up + (up - up.mean(axis=2, keepdims=True)) * 0.22
-    return _finished(vivid + np.clip(relief, -26, 26)[..., None] * 0.42)
-
-
-def _blur_box(plane: Plane, radius: int) -> Plane:
-    return np.asarray(Image.fromarray(_finished(plane)).filter(ImageFilter.BoxBlur(radius))).astype(np.float32)
+    height, width = pixels.shape[:2]
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    turn = (_noise((height, width), seed, 190 * u) - 0.5) * 5.0
+    cos, sin = np.cos(turn), np.sin(turn)
+    out = pixels.astype(np.float32)
+    relief = np.zeros((height, width), np.float32)
+    for layer, (long, wide, share) in enumerate(((20 * u, 5.2 * u, 0.9), (11 * u, 3.2 * u, 0.6))):
+        along, over = (x * cos + y * sin) / long, (y * cos - x * sin) / wide
+        row = np.floor(over)
+        shift = np.sin(row * 12.9898 + layer * 3) * 43758.547
+        brick = np.floor(along + (shift - np.floor(shift)))
+        mid_a = (brick + 0.5 - (shift - np.floor(shift)) - along) * long
+        mid_o = (row + 0.5 - over) * wide
+        sy = np.clip(y + mid_a * sin + mid_o * cos, 0, height - 1).astype(np.intp)
+        sx = np.clip(x + mid_a * cos - mid_o * sin, 0, width - 1).astype(np.intp)
+        tone = np.sin(row * 7.13 + brick * 3.71 + layer) * 9
+        out += (pixels[sy, sx] + tone[..., None] - out) * share
+        relief += np.clip(1 - np.abs(over - row - 0.5) * 2, 0, 1) * (3 + 4 * layer)
+    edge = relief - np.roll(relief, (max(1, round(u)), max(1, round(u))), (0, 1))
+    vivid = out + (out - out.mean(axis=2, keepdims=True)) * 0.2
+    return _finished(vivid + np.clip(edge * 5, -22, 22)[..., None])
 
 
 def _comic(pixels: Pixels, light: Light, seed: int) -> Pixels:
     u = _unit(pixels)
     height, width = pixels.shape[:2]
-    flat = np.asarray(Image.fromarray(pixels).filter(ImageFilter.MedianFilter(5))).astype(np.float32)
+    flat = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1.4 * u))).astype(np.float32)
     stepped = np.round(flat / 36) * 36
     vivid = stepped + (stepped - stepped.mean(axis=2, keepdims=True)) * 0.5
     tone = _blur(_luma(pixels), 3 * u) / 255
@@ -324,5 +330,3 @@ STYLES = {
     "mono": Style(_mono),
     "sepia": Style(_sepia, paper=True, inset=0.03),
 }
-
-_ = (darker, lighter)

@@ -2,34 +2,27 @@
 
 from dataclasses import dataclass, replace
 
+from framehouse.adapters.engines.previz import lexicon
 from framehouse.adapters.engines.previz.backdrops import Place
 from framehouse.adapters.engines.previz.pictograms import pack, pictogram
 from framehouse.adapters.engines.previz.scene import Scene, Subject, stream
 from framehouse.adapters.engines.previz.view import View
 
-_SCALES = {
-    "animal-bug": 0.42, "animal-bird": 0.6, "animal-mammal": 0.86, "animal-marine": 0.72, "animal-amphibian": 0.5,
-    "animal-reptile": 0.8, "plant-flower": 0.56, "plant-other": 0.95, "food": 0.5, "drink": 0.5, "dishware": 0.5,
-    "transport-ground": 1.0, "transport-water": 0.95, "transport-air": 0.9, "place-building": 1.45, "place-religious": 1.45,
-    "place-other": 1.3, "place-geographic": 1.2, "person": 1.0, "family": 1.0, "sport": 0.5, "musical-instrument": 0.7,
-    "clothing": 0.6, "household": 0.7, "sky-weather": 0.8,
-}  # fmt: skip
-_OWN_SCALES = {
-    "cat": 0.6, "dog": 0.7, "rabbit": 0.5, "mouse": 0.36, "fox": 0.62, "elephant": 1.35, "giraffe": 1.5, "sauropod": 1.5, "t-rex": 1.35,
-    "spouting-whale": 1.3, "dragon": 1.35, "horse": 1.05, "unicorn": 1.05, "bicycle": 0.78, "bus": 1.3, "locomotive": 1.25, "airplane": 1.1,
-    "ship": 1.3, "rocket": 1.2, "child": 0.78, "boy": 0.8, "girl": 0.8, "baby": 0.55, "deciduous-tree": 1.5, "evergreen-tree": 1.5,
-    "palm-tree": 1.5, "christmas-tree": 1.4, "mushroom": 0.5, "umbrella": 0.7, "couch-and-lamp": 1.05, "chair": 0.8, "bed": 1.0,
-    "motor-scooter": 0.8, "skateboard": 0.36, "ferris-wheel": 1.5, "volcano": 1.6, "robot": 0.95, "fire": 0.6, "crown": 0.4, "ring": 0.3,
-    "hot-beverage": 0.42, "balloon": 0.6, "kite": 0.6, "lipstick": 0.5, "open-book": 0.5, "microphone": 0.45, "tent": 1.0, "hut": 1.3,
-}  # fmt: skip
-_TO_SMALL_PLACES = ("food", "drink", "dishware", "household", "clothing", "phone", "book-paper", "plant-flower", "computer",
-                    "music", "light-video", "mail", "money", "writing", "science", "medical", "tool", "sound", "time", "game",
-                    "award-medal", "office", "lock", "arts-crafts", "other-object", "event")  # fmt: skip
+_ON_TABLES = tuple(
+    "food drink dishware household clothing phone book-paper plant-flower computer music light-video mail money "
+    "writing science medical tool sound time game award-medal office lock arts-crafts other-object event".split(" ")
+)
 _FLYING = ("animal-bird", "transport-air", "animal-bug", "sky-weather")
-_FLYING_NAMES = {"balloon", "kite", "dragon", "phoenix-bird", "person-fairy", "ghost", "baby-angel", "person-superhero", "butterfly"}
-_GROUNDED = {"chicken", "rooster", "baby-chick", "penguin", "duck", "swan", "turkey", "peacock", "flamingo", "ant", "snail", "beetle",
-             "spider", "goose", "ladybug", "caterpillar", "bug", "cricket", "scorpion", "owl", "parrot", "bird", "umbrella"}  # fmt: skip
+_FLYING_NAMES = set(
+    "balloon kite dragon phoenix-bird person-fairy ghost baby-angel person-superhero butterfly".split(" ")
+)
+_GROUNDED = set(
+    "chicken rooster baby-chick penguin duck swan turkey peacock flamingo ant snail beetle spider goose bug cricket "
+    "scorpion owl parrot bird umbrella dodo hatching-chick front-facing-baby-chick".split(" ")
+)
 _BOATS = ("transport-water",)
+_OVERHEAD = {"umbrella", "umbrella-with-rain-drops", "balloon", "kite"}
+_ATTACHED = ("riding", "on", "in", "held", "worn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class Placed:
 
 def is_small(subject: Subject) -> bool:
     """Whether it belongs on a table rather than on the floor."""
-    return bool(subject.name) and pack()[subject.name].kind.startswith(_TO_SMALL_PLACES)
+    return bool(subject.name) and pack()[subject.name].kind.startswith(_ON_TABLES)
 
 
 def kind_of(subject: Subject) -> str:
@@ -62,11 +55,8 @@ def kind_of(subject: Subject) -> str:
 
 
 def _scale(subject: Subject) -> float:
-    kind = kind_of(subject)
-    own = _OWN_SCALES.get(subject.name)
-    if own is None:
-        own = next((scale for start, scale in _SCALES.items() if kind.startswith(start)), 0.62 if subject.name else 0.85)
-    return own * subject.size
+    found = lexicon.by_kind(lexicon.SCALES, subject.name, kind_of(subject)) if subject.name else 0.85
+    return float(0.62 if found is None else found) * subject.size
 
 
 def _flies(subject: Subject) -> bool:
@@ -79,54 +69,75 @@ def arrange(scene: Scene, view: View, place: Place, shapes: dict[int, float], se
     if not subjects:
         return []
     shape = [shapes.get(i) or pictogram(s.name).shape for i, s in enumerate(subjects)]
-    attached = {i for i, s in enumerate(subjects) if s.relation in ("riding", "on", "holding", "in")}
-    held = {s.target for s in subjects if s.relation == "holding"}
-    roots = [i for i in range(len(subjects)) if i not in held and not (i in attached and subjects[i].relation in ("riding", "on", "in"))]
-    if not roots:
-        roots, attached = list(range(len(subjects))), set()
-    placed = {p_index: p for p_index, p in _row(subjects, roots, shape, scene, view, place, seed)}
-    order: list[tuple[int, Placed]] = []
-    for index in roots:
-        order.append((index, placed[index]))
-    for index, subject in enumerate(subjects):
-        if index in placed and subject.relation != "holding":
-            continue
+    roots = [i for i, s in enumerate(subjects) if s.relation not in _ATTACHED]
+    roots = roots or list(range(len(subjects)))
+    placed = dict(_row(subjects, roots, shape, scene, view, place, seed))
+    order = [(index, placed[index]) for index in roots]
+    waiting = [i for i in range(len(subjects)) if i not in placed]
+    for index in sorted(
+        waiting, key=lambda i: subjects[i].relation in ("held", "worn")
+    ):  # riders before what they hold
+        subject = subjects[index]
         base = placed.get(subject.target)
-        if index in placed:
-            _give(index, subject, subjects, shape, placed, order)
-        elif base is not None:
-            made = _upon(subject, base, shape[index])
-            placed[index] = made
-            at = next(n for n, (i, _) in enumerate(order) if i == subject.target)
-            order.insert(at if subject.relation == "in" else at + 1, (index, made))
-    missing = [i for i in range(len(subjects)) if i not in placed]
-    for index in missing:
-        made = Placed(subjects[index], view.width * 0.8, view.floor, view.hero * 0.4, shape[index])
-        order.append((index, made))
-    return _several(order, view, seed)
+        if base is None:
+            base = Placed(subject, view.width * 0.8, view.floor, view.hero, 1.0)
+        placed[index] = made = _upon(subject, base, shape[index])
+        at = next((n for n, (i, _) in enumerate(order) if i == subject.target), len(order) - 1)
+        behind = subject.relation == "in" or (subject.relation == "held" and subject.name in _OVERHEAD)
+        order.insert(at if behind else at + 1, (index, made))
+    return _several(_framed(order, view), view, seed)
 
 
-def _row(subjects: list[Subject], roots: list[int], shape: list[float], scene: Scene, view: View, place: Place, seed: int) -> list[tuple[int, Placed]]:
+def _framed(order: list[tuple[int, Placed]], view: View) -> list[tuple[int, Placed]]:
+    """In a tall frame, a group that is kept small by the width is raised to the middle, so that it does not stand at
+    the foot of an empty picture."""
+    top = min(one.base - one.height for _, one in order)
+    if not view.tall or top < view.height * 0.42:
+        return order
+    lift = min(top - view.height * 0.40, view.height * 0.12)
+    return [(index, replace(one, base=one.base - lift)) for index, one in order]
+
+
+def _row(
+    subjects: list[Subject], roots: list[int], shape: list[float], scene: Scene, view: View, place: Place, seed: int
+) -> list[tuple[int, Placed]]:
     """Those that stand by themselves, side by side; those behind are higher up and farther away."""
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
     sizes = [view.hero * (s / largest) ** (0.75 if len(roots) > 1 else 0.0) for s in scales]
     if len(roots) == 1:  # alone, an ant is still smaller than an elephant, but not lost
         sizes[0] *= min(1.12, max(0.62, scales[0] ** 0.32))
-    widths = [size * min(shape[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2) for size, i in zip(sizes, roots, strict=True)]
-    room = view.width * (0.86 if len(roots) > 1 or subjects[roots[0]].number > 1 else 0.8)
+    widths = [
+        size * min(shape[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2) for size, i in zip(sizes, roots, strict=True)
+    ]
+    room = view.width * (
+        1.04
+        if view.tall and view.framing == "close-up"
+        else 0.86
+        if len(roots) > 1 or subjects[roots[0]].number > 1
+        else 0.8
+    )
     gap = min(0.05 * view.width, 40)
     total = sum(widths) + gap * (len(roots) - 1)
+    if view.tall and len(roots) == 2:
+        gap = -0.12 * total  # in a tall frame they stand closer, one a little before the other
+        total += gap
     shrink = min(1.0, room / total)
     if shrink < 0.62 and len(roots) > 2:
         return _two_rows(subjects, roots, shape, sizes, view, place)
-    x = min(max(view.center, total * shrink / 2 + view.width * 0.05), view.width * 0.95 - total * shrink / 2) - total * shrink / 2
+    x = (
+        min(max(view.center, total * shrink / 2 + view.width * 0.05), view.width * 0.95 - total * shrink / 2)
+        - total * shrink / 2
+    )
     flips = stream(seed, "flip")
     found = []
     for n, (index, size, wide) in enumerate(zip(roots, sizes, widths, strict=True)):
         size, wide = size * shrink, wide * shrink
         subject = subjects[index]
-        behind = any(s.relation in ("front", "under") and s.target == index for s in subjects) or subject.relation == "behind"
+        behind = (
+            any(s.relation in ("front", "under") and s.target == index for s in subjects)
+            or subject.relation == "behind"
+        )
         base = view.floor
         dim = 0.0
         if behind and len(roots) > 1:
@@ -143,12 +154,19 @@ def _row(subjects: list[Subject], roots: list[int], shape: list[float], scene: S
         overlap = 0.32 if behind or any(subjects[j].relation in ("front", "under", "behind") for j in roots) else 0.0
         middle = x + wide / 2
         middle += (view.center - middle) * overlap
-        found.append((index, Placed(subject, middle, base, size, shape[index], flies or place.ground == "air", turned, dim, sunk)))
+        found.append(
+            (
+                index,
+                Placed(subject, middle, base, size, shape[index], flies or place.ground == "air", turned, dim, sunk),
+            )
+        )
         x += wide + gap * shrink
     return sorted(found, key=lambda item: -item[1].dim)
 
 
-def _two_rows(subjects: list[Subject], roots: list[int], shape: list[float], sizes: list[float], view: View, place: Place) -> list[tuple[int, Placed]]:
+def _two_rows(
+    subjects: list[Subject], roots: list[int], shape: list[float], sizes: list[float], view: View, place: Place
+) -> list[tuple[int, Placed]]:
     """Many: a row behind, raised, and a row in front, each item in a cell of its own."""
     rows = 2 if len(roots) <= 7 and not view.tall else 3 if len(roots) > 4 else 2
     per_row = -(-len(roots) // rows)
@@ -161,7 +179,19 @@ def _two_rows(subjects: list[Subject], roots: list[int], shape: list[float], siz
         in_row = min(per_row, len(roots) - row * per_row)
         height = min(cell_h * 0.94, cell_w * 0.88 / shape[index])
         x = view.width / 2 + (column - (in_row - 1) / 2) * cell_w
-        found.append((index, Placed(subjects[index], x, top + cell_h * (row + 1), height, shape[index], row + 1 < rows or place.ground == "air")))
+        found.append(
+            (
+                index,
+                Placed(
+                    subjects[index],
+                    x,
+                    top + cell_h * (row + 1),
+                    height,
+                    shape[index],
+                    row + 1 < rows or place.ground == "air",
+                ),
+            )
+        )
     return found
 
 
@@ -172,36 +202,79 @@ def _upon(subject: Subject, base: Placed, shape: float) -> Placed:
     wide = base.width
     if relation == "riding" or (relation == "on" and kind.startswith(("transport-ground", "animal-mammal"))):
         height = min(max(height, base.height * 0.62), base.height * 0.95)
-        lift = 0.52 if kind.startswith("animal") or base.subject.name in ("bicycle", "motor-scooter", "motorcycle", "horse") else 0.66
+        lift = (
+            0.52
+            if kind.startswith("animal") or base.subject.name in ("bicycle", "motor-scooter", "motorcycle", "horse")
+            else 0.66
+        )
         lift = 0.36 if base.subject.name in ("skateboard", "sled", "canoe", "sailboat") else lift
-        return replace(base, subject=subject, height=height, shape=shape, base=base.base - base.height * lift, afloat=True, sunk=0.0, flip=base.flip)
+        return replace(
+            base,
+            subject=subject,
+            height=height,
+            shape=shape,
+            base=base.base - base.height * lift,
+            afloat=True,
+            sunk=0.0,
+            flip=base.flip,
+        )
+    if relation == "held":
+        return _in_hands(subject, base, shape)
+    if relation == "worn":
+        return _on_head(subject, base, shape)
     if relation == "in":
         height = min(height, base.height * 0.9)
-        return replace(base, subject=subject, height=height, shape=shape, base=base.base - base.height * 0.42, afloat=True, sunk=0.0)
-    height = min(height, base.height * 0.85)
-    if height * shape > wide:
-        height = wide / shape
-    seat = {"chair": 0.5, "couch-and-lamp": 0.34, "bed": 0.4, "wood": 0.8, "rock": 0.72, "mushroom": 0.9}.get(base.subject.name, 0.84)
-    return replace(base, subject=subject, height=height, shape=shape, base=base.base - base.height * seat, afloat=True, sunk=0.0)
+        return replace(
+            base,
+            subject=subject,
+            height=height,
+            shape=shape,
+            base=base.base - base.height * 0.42,
+            afloat=True,
+            sunk=0.0,
+        )
+    height = min(height, base.height * 0.85, wide / shape / max(1.0, subject.number * 0.72))
+    seat = {"chair": 0.5, "couch-and-lamp": 0.34, "bed": 0.4, "wood": 0.8, "rock": 0.72, "mushroom": 0.9}.get(
+        base.subject.name, 0.84
+    )
+    return replace(
+        base, subject=subject, height=height, shape=shape, base=base.base - base.height * seat, afloat=True, sunk=0.0
+    )
 
 
-def _give(index: int, subject: Subject, subjects: list[Subject], shape: list[float], placed: dict[int, Placed], order: list[tuple[int, Placed]]) -> None:
-    """Put what a subject holds into its hands."""
-    holder, target = placed[index], subjects[subject.target]
-    if subject.target in placed:
-        return
-    height = holder.height * min(0.62, max(0.26, _scale(target) / max(0.2, _scale(subject)) * 0.72))
-    over = target.name in ("umbrella", "umbrella-with-rain-drops", "balloon", "kite")
+def _on_head(subject: Subject, base: Placed, shape: float) -> Placed:
+    """Hats sit on top, glasses across the eyes; people and sitting animals carry their head in the upper two fifths."""
+    eyes = subject.name in ("glasses", "sunglasses", "goggles")
+    head = min(base.width * 0.72, base.height * 0.42)
+    whole = base.shape > 0.95  # a full animal, seen from the side: its head is at the front
+    wide = head * (0.9 if eyes else 1.12) * (0.55 if whole else 1.0)
+    height = wide / shape
+    x = base.x + (0 if not whole else base.width * 0.3 * (1 if base.flip else -1))
+    top = base.base - base.height
+    low = top + (base.height * 0.26 if eyes else height * 0.42 if not whole else height * 0.3)
+    if subject.name == "headphone":
+        low = top + height * 0.92
+    return replace(
+        base,
+        subject=subject,
+        x=x,
+        base=low + (height / 2 if eyes else 0),
+        height=height,
+        shape=shape,
+        afloat=True,
+        sunk=0.0,
+    )
+
+
+def _in_hands(thing: Subject, holder: Placed, shape: float) -> Placed:
+    """What somebody holds: at the side that they face, or over the head."""
+    over = thing.name in _OVERHEAD
+    share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
+    height = holder.height * share
+    side = 1 if holder.flip else -1
+    x = holder.x + side * holder.width * (0.2 if over else 0.4) + side * (0 if over else height * shape * 0.22)
     base = holder.base - holder.height * (0.5 if over else 0.26)
-    if over:
-        height = holder.height * 0.62
-    side = -1 if not holder.flip else 1
-    wide = height * shape[subject.target]
-    x = holder.x + side * (holder.width * 0.4 + (wide * 0.22 if not over else -holder.width * 0.2))
-    made = Placed(target, x, base, height, shape[subject.target], True, holder.flip, holder.dim)
-    placed[subject.target] = made
-    at = next(n for n, (i, _) in enumerate(order) if i == index)
-    order.insert(at if over else at + 1, (subject.target, made))
+    return replace(holder, subject=thing, x=x, base=base, height=height, shape=shape, afloat=True, sunk=0.0)
 
 
 def _several(order: list[tuple[int, Placed]], view: View, seed: int) -> list[Placed]:
@@ -223,6 +296,17 @@ def _several(order: list[tuple[int, Placed]], view: View, seed: int) -> list[Pla
             x = one.x + (n - (number - 1) / 2) * step
             half = size * one.shape / 2
             x = min(max(x, half + 6), view.width - half - 6)
-            twins.append(replace(one, x=x, base=one.base - view.height * 0.035 * back - (view.height * 0.06 * dice.random() if one.afloat else 0), height=size, flip=dice.random() < 0.5, dim=one.dim + 0.08 * back))
+            twins.append(
+                replace(
+                    one,
+                    x=x,
+                    base=one.base
+                    - view.height * 0.035 * back
+                    - (view.height * 0.06 * dice.random() if one.afloat else 0),
+                    height=size,
+                    flip=dice.random() < 0.5,
+                    dim=one.dim + 0.08 * back,
+                )
+            )
         found += sorted(twins, key=lambda p: p.base)
     return found

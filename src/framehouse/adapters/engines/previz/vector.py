@@ -1,6 +1,7 @@
 """A drawing in vectors: shapes are added back to front, then it becomes pixels of any size."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyvips
@@ -71,7 +72,8 @@ class Drawing:
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Fill, opacity: float = 1.0) -> None:
         self._shapes.append(
-            f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{max(0.1, rx):.1f}" ry="{max(0.1, ry):.1f}" {_paint(fill, opacity)}/>'
+            f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{max(0.1, rx):.1f}" ry="{max(0.1, ry):.1f}" '
+            f"{_paint(fill, opacity)}/>"
         )
 
     def circle(self, x: float, y: float, radius: float, fill: Fill, opacity: float = 1.0) -> None:
@@ -85,8 +87,9 @@ class Drawing:
     def pixels(self, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """(height, width, 4) RGBA, not premultiplied."""
         svg = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" preserveAspectRatio="none" '
-            f'viewBox="0 0 {self.width:.2f} {self.height:.2f}"><defs>{"".join(self._definitions)}</defs>'
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" '
+            f'preserveAspectRatio="none" viewBox="0 0 {self.width:.2f} {self.height:.2f}">'
+            f"<defs>{''.join(self._definitions)}</defs>"
             f"{''.join(self._shapes)}</svg>"
         )
         made: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
@@ -105,13 +108,16 @@ def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
 
 def dots(circles: Iterable[tuple[float, float, float]]) -> str:
     """One path of many circles (x, y, radius)."""
-    return "".join(f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-2 * r:.1f} 0z" for x, y, r in circles)
+    return "".join(
+        f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-2 * r:.1f} 0z"
+        for x, y, r in circles
+    )
 
 
 def smooth(points: Sequence[Point], bottom: float) -> str:
     """The path of a soft line through the points, filled down to `bottom`."""
     d = [f"M{points[0][0]:.1f} {bottom:.1f}L{points[0][0]:.1f} {points[0][1]:.1f}"]
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
         d.append(f"C{middle:.1f} {y0:.1f} {middle:.1f} {y1:.1f} {x1:.1f} {y1:.1f}")
     return "".join(d) + f"L{points[-1][0]:.1f} {bottom:.1f}z"

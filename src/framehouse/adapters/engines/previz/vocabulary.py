@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from framehouse.adapters.engines.previz import lexicon
-from framehouse.adapters.engines.previz.pictograms import Pictogram, pack
+from framehouse.adapters.engines.previz.drawings import Pictogram
+from framehouse.adapters.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
 """Kind -> value, as {"weather": "snow", "season": "winter"} for "snow"."""
@@ -79,28 +80,12 @@ def chinese() -> Mapping[str, Meanings]:
 
 
 def _curated() -> Iterable[tuple[str, str, str]]:
-    tables: list[tuple[str, Mapping[str, str]]] = [
-        ("icon", lexicon.ALIASES),
-        ("backdrop", lexicon.BACKDROPS),
-        ("time", lexicon.TIMES),
-        ("weather", lexicon.WEATHERS),
-        ("season", lexicon.SEASONS),
-        ("mood", lexicon.MOODS),
-        ("style", lexicon.STYLES),
-        ("color", {name: words for name, (_, words) in lexicon.COLORS.items()}),
-        ("size", lexicon.SIZES),
-        ("number", lexicon.NUMBERS),
-        ("relation", lexicon.RELATIONS),
-        ("framing", lexicon.FRAMINGS),
-        ("tone", {"pastel": lexicon.PASTEL, "vivid": lexicon.VIVID}),
-        ("negation", {"no": lexicon.NEGATIONS}),
-        ("people", {"people": lexicon.PEOPLE_WORDS}),
-    ]
-    for kind, table in tables:
-        for value, words in table.items():
-            for phrase in words.split("|"):
-                if phrase != "-":
-                    yield kind, value, phrase
+    return (
+        (kind, meaning, phrase)
+        for kind, table in lexicon.MEANINGS.items()
+        for meaning, phrases in table.items()
+        for phrase in phrases
+    )
 
 
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:

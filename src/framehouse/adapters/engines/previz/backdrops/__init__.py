@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from framehouse.adapters.engines.previz.backdrops import beyond, inside, nature, town
-from framehouse.adapters.engines.previz.backdrops.set import Set
+from framehouse.adapters.engines.previz.backdrops.set import Set, draw_spot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +40,4 @@ PLACES = {
     "underwater": Place(beyond.underwater, ground="air", indoors=True),
 }
 
-__all__ = ["PLACES", "Place", "Set"]
+__all__ = ["PLACES", "Place", "Set", "draw_spot"]

@@ -3,7 +3,7 @@
 import math
 
 from framehouse.adapters.engines.previz.backdrops.set import Set, shadow_below
-from framehouse.adapters.engines.previz.color import BLACK, WHITE, Color, darker, lighter, mix
+from framehouse.adapters.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.adapters.engines.previz.vector import boxes, dots
 
 _STUDIO_HUES: tuple[tuple[Color, Color], ...] = (
@@ -21,7 +21,7 @@ _LAMP: Color = (255, 214, 140)
 def studio_hues(s: Set) -> tuple[Color, Color]:
     """Wall and podium of the studio: the words' own colour where they name one."""
     if s.scene.tints:
-        tint = s.scene.tints[0]
+        tint = max(s.scene.tints, key=lambda color: max(color) - min(color))
         return (mix(tint, WHITE, 0.18), mix(tint, WHITE, 0.72))
     wall, pale = s.dice("studio").choice(_STUDIO_HUES)
     if s.scene.time == "night" or s.scene.mood == "dark":
@@ -40,20 +40,39 @@ def studio(s: Set) -> None:
         reach = min(v.width * 0.27, v.height * 0.4) * (0.7 + 0.36 * v.zoom)
         for share, color, alpha in ((1.0, pale, 0.85), (0.62, darker(wall, 0.1), 0.9)):
             half, top = reach * share, floor - reach * (1.65 if share == 1 else 1.1)
-            d.path(f"M{x - half:.1f} {floor:.1f}V{top + half:.1f}A{half:.1f} {half:.1f} 0 0 1 {x + half:.1f} {top + half:.1f}V{floor:.1f}z", d.linear((0, color, alpha), (1, mix(color, wall, 0.35), alpha)))
-    d.rect(0, floor, v.width, v.height - floor + 1, d.linear((0, mix(wall, darker(wall, 0.1), 0.9)), (0.4, darker(wall, 0.12)), (1, darker(wall, 0.46))))
+            d.path(
+                f"M{x - half:.1f} {floor:.1f}V{top + half:.1f}A{half:.1f} {half:.1f} 0 0 1 {x + half:.1f} {top + half:.1f}V{floor:.1f}z",
+                d.linear((0, color, alpha), (1, mix(color, wall, 0.35), alpha)),
+            )
+    d.rect(
+        0,
+        floor,
+        v.width,
+        v.height - floor + 1,
+        d.linear((0, mix(wall, darker(wall, 0.1), 0.9)), (0.4, darker(wall, 0.12)), (1, darker(wall, 0.46))),
+    )
     if s.from_above:
         for n in range(3):
             d.circle(x, v.floor - v.hero * 0.42, v.hero * (0.95 - 0.2 * n), mix(pale, wall, 0.2 + 0.25 * n), 0.7)
     else:
         for side, dy, wide, tall in ((-1, 0.03, 88, 120), (1, 0.07, 78, 62)):
             cx = x + side * min(v.width * 0.3, 330) * (0.62 + 0.3 * v.zoom)
-            cylinder(s, cx, floor + v.height * dy + tall * 0.5, wide * (0.55 + 0.4 * v.zoom), tall * (0.5 + 0.4 * v.zoom), pale, wall)
+            cylinder(
+                s,
+                cx,
+                floor + v.height * dy + tall * 0.5,
+                wide * (0.55 + 0.4 * v.zoom),
+                tall * (0.5 + 0.4 * v.zoom),
+                pale,
+                wall,
+            )
     beam = d.linear((0, WHITE, 0.34), (1, WHITE, 0.02))
     d.polygon([(v.width * 0.68, 0), (v.width * 0.83, 0), (x - 40, v.height), (x - 330, v.height)], beam)
     dice = s.dice("sparkles")
     for _ in range(4):
-        sparkle(s, x + dice.uniform(-1, 1) * v.width * 0.24, v.floor - v.hero * dice.uniform(0.2, 1.05), dice.uniform(7, 17))
+        sparkle(
+            s, x + dice.uniform(-1, 1) * v.width * 0.24, v.floor - v.hero * dice.uniform(0.2, 1.05), dice.uniform(7, 17)
+        )
 
 
 def cylinder(s: Set, x: float, base: float, half: float, tall: float, pale: Color, wall: Color) -> None:
@@ -62,18 +81,25 @@ def cylinder(s: Set, x: float, base: float, half: float, tall: float, pale: Colo
     flat = half * 0.2
     shadow_below(s, x, base + flat * 0.5, half * 1.25, 0.34)
     side = d.linear((0, mix(pale, wall, 0.5)), (0.32, lighter(pale, 0.2)), (1, darker(wall, 0.2)), across=True)
-    d.path(f"M{x - half:.1f} {base - tall:.1f}V{base:.1f}A{half:.1f} {flat:.1f} 0 0 0 {x + half:.1f} {base:.1f}V{base - tall:.1f}z", side)
+    d.path(
+        f"M{x - half:.1f} {base - tall:.1f}V{base:.1f}A{half:.1f} {flat:.1f} 0 0 0 {x + half:.1f} {base:.1f}V{base - tall:.1f}z",
+        side,
+    )
     d.ellipse(x, base - tall, half, flat, d.linear((0, lighter(pale, 0.35)), (1, pale)))
 
 
 def sparkle(s: Set, x: float, y: float, r: float) -> None:
     q = r * 0.12
-    s.d.path(f"M{x:.1f} {y - r:.1f}Q{x + q:.1f} {y - q:.1f} {x + r:.1f} {y:.1f}Q{x + q:.1f} {y + q:.1f} {x:.1f} {y + r:.1f}Q{x - q:.1f} {y + q:.1f} {x - r:.1f} {y:.1f}Q{x - q:.1f} {y - q:.1f} {x:.1f} {y - r:.1f}z", WHITE, 0.9)
+    s.d.path(
+        f"M{x:.1f} {y - r:.1f}Q{x + q:.1f} {y - q:.1f} {x + r:.1f} {y:.1f}Q{x + q:.1f} {y + q:.1f} {x:.1f} {y + r:.1f}Q{x - q:.1f} {y + q:.1f} {x - r:.1f} {y:.1f}Q{x - q:.1f} {y - q:.1f} {x:.1f} {y - r:.1f}z",
+        WHITE,
+        0.9,
+    )
 
 
 def _interior(s: Set, wall: Color, boards: Color) -> float:
     """Wall, skirting and floor; returns where the floor begins."""
-    d, v, light = s.d, s.view, s.light
+    d, v = s.d, s.view
     floor = v.horizon + v.height * 0.06 if not s.from_above else -10.0
     lit = _at_home(s, wall)
     d.rect(0, 0, v.width, v.height, d.linear((0, lighter(lit, 0.06)), (1, darker(lit, 0.1))))
@@ -84,7 +110,6 @@ def _interior(s: Set, wall: Color, boards: Color) -> float:
         lines += f"M{v.width / 2 + n * 90:.1f} {floor:.1f}L{v.width / 2 + n * 230:.1f} {v.height:.1f}"
     d.line(lines, darker(base, 0.22), 2, 0.6)
     d.rect(0, floor - 14, v.width, 15, mix(lit, WHITE, 0.35))
-    _ = light
     return floor
 
 
@@ -102,22 +127,42 @@ def _window(s: Set, x: float, y: float, wide: float, tall: float) -> None:
     d.rect(x, y, wide, tall, d.linear((0, light.top), (0.6, light.middle), (1, light.low)))
     dice = s.dice("window")
     if light.dark:
-        d.path(dots([(x + dice.uniform(6, wide - 6), y + dice.uniform(6, tall * 0.6), 1.2) for _ in range(16)]), WHITE, 0.9)
+        d.path(
+            dots([(x + dice.uniform(6, wide - 6), y + dice.uniform(6, tall * 0.6), 1.2) for _ in range(16)]), WHITE, 0.9
+        )
         d.circle(x + wide * 0.7, y + tall * 0.26, min(wide, tall) * 0.1, light.sun)
     else:
-        d.circle(x + wide * 0.72, y + tall * (0.68 if light.time in ("sunset", "dawn") else 0.24), min(wide, tall) * 0.12, lighter(light.sun, 0.3))
+        d.circle(
+            x + wide * 0.72,
+            y + tall * (0.68 if light.time in ("sunset", "dawn") else 0.24),
+            min(wide, tall) * 0.12,
+            lighter(light.sun, 0.3),
+        )
     hills = light.on((120, 150, 140), 0.4)
-    d.path(f"M{x:.1f} {y + tall:.1f}V{y + tall * 0.8:.1f}Q{x + wide * 0.3:.1f} {y + tall * 0.62:.1f} {x + wide * 0.6:.1f} {y + tall * 0.82:.1f}T{x + wide:.1f} {y + tall * 0.74:.1f}V{y + tall:.1f}z", hills)
+    d.path(
+        f"M{x:.1f} {y + tall:.1f}V{y + tall * 0.8:.1f}Q{x + wide * 0.3:.1f} {y + tall * 0.62:.1f} {x + wide * 0.6:.1f} {y + tall * 0.82:.1f}T{x + wide:.1f} {y + tall * 0.74:.1f}V{y + tall:.1f}z",
+        hills,
+    )
     d.path(boxes([(x + wide / 2 - 3, y, 6, tall), (x, y + tall * 0.42, wide, 6)]), _at_home(s, (246, 240, 230)))
     d.rect(x - 18, y + tall + 6, wide + 36, 11, _at_home(s, (232, 224, 210)), radius=3)
     if not light.dark:
         v = s.view
-        d.polygon([(x, y + tall), (x + wide, y + tall), (x + wide * 1.9, v.height), (x + wide * 0.5, v.height)], d.linear((0, light.sun, 0.04), (1, light.sun, 0.26)))
+        d.polygon(
+            [(x, y + tall), (x + wide, y + tall), (x + wide * 1.9, v.height), (x + wide * 0.5, v.height)],
+            d.linear((0, light.sun, 0.04), (1, light.sun, 0.26)),
+        )
 
 
 def _curtain(s: Set, x: float, top: float, wide: float, bottom: float, color: Color) -> None:
     lit = _at_home(s, color)
-    s.d.rect(x, top, wide, bottom - top, s.d.linear((0, lit), (0.3, lighter(lit, 0.14)), (0.6, darker(lit, 0.12)), (1, lit), across=True), radius=4)
+    s.d.rect(
+        x,
+        top,
+        wide,
+        bottom - top,
+        s.d.linear((0, lit), (0.3, lighter(lit, 0.14)), (0.6, darker(lit, 0.12)), (1, lit), across=True),
+        radius=4,
+    )
 
 
 def _picture(s: Set, x: float, y: float, wide: float, tall: float, color: Color) -> None:
@@ -125,7 +170,10 @@ def _picture(s: Set, x: float, y: float, wide: float, tall: float, color: Color)
     d.rect(x, y, wide, tall, _at_home(s, (96, 74, 62)), radius=2)
     d.rect(x + 7, y + 7, wide - 14, tall - 14, _at_home(s, (246, 240, 228)))
     d.rect(x + 14, y + 14, wide - 28, tall - 28, _at_home(s, lighter(color, 0.3)))
-    d.path(f"M{x + 14:.1f} {y + tall - 14:.1f}L{x + wide * 0.4:.1f} {y + tall * 0.45:.1f}L{x + wide * 0.62:.1f} {y + tall * 0.7:.1f}L{x + wide * 0.76:.1f} {y + tall * 0.55:.1f}L{x + wide - 14:.1f} {y + tall - 14:.1f}z", _at_home(s, color))
+    d.path(
+        f"M{x + 14:.1f} {y + tall - 14:.1f}L{x + wide * 0.4:.1f} {y + tall * 0.45:.1f}L{x + wide * 0.62:.1f} {y + tall * 0.7:.1f}L{x + wide * 0.76:.1f} {y + tall * 0.55:.1f}L{x + wide - 14:.1f} {y + tall - 14:.1f}z",
+        _at_home(s, color),
+    )
 
 
 def _plant(s: Set, x: float, base: float, tall: float) -> None:
@@ -135,15 +183,31 @@ def _plant(s: Set, x: float, base: float, tall: float) -> None:
     for n, lean in enumerate((-0.5, -0.25, 0.04, 0.3, 0.52)):
         tip_x, tip_y = x + lean * tall * 0.9, base - tall * (0.98 - abs(lean) * 0.55)
         fill = leaf if n % 2 else darker(leaf, 0.16)
-        d.path(f"M{x:.1f} {base - tall * 0.28:.1f}Q{x + lean * tall * 0.2 - 14:.1f} {base - tall * 0.7:.1f} {tip_x:.1f} {tip_y:.1f}Q{x + lean * tall * 0.5 + 16:.1f} {base - tall * 0.5:.1f} {x:.1f} {base - tall * 0.28:.1f}z", fill)
-    d.polygon([(x - tall * 0.15, base - tall * 0.32), (x + tall * 0.15, base - tall * 0.32), (x + tall * 0.11, base), (x - tall * 0.11, base)], pot)
+        d.path(
+            f"M{x:.1f} {base - tall * 0.28:.1f}Q{x + lean * tall * 0.2 - 14:.1f} {base - tall * 0.7:.1f} {tip_x:.1f} {tip_y:.1f}Q{x + lean * tall * 0.5 + 16:.1f} {base - tall * 0.5:.1f} {x:.1f} {base - tall * 0.28:.1f}z",
+            fill,
+        )
+    d.polygon(
+        [
+            (x - tall * 0.15, base - tall * 0.32),
+            (x + tall * 0.15, base - tall * 0.32),
+            (x + tall * 0.11, base),
+            (x - tall * 0.11, base),
+        ],
+        pot,
+    )
 
 
 def _hanging_lamp(s: Set, x: float, y: float, size: float, color: Color) -> None:
     d = s.d
+    if s.from_above:
+        return
     d.line(f"M{x:.1f} -5V{y - size * 0.5:.1f}", (40, 38, 46), 2.5)
     d.glow(x, y + size * 0.2, size * 3.2, _LAMP, 0.5 if s.light.dark else 0.28)
-    d.path(f"M{x - size:.1f} {y + size * 0.3:.1f}Q{x - size * 0.8:.1f} {y - size * 0.6:.1f} {x:.1f} {y - size * 0.6:.1f}Q{x + size * 0.8:.1f} {y - size * 0.6:.1f} {x + size:.1f} {y + size * 0.3:.1f}z", _at_home(s, color))
+    d.path(
+        f"M{x - size:.1f} {y + size * 0.3:.1f}Q{x - size * 0.8:.1f} {y - size * 0.6:.1f} {x:.1f} {y - size * 0.6:.1f}Q{x + size * 0.8:.1f} {y - size * 0.6:.1f} {x + size:.1f} {y + size * 0.3:.1f}z",
+        _at_home(s, color),
+    )
     d.ellipse(x, y + size * 0.3, size, size * 0.14, lighter(_LAMP, 0.45))
 
 
@@ -151,7 +215,11 @@ def room(s: Set) -> None:
     """A window, pictures, a rug, a plant, a lamp."""
     d, v = s.d, s.view
     dice = s.dice("room")
-    wall: Color = s.scene.tints[0] if s.scene.tints else dice.choice(((226, 206, 180), (188, 206, 204), (214, 190, 196), (198, 200, 224)))
+    wall: Color = (
+        s.scene.tints[0]
+        if s.scene.tints
+        else dice.choice(((226, 206, 180), (188, 206, 204), (214, 190, 196), (198, 200, 224)))
+    )
     floor = _interior(s, wall, (186, 136, 96))
     accent: Color = dice.choice(((196, 96, 86), (82, 122, 150), (206, 152, 76), (110, 140, 110)))
     z = 0.62 + 0.38 * v.zoom
@@ -164,15 +232,37 @@ def room(s: Set) -> None:
         d.rect(x - wide * 0.3, y - 30, wide * 1.6, 7, (86, 70, 62), radius=3)
         for n, (dx, dy) in enumerate(((0.6, 0.2), (0.74, 0.3), (0.88, 0.18))):
             if not v.tall or n == 1:
-                _picture(s, v.width * dx, floor * dy, 88 * z, (100 if n % 2 else 76) * z, (accent, (120, 150, 170), (210, 170, 110))[n])
+                _picture(
+                    s,
+                    v.width * dx,
+                    floor * dy,
+                    88 * z,
+                    (100 if n % 2 else 76) * z,
+                    (accent, (120, 150, 170), (210, 170, 110))[n],
+                )
         _plant(s, v.width * 0.94 - 20, floor + 26, 190 * z)
         lamp_x = v.width * 0.8
         d.line(f"M{lamp_x:.1f} {floor + 14:.1f}v{-200 * z:.1f}", (70, 62, 66), 5)
         d.glow(lamp_x, floor - 190 * z, 210 * z, _LAMP, 0.55 if s.light.dark else 0.2)
-        d.polygon([(lamp_x - 28 * z, floor - 200 * z + 14), (lamp_x + 28 * z, floor - 200 * z + 14), (lamp_x + 44 * z, floor - 130 * z), (lamp_x - 44 * z, floor - 130 * z)], _at_home(s, (250, 230, 190)))
+        d.polygon(
+            [
+                (lamp_x - 28 * z, floor - 200 * z + 14),
+                (lamp_x + 28 * z, floor - 200 * z + 14),
+                (lamp_x + 44 * z, floor - 130 * z),
+                (lamp_x - 44 * z, floor - 130 * z),
+            ],
+            _at_home(s, (250, 230, 190)),
+        )
     rug = _at_home(s, accent)
     d.ellipse(v.center, max(v.floor, floor + 60) - 6, v.width * 0.34, 54 if floor > 0 else v.height * 0.34, rug, 0.85)
-    d.ellipse(v.center, max(v.floor, floor + 60) - 6, v.width * 0.29, 44 if floor > 0 else v.height * 0.29, lighter(rug, 0.2), 0.85)
+    d.ellipse(
+        v.center,
+        max(v.floor, floor + 60) - 6,
+        v.width * 0.29,
+        44 if floor > 0 else v.height * 0.29,
+        lighter(rug, 0.2),
+        0.85,
+    )
 
 
 def library(s: Set) -> None:
@@ -180,7 +270,14 @@ def library(s: Set) -> None:
     d, v = s.d, s.view
     floor = _interior(s, (150, 112, 86), (150, 104, 74))
     wood = _at_home(s, (124, 82, 56))
-    spines: tuple[Color, ...] = ((176, 66, 60), (66, 108, 130), (206, 160, 84), (96, 124, 90), (130, 88, 122), (224, 206, 176))
+    spines: tuple[Color, ...] = (
+        (176, 66, 60),
+        (66, 108, 130),
+        (206, 160, 84),
+        (96, 124, 90),
+        (130, 88, 122),
+        (224, 206, 176),
+    )
     dice = s.dice("books")
     z = 0.62 + 0.38 * v.zoom
     if floor > 0:
@@ -201,11 +298,29 @@ def library(s: Set) -> None:
         for n in range(5):
             d.rect(v.width * n / 4 - 9 + v.pan * 0.3, 0, 18, floor, lighter(wood, 0.06))
         lx = v.width * 0.83
-        d.line(f"M{lx:.1f} {floor + 20:.1f}L{lx - 50 * z:.1f} {floor * 0.2:.1f}M{lx + 64 * z:.1f} {floor + 20:.1f}L{lx + 14 * z:.1f} {floor * 0.2:.1f}", _at_home(s, (206, 160, 104)), 8)
-        d.line("".join(f"M{lx - 50 * z * k / 7:.1f} {floor + 20 - (floor * 0.8 + 20) * k / 7:.1f}h{64 * z:.1f}" for k in range(1, 7)), _at_home(s, (206, 160, 104)), 6)
+        d.line(
+            f"M{lx:.1f} {floor + 20:.1f}L{lx - 50 * z:.1f} {floor * 0.2:.1f}M{lx + 64 * z:.1f} {floor + 20:.1f}L{lx + 14 * z:.1f} {floor * 0.2:.1f}",
+            _at_home(s, (206, 160, 104)),
+            8,
+        )
+        d.line(
+            "".join(
+                f"M{lx - 50 * z * k / 7:.1f} {floor + 20 - (floor * 0.8 + 20) * k / 7:.1f}h{64 * z:.1f}"
+                for k in range(1, 7)
+            ),
+            _at_home(s, (206, 160, 104)),
+            6,
+        )
     for x in (0.25, 0.75):
         _hanging_lamp(s, v.width * x, v.height * 0.12, 34 * z, (70, 96, 80))
-    d.ellipse(v.center, max(v.floor, floor + 60) - 6, v.width * 0.34, 54 if floor > 0 else v.height * 0.34, _at_home(s, (150, 62, 62)), 0.8)
+    d.ellipse(
+        v.center,
+        max(v.floor, floor + 60) - 6,
+        v.width * 0.34,
+        54 if floor > 0 else v.height * 0.34,
+        _at_home(s, (150, 62, 62)),
+        0.8,
+    )
 
 
 def cafe(s: Set) -> None:
@@ -225,7 +340,9 @@ def cafe(s: Set) -> None:
             while x < left + v.width * 0.32:
                 wide = dice.uniform(16, 30) * z
                 tall = dice.uniform(24, 52) * z
-                color = _at_home(s, dice.choice(((236, 226, 210), (184, 86, 70), (96, 130, 116), (216, 168, 92), (90, 74, 70))))
+                color = _at_home(
+                    s, dice.choice(((236, 226, 210), (184, 86, 70), (96, 130, 116), (216, 168, 92), (90, 74, 70)))
+                )
                 d.rect(x, y - tall, wide, tall, color, radius=wide * 0.22)
                 x += wide + dice.uniform(5, 16)
     for n, x in enumerate((0.2, 0.5, 0.8)):
@@ -240,7 +357,9 @@ def kitchen(s: Set) -> None:
     if floor > 0:
         tile = _at_home(s, (236, 240, 236))
         size = 46 * z
-        grid = "".join(f"M0 {floor * 0.52 + n * size:.1f}H{v.width:.1f}" for n in range(9)) + "".join(f"M{n * size * 1.6:.1f} {floor * 0.52:.1f}V{floor:.1f}" for n in range(1 + int(v.width / size / 1.6)))
+        grid = "".join(f"M0 {floor * 0.52 + n * size:.1f}H{v.width:.1f}" for n in range(9)) + "".join(
+            f"M{n * size * 1.6:.1f} {floor * 0.52:.1f}V{floor:.1f}" for n in range(1 + int(v.width / size / 1.6))
+        )
         d.rect(0, floor * 0.52, v.width, floor * 0.48, tile)
         d.line(grid, darker(tile, 0.12), 2)
         _window(s, v.width * 0.58, floor * 0.12, min(230 * z, v.width * 0.32), min(floor * 0.5, 210 * z))
@@ -249,7 +368,14 @@ def kitchen(s: Set) -> None:
         for n, color in enumerate(((190, 108, 76), (110, 116, 128), (204, 130, 88))):
             x, r = v.width * (0.11 + 0.13 * n), 32 * z
             d.line(f"M{x:.1f} {rail:.1f}v26", (80, 76, 80), 3)
-            d.rect(x - r, rail + 26, 2 * r, r * 1.3, d.linear((0, _at_home(s, lighter(color, 0.25))), (1, _at_home(s, darker(color, 0.2))), across=True), radius=8)
+            d.rect(
+                x - r,
+                rail + 26,
+                2 * r,
+                r * 1.3,
+                d.linear((0, _at_home(s, lighter(color, 0.25))), (1, _at_home(s, darker(color, 0.2))), across=True),
+                radius=8,
+            )
     for x in (0.3, 0.72):
         _hanging_lamp(s, v.width * x + v.pan * 0.3, v.height * 0.1, 34 * z, (226, 180, 90))
 
@@ -259,10 +385,15 @@ def table(s: Set, floor: float, *, worktop: bool) -> None:
     d, v = s.d, s.view
     top = floor - v.height * 0.075
     color = _at_home(s, (220, 216, 210) if worktop else (166, 112, 74))
-    d.rect(0, top, v.width, v.height - top + 1, d.linear((0, lighter(color, 0.2)), (0.4, color), (1, darker(color, 0.35))))
+    d.rect(
+        0, top, v.width, v.height - top + 1, d.linear((0, lighter(color, 0.2)), (0.4, color), (1, darker(color, 0.35)))
+    )
     d.rect(0, top, v.width, 4, lighter(color, 0.4))
     dice = s.dice("grain")
-    grain = "".join(f"M{dice.uniform(0, v.width):.1f} {top + 10 + (v.height - top) * dice.random():.1f}h{dice.uniform(40, 200):.1f}" for _ in range(26))
+    grain = "".join(
+        f"M{dice.uniform(0, v.width):.1f} {top + 10 + (v.height - top) * dice.random():.1f}h{dice.uniform(40, 200):.1f}"
+        for _ in range(26)
+    )
     d.line(grain, darker(color, 0.2), 2, 0.35)
 
 
@@ -276,17 +407,39 @@ def stage(s: Set) -> None:
         folds = 22
         for n in range(folds):
             x = v.width * n / folds
-            d.rect(x, 0, v.width / folds + 1, floor, d.linear((0, darker(red, 0.45)), (0.5, darker(red, 0.2)), (1, darker(red, 0.5)), across=True))
+            d.rect(
+                x,
+                0,
+                v.width / folds + 1,
+                floor,
+                d.linear((0, darker(red, 0.45)), (0.5, darker(red, 0.2)), (1, darker(red, 0.5)), across=True),
+            )
     boards = s.light.graded((120, 78, 54))
-    d.rect(0, floor, v.width, v.height - floor + 1, d.linear((0, darker(boards, 0.4)), (0.5, boards), (1, darker(boards, 0.5))))
-    lines = "".join(f"M{v.width / 2 + n * 80:.1f} {floor:.1f}L{v.width / 2 + n * 190:.1f} {v.height:.1f}" for n in range(-7, 8))
+    d.rect(
+        0,
+        floor,
+        v.width,
+        v.height - floor + 1,
+        d.linear((0, darker(boards, 0.4)), (0.5, boards), (1, darker(boards, 0.5))),
+    )
+    lines = "".join(
+        f"M{v.width / 2 + n * 80:.1f} {floor:.1f}L{v.width / 2 + n * 190:.1f} {v.height:.1f}" for n in range(-7, 8)
+    )
     d.line(lines, darker(boards, 0.4), 2, 0.5)
     dice = s.dice("spots")
     for n, color in enumerate(((255, 240, 200), (255, 170, 210), (150, 210, 255))):
         x = v.width * (0.5, 0.14, 0.86)[n] + v.pan
         reach = (140, 100, 100)[n]
         target = v.center + (n - 1) * 16 if n else v.center
-        d.polygon([(x - 8, -5), (x + 8, -5), (target + reach, max(v.floor, floor + 20)), (target - reach, max(v.floor, floor + 20))], d.linear((0, color, 0.42 if n == 0 else 0.26), (1, color, 0.05)))
+        d.polygon(
+            [
+                (x - 8, -5),
+                (x + 8, -5),
+                (target + reach, max(v.floor, floor + 20)),
+                (target - reach, max(v.floor, floor + 20)),
+            ],
+            d.linear((0, color, 0.42 if n == 0 else 0.26), (1, color, 0.05)),
+        )
     d.ellipse(v.center, max(v.floor, floor + 20), v.hero * 0.62, v.hero * 0.13, (255, 244, 214), 0.34)
     for side in (-1, 1):
         edge = 0.0 if side < 0 else v.width
@@ -294,7 +447,10 @@ def stage(s: Set) -> None:
             x = edge + side * -n * v.width * 0.028
             fill = d.linear((0, darker(red, 0.1)), (0.45, lighter(red, 0.12)), (1, darker(red, 0.38)), across=True)
             left = x if side < 0 else x - v.width * 0.034
-            d.path(f"M{left:.1f} -5h{v.width * 0.034:.1f}Q{left + v.width * 0.04:.1f} {floor * 0.6:.1f} {left + v.width * 0.03 - side * -n * 3:.1f} {floor + 20:.1f}h{-v.width * 0.03:.1f}z", fill)
+            d.path(
+                f"M{left:.1f} -5h{v.width * 0.034:.1f}Q{left + v.width * 0.04:.1f} {floor * 0.6:.1f} {left + v.width * 0.03 - side * -n * 3:.1f} {floor + 20:.1f}h{-v.width * 0.03:.1f}z",
+                fill,
+            )
     scallops = ""
     count = max(5, round(v.width / 150))
     for n in range(count):
@@ -303,6 +459,8 @@ def stage(s: Set) -> None:
     d.path(scallops, d.linear((0, darker(red, 0.3)), (1, lighter(red, 0.1))))
     d.path(boxes([(0, v.height * 0.068, v.width, 5)]), (226, 178, 84), 0.8)
     if v.framing in ("", "wide shot"):
-        heads = [(dice.uniform(0, v.width), v.height + dice.uniform(-6, 14), dice.uniform(26, 38)) for _ in range(round(v.width / 52))]
+        heads = [
+            (dice.uniform(0, v.width), v.height + dice.uniform(-6, 14), dice.uniform(26, 38))
+            for _ in range(round(v.width / 52))
+        ]
         d.path(dots(heads), darker(red, 0.85), 0.95)
-    _ = BLACK

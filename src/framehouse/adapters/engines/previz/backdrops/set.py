@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from framehouse.adapters.engines.previz.color import BLACK, WHITE, Color, darker, lighter, mix
 from framehouse.adapters.engines.previz.light import Light
 from framehouse.adapters.engines.previz.scene import Scene, stream
-from framehouse.adapters.engines.previz.vector import Drawing, Point, dots, outline, smooth
+from framehouse.adapters.engines.previz.vector import Drawing, dots, outline, smooth
 from framehouse.adapters.engines.previz.view import View
 
 GRASS: dict[str, Color] = {
@@ -50,14 +50,32 @@ def draw_sky(s: Set, *, until: float | None = None, clouds: bool = True, body: b
     """Three colours down to the horizon, stars or clouds, sun or moon."""
     d, v, light = s.d, s.view, s.light
     bottom = until if until is not None else max(v.horizon, 1)
-    d.rect(0, 0, v.width, v.height, d.linear((0, light.top), (0.55 * bottom / v.height, light.middle), (bottom / v.height, light.low)))
+    d.rect(
+        0,
+        0,
+        v.width,
+        v.height,
+        d.linear((0, light.top), (0.55 * bottom / v.height, light.middle), (bottom / v.height, light.low)),
+    )
     if bottom < 30:
         return
     dice = s.dice("sky")
     if light.dark and s.scene.weather in ("", "snow", "rainbow"):
-        stars = [(dice.uniform(0, v.width), bottom * dice.random() ** 1.3, dice.choice((0.7, 0.9, 1.1, 1.6))) for _ in range(110)]
+        stars = [
+            (dice.uniform(0, v.width), bottom * dice.random() ** 1.3, dice.choice((0.7, 0.9, 1.1, 1.6)))
+            for _ in range(110)
+        ]
         d.path(dots(stars), lighter(light.sun, 0.4), 0.8)
-        band = [(-0.1, 0.62), (0.3, 0.42), (0.62, 0.3), (1.1, -0.05), (1.1, 0.16), (0.66, 0.46), (0.34, 0.56), (-0.1, 0.86)]
+        band = [
+            (-0.1, 0.62),
+            (0.3, 0.42),
+            (0.62, 0.3),
+            (1.1, -0.05),
+            (1.1, 0.16),
+            (0.66, 0.46),
+            (0.34, 0.56),
+            (-0.1, 0.86),
+        ]
         d.path(outline([(x * v.width, y * bottom) for x, y in band]), lighter(light.low, 0.3), 0.08)
     x, y = v.width * dice.choice((0.24, 0.76, 0.7)) + v.pan * 0.2, bottom * dice.uniform(0.22, 0.36)
     radius = 46 * (0.85 + 0.15 * v.zoom)
@@ -76,7 +94,7 @@ def draw_sky(s: Set, *, until: float | None = None, clouds: bool = True, body: b
             d.circle(x, y, radius * 0.95, lighter(light.sun, 0.5))
     if s.scene.weather == "rainbow":
         _rainbow(s, bottom)
-    if clouds:
+    if clouds and "cloudy" not in s.scene.unwanted:
         _clouds(s, bottom)
 
 
@@ -86,7 +104,12 @@ def _rainbow(s: Set, bottom: float) -> None:
     radius = min(v.width * 0.46, bottom * 1.02)
     for n, color in enumerate(colors):
         r = radius - n * 13
-        s.d.line(f"M{v.width / 2 - r:.1f} {bottom:.1f}A{r:.1f} {r:.1f} 0 0 1 {v.width / 2 + r:.1f} {bottom:.1f}", color, 13.5, 0.55)
+        s.d.line(
+            f"M{v.width / 2 - r:.1f} {bottom:.1f}A{r:.1f} {r:.1f} 0 0 1 {v.width / 2 + r:.1f} {bottom:.1f}",
+            color,
+            13.5,
+            0.55,
+        )
 
 
 def _clouds(s: Set, bottom: float) -> None:
@@ -98,7 +121,10 @@ def _clouds(s: Set, bottom: float) -> None:
     if heavy:
         color = mix(light.middle, darker(light.top, 0.1) if s.scene.weather == "storm" else WHITE, 0.3)
     for _ in range(dice.randint(3, 5) + (4 if heavy else 0)):
-        x, y = dice.uniform(-0.05, 0.95) * v.width + v.pan * 0.4, bottom * dice.uniform(0.06, 0.6 if not heavy else 0.42)
+        x, y = (
+            dice.uniform(-0.05, 0.95) * v.width + v.pan * 0.4,
+            bottom * dice.uniform(0.06, 0.6 if not heavy else 0.42),
+        )
         wide = dice.uniform(0.13, 0.26) * max(v.width, 760) * (1 + 0.35 * heavy)
         share = 0.75 if not light.dark else 0.5
         if light.time == "day" or heavy:
@@ -108,7 +134,12 @@ def _clouds(s: Set, bottom: float) -> None:
                 at = (n + 0.5) / count
                 r = wide * 0.15 * (0.7 + math.sin(at * math.pi)) * dice.uniform(0.85, 1.15)
                 parts.append((x + wide * at, y - r * 0.35, r))
-            d.path(dots(parts) + f"M{x:.1f} {y - 2:.1f}h{wide:.1f}a12 12 0 0 1 0 {wide * 0.13:.1f}h{-wide:.1f}a12 12 0 0 1 0 {-wide * 0.13:.1f}z", color, share)
+            d.path(
+                dots(parts)
+                + f"M{x:.1f} {y - 2:.1f}h{wide:.1f}a12 12 0 0 1 0 {wide * 0.13:.1f}h{-wide:.1f}a12 12 0 0 1 0 {-wide * 0.13:.1f}z",
+                color,
+                share,
+            )
         else:
             fill = d.linear((0, mix(color, light.sun, 0.35)), (1, mix(color, light.middle, 0.5)))
             for n in range(3):
@@ -119,10 +150,11 @@ def _clouds(s: Set, bottom: float) -> None:
 def ridge(s: Set, decision: str, base: float, rise: float, *, bumps: int = 5) -> str:
     """The path of soft hills from edge to edge, filled down to the bottom of the frame."""
     dice, v = s.dice(decision), s.view
-    points: list[Point] = []
     count = max(2, round(bumps / v.zoom))
-    for n in range(-1, count + 2):
-        points.append((v.width * n / count + dice.uniform(-0.1, 0.1) * v.width / count + v.pan * 0.5, base - dice.random() * rise))
+    points = [
+        (v.width * n / count + dice.uniform(-0.1, 0.1) * v.width / count + v.pan * 0.5, base - dice.random() * rise)
+        for n in range(-1, count + 2)
+    ]
     return smooth(points, v.height + 5)
 
 
@@ -158,16 +190,38 @@ def broadleaf(s: Set, x: float, base: float, tall: float, *, far: float = 0.0, p
     colors = LEAVES[s.season]
     color = colors[pick % len(colors)]
     d.polygon(
-        [(x - tall * 0.035, base), (x - tall * 0.02, base - tall * 0.5), (x + tall * 0.02, base - tall * 0.5), (x + tall * 0.04, base)],
+        [
+            (x - tall * 0.035, base),
+            (x - tall * 0.02, base - tall * 0.5),
+            (x + tall * 0.02, base - tall * 0.5),
+            (x + tall * 0.04, base),
+        ],
         light.on((96, 70, 54), far),
     )
-    crown = [(x - tall * 0.17, base - tall * 0.52, tall * 0.17), (x + tall * 0.16, base - tall * 0.5, tall * 0.18), (x, base - tall * 0.72, tall * 0.24), (x + tall * 0.02, base - tall * 0.48, tall * 0.17)]
+    crown = [
+        (x - tall * 0.17, base - tall * 0.52, tall * 0.17),
+        (x + tall * 0.16, base - tall * 0.5, tall * 0.18),
+        (x, base - tall * 0.72, tall * 0.24),
+        (x + tall * 0.02, base - tall * 0.48, tall * 0.17),
+    ]
     d.path(dots(crown), light.on(darker(color, 0.14), far))
     d.path(dots([(cx - r * 0.16, cy - r * 0.2, r * 0.74) for cx, cy, r in crown]), light.on(color, far))
-    d.path(dots([(cx - r * 0.3, cy - r * 0.38, r * 0.4) for cx, cy, r in crown[:3]]), light.on(lighter(color, 0.2), far))
+    d.path(
+        dots([(cx - r * 0.3, cy - r * 0.38, r * 0.4) for cx, cy, r in crown[:3]]), light.on(lighter(color, 0.2), far)
+    )
 
 
 def shadow_below(s: Set, x: float, y: float, half: float, strength: float = 0.3) -> None:
     """A soft shadow on the ground."""
     fill = s.d.radial((0, BLACK, strength), (0.6, BLACK, strength * 0.6), (1, BLACK, 0.0))
     s.d.ellipse(x, y, half, half * 0.2, fill)
+
+
+def draw_spot(s: Set) -> None:
+    """Seen from above: rings on the ground around the subjects, and the corners fall away."""
+    d, v, light = s.d, s.view, s.light
+    x, y = v.center, v.floor - v.hero * 0.45
+    reach = max(v.width, v.height) * 0.62
+    d.glow(x, y, reach, mix(light.sun, WHITE, 0.4), 0.30)
+    for n, share in enumerate((0.92, 0.74, 0.56)):
+        d.circle(x, y, v.hero * share, light.on(WHITE, 0.2), 0.09 + 0.03 * n)

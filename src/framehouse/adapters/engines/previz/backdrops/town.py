@@ -1,5 +1,7 @@
 """City and street."""
 
+from itertools import pairwise
+
 from framehouse.adapters.engines.previz.backdrops.set import Set, broadleaf, draw_sky, ground
 from framehouse.adapters.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.adapters.engines.previz.vector import Point, boxes, outline
@@ -18,7 +20,9 @@ def city(s: Set) -> None:
     ground(s, pave, top=v.horizon + v.height * 0.02)
     lines = ""
     for n in range(-8, 9):
-        lines += f"M{v.width / 2 + n * 46:.1f} {v.horizon + v.height * 0.02:.1f}L{v.width / 2 + n * 260:.1f} {v.height:.1f}"
+        lines += (
+            f"M{v.width / 2 + n * 46:.1f} {v.horizon + v.height * 0.02:.1f}L{v.width / 2 + n * 260:.1f} {v.height:.1f}"
+        )
     for n in range(1, 6):
         y = v.horizon + v.height * 0.02 + (v.height - v.horizon) * (n / 5.5) ** 1.8
         lines += f"M0 {y:.1f}H{v.width:.1f}"
@@ -27,9 +31,22 @@ def city(s: Set) -> None:
         return
     for n, x in enumerate((0.06, 0.2, 0.8, 0.94)):
         if light.dark:
-            _lamp(s, v.width * x, v.horizon + v.height * (0.13 if n in (0, 3) else 0.07), v.height * (0.3 if n in (0, 3) else 0.18), n < 2)
+            _lamp(
+                s,
+                v.width * x,
+                v.horizon + v.height * (0.13 if n in (0, 3) else 0.07),
+                v.height * (0.3 if n in (0, 3) else 0.18),
+                n < 2,
+            )
         else:
-            broadleaf(s, v.width * x, v.horizon + v.height * (0.12 if n in (0, 3) else 0.06), v.height * (0.24 if n in (0, 3) else 0.15) * v.zoom, far=0.1, pick=n)
+            broadleaf(
+                s,
+                v.width * x,
+                v.horizon + v.height * (0.12 if n in (0, 3) else 0.06),
+                v.height * (0.24 if n in (0, 3) else 0.15) * v.zoom,
+                far=0.1,
+                pick=n,
+            )
 
 
 def _skyline(s: Set, layer: int) -> None:
@@ -54,7 +71,12 @@ def _skyline(s: Set, layer: int) -> None:
         for row in range(int(tall / (step * 1.5))):
             for column in range(4):
                 if layer and dice.random() < (0.6 if light.dark else 0.5):
-                    pane = (x + step * (0.75 + column * 1.15), base - tall + step * (0.8 + row * 1.5), step * 0.6, step * 0.8)
+                    pane = (
+                        x + step * (0.75 + column * 1.15),
+                        base - tall + step * (0.8 + row * 1.5),
+                        step * 0.6,
+                        step * 0.8,
+                    )
                     panes[dice.random() < 0.7].append(pane)
         x += wide * dice.uniform(1.0, 1.16)
     for color, rects in faces.items():
@@ -71,7 +93,11 @@ def _lamp(s: Set, x: float, base: float, tall: float, to_right: bool) -> None:
     d, light = s.d, s.light
     reach = tall * 0.26 * (1 if to_right else -1)
     pole = light.on((50, 54, 70))
-    d.line(f"M{x:.1f} {base:.1f}V{base - tall * 0.86:.1f}Q{x:.1f} {base - tall:.1f} {x + reach:.1f} {base - tall:.1f}", pole, max(2.5, tall * 0.024))
+    d.line(
+        f"M{x:.1f} {base:.1f}V{base - tall * 0.86:.1f}Q{x:.1f} {base - tall:.1f} {x + reach:.1f} {base - tall:.1f}",
+        pole,
+        max(2.5, tall * 0.024),
+    )
     d.glow(x + reach, base - tall + 6, tall * 0.42, (255, 224, 150), 0.8)
     d.ellipse(x + reach, base - tall + 3, tall * 0.05, tall * 0.02, lighter((255, 224, 150), 0.5))
     d.glow(x + reach * 0.8, base, tall * 0.3, (255, 214, 140), 0.18)
@@ -93,26 +119,33 @@ def street(s: Set) -> None:
 
     wet = s.scene.weather in ("rain", "storm") or light.dark
     for side in (-1, 1):
-        d.polygon([(vx, vy), at(side, 1.3, 0), (vx + side * half * 0.62, v.height + 1)], light.on((150, 148, 152), 0.1), 0.9)
+        d.polygon(
+            [(vx, vy), at(side, 1.3, 0), (vx + side * half * 0.62, v.height + 1)], light.on((150, 148, 152), 0.1), 0.9
+        )
     markings = ""
     for near0, near1 in ((0.12, 0.18), (0.25, 0.36), (0.48, 0.7), (0.9, 1.3)):
         y0, y1 = vy + (v.height - vy) * near0, vy + (v.height - vy) * near1
-        markings += outline([(vx - 14 * near0, y0), (vx + 14 * near0, y0), (vx + 14 * near1, y1), (vx - 14 * near1, y1)])
+        markings += outline(
+            [(vx - 14 * near0, y0), (vx + 14 * near0, y0), (vx + 14 * near1, y1), (vx - 14 * near1, y1)]
+        )
     d.path(markings, light.on((240, 236, 220), 0.1), 0.7)
     for side in (-1, 1):
         dice = s.dice(f"houses {side}")
         edges = [0.14, 0.22, 0.33, 0.48, 0.7, 1.05]
-        for n, (near0, near1) in enumerate(zip(edges, edges[1:], strict=False)):
+        for n, (near0, near1) in enumerate(pairwise(edges)):
             tall = v.height * dice.uniform(0.85, 1.35)
             wall = _WALLS[dice.randrange(4)]
             if light.dark:
                 wall = mix(wall, (44, 52, 104), 0.72)
             far = 0.5 * (1 - near1)
-            d.polygon([at(side, near0, 0), at(side, near0, tall), at(side, near1, tall), at(side, near1, 0)], light.on(darker(wall, 0.06 * n), far))
+            d.polygon(
+                [at(side, near0, 0), at(side, near0, tall), at(side, near1, tall), at(side, near1, 0)],
+                light.on(darker(wall, 0.06 * n), far),
+            )
             _facade(s, side, near0, near1, tall, at, f"{side} {n}", far)
         for near in (0.3, 0.52, 0.88):
-            x, base = at(side, near, 0)
-            x -= side * half * 0.1 * near
+            edge, base = at(side, near, 0)
+            x = edge - side * half * 0.1 * near
             if light.dark or s.scene.weather in ("rain", "fog", "storm"):
                 _lamp(s, x, base, v.height * 0.55 * near, side < 0)
             elif near > 0.4:
@@ -123,7 +156,9 @@ def street(s: Set) -> None:
             near = 0.3 + 0.09 * n
             x = vx + dice.uniform(-0.8, 0.8) * half * near
             color = _SIGNS[n % 4] if light.dark else light.low
-            d.ellipse(x, vy + (v.height - vy) * near, 10 + 8 * near, 60 * near, d.radial((0, color, 0.4), (1, color, 0.0)))
+            d.ellipse(
+                x, vy + (v.height - vy) * near, 10 + 8 * near, 60 * near, d.radial((0, color, 0.4), (1, color, 0.0))
+            )
 
 
 def _facade(s: Set, side: int, near0: float, near1: float, tall: float, at, key: str, far: float) -> None:  # type: ignore[no-untyped-def]
@@ -139,20 +174,40 @@ def _facade(s: Set, side: int, near0: float, near1: float, tall: float, at, key:
             pane = outline([at(side, a, high), at(side, a, high + 34), at(side, b, high + 34), at(side, b, high)])
             draw = dice.random()
             if light.dark:
-                lit, cool, blind = (lit + pane, cool, blind) if draw < 0.4 else (lit, cool + pane, blind) if draw < 0.55 else (lit, cool, blind + pane)
+                lit, cool, blind = (
+                    (lit + pane, cool, blind)
+                    if draw < 0.4
+                    else (lit, cool + pane, blind)
+                    if draw < 0.55
+                    else (lit, cool, blind + pane)
+                )
             else:
                 cool, blind = (cool + pane, blind) if draw < 0.75 else (cool, blind + pane)
     d.path(blind, (20, 24, 44), 0.28)
     d.path(cool, light.graded((150, 214, 255)) if light.dark else mix(light.top, WHITE, 0.4), 0.75 - far)
     d.path(lit, light.graded((255, 212, 128)), 0.9 - far)
-    shop = outline([at(side, near0 + (near1 - near0) * 0.1, 8), at(side, near0 + (near1 - near0) * 0.1, 78), at(side, near1 - (near1 - near0) * 0.1, 78), at(side, near1 - (near1 - near0) * 0.1, 8)])
+    shop = outline(
+        [
+            at(side, near0 + (near1 - near0) * 0.1, 8),
+            at(side, near0 + (near1 - near0) * 0.1, 78),
+            at(side, near1 - (near1 - near0) * 0.1, 78),
+            at(side, near1 - (near1 - near0) * 0.1, 8),
+        ]
+    )
     d.path(shop, light.graded((255, 214, 150)) if light.dark else mix(light.top, (40, 50, 70), 0.4), 0.8 - far)
-    awning = outline([at(side, near0 + (near1 - near0) * 0.06, 96), at(side, near1 - (near1 - near0) * 0.06, 96), at(side, near1 - (near1 - near0) * 0.06, 76), at(side, near0 + (near1 - near0) * 0.06, 76)])
+    awning = outline(
+        [
+            at(side, near0 + (near1 - near0) * 0.06, 96),
+            at(side, near1 - (near1 - near0) * 0.06, 96),
+            at(side, near1 - (near1 - near0) * 0.06, 76),
+            at(side, near0 + (near1 - near0) * 0.06, 76),
+        ]
+    )
     d.path(awning, light.on(dice.choice(((196, 70, 66), (70, 120, 160), (86, 140, 96), (226, 170, 70))), far))
     if light.dark and dice.random() < 0.75:
         color = dice.choice(_SIGNS)
-        x, y = at(side, near1, 200)
-        x -= side * 26 * near1
-        wide, high = 22 * near1, 110 * near1
-        d.glow(x, y, high * 1.1, color, 0.5)
-        d.rect(x - wide / 2, y - high / 2, wide, high, mix(color, WHITE, 0.25), radius=wide / 3)
+        edge, y = at(side, near1, 200)
+        x = edge - side * 26 * near1
+        wide, tall_px = 22.0 * near1, 110.0 * near1
+        d.glow(x, y, tall_px * 1.1, color, 0.5)
+        d.rect(x - wide / 2, y - tall_px / 2, wide, tall_px, mix(color, WHITE, 0.25), radius=wide / 3)
