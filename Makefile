@@ -13,11 +13,11 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve gallery lock clean help
+.PHONY: demo test check install serve gallery bench-previz lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: install ## Install, and make the pictures of the README's request into out/
 	@.venv/bin/framehouse generate "Create a three-frame product storyboard" --model kling-v3-omni --series --out out
@@ -31,8 +31,8 @@ test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
-	@.venv/bin/ruff format --check src tests scripts
-	@.venv/bin/ruff check src tests scripts
+	@.venv/bin/ruff format --check src tests scripts bench
+	@.venv/bin/ruff check src tests scripts bench
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pytest -n auto --dist worksteal
@@ -62,6 +62,9 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 
 gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py
+
+bench-previz: install ## Time previz: a panel of each size on one core
+	@.venv/bin/python bench/previz.py
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \

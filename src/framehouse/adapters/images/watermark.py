@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from framehouse.adapters.fonts import font_for
+from framehouse.adapters.fonts import draw_text, text_width
 
 _HEIGHT_SHARE = 0.045
 _MARGIN_SHARE = 0.025
@@ -43,10 +43,8 @@ def _stamp(text: str, logo: str, size: int, widest: int) -> NDArray[np.uint8]:
         scale = min(size * 1.6 / face.height, widest / face.width)
         face = face.resize((max(1, round(face.width * scale)), max(1, round(face.height * scale))))
     else:
-        font = font_for(text, size)
-        box = font.getbbox(text)
-        face = Image.new("RGBA", (max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1]))), (255, 255, 255, 0))
-        ImageDraw.Draw(face).text((-box[0], -box[1]), text, font=font, fill=(255, 255, 255, 255))
+        face = Image.new("RGBA", (max(1, round(text_width(text, size))), round(size * 1.3)), (255, 255, 255, 0))
+        draw_text(ImageDraw.Draw(face), 0, face.height / 2, text, size, (255, 255, 255, 255))
         if face.width > widest:
             face = face.resize((widest, max(1, round(face.height * widest / face.width))))
     rim = max(2, size // 8)

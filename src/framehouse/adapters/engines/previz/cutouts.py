@@ -17,7 +17,7 @@ _PLAIN = 26
 _NEAR = 34
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
     """The reference as RGBA, trimmed to what it shows, and whether it is cut out. Raises Broken for a damaged file."""
     picture = _open(reference)

@@ -34,6 +34,8 @@ from framehouse.domain.sizes import Size
 _SCENERY_PX = 2_000_000
 """Scenery is drawn with at most so many pixels and scaled up: it is soft by nature, and a renderer's time is not.
 Subjects and letters are drawn at the full size."""
+_STYLED_PX = 1_100_000
+"""The same for pictures that go through a style, subjects included: a brush has no finer strokes at 4k."""
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _PRODUCTS = ("lotion-bottle", "perfume", "running-shoe", "headphone", "handbag", "watch", "camera")
 
@@ -60,8 +62,8 @@ def draw_panel(
     place = PLACES[scene.backdrop]
     if _stands_low(scene, place.ground):
         view = replace(view, floor=min(view.floor, view.height * 0.9))
-    work = min(1.0, math.sqrt(_SCENERY_PX / (size.width * size.height)))
     styled = STYLES.get(scene.style)
+    work = min(1.0, math.sqrt((_STYLED_PX if styled else _SCENERY_PX) / (size.width * size.height)))
     width, height = round(size.width * work), round(size.height * work)
 
     stage = Set(Drawing(view.width, view.height), view, light, scene, seed, shot.seed)
@@ -92,11 +94,10 @@ def draw_panel(
         if (width, height) != size:
             how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
             canvas = np.array(Image.fromarray(canvas).resize(size, how))
-    image = Image.fromarray(canvas)
     if scene.chips and not placed:
-        stand_in(image, scene.chips, tone_of(light))
+        stand_in(canvas, scene.chips, tone_of(light))
     letter(
-        image,
+        canvas,
         scene.caption,
         scene.chips if placed else (),
         f"{shot.index + 1}/{count}  {(framing or 'medium wide').upper()}  ·  PREVIEW",
@@ -104,7 +105,7 @@ def draw_panel(
         boxed=bool(styled and styled.paper),
         inset=styled.inset if styled else 0.0,
     )
-    return np.asarray(image)
+    return canvas
 
 
 def _caption(parts: Sequence[str | Cited]) -> str:

@@ -2,15 +2,15 @@
 
 import gzip
 import json
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 
 import numpy as np
-import pyvips
 from numpy.typing import NDArray
 
 from framehouse.adapters.engines.previz.color import Color, darker, hex_of, lighter, mix
 from framehouse.adapters.engines.previz.drawings import OWN, Pictogram
+from framehouse.adapters.engines.previz.vector import rasterized
 
 
 @cache
@@ -154,7 +154,6 @@ def _with_legs(bust: Pictogram) -> Pictogram:
     return Pictogram(bust.name, bust.kind, bust.english, bust.chinese, (x, y, width, height + 11.2), legs + bust.body)
 
 
-@lru_cache(maxsize=64)
 def raster(name: str, dress: Color | None, height_px: int) -> NDArray[np.uint8]:
     """The drawing as (height, width, 4) RGBA, not premultiplied, with a transparent rim of a few pixels."""
     drawn = pictogram(name, dress)
@@ -167,6 +166,4 @@ def raster(name: str, dress: Color | None, height_px: int) -> NDArray[np.uint8]:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{across}" height="{height_px}" preserveAspectRatio="xMidYMid"'
         f' viewBox="{x - pad:.3f} {y - pad:.3f} {width + 2 * pad:.3f} {height + 2 * pad:.3f}">{drawn.body}</svg>'
     )
-    pixels: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
-    pixels.flags.writeable = False
-    return pixels
+    return rasterized(svg)

@@ -94,8 +94,9 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
         else:
             word = words[at]
             at += 1
-            if "-" in word and not all(map(str.isdigit, word.split("-"))):
-                yield from _english_units(word.split("-"))
+            parts = [part for part in word.split("-") if part]
+            if len(parts) > 1 and not all(map(str.isdigit, parts)):
+                yield from _english_units(parts)
             else:
                 yield _Unit(word, known=word in lexicon.STOP or singular(word) in lexicon.STOP or not word[0].isalpha())
 
@@ -142,6 +143,7 @@ class _Reader:
         self._last: _Unit = _Unit("")
         self._waiting_words: list[str] = []
         self._place_of = False
+        self._color_thing = ""
         self._forget()
 
     def _forget(self) -> None:
@@ -175,7 +177,7 @@ class _Reader:
             self._waiting_words.append(unit.text)
         else:
             self._scenery(unit)
-            if "icon" in means and "backdrop" not in means and not self._is_verb(unit):
+            if "icon" in means and not means.keys() & {"backdrop", "color"} and not self._is_verb(unit):
                 self._name(unit)
             else:
                 self._modifier(unit)
@@ -215,9 +217,12 @@ class _Reader:
             self._chips.append(unit.text)
 
     def _tint(self) -> None:
-        if self._color:
-            self._tints.append(lexicon.RGB[self._color])
-        self._color = ""
+        color, self._color = self._color, ""
+        if color and self._color_thing:
+            self._add(Subject(self._color_thing))
+        elif color:
+            self._tints.append(lexicon.RGB[color])
+        self._color_thing = ""
 
     # subjects
 
@@ -230,6 +235,7 @@ class _Reader:
         if "color" in means:
             self._tint()
             self._color = means["color"]
+            self._color_thing = means.get("icon", "") if self._before in _DETERMINERS or self._number else ""
         if "relation" in means:
             self._relation = means["relation"]
 
@@ -252,7 +258,8 @@ class _Reader:
             pass
         elif self._relation and index > 0 and not same:
             self._relate(self._actor(index), self._relation, index)
-        self._number, self._size, self._color, self._relation, self._somewhere = 0, 1.0, "", "", False
+        self._number, self._size, self._color, self._color_thing = 0, 1.0, "", ""
+        self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
         """What the drawing before shows already, or contains: a knight's sword, the perfume of a bottle."""

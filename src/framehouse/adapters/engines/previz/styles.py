@@ -268,7 +268,7 @@ def _pixel(pixels: Pixels, light: Light, seed: int) -> Pixels:
     cell = max(2, round(min(height, width) / 150))
     small = Image.fromarray(pixels).resize((max(1, width // cell), max(1, height // cell)), Image.Resampling.BOX)
     few = small.quantize(28, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
-    return np.asarray(few.resize((width, height), Image.Resampling.NEAREST))
+    return np.array(few.resize((width, height), Image.Resampling.NEAREST))
 
 
 def _riso(pixels: Pixels, light: Light, seed: int) -> Pixels:

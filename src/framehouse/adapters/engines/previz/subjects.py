@@ -124,7 +124,7 @@ def _row(
         total += gap
     shrink = min(1.0, room / total)
     if shrink < 0.62 and len(roots) > 2:
-        return _two_rows(subjects, roots, shape, sizes, view, place)
+        return _rows(subjects, roots, shape, view, place)
     x = (
         min(max(view.center, total * shrink / 2 + view.width * 0.05), view.width * 0.95 - total * shrink / 2)
         - total * shrink / 2
@@ -164,34 +164,31 @@ def _row(
     return sorted(found, key=lambda item: -item[1].dim)
 
 
-def _two_rows(
-    subjects: list[Subject], roots: list[int], shape: list[float], sizes: list[float], view: View, place: Place
+def _rows(
+    subjects: list[Subject], roots: list[int], shape: list[float], view: View, place: Place
 ) -> list[tuple[int, Placed]]:
-    """Many: a row behind, raised, and a row in front, each item in a cell of its own."""
-    rows = 2 if len(roots) <= 7 and not view.tall else 3 if len(roots) > 4 else 2
-    per_row = -(-len(roots) // rows)
-    cell_w = view.width * 0.88 / per_row
-    top, bottom = view.height * 0.16, min(view.floor, view.height * 0.86)
-    cell_h = (bottom - top) / rows
+    """Many: in as many rows as make them largest, each in a cell of its own."""
+    top, bottom = view.height * 0.13, min(view.floor, view.height * 0.86)
+
+    def fitted(rows: int) -> tuple[float, int]:
+        """How large things come out in so many rows, and how many stand in each."""
+        per_row = -(-len(roots) // rows)
+        across, down = view.width * 0.88 / per_row, (bottom - top) / rows
+        return sum(min(down * 0.94, across * 0.88 / shape[i]) for i in roots), per_row
+
+    rows = max((1, 2, 3, 4), key=lambda n: fitted(n)[0])
+    per_row = fitted(rows)[1]
+    rows = -(-len(roots) // per_row)
+    cell_w, cell_h = view.width * 0.88 / per_row, (bottom - top) / rows
     found = []
     for n, index in enumerate(roots):
         row, column = divmod(n, per_row)
         in_row = min(per_row, len(roots) - row * per_row)
         height = min(cell_h * 0.94, cell_w * 0.88 / shape[index])
         x = view.width / 2 + (column - (in_row - 1) / 2) * cell_w
-        found.append(
-            (
-                index,
-                Placed(
-                    subjects[index],
-                    x,
-                    top + cell_h * (row + 1),
-                    height,
-                    shape[index],
-                    row + 1 < rows or place.ground == "air",
-                ),
-            )
-        )
+        afloat = row + 1 < rows or place.ground == "air"
+        one = Placed(subjects[index], x, top + cell_h * (row + 1), height, shape[index], afloat)
+        found.append((index, one))
     return found
 
 

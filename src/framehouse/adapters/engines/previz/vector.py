@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from framehouse.adapters.engines.previz.color import Color, hex_of
 
+pyvips.cache_set_max(0)  # no drawing is made twice, and the cache would keep a hundred of them
+
 Point = tuple[float, float]
 Stop = tuple[float, Color] | tuple[float, Color, float]
 Fill = Color | str
@@ -92,8 +94,13 @@ class Drawing:
             f"<defs>{''.join(self._definitions)}</defs>"
             f"{''.join(self._shapes)}</svg>"
         )
-        made: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
-        return made
+        return rasterized(svg)
+
+
+def rasterized(svg: str) -> NDArray[np.uint8]:
+    """(height, width, 4) RGBA pixels of an SVG of our own making, not premultiplied. Releases the GIL."""
+    made: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
+    return made
 
 
 def outline(points: Sequence[Point]) -> str:

@@ -59,8 +59,8 @@ def english() -> Mapping[tuple[str, ...], Meanings]:
         if not _CHINESE.search(phrase):
             known.setdefault(english_key(phrase), {}).setdefault(kind, value)
     for key, name in _best(pack().values(), chinese=False).items():
-        if key not in known:
-            known[key] = {"icon": name}
+        if known.setdefault(key, {}).keys() <= {"color"}:  # "tangerine" is a colour before a noun and a fruit alone
+            known[key]["icon"] = name
     return known
 
 

@@ -1,0 +1,61 @@
+"""The sandbox: each documented trigger gives the ending that it says."""
+
+import time
+
+import pytest
+
+from framehouse.adapters.engines.previz.sandbox import behaviour, without_triggers
+from tests.conftest import PATH, MakeHouse, serving
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("a fox [sandbox: decline]", "declined, as the prompt asks the sandbox to"),
+        ("a fox [Sandbox: FAIL]", "failed, as the prompt asks the sandbox to"),
+        ("a fox [sandbox: fail image 2]", "failed, as the prompt asks the sandbox to"),
+        ("[ sandbox：slow 0.4 ][sandbox: fail image 3] a fox", ""),
+    ],
+)
+async def test_endings(make_house: MakeHouse, prompt: str, message: str) -> None:
+    async with serving(await make_house({"engine": "previz"})) as api:
+        api.house.start_worker()
+        task = await api.ended((await api.create(prompt, n=2))["task_id"])
+        assert (task["task_status"], task["task_status_msg"]) == ("failed" if message else "succeed", message)
+        assert (await api.house.account())["images_in_flight"] == 0
+
+
+@pytest.mark.parametrize("words", ["refuse", "explode"])
+async def test_refused_at_once(make_house: MakeHouse, words: str) -> None:
+    async with serving(await make_house({"engine": "previz"})) as api:
+        body = {"model_name": "kling-v3-omni", "prompt": f"a fox [sandbox: {words}]"}
+        answer = await api.alice.post(PATH, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (400, 1301)
+        assert words in answer.json()["message"]
+        assert (await api.alice.get(PATH)).json()["data"] == []
+        assert (await api.house.account())["images_in_flight"] == 0
+
+
+async def test_slow_takes_its_time_and_tells_progress(make_house: MakeHouse) -> None:
+    async with serving(await make_house({"engine": "previz"})) as api:
+        api.house.start_worker()
+        start = time.monotonic()
+        task_id = (await api.create("a fox [sandbox: slow 2]"))["task_id"]
+        assert (await api.ended(task_id))["task_status"] == "succeed"
+        assert time.monotonic() - start > 2
+
+
+def test_several_triggers_add_up_and_none_is_drawn() -> None:
+    prompt = "a [sandbox: slow 3] fox [sandbox: fail image 2]"
+    asked = behaviour(prompt)
+    assert (asked.slow_s, asked.fail_image, asked.refuse) == (3.0, 2, "")
+    assert without_triggers(prompt).split() == ["a", "fox"]
+    assert behaviour("a sandbox: fail in the park").fail_image is None
+
+
+async def test_only_the_first_engine_is_asked(make_house: MakeHouse) -> None:
+    """Behind another engine, the words are that engine's."""
+    from tests.conftest import MISBEHAVING
+
+    house = await make_house({"engine": MISBEHAVING}, {"engine": "previz"})
+    await house.submit("a fox [sandbox: refuse]")
