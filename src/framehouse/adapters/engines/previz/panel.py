@@ -31,7 +31,7 @@ from framehouse.domain.prompt import Cited, prompt_parts
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 
-_SCENERY_PX = 2_000_000
+_SCENERY_PX = 1_800_000
 """Scenery is drawn with at most so many pixels and scaled up: it is soft by nature, and a renderer's time is not.
 Subjects and letters are drawn at the full size."""
 _STYLED_PX = 1_100_000
@@ -84,7 +84,7 @@ def draw_panel(
     grain(canvas, shot.seed)
 
     if not styled and (width, height) != size:
-        canvas = np.array(Image.fromarray(canvas).resize(size, Image.Resampling.BICUBIC))
+        canvas = np.array(Image.fromarray(canvas).resize(size, Image.Resampling.BILINEAR))
     scale = canvas.shape[0] / view.height
     for one in placed:
         _put(canvas, one, scale, stage, pictures)

@@ -1,6 +1,8 @@
 """Subjects as pixels in the light of the scene, and how they are laid onto the frame, in bands, so that memory stays
 small at 4k."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
@@ -9,6 +11,7 @@ from framehouse.adapters.engines.previz.color import Color, darker, luma, mix
 from framehouse.adapters.engines.previz.light import Light
 
 Pixels = NDArray[np.uint8]
+Plane = NDArray[np.float32]
 _BAND_ROWS = 192
 
 
@@ -42,31 +45,55 @@ def lay(
     x0, x1 = max(0, -left), min(width, canvas.shape[1] - left)
     if y0 >= y1 or x0 >= x1:
         return
+    box = (y0, y1, x0, x1)
+    if not lit:
+        _cover(canvas, sprite, left, top, box, None)
+        return
     rim = max(1, round(height * 0.008))
-    ambient = np.array(mix((255, 255, 255), light.ambient, 0.55 if lit else 0.0), np.float32) / 255
+    around = np.pad(sprite[..., 3], rim, mode="edge")  # the silhouette, to be looked up a rim's width away
     glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
     haze = np.array(light.low, np.float32)
-    across = np.linspace(1.07, 0.9, width, dtype=np.float32)[None, x0:x1, None]
+    ambient = np.array(mix((255, 255, 255), light.ambient, 0.55), np.float32) / 255
+    across = np.linspace(1.07, 0.9, width, dtype=np.float32)[x0:x1, None] * ambient
+    down = np.linspace(1.06, 0.86, height, dtype=np.float32)
+    strength = np.float32((0.6 if light.dark else 0.5) / 255)
+
+    def shine(color: Plane, start: int, end: int) -> None:
+        color *= across
+        color *= down[start:end, None, None]
+        after = around[start + 2 * rim : end + 2 * rim, x0 + 2 * rim : x1 + 2 * rim].astype(np.float32)
+        after -= around[start:end, x0:x1]
+        edge = np.clip(after, 0, 255, out=after)
+        edge *= strength
+        color += (glow - color) * edge[..., None]
+        if dim:
+            color += (haze - color) * np.float32(dim)
+
+    _cover(canvas, sprite, left, top, box, shine)
+
+
+def _cover(
+    canvas: Pixels,
+    sprite: Pixels,
+    left: int,
+    top: int,
+    box: tuple[int, int, int, int],
+    change: Callable[[Plane, int, int], None] | None,
+) -> None:
+    """Blend the rows and columns of `box` onto the canvas, after `change` has had each band's colours."""
+    y0, y1, x0, x1 = box
     for start in range(y0, y1, _BAND_ROWS):
         end = min(start + _BAND_ROWS, y1)
         part = sprite[start:end, x0:x1]
-        alpha = part[..., 3:].astype(np.float32) / 255
-        color: NDArray[np.floating] = part[..., :3].astype(np.float32)
-        if lit:
-            down = np.linspace(1.06 - 0.2 * start / height, 1.06 - 0.2 * end / height, end - start, dtype=np.float32)
-            color = color * ambient * across * down[:, None, None]
-            shifted = sprite[np.clip(np.arange(start, end) + rim, 0, height - 1)][
-                :, np.clip(np.arange(x0, x1) + rim, 0, width - 1), 3
-            ]
-            upper = sprite[np.clip(np.arange(start, end) - rim, 0, height - 1)][
-                :, np.clip(np.arange(x0, x1) - rim, 0, width - 1), 3
-            ]
-            edge = np.clip(shifted.astype(np.float32) - upper, 0, 255)[..., None] / 255
-            color = color + (glow - color) * (edge * (0.6 if light.dark else 0.5))
-            if dim:
-                color = color + (haze - color) * dim
+        color = part[..., :3].astype(np.float32)
+        if change:
+            change(color, start, end)
         place = canvas[top + start : top + end, left + x0 : left + x1]
-        place[:] = np.clip(place + (color - place) * alpha, 0, 255).astype(np.uint8)
+        color -= place
+        color *= part[..., 3:] * np.float32(1 / 255)
+        color += place
+        np.clip(color, 0, 255, out=color)
+        place[:] = color.astype(np.uint8)
 
 
 def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, strength: float) -> None:
@@ -109,15 +136,17 @@ def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> No
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)
     cover = np.asarray(mask)
-    tone = np.array(color, np.int16)
+    tone = np.array(color, np.float32)
     for start in range(0, height, _BAND_ROWS):
         part = cover[start : start + _BAND_ROWS]
         rows = np.flatnonzero(part.any(axis=1))
         if not len(rows):
             continue
         place = canvas[start : start + _BAND_ROWS]
-        share = (part.astype(np.float32) * (strength / 255))[..., None]
-        place[:] = (place + (tone - place) * share).astype(np.uint8)
+        covered = tone - place
+        covered *= (part * np.float32(strength / 255))[..., None]
+        covered += place
+        place[:] = covered.astype(np.uint8)
 
 
 def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> Pixels:

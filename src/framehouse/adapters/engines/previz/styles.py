@@ -9,9 +9,8 @@ from PIL import Image, ImageFilter
 
 from framehouse.adapters.engines.previz.color import Color
 from framehouse.adapters.engines.previz.light import Light
-from framehouse.adapters.engines.previz.sprites import Pixels
+from framehouse.adapters.engines.previz.sprites import Pixels, Plane
 
-Plane = NDArray[np.float32]
 _PAPER: Color = (247, 242, 230)
 
 
