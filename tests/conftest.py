@@ -29,9 +29,10 @@ from framehouse.domain.account import Caller
 from framehouse.domain.links import Links
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
+from framehouse.domain.task import Ticket
 from framehouse.entrypoints.api.server import build_api
 from framehouse.entrypoints.worker import Limits, Worker
-from framehouse.pipeline.accept import AcceptCounter, Ticket, accept
+from framehouse.pipeline.accept import AcceptCounter, accept
 from framehouse.pipeline.finish import Finishing
 from framehouse.pipeline.paint import Rules
 
