@@ -244,9 +244,12 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: 
         id = await api.saved(external_task_id="mine")
         using = {"element_list": [{"element_id": id}]}
         task = await api.create("<<<element_1>>> on a beach", n=2, **using)
+        keyed: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "json": BODY | using}
+        first = (await api.alice.post(PATH, **keyed)).json()["data"]
         assert (await api.alice.post(DELETE, json={"element_id": id})).json()["code"] == 0
         assert "does not exist" in error(await api.alice.post(DELETE, json={"element_id": id}), 400, 1201)
         assert f"element_id {id} does not exist" in error(await api.alice.post(PATH, json=BODY | using), 400, 1201)
+        assert (await api.alice.post(PATH, **keyed)).json()["data"] == first, "a repeat answers the first task again"
         assert (await api.alice.get(ELEMENTS)).json()["data"] == []
         error(await api.alice.get(f"{ELEMENTS}/{id}"), 400, 1201)
         (left,) = (await api.element("mine"))["task_result"]["elements"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.postgres.tasks import Accepted, accept_tasks
+from framehouse.adapters.postgres.tasks import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.element import OFFICIAL
@@ -53,6 +53,8 @@ async def accept(
         *(answer for answer in checked if isinstance(answer, str)),
     ]
     if found or model is None:
+        if idempotency and (first := await find_accepted(counter.db, caller.account_id, *idempotency)):
+            return Ticket(*first, request.external_task_id, replayed=True)  # what it names was deleted since
         raise refused_fields(found)
     references = [await keep_image(storage, answer) for answer in checked if not isinstance(answer, str)]
     elements = [await take_along(known[id], storage) for id in request.elements]

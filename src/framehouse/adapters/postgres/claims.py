@@ -23,8 +23,8 @@ class Claimed:
     """A batch that this worker holds, with all that is needed to paint it.
 
     `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
-    decides it; `attempt` counts from 1;
-    `batch_size` counts the made ones too; `failing_since` is the first of the failures that brought it back.
+    decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_since` is the first of the
+    failures that brought it back.
     """
 
     id: int
