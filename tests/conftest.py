@@ -29,9 +29,11 @@ from framehouse.domain.account import Caller
 from framehouse.domain.links import Links
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
+from framehouse.domain.task import Ticket
 from framehouse.entrypoints.api.server import build_api
+from framehouse.entrypoints.librarian import Librarian
 from framehouse.entrypoints.worker import Limits, Worker
-from framehouse.pipeline.accept import AcceptCounter, Ticket, accept
+from framehouse.pipeline.accept import AcceptCounter, accept
 from framehouse.pipeline.finish import Finishing
 from framehouse.pipeline.paint import Rules
 
@@ -109,6 +111,7 @@ class House:
     caller: Caller
     counter: AcceptCounter
     workers: list[tuple[Worker, "asyncio.Task[None]"]] = field(default_factory=list)
+    librarians: list["asyncio.Task[None]"] = field(default_factory=list)
     rules: Rules = RULES
 
     async def submit(self, prompt: str = "a fox", *, caller: Caller | None = None, **fields: Any) -> Ticket:
@@ -133,6 +136,12 @@ class House:
         self.workers.append((worker, asyncio.create_task(worker.run())))
         return worker
 
+    def start_librarian(self, **options: Any) -> Librarian:
+        """One that may fetch from this machine, unless told otherwise."""
+        librarian = Librarian(self.db, self.storage, **({"allow_private": True} | options))
+        self.librarians.append(asyncio.create_task(librarian.run()))
+        return librarian
+
     async def account(self) -> dict[str, Any]:
         found = await accounts.find_account(self.db, self.caller.account_name)
         assert found is not None
@@ -142,6 +151,9 @@ class House:
         for worker, running in self.workers:
             worker.stop()
             await running
+        for librarian in self.librarians:
+            librarian.cancel()
+        await asyncio.gather(*self.librarians, return_exceptions=True)
 
 
 MakeHouse = Callable[..., Awaitable[House]]
@@ -187,6 +199,27 @@ class Api:
         data: dict[str, Any] = answer.json()["data"]
         return data
 
+    async def create_element(self, **fields: Any) -> dict[str, Any]:
+        answer = await self.alice.post(ELEMENTS, json=element_body(**fields))
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def element(self, any_id: str) -> dict[str, Any]:
+        """The element task when it has ended."""
+
+        async def look() -> dict[str, Any] | None:
+            data: dict[str, Any] = (await self.alice.get(f"{ELEMENTS}/{any_id}")).json()["data"]
+            return data if data["task_status"] in ("succeed", "failed") else None
+
+        found: dict[str, Any] = await eventually(look)
+        return found
+
+    async def saved(self, **fields: Any) -> int:
+        """The id of an element that is made; a librarian must be there."""
+        task = await self.element((await self.create_element(**fields))["task_id"])
+        return int(task["task_result"]["elements"][0]["element_id"])
+
     async def ended(self, task_id: str) -> dict[str, Any]:
         data: dict[str, Any] = (await self.alice.get(f"{PATH}/{task_id}?wait=30")).json()["data"]
         assert data["task_status"] in ("succeed", "failed"), data
@@ -194,6 +227,7 @@ class Api:
 
 
 PATH = "/kling/v1/images/omni-image"
+ELEMENTS = "/kling/v1/general/advanced-custom-elements"
 MakeApi = Callable[..., Awaitable[Api]]
 
 
@@ -250,6 +284,12 @@ def image_file(width: int = 400, height: int = 300, format: str = "PNG", **optio
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def element_body(**fields: Any) -> dict[str, Any]:
+    images = {"frontal_image": image_base64(600, 400), "refer_images": [{"image_url": image_base64(400, 400)}]}
+    body = {"element_name": "Red bag", "element_description": "A red bag", "element_image_list": images}
+    return body | fields
 
 
 def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> str:

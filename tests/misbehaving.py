@@ -14,7 +14,8 @@ from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 
 
 class Misbehaving:
-    """`notes` is a file that gets a line per picture: "start <task> <index>" and "done <task> <index>"."""
+    """`notes` is a file that gets a line per picture: "start <task> <index>" and "done <task> <index>"; before
+    them, where a call has elements, "with <name>|<description>|<bytes of each picture> …"."""
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:
         self._notes = Path(notes) if notes else None
@@ -27,6 +28,10 @@ class Misbehaving:
         return Abilities(max_references=self._max_references, max_batch=self._max_batch)
 
     async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        if batch.elements and self._notes:
+            told = [f"{e.name}|{e.description}|{[len(i.content) for i in e.images]}" for e in batch.elements]
+            with self._notes.open("a") as file:
+                file.write(f"with {' '.join(told)}\n")
         for shot in batch.shots:
             self._note("start", batch, shot.index)
             self._misbehave(shot.prompt, batch)

@@ -7,10 +7,19 @@ from pathlib import Path
 from openapi_spec_validator import validate
 
 from framehouse import __version__
+from framehouse.adapters.images.decode import inspect
+from framehouse.adapters.presets import preset_picture, presets
 from framehouse.cli.commands import cli
+from framehouse.domain.element import (
+    FIRST_OWN_ID,
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    TAGS,
+    read_element,
+)
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.domain.request import parse_request
-from framehouse.entrypoints.api.schemas import OmniImageRequest
+from framehouse.entrypoints.api.schemas import CreateElementRequest, OmniImageRequest
 from framehouse.settings import ModelSettings, Settings
 from tests.conftest import MakeHouse, serving
 
@@ -44,12 +53,28 @@ def test_every_command_is_documented() -> None:
             assert f"framehouse {name} {sub}".strip() in page
 
 
-def test_the_documented_request_is_the_one_that_is_read() -> None:
-    source = Path(parse_request.__code__.co_filename).read_text()
-    read_fields = set(re.findall(r'"((?:[a-z]+_)*[a-z]+)"', source))
-    assert set(OmniImageRequest.model_fields) <= read_fields
-    page = read("docs/api.md")
-    assert all(f"`{name}`" in page for name in set(OmniImageRequest.model_fields) - {"element_list"})
+def test_the_documented_requests_are_those_that_are_read() -> None:
+    for body, read_by, page in (
+        (OmniImageRequest, parse_request, "docs/api.md"),
+        (CreateElementRequest, read_element, "docs/elements.md"),
+    ):
+        sources = "".join(Path(f.__code__.co_filename).read_text() for f in (read_by, parse_request))
+        assert set(body.model_fields) <= set(re.findall(r'"((?:[a-z]+_)*[a-z]+)"', sources))
+        assert all(f"`{name}`" in read(page) for name in body.model_fields)
+
+
+def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
+    for element in presets().values():
+        assert element.id < FIRST_OWN_ID
+        assert len(element.name) <= MAX_NAME_CHARACTERS
+        assert len(element.description) <= MAX_DESCRIPTION_CHARACTERS
+        assert set(element.tags) <= set(TAGS)
+        assert f"`{element.id}` {element.name}" in read("docs/elements.md")
+        assert 2 <= len(element.images) <= 4
+        for image in element.images:
+            content = preset_picture(image.key)
+            assert len(content) < 40_000
+            assert inspect(content) == (image.width, image.height)
 
 
 async def test_the_openapi_file_is_valid_and_committed(make_house: MakeHouse) -> None:

@@ -31,6 +31,7 @@ from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
     from framehouse.adapters.engines.registry import Registry
+    from framehouse.entrypoints.librarian import Librarian
     from framehouse.entrypoints.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -130,6 +131,14 @@ def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
     return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
 
 
+def make_librarian(house: House, *, only: UUID | None = None) -> Librarian:
+    """A librarian as the settings say; `only` keeps it to one element, by its task's id."""
+    from framehouse.entrypoints.librarian import Librarian
+
+    s = house.settings
+    return Librarian(house.db, house.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only)
+
+
 async def run_api(settings: Settings, listening: socket.socket) -> None:
     """Serve the API on an open socket until told to stop."""
     import uvicorn
@@ -167,7 +176,7 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
 
 
 async def run_worker(settings: Settings) -> None:
-    """Work, deliver callbacks and sweep until told to stop."""
+    """Work, make elements, deliver callbacks and sweep until told to stop."""
     raise_file_limit()
     from framehouse.domain.links import Links
     from framehouse.entrypoints.notifier import Notifier
@@ -183,6 +192,7 @@ async def run_worker(settings: Settings) -> None:
         beside = [
             asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s)),
             asyncio.create_task(notifier.run()),
+            asyncio.create_task(make_librarian(house).run()),
         ]
         for task in beside:  # none of them ends by itself: if one does, the process is to be started anew
             task.add_done_callback(lambda _: worker.stop())

@@ -37,9 +37,12 @@ def test_the_nearest_shape(size: tuple[int, int], ratio: str) -> None:
 
 
 def test_the_first_cited_reference_decides_the_shape() -> None:
-    sizes = [(1000, 1000), (1920, 1080)]
-    assert ratio_from_references("<<<image_2>>> beside <<<image_1>>>", sizes, elements=0) == "16:9"
-    assert ratio_from_references("no citation", sizes, elements=0) == "1:1"
+    images, elements = [(1000, 1000), (1920, 1080)], [(600, 900)]
+    assert ratio_from_references("<<<image_2>>> beside <<<image_1>>>", images, elements) == "16:9"
+    assert ratio_from_references("<<<element_1>>> beside <<<image_2>>>", images, elements) == "2:3"
+    assert ratio_from_references("<<<object_1>>>", images, elements) == "2:3"
+    assert ratio_from_references("no citation", images, elements) == "1:1"
+    assert ratio_from_references("no citation", [], elements) is None, "an element alone decides only where it is cited"
 
 
 @pytest.mark.parametrize(

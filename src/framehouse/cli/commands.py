@@ -308,6 +308,51 @@ def task_cancel(**options: Any) -> None:
 
 
 @cli.group()
+def element() -> None:
+    """Saved elements: what a prompt cites as <<<element_1>>>."""
+
+
+@element.command("create")
+@click.argument("name")
+@click.option("--frontal", required=True, metavar="PATH|URL", help="What it looks like from the front.")
+@click.option(
+    "--refer", multiple=True, required=True, metavar="PATH|URL", help="Another side of it. Repeatable, up to 3 times."
+)
+@click.option("--description", help="At most 100 characters. [default: its name]")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="o_101 to o_108; see docs/elements.md. Repeatable.")
+@_of_account
+@_data_options
+@_json_option
+def element_create(**options: Any) -> None:
+    """Save an element under NAME, of two to four pictures.
+
+    framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
+    """
+    call("elements.create", **options)
+
+
+@element.command("list")
+@click.option("--presets", "show_presets", is_flag=True, help="Those that ship with Framehouse.")
+@_of_account
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@_data_options
+@_json_option
+def element_list(**options: Any) -> None:
+    """The account's elements, newest first."""
+    call("elements.list_all", **options)
+
+
+@element.command("delete")
+@click.argument("id")
+@_of_account
+@_data_options
+@_json_option
+def element_delete(**options: Any) -> None:
+    """Delete the element ID. Tasks accepted before are not touched."""
+    call("elements.delete", **options)
+
+
+@cli.group()
 def callback() -> None:
     """Callbacks: what was told to whom, once more, and a receiver to try them with."""
 

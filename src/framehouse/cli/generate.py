@@ -5,7 +5,6 @@ import io
 import math
 import re
 import signal
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source
+from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source, image_to_send
 from framehouse.cli.commands import Problem, print_json
 from framehouse.domain.errors import Refused
-from framehouse.domain.reference import is_url
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
 
@@ -59,7 +57,7 @@ def run(
     body: dict[str, Any] = {
         "model_name": model,
         "prompt": prompt,
-        "image_list": [{"image": _image(image)} for image in images],
+        "image_list": [{"image": image_to_send(image)} for image in images],
         "element_list": [{"element_id": element} for element in elements],
         "resolution": resolution,
         "aspect_ratio": aspect,
@@ -83,16 +81,6 @@ def run(
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(made)
-
-
-def _image(value: str) -> str:
-    """A URL as it is; a file as base64, as every server of the contract takes it."""
-    if is_url(value):
-        return value
-    try:
-        return b64encode(Path(value).read_bytes()).decode()
-    except OSError as error:
-        raise Problem(f"Cannot read the image {value}: {error.strerror}.") from error
 
 
 async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:

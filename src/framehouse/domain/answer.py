@@ -1,9 +1,10 @@
-"""A task as clients see it: what POST answers, and the `data` of GET, which is a callback's body too."""
+"""Tasks and elements as clients see them: what POST answers, and the `data` of GET, which is a callback's body too."""
 
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from framehouse.domain.element import REFERENCE_TYPE, TAGS, Element, ElementTask
 from framehouse.domain.links import Links
 from framehouse.domain.task import Status, Task
 
@@ -49,3 +50,45 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data
+
+
+def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
+    """The making of an element as GET shows it, and the element once it is one."""
+    data = head_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
+    data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0"}
+    if task.status == "succeed":
+        status = "deleted" if task.deleted else "succeed"
+        data["task_result"] = {"elements": [element_data(task.element, links, status=status)]}
+    return data
+
+
+def preset_data(element: Element, links: Links) -> dict[str, Any]:
+    """A preset in the form of an element task: it was made before all time, and its id is the task's too."""
+    return {
+        "task_id": str(element.id),
+        "task_info": {},
+        "task_status": "succeed",
+        "created_at": 0,
+        "updated_at": 0,
+        "task_status_msg": "",
+        "final_unit_deduction": "0",
+        "task_result": {"elements": [element_data(element, links)]},
+    }
+
+
+def element_data(element: Element, links: Links, *, status: str = "succeed") -> dict[str, Any]:
+    """An element; URLs of its pictures hold as long as it is there."""
+    urls = [links.make(image.key, None) for image in element.images]
+    return {
+        "element_id": element.id,
+        "element_name": element.name,
+        "element_description": element.description,
+        "reference_type": REFERENCE_TYPE,
+        "element_image_list": {
+            "frontal_image": urls[0] if urls else "",
+            "refer_images": [{"image_url": url} for url in urls[1:]],
+        },
+        "tag_list": [{"id": tag, "name": TAGS[tag][0], "description": TAGS[tag][1]} for tag in element.tags],
+        "owned_by": element.owned_by,
+        "status": status,
+    }

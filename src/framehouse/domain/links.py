@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
+_ONE_DAY_S = 86_400
+
 
 def _sign(secret: str, text: str) -> str:
     return hmac.new(secret.encode(), text.encode(), "sha256").hexdigest()[:40]
@@ -22,15 +24,15 @@ class Links:
         return Links(self.secret, base.rstrip("/"))
 
     def make(self, key: str, expires_at: datetime | None) -> str:
-        """The URL of a stored picture, valid until it expires."""
+        """The URL of a stored picture, valid until it expires; None: for as long as the picture is there."""
         expires = int(expires_at.timestamp()) if expires_at else 0
         query = urlencode({"expires": expires, "signature": _sign(self.secret, f"{key}:{expires}")})
         return f"{self.base}/{key}?{query}"
 
     def check(self, key: str, expires: str, signature: str, *, now: float) -> int:
-        """Seconds that the URL stays valid; 0 for one that is expired or not of our making. In constant time."""
+        """Seconds that the URL is still good for; 0 for one that is expired or not of our making. In constant time."""
         if not expires.isascii() or not expires.isdecimal() or len(expires) > 12 or not signature.isascii():
             return 0
         if not hmac.compare_digest(_sign(self.secret, f"{key}:{expires}"), signature):
             return 0
-        return max(0, int(expires) - int(now))
+        return max(0, int(expires) - int(now)) if int(expires) else _ONE_DAY_S

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framehouse.domain.prompt import citations, resolve_citation
+from framehouse.domain.prompt import Cited, citations, resolve_citation
 from framehouse.domain.sizes import nearest_ratio
 
 MAX_REFERENCES = 10
@@ -23,6 +23,15 @@ class Reference:
     width: int = 0
     height: int = 0
 
+    def columns(self) -> dict[str, object]:
+        """As the database keeps it: what is not known yet is null."""
+        return {
+            "url": self.url or None,
+            "key": self.key or None,
+            "width": self.width or None,
+            "height": self.height or None,
+        }
+
 
 def is_url(image: str) -> bool:
     """Whether an image as sent is a URL to fetch; otherwise it is the picture itself."""
@@ -40,8 +49,20 @@ def reference_problem(width: int, height: int) -> str | None:
     return None
 
 
-def ratio_from_references(prompt: str, sizes: Sequence[tuple[int, int]], *, elements: int) -> str:
-    """The listed shape nearest to the first cited (else the first) reference; `sizes` are (width, height) in pixels."""
-    cited = (resolve_citation(c, images=len(sizes), elements=elements) for c in citations(prompt))
-    index = next((found[1] for found in cited if found and found[0] == "image"), 0)
-    return nearest_ratio(*sizes[index])
+def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
+    """Whose shape `auto` takes: the first that the prompt cites, else the first image. An element that is not cited
+    decides nothing, for its pictures show what it is, not how the whole is framed."""
+    cited = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
+    first = next((Cited(*found) for found in cited if found), None)
+    return first or (Cited("image", 0) if images else None)
+
+
+def ratio_from_references(
+    prompt: str, images: Sequence[tuple[int, int]], elements: Sequence[tuple[int, int]]
+) -> str | None:
+    """The listed shape nearest to the deciding reference's, or None where there is none. Sizes are (width, height) in
+    pixels, an element's that of its frontal picture."""
+    which = deciding_reference(prompt, images=len(images), elements=len(elements))
+    if which is None:
+        return None
+    return nearest_ratio(*(elements if which.kind == "element" else images)[which.index])

@@ -45,21 +45,23 @@ def read_int(value: object) -> int | None:
 class FieldReader:
     """Reads the fields of one JSON object and collects what is wrong with them.
 
-    Absent, `null` and (for optional fields) the empty string all mean the default.
+    Absent, `null` and (for optional fields) the empty string all mean the default. `prefix` leads to an object within
+    the body.
     """
 
     body: Mapping[str, Any]
     problems: list[str] = field(default_factory=list)
+    prefix: str = ""
 
     def problem(self, name: str, what: str) -> None:
-        self.problems.append(f"{name} {what}")
+        self.problems.append(f"{self.prefix}{name} {what}")
 
-    def _given(self, name: str) -> Any:
+    def given(self, name: str) -> Any:
         value = self.body.get(name)
         return None if value == "" else value
 
     def text(self, name: str, *, most: int) -> str:
-        value = self._given(name)
+        value = self.given(name)
         if value is None:
             return ""
         if not isinstance(value, str):
@@ -80,7 +82,7 @@ class FieldReader:
         return value
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
-        value = self._given(name)
+        value = self.given(name)
         if value is None:
             return default
         if isinstance(value, str) and value.strip().lower() in allowed:
@@ -89,7 +91,7 @@ class FieldReader:
         return default
 
     def integer(self, name: str, low: int, high: int, default: int) -> int:
-        value = self._given(name)
+        value = self.given(name)
         if value is None:
             return default
         number = read_int(value)
@@ -107,24 +109,36 @@ class FieldReader:
             self.problem(name, what)
         return value
 
-    def objects(self, name: str, key: str) -> list[Any]:
-        """The `key` of each object of a list, in order."""
-        value = self._given(name)
+    def image(self, name: str, value: object) -> str:
+        """An image as sent: a URL whose form is right, or what should be the picture itself; else empty."""
+        if not isinstance(value, str):
+            self.problem(name, f"must be a URL or base64 string, not {shown(value)}")
+            return ""
+        if is_url(value):
+            if len(value) > MAX_URL_CHARACTERS:
+                self.problem(name, f"is a URL of {len(value)} characters; at most {MAX_URL_CHARACTERS} are allowed")
+            elif what := url_problem(value):
+                self.problem(name, what)
+        return value
+
+    def objects(
+        self, name: str, key: str, *, most: int = MAX_REFERENCES, limit: str = "at most {most} are allowed"
+    ) -> list[Any]:
+        """The `key` of each object of a list, in order; `limit` says what is allowed where they are too many."""
+        value = self.given(name)
         if value is None:
             return []
         if not isinstance(value, list):
             self.problem(name, f"must be a list of objects with {key}, not {shown(value)}")
             return []
         found = []
-        for index, item in enumerate(value[: MAX_REFERENCES + 1]):
+        for index, item in enumerate(value[: most + 1]):
             if isinstance(item, dict) and item.get(key) not in (None, ""):
                 found.append(item[key])
             else:
                 self.problem(f"{name}[{index}].{key}", "is required and must not be empty")
-        if len(value) > MAX_REFERENCES:
-            self.problem(
-                name, f"has {len(value)} entries; images and elements together may be at most {MAX_REFERENCES}"
-            )
+        if len(value) > most:
+            self.problem(name, f"has {len(value)} entries; {limit.format(most=most)}")
         return found
 
 
@@ -203,7 +217,7 @@ def read_request(body: object, find_model: Callable[[str], Model | None]) -> tup
         amount=_amount(read, result_type),
         watermark=_watermark(read),
         callback_url=read.url("callback_url"),
-        external_task_id=_external_id(read),
+        external_task_id=read_external_id(read),
         seed=_seed(body),
     )
     return request, read.problems
@@ -213,24 +227,17 @@ def _sent(images: int, elements: int) -> str:
     return f"{images} image{'' if images == 1 else 's'} and {elements} element{'' if elements == 1 else 's'} were sent"
 
 
+_TOGETHER = "images and elements together may be at most {most}"
+
+
 def _images(read: FieldReader) -> tuple[str, ...]:
-    images = []
-    for index, image in enumerate(read.objects("image_list", "image")):
-        name = f"image_list[{index}].image"
-        if not isinstance(image, str):
-            read.problem(name, f"must be a URL or base64 string, not {shown(image)}")
-        elif is_url(image):
-            if len(image) > MAX_URL_CHARACTERS:
-                read.problem(name, f"is a URL of {len(image)} characters; at most {MAX_URL_CHARACTERS} are allowed")
-            elif what := url_problem(image):
-                read.problem(name, what)
-        images.append(image if isinstance(image, str) else "")
-    return tuple(images)
+    sent = read.objects("image_list", "image", limit=_TOGETHER)
+    return tuple(read.image(f"image_list[{index}].image", image) for index, image in enumerate(sent))
 
 
 def _elements(read: FieldReader) -> tuple[int, ...]:
     elements = []
-    for index, value in enumerate(read.objects("element_list", "element_id")):
+    for index, value in enumerate(read.objects("element_list", "element_id", limit=_TOGETHER)):
         number = read_int(value)
         if number is None or number < 1:
             read.problem(f"element_list[{index}].element_id", f"must be a positive integer, not {shown(value)}")
@@ -254,7 +261,8 @@ def _amount(read: FieldReader, result_type: ResultType) -> int | None:
     return read.integer("series_amount", low, high, 0) or None
 
 
-def _external_id(read: FieldReader) -> str:
+def read_external_id(read: FieldReader) -> str:
+    """The caller's own id for a task; empty where there is none."""
     value = read.text("external_task_id", most=MAX_EXTERNAL_ID_CHARACTERS)
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         read.problem("external_task_id", "must not hold control characters")

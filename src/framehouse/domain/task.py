@@ -71,6 +71,16 @@ class Task:
         return self.status in ("succeed", "failed")
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the caller gets at once. `replayed`: the idempotency key was known, and this is the first task again."""
+
+    task_id: UUID
+    created_at: datetime
+    external_task_id: str
+    replayed: bool = False
+
+
 def read_task_id(either_id: str) -> UUID | None:
     """The task id that this is, or None: then it can only be an external id."""
     try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -13,6 +12,7 @@ from framehouse.adapters.postgres.callbacks import CallbackMessage, Shares
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.domain.links import Links
+from framehouse.entrypoints.turns import take_turns
 from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, deliver
 
 log = logging.getLogger(__name__)
@@ -72,17 +72,7 @@ class Notifier:
         """Deliver until cancelled; what is under way then is given back by its lease."""
         listener = asyncio.create_task(self._db.listen({ENDED_CHANNEL: lambda _: self._wake.set()}))
         try:
-            while True:
-                self._wake.clear()
-                claimed = 0
-                try:
-                    claimed = await self.turn()
-                except TROUBLE as error:
-                    log.warning("cannot claim callbacks: %s", error)
-                if not claimed:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
-                            await self._wake.wait()
+            await take_turns(self.turn, self._wake, poll_s=_POLL_S, what="callbacks")
         finally:
             listener.cancel()
             if self._running:  # those that are about to be answered are not sent twice

@@ -1,45 +1,29 @@
 """Validate, plan, reserve, save task and batches: one transaction, shared with whoever arrives meanwhile."""
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-import pybase64
-
-from framehouse.adapters.images.decode import BadImage, inspect
 from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.postgres.tasks import Accepted, accept_tasks
+from framehouse.adapters.postgres.tasks import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
+from framehouse.domain.element import OFFICIAL
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.quota import units_for
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, is_url, ratio_from_references
+from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.sizes import AUTO
-from framehouse.domain.task import ImageRequest, new_task_id
-from framehouse.pipeline.plan import make_plan
-from framehouse.pipeline.references import store_reference
+from framehouse.domain.task import ImageRequest, Ticket, new_task_id
+from framehouse.pipeline.elements import find_elements, take_along
+from framehouse.pipeline.plan import default_ratio, make_plan
+from framehouse.pipeline.references import check_image, keep_image
 
 _RETRY_AFTER_S = 2
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Ticket:
-    """What the caller gets at once. `replayed`: the idempotency key was known, and this is the first task again."""
-
-    task_id: UUID
-    created_at: datetime
-    external_task_id: str
-    replayed: bool = False
 
 
 async def accept(
@@ -61,28 +45,33 @@ async def accept(
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
-    checked = [await _check_image(index, image) for index, image in enumerate(request.images) if image]
+    known = await find_elements(counter.db, caller.account_id, request.elements)
+    checked = [await check_image(f"image_list[{i}].image", image) for i, image in enumerate(request.images) if image]
     found = [
         *problems,
-        *(
-            f"element_list[{i}].element_id {element} does not exist"
-            for i, element in enumerate(request.elements)
-            if element
-        ),
+        *(_unknown(index, id) for index, id in enumerate(request.elements) if id and id not in known),
         *(answer for answer in checked if isinstance(answer, str)),
     ]
     if found or model is None:
+        if idempotency and (first := await find_accepted(counter.db, caller.account_id, *idempotency)):
+            return Ticket(*first, request.external_task_id, replayed=True)  # what it names was deleted since
         raise refused_fields(found)
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
-    references = [await _store_reference(storage, answer) for answer in checked if not isinstance(answer, str)]
+    references = [await keep_image(storage, answer) for answer in checked if not isinstance(answer, str)]
+    elements = [await take_along(known[id], storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
     plan = make_plan(request, seed=seed, max_batch=model.max_batch)
     ratio = plan.ratio
     if ratio == AUTO and all(reference.key for reference in references):
         sizes = [(reference.width, reference.height) for reference in references]
-        ratio = ratio_from_references(request.prompt, sizes, elements=len(request.elements))
+        frontal = [(element.images[0].width, element.images[0].height) for element in elements]
+        ratio = ratio_from_references(request.prompt, sizes, frontal) or default_ratio(request)
+    pictures = [
+        *((None, reference) for reference in references),
+        *((index, picture) for index, element in enumerate(elements) for picture in element.images),
+    ]
     row = {
         "task_id": str(task_id),
         "account_id": caller.account_id,
@@ -102,18 +91,23 @@ async def accept(
         "units": units_for(len(plan.shots), request.resolution, model.units),
         "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in plan.shots],
         "batches": [list(batch) for batch in plan.batches],
-        "task_references": [
+        "task_elements": [
             {
                 "index": i,
-                "url": r.url or None,
-                "key": r.key or None,
-                "width": r.width or None,
-                "height": r.height or None,
+                "element_id": e.id,
+                "owned": e.owned_by != OFFICIAL,
+                "name": e.name,
+                "description": e.description,
             }
-            for i, r in enumerate(references)
+            for i, e in enumerate(elements)
         ],
+        "task_references": [r.columns() | {"index": i, "element": e} for i, (e, r) in enumerate(pictures)],
     }
     return _ticket(await counter.offer(row), request)
+
+
+def _unknown(index: int, id: int) -> str:
+    return f"element_list[{index}].element_id {id} does not exist"
 
 
 def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
@@ -128,6 +122,8 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
             raise Refused(1100, "the account is disabled")
         case "external_taken":
             raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
+        case "element_gone":  # deleted after it was found
+            raise Refused(1201, _unknown(request.elements.index(int(answer.detail)), int(answer.detail)))
         case "over_concurrency":
             # the contract's very words, which clients compare
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
@@ -137,38 +133,6 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
             raise RuntimeError(f"accept_tasks answered {other}")
 
 
-async def _check_image(index: int, image: str) -> "Reference | tuple[bytes, int, int] | str":
-    """What was sent: a URL as a reference to be fetched, a picture as its bytes and size, or what is wrong with it."""
-    if is_url(image):
-        return Reference(url=image)
-    try:
-        return await asyncio.to_thread(_decode, image)
-    except BadImage as error:
-        return f"image_list[{index}].image {error}"
-
-
-async def _store_reference(storage: Storage, checked: Reference | tuple[bytes, int, int]) -> Reference:
-    return checked if isinstance(checked, Reference) else await store_reference(storage, *checked)
-
-
-def _decode(image: str) -> tuple[bytes, int, int]:
-    if image[:5].lower() == "data:":
-        head = _DATA_URL.match(image[:256])
-        if head is None:
-            raise BadImage("is a data URL without base64 content; data:image/png;base64,… is needed")
-        image = image[head.end() :]
-    if len(image) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
-        raise BadImage(f"is too long; at most {MAX_REFERENCE_BYTES:,} bytes are allowed when decoded")
-    if "\n" in image[:100] or image[-1:].isspace() or image[:1].isspace():  # wrapped, as mail programs do
-        image = "".join(image.split())
-    image += "=" * (-len(image) % 4)
-    try:
-        content = pybase64.b64decode(image, validate=True)
-    except ValueError:
-        raise BadImage("is neither an http(s) URL nor valid base64") from None
-    return content, *inspect(content)
-
-
 class AcceptCounter:
     """Group commit: offers that come in while a transaction is under way share the next one.
 
@@ -176,7 +140,7 @@ class AcceptCounter:
     """
 
     def __init__(self, db: Database, *, most: int = 64, at_once: int = 2) -> None:
-        self._db = db
+        self.db = db
         self._most = most
         self._turns = asyncio.Semaphore(at_once)
         self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
@@ -197,11 +161,11 @@ class AcceptCounter:
                 return
             await self._settle(group)
         with suppress(DatabaseAway):
-            await notify(self._db, BATCHES_CHANNEL, "")
+            await notify(self.db, BATCHES_CHANNEL, "")
 
     async def _settle(self, group: list[tuple[dict[str, Any], asyncio.Future[Accepted]]]) -> None:
         try:
-            answers = await accept_tasks(self._db, [row for row, _ in group])
+            answers = await accept_tasks(self.db, [row for row, _ in group])
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             if len(group) > 1 and not isinstance(error, DatabaseAway):
                 for alone in group:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.adapters.postgres.callbacks import CallbackMessage
-from framehouse.domain.answer import task_data
+from framehouse.domain.answer import element_task_data, task_data
 from framehouse.domain.callback import GIVE_UP_AFTER_S, message_id, pause_s, signature
+from framehouse.domain.element import ElementTask
 from framehouse.domain.links import Links
 
 ANSWER_LIMIT_S = 10.0
@@ -43,7 +44,8 @@ class Ended:
 
 async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool) -> Delivered | Again | Ended:
     """Try once. The receiver may get it twice (our note of its answer may be lost); the id is the same then."""
-    data = task_data(message.task, links, progress=False)
+    task = message.task
+    data = element_task_data(task, links) if isinstance(task, ElementTask) else task_data(task, links, progress=False)
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
     id, now = message_id(message.id), int(time.time())
     headers = {

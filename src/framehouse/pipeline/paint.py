@@ -21,7 +21,7 @@ from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import AUTO, size_of
 from framehouse.pipeline.finish import Finishing, finish
-from framehouse.pipeline.references import load_references
+from framehouse.pipeline.references import load_elements, load_references
 from framehouse.pipeline.settle import settle_shot
 
 
@@ -73,6 +73,7 @@ async def paint_batch(
     """
     try:
         references = await load_references(batch, db, storage, allow_private=rules.allow_private_addresses)
+        elements = await load_elements(batch.elements, storage)
     except Unavailable as error:
         return Retry(error.message, blamed=True)
     except Declined as error:
@@ -80,7 +81,9 @@ async def paint_batch(
     ratio = batch.ratio
     if ratio == AUTO:
         sizes = [(reference.width, reference.height) for reference in references]
-        found = ratio_from_references(batch.prompt, sizes, elements=len(batch.elements))
+        frontal = [(element.images[0].width, element.images[0].height) for element in elements]
+        found = ratio_from_references(batch.prompt, sizes, frontal)
+        assert found is not None  # auto is left only where a reference decides
         ratio = await claims.keep_ratio(db, batch.task_id, found)
     wanted = Batch(
         task_id=str(batch.task_id),
@@ -88,14 +91,14 @@ async def paint_batch(
         image_count=batch.image_count,
         size=size_of(ratio, batch.resolution),
         references=references,
+        elements=elements,
     )
     fate: Fate = Retry("no engine is configured")
     for route in routes:
         abilities = route.engine.abilities()
-        if len(references) > abilities.max_references:
-            fate = Fail(
-                f"{batch.model} takes at most {abilities.max_references} references, {len(references)} were sent"
-            )
+        sent = len(references) + len(elements)
+        if sent > abilities.max_references:
+            fate = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
             continue
         try:
             while missing := await _missing(wanted, db):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from framehouse.domain.prompt import listed_shots, pictures_asked, ratio_asked
+from framehouse.domain.reference import deciding_reference
 from framehouse.domain.request import SERIES_AMOUNT
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import AUTO, RATIOS
@@ -15,7 +16,7 @@ DEFAULT_SERIES_AMOUNT = 4
 class Plan:
     """The shots of a task, its shape and its batches.
 
-    `ratio` stays `auto` only where it depends on a reference that is still to be fetched;
+    `ratio` stays `auto` where the shape of a reference decides;
     `batches` are the shot indexes of each engine call.
     """
 
@@ -65,7 +66,7 @@ def _ratio(request: ImageRequest) -> str:
         return request.ratio
     if asked := ratio_asked(request.prompt, RATIOS):
         return asked
-    if request.images:
+    if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):
         return AUTO
     return default_ratio(request)
 

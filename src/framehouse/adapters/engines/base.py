@@ -16,8 +16,9 @@ from framehouse.domain.sizes import Size
 class Abilities:
     """What an engine can do, known without loading a model.
 
-    `max_batch`: shots of one task per call. `max_references`: a task with more goes to the next route, or fails with a
-    reason. `seeds`: the same seed gives the same picture. `cancel`: it stops within a second when it is told to.
+    `max_batch`: shots of one task per call. `max_references`: a task with more images and elements goes to the next
+    route, or fails with a reason; an element counts as one, however many pictures it has. `seeds`: the same seed gives
+    the same picture. `cancel`: it stops within a second when it is told to.
     `refusal`: why a prompt is refused (None: it is taken), asked when a task is sent, so it answers at once and looks
     nowhere. Only a model's first engine is asked.
     """
@@ -40,7 +41,8 @@ class ReferenceImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedElement:
-    """An element of the library: what it is called, what it is, and its pictures, the frontal one first."""
+    """An element of the library: what it is called, what it is, and its pictures, the frontal one first. An engine uses
+    as many of them as it can, at least that one."""
 
     name: str
     description: str

@@ -8,8 +8,10 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from framehouse.adapters.postgres.elements import element_from
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.adapters.postgres.tasks import task_from
+from framehouse.domain.element import ElementTask
 from framehouse.domain.task import Task, read_task_id
 
 DELIVERED, GONE, GIVEN_UP = "delivered", "gone", "given_up"
@@ -26,13 +28,14 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class CallbackMessage:
-    """A claimed message: the task as it was at the change, where it goes, the secrets that sign it, newest first."""
+    """A claimed message: the task of either kind as it was at the change, where it goes, the secrets that sign it,
+    newest first."""
 
     id: UUID
     claim: UUID
     attempt: int
     created_at: datetime
-    task: Task
+    task: Task | ElementTask
     url: str
     host: str
     secrets: tuple[str, ...]
@@ -100,24 +103,25 @@ async def forget_callbacks(db: Database, older: timedelta) -> None:
 
 
 def _message(row: asyncpg.Record) -> CallbackMessage:
-    task = task_from(row)
-    status = row["message_status"]
-    as_it_was = replace(
-        task,
-        status=status,
-        status_message=row["message_status_message"],
-        units_charged=row["message_units"],
-        updated_at=row["message_updated_at"],
-        pictures=task.pictures if status == "succeed" else (),
-    )
+    subject = row["task"] or row["element_task"]
+    task = task_from(subject) if row["task"] else element_from(subject)
+    changes = {
+        "status": row["message_status"],
+        "status_message": row["message_status_message"],
+        "updated_at": row["message_updated_at"],
+    }
+    if isinstance(task, Task):
+        changes["units_charged"] = row["message_units"]
+        if changes["status"] != "succeed":
+            changes["pictures"] = ()
     old = row["callback_secret_old"]
     return CallbackMessage(
         id=row["message_id"],
         claim=row["claim"],
         attempt=row["message_attempt"],
         created_at=row["message_created_at"],
-        task=as_it_was,
-        url=row["callback_url"],
+        task=replace(task, **changes),
+        url=subject["callback_url"],
         host=row["message_host"],
         secrets=(row["callback_secret"], *(old or "").split()),
     )

@@ -4,26 +4,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import asyncpg
 
-from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.adapters.postgres.pool import Database, sql, told
+from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 
 BATCHES_CHANNEL = "framehouse_batches"
 ENDED_CHANNEL = "framehouse_ended"
-_MOST_TOLD = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """A batch that this worker holds, with all that is needed to paint it.
 
-    `shots` are those still to be made; `ratio` is `auto` where a reference decides it; `attempt` counts from 1;
-    `batch_size` counts the made ones too; `failing_since` is the first of the failures that brought it back.
+    `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
+    decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_since` is the first of the
+    failures that brought it back.
     """
 
     id: int
@@ -33,7 +34,7 @@ class Claimed:
     account_id: int
     model: str
     prompt: str
-    elements: tuple[int, ...]
+    elements: tuple[Element, ...]
     result_type: str
     image_count: int
     resolution: str
@@ -87,7 +88,7 @@ async def release_batch(
     db: Database, batch_id: int, claim: UUID, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
     """Give a batch back, to be claimed again by anybody `after` this."""
-    await db.row(sql("release_batch"), batch_id, claim, after, _told(error) or None, count_attempt)
+    await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt)
 
 
 async def release_dead_workers(db: Database, grace: timedelta, lease: timedelta) -> int:
@@ -120,7 +121,7 @@ async def settle_shot(
 
 async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
     """End the batch's task as failed, charging nothing. False: the batch was lost meanwhile."""
-    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, _told(message), retention))
+    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, told(message), retention))
 
 
 async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
@@ -158,11 +159,6 @@ async def queue_figures(db: Database) -> dict[str, float]:
     return {"waiting": row["waiting"], "running": row["running"], "oldest_s": float(row["oldest_s"])}
 
 
-def _told(message: str) -> str:
-    """An engine's words as the database and a caller can bear them."""
-    return "".join(c if c.isprintable() else " " for c in message[:_MOST_TOLD])
-
-
 def _claimed(row: asyncpg.Record) -> Claimed:
     return Claimed(
         id=row["id"],
@@ -172,7 +168,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         account_id=row["account_id"],
         model=row["model"],
         prompt=row["prompt"],
-        elements=tuple(row["elements"]),
+        elements=tuple(_element(**element) for element in json.loads(row["elements"])),
         result_type=row["result_type"],
         image_count=row["image_count"],
         resolution=row["resolution"],
@@ -185,3 +181,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         last_error=row["last_error"] or "",
         failing_since=row["failing_since"],
     )
+
+
+def _element(id: int, name: str, description: str, images: list[dict[str, Any]]) -> Element:
+    return Element(id, name, description, tuple(Reference(**image) for image in images))

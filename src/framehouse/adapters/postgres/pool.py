@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import asyncpg
 
 log = logging.getLogger(__name__)
+_MOST_TOLD = 1000
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -38,6 +39,11 @@ TROUBLE = (DatabaseAway, asyncpg.PostgresError)
 def sql(name: str) -> str:
     """The statement in sql/<name>.sql."""
     return (files(__package__) / "sql" / f"{name}.sql").read_text()
+
+
+def told(message: str) -> str:
+    """Somebody else's words as the database and a caller can bear them."""
+    return "".join(c if c.isprintable() else " " for c in message[:_MOST_TOLD])
 
 
 async def _keep_session(_connection: object) -> None:

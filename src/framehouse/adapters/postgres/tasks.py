@@ -34,6 +34,18 @@ async def accept_tasks(db: Database, rows: Sequence[dict[str, Any]]) -> list[Acc
     return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
 
+async def find_accepted(db: Database, account_id: int, key: str, body_hash: bytes) -> tuple[UUID, datetime] | None:
+    """The task that was accepted for this very body under this idempotency key, and when."""
+    row = await db.row(
+        "select task_id, created_at from idempotency_keys "
+        "where account_id = $1 and key = $2 and body_hash = $3 and created_at > now() - interval '24 hours'",
+        account_id,
+        key,
+        body_hash,
+    )
+    return (row["task_id"], row["created_at"]) if row else None
+
+
 async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
     """A task of this account by task id or by external id."""
     row = await db.row(sql("find_task"), account_id, read_task_id(either_id), either_id)

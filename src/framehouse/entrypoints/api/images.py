@@ -14,22 +14,23 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import request_id_of
 
-_KEY = re.compile(r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)")
+_KEY = re.compile(r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}")
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 
 
 def image_routes(*, storage: Storage, links: Links) -> APIRouter:
     router = APIRouter(tags=["images"])
 
+    @router.api_route("/references/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     @router.api_route(
         "/images/{path:path}",
         methods=["GET", "HEAD"],
-        summary="A picture, by the URL that its task names",
+        summary="A picture, by the URL that its task or element names",
         response_class=Response,
         include_in_schema=False,
     )
     async def image(request: Request, path: str, expires: str = "", signature: str = "") -> Response:
-        key = f"images/{path}"
+        key = request.scope["path"][1:]
         found = _KEY.fullmatch(key)
         left_s = links.check(key, expires, signature, now=time.time()) if found else 0
         total = await storage.size(key) if left_s else None
@@ -40,7 +41,7 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
             "Accept-Ranges": "bytes",
             "Cache-Control": f"private, max-age={min(left_s, 31_536_000)}, immutable",
             "Content-Disposition": f'inline; filename="{path.rsplit("/", 1)[-1]}"',
-            "Content-Type": _MEDIA_TYPES[found[1]],
+            "Content-Type": _MEDIA_TYPES[found[1]] if found[1] else await _sent_type(storage, key),
             "ETag": etag,
             "X-Content-Type-Options": "nosniff",
             "X-Request-Id": request_id_of(request),
@@ -59,6 +60,11 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
         return Response(content, status_code=206 if part.partial else 200, headers=headers)
 
     return router
+
+
+async def _sent_type(storage: Storage, key: str) -> str:
+    """Of a picture as its caller sent it, which was found to be one of two kinds."""
+    return "image/png" if await storage.get_range(key, 0, 1) == b"\x89" else "image/jpeg"
 
 
 class _Part(NamedTuple):

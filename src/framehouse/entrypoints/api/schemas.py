@@ -5,10 +5,11 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from framehouse.domain.answer import head_data
+from framehouse.domain.element import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS, MAX_REFER_IMAGES, TAGS
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
 from framehouse.domain.reference import MAX_REFERENCES
 from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
-from framehouse.pipeline.accept import Ticket
+from framehouse.domain.task import Ticket
 
 Content = TypeVar("Content")
 Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
@@ -62,6 +63,37 @@ class OmniImageRequest(BaseModel):
     )
 
 
+class ReferImage(BaseModel):
+    image_url: str = Field(description="As frontal_image")
+
+
+class ElementImages(BaseModel):
+    frontal_image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+    refer_images: list[ReferImage] = Field(min_length=1, max_length=MAX_REFER_IMAGES)
+
+
+class Tag(BaseModel):
+    tag_id: str = Field(description="; ".join(f"{id} {name}" for id, (name, _) in TAGS.items()))
+
+
+class CreateElementRequest(BaseModel):
+    """What to save. The older, flat shape is accepted too: element_frontal_image, element_refer_list."""
+
+    element_name: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
+    element_description: str = Field(min_length=1, max_length=MAX_DESCRIPTION_CHARACTERS)
+    reference_type: Literal["image_refer"] | None = "image_refer"
+    element_image_list: ElementImages
+    tag_list: list[Tag] | None = None
+    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    external_task_id: str | None = Field(
+        None, max_length=MAX_EXTERNAL_ID_CHARACTERS, description="Your own id, unique for ever"
+    )
+
+
+class DeleteElementRequest(BaseModel):
+    element_id: int | str
+
+
 class TaskInfo(BaseModel):
     external_task_id: str | None = None
 
@@ -94,6 +126,38 @@ class TaskOut(Accepted):
     progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
 
 
+class TagOut(BaseModel):
+    id: str
+    name: str
+    description: str
+
+
+class ElementOut(BaseModel):
+    element_id: int = Field(description="Below 2^53")
+    element_name: str
+    element_description: str
+    reference_type: Literal["image_refer"]
+    element_image_list: ElementImages
+    tag_list: list[TagOut]
+    owned_by: str = Field(description="framehouse for presets, else the number of the account")
+    status: Literal["succeed", "deleted"]
+
+
+class ElementResult(BaseModel):
+    elements: list[ElementOut]
+
+
+class ElementTaskOut(Accepted):
+    task_status_msg: str
+    task_result: ElementResult | None = Field(None, description="Only when the task succeeded")
+    final_unit_deduction: str = Field(examples=["0"])
+
+
+class DeletedOut(BaseModel):
+    task_id: str
+    task_status: Literal["succeed"]
+
+
 class Envelope(BaseModel, Generic[Content]):
     code: int = 0
     message: str = "SUCCEED"
@@ -105,6 +169,34 @@ class ErrorOut(BaseModel):
     code: int = Field(examples=[1201])
     message: str = Field(examples=["n must be from 1 to 9, not 12"])
     request_id: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut, "description": text}
+    for status, text in (
+        (400, "1200 not JSON, 1201 a field is wrong (all problems named) or the task is unknown"),
+        (401, "1000-1004 authentication"),
+        (403, "1103 no right for this model"),
+        (404, "1203 the model does not exist"),
+        (413, "1200 the body is too large"),
+        (415, "1200 the content type is not JSON"),
+        (429, "1100 account disabled, 1102 units used up, 1302 too many requests, 1303 too many pictures in flight"),
+        (500, "5000 our fault; the request id finds it in our log"),
+        (503, "5001 not now, try again"),
+    )
+}
+READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 429, 500, 503)}
+"""What the API's paths may answer, for OpenAPI."""
+
+
+def json_body(schema: str, examples: dict[str, Any]) -> dict[str, Any]:
+    """A request body for OpenAPI, by the name of its schema: we read bodies ourselves."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+BODIES: tuple[type[BaseModel], ...] = (OmniImageRequest, CreateElementRequest, DeleteElementRequest)
+"""The schemas that `json_body` names."""
 
 
 def ticket_data(ticket: Ticket) -> dict[str, Any]:

@@ -17,14 +17,17 @@ from starlette.staticfiles import StaticFiles
 from framehouse import __version__
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.presets import PRESETS
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import failure, request_id_of
+from framehouse.entrypoints.api.door import Door
+from framehouse.entrypoints.api.elements import element_routes
 from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
 from framehouse.entrypoints.api.rate import RateLimit
-from framehouse.entrypoints.api.schemas import OmniImageRequest
+from framehouse.entrypoints.api.schemas import BODIES
 from framehouse.entrypoints.api.tasks import task_routes
 from framehouse.entrypoints.api.waiting import Waiting
 
@@ -65,21 +68,16 @@ def build_api(
         redirect_slashes=False,
     )
     app.state.waiting = waiting
-    tasks = task_routes(
-        db=db,
-        storage=storage,
-        registry=registry,
-        links=links,
-        waiting=waiting,
-        rate=RateLimit(requests_per_second),
-        retention=retention,
-        max_body_bytes=max_body_bytes,
-    )
+    door = Door(db, links, RateLimit(requests_per_second), max_body_bytes)
+    tasks = task_routes(door, storage=storage, registry=registry, waiting=waiting, retention=retention)
+    elements = element_routes(door, storage=storage)
     documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     for prefix in path_prefixes:
-        app.include_router(tasks, prefix=prefix, include_in_schema=prefix == documented)
+        for routes in (tasks, elements):
+            app.include_router(routes, prefix=prefix, include_in_schema=prefix == documented)
     app.include_router(image_routes(storage=storage, links=links))
     app.include_router(health_routes(db=db, storage=storage))
+    app.mount("/presets", StaticFiles(directory=str(PRESETS)))
     _add_docs(app)
     _add_errors(app)
     return app
@@ -103,8 +101,9 @@ def _add_docs(app: FastAPI) -> None:
         if not app.openapi_schema:
             schema = made()
             parts = schema.setdefault("components", {})
-            request = OmniImageRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-            parts.setdefault("schemas", {}).update(request.pop("$defs", {}) | {"OmniImageRequest": request})
+            for model in BODIES:
+                body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                parts.setdefault("schemas", {}).update(body.pop("$defs", {}) | {model.__name__: body})
             parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "description": "API key or JWT"}}
             for path, methods in schema["paths"].items():
                 if "/v1/" in path:

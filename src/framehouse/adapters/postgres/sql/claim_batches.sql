@@ -28,7 +28,7 @@ with waiting as (
     returning b.*
 )
 select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.failing_since, t.account_id, t.model, t.prompt,
-       t.elements, t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
+       t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
        coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
                                                    'seed', s.seed) order by s.index)
                  from shots s
@@ -37,7 +37,14 @@ select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.fail
        coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
                                                    'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0))
                                  order by r.index)
-                 from task_references r where r.task_id = c.task_id), '[]'::json)::text as refs
+                 from task_references r where r.task_id = c.task_id and r.element is null), '[]'::json)::text as refs,
+       coalesce((select json_agg(json_build_object(
+                     'id', t.elements[e.index + 1], 'name', e.name, 'description', e.description,
+                     'images', (select json_agg(json_build_object('key', r.key, 'width', r.width, 'height', r.height)
+                                                order by r.index)
+                                from task_references r where r.task_id = e.task_id and r.element = e.index)
+                 ) order by e.index)
+                 from task_elements e where e.task_id = c.task_id), '[]'::json)::text as elements
 from claimed c
 join tasks t on t.id = c.task_id
 order by c.id;

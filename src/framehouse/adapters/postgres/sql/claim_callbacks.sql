@@ -38,8 +38,9 @@ select c.id as message_id, c.host as message_host, c.claim, c.attempt as message
        c.status as message_status, c.status_message as message_status_message, c.units_charged as message_units,
        c.updated_at as message_updated_at, a.callback_secret,
        case when a.callback_secret_old_until > now() then a.callback_secret_old end as callback_secret_old,
-       t.*
+       t as task, e as element_task
 from claimed c
-join task_answers t on t.id = c.task_id
-join accounts a on a.id = t.account_id
+left join task_answers t on t.id = c.task_id
+left join element_answers e on e.id = c.element_task_id
+join accounts a on a.id = coalesce(t.account_id, e.account_id)
 order by c.run_at;

@@ -1,8 +1,10 @@
 -- $1 account, $2 message. One that is under way just now is left to it: it is being sent.
 with wanted as (
     select m.id, m.claim is not null and m.lease_until >= now() as under_way
-    from callback_messages m join tasks t on t.id = m.task_id
-    where t.account_id = $1 and m.id = $2
+    from callback_messages m
+    left join tasks t on t.id = m.task_id
+    left join elements e on e.id = m.element_task_id
+    where coalesce(t.account_id, e.account_id) = $1 and m.id = $2
 ), changed as (
     update callback_messages m
     set state = 'waiting', run_at = now(), created_at = now(), attempt = 0, claim = null, lease_until = null

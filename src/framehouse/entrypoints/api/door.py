@@ -1,0 +1,80 @@
+"""What every path of the contract asks first: who calls, which page, which body under which key."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from framehouse.adapters.postgres.pool import Database
+from framehouse.domain.account import Caller
+from framehouse.domain.errors import Refused, refused_fields
+from framehouse.domain.links import Links
+from framehouse.domain.request import read_int, shown
+from framehouse.entrypoints.api.body import off_loop, parse_json, read_body
+from framehouse.entrypoints.api.rate import RateLimit
+from framehouse.entrypoints.auth import authenticate
+
+MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30
+_MAX_KEY_CHARACTERS = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the paths of tasks and elements share."""
+
+    db: Database
+    links: Links
+    rate: RateLimit
+    max_body_bytes: int
+
+    async def caller(self, request: Request) -> Caller:
+        """Who calls. Raises Refused: as `authenticate`, and 1302."""
+        caller = await authenticate(self.db, request.headers.get("authorization"))
+        self.rate.check(caller)
+        return caller
+
+    async def body(self, request: Request) -> Any:
+        return await parse_json(await read_body(request, most_bytes=self.max_body_bytes))
+
+    async def body_under_key(self, request: Request, key: str | None) -> tuple[Any, tuple[str, bytes] | None]:
+        """The JSON body, and the idempotency key, where there is one with the hash of the body."""
+        body = await read_body(request, most_bytes=self.max_body_bytes)
+        idempotency = None
+        if key:
+            if len(key) > _MAX_KEY_CHARACTERS:
+                raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
+            idempotency = (key, await off_loop(_digest, body))
+        return await parse_json(body), idempotency
+
+    def links_for(self, request: Request) -> Links:
+        """Links to where this client reached us, unless the settings say where that is."""
+        return self.links if self.links.base else self.links.at(str(request.base_url))
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()
+
+
+def findable(id: str) -> bool:
+    """Whether something can have this id at all."""
+    return len(id) <= 255 and "\0" not in id
+
+
+def not_found(id: str) -> Refused:
+    echo = "".join(c if c.isprintable() else "\ufffd" for c in id[:255])
+    return Refused(1201, f"Task not found by id/external id: {echo}")
+
+
+def page_of(page: str, size: str) -> tuple[int, int]:
+    """Limit and offset of a page of a list. Raises Refused (1201)."""
+    page, size = page or "1", size or str(PAGE_SIZE)
+    problems = []
+    number, limit = read_int(page), read_int(size)
+    if number is None or not 1 <= number <= MAX_PAGE:
+        problems.append(f"pageNum must be an integer from 1 to {MAX_PAGE}, not {shown(page)}")
+    if limit is None or not 1 <= limit <= MAX_PAGE_SIZE:
+        problems.append(f"pageSize must be an integer from 1 to {MAX_PAGE_SIZE}, not {shown(size)}")
+    if problems or number is None or limit is None:
+        raise refused_fields(problems)
+    return limit, (number - 1) * limit

@@ -1,0 +1,357 @@
+"""The element library and citations over real HTTP."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from framehouse.adapters.presets import preset_picture, presets
+from framehouse.entrypoints.api.schemas import CreateElementRequest
+from tests.api.test_tasks import BODY, error, json_values
+from tests.conftest import ELEMENTS, MISBEHAVING, PATH, Api, MakeHouse, element_body, image_base64, image_file, serving
+
+PRESETS = "/kling/v1/general/advanced-presets-elements"
+DELETE = "/kling/v1/general/delete-elements"
+
+
+async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
+    task = await api.create_element(external_task_id="mine", tag_list=[{"tag_id": "o_104"}, {"tag_id": "o_105"}])
+    assert set(task) == {"task_id", "task_info", "task_status", "created_at", "updated_at"}
+    assert (task["task_info"], task["task_status"]) == ({"external_task_id": "mine"}, "submitted")
+    before = (await api.alice.get(f"{ELEMENTS}/mine")).json()["data"]
+    assert (before["task_status"], "task_result" in before) == ("submitted", False)
+    api.house.start_librarian()
+    made = await api.element(task["task_id"])
+    assert made | {"updated_at": 0} == task | {
+        "task_status": "succeed",
+        "task_status_msg": "",
+        "final_unit_deduction": "0",
+        "updated_at": 0,
+        "task_result": ANY,
+    }
+    (element,) = made["task_result"]["elements"]
+    id = element["element_id"]
+    assert isinstance(id, int)
+    assert 2**40 <= id < 2**53
+    assert element == {
+        "element_id": id,
+        "element_name": "Red bag",
+        "element_description": "A red bag",
+        "reference_type": "image_refer",
+        "element_image_list": {"frontal_image": ANY, "refer_images": [{"image_url": ANY}]},
+        "tag_list": [
+            {"id": "o_104", "name": "Item", "description": "props and things"},
+            {"id": "o_105", "name": "Costume", "description": "clothing and what is worn"},
+        ],
+        "owned_by": str(api.house.caller.account_id),
+        "status": "succeed",
+    }
+    for any_id in ("mine", str(id)):
+        assert await api.element(any_id) == made
+    url = element["element_image_list"]["frontal_image"]
+    picture = await api.stranger.get(url)
+    assert (picture.content, picture.headers["content-type"]) == (image_file(600, 400), "image/png")
+    error(await api.stranger.get(url.replace("signature=", "signature=0")), 404, 1203)
+    account = await api.house.account()
+    assert (account["images_in_flight"], account["units_used"]) == (0, 0)
+
+
+@pytest.mark.parametrize("prefix", ["/kling", "", "/proxy/kling"])
+@pytest.mark.parametrize(
+    ("own", "official", "gone"),
+    [
+        ("advanced-custom-elements", "advanced-presets-elements", "delete-elements"),
+        ("custom-elements", "presets-elements", "delete-advanced-elements"),
+        ("custom-elements/", "presets-elements/", "delete-advanced-elements/"),
+    ],
+)
+async def test_every_prefix_and_the_older_names_do_the_same(
+    api: Api, prefix: str, own: str, official: str, gone: str
+) -> None:
+    api.house.start_librarian()
+    base = f"{prefix}/v1/general"
+    older = {
+        "element_name": "Old",
+        "element_description": "In the older, flat shape",
+        "element_frontal_image": image_base64(format="JPEG"),
+        "element_refer_list": [{"image_url": "data:image/png;base64," + image_base64()}],
+    }
+    for body in (older, element_body()):
+        task = (await api.alice.post(f"{base}/{own}", json=body)).json()["data"]
+        made = await api.element(task["task_id"])
+        path = f"{base}/{own.rstrip('/')}/{task['task_id']}"
+        assert (await api.alice.get(path)).json()["data"] == made
+    listed = (await api.alice.get(f"{base}/{own}")).json()["data"]
+    assert listed[0] == made
+    assert len(listed) == 2
+    assert len((await api.alice.get(f"{base}/{official}")).json()["data"]) == len(presets())
+    id = made["task_result"]["elements"][0]["element_id"]
+    answer = (await api.alice.post(f"{base}/{gone}", json={"element_id": str(id)})).json()["data"]
+    assert answer == {"task_id": task["task_id"], "task_status": "succeed"}
+    assert len((await api.alice.get(f"{base}/{own}")).json()["data"]) == 1
+
+
+async def test_all_problems_of_an_element_are_named(api: Api) -> None:
+    bad: dict[str, Any] = {
+        "element_name": "x" * 21,
+        "element_description": "y" * 101,
+        "element_image_list": {
+            "frontal_image": image_base64(200, 600),
+            "refer_images": [{"image_url": "!!"}, {"image_url": "http://"}, {"image_url": ""}],
+        },
+        "tag_list": [{"tag_id": "o_109"}],
+        "callback_url": "ftp://x",
+        "external_task_id": "z" * 256,
+    }
+    message = error(await api.alice.post(ELEMENTS, json=bad), 400, 1201)
+    for said in (
+        "element_name has 21 characters; at most 20",
+        "element_description has 101 characters; at most 100",
+        "element_image_list.frontal_image is 200x600 px; both sides must be at least 300 px",
+        "element_image_list.refer_images[0].image_url is neither an http(s) URL nor valid base64",
+        "element_image_list.refer_images[1].image_url must be an http or https URL",
+        "element_image_list.refer_images[2].image_url is required",
+        "tag_list[0].tag_id must be one of o_101",
+        "callback_url must be",
+        "external_task_id has 256",
+    ):
+        assert said in message
+    assert (await api.alice.get(ELEMENTS)).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"element_name": " "}, "element_name is required"),
+        ({"element_description": None}, "element_description is required"),
+        ({"reference_type": "video_refer"}, "reference_type video_refer is not supported"),
+        ({"reference_type": "pictures"}, "reference_type must be one of image_refer"),
+        ({"element_image_list": None}, "element_image_list is required"),
+        ({"element_image_list": "x"}, "element_image_list must be an object"),
+        ({"element_image_list": {"refer_images": [{"image_url": "AA=="}]}}, "element_image_list.frontal_image is requ"),
+        ({"element_image_list": {"frontal_image": "AA=="}}, "element_image_list.refer_images is required"),
+        ({"element_image_list": {"frontal_image": 5, "refer_images": []}}, "refer_images is required: 1 to 3"),
+        (
+            {"element_image_list": {"frontal_image": "A", "refer_images": [{"image_url": "A"}] * 4}},
+            "element_image_list.refer_images has 4 entries; at most 3 are allowed",
+        ),
+        ({"element_image_list": None, "element_refer_list": [{"image_url": "!"}]}, "element_frontal_image is required"),
+        (
+            {"element_image_list": None, "element_frontal_image": "!", "element_refer_list": [{"image_url": "!"}]},
+            "element_refer_list[0].image_url is neither",
+        ),
+        ({"tag_list": "o_101"}, "tag_list must be a list"),
+    ],
+)
+async def test_what_no_element_is(api: Api, fields: dict[str, Any], said: str) -> None:
+    assert said in error(await api.alice.post(ELEMENTS, json=element_body(**fields)), 400, 1201)
+
+
+async def test_elements_at_the_edge_are_taken(api: Api) -> None:
+    images = {"frontal_image": image_base64(), "refer_images": [{"image_url": image_base64()}] * 3}
+    api.house.start_librarian()
+    assert await api.saved(
+        element_name="语" * 20,
+        element_description="述" * 100,
+        element_image_list=images,
+        reference_type="image_refer",
+        tag_list=[],
+        callback_url="",
+        element_voice_id="ignored",
+    )
+
+
+async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
+    api.house.start_librarian()
+    id = await api.saved(external_task_id="shop/1")
+    await api.alice.post(DELETE, json={"element_id": id})
+    refused = await api.alice.post(ELEMENTS, json=element_body(external_task_id="shop/1"))
+    assert error(refused, 400, 1201) == "External_task_id shop/1 already exists"
+    assert (await api.bob.post(ELEMENTS, json=element_body(external_task_id="shop/1"))).status_code == 200
+    assert (await api.alice.post(PATH, json=BODY | {"external_task_id": "shop/1"})).status_code == 200
+
+
+async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    answers = await asyncio.gather(*(api.alice.post(ELEMENTS, json=element_body(), headers=headers) for _ in range(4)))
+    assert len({answer.json()["data"]["task_id"] for answer in answers}) == 1
+    assert sum("idempotency-replayed" in answer.headers for answer in answers) == 3
+    other = await api.alice.post(ELEMENTS, json=element_body(element_name="x"), headers=headers)
+    assert "another body" in error(other, 400, 1201)
+
+
+async def test_other_peoples_elements_are_not_there(api: Api) -> None:
+    api.house.start_librarian()
+    id = await api.saved(external_task_id="mine")
+    assert (await api.bob.get(ELEMENTS)).json()["data"] == []
+    for any_id in (id, "mine", (await api.element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
+        assert "Task not found by id/external id: " in error(await api.bob.get(f"{ELEMENTS}/{any_id}"), 400, 1201)
+    assert "does not exist" in error(await api.bob.post(DELETE, json={"element_id": id}), 400, 1201)
+    refused = await api.bob.post(PATH, json=BODY | {"element_list": [{"element_id": id}]})
+    assert error(refused, 400, 1201) == f"element_list[0].element_id {id} does not exist"
+
+
+async def test_the_list_is_newest_first_and_paged(api: Api) -> None:
+    ids = [(await api.create_element())["task_id"] for _ in range(3)]
+    listed = (await api.alice.get(f"{ELEMENTS}?pageNum=1&pageSize=2")).json()["data"]
+    assert [task["task_id"] for task in listed] == [ids[2], ids[1]]
+    rest = (await api.alice.get(f"{ELEMENTS}?pageNum=2&pageSize=2")).json()["data"]
+    assert [task["task_id"] for task in rest] == [ids[0]]
+    for path in (ELEMENTS, PRESETS):
+        assert "pageNum" in error(await api.alice.get(f"{path}?pageNum=0"), 400, 1201)
+        error(await api.stranger.get(path), 401, 1001)
+    first = (await api.alice.get(f"{PRESETS}?pageNum=2&pageSize=3")).json()["data"]
+    assert [task["task_id"] for task in first] == ["104", "105", "106"]
+
+
+async def test_presets_are_shown_used_and_not_deleted(make_house: MakeHouse, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    async with serving(await make_house({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+        listed = (await api.alice.get(PRESETS)).json()["data"]
+        assert [task["task_result"]["elements"][0]["element_id"] for task in listed] == list(presets())
+        (robot,) = listed[0]["task_result"]["elements"]
+        assert (robot["element_name"], robot["owned_by"], robot["status"]) == ("Robot", "framehouse", "succeed")
+        picture = await api.stranger.get(robot["element_image_list"]["frontal_image"])
+        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
+        assert (await api.alice.get(f"{ELEMENTS}/101")).json()["data"] == listed[0]
+        assert "is a preset" in error(await api.alice.post(DELETE, json={"element_id": 101}), 400, 1201)
+        task = await api.create("<<<element_1>>>", element_list=[{"element_id": "101"}, {"element_id": 107}])
+        api.house.start_worker()
+        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
+    told = [
+        f"{e.name}|{e.description}|{[len(preset_picture(image.key)) for image in e.images]}"
+        for e in (presets()[101], presets()[107])
+    ]
+    assert notes.read_text().splitlines()[0] == "with " + " ".join(told)
+
+
+@pytest.mark.parametrize(
+    "body", [[], {}, {"element_id": ""}, {"element_id": True}, {"element_id": "x"}, {"element_id": -1}]
+)
+async def test_what_cannot_be_deleted(api: Api, body: Any) -> None:
+    assert "element_id" in error(await api.alice.post(DELETE, json=body), 400, 1201)
+
+
+async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: MakeHouse, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    async with serving(await make_house({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+        api.house.start_librarian()
+        id = await api.saved(external_task_id="mine")
+        using = {"element_list": [{"element_id": id}]}
+        task = await api.create("<<<element_1>>> on a beach", n=2, **using)
+        keyed: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "json": BODY | using}
+        first = (await api.alice.post(PATH, **keyed)).json()["data"]
+        assert (await api.alice.post(DELETE, json={"element_id": id})).json()["code"] == 0
+        assert "does not exist" in error(await api.alice.post(DELETE, json={"element_id": id}), 400, 1201)
+        assert f"element_id {id} does not exist" in error(await api.alice.post(PATH, json=BODY | using), 400, 1201)
+        assert (await api.alice.post(PATH, **keyed)).json()["data"] == first, "a repeat answers the first task again"
+        assert (await api.alice.get(ELEMENTS)).json()["data"] == []
+        error(await api.alice.get(f"{ELEMENTS}/{id}"), 400, 1201)
+        (left,) = (await api.element("mine"))["task_result"]["elements"]
+        assert (left["status"], left["element_image_list"]["refer_images"]) == ("deleted", [])
+        api.house.start_worker()
+        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
+    sizes = [len(image_file(600, 400)), len(image_file(400, 400))]
+    assert notes.read_text().splitlines()[0] == f"with Red bag|A red bag|{sizes}"
+
+
+async def test_unknown_elements_are_named_with_all_else(api: Api) -> None:
+    unfinished = (await api.create_element())["task_id"]
+    row = await api.house.db.value("select element_id from elements where id = $1::text::uuid", unfinished)
+    ids = [77, row, 2**53, 10**30, 101, "x"]
+    body = BODY | {"n": 99, "element_list": [{"element_id": id} for id in ids], "image_list": [{"image": "!!"}]}
+    message = error(await api.alice.post(PATH, json=body), 400, 1201)
+    for index, id in enumerate(ids[:4]):
+        assert f"element_list[{index}].element_id {id} does not exist" in message
+    assert "element_list[4]" not in message
+    assert 'element_list[5].element_id must be a positive integer, not "x"' in message
+    assert "n must be" in message
+    assert "image_list[0].image" in message
+
+
+@pytest.mark.parametrize(
+    ("images", "elements", "prompt", "said"),
+    [
+        (1, 0, "<<<image_2>>>", "prompt cites <<<image_2>>>, but 1 image and 0 elements were sent"),
+        (1, 1, "<<<element_2>>>", "prompt cites <<<element_2>>>, but 1 image and 1 element were sent"),
+        (2, 1, "<<object_2>>", "prompt cites <<object_2>>, but 2 images and 1 element were sent"),
+        (0, 0, "<<<object_1>>> <<< image_1 >>>", "prompt cites <<< image_1 >>>"),
+        (1, 1, "<<<image_0>>>", "prompt cites <<<image_0>>>"),
+        (1, 0, "<<<object_1>>> <<<image_1>>>", ""),
+        (1, 2, "<<<object_2>>> and << image_1>>, <<<Element_1>>>", ""),
+        (1, 2, "nothing is cited", ""),
+    ],
+)
+async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: int, prompt: str, said: str) -> None:
+    body = BODY | {"prompt": prompt, "image_list": [{"image": image_base64()}] * images}
+    answer = await api.alice.post(PATH, json=body | {"element_list": [{"element_id": 101}] * elements})
+    if said:
+        assert said in error(answer, 400, 1201)
+    else:
+        assert answer.json()["code"] == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "image", "shape"),
+    [
+        ("<<<element_1>>> beside <<<image_1>>>", True, "3:2"),
+        ("<<<image_1>>> beside <<<element_1>>>", True, "9:16"),
+        ("<<<object_1>>>", True, "3:2"),
+        ("not cited", True, "9:16"),
+        ("<<<element_1>>>", False, "3:2"),
+        ("not cited", False, "1:1"),
+        ("<<<element_1>>>, vertical poster", False, "2:3"),
+    ],
+)
+async def test_a_cited_element_decides_the_shape_too(api: Api, prompt: str, image: bool, shape: str) -> None:
+    api.house.start_librarian()
+    id = await api.saved()
+    images = [{"image": image_base64(400, 700)}] if image else []
+    task = await api.create(prompt, image_list=images, element_list=[{"element_id": id}])
+    ratio = await api.house.db.value("select ratio from tasks where id = $1::text::uuid", task["task_id"])
+    assert ratio == shape
+
+
+async def test_an_uncited_element_beside_an_image_reaches_the_engine(make_house: MakeHouse, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes), "max_references": 2})
+    async with serving(house) as api:
+        sent: dict[str, Any] = {"image_list": [{"image": image_base64()}], "element_list": [{"element_id": 103}]}
+        task = await api.create("nothing is cited", **sent)
+        more = await api.create("too many", **sent | {"image_list": [{"image": image_base64()}] * 2})
+        house.start_worker()
+        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
+        assert "takes at most 2 references, 3 were sent" in (await api.ended(more["task_id"]))["task_status_msg"]
+    assert notes.read_text().startswith("with Coffee mug|")
+
+
+async def test_elements_share_the_limits_of_requests(make_house: MakeHouse) -> None:
+    async with serving(await make_house(), requests_per_second=2, max_body_bytes=1000) as api:
+        error(await api.alice.post(ELEMENTS, json=element_body()), 413, 1200)
+        error(await api.alice.post(DELETE, content=b"x", headers={"Content-Type": "text/plain"}), 415, 1200)
+        error(await api.alice.get(PRESETS), 429, 1302)
+
+
+FIELDS = (*CreateElementRequest.model_fields, "element_frontal_image", "element_refer_list")
+element_bodies = st.dictionaries(
+    st.sampled_from(FIELDS),
+    json_values | st.fixed_dictionaries({"frontal_image": json_values, "refer_images": json_values}),
+)
+
+
+@settings(max_examples=1, suppress_health_check=list(HealthCheck))
+@given(bodies=st.lists(element_bodies, min_size=200, max_size=200), ids=st.lists(json_values, min_size=50, max_size=50))
+async def test_no_body_is_a_500(api: Api, bodies: list[dict[str, Any]], ids: list[Any]) -> None:
+    async def check(answer: httpx.Response) -> None:
+        assert answer.status_code < 500, answer.text
+
+    for fields in bodies:
+        await check(await api.alice.post(ELEMENTS, json=element_body(**fields)))
+    for id in ids:
+        await check(await api.alice.post(DELETE, json={"element_id": id}))
+        await check(await api.alice.post(PATH, json=BODY | {"element_list": [{"element_id": id}]}))

@@ -1,0 +1,348 @@
+"""From an accepted element to its place in the library: librarians that fetch, die, come late; races with deletion."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from framehouse.adapters.postgres import elements as library
+from framehouse.adapters.postgres.elements import ClaimedElement
+from framehouse.adapters.postgres.tasks import Accepted
+from framehouse.domain.element import ElementTask, read_element
+from framehouse.domain.errors import Refused
+from framehouse.domain.reference import Reference
+from framehouse.entrypoints.librarian import Librarian
+from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.elements import create_element, delete_element, gather_pictures
+from tests.adapters.test_fetch import http, server
+from tests.conftest import ELEMENTS, House, MakeHouse, element_body, eventually, image_file, serving
+from tests.pipeline.test_callbacks import LINKS, count, messages, notifying, statuses
+from tests.receivers import receiving
+
+LEASE = timedelta(seconds=30)
+GOOD = http("200 OK", image_file())
+
+
+async def submit(house: House, **fields: Any) -> UUID:
+    request, problems = read_element(element_body(**fields))
+    assert not problems
+    ticket = await create_element(request, account_id=house.caller.account_id, db=house.db, storage=house.storage)
+    return ticket.task_id
+
+
+async def by_urls(house: House, *urls: str, **fields: Any) -> UUID:
+    first, *others = urls
+    images = {"frontal_image": first, "refer_images": [{"image_url": url} for url in others]}
+    return await submit(house, element_image_list=images, **fields)
+
+
+async def task_of(house: House, id: UUID) -> ElementTask:
+    found = await library.find_element(house.db, house.caller.account_id, str(id), 0)
+    assert found is not None
+    return found
+
+
+async def ended(house: House, id: UUID) -> ElementTask:
+    async def look() -> ElementTask | None:
+        task = await task_of(house, id)
+        return task if task.ended else None
+
+    task: ElementTask = await eventually(look)
+    return task
+
+
+async def claim(house: House) -> list[ClaimedElement]:
+    return await library.claim_elements(house.db, most=1, lease=LEASE)
+
+
+async def lose_lease(house: House) -> None:
+    await house.db.row("update elements set lease_until = now() - interval '1 second', run_at = now()")
+
+
+async def test_pictures_behind_urls_are_fetched_and_kept(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with server(lambda path: http("200 OK", image_file(int(path[1:])))) as url:
+        id = await by_urls(house, f"{url}/310", f"{url}/320", f"{url}/330", f"{url}/340")
+        house.start_librarian()
+        task = await ended(house, id)
+    assert task.status == "succeed"
+    assert [image.width for image in task.element.images] == [310, 320, 330, 340]
+    for image in task.element.images:
+        assert await house.storage.get(image.key) == image_file(image.width)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (http("404 Not Found"), "answered HTTP 404"),
+        (http("200 OK", b"no picture"), "cannot be read as a jpg or png image"),
+        (http("200 OK", image_file(100, 100)), "both sides must be at least 300 px"),
+    ],
+)
+async def test_a_picture_that_cannot_be_had_is_named(make_house: MakeHouse, answer: bytes, said: str) -> None:
+    house = await make_house()
+    answers = {"/good": GOOD, "/bad": answer}
+    async with server(lambda path: answers[path]) as url:
+        newer = await by_urls(house, f"{url}/good", f"{url}/good", f"{url}/bad")
+        flat = {"element_frontal_image": f"{url}/bad", "element_refer_list": [{"image_url": f"{url}/bad"}]}
+        older = await submit(house, element_image_list=None, **flat)
+        house.start_librarian()
+        task = await ended(house, newer)
+        assert task.status == "failed"
+        assert task.status_message.startswith("element_image_list.refer_images[1].image_url ")
+        assert said in task.status_message
+        message = (await ended(house, older)).status_message
+        assert "element_frontal_image " in message
+        assert "element_refer_list[0].image_url " in message
+
+
+async def test_private_addresses_are_not_fetched(make_house: MakeHouse) -> None:
+    house = await make_house()
+    id = await by_urls(house, "http://127.0.0.1:1/a.png", "http://[::1]/b.png")
+    house.start_librarian(allow_private=False)
+    assert "private or special address" in (await ended(house, id)).status_message
+
+
+async def test_a_server_that_is_busy_is_asked_again(make_house: MakeHouse) -> None:
+    house = await make_house()
+    answers = [http("503 Busy"), GOOD, GOOD, GOOD]
+    async with server(lambda _: answers.pop(0)) as url:
+        id = await by_urls(house, f"{url}/a", f"{url}/b")
+        house.start_librarian()
+        assert (await ended(house, id)).status == "succeed"
+
+
+async def test_what_never_comes_is_given_up_with_its_reason(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with server(lambda path: GOOD if path == "/good" else http("503 Busy")) as url:
+        id = await by_urls(house, f"{url}/good", f"{url}/busy")
+        house.start_librarian(attempts=1)
+        task = await ended(house, id)
+    why = "element_image_list.refer_images[0].image_url answered HTTP 503"
+    assert (task.status, task.status_message) == ("failed", f"given up after 1 attempts: {why}")
+
+
+async def test_an_element_whose_librarian_died_is_made_by_another(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with server(lambda _: GOOD) as url:
+        id = await by_urls(house, f"{url}/a", f"{url}/b")
+        (early,) = await claim(house)
+        assert (await task_of(house, id)).status == "processing"
+        assert await claim(house) == [], "the lease holds"
+        await lose_lease(house)
+        (late,) = await claim(house)
+        assert (late.attempt, late.claim != early.claim) == (2, True)
+        images = await gather_pictures(late, house.storage, allow_private=True)
+    wrong = [Reference(key="references/late", width=1, height=1)] * 2
+    await library.finish_element(house.db, early, wrong)
+    await library.fail_element(house.db, early, "late")
+    await library.release_element(house.db, early, after=timedelta(0), error="late")
+    assert (await task_of(house, id)).status == "processing", "a late twin changes nothing"
+    for _ in range(2):
+        await library.finish_element(house.db, late, images)
+    await library.finish_element(house.db, early, wrong)
+    task = await task_of(house, id)
+    assert (task.status, task.element.images) == ("succeed", images)
+    await lose_lease(house)
+    assert await claim(house) == [], "what has ended is not claimed again"
+
+
+async def test_what_kills_every_librarian_is_given_up(make_house: MakeHouse) -> None:
+    house = await make_house()
+    id = await submit(house)
+    for _ in range(5):
+        assert len(await claim(house)) == 1
+        await lose_lease(house)
+    house.start_librarian()
+    assert (await ended(house, id)).status_message == "given up after 5 attempts: no reason known"
+
+
+async def test_two_librarians_never_get_the_same(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ids = [await submit(house) for _ in range(12)]
+    got = await asyncio.gather(*(library.claim_elements(house.db, most=2, lease=LEASE) for _ in range(12)))
+    claimed = [one.task.id for some in got for one in some]
+    assert len(claimed) == len(set(claimed))
+    assert set(claimed) <= set(ids)
+
+
+async def test_a_stopped_librarian_hands_back_what_is_under_way(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving(silent=True) as dead:
+        await by_urls(house, dead.url, dead.url)
+        running = asyncio.create_task(Librarian(house.db, house.storage, allow_private=True).run())
+
+        async def fetching() -> bool:
+            return dead.connections > 0
+
+        await eventually(fetching)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    (again,) = await claim(house)
+    assert again.attempt == 1, "handing back is nobody's fault"
+
+
+async def test_offering_the_same_element_twice_accepts_it_once(make_house: MakeHouse) -> None:
+    """What happens when the answer is lost and it is sent again."""
+    house = await make_house()
+    row = {
+        "id": "019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11", "element_id": 2**41, "account_id": house.caller.account_id,
+        "name": "x", "description": "y", "tags": [], "external_task_id": "mine",
+        "images": [{"index": i, "field": "f", "key": "references/x", "width": 300, "height": 300} for i in range(2)],
+    }  # fmt: skip
+    assert await library.create_element(house.db, row) == await library.create_element(house.db, row)
+    (claimed,) = await claim(house)
+    await library.finish_element(house.db, claimed, claimed.task.element.images)
+    at = datetime.now(UTC)
+    gone = [await library.delete_element(house.db, house.caller.account_id, 2**41, at) for _ in range(2)]
+    assert gone == [claimed.task.id] * 2, "so does deleting"
+
+
+@pytest.mark.parametrize("end", ["succeed", "failed"])
+async def test_callbacks_of_elements_are_signed_in_order_and_what_get_answers(make_house: MakeHouse, end: str) -> None:
+    house = await make_house()
+    async with serving(house, links=LINKS) as api, receiving("500 Oops") as receiver, notifying(house):
+        answer = GOOD if end == "succeed" else http("404 Not Found")
+        async with server(lambda _: answer) as url:
+            id = await by_urls(house, f"{url}/a", f"{url}/b", callback_url=receiver.url, external_task_id="mine")
+            house.start_librarian()
+            await count(receiver, 3)
+        assert statuses(receiver) == ["processing", "processing", end]
+        secret = (await house.account())["callback_secret"]
+        for got in receiver.got:
+            got.verify(secret)
+        assert len({got.headers["webhook-id"] for got in receiver.got}) == 2
+        assert receiver.got[0].body == receiver.got[1].body
+        assert "task_result" not in receiver.got[0].data
+        assert receiver.got[-1].data == (await api.alice.get(f"{ELEMENTS}/{id}")).json()["data"]
+    for either_id in (str(id), "mine"):
+        listed = await messages(house, either_id=either_id)
+        assert [(m["task_id"], m["status"]) for m in listed] == [(id, end), (id, "processing")]
+
+
+async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) -> None:
+    house = await make_house()
+    async with receiving() as receiver, notifying(house):
+        await submit(house, callback_url=receiver.url)
+        await house.submit(callback_url=receiver.url)
+        house.start_librarian()
+        house.start_worker()
+        await count(receiver, 4)
+        kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.got)
+        assert kinds == [False, False, True, True]
+    message = (await messages(house))[0]
+    assert {m["state"] for m in await messages(house)} <= {"delivered", "waiting"}
+    assert message["callback_url"] == receiver.url
+
+
+async def made(house: House) -> int:
+    await submit(house)
+    (claimed,) = await claim(house)
+    await library.finish_element(house.db, claimed, claimed.task.element.images)
+    return claimed.task.element.id
+
+
+async def test_accept_and_delete_at_the_same_moment(make_house: MakeHouse) -> None:
+    """Either the task is refused, or it has all it needs, whichever came first."""
+    house = await make_house(concurrency=10_000)
+    outcomes = set()
+    for _ in range(25):
+        id = await made(house)
+        wanted = [{"element_id": 101}, {"element_id": id}]
+        account = house.caller.account_id
+        answer, _ = await asyncio.gather(
+            house.submit(element_list=wanted), delete_element(house.db, account, id), return_exceptions=True
+        )
+        if isinstance(answer, Refused):
+            assert answer.message == f"element_list[1].element_id {id} does not exist"
+        else:
+            assert not isinstance(answer, BaseException)
+            kept = await house.db.rows(
+                "select e.name, count(*) as pictures from task_elements e "
+                "join task_references r on r.task_id = e.task_id and r.element = e.index and r.key is not null "
+                "where e.task_id = $1 group by e.index, e.name order by e.index",
+                answer.task_id,
+            )
+            assert [(row["name"], row["pictures"]) for row in kept] == [("Robot", 2), ("Red bag", 2)]
+        outcomes.add(type(answer).__name__)
+    assert outcomes <= {"Ticket", "Refused"}
+
+
+class Interrupted(AcceptCounter):
+    """Something happens when a task was checked and is not yet accepted."""
+
+    def __init__(self, house: House, what: Callable[[dict[str, Any]], Awaitable[Any]]) -> None:
+        super().__init__(house.db)
+        self._what = what
+
+    async def offer(self, row: Mapping[str, Any]) -> Accepted:
+        await self._what(dict(row))
+        return await super().offer(row)
+
+
+async def test_an_element_deleted_between_check_and_accept_is_refused_by_name(make_house: MakeHouse) -> None:
+    house = await make_house()
+    id = await made(house)
+    house.counter = Interrupted(house, lambda _: delete_element(house.db, house.caller.account_id, id))
+    with pytest.raises(Refused) as refused:
+        await house.submit(element_list=[{"element_id": 102}, {"element_id": id}])
+    assert refused.value.message == f"element_list[1].element_id {id} does not exist"
+    assert await house.db.value("select count(*) from tasks") == 0
+    assert (await house.account())["images_in_flight"] == 0
+
+
+async def test_a_delete_waits_for_an_accept_that_has_begun(make_house: MakeHouse) -> None:
+    house = await make_house()
+    id = await made(house)
+
+    async def accept_slowly(row: dict[str, Any]) -> None:
+        async with house.db._connection() as connection, connection.transaction():
+            await connection.execute("select accept_tasks($1::text::jsonb)", json.dumps([row | {"ordinal": 0}]))
+            deleting = asyncio.create_task(delete_element(house.db, house.caller.account_id, id))
+            await asyncio.sleep(0.2)
+            assert not deleting.done()
+        await deleting
+
+    house.counter = Interrupted(house, accept_slowly)
+    await house.submit(element_list=[{"element_id": id}])
+    assert await house.db.value("select count(*) from task_references where key is not null") == 2
+
+
+async def test_a_picture_that_is_lost_fails_the_task_with_the_elements_name(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit(element_list=[{"element_id": 105}])
+    key = await house.db.value("select key from task_references where task_id = $1 limit 1", ticket.task_id)
+    await house.storage.delete([key])
+    house.start_worker()
+
+    async def look() -> str | None:
+        message: str = await house.db.value("select status_message from tasks where id = $1", ticket.task_id)
+        return message or None
+
+    assert await eventually(look) == "element_list[0].element_id 105: a picture is no longer there"
+
+
+async def test_the_hot_statements_use_their_indexes_on_a_full_table(make_house: MakeHouse) -> None:
+    house = await make_house()
+    await submit(house)
+    await house.db.row(
+        "insert into elements (id, element_id, account_id, status, name, description, tags) "
+        "select gen_random_uuid(), 5000000000000 + n, account_id, 'succeed', name, description, tags "
+        "from elements, generate_series(1, 20000) n"
+    )
+    await house.db.row("analyze elements")
+    listed = await house.db.rows(
+        "explain select * from element_answers where account_id = $1 and deleted_at is null "
+        "order by created_at desc, id desc limit 30",
+        house.caller.account_id,
+    )
+    assert "elements_by_account" in "\n".join(row[0] for row in listed)
+    due = await house.db.rows(
+        "explain select id from elements where status in ('submitted', 'processing') and run_at <= now() "
+        "order by run_at, id for update skip locked limit 4"
+    )
+    assert "elements_due" in "\n".join(row[0] for row in due)
