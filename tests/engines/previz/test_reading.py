@@ -12,6 +12,8 @@ from framehouse.adapters.engines.previz.scene import Scene
 from framehouse.adapters.engines.previz.styles import STYLES
 from framehouse.domain.prompt import prompt_parts
 from framehouse.domain.shot import FRAMINGS
+from framehouse.domain.task import ImageRequest
+from framehouse.pipeline.plan import make_plan
 
 
 def read(prompt: str) -> Scene:
@@ -108,6 +110,19 @@ def test_what_is_cited_stands_where_the_sentence_puts_it(prompt: str, found: lis
 def test_a_cited_background() -> None:
     scene = read("a fox on the background <<<image_1>>>")
     assert (names(scene), scene.setting is not None) == (["fox"], True)
+
+
+def test_listed_shots_have_scenes_of_their_own_and_share_the_subjects() -> None:
+    request = ImageRequest(
+        model="m",
+        prompt="A red fox named Finn, ink sketch. Frame 1: in the forest at dawn. Frame 2: by the sea at night with a boat",
+        result_type="series",
+        amount=None,
+    )
+    scenes = [read(shot.prompt) for shot in make_plan(request, seed=1, max_batch=1).shots]
+    assert [(s.backdrop, s.time, s.style) for s in scenes] == [("forest", "dawn", "ink"), ("sea", "night", "ink")]
+    assert [names(s) for s in scenes] == [["fox"], ["fox", "sailboat"]]
+    assert [s.chips for s in scenes] == [(), ()]
 
 
 def test_negative_wishes() -> None:

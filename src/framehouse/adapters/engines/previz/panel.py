@@ -11,8 +11,9 @@ from framehouse.adapters.engines.base import ReferenceImage, SavedElement
 from framehouse.adapters.engines.previz import lexicon
 from framehouse.adapters.engines.previz.backdrops import PLACES, Set, draw_spot
 from framehouse.adapters.engines.previz.backdrops.beyond import moon_ground
-from framehouse.adapters.engines.previz.backdrops.inside import cylinder, studio_hues, table
-from framehouse.adapters.engines.previz.backdrops.nature import quay
+from framehouse.adapters.engines.previz.backdrops.rooms import table
+from framehouse.adapters.engines.previz.backdrops.shores import quay
+from framehouse.adapters.engines.previz.backdrops.studio import cylinder, studio_hues
 from framehouse.adapters.engines.previz.color import Color
 from framehouse.adapters.engines.previz.cutouts import background_of, shape_of, sprite_of
 from framehouse.adapters.engines.previz.front import draw_front

@@ -29,6 +29,8 @@ _SHOWN_WITH = {
     "woman-merpeople": ("water-wave",),
 }
 _VESSELS = ("lotion-bottle", "hot-beverage", "steaming-bowl", "glass-of-milk", "package", "basket", "amphora")
+_WEAK = set("dark star stars moon morning afternoon wet shower cloud clouds 月亮 上午 早上".split(" "))
+_NAMING = set("named called 叫 叫做 名叫 名字".split(" "))
 _MATERIALS = {"wood", "glass", "marble", "copper", "gold"}
 _BREAKS = set('.,;:!?()[]"，。；：！？、（）\n')
 _POSTFIXES = {
@@ -174,7 +176,8 @@ class _Reader:
         elif self._is_postfix(unit):
             self._relate(self._subjects[-2], _POSTFIXES[unit.text], len(self._subjects) - 1)
         elif not unit.known:
-            self._waiting_words.append(unit.text)
+            if self._before not in _NAMING:
+                self._waiting_words.append(unit.text)
         else:
             self._scenery(unit)
             if "icon" in means and not means.keys() & {"backdrop", "color"} and not self._is_verb(unit):
@@ -189,9 +192,12 @@ class _Reader:
     # scenery
 
     def _scenery(self, unit: _Unit) -> None:
-        for kind in ("time", "weather", "season", "mood", "style", "framing", "tone"):
+        for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
+        for kind in ("time", "weather"):  # the last word counts: a listed shot's own comes after what all shots share
+            if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
+                self._found[kind] = unit.means[kind]
         if "backdrop" in unit.means:
             weight = 2 if self._somewhere or self._relation in ("on", "in", "under") else 1
             if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):

@@ -7,7 +7,7 @@ it), or "air" (they float).
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from framehouse.adapters.engines.previz.backdrops import beyond, inside, nature, town
+from framehouse.adapters.engines.previz.backdrops import beyond, hills, rooms, shores, studio, town, woods
 from framehouse.adapters.engines.previz.backdrops.set import Set, draw_spot
 
 
@@ -19,22 +19,22 @@ class Place:
 
 
 PLACES = {
-    "mountain": Place(nature.mountain),
-    "forest": Place(nature.forest),
-    "jungle": Place(nature.jungle),
-    "meadow": Place(nature.meadow),
-    "desert": Place(nature.desert),
-    "snowfield": Place(nature.snowfield),
-    "sea": Place(nature.sea, ground="water"),
-    "beach": Place(nature.beach),
+    "mountain": Place(hills.mountain),
+    "forest": Place(woods.forest),
+    "jungle": Place(woods.jungle),
+    "meadow": Place(hills.meadow),
+    "desert": Place(hills.desert),
+    "snowfield": Place(hills.snowfield),
+    "sea": Place(shores.sea, ground="water"),
+    "beach": Place(shores.beach),
     "city": Place(town.city),
     "street": Place(town.street),
-    "studio": Place(inside.studio, ground="podium", indoors=True),
-    "room": Place(inside.room, indoors=True),
-    "cafe": Place(inside.cafe, ground="table", indoors=True),
-    "kitchen": Place(inside.kitchen, ground="table", indoors=True),
-    "library": Place(inside.library, indoors=True),
-    "stage": Place(inside.stage, indoors=True),
+    "studio": Place(studio.studio, ground="podium", indoors=True),
+    "room": Place(rooms.room, indoors=True),
+    "cafe": Place(rooms.cafe, ground="table", indoors=True),
+    "kitchen": Place(rooms.kitchen, ground="table", indoors=True),
+    "library": Place(rooms.library, indoors=True),
+    "stage": Place(studio.stage, indoors=True),
     "space": Place(beyond.space, ground="moon"),
     "sky": Place(beyond.sky, ground="air"),
     "underwater": Place(beyond.underwater, ground="air", indoors=True),

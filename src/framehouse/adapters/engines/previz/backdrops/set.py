@@ -13,6 +13,7 @@ from framehouse.adapters.engines.previz.view import View
 GRASS: dict[str, Color] = {
     "spring": (142, 196, 104), "summer": (112, 178, 86), "autumn": (196, 160, 84), "winter": (232, 240, 248), "": (118, 176, 96),
 }  # fmt: skip
+PINE: Color = (62, 112, 92)
 LEAVES: dict[str, tuple[Color, ...]] = {
     "spring": ((250, 190, 208), (240, 160, 190), (148, 196, 108)),
     "summer": ((70, 140, 78), (92, 160, 84), (56, 122, 74)),
@@ -225,3 +226,33 @@ def draw_spot(s: Set) -> None:
     d.glow(x, y, reach, mix(light.sun, WHITE, 0.4), 0.30)
     for n, share in enumerate((0.92, 0.74, 0.56)):
         d.circle(x, y, v.hero * share, light.on(WHITE, 0.2), 0.09 + 0.03 * n)
+
+
+def draw_path(s: Set, color: Color, top: float) -> None:
+    """A path that winds from the lower edge to the horizon."""
+    v = s.view
+    x = v.width * 0.5 + v.pan
+    s.d.path(
+        f"M{x - 6:.1f} {top:.1f}C{x + 60:.1f} {top + (v.height - top) * 0.3:.1f} {x - 150:.1f} {top + (v.height - top) * 0.5:.1f} "
+        f"{x - 190:.1f} {v.height:.1f}H{x + 190:.1f}C{x + 60:.1f} {top + (v.height - top) * 0.55:.1f} "
+        f"{x + 110:.1f} {top + (v.height - top) * 0.3:.1f} {x + 10:.1f} {top:.1f}z",
+        color, 0.5,
+    )  # fmt: skip
+
+
+def palm(s: Set, x: float, base: float, tall: float, leaf: Color, trunk: Color, lean: float) -> None:
+    """A palm tree that leans."""
+    d = s.d
+    top = (x + lean * tall, base - tall)
+    d.path(
+        f"M{x - tall * 0.035:.1f} {base:.1f}Q{x + lean * tall * 0.2:.1f} {base - tall * 0.5:.1f} {top[0] - 3:.1f} {top[1]:.1f}h6Q{x + lean * tall * 0.3 + tall * 0.05:.1f} {base - tall * 0.5:.1f} {x + tall * 0.035:.1f} {base:.1f}z",
+        trunk,
+    )
+    fronds = ""
+    for n in range(7):
+        angle = math.pi * (1.08 + n * 0.142) if n < 6 else math.pi * 1.5
+        reach = tall * 0.42
+        ex, ey = top[0] + math.cos(angle) * reach, top[1] + math.sin(angle) * reach * 0.6 + reach * 0.42
+        mx, my = top[0] + math.cos(angle) * reach * 0.55, top[1] + math.sin(angle) * reach * 0.75 - reach * 0.12
+        fronds += f"M{top[0]:.1f} {top[1]:.1f}Q{mx:.1f} {my:.1f} {ex:.1f} {ey:.1f}Q{mx:.1f} {my + reach * 0.24:.1f} {top[0]:.1f} {top[1] + 5:.1f}z"
+    d.path(fronds, leaf)
