@@ -115,7 +115,7 @@ def test_a_cited_background() -> None:
 def test_listed_shots_have_scenes_of_their_own_and_share_the_subjects() -> None:
     request = ImageRequest(
         model="m",
-        prompt="A red fox named Finn, ink sketch. Frame 1: in the forest at dawn. Frame 2: by the sea at night with a boat",
+        prompt="A fox named Finn, ink sketch. Frame 1: in the forest at dawn. Frame 2: by the sea at night with a boat",
         result_type="series",
         amount=None,
     )
