@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, citations, resolve_citation
-from framehouse.domain.reference import MAX_REFERENCES, is_url
+from framehouse.domain.reference import MAX_REFERENCES, LongString, Sent, is_url
 from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest, ResultType
 
@@ -25,6 +25,8 @@ _SHOWN_CHARACTERS = 40
 
 def shown(value: object) -> str:
     """A value as an error message may repeat it: short, one line, never a whole picture."""
+    if isinstance(value, LongString):
+        value = value.head
     text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else reprlib.repr(value)
     text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     return f'"{text[:_SHOWN_CHARACTERS]}…"' if len(text) > _SHOWN_CHARACTERS else f'"{text}"'
@@ -62,7 +64,9 @@ class FieldReader:
         value = self._given(name)
         if value is None:
             return ""
-        if not isinstance(value, str):
+        if isinstance(value, LongString):  # longer than any text may be
+            self.problem(name, f"has {value.characters} characters; at most {most} are allowed")
+        elif not isinstance(value, str):
             self.problem(name, f"must be a string, not {shown(value)}")
         elif len(value) > most:
             self.problem(name, f"has {len(value)} characters; at most {most} are allowed")
@@ -105,6 +109,19 @@ class FieldReader:
         value = self.text(name, most=MAX_URL_CHARACTERS)
         if value and (what := url_problem(value)):
             self.problem(name, what)
+        return value
+
+    def picture(self, name: str, value: object) -> Sent:
+        """A picture as sent, "" where it is none; of a URL the form is checked, the picture itself is not looked at."""
+        if not isinstance(value, Sent):
+            self.problem(name, f"must be a URL or base64 string, not {shown(value)}")
+            return ""
+        if is_url(value):
+            characters = value.characters if isinstance(value, LongString) else len(value)
+            if isinstance(value, LongString) or characters > MAX_URL_CHARACTERS:
+                self.problem(name, f"is a URL of {characters} characters; at most {MAX_URL_CHARACTERS} are allowed")
+            elif what := url_problem(value):
+                self.problem(name, what)
         return value
 
     def objects(self, name: str, key: str) -> list[Any]:
@@ -213,19 +230,9 @@ def _sent(images: int, elements: int) -> str:
     return f"{images} image{'' if images == 1 else 's'} and {elements} element{'' if elements == 1 else 's'} were sent"
 
 
-def _images(read: FieldReader) -> tuple[str, ...]:
-    images = []
-    for index, image in enumerate(read.objects("image_list", "image")):
-        name = f"image_list[{index}].image"
-        if not isinstance(image, str):
-            read.problem(name, f"must be a URL or base64 string, not {shown(image)}")
-        elif is_url(image):
-            if len(image) > MAX_URL_CHARACTERS:
-                read.problem(name, f"is a URL of {len(image)} characters; at most {MAX_URL_CHARACTERS} are allowed")
-            elif what := url_problem(image):
-                read.problem(name, what)
-        images.append(image if isinstance(image, str) else "")
-    return tuple(images)
+def _images(read: FieldReader) -> tuple[Sent, ...]:
+    sent = enumerate(read.objects("image_list", "image"))
+    return tuple(read.picture(f"image_list[{index}].image", image) for index, image in sent)
 
 
 def _elements(read: FieldReader) -> tuple[int, ...]:
