@@ -122,6 +122,7 @@ class House:
             caller=caller or self.caller,
             model=model,
             counter=self.counter,
+            db=self.db,
             storage=self.storage,
         )
 

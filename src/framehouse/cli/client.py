@@ -102,6 +102,7 @@ class LocalHouse:
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
             model=model,
             counter=AcceptCounter(self._house.db),
+            db=self._house.db,
             storage=self._house.storage,
             owner=self._owner,
         )

@@ -1,7 +1,6 @@
 """Validate, plan, reserve, save task and batches: one transaction, shared with whoever arrives meanwhile."""
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -11,9 +10,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import pybase64
-
-from framehouse.adapters.images.decode import BadImage, inspect
 from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.tasks import Accepted, accept_tasks
@@ -22,14 +18,13 @@ from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.quota import units_for
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, is_url, ratio_from_references
+from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, new_task_id
 from framehouse.pipeline.plan import make_plan
-from framehouse.pipeline.references import store_reference
+from framehouse.pipeline.references import inspect_sent, store
 
 _RETRY_AFTER_S = 2
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +43,7 @@ async def accept(
     caller: Caller,
     model: Model | None,
     counter: "AcceptCounter",
+    db: Database,
     storage: Storage,
     problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
@@ -61,7 +57,7 @@ async def accept(
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
-    checked = [await _check_image(index, image) for index, image in enumerate(request.images) if image]
+    pictures = [(index, await inspect_sent(image)) for index, image in enumerate(request.images) if image]
     found = [
         *problems,
         *(
@@ -69,11 +65,11 @@ async def accept(
             for i, element in enumerate(request.elements)
             if element
         ),
-        *(answer for answer in checked if isinstance(answer, str)),
+        *(f"image_list[{index}].image {picture}" for index, picture in pictures if isinstance(picture, str)),
     ]
     if found or model is None:
         raise refused_fields(found)
-    references = [await _store_reference(storage, answer) for answer in checked if not isinstance(answer, str)]
+    references = [await store(db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
     plan = make_plan(request, seed=seed, max_batch=model.max_batch)
@@ -133,38 +129,6 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
             raise Refused(1102, f"units used up ({answer.detail})")
         case other:
             raise RuntimeError(f"accept_tasks answered {other}")
-
-
-async def _check_image(index: int, image: str) -> "Reference | tuple[bytes, int, int] | str":
-    """What was sent: a URL as a reference to be fetched, a picture as its bytes and size, or what is wrong with it."""
-    if is_url(image):
-        return Reference(url=image)
-    try:
-        return await asyncio.to_thread(_decode, image)
-    except BadImage as error:
-        return f"image_list[{index}].image {error}"
-
-
-async def _store_reference(storage: Storage, checked: Reference | tuple[bytes, int, int]) -> Reference:
-    return checked if isinstance(checked, Reference) else await store_reference(storage, *checked)
-
-
-def _decode(image: str) -> tuple[bytes, int, int]:
-    if image[:5].lower() == "data:":
-        head = _DATA_URL.match(image[:256])
-        if head is None:
-            raise BadImage("is a data URL without base64 content; data:image/png;base64,… is needed")
-        image = image[head.end() :]
-    if len(image) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
-        raise BadImage(f"is too long; at most {MAX_REFERENCE_BYTES:,} bytes are allowed when decoded")
-    if "\n" in image[:100] or image[-1:].isspace() or image[:1].isspace():  # wrapped, as mail programs do
-        image = "".join(image.split())
-    image += "=" * (-len(image) % 4)
-    try:
-        content = pybase64.b64decode(image, validate=True)
-    except ValueError:
-        raise BadImage("is neither an http(s) URL nor valid base64") from None
-    return content, *inspect(content)
 
 
 class AcceptCounter:

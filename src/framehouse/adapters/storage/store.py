@@ -5,12 +5,16 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from framehouse.adapters.storage.base import Storage, StorageAway
+
+_PART_BYTES = 5 * 1024 * 1024
+"""The smallest part that S3 takes; two or three of them are in memory."""
 
 
 def open_storage(url: str) -> Storage:
@@ -40,6 +44,13 @@ class _Store:
             await self._store.put_async(key, content)
             if self._folder:
                 await asyncio.to_thread(_flush, self._folder / key)
+
+    async def put_file(self, key: str, file: BinaryIO) -> None:
+        with file:
+            async with _storage_errors(key):
+                await self._store.put_async(key, file, chunk_size=_PART_BYTES, max_concurrency=1)
+                if self._folder:
+                    await asyncio.to_thread(_flush, self._folder / key)
 
     async def get(self, key: str) -> bytes | None:
         try:

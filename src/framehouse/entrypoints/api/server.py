@@ -21,6 +21,7 @@ from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import failure, request_id_of
+from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
 from framehouse.entrypoints.api.rate import RateLimit
@@ -73,7 +74,7 @@ def build_api(
         waiting=waiting,
         rate=RateLimit(requests_per_second),
         retention=retention,
-        max_body_bytes=max_body_bytes,
+        bodies=Bodies(most_bytes=max_body_bytes),
     )
     documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     for prefix in path_prefixes:

@@ -1,7 +1,6 @@
 """Create, get, list and cancel tasks."""
 
 import asyncio
-import hashlib
 import re
 from contextlib import suppress
 from datetime import timedelta
@@ -20,7 +19,7 @@ from framehouse.domain.links import Links
 from framehouse.domain.request import read_int, read_request, shown
 from framehouse.domain.task import Task
 from framehouse.entrypoints.api.answers import success
-from framehouse.entrypoints.api.body import off_loop, parse_json, read_body
+from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import (
     Accepted,
@@ -94,7 +93,7 @@ def task_routes(
     waiting: Waiting,
     rate: RateLimit,
     retention: timedelta,
-    max_body_bytes: int,
+    bodies: Bodies,
 ) -> APIRouter:
     """The paths of tasks, without a prefix."""
     router = APIRouter(tags=["tasks"])
@@ -131,22 +130,20 @@ def task_routes(
         ),
     ) -> Response:
         caller = await caller_of(request)
-        body = await read_body(request, most_bytes=max_body_bytes)
-        idempotency = None
-        if idempotency_key:
-            if len(idempotency_key) > 255:
-                raise Refused(1201, "Idempotency-Key has more than 255 characters")
-            idempotency = (idempotency_key, await off_loop(_digest, body))
-        wanted, problems = read_request(await parse_json(body), registry.model)
-        ticket = await accept(
-            wanted,
-            caller=caller,
-            model=registry.model(wanted.model),
-            counter=counter,
-            storage=storage,
-            problems=problems,
-            idempotency=idempotency,
-        )
+        if idempotency_key and len(idempotency_key) > 255:
+            raise Refused(1201, "Idempotency-Key has more than 255 characters")
+        async with bodies.read(request, digest=bool(idempotency_key)) as body:
+            wanted, problems = read_request(body.value, registry.model)
+            ticket = await accept(
+                wanted,
+                caller=caller,
+                model=registry.model(wanted.model),
+                counter=counter,
+                db=db,
+                storage=storage,
+                problems=problems,
+                idempotency=(idempotency_key, body.digest) if idempotency_key else None,
+            )
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     @router.get(
@@ -205,10 +202,6 @@ def task_routes(
         return success(request, task_data(task, links_for(request)))
 
     return router
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()
 
 
 def _echo(text: str) -> str:
