@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,18 +185,20 @@ async def test_what_takes_too_long_is_given_up_and_harms_nobody() -> None:
     await checker.close()
 
 
+def told(pid: int, what: str) -> str:
+    return Path(f"/proc/{pid}/{what}").read_text()
+
+
 async def test_the_process_has_its_limits_and_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "secret")
     checker = PictureChecker()
     await checker.check(image_file())
     (process,) = checker._idle
     with suppress(FileNotFoundError):  # where there is no /proc
-        with open(f"/proc/{process.pid}/limits") as file:
-            limits = file.read()
+        limits = told(process.pid, "limits")
         assert "Max address space         1500000000" in limits
         assert "Max file size             0" in limits
-        with open(f"/proc/{process.pid}/environ") as file:
-            assert "FRAMEHOUSE" not in file.read()
+        assert "FRAMEHOUSE" not in told(process.pid, "environ")
     await checker.close()
 
 

@@ -5,7 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 _BUFFER_BYTES = 256 * 1024
 
@@ -35,7 +35,7 @@ class Spool:
                 if self._closed:
                     raise OSError("closed")
                 if self._file is None:
-                    self._file = cast(io.FileIO, tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - close() does
+                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - close() does
                 left = memoryview(piece)
                 while left:
                     written = os.pwrite(self._file.fileno(), left, self._start + self._size)

@@ -1,7 +1,7 @@
 """What a picture's header says: type by content, size, orientation. Reads a few hundred bytes, decodes nothing.
 
 Our own parser, because Pillow keeps everything that stands before the pixels: a file of ten megabytes of tiny segments
-costs it seconds and hundreds of megabytes. It runs where no limits guard it; decode.py finds whether the header is true.
+costs it seconds and hundreds of megabytes. It runs where no limits guard it; decode.py finds whether it is true.
 """
 
 import struct

@@ -40,8 +40,9 @@ class JsonReader:
     Work and memory are in proportion to the piece, whatever came before, so pieces may be large but should not be tiny.
     """
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
         self._spool = spool
+        self._long_bytes = long_bytes
         self._token = secrets.token_hex(16)
         self._skeleton = bytearray()
         self._in_string = False
@@ -86,7 +87,7 @@ class JsonReader:
 
     def _take(self, piece: bytes) -> None:
         if self._long is None:
-            if len(self._skeleton) - self._opened_at + len(piece) <= LONG_BYTES:
+            if len(self._skeleton) - self._opened_at + len(piece) <= self._long_bytes:
                 self._keep(piece)
                 return
             piece = bytes(self._skeleton[self._opened_at :]) + piece
