@@ -13,8 +13,8 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from framehouse.adapters.storage.base import Storage, StorageAway
 
-_PART_BYTES = 5 * 1024 * 1024
-"""The smallest part that S3 takes; two or three of them are in memory."""
+_FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
+"""What a file is read in; a few of them are in memory at once. S3 takes no smaller ones."""
 
 
 def open_storage(url: str) -> Storage:
@@ -47,8 +47,9 @@ class _Store:
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
         with file:
+            part_bytes = _FOLDER_PART_BYTES if self._folder else _BUCKET_PART_BYTES
             async with _storage_errors(key):
-                await self._store.put_async(key, file, chunk_size=_PART_BYTES, max_concurrency=1)
+                await self._store.put_async(key, file, chunk_size=part_bytes, max_concurrency=1)
                 if self._folder:
                     await asyncio.to_thread(_flush, self._folder / key)
 

@@ -10,6 +10,7 @@ import re
 import secrets
 from typing import Any
 
+import numpy as np
 import pydantic_core
 
 from framehouse.adapters.images.base64 import Decoder, NotBase64
@@ -21,7 +22,6 @@ LONG_BYTES = 64 * 1024
 MAX_SKELETON_BYTES = 1024 * 1024
 """Ten pictures just short of long, and a prompt in escapes, stay well below."""
 _HEAD_CHARACTERS = 512
-_CONTROL = bytes(range(0x20))
 _UNFINISHED = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair of surrogates
@@ -134,7 +134,7 @@ class _Long:
             cut = _finished(raw)
             raw, self._rest = raw[:cut], raw[cut:]
             self._text(from_json(b'"' + raw + b'"'))
-        elif len(raw.translate(None, _CONTROL)) != len(raw):
+        elif np.frombuffer(raw, np.uint8).min(initial=0xFF) < 0x20:
             raise ValueError("a string holds a control character")
         else:
             self._ascii(raw)
