@@ -14,8 +14,8 @@ from framehouse.adapters.storage import StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, JsonReader, TooMuchBesides, from_json
 
-_FEED_BYTES = 512 * 1024
-"""What a thread decodes at a time while the next as much arrives: large enough to be worth the way to the thread."""
+_FEED_BYTES = 128 * 1024
+"""What is decoded at a time, between which others have their turn."""
 _SILENCE_S = 30.0
 
 
@@ -79,20 +79,18 @@ class Bodies:
                 hashed.update(piece)
             reader.feed(piece)
 
-        size, waiting, feeding = len(begin), begin, None
+        size, waiting = len(begin), begin
         try:
             while piece := await _next(stream):
                 size += len(piece)
                 self._check_size(size)
                 waiting += piece
                 if len(waiting) >= _FEED_BYTES:
-                    if feeding:
-                        await feeding
-                    feeding = asyncio.create_task(asyncio.to_thread(feed, bytes(waiting)))
+                    if reader.in_long_string:
+                        feed(bytes(waiting))  # a fraction of a millisecond; a thread and back costs more than that
+                    else:
+                        await asyncio.to_thread(feed, bytes(waiting))
                     waiting.clear()
-            if feeding:
-                await feeding
-                feeding = None
             await asyncio.to_thread(feed, bytes(waiting))
             return Body(await asyncio.to_thread(reader.finish), hashed.digest() if digest else b"")
         except TooMuchBesides:
@@ -102,10 +100,6 @@ class Bodies:
             raise StorageAway(str(error)) from error
         except ValueError as error:
             raise _not_json(error) from None
-        finally:
-            if feeding:
-                feeding.cancel()  # its thread goes on to the end of its piece; the spool bears that
-                await asyncio.gather(feeding, return_exceptions=True)
 
     def _check_size(self, size: int) -> None:
         if size > self._most_bytes:

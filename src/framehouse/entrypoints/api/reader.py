@@ -51,6 +51,11 @@ class JsonReader:
         self._found: list[LongString] = []
         self._rest = b""
 
+    @property
+    def in_long_string(self) -> bool:
+        """Whether what comes next is most likely text to decode; otherwise it is structure, which is slower to scan."""
+        return self._long is not None
+
     def feed(self, piece: bytes) -> None:
         data = self._rest + piece
         odd = (len(data) - len(data.rstrip(b"\\"))) % 2  # a backslash that belongs to what comes next
