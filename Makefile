@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve lock clean help
+.PHONY: demo test check install serve lock clean help bench fuzz
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -31,8 +31,8 @@ test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
-	@.venv/bin/ruff format --check src tests
-	@.venv/bin/ruff check src tests
+	@.venv/bin/ruff format --check src tests bench fuzz
+	@.venv/bin/ruff check src tests bench fuzz
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pytest -n auto --dist worksteal
@@ -59,6 +59,19 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
 	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+bench: install ## Measure: bodies (make bench NAME=bodies)
+	@.venv/bin/python bench/$(or $(NAME),bodies).py
+
+SECONDS ?= 60
+fuzz: install ## Fuzz the streaming reader and the image gate, each for SECONDS=60; what is found is kept in .cache/fuzz
+	@test -d .cache/fuzz/atheris || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
+		$$UV pip install -q --python .venv/bin/python --target .cache/fuzz "atheris>=3"; }
+	@.venv/bin/python fuzz/seeds.py .cache/fuzz/corpus
+	@for name in reader images; do \
+		PYTHONPATH=.cache/fuzz .venv/bin/python fuzz/$$name.py -max_total_time=$(SECONDS) -timeout=30 -rss_limit_mb=3000 \
+			-print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- .cache/fuzz/corpus/$$name || exit 1; \
+	done
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
