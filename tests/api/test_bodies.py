@@ -12,7 +12,10 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.requests import Request
 
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.body import Bodies
 from tests.api.test_tasks import BODY, error
 from tests.conftest import PATH, Api, MakeHouse, eventually, image_file, serving
 
@@ -208,6 +211,29 @@ async def test_a_full_disk_is_not_the_callers_fault(api: Api, monkeypatch: pytes
         patch.setattr(tempfile, "tempdir", "/nowhere/to/be/found")
         error(await api.alice.post(PATH, json=body), 503, 5001)
     assert (await api.alice.post(PATH, json=body)).status_code == 200
+
+
+async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
+    def request(*pieces: bytes) -> Request:
+        left = list(pieces)
+
+        async def receive() -> dict[str, Any]:
+            if not left:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": left.pop(0), "more_body": left != []}
+
+        async def receive_some() -> dict[str, Any]:
+            return {**await receive(), "more_body": True}
+
+        return Request({"type": "http", "headers": []}, receive if pieces[-1].endswith(b"}") else receive_some)
+
+    begin = b'{"a": "' + b"A" * 100_000
+    bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.05)
+    with pytest.raises(Refused, match="nothing of the body arrived"):
+        async with bodies.read(request(begin)):
+            raise AssertionError("it never came")
+    async with bodies.read(request(begin, b'"}')) as body:
+        assert body.value["a"].characters == 100_000
 
 
 async def test_many_large_bodies_at_once_wait_for_each_other(api: Api) -> None:

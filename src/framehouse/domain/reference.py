@@ -55,10 +55,9 @@ Sent = str | LongString
 """An image as the caller sent it: a URL, a data URL or base64."""
 
 
-def is_url(image: Sent) -> bool:
+def is_url(image: str) -> bool:
     """Whether an image as sent is a URL to fetch; otherwise it is the picture itself."""
-    head = image.head if isinstance(image, LongString) else image
-    return head[:8].lower().startswith(("http://", "https://"))
+    return image[:8].lower().startswith(("http://", "https://"))
 
 
 def reference_problem(width: int, height: int) -> str | None:

@@ -116,10 +116,14 @@ class FieldReader:
         if not isinstance(value, Sent):
             self.problem(name, f"must be a URL or base64 string, not {shown(value)}")
             return ""
+        if isinstance(value, LongString):
+            if not is_url(value.head):
+                return value
+            self.problem(name, f"is a URL of {value.characters} characters; at most {MAX_URL_CHARACTERS} are allowed")
+            return ""
         if is_url(value):
-            characters = value.characters if isinstance(value, LongString) else len(value)
-            if isinstance(value, LongString) or characters > MAX_URL_CHARACTERS:
-                self.problem(name, f"is a URL of {characters} characters; at most {MAX_URL_CHARACTERS} are allowed")
+            if len(value) > MAX_URL_CHARACTERS:
+                self.problem(name, f"is a URL of {len(value)} characters; at most {MAX_URL_CHARACTERS} are allowed")
             elif what := url_problem(value):
                 self.problem(name, what)
         return value

@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import io
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from framehouse.adapters.engines.base import ReferenceImage
 from framehouse.adapters.fetch import FetchFailed, fetch
@@ -35,8 +34,8 @@ async def inspect_sent(sent: Sent) -> Reference | Inspected | str:
 
     All that needs neither network nor decoding: form, length, type by content, size in pixels, aspect.
     """
-    if is_url(sent):
-        return Reference(url=sent) if isinstance(sent, str) else "is too long for a URL"
+    if isinstance(sent, str) and is_url(sent):
+        return Reference(url=sent)
     try:
         return await asyncio.to_thread(_inspect, sent)
     except (BadImage, NotBase64) as error:
@@ -67,43 +66,41 @@ async def load_references(
 
     Raises Declined where one can never be had, naming it, and Unavailable where later may help.
     """
-    checked = await _checked(db, [reference.key for reference in batch.references if reference.key])
     loaded = []
     for index, reference in enumerate(batch.references):
-        content = await storage.get(reference.key) if reference.key else None
         try:
-            if content is None and reference.url:
+            if not reference.key:
                 content = await fetch(reference.url, most_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
                 width, height = await checker.check(content)
                 picture = Inspected(await asyncio.to_thread(content_of, content), width, height)
-                fetched = replace(await store(db, storage, picture), url=reference.url)
+                fetched = await store(db, storage, picture)
                 await references.mark_checked(db, fetched.key, width, height)
+                # a batch beside us may have been first: then all paint from what that one fetched
                 reference = await claims.keep_reference(db, batch.task_id, index, fetched)
-                checked[fetched.key] = (width, height)
-                if reference.key != fetched.key:  # a batch beside us was first: all paint from the same
-                    content = await storage.get(reference.key)
-                    checked |= await _checked(db, [reference.key])
-            if content is None:
-                raise Declined(f"image_list[{index}].image is no longer there")
-            if reference.key not in checked:
-                checked[reference.key] = await checker.check(content)
-                await references.mark_checked(db, reference.key, *checked[reference.key])
+            loaded.append(await load_stored(reference.key, db, storage, checker))
         except FetchFailed as error:
             kind = Unavailable if error.retry else Declined
             raise kind(f"image_list[{index}].image {error.message}") from error
         except BadImage as error:
             raise Declined(f"image_list[{index}].image {error}") from error
-        loaded.append(ReferenceImage(content, *checked[reference.key]))
     return tuple(loaded)
+
+
+async def load_stored(key: str, db: Database, storage: Storage, checker: PictureChecker) -> ReferenceImage:
+    """A stored picture as engines get it, decoded to the end once per content. Raises BadImage, also if it is gone."""
+    content = await storage.get(key)
+    if content is None:
+        raise BadImage("is no longer there")
+    size = await references.find_checked(db, key)
+    if size is None:
+        size = await checker.check(content)
+        await references.mark_checked(db, key, *size)
+    return ReferenceImage(content, *size)
 
 
 def content_of(content: bytes) -> Content:
     """Bytes in memory as a Content."""
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
-
-
-async def _checked(db: Database, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    return await references.checked_references(db, keys) if keys else {}
 
 
 def _inspect(sent: Sent) -> Inspected:

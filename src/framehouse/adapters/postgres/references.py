@@ -14,10 +14,10 @@ async def use_reference(db: Database, sha256: str, new_key: str) -> str:
     return str(await db.value(sql("use_reference"), sha256, new_key))
 
 
-async def checked_references(db: Database, keys: Sequence[str]) -> dict[str, tuple[int, int]]:
-    """Those of these keys whose files were decoded to the end before, with their upright size in pixels."""
-    rows = await db.rows(sql("checked_references"), list(keys))
-    return {row["key"]: (row["width"], row["height"]) for row in rows}
+async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
+    """The upright size in pixels of a file that was decoded to the end before; None where it was not."""
+    row = await db.row("select width, height from stored_references where key = $1 and checked_at is not null", key)
+    return (row["width"], row["height"]) if row else None
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:

@@ -16,7 +16,6 @@ from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, Js
 
 _FEED_BYTES = 128 * 1024
 """What is decoded at a time, between which others have their turn."""
-_SILENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +30,9 @@ class Bodies:
     """Reads the bodies of one process: none larger than `most_bytes`, and only so many large ones at once, so that
     their memory and temporary files are bounded; the next ones wait unread."""
 
-    def __init__(self, *, most_bytes: int, large_at_once: int = 8) -> None:
+    def __init__(self, *, most_bytes: int, large_at_once: int = 8, silence_s: float = 30) -> None:
         self._most_bytes = most_bytes
+        self._silence_s = silence_s
         self._room = asyncio.Semaphore(large_at_once)
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ class Bodies:
 
         size, waiting = len(begin), begin
         try:
-            while piece := await _next(stream):
+            while piece := await self._next(stream):
                 size += len(piece)
                 self._check_size(size)
                 waiting += piece
@@ -101,22 +101,18 @@ class Bodies:
         except ValueError as error:
             raise _not_json(error) from None
 
+    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes:
+        """The next bytes; none at the end."""
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return await anext(stream, b"")
+        except TimeoutError:
+            raise Refused(1200, f"nothing of the body arrived for {self._silence_s:g} s") from None
+
     def _check_size(self, size: int) -> None:
         if size > self._most_bytes:
             what = f"the body is too large; at most {self._most_bytes:,} bytes are allowed"
             raise Refused(1200, what, status=413)
-
-
-async def _next(stream: AsyncGenerator[bytes, None]) -> bytes:
-    """The next bytes; none at the end."""
-    try:
-        async with asyncio.timeout(_SILENCE_S):
-            async for piece in stream:
-                if piece:
-                    return piece
-            return b""
-    except TimeoutError:
-        raise Refused(1200, f"nothing of the body arrived for {_SILENCE_S:.0f} s") from None
 
 
 def _parse(raw: bytes) -> Any:
