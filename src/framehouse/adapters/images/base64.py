@@ -14,7 +14,7 @@ class NotBase64(Exception):
 
 
 class Decoder:
-    """Decodes a string that comes in pieces, the first of at least LONGEST_HEAD characters or the whole.
+    """Decodes a string that comes in pieces.
 
     White space is ignored wherever it stands, as mail programs wrap; the padding may be missing.
     """
@@ -24,33 +24,27 @@ class Decoder:
         self._rest = b""
         self._padded = False
 
-    def feed(self, text: bytes) -> bytes:
-        """What the next piece of ASCII text decodes to. Raises NotBase64."""
-        if not self._begun:
-            self._begun = True
-            if text[:5].lower() == b"data:":
-                head = DATA_URL.match(text[:LONGEST_HEAD].decode("ascii", "replace"))
-                if head is None:
-                    raise NotBase64("is a data URL without base64 content; data:image/png;base64,… is needed")
-                text = text[head.end() :]
+    def feed(self, text: bytes, *, last: bool = False) -> bytes:
+        """What the next piece of ASCII text, as far as it is known, decodes to. Raises NotBase64."""
         text = self._rest + text
+        if not self._begun:
+            if len(text) < LONGEST_HEAD and not last:
+                self._rest = text
+                return b""
+            self._begun = True
+            text = _without_head(text)
         end = len(text) & ~3
         try:
             decoded = self._quads(text[:end])
-            self._rest = text[end:]
         except NotBase64:
             text = b"".join(text.split())
             end = len(text) & ~3
             decoded = self._quads(text[:end])
-            self._rest = text[end:]
-        return decoded
-
-    def finish(self) -> bytes:
-        """The last bytes. Raises NotBase64."""
+        self._rest = text[end:]
+        if not last:
+            return decoded
         rest = b"".join(self._rest.split())
-        if not rest:
-            return b""
-        return self._quads(rest + b"=" * (-len(rest) % 4))
+        return decoded + self._quads(rest + b"=" * (-len(rest) % 4))
 
     def _quads(self, text: bytes) -> bytes:
         if not text:
@@ -68,11 +62,15 @@ class Decoder:
 _PROBLEM = "is neither an http(s) URL nor valid base64"
 
 
+def _without_head(text: bytes) -> bytes:
+    if text[:5].lower() != b"data:":
+        return text
+    head = DATA_URL.match(text[:LONGEST_HEAD].decode("ascii", "replace"))
+    if head is None:
+        raise NotBase64("is a data URL without base64 content; data:image/png;base64,… is needed")
+    return text[head.end() :]
+
+
 def decode_base64(image: str) -> bytes:
     """The bytes of a picture sent as base64 or as a data URL. Raises NotBase64."""
-    try:
-        text = image.encode("ascii")
-    except UnicodeEncodeError:
-        raise NotBase64(_PROBLEM) from None
-    decoder = Decoder()
-    return decoder.feed(text) + decoder.finish()
+    return Decoder().feed(image.encode("ascii", "replace"), last=True)

@@ -158,7 +158,7 @@ class _Long:
             self._ascii(text.encode())
             return
         self._count(text[:_HEAD_CHARACTERS], len(text))
-        self._decode(b"\xff")  # no base64
+        self._decode(b"?")  # no base64
 
     def _ascii(self, text: bytes) -> None:
         self._count(text[:_HEAD_CHARACTERS].decode(), len(text))
@@ -172,7 +172,7 @@ class _Long:
         if self._problem:
             return
         try:
-            decoded = self._decoder.finish() if last else self._decoder.feed(text)
+            decoded = self._decoder.feed(text, last=last)
         except NotBase64 as error:
             self._problem = str(error)
             self._spool.drop_part()
