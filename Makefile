@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve gallery bench-previz lock clean help
+.PHONY: demo test check install serve gallery bench fuzz lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -31,8 +31,8 @@ test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
-	@.venv/bin/ruff format --check src tests scripts bench
-	@.venv/bin/ruff check src tests scripts bench
+	@.venv/bin/ruff format --check src tests scripts bench fuzz
+	@.venv/bin/ruff check src tests scripts bench fuzz
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/python -m pytest -n auto --dist worksteal
@@ -63,8 +63,18 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py
 
-bench-previz: install ## Time previz: a panel of each size on one core
-	@.venv/bin/python bench/previz.py
+bench: install ## Measure: all of bench/, or one (make bench NAME=previz)
+	@for name in $(or $(NAME),previz bodies); do .venv/bin/python bench/$$name.py || exit 1; echo; done
+
+SECONDS ?= 60
+fuzz: install ## Fuzz the streaming reader and the image gate, each for SECONDS=60; what is found is kept in .cache/fuzz
+	@test -d .cache/fuzz/atheris || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
+		$$UV pip install -q --python .venv/bin/python --target .cache/fuzz "atheris>=3"; }
+	@.venv/bin/python fuzz/seeds.py .cache/fuzz/corpus
+	@for name in reader images; do \
+		PYTHONPATH=.cache/fuzz .venv/bin/python fuzz/$$name.py -max_total_time=$(SECONDS) -timeout=30 -rss_limit_mb=3000 \
+			-print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- .cache/fuzz/corpus/$$name || exit 1; \
+	done
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \

@@ -1,5 +1,6 @@
 """What must stay true: documents, the committed OpenAPI file, versions, licences."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from openapi_spec_validator import validate
 
 from framehouse import __version__
-from framehouse.adapters.images.decode import inspect
+from framehouse.adapters.images.header import inspect
 from framehouse.adapters.presets import preset_picture, presets
 from framehouse.cli.commands import cli
 from framehouse.domain.element import (
@@ -74,7 +75,7 @@ def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
         for image in element.images:
             content = preset_picture(image.key)
             assert len(content) < 40_000
-            assert inspect(content) == (image.width, image.height)
+            assert inspect(io.BytesIO(content), len(content)) == (image.width, image.height)
 
 
 async def test_the_openapi_file_is_valid_and_committed(make_house: MakeHouse) -> None:

@@ -39,6 +39,10 @@ def answers(path: str) -> bytes:
         "/busy": http("503 Busy"),
         "/file": http("302 Found", b"", "Location: file:///etc/passwd"),
         "/metadata": http("302 Found", b"", "Location: http://169.254.169.254/latest"),
+        "/nowhere": http("302 Found", b"", "Location: http://[::1"),
+        "/packed": http("200 OK", b"x", "Content-Encoding: gzip"),
+        "/tells": b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\nConnection: close\r\n\r\n",
+        "/cookie": http("302 Found", b"", "Set-Cookie: a=b", "Location: /ok"),
         "/short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
     }
     return table[path]
@@ -66,6 +70,9 @@ async def test_a_picture_is_fetched_after_at_most_three_redirects() -> None:
         ("/gone", "HTTP 404", False),
         ("/busy", "HTTP 503", True),
         ("/file", "not http", False),
+        ("/nowhere", "could not be reached", True),
+        ("/packed", "Content-Encoding", False),
+        ("/tells", "more than 1,000 bytes", False),
         ("/short", "could not be reached", True),
     ],
 )
@@ -103,3 +110,20 @@ def test_special_addresses_are_not_public(address: str) -> None:
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_public_addresses_are(address: str) -> None:
     assert is_public(address)
+
+
+async def test_no_cookie_is_kept_between_hops() -> None:
+    seen = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        seen.append(request.lower())
+        writer.write(answers(request.split()[1].decode()))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        assert await fetch(f"http://127.0.0.1:{port}/cookie", most_bytes=1000, allow_private=True) == b"picture"
+    assert len(seen) == 2
+    assert not any(b"cookie:" in request or b"authorization:" in request for request in seen)

@@ -1,3 +1,5 @@
+import io
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,14 @@ async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, url: str) -> Non
     assert await storage.get("images/t/0.png") == b"0123456789"
     assert await storage.get_range("images/t/0.png", 2, 5) == b"234"
     assert await storage.size("images/t/0.png") == 10
+    for size in (0, 3, 12_000_000):
+        file = io.BytesIO(os.urandom(size))
+        await storage.put_file("references/a", file)
+        assert file.closed
+        assert await storage.size("references/a") == size
+    big = os.urandom(12_000_000)
+    await storage.put_file("references/a", io.BytesIO(big))
+    assert await storage.get("references/a") == big
     with pytest.raises(FileNotFoundError):
         await storage.get_range("images/none", 0, 1)
     await storage.delete_folder("images/t/")
@@ -35,3 +45,29 @@ async def test_a_storage_that_is_in_the_way_says_so(tmp_path: Path) -> None:
     (tmp_path / "s" / "images").write_text("not a folder")
     with pytest.raises(StorageAway):
         await storage.put("images/t/0.png", b"x")
+    with pytest.raises(StorageAway):
+        await storage.put_file("images/t/0.png", io.BytesIO(b"x"))
+
+
+async def test_a_file_that_breaks_while_it_is_stored_leaves_nothing(tmp_path: Path) -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def seekable(self) -> bool:
+            return True
+
+        def seek(self, offset: int, whence: int = 0) -> int:
+            return 12_000_000 if whence == 2 else offset
+
+        def tell(self) -> int:
+            return 0
+
+        def readinto(self, buffer: object) -> int:
+            raise OSError("the disk is gone")
+
+    storage = open_storage((tmp_path / "s").as_uri())
+    with pytest.raises(StorageAway, match="the disk is gone"):
+        await storage.put_file("references/a", io.BufferedReader(Broken()))
+    assert await storage.size("references/a") is None
+    assert [path.name for path in (tmp_path / "s").rglob("*") if path.is_file()] == []

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from framehouse.domain.errors import Refused
 from framehouse.domain.model import Model
+from framehouse.domain.reference import LongString
 from framehouse.domain.request import parse_request, read_int
 from framehouse.domain.task import ImageRequest
 from framehouse.entrypoints.api.schemas import OmniImageRequest
@@ -14,6 +15,9 @@ MODELS = {
     "kling-v3-omni": Model("kling-v3-omni"),
     "kling-image-o1": Model("kling-image-o1", resolutions=("1k", "2k"), series=False),
 }
+
+
+FIELDS = tuple(OmniImageRequest.model_fields)
 
 
 def parse(**fields: Any) -> ImageRequest:
@@ -103,6 +107,29 @@ def test_references_and_elements_are_at_most_ten() -> None:
     assert parse(element_list=[{"element_id": "12"}]).elements == (12,)
 
 
+LONG = LongString("a" * 512, 80_000)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_long_string_anywhere_is_a_problem_of_its_field_or_ignored(name: str) -> None:
+    for value in (LONG, [LONG], {"enabled": LONG}, [{"image": LONG, "element_id": LONG}]):
+        try:
+            request = parse(**{name: value})
+        except Refused as refused:
+            assert name in refused.message or name == "model"
+            assert len(refused.message) < 300
+        else:
+            assert name in ("model", "seed", "n", "series_amount") or request.images == (LONG,)
+
+
+def test_a_long_string_is_a_picture_or_a_url_that_is_too_long() -> None:
+    assert parse(image_list=[{"image": LONG}]).images == (LONG,)
+    url = LongString("HTTP://example.com/" + "a" * 400, 70_000)
+    assert problem(image_list=[{"image": url}]) == (
+        "image_list[0].image is a URL of 70000 characters; at most 2048 are allowed"
+    )
+
+
 def test_citing_what_was_not_sent_is_named() -> None:
     assert problem(prompt="<<<image_1>>>") == "prompt cites <<<image_1>>>, but 0 images and 0 elements were sent"
     assert parse(prompt="<<image_1>>", image_list=[{"image": "https://example.com/a.png"}])
@@ -135,11 +162,10 @@ def test_integers_are_read_as_they_are(number: int) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just(LONG),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-FIELDS = tuple(OmniImageRequest.model_fields)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import elements as library
 from framehouse.adapters.postgres.elements import ClaimedElement
 from framehouse.adapters.postgres.tasks import Accepted
@@ -136,7 +137,9 @@ async def test_an_element_whose_librarian_died_is_made_by_another(make_house: Ma
         await lose_lease(house)
         (late,) = await claim(house)
         assert (late.attempt, late.claim != early.claim) == (2, True)
-        images = await gather_pictures(late, house.storage, allow_private=True)
+        checker = PictureChecker()
+        images = await gather_pictures(late, house.db, house.storage, checker, allow_private=True)
+        await checker.close()
     wrong = [Reference(key="references/late", width=1, height=1)] * 2
     await library.finish_element(house.db, early, wrong)
     await library.fail_element(house.db, early, "late")

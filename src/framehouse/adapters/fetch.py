@@ -47,7 +47,10 @@ async def fetch(url: str, *, most_bytes: int, allow_private: bool) -> bytes:
                 answer = await _hop(url, most_bytes, allow_private)
                 if isinstance(answer, bytes):
                     return answer
-                url = urljoin(url, answer)
+                try:
+                    url = urljoin(url, answer)
+                except ValueError as error:
+                    raise FetchFailed("leads to something that is not a usable URL", retry=False) from error
             raise FetchFailed(f"redirects more than {MAX_REDIRECTS} times", retry=False)
     except TimeoutError as error:
         raise FetchFailed(f"did not arrive within {WHOLE_LIMIT_S:.0f} s", retry=True) from error
@@ -62,11 +65,17 @@ async def _hop(url: str, most_bytes: int, allow_private: bool) -> bytes | str:
         if answer.status_code != 200:
             later = answer.status_code in (408, 429, *range(500, 600))
             raise FetchFailed(f"answered HTTP {answer.status_code}", retry=later)
+        if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+            # unpacking would turn a few bytes into any number, and pictures gain nothing by being packed
+            raise FetchFailed("was sent with a Content-Encoding, which was not asked for", retry=False)
+        too_large = FetchFailed(f"has more than {most_bytes:,} bytes; no more are allowed", retry=False)
+        if int(answer.headers.get("Content-Length", "0")) > most_bytes:
+            raise too_large
         body = bytearray()
-        async for piece in answer.aiter_bytes():
+        async for piece in answer.aiter_raw():
             body += piece
             if len(body) > most_bytes:
-                raise FetchFailed(f"has more than {most_bytes:,} bytes", retry=False)
+                raise too_large
         return bytes(body)
 
 

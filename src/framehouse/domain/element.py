@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from framehouse.domain.errors import Refused
-from framehouse.domain.reference import Reference
+from framehouse.domain.reference import Reference, Sent
 from framehouse.domain.request import FieldReader, read_external_id, read_int, shown
 from framehouse.domain.task import Status
 
@@ -38,7 +38,7 @@ class SentImage:
     """A picture as it was sent (URL, data URL or base64), and the field it was sent in."""
 
     field: str
-    image: str
+    image: Sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +123,12 @@ def _images(read: FieldReader) -> tuple[SentImage, ...]:
     if read.given(frontal) is None:
         read.problem(frontal, "is required and must not be empty")
     else:
-        images.append(SentImage(read.prefix + frontal, read.image(frontal, read.given(frontal))))
+        images.append(SentImage(read.prefix + frontal, read.picture(frontal, read.given(frontal))))
     if read.given(others) in (None, []):
         read.problem(others, f"is required: 1 to {MAX_REFER_IMAGES} more pictures, as {{image_url}}")
     for index, image in enumerate(read.objects(others, "image_url", most=MAX_REFER_IMAGES)):
         field = f"{others}[{index}].image_url"
-        images.append(SentImage(read.prefix + field, read.image(field, image)))
+        images.append(SentImage(read.prefix + field, read.picture(field, image)))
     return tuple(images)
 
 

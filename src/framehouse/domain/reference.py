@@ -1,7 +1,8 @@
 """A picture the caller sent along, and the rules it must meet (contract, `image_list`)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from framehouse.domain.prompt import Cited, citations, resolve_citation
 from framehouse.domain.sizes import nearest_ratio
@@ -31,6 +32,36 @@ class Reference:
             "width": self.width or None,
             "height": self.height or None,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The bytes of a picture that was sent, wherever they are.
+
+    `open` gives a reader of its own, from the start. Of more than MAX_REFERENCE_BYTES only the size is known: it was
+    counted, not kept.
+    """
+
+    size: int
+    sha256: str
+    open: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class LongString:
+    """A string of a body that is too long to be kept as one: how it begins, and how many characters it has.
+
+    It was taken for a picture while it arrived: `content` is what it decoded to, else `problem` says why it did not.
+    """
+
+    head: str
+    characters: int
+    content: Content | None = None
+    problem: str = ""
+
+
+Sent = str | LongString
+"""An image as the caller sent it: a URL, a data URL or base64."""
 
 
 def is_url(image: str) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, citations, resolve_citation
-from framehouse.domain.reference import MAX_REFERENCES, is_url
+from framehouse.domain.reference import MAX_REFERENCES, LongString, Sent, is_url
 from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest, ResultType
 
@@ -25,6 +25,8 @@ _SHOWN_CHARACTERS = 40
 
 def shown(value: object) -> str:
     """A value as an error message may repeat it: short, one line, never a whole picture."""
+    if isinstance(value, LongString):
+        value = value.head
     text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else reprlib.repr(value)
     text = "".join(c if c.isprintable() else "\ufffd" for c in text)
     return f'"{text[:_SHOWN_CHARACTERS]}…"' if len(text) > _SHOWN_CHARACTERS else f'"{text}"'
@@ -64,7 +66,9 @@ class FieldReader:
         value = self.given(name)
         if value is None:
             return ""
-        if not isinstance(value, str):
+        if isinstance(value, LongString):  # longer than any text may be
+            self.problem(name, f"has {value.characters} characters; at most {most} are allowed")
+        elif not isinstance(value, str):
             self.problem(name, f"must be a string, not {shown(value)}")
         elif len(value) > most:
             self.problem(name, f"has {len(value)} characters; at most {most} are allowed")
@@ -109,10 +113,15 @@ class FieldReader:
             self.problem(name, what)
         return value
 
-    def image(self, name: str, value: object) -> str:
-        """An image as sent: a URL whose form is right, or what should be the picture itself; else empty."""
-        if not isinstance(value, str):
+    def picture(self, name: str, value: object) -> Sent:
+        """A picture as sent, "" where it is none; of a URL the form is checked, the picture itself is not looked at."""
+        if not isinstance(value, Sent):
             self.problem(name, f"must be a URL or base64 string, not {shown(value)}")
+            return ""
+        if isinstance(value, LongString):
+            if not is_url(value.head):
+                return value
+            self.problem(name, f"is a URL of {value.characters} characters; at most {MAX_URL_CHARACTERS} are allowed")
             return ""
         if is_url(value):
             if len(value) > MAX_URL_CHARACTERS:
@@ -230,9 +239,9 @@ def _sent(images: int, elements: int) -> str:
 _TOGETHER = "images and elements together may be at most {most}"
 
 
-def _images(read: FieldReader) -> tuple[str, ...]:
+def _images(read: FieldReader) -> tuple[Sent, ...]:
     sent = read.objects("image_list", "image", limit=_TOGETHER)
-    return tuple(read.image(f"image_list[{index}].image", image) for index, image in enumerate(sent))
+    return tuple(read.picture(f"image_list[{index}].image", image) for index, image in enumerate(sent))
 
 
 def _elements(read: FieldReader) -> tuple[int, ...]:

@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from framehouse.domain.reference import Sent
+
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
 CANCELED = "Canceled"
@@ -19,7 +21,7 @@ class ImageRequest:
 
     model: str
     prompt: str
-    images: tuple[str, ...] = ()
+    images: tuple[Sent, ...] = ()
     elements: tuple[int, ...] = ()
     resolution: str = "1k"
     result_type: ResultType = "single"

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
+from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import elements
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.elements import ELEMENTS_CHANNEL, ClaimedElement
@@ -36,6 +37,7 @@ class Librarian:
         self._allow_private = allow_private
         self._attempts = attempts
         self._only = only
+        self._checker = PictureChecker(at_once=1)
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
@@ -48,6 +50,7 @@ class Librarian:
             for task in (listener, *self._running):
                 task.cancel()
             await asyncio.gather(listener, *self._running, return_exceptions=True)
+            await self._checker.close()
 
     async def turn(self) -> int:
         """Claim as many as there is room for and start on them; how many that were."""
@@ -86,14 +89,20 @@ class Librarian:
             return
         try:
             async with asyncio.timeout(_LIMIT_S):
-                images = await gather_pictures(claimed, self._storage, allow_private=self._allow_private)
+                images = await gather_pictures(
+                    claimed, self._db, self._storage, self._checker, allow_private=self._allow_private
+                )
         except Declined as error:
             await elements.fail_element(self._db, claimed, error.message)
         except Unavailable as error:
             after = timedelta(seconds=2.0**claimed.attempt * random.uniform(0.8, 1.2))
             await elements.release_element(self._db, claimed, after=after, error=error.message)
-        except (StorageAway, TimeoutError) as error:  # not the element's fault: no attempt of its own is used up
-            log.warning("element %s again later: %s", claimed.task.id, error or "the storage is slow")
+        except TimeoutError:  # its pictures may be the reason, so it uses up an attempt
+            await elements.release_element(
+                self._db, claimed, after=timedelta(0), error="its pictures could not be had and checked in time"
+            )
+        except StorageAway as error:  # not the element's fault
+            log.warning("element %s again later: %s", claimed.task.id, error)
             after = timedelta(seconds=_STORAGE_PAUSE_S)
             await elements.release_element(self._db, claimed, after=after, count_attempt=False)
         else:

@@ -1,4 +1,4 @@
-"""The clock: work of dead workers, expired pictures, old idempotency keys. Any number may run at once."""
+"""The clock: work of dead workers, expired pictures, references that nobody needs, old keys. Any number may run."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ from framehouse.adapters.postgres.claims import release_dead_workers
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import forget_idempotency_keys
 from framehouse.adapters.storage import Storage, StorageAway
-from framehouse.pipeline.expire import expire_pictures
+from framehouse.pipeline.expire import expire_pictures, remove_references
 
 log = logging.getLogger(__name__)
 _TURN_S = 1.0
@@ -41,4 +41,6 @@ async def sweep(db: Database, storage: Storage, *, lease_s: float, housekeeping:
         await forget_idempotency_keys(db)
         await forget_callbacks(db, _CALLBACKS_KEPT)
         while await expire_pictures(db, storage):
+            pass
+        while await remove_references(db, storage):
             pass

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from framehouse.adapters.engines.registry import Registry
+from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
@@ -22,6 +23,7 @@ WORKER_LOCKS = 1718774120
 """The class of the advisory locks by which others see that a worker lives; sql/release_dead_workers.sql has it too."""
 _POLL_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_MOST_CHECKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Worker:
         self._rules = rules
         self._limits = limits
         self._only_task = only_task
+        self._checker = PictureChecker(at_once=min(_MOST_CHECKERS, limits.concurrency))
         self._lease = timedelta(seconds=limits.lease_s)
         self._number = secrets.randbelow(2**31 - 1) + 1
         self._held: dict[int, _Held] = {}
@@ -97,6 +100,7 @@ class Worker:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
+            await self._checker.close()
 
     async def turn(self) -> int:
         """Claim as much as there is room for and start on it; how many batches that were."""
@@ -143,6 +147,7 @@ class Worker:
                 self._registry.routes(batch.model),
                 db=self._db,
                 storage=self._storage,
+                checker=self._checker,
                 rules=self._rules,
                 on_progress=on_progress,
             )

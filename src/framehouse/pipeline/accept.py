@@ -21,7 +21,7 @@ from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
 from framehouse.pipeline.elements import find_elements, take_along
 from framehouse.pipeline.plan import default_ratio, make_plan
-from framehouse.pipeline.references import check_image, keep_image
+from framehouse.pipeline.references import inspect_sent, store
 
 _RETRY_AFTER_S = 2
 
@@ -46,11 +46,11 @@ async def accept(
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
     known = await find_elements(counter.db, caller.account_id, request.elements)
-    checked = [await check_image(f"image_list[{i}].image", image) for i, image in enumerate(request.images) if image]
+    pictures = [(index, await inspect_sent(image)) for index, image in enumerate(request.images) if image]
     found = [
         *problems,
         *(_unknown(index, id) for index, id in enumerate(request.elements) if id and id not in known),
-        *(answer for answer in checked if isinstance(answer, str)),
+        *(f"image_list[{index}].image {picture}" for index, picture in pictures if isinstance(picture, str)),
     ]
     if found or model is None:
         if idempotency and (first := await find_accepted(counter.db, caller.account_id, *idempotency)):
@@ -58,8 +58,8 @@ async def accept(
         raise refused_fields(found)
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
-    references = [await keep_image(storage, answer) for answer in checked if not isinstance(answer, str)]
-    elements = [await take_along(known[id], storage) for id in request.elements]
+    references = [await store(counter.db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
+    elements = [await take_along(known[id], counter.db, storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
     plan = make_plan(request, seed=seed, max_batch=model.max_batch)
@@ -68,9 +68,9 @@ async def accept(
         sizes = [(reference.width, reference.height) for reference in references]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
         ratio = ratio_from_references(request.prompt, sizes, frontal) or default_ratio(request)
-    pictures = [
+    stored = [
         *((None, reference) for reference in references),
-        *((index, picture) for index, element in enumerate(elements) for picture in element.images),
+        *((index, image) for index, element in enumerate(elements) for image in element.images),
     ]
     row = {
         "task_id": str(task_id),
@@ -101,7 +101,7 @@ async def accept(
             }
             for i, e in enumerate(elements)
         ],
-        "task_references": [r.columns() | {"index": i, "element": e} for i, (e, r) in enumerate(pictures)],
+        "task_references": [r.columns() | {"index": i, "element": e} for i, (e, r) in enumerate(stored)],
     }
     return _ticket(await counter.offer(row), request)
 

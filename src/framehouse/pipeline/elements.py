@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
+from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import elements as library
 from framehouse.adapters.postgres.claims import notify
 from framehouse.adapters.postgres.elements import ELEMENTS_CHANNEL, ClaimedElement
@@ -19,7 +20,14 @@ from framehouse.domain.element import FIRST_OWN_ID, MAX_ELEMENT_ID, Element, Ele
 from framehouse.domain.errors import Declined, Refused, Unavailable, refused_fields
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Ticket, new_task_id
-from framehouse.pipeline.references import check_image, fetch_reference, keep_image, store_reference
+from framehouse.pipeline.references import (
+    Inspected,
+    content_of,
+    fetch_picture,
+    inspect_sent,
+    load_stored,
+    store,
+)
 
 
 async def create_element(
@@ -36,11 +44,11 @@ async def create_element(
     `problems` are those found in the request so far; the ones found in its pictures join them. Raises Refused, with
     nothing stored but the bytes of pictures.
     """
-    checked = [await check_image(sent.field, sent.image) for sent in request.images if sent.image]
-    found = [*problems, *(answer for answer in checked if isinstance(answer, str))]
+    pictures = [(sent.field, await inspect_sent(sent.image)) for sent in request.images if sent.image]
+    found = [*problems, *(f"{field} {picture}" for field, picture in pictures if isinstance(picture, str))]
     if found:
         raise refused_fields(found)
-    images = [await keep_image(storage, answer) for answer in checked if not isinstance(answer, str)]
+    images = [await store(db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
     row = {
         "id": str(new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))),
         "element_id": FIRST_OWN_ID + secrets.randbelow(MAX_ELEMENT_ID - FIRST_OWN_ID),
@@ -68,16 +76,22 @@ async def create_element(
     return Ticket(created.task_id, created.created_at, request.external_task_id, replayed=replayed)
 
 
-async def gather_pictures(claimed: ClaimedElement, storage: Storage, *, allow_private: bool) -> tuple[Reference, ...]:
-    """An element's pictures, all stored; those sent as URLs are fetched, beside each other.
+async def gather_pictures(
+    claimed: ClaimedElement, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
+) -> tuple[Reference, ...]:
+    """An element's pictures, all stored and decoded to the end; those sent as URLs are fetched, beside each other.
 
     Raises Declined where one can never be had, naming it, and Unavailable where later may help.
     """
+
+    async def picture(field: str, image: Reference) -> Reference:
+        if not image.key:
+            return await fetch_picture(field, image.url, db, storage, checker, allow_private=allow_private)
+        loaded = await load_stored(field, image.key, db, storage, checker)
+        return replace(image, width=loaded.width, height=loaded.height)
+
     images = zip(claimed.task.fields, claimed.task.element.images, strict=True)
-    got = await asyncio.gather(
-        *(_picture(field, image, storage, allow_private=allow_private) for field, image in images),
-        return_exceptions=True,
-    )
+    got = await asyncio.gather(*(picture(field, image) for field, image in images), return_exceptions=True)
     for kind in (Declined, Unavailable):
         if why := [error.message for error in got if isinstance(error, kind)]:
             raise kind("; ".join(why))
@@ -89,12 +103,6 @@ async def gather_pictures(claimed: ClaimedElement, storage: Storage, *, allow_pr
     return tuple(stored)
 
 
-async def _picture(field: str, image: Reference, storage: Storage, *, allow_private: bool) -> Reference:
-    if image.key:
-        return image
-    return (await fetch_reference(field, image.url, storage, allow_private=allow_private))[0]
-
-
 async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
     """Those of these elements that this account's tasks may name, by id: presets and its own."""
     own = [id for id in ids if FIRST_OWN_ID <= id <= MAX_ELEMENT_ID]
@@ -102,12 +110,13 @@ async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> di
     return found | {id: presets()[id] for id in ids if id in presets()}
 
 
-async def take_along(element: Element, storage: Storage) -> Element:
+async def take_along(element: Element, db: Database, storage: Storage) -> Element:
     """The element as a task keeps it, with pictures in the storage, also where it is a preset."""
     if element.id not in presets():
         return element
     images = [
-        await store_reference(storage, preset_picture(image.key), image.width, image.height) for image in element.images
+        await store(db, storage, Inspected(content_of(preset_picture(image.key)), image.width, image.height))
+        for image in element.images
     ]
     return replace(element, images=tuple(images))
 

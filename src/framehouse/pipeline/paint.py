@@ -12,6 +12,7 @@ import numpy as np
 
 from framehouse.adapters.engines.base import Batch, Painted
 from framehouse.adapters.engines.registry import Route
+from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import Database
@@ -64,6 +65,7 @@ async def paint_batch(
     *,
     db: Database,
     storage: Storage,
+    checker: PictureChecker,
     rules: Rules,
     on_progress: Callable[[float], None],
 ) -> Fate:
@@ -72,8 +74,8 @@ async def paint_batch(
     Dying at any point loses at most the shot under the brush: what was settled before is never painted again.
     """
     try:
-        references = await load_references(batch, db, storage, allow_private=rules.allow_private_addresses)
-        elements = await load_elements(batch.elements, storage)
+        references = await load_references(batch, db, storage, checker, allow_private=rules.allow_private_addresses)
+        elements = await load_elements(batch.elements, db, storage, checker)
     except Unavailable as error:
         return Retry(error.message, blamed=True)
     except Declined as error:

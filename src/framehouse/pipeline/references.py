@@ -1,116 +1,142 @@
-"""The pictures that came along: checked, kept once per content, fetched once per task."""
+"""The pictures that came along: checked, kept once per content, fetched once per task, decoded before any engine."""
 
 import asyncio
 import hashlib
-import re
-from dataclasses import replace
-
-import pybase64
+import io
+import secrets
+from dataclasses import dataclass, replace
 
 from framehouse.adapters.engines.base import ReferenceImage, SavedElement
 from framehouse.adapters.fetch import FetchFailed, fetch
-from framehouse.adapters.images.decode import BadImage, inspect
-from framehouse.adapters.postgres import claims
+from framehouse.adapters.images.base64 import NotBase64, decode_base64
+from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.header import BadImage, inspect
+from framehouse.adapters.postgres import claims, references
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.element import Element
 from framehouse.domain.errors import Declined, Unavailable
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, Reference, is_url
-
-_DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
-Checked = Reference | tuple[bytes, int, int]
-"""An image as sent that met the rules: a URL as a reference to be fetched, or a picture as its bytes and size."""
+from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, Reference, Sent, is_url
 
 
-async def check_image(field: str, image: str) -> Checked | str:
-    """What was sent in this field, or what is wrong with it."""
-    if is_url(image):
-        return Reference(url=image)
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A picture whose header meets the contract's rules, and its upright size in pixels; not stored yet."""
+
+    content: Content
+    width: int
+    height: int
+
+
+async def inspect_sent(sent: Sent) -> Reference | Inspected | str:
+    """What was sent: a URL as a reference still to be fetched, a picture that may be stored, or what is wrong with it
+    (the words that follow "image_list[0].image").
+
+    All that needs neither network nor decoding: form, length, type by content, size in pixels, aspect.
+    """
+    if isinstance(sent, str) and is_url(sent):
+        return Reference(url=sent)
     try:
-        return await asyncio.to_thread(_decode, image)
-    except BadImage as error:
-        return f"{field} {error}"
+        return await asyncio.to_thread(_inspect, sent)
+    except (BadImage, NotBase64) as error:
+        return str(error)
 
 
-async def keep_image(storage: Storage, checked: Checked) -> Reference:
-    """What was checked, stored where it is a picture."""
-    return checked if isinstance(checked, Reference) else await store_reference(storage, *checked)
+async def store(db: Database, storage: Storage, picture: Reference | Inspected) -> Reference:
+    """Keep a picture; the same content is stored once. A URL stays as it is.
+
+    It is safe from the sweeper for REFERENCE_GRACE: by then, what needs it must be in the view `needed_references`.
+    """
+    if isinstance(picture, Reference):
+        return picture
+    content = picture.content
+    # a key of its own for each life of the same content: see migration 0004
+    fresh = f"references/{content.sha256}-{secrets.token_hex(4)}"
+    key = await references.use_reference(db, content.sha256, fresh)
+    if key == fresh or await storage.size(key) != content.size:
+        await storage.put_file(key, content.open())
+    return Reference(key=key, width=picture.width, height=picture.height)
 
 
-def _decode(image: str) -> tuple[bytes, int, int]:
-    if image[:5].lower() == "data:":
-        head = _DATA_URL.match(image[:256])
-        if head is None:
-            raise BadImage("is a data URL without base64 content; data:image/png;base64,… is needed")
-        image = image[head.end() :]
-    if len(image) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
-        raise BadImage(f"is too long; at most {MAX_REFERENCE_BYTES:,} bytes are allowed when decoded")
-    if "\n" in image[:100] or image[-1:].isspace() or image[:1].isspace():  # wrapped, as mail programs do
-        image = "".join(image.split())
-    image += "=" * (-len(image) % 4)
-    try:
-        content = pybase64.b64decode(image, validate=True)
-    except ValueError:
-        raise BadImage("is neither an http(s) URL nor valid base64") from None
-    return content, *inspect(content)
-
-
-async def store_reference(storage: Storage, content: bytes, width: int, height: int) -> Reference:
-    """Keep a checked reference; the same content is stored once."""
-    key = "references/" + await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-    if await storage.size(key) != len(content):
-        await storage.put(key, content)
-    return Reference(key=key, width=width, height=height)
-
-
-async def fetch_reference(field: str, url: str, storage: Storage, *, allow_private: bool) -> tuple[Reference, bytes]:
-    """The picture behind the URL that was sent in this field, checked and kept, and its bytes.
+async def fetch_picture(
+    field: str, url: str, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
+) -> Reference:
+    """The picture behind the URL that was sent in this field, decoded to the end and kept.
 
     Raises Declined where it can never be had, naming the field, and Unavailable where later may help.
     """
     try:
         content = await fetch(url, most_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
-        width, height = await asyncio.to_thread(inspect, content)
+        width, height = await checker.check(content)
     except FetchFailed as error:
         kind = Unavailable if error.retry else Declined
         raise kind(f"{field} {error.message}") from error
     except BadImage as error:
         raise Declined(f"{field} {error}") from error
-    return replace(await store_reference(storage, content, width, height), url=url), content
+    stored = await store(db, storage, Inspected(await asyncio.to_thread(content_of, content), width, height))
+    await references.mark_checked(db, stored.key, width, height)
+    return replace(stored, url=url)
 
 
 async def load_references(
-    batch: Claimed, db: Database, storage: Storage, *, allow_private: bool
+    batch: Claimed, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
-    """The references' files, in order; URLs are fetched once and kept for the other batches of the task.
+    """The references' files, in order, each decoded to the end by somebody before; URLs are fetched once and kept for
+    the other batches of the task.
 
     Raises Declined where one can never be had, naming it, and Unavailable where later may help.
     """
     loaded = []
     for index, reference in enumerate(batch.references):
         field = f"image_list[{index}].image"
-        content = await storage.get(reference.key) if reference.key else None
-        if content is None and reference.url:
-            fetched, content = await fetch_reference(field, reference.url, storage, allow_private=allow_private)
+        if not reference.key:
+            fetched = await fetch_picture(field, reference.url, db, storage, checker, allow_private=allow_private)
+            # a batch beside us may have been first: then all paint from what that one fetched
             reference = await claims.keep_reference(db, batch.task_id, index, fetched)
-            if reference.key != fetched.key:  # a batch beside us fetched something else: all paint from the same
-                content = await storage.get(reference.key)
-        loaded.append(_loaded(field, reference, content))
+        loaded.append(await load_stored(field, reference.key, db, storage, checker))
     return tuple(loaded)
 
 
-async def load_elements(elements: tuple[Element, ...], storage: Storage) -> tuple[SavedElement, ...]:
+async def load_elements(
+    elements: tuple[Element, ...], db: Database, storage: Storage, checker: PictureChecker
+) -> tuple[SavedElement, ...]:
     """The elements that a task took along, in order, with their pictures' files. Raises Declined where one is lost."""
     loaded = []
     for index, element in enumerate(elements):
         field = f"element_list[{index}].element_id {element.id}: a picture"
-        images = [_loaded(field, image, await storage.get(image.key)) for image in element.images]
+        images = [await load_stored(field, image.key, db, storage, checker) for image in element.images]
         loaded.append(SavedElement(element.name, element.description, tuple(images)))
     return tuple(loaded)
 
 
-def _loaded(field: str, reference: Reference, content: bytes | None) -> ReferenceImage:
+async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: PictureChecker) -> ReferenceImage:
+    """A stored picture as engines get it, decoded to the end once per content. Raises Declined, naming the field, where
+    it is damaged or gone."""
+    content = await storage.get(key)
     if content is None:
         raise Declined(f"{field} is no longer there")
-    return ReferenceImage(content, reference.width, reference.height)
+    size = await references.find_checked(db, key)
+    if size is None:
+        try:
+            size = await checker.check(content)
+        except BadImage as error:
+            raise Declined(f"{field} {error}") from error
+        await references.mark_checked(db, key, *size)
+    return ReferenceImage(content, *size)
+
+
+def content_of(content: bytes) -> Content:
+    """Bytes in memory as a Content."""
+    return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
+
+
+def _inspect(sent: Sent) -> Inspected:
+    if isinstance(sent, str):
+        content = content_of(decode_base64(sent))
+    elif sent.content:
+        content = sent.content
+    else:
+        raise NotBase64(sent.problem)
+    with content.open() as file:
+        return Inspected(content, *inspect(file, content.size))

@@ -32,7 +32,8 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceImage:
-    """A reference as the caller sent it: the jpg or png file, and its upright size in pixels."""
+    """A reference as the caller sent it: the jpg or png file, and its upright size in pixels. It was decoded to the end
+    before; it may be grey, CMYK, 16 bit, transparent or a palette, and its EXIF data may turn it."""
 
     content: bytes
     width: int

@@ -1,72 +1,77 @@
-"""References in: is it what it says, and its pixels."""
+"""A reference's pixels, decoded to the end to see whether they can be: the program of the process with limits.
+
+It is told of one file after the other on standard input (its length in four bytes, then the file) and answers each with
+a line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. It ends with its input. checker.py starts it.
+"""
 
 import io
+import json
+import resource
+import signal
 import struct
+import sys
 import warnings
+from contextlib import suppress
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from framehouse.domain.reference import MAX_PIXELS, MAX_REFERENCE_BYTES, reference_problem
+from framehouse.adapters.images.header import BadImage, inspect
+from framehouse.domain.reference import MAX_PIXELS
 
+MEMORY_BYTES = 1_500_000_000
+"""Of address space. 40 megapixels are 160 MB, and turning or converting them needs two or three copies."""
+CPU_S = 20
+"""For one picture; the largest that are allowed take one or two."""
 _MAX_JPEG_SCANS = 100
 """Ordinary files have 1 or about 10; a small file with hundreds of thousands keeps a decoder busy for minutes."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-class BadImage(Exception):
-    """The bytes are not a usable reference; the message continues "image_list[0].image …"."""
-
-
-def inspect(content: bytes) -> tuple[int, int]:
-    """Width and height in pixels, as shown (EXIF rotation applied), of an image that meets the contract's rules.
-
-    Reads only headers. Raises BadImage.
-    """
-    if not content:
-        raise BadImage("is empty")
-    if len(content) > MAX_REFERENCE_BYTES:
-        raise BadImage(f"has {len(content):,} bytes; at most {MAX_REFERENCE_BYTES:,} are allowed")
-    with _open(content) as image:
-        width, height = image.size
-        is_jpeg = image.format in ("JPEG", "MPO")  # a JPEG with further pictures in it, as phones write
-        if problem := reference_problem(width, height):
-            raise BadImage(problem)
-        if not is_jpeg and getattr(image, "n_frames", 1) > 1:
-            raise BadImage("is an animation; a still jpg or png is needed")
-        # a PNG's orientation may stand behind its pixels, and looking for it there would decode them
-        if is_jpeg or "exif" in image.info:
-            try:
-                turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            except (OSError, ValueError, SyntaxError, struct.error):
-                turned = False
-            if turned:
-                width, height = height, width
-    if is_jpeg and content.count(b"\xff\xda") > _MAX_JPEG_SCANS:
+def check_picture(content: bytes) -> tuple[int, int]:
+    """Width and height, upright, of a file that can be decoded to the end, and turned and converted as engines do.
+    Raises BadImage."""
+    inspect(io.BytesIO(content), len(content))
+    if content.startswith(b"\xff\xd8") and content.count(b"\xff\xda") > _MAX_JPEG_SCANS:
         raise BadImage(f"is a JPEG of more than {_MAX_JPEG_SCANS} scans, which is not accepted")
-    return width, height
-
-
-def decode(content: bytes) -> NDArray[np.uint8]:
-    """The pixels as (height, width, 4) RGBA, upright. Raises BadImage where the file is damaged."""
-    with _open(content) as image:
-        try:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                upright = upright.point(lambda v: v / 256).convert("L")
-            return np.asarray(upright.convert("RGBA"))
-        except (OSError, ValueError, SyntaxError, MemoryError) as error:
-            raise BadImage(f"is damaged: {error}") from error
-
-
-def _open(content: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(content), formats=("PNG", "JPEG"))
+            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
+                image.load()
+                return ImageOps.exif_transpose(image).convert("RGB").size
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"has too many pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise BadImage("cannot be read as a jpg or png image") from error
+    except MemoryError as error:
+        raise BadImage("is damaged or hostile: it needs too much memory") from error
+    except (OSError, ValueError, SyntaxError, struct.error, KeyError, IndexError, TypeError) as error:
+        raise BadImage(f"is damaged: {error}") from error
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process when it is done
+    Image.preinit()
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    source = sys.stdin.buffer
+    while len(head := source.read(4)) == 4:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + CPU_S)
+        try:
+            answer: dict[str, object] = {"size": check_picture(source.read(*struct.unpack(">I", head)))}
+        except BadImage as error:
+            answer = {"bad": str(error)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+def _limit(kind: int, most: int) -> None:
+    """Limit this process, as far as the system can."""
+    with suppress(OSError, ValueError):
+        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+
+
+if __name__ == "__main__":
+    main()

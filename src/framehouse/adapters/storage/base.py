@@ -1,7 +1,7 @@
 """What the house asks of a storage."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 class StorageAway(Exception):
@@ -13,6 +13,10 @@ class Storage(Protocol):
 
     async def put(self, key: str, content: bytes) -> None:
         """Store, replacing what was there. Whole or not at all, and on disk when this returns."""
+        ...
+
+    async def put_file(self, key: str, file: BinaryIO) -> None:
+        """As `put`, of what `file` still holds, a piece at a time; the file is closed."""
         ...
 
     async def get(self, key: str) -> bytes | None:

@@ -5,12 +5,16 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from framehouse.adapters.storage.base import Storage, StorageAway
+
+_FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
+"""What a file is read in; a few of them are in memory at once. S3 takes no smaller ones."""
 
 
 def open_storage(url: str) -> Storage:
@@ -40,6 +44,14 @@ class _Store:
             await self._store.put_async(key, content)
             if self._folder:
                 await asyncio.to_thread(_flush, self._folder / key)
+
+    async def put_file(self, key: str, file: BinaryIO) -> None:
+        with file:
+            part_bytes = _FOLDER_PART_BYTES if self._folder else _BUCKET_PART_BYTES
+            async with _storage_errors(key):
+                await self._store.put_async(key, file, chunk_size=part_bytes, max_concurrency=1)
+                if self._folder:
+                    await asyncio.to_thread(_flush, self._folder / key)
 
     async def get(self, key: str) -> bytes | None:
         try:

@@ -1,51 +1,126 @@
-"""Request bodies: read up to the limit and not beyond, then parsed once."""
+"""Request bodies: small ones are read and parsed whole, large ones while they arrive, with their pictures in a file."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, TypeVar
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
-import pydantic_core
 from starlette.requests import ClientDisconnect, Request
 
+from framehouse.adapters.spool import Spool, SpoolFull
+from framehouse.adapters.storage import StorageAway
 from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, JsonReader, TooMuchBesides, from_json
 
-Result = TypeVar("Result")
-_LARGE_BYTES = 200_000
+_FEED_BYTES = 128 * 1024
+"""What is decoded at a time, between which others have their turn."""
 
 
-async def read_body(request: Request, *, most_bytes: int) -> bytes:
-    """The raw body of a JSON request. Raises Refused (1200) for another content type and as soon as it is too large."""
-    kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refused(1200, "the Content-Type must be application/json", status=415)
-    too_large = Refused(1200, f"the body is too large; at most {most_bytes:,} bytes are allowed", status=413)
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:18]) > most_bytes:
-        raise too_large
-    body = bytearray()
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A JSON value, in which strings too long to keep are LongString, and the SHA-256 of the raw bytes if asked for."""
+
+    value: Any
+    digest: bytes = b""
+
+
+class Bodies:
+    """Reads the bodies of one process: none larger than `most_bytes`, and only so many large ones at once, so that
+    their memory and temporary files are bounded; the next ones wait unread."""
+
+    def __init__(self, *, most_bytes: int, large_at_once: int = 8, silence_s: float = 30) -> None:
+        self._most_bytes = most_bytes
+        self._silence_s = silence_s
+        self._room = asyncio.Semaphore(large_at_once)
+
+    @asynccontextmanager
+    async def read(self, request: Request, *, digest: bool = False) -> AsyncIterator[Body]:
+        """The body of a JSON request; its pictures last as long as the context.
+
+        Raises Refused (1200) for another content type, as soon as it is too large, and for what is no JSON; StorageAway
+        where there is no room for temporary files.
+        """
+        kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refused(1200, "the Content-Type must be application/json", status=415)
+        length = request.headers.get("content-length", "")
+        if length.isdecimal():
+            self._check_size(int(length[:18]))
+        stream = request.stream()
+        begin = bytearray()
+        try:
+            async for piece in stream:
+                begin += piece
+                self._check_size(len(begin))
+                if len(begin) > LONG_BYTES:
+                    break
+            else:
+                raw = bytes(begin)
+                yield Body(_parse(raw), hashlib.sha256(raw).digest() if digest else b"")
+                return
+            async with self._room:
+                spool = Spool()
+                try:
+                    yield await self._read_large(begin, stream, JsonReader(spool), digest)
+                finally:
+                    spool.close()
+        except ClientDisconnect:
+            raise Refused(1200, "the body ended too early") from None
+
+    async def _read_large(
+        self, begin: bytearray, stream: AsyncGenerator[bytes, None], reader: JsonReader, digest: bool
+    ) -> Body:
+        hashed = hashlib.sha256()
+
+        def feed(piece: bytes) -> None:
+            if digest:
+                hashed.update(piece)
+            reader.feed(piece)
+
+        size, waiting = len(begin), begin
+        try:
+            while piece := await self._next(stream):
+                size += len(piece)
+                self._check_size(size)
+                waiting += piece
+                if len(waiting) >= _FEED_BYTES:
+                    if reader.in_long_string:
+                        feed(bytes(waiting))  # a fraction of a millisecond; a thread and back costs more than that
+                    else:
+                        await asyncio.to_thread(feed, bytes(waiting))
+                    waiting.clear()
+            await asyncio.to_thread(feed, bytes(waiting))
+            return Body(await asyncio.to_thread(reader.finish), hashed.digest() if digest else b"")
+        except TooMuchBesides:
+            what = f"the body holds more than {MAX_SKELETON_BYTES:,} bytes besides its pictures"
+            raise Refused(1200, what, status=413) from None
+        except SpoolFull as error:
+            raise StorageAway(str(error)) from error
+        except ValueError as error:
+            raise _not_json(error) from None
+
+    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes:
+        """The next bytes; none at the end."""
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return await anext(stream, b"")
+        except TimeoutError:
+            raise Refused(1200, f"nothing of the body arrived for {self._silence_s:g} s") from None
+
+    def _check_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            what = f"the body is too large; at most {self._most_bytes:,} bytes are allowed"
+            raise Refused(1200, what, status=413)
+
+
+def _parse(raw: bytes) -> Any:
     try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most_bytes:
-                raise too_large
-    except ClientDisconnect:
-        raise Refused(1200, "the body ended too early") from None
-    return bytes(body)
-
-
-async def parse_json(body: bytes) -> Any:
-    """The JSON value. Raises Refused (1200); NaN, invalid UTF-8, lone surrogates and endless nesting are not JSON."""
-    try:
-        return await off_loop(_from_json, body)
+        return from_json(raw)
     except ValueError as error:
-        reason = "" if len(body) == 0 else f": {error}"
-        raise Refused(1200, f"the body is not JSON{reason}") from None
+        raise _not_json(error) if raw else Refused(1200, "the body is not JSON") from None
 
 
-def _from_json(body: bytes) -> Any:
-    return pydantic_core.from_json(body, allow_inf_nan=False)
-
-
-async def off_loop(work: Callable[[bytes], Result], body: bytes) -> Result:
-    """Do something with a body: small ones at once, large ones in a thread, so that nobody waits behind them."""
-    return work(body) if len(body) < _LARGE_BYTES else await asyncio.to_thread(work, body)
+def _not_json(error: ValueError) -> Refused:
+    return Refused(1200, f"the body is not JSON: {error}")

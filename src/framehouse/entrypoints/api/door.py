@@ -1,6 +1,7 @@
 """What every path of the contract asks first: who calls, which page, which body under which key."""
 
-import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.links import Links
 from framehouse.domain.request import read_int, shown
-from framehouse.entrypoints.api.body import off_loop, parse_json, read_body
+from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.auth import authenticate
 
@@ -26,7 +27,7 @@ class Door:
     db: Database
     links: Links
     rate: RateLimit
-    max_body_bytes: int
+    bodies: Bodies
 
     async def caller(self, request: Request) -> Caller:
         """Who calls. Raises Refused: as `authenticate`, and 1302."""
@@ -34,26 +35,20 @@ class Door:
         self.rate.check(caller)
         return caller
 
-    async def body(self, request: Request) -> Any:
-        return await parse_json(await read_body(request, most_bytes=self.max_body_bytes))
-
-    async def body_under_key(self, request: Request, key: str | None) -> tuple[Any, tuple[str, bytes] | None]:
-        """The JSON body, and the idempotency key, where there is one with the hash of the body."""
-        body = await read_body(request, most_bytes=self.max_body_bytes)
-        idempotency = None
-        if key:
-            if len(key) > _MAX_KEY_CHARACTERS:
-                raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
-            idempotency = (key, await off_loop(_digest, body))
-        return await parse_json(body), idempotency
+    @asynccontextmanager
+    async def body(
+        self, request: Request, key: str | None = None
+    ) -> AsyncIterator[tuple[Any, tuple[str, bytes] | None]]:
+        """The JSON body, whose pictures last as long as the context; and the idempotency key, where there is one, with
+        the hash of the body. Raises as `Bodies.read`, and Refused (1201) for a key that is too long."""
+        if key and len(key) > _MAX_KEY_CHARACTERS:
+            raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
+        async with self.bodies.read(request, digest=bool(key)) as body:
+            yield body.value, (key, body.digest) if key else None
 
     def links_for(self, request: Request) -> Links:
         """Links to where this client reached us, unless the settings say where that is."""
         return self.links if self.links.base else self.links.at(str(request.base_url))
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()
 
 
 def findable(id: str) -> bool:

@@ -63,16 +63,16 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
         ),
     ) -> Response:
         caller = await door.caller(request)
-        body, idempotency = await door.body_under_key(request, idempotency_key)
-        wanted, problems = read_element(body)
-        ticket = await create_element(
-            wanted,
-            account_id=caller.account_id,
-            db=door.db,
-            storage=storage,
-            problems=problems,
-            idempotency=idempotency,
-        )
+        async with door.body(request, idempotency_key) as (body, idempotency):
+            wanted, problems = read_element(body)
+            ticket = await create_element(
+                wanted,
+                account_id=caller.account_id,
+                db=door.db,
+                storage=storage,
+                problems=problems,
+                idempotency=idempotency,
+            )
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     async def list_own(request: Request, page: str = _PAGE, size: str = _SIZE) -> Response:
@@ -102,7 +102,8 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
 
     async def delete(request: Request) -> Response:
         caller = await door.caller(request)
-        task_id = await delete_element(door.db, caller.account_id, read_element_id(await door.body(request)))
+        async with door.body(request) as (body, _):
+            task_id = await delete_element(door.db, caller.account_id, read_element_id(body))
         return success(request, {"task_id": str(task_id), "task_status": "succeed"})
 
     for newest, own, official, gone in (

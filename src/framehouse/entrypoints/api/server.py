@@ -22,6 +22,7 @@ from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import failure, request_id_of
+from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.door import Door
 from framehouse.entrypoints.api.elements import element_routes
 from framehouse.entrypoints.api.health import health_routes
@@ -68,7 +69,7 @@ def build_api(
         redirect_slashes=False,
     )
     app.state.waiting = waiting
-    door = Door(db, links, RateLimit(requests_per_second), max_body_bytes)
+    door = Door(db, links, RateLimit(requests_per_second), Bodies(most_bytes=max_body_bytes))
     tasks = task_routes(door, storage=storage, registry=registry, waiting=waiting, retention=retention)
     elements = element_routes(door, storage=storage)
     documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")

@@ -95,17 +95,17 @@ def task_routes(
         ),
     ) -> Response:
         caller = await door.caller(request)
-        body, idempotency = await door.body_under_key(request, idempotency_key)
-        wanted, problems = read_request(body, registry.model)
-        ticket = await accept(
-            wanted,
-            caller=caller,
-            model=registry.model(wanted.model),
-            counter=counter,
-            storage=storage,
-            problems=problems,
-            idempotency=idempotency,
-        )
+        async with door.body(request, idempotency_key) as (body, idempotency):
+            wanted, problems = read_request(body, registry.model)
+            ticket = await accept(
+                wanted,
+                caller=caller,
+                model=registry.model(wanted.model),
+                counter=counter,
+                storage=storage,
+                problems=problems,
+                idempotency=idempotency,
+            )
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     @router.get(

@@ -41,6 +41,16 @@ create table element_references (
 comment on table element_references is 'The pictures of elements that are not deleted, the frontal one first; as task_references.';
 comment on column element_references.field is 'where in the request it came in';
 
+create index element_references_by_key on element_references (key) where key is not null;
+
+create or replace view needed_references as
+select r.key
+from task_references r
+join tasks t on t.id = r.task_id
+where r.key is not null and t.status in ('submitted', 'processing')
+union all
+select r.key from element_references r where r.key is not null;
+
 create view element_answers as
 select e.*, (
     select json_agg(json_build_object('field', r.field, 'url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),

@@ -1,0 +1,214 @@
+"""References of all kinds, good and hostile, made here so that no file of them is kept."""
+
+import asyncio
+import io
+import os
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.decode import check_picture
+from framehouse.adapters.images.header import BadImage, inspect
+from tests.conftest import image_file
+
+
+def by_header(content: bytes) -> tuple[int, int]:
+    return inspect(io.BytesIO(content), len(content))
+
+
+def chunk(name: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def png(width: int, height: int, *chunks: bytes, pixels: bytes | None = None) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + b"\x80" * width * 3) * height) if pixels is None else pixels
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+
+
+def saved(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def turned(format: str, orientation: int = 6) -> bytes:
+    exif = Image.Exif()
+    exif[0x010E] = "a description that stands before the orientation"
+    exif[0x0112] = orientation
+    return image_file(400, 300, format, exif=exif)
+
+
+PICTURE = Image.new("RGB", (400, 300), (9, 99, 199))
+JPEG = image_file(400, 300, "JPEG")
+GOOD = {
+    "png": image_file(),
+    "jpeg": JPEG,
+    "progressive": image_file(400, 300, "JPEG", progressive=True),
+    "mpo of a phone": saved(PICTURE, "MPO", save_all=True, append_images=[PICTURE]),
+    **{mode: saved(PICTURE.convert(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGBA")},
+    "16 bit": saved(Image.new("I;16", (400, 300), 40000), "PNG"),
+    "palette with transparency": saved(PICTURE.convert("P"), "PNG", transparency=0),
+    "cmyk": saved(PICTURE.convert("CMYK"), "JPEG"),
+    "grey jpeg": saved(PICTURE.convert("L"), "JPEG"),
+    "large profile": image_file(400, 300, "JPEG", icc_profile=os.urandom(3_000_000)),
+    "interlaced, of another maker": png(400, 300, chunk(b"prVt", b"private"), chunk(b"tEXt", b"k\0v")),
+    "padded markers": JPEG[:2] + b"\xff" * 20 + JPEG[2:],
+}
+GOOD_SIZE = (400, 300)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_ones_of_all_kinds(name: str) -> None:
+    assert by_header(GOOD[name]) == check_picture(GOOD[name]) == GOOD_SIZE
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_the_one_that_is_shown(format: str, orientation: int) -> None:
+    content = turned(format, orientation)
+    assert by_header(content) == check_picture(content) == ((300, 400) if orientation > 4 else (400, 300))
+
+
+def test_an_orientation_that_only_the_decoder_finds() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
+    content = saved(PICTURE, "PNG", pnginfo=info)
+    assert (by_header(content), check_picture(content)) == ((400, 300), (300, 400))
+
+
+BAD = {
+    "empty": (b"", "empty"),
+    "text": (b"hello", "cannot be read as a jpg or png"),
+    "gif": (image_file(400, 300, "GIF"), "cannot be read as a jpg or png"),
+    "webp": (image_file(400, 300, "WEBP"), "cannot be read as a jpg or png"),
+    "small": (image_file(299, 400), "at least 300"),
+    "long": (image_file(300, 800), "aspect ratio"),
+    "dimension bomb": (png(30_000, 30_000, pixels=b""), "megapixels"),
+    "larger dimension bomb": (png(2**31 - 1, 2**31 - 1, pixels=b""), "megapixels"),
+    "large file": (b"\x89PNG\r\n\x1a\n" + b"\0" * 10_000_000, "at most 10,000,000"),
+    "animation": (saved(PICTURE, "PNG", save_all=True, append_images=[PICTURE.rotate(9)]), "animation"),
+    "only a signature": (b"\x89PNG\r\n\x1a\n", "cannot be read"),
+    "no pixels": (JPEG[: JPEG.index(b"\xff\xc0")], "cannot be read"),
+    "segments bomb": (b"\xff\xd8" + b"\xff\xe5\0\2" * 2_000_000, "parts before its pixels"),
+    "chunks bomb": (png(400, 300, chunk(b"prVt") * 500_000), "parts before its pixels"),
+    "padding bomb": (b"\xff\xd8" + b"\xff" * 5_000_000, "parts before its pixels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_headers_are_told_why(name: str) -> None:
+    content, word = BAD[name]
+    for check in (by_header, check_picture):
+        with pytest.raises(BadImage, match=word):
+            check(content)
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG with one scan repeated, as scan bombs have it."""
+    content = image_file(2000, 1500, "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:last] + content[last:-2] * count + content[-2:]
+
+
+def text_bomb(name: bytes, megabytes: int) -> bytes:
+    return chunk(name, b"k\0\0" + zlib.compress(b"\0" * megabytes * 1_000_000))
+
+
+HEADERS_PASS = {
+    "truncated png": (image_file()[:-60], "damaged"),
+    "truncated jpeg": (image_file(900, 700, "JPEG")[:-200], "damaged"),
+    "bad checksum": (png(400, 300).replace(b"IDAT", b"IDAX", 1), "damaged|cannot be read|parts"),
+    "noise for pixels": (png(400, 300, pixels=os.urandom(5000)), "damaged"),
+    "fewer pixels than promised": (png(400, 300, pixels=zlib.compress(b"\0" * 1000)), "damaged"),
+    "lies about its size": (png(6000, 6000, pixels=zlib.compress(b"\0" * 1000)), "damaged"),
+    "scan bomb": (scans(200), "scans"),
+    "ztxt bomb": (png(400, 300, text_bomb(b"zTXt", 400)), "damaged"),
+    "many ztxt bombs": (png(400, 300, *[text_bomb(b"zTXt", 1)] * 500), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS_PASS)
+async def test_hostile_files_are_found_by_the_process_with_limits(name: str, checker: PictureChecker) -> None:
+    content, word = HEADERS_PASS[name]
+    with suppress(BadImage):
+        assert by_header(content)
+    with pytest.raises(BadImage, match=word):
+        await checker.check(content)
+    assert await checker.check(image_file()) == (400, 300)
+
+
+@pytest.fixture
+async def checker() -> AsyncIterator[PictureChecker]:
+    made = PictureChecker(wall_s=30)
+    yield made
+    await made.close()
+
+
+async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: PictureChecker) -> None:
+    """They may pass, for a decoder that does not unpack them; they must not kill or fill anything."""
+    late = png(400, 300)[:-12] + text_bomb(b"zTXt", 400) + chunk(b"IEND")
+    for content in (png(400, 300, text_bomb(b"iCCP", 400)), late):
+        with suppress(BadImage):
+            assert await checker.check(content) == (400, 300)
+
+
+async def test_a_process_is_kept_warm_and_replaced_when_it_dies(checker: PictureChecker) -> None:
+    assert await checker.check(image_file()) == (400, 300)
+    (first,) = checker._idle
+    assert await checker.check(JPEG) == (400, 300)
+    assert checker._idle == [first]
+    first.kill()
+    await first.wait()
+    assert await checker.check(JPEG) == (400, 300), "its death is not blamed on the next picture"
+    assert checker._idle != [first]
+
+
+async def test_what_takes_too_long_is_given_up_and_harms_nobody() -> None:
+    checker = PictureChecker(at_once=1, wall_s=0.001)
+    with pytest.raises(BadImage, match="within the limits"):
+        await checker.check(image_file(3000, 3000))
+    checker._wall_s = 30
+    waiting = asyncio.create_task(checker.check(image_file(3000, 3000)))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    assert await checker.check(image_file()) == (400, 300), "a question nobody waits for does not answer the next one"
+    await checker.close()
+
+
+def told(pid: int, what: str) -> str:
+    return Path(f"/proc/{pid}/{what}").read_text()
+
+
+async def test_the_process_has_its_limits_and_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "secret")
+    checker = PictureChecker()
+    await checker.check(image_file())
+    (process,) = checker._idle
+    with suppress(FileNotFoundError):  # where there is no /proc
+        limits = told(process.pid, "limits")
+        assert "Max address space         1500000000" in limits
+        assert "Max file size             0" in limits
+        assert "FRAMEHOUSE" not in told(process.pid, "environ")
+    await checker.close()
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_inspecting_never_breaks_and_reads_little(data: st.DataObject) -> None:
+    content = bytearray(data.draw(st.sampled_from([GOOD["png"], JPEG, turned("JPEG"), turned("PNG")])))
+    for place in data.draw(st.lists(st.integers(0, 300), max_size=8)):
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    with suppress(BadImage):
+        width, height = by_header(bytes(content))
+        assert min(width, height) >= 300

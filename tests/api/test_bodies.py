@@ -1,0 +1,253 @@
+"""Large bodies over real HTTP: what is long is accepted or refused as if it were short, and nothing is left."""
+
+import asyncio
+import base64
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.requests import Request
+
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.body import Bodies
+from tests.api.test_tasks import BODY, error
+from tests.conftest import PATH, Api, MakeHouse, eventually, image_file, serving
+
+
+def large_png(seed: int = 1, side: int = 700) -> bytes:
+    """A picture that cannot be packed: three bytes a pixel."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    with tempfile.SpooledTemporaryFile() as file:
+        Image.fromarray(pixels).save(file, "PNG", compress_level=0)
+        file.seek(0)
+        return file.read()
+
+
+def as_sent(content: bytes) -> dict[str, str]:
+    return {"image": base64.b64encode(content).decode()}
+
+
+async def stored(api: Api, task: dict[str, Any]) -> list[bytes | None]:
+    rows = await api.house.db.rows(
+        "select key from task_references where task_id::text = $1 order by index", task["task_id"]
+    )
+    return [await api.house.storage.get(row["key"]) for row in rows]
+
+
+async def test_long_and_short_pictures_in_all_their_forms(api: Api) -> None:
+    pictures = [large_png(seed) for seed in range(3)]
+    images = [
+        as_sent(pictures[0]),
+        {"image": "data:image/png;base64," + base64.encodebytes(pictures[1]).decode()},
+        as_sent(image_file()),
+        {"image": base64.b64encode(pictures[2]).decode().rstrip("=")},
+        as_sent(pictures[0]),
+    ]
+    task = await api.create("<<<image_5>>>", image_list=images)
+    assert await stored(api, task) == [pictures[0], pictures[1], image_file(), pictures[2], pictures[0]]
+    assert await api.house.db.value("select count(*) from stored_references") == 4, "the same content is stored once"
+    slashed = json.dumps(BODY | {"image_list": [as_sent(pictures[1])]}).replace("/", "\\/")
+    answer = await api.alice.post(PATH, content=slashed, headers={"Content-Type": "application/json"})
+    assert await stored(api, answer.json()["data"]) == [pictures[1]]
+
+
+async def test_what_is_long_where_no_picture_belongs(api: Api) -> None:
+    long = "ä" * 80_000
+    unknown: dict[str, Any] = {"mode": "x" * 5_000_000, "k" * 100_000: 1, "nested": [{"image": as_sent(large_png())}]}
+    assert (await api.alice.post(PATH, json=BODY | unknown)).status_code == 200
+    message = error(
+        await api.alice.post(
+            PATH,
+            json=unknown
+            | {
+                "model_name": "kling-v3-omni",
+                "prompt": long,
+                "resolution": long,
+                "n": "9" * 70_000,
+                "callback_url": long,
+            }
+            | {"external_task_id": long, "watermark_info": long, "element_list": [{"element_id": long}]}
+            | {"image_list": [{"image": "http://example.com/" + long}, {"image": [long]}, {"image": long}]},
+        ),
+        400,
+        1201,
+    )
+    assert len(message) < 2500
+    for part in (
+        "prompt has 80000 characters; at most 2500 are allowed",
+        'resolution must be one of 1k, 2k, 4k, not "ää',
+        "n must be an integer from 1 to 9, not",
+        "callback_url has 80000 characters; at most 2048 are allowed",
+        "external_task_id has 80000 characters; at most 255",
+        "watermark_info must be",
+        "element_list[0].element_id must be a positive integer",
+        "image_list[0].image is a URL of 80019 characters",
+        "image_list[1].image must be a URL or base64 string",
+        "image_list[2].image is neither an http(s) URL nor valid base64",
+    ):
+        assert part in message
+    assert "model_name has 80000 characters" in error(
+        await api.alice.post(PATH, json=BODY | {"model_name": long}), 400, 1201
+    )
+
+
+async def test_all_problems_of_long_pictures_are_named_together(api: Api) -> None:
+    text = base64.b64encode(b"no picture" * 20_000).decode()
+    images = [
+        as_sent(large_png()),
+        {"image": base64.b64encode(bytes(10_000_001)).decode()},
+        {"image": text},
+        {"image": "data:image/png," + text},
+        {"image": text[:-2] + "!!"},
+        as_sent(large_png(side=299)),
+    ]
+    message = error(await api.alice.post(PATH, json=BODY | {"image_list": images, "n": 99}), 400, 1201)
+    for part in (
+        "n must be from 1 to 9",
+        "image_list[1].image has 10,000,001 bytes; at most 10,000,000 are allowed",
+        "image_list[2].image cannot be read as a jpg or png",
+        "image_list[3].image is a data URL without base64",
+        "image_list[4].image is neither",
+        "image_list[5].image is 299x299 px",
+    ):
+        assert part in message
+    assert "image_list[0]" not in message
+    assert await api.house.db.value("select count(*) from stored_references") == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a": "' + b"A" * 100_000,
+        b'{"a": "' + b"A" * 100_000 + b'"',
+        b'{"a": "' + b"A" * 100_000 + b'\n"}',
+        b'{"a": "' + b"A" * 100_000 + b'\\x"}',
+        b'{"a": "' + b"A" * 100_000 + b'\\ud800"}',
+        b'{"a": "' + b"A" * 100_000 + b'\xff"}',
+        b"[" * 100_000,
+    ],
+)
+async def test_large_bodies_that_are_not_json(api: Api, content: bytes) -> None:
+    headers = {"Content-Type": "application/json"}
+    assert "not JSON" in error(await api.alice.post(PATH, content=content, headers=headers), 400, 1200)
+
+
+async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_house: MakeHouse) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b'{"a": "'
+        for _ in range(100):
+            yield b"A" * 100_000
+
+    async with serving(await make_house(), max_body_bytes=1_000_000) as api:
+        headers = {"Content-Type": "application/json"}
+        error(await api.alice.post(PATH, content=endless(), headers=headers), 413, 1200)
+        declared = {"Content-Type": "application/json", "Content-Length": "1000001"}
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(api.url).port)
+            key = api.alice.headers["authorization"]
+            head = "".join(f"{name}: {value}\r\n" for name, value in (declared | {"Authorization": key}).items())
+            writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
+            assert b" 413 " in await reader.readline(), "before any of it was sent"
+            writer.close()
+            await writer.wait_closed()
+    async with serving(await make_house()) as api:
+        besides = b'{"a": [' + b"1," * 600_000 + b"1]}"
+        assert "besides its pictures" in error(await api.alice.post(PATH, content=besides, headers=headers), 413, 1200)
+
+
+async def test_a_repeated_large_body_is_known_by_its_bytes(api: Api) -> None:
+    body = BODY | {"image_list": [as_sent(large_png())]}
+    headers = {"Idempotency-Key": "k1"}
+    first = (await api.alice.post(PATH, json=body, headers=headers)).json()["data"]
+    again = await api.alice.post(PATH, json=body, headers=headers)
+    assert (again.json()["data"], again.headers["idempotency-replayed"]) == (first, "true")
+    other = BODY | {"image_list": [as_sent(large_png(2))]}
+    assert "another body" in error(await api.alice.post(PATH, json=other, headers=headers), 400, 1201)
+
+
+def spool_files() -> int:
+    """How many nameless files this process has open."""
+    files = list(Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else []
+    return sum("(deleted)" in str(file.readlink()) for file in files if file.is_symlink())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at /proc")
+async def test_a_client_that_goes_away_leaves_nothing(api: Api) -> None:
+    before = spool_files()
+    sent = asyncio.Event()
+
+    async def half() -> AsyncIterator[bytes]:
+        yield b'{"image_list": [{"image": "'
+        for _ in range(30):
+            yield b"A" * 100_000
+        sent.set()
+        await asyncio.sleep(60)
+
+    async def has_file() -> bool:
+        return spool_files() > before
+
+    async def has_none() -> bool:
+        return spool_files() == before
+
+    posting = asyncio.create_task(api.alice.post(PATH, content=half(), headers={"Content-Type": "application/json"}))
+    await sent.wait()
+    await eventually(has_file)
+    posting.cancel()
+    await asyncio.gather(posting, return_exceptions=True)
+    await eventually(has_none)
+    await api.create(image_list=[as_sent(large_png())])
+    await eventually(has_none)
+
+
+async def test_a_full_disk_is_not_the_callers_fault(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = BODY | {"image_list": [as_sent(large_png())]}
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", "/nowhere/to/be/found")
+        error(await api.alice.post(PATH, json=body), 503, 5001)
+    assert (await api.alice.post(PATH, json=body)).status_code == 200
+
+
+async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
+    def request(*pieces: bytes) -> Request:
+        left = list(pieces)
+
+        async def receive() -> dict[str, Any]:
+            if not left:
+                await asyncio.sleep(60)
+            return {"type": "http.request", "body": left.pop(0), "more_body": left != []}
+
+        async def receive_some() -> dict[str, Any]:
+            return {**await receive(), "more_body": True}
+
+        return Request({"type": "http", "headers": []}, receive if pieces[-1].endswith(b"}") else receive_some)
+
+    begin = b'{"a": "' + b"A" * 100_000
+    bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.05)
+    with pytest.raises(Refused, match="nothing of the body arrived"):
+        async with bodies.read(request(begin)):
+            raise AssertionError("it never came")
+    async with bodies.read(request(begin, b'"}')) as body:
+        assert body.value["a"].characters == 100_000
+
+
+async def test_many_large_bodies_at_once_wait_for_each_other(api: Api) -> None:
+    bodies = [BODY | {"image_list": [as_sent(large_png(n))]} for n in range(12)]
+    before, most = spool_files(), 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, spool_files())
+            await asyncio.sleep(0.001)
+
+    watching = asyncio.create_task(watch())
+    answers = await asyncio.gather(*(api.alice.post(PATH, json=body) for body in bodies))
+    watching.cancel()
+    assert {answer.status_code for answer in answers} == {200}
+    assert most - before <= 8
