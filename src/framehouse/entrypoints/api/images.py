@@ -14,7 +14,9 @@ from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import request_id_of
 
-_KEY = re.compile(r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}")
+_KEY = re.compile(
+    r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
+)
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 
 
