@@ -14,7 +14,9 @@ from framehouse.domain.errors import Broken
 _MASK_PX = 200
 _LARGEST_PX = 1400
 _PLAIN = 26
-_NEAR = 34
+_NEAR = 10
+_SAME_HUE, _DARKEST = 0.05, 0.84
+"""What is a little darker than the background and of its hue is a shadow on it; what is lighter is the thing's own."""
 
 
 @lru_cache(maxsize=10)
@@ -90,7 +92,10 @@ def _plain_mask(picture: Image.Image) -> NDArray[np.uint8] | None:
     paper = np.median(border, axis=0)
     if (np.abs(border - paper).max(axis=1) > _PLAIN).mean() > 0.08:
         return None
-    near = np.abs(pixels - paper).max(axis=2) < _NEAR
+    noise = float(np.percentile(np.abs(border - paper), 90))
+    ratio = pixels / np.maximum(paper, 1)
+    shadow = (np.ptp(ratio, axis=2) < _SAME_HUE) & (ratio.mean(axis=2) > _DARKEST) & (ratio.mean(axis=2) < 1.02)
+    near = (np.abs(pixels - paper).max(axis=2) < _NEAR + 1.5 * noise) | shadow
     outside = np.zeros(near.shape, bool)
     outside[0], outside[-1], outside[:, 0], outside[:, -1] = near[0], near[-1], near[:, 0], near[:, -1]
     for _ in range(sum(near.shape)):
