@@ -44,7 +44,7 @@ def letter(
     with _rows_of(canvas, 0, margin + unit * 0.06) as (_, draw, _first):
         size, pad = round(unit * 0.0235), unit * 0.014
         right, bottom = margin + text_width(tag, size) + pad * 1.8, margin + unit * 0.037
-        draw.rounded_rectangle((margin - pad * 0.4, margin - pad * 0.6, right, bottom), pad * 0.6, fill=(*ink, 205))
+        _box(draw, (margin - pad * 0.4, margin - pad * 0.6, right, bottom), pad * 0.6, fill=(*ink, 205))
         draw_text(draw, margin + pad * 0.7, margin + unit * 0.0145, tag, size, _WHITE)
     size = round(unit * 0.031)
     lines = wrap(caption, size, width - 2 * margin - (unit * 0.03 if boxed else 0))
@@ -57,9 +57,7 @@ def letter(
             wide = max(text_width(line, size) for line in lines)
             pad = unit * 0.016
             left, low = margin - pad * 0.6, top - first + step * len(lines) + pad * 0.6
-            draw.rounded_rectangle(
-                (left, top - first - pad, left + wide + 2 * pad, low), pad, fill=(248, 244, 236, 218)
-            )
+            _box(draw, (left, top - first - pad, left + wide + 2 * pad, low), pad, fill=(248, 244, 236, 218))
         for n, line in enumerate(lines):
             x, y = margin + (unit * 0.006 if boxed else 0), top - first + (n + 0.5) * step
             if not boxed:
@@ -77,14 +75,28 @@ def stand_in(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
     with _rows_of(canvas, (height - tall) / 2, (height + tall) / 2 + 2 * drop) as (_, draw, _first):
         for n, chip in enumerate(chips):
             x = width / 2 + (n - (len(chips) - 1) / 2) * wide * 1.06 - wide / 2
-            draw.rounded_rectangle((x + drop, drop, x + wide, tall + drop), unit * 0.03, fill=(0, 0, 0, 60))
-            draw.rounded_rectangle((x, 0, x + wide, tall), unit * 0.03, fill=_CARD)
+            _box(draw, (x + drop, drop, x + wide, tall + drop), unit * 0.03, fill=(0, 0, 0, 60))
+            _box(draw, (x, 0, x + wide, tall), unit * 0.03, fill=_CARD)
             frame = (x + inset, inset, x + wide - inset, tall - inset)
-            draw.rounded_rectangle(frame, unit * 0.02, outline=(*ink, 120), width=max(1, unit // 300))
+            _box(draw, frame, unit * 0.02, outline=(*ink, 120), width=max(1, unit // 300))
             lines = wrap(chip, size, wide - 4 * inset)
             for row, line in enumerate(lines):
                 middle = tall / 2 + (row - (len(lines) - 1) / 2) * size * 1.3
                 draw_text(draw, x + wide / 2, middle, line, size, (*ink, 255), center=True)
+
+
+def _box(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[float, float, float, float],
+    radius: float,
+    *,
+    fill: Ink | None = None,
+    outline: Ink | None = None,
+    width: int = 1,
+) -> None:
+    """A rounded rectangle on whole pixels: between them its corners would be painted twice."""
+    left, top, right, bottom = map(round, box)
+    draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
 
 def _chips(
@@ -97,7 +109,7 @@ def _chips(
         if x + wide > right and x > left:
             x, y = left, y - unit * 0.06
         box = (x, y, x + wide, y + unit * 0.048)
-        draw.rounded_rectangle(box, unit * 0.024, fill=_CARD, outline=(*ink, 160), width=max(1, unit // 480))
+        _box(draw, box, unit * 0.024, fill=_CARD, outline=(*ink, 160), width=max(1, unit // 480))
         draw_text(draw, x + pad, y + unit * 0.024, chip, size, (*ink, 255))
         x += wide + pad
 
