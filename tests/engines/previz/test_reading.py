@@ -92,6 +92,10 @@ def test_relations(prompt: str, who: str, relation: str, whom: str) -> None:
     assert (subject.relation, scene.subjects[subject.target].name) == (relation, whom)
 
 
+def test_an_evening_is_no_place_to_stand() -> None:
+    assert not any(s.relation for s in read("a child on a rainy evening while the dog waits").subjects)
+
+
 @pytest.mark.parametrize(
     ("prompt", "found"),
     [

@@ -198,6 +198,8 @@ class _Reader:
         for kind in ("time", "weather"):  # the last word counts: a listed shot's own comes after what all shots share
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
+        if unit.means.keys() & {"time", "weather", "season"} and "icon" not in unit.means:
+            self._relation = ""  # "on a rainy evening" is no place to stand
         if "backdrop" in unit.means:
             weight = 2 if self._somewhere or self._relation in ("on", "in", "under") else 1
             if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):
