@@ -231,7 +231,7 @@ def set_up_logging(level: str) -> None:
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    for name in ("httpx", "httpcore", "asyncio"):
+    for name in ("httpx", "httpcore", "asyncio", "pyvips"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
     for name in ("uvicorn.error", "asyncpg"):  # what they say of requests and lost connections, we say ourselves
         logging.getLogger(name).setLevel(logging.CRITICAL)
