@@ -16,6 +16,7 @@ from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, Js
 
 _FEED_BYTES = 128 * 1024
 """What is decoded at a time, between which others have their turn."""
+_FREED_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class Bodies:
         self._most_bytes = most_bytes
         self._silence_s = silence_s
         self._room = asyncio.Semaphore(large_at_once)
+        # glibc gives every freed piece back to the system and asks for it again, which costs more than the decoding,
+        # until something larger was freed once; this takes no memory, for it is never written to
+        bytearray(_FREED_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, digest: bool = False) -> AsyncIterator[Body]:
