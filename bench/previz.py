@@ -1,6 +1,6 @@
 """How long previz takes for a panel, on one core: medians over thirty prompts, and the memory of a 4k panel.
 
-    make bench-previz
+    make bench NAME=previz
 
 The process keeps itself to one core, so that the renderer's own threads do not help.
 """

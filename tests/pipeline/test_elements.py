@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,9 +20,11 @@ from framehouse.domain.reference import Reference
 from framehouse.entrypoints.librarian import Librarian
 from framehouse.pipeline.accept import AcceptCounter
 from framehouse.pipeline.elements import create_element, delete_element, gather_pictures
+from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from tests.adapters.test_fetch import http, server
 from tests.conftest import ELEMENTS, House, MakeHouse, element_body, eventually, image_file, serving
 from tests.pipeline.test_callbacks import LINKS, count, messages, notifying, statuses
+from tests.pipeline.test_working import ended as finished
 from tests.receivers import receiving
 
 LEASE = timedelta(seconds=30)
@@ -349,3 +352,43 @@ async def test_the_hot_statements_use_their_indexes_on_a_full_table(make_house: 
         "order by run_at, id for update skip locked limit 4"
     )
     assert "elements_due" in "\n".join(row[0] for row in due)
+
+
+async def test_a_picture_stays_while_an_element_or_a_task_that_took_it_along_needs_it(make_house: MakeHouse) -> None:
+    house = await make_house()
+    element_id = await made(house)
+    keys = [row["key"] for row in await house.db.rows("select distinct key from element_references")]
+
+    async def sweep_an_hour_later() -> None:
+        await house.db.row("update stored_references set used_at = used_at - $1::interval", REFERENCE_GRACE)
+        await remove_references(house.db, house.storage)
+
+    async def kept() -> bool:
+        found = [await house.storage.get(key) is not None for key in keys]
+        assert len(set(found)) == 1
+        return found[0]
+
+    await sweep_an_hour_later()
+    assert await kept(), "the element needs them"
+    ticket = await house.submit("<<<element_1>>>", element_list=[{"element_id": element_id}])
+    await delete_element(house.db, house.caller.account_id, element_id)
+    await sweep_an_hour_later()
+    assert await kept(), "the task took them along"
+    house.start_worker()
+    assert (await finished(house, ticket.task_id)).status == "succeed"
+    await sweep_an_hour_later()
+    assert not await kept(), "nobody needs them"
+
+
+async def test_a_damaged_picture_fails_the_element_and_is_not_kept(make_house: MakeHouse) -> None:
+    house = await make_house()
+    whole = image_file(600, 600)
+    broken = b64encode(whole[: len(whole) // 2]).decode()
+    id = await submit(house, element_image_list={"frontal_image": broken, "refer_images": [{"image_url": broken}]})
+    house.start_librarian()
+    task = await ended(house, id)
+    assert task.status == "failed"
+    assert "element_image_list.frontal_image is damaged" in task.status_message
+    await house.db.row("update stored_references set used_at = used_at - $1::interval", REFERENCE_GRACE)
+    await remove_references(house.db, house.storage)
+    assert await house.db.value("select count(*) from stored_references") == 0

@@ -51,7 +51,7 @@ async def store(db: Database, storage: Storage, picture: Reference | Inspected) 
     if isinstance(picture, Reference):
         return picture
     content = picture.content
-    # a key of its own for each life of the same content: see migration 0004
+    # a key of its own for each life of the same content: see migration 0003
     fresh = f"references/{content.sha256}-{secrets.token_hex(4)}"
     key = await references.use_reference(db, content.sha256, fresh)
     if key == fresh or await storage.size(key) != content.size:

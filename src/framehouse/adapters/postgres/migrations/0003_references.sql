@@ -25,13 +25,3 @@ create table forgotten_files (
 comment on table forgotten_files is 'Files that nothing names any more, still to be removed from the storage.';
 
 create index task_references_by_key on task_references (key) where key is not null;
-
-create view needed_references as
-select r.key
-from task_references r
-join tasks t on t.id = r.task_id
-where r.key is not null and t.status in ('submitted', 'processing');
-comment on view needed_references is 'Keys that must stay. A new kind of need is one more branch here.';
-
-insert into stored_references (sha256, key)
-select distinct substr(key, 12), key from task_references where key is not null;
