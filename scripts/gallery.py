@@ -1,8 +1,9 @@
 """Draws a fixed set of prompts with previz, in both languages, all shapes, framings and styles, as one contact sheet.
 
-    make gallery        # out/gallery.jpg
+    make gallery                                      # all of them: out/gallery.jpg
+    .venv/bin/python scripts/gallery.py FILE front    # those on the README's first screen
 
-Panels with a number in their names are of one series. Look at each of them after every change to previz.
+Look at each of them after every change to previz.
 """
 
 import sys
@@ -71,14 +72,16 @@ SERIES = (
     ("Create a three-frame product storyboard", 3),
     ("一个女孩和她的机器人在城市里，黄昏", 6),
 )
+FRONT = (7, 8, 15, 36, 20, 24, 33, 38, 28, 41, 37, 25, 22, 21, 43)
+"""Places in PROMPTS, in the order in which the README shows them."""
 
 
-def tiles() -> list[Image.Image]:
-    made = []
-    for number, (prompt, ratio) in enumerate(PROMPTS):
-        made.append(draw(Shot(0, prompt, "", 100 + number), 1, ratio))
-    for prompt, count in SERIES:
-        made += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
+def tiles(*, front: bool) -> list[Image.Image]:
+    chosen = FRONT if front else range(len(PROMPTS))
+    made = [draw(Shot(0, PROMPTS[n][0], "", 100 + n), 1, PROMPTS[n][1]) for n in chosen]
+    if not front:
+        for prompt, count in SERIES:
+            made += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
     return made
 
 
@@ -110,13 +113,13 @@ def sheet(panels: list[Image.Image]) -> Image.Image:
     return made
 
 
-def main(path: Path) -> None:
+def main(path: Path, *, front: bool) -> None:
     start = time.perf_counter()
-    panels = tiles()
+    panels = tiles(front=front)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet(panels).save(path, quality=88)
     print(f"{path}: {len(panels)} panels in {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/gallery.jpg"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/gallery.jpg"), front="front" in sys.argv[2:])
