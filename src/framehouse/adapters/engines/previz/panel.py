@@ -23,7 +23,17 @@ from framehouse.adapters.engines.previz.pictograms import is_dressed, pack, rast
 from framehouse.adapters.engines.previz.reading import read_scene
 from framehouse.adapters.engines.previz.sandbox import without_triggers
 from framehouse.adapters.engines.previz.scene import Scene, Subject, stream
-from framehouse.adapters.engines.previz.sprites import Pixels, drop_shadow, grain, lay, recolored, shade, tone_of
+from framehouse.adapters.engines.previz.sprites import (
+    Pixels,
+    drop_shadow,
+    glow,
+    grain,
+    lay,
+    lit_windows,
+    recolored,
+    shade,
+    tone_of,
+)
 from framehouse.adapters.engines.previz.styles import STYLES
 from framehouse.adapters.engines.previz.subjects import Placed, arrange, is_small, kind_of
 from framehouse.adapters.engines.previz.vector import Drawing
@@ -38,6 +48,8 @@ Subjects and letters are drawn at the full size."""
 _STYLED_PX = 1_100_000
 """The same for pictures that go through a style, subjects included: a brush has no finer strokes at 4k."""
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
+_LAMP: Color = (255, 206, 112)
+_HOUSES = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
 _PRODUCTS = ("lotion-bottle", "perfume", "running-shoe", "headphone", "handbag", "watch", "camera")
 
 
@@ -211,3 +223,6 @@ def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, pictures: dict[C
     elif one.sunk:
         shade(canvas, x, base + 2, wide * 0.56, max(4, wide * 0.05), 0.4)
     lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
+    if light.dark and subject.name in _HOUSES:
+        glow(canvas, x, base - height * 0.2, height * 0.8, _LAMP, 0.5)
+        lay(canvas, lit_windows(sprite, _LAMP), left, top, light, lit=False)

@@ -109,6 +109,32 @@ def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, stre
     place[:] = (place * (1 - strength * fall * fall)[..., None]).astype(np.uint8)
 
 
+def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, strength: float) -> None:
+    """Soft light around a place, as a lamp gives."""
+    x0, x1 = max(0, round(x - radius)), min(canvas.shape[1], round(x + radius))
+    y0, y1 = max(0, round(y - radius)), min(canvas.shape[0], round(y + radius))
+    if x0 >= x1 or y0 >= y1:
+        return
+    dx = (np.arange(x0, x1, dtype=np.float32) - x)[None, :] / radius
+    dy = (np.arange(y0, y1, dtype=np.float32) - y)[:, None] / radius
+    fall = np.clip(1 - np.hypot(dx, dy), 0, 1) ** 2 * np.float32(strength)
+    place = canvas[y0:y1, x0:x1]
+    place[:] = np.clip(place + fall[..., None] * np.array(color, np.float32), 0, 255).astype(np.uint8)
+
+
+def lit_windows(sprite: Pixels, color: Color) -> Pixels:
+    """Only the windows and doors of a house, with a light behind them. The drawings have them in dark or in blue; blue
+    in the upper quarter is a flag."""
+    rgb = sprite[..., :3].astype(np.int16)
+    blue = (rgb[..., 2] > rgb[..., 0] + 60) & (rgb[..., 2] > rgb[..., 1])
+    blue[: round(len(blue) * 0.28)] = False
+    panes = (rgb.max(axis=2) < 70) | blue
+    lit = np.zeros_like(sprite)
+    lit[..., :3] = color
+    lit[..., 3] = np.where(panes, sprite[..., 3], 0)
+    return lit
+
+
 def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float) -> None:
     """The sprite's soft shadow on a ground that is seen from above."""
     pad = round(blur * 2.5)
