@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from framehouse.adapters.engines.previz.backdrops import Set
+from framehouse.adapters.engines.previz.backdrops import PLACES, Set
 from framehouse.adapters.engines.previz.scene import stream
 from framehouse.adapters.engines.previz.sprites import Pixels, tone_of, veil
 
@@ -15,7 +15,7 @@ def draw_front(canvas: Pixels, stage: Set, scale: float) -> None:
     view, weather = stage.view, stage.scene.weather
     small = _MASK_PX / max(view.width, view.height)
     size = (round(view.width * small), round(view.height * small))
-    indoors = stage.scene.backdrop in ("studio", "room", "cafe", "kitchen", "library", "stage", "underwater", "space")
+    indoors = PLACES[stage.scene.backdrop].indoors
     if weather in ("rain", "storm") and not indoors:
         veil(canvas, _streaks(size, stage.shot_seed), (226, 236, 250), 0.42)
     elif weather == "snow" and not indoors:

@@ -1,7 +1,7 @@
 """Where a panel takes place: one function per place, each of which fills the whole frame behind the subjects.
 
-`Place.ground` is what subjects stand on there: "land", "table" (small things stand on one), "water" (boats and fish are in
-it), or "air" (they float).
+`Place.ground` is what subjects stand on there: "land", "podium", "table" (small things stand on one), "water" (boats and
+fish are in it), "moon", or "air" (they float). `Place.indoors`: no weather gets there.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ PLACES = {
     "kitchen": Place(rooms.kitchen, ground="table", indoors=True),
     "library": Place(rooms.library, indoors=True),
     "stage": Place(studio.stage, indoors=True),
-    "space": Place(beyond.space, ground="moon"),
+    "space": Place(beyond.space, ground="moon", indoors=True),
     "sky": Place(beyond.sky, ground="air"),
     "underwater": Place(beyond.underwater, ground="air", indoors=True),
 }
