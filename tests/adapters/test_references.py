@@ -212,3 +212,30 @@ def test_inspecting_never_breaks_and_reads_little(data: st.DataObject) -> None:
     with suppress(BadImage):
         width, height = by_header(bytes(content))
         assert min(width, height) >= 300
+
+
+def header(width: int, height: int) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (40_000, 900), (4_000_000, 1)])
+def test_a_second_header_cannot_get_round_the_rules(width: int, height: int) -> None:
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * (1000 * 1001)))
+    content = b"\x89PNG\r\n\x1a\n" + header(1000, 1000) + header(width, height) + pixels + chunk(b"IEND", b"")
+    with pytest.raises(BadImage):
+        check_picture(content)
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_many_colour_profiles_are_refused_unread(behind: bool) -> None:
+    profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 1_000_000)) * 1500
+    plain = image_file(400, 400)
+    at = plain.index(b"IEND") - 4 if behind else 33
+    with pytest.raises(BadImage, match="more parts"):
+        check_picture(plain[:at] + profile + plain[at:])
+
+
+def test_what_a_phone_puts_behind_a_jpeg_is_not_counted() -> None:
+    photo = image_file(800, 600, "JPEG") + b"MotionPhoto" + b"\xff\xda" * 4000
+    assert check_picture(photo) == (800, 600)
+    assert check_picture(image_file(800, 600, "JPEG", progressive=True)) == (800, 600)

@@ -24,7 +24,7 @@ _LOOKUPS = ThreadPoolExecutor(256, thread_name_prefix="lookup")
 _MOST_ADDRESSES = 4
 _UNICAST = ipaddress.ip_network("2000::/3")
 _NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("2001:db8::/32", "3fff::/20")))
-_PROTOCOLS = ipaddress.ip_network("192.0.0.0/24")
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24")))
 MAX_REDIRECTS = 3
 WHOLE_LIMIT_S = 60.0
 SILENCE_LIMIT_S = 10.0
@@ -169,6 +169,6 @@ def is_public(address: str) -> bool:
             ip = inner
         elif ip not in _UNICAST or any(ip in network for network in _NOT_PUBLIC):
             return False
-    if isinstance(ip, ipaddress.IPv4Address) and ip in _PROTOCOLS:
+    if isinstance(ip, ipaddress.IPv4Address) and any(ip in network for network in _SPECIAL):
         return False
     return ip.is_global and not ip.is_multicast

@@ -72,7 +72,7 @@ _ENGLISH = {
 }
 _CHINESE = {c: i for i, c in enumerate("一二三四五六七八九十", 1)} | {"两": 2, "兩": 2, "俩": 2}
 _WORDS = {"a couple of": 2, "couple of": 2, "half a dozen": 6, "a dozen": 12, "dozen": 12} | _ENGLISH
-_NUMBER_WORDS = "|".join(sorted((word.replace(" ", r"\s+") for word in _WORDS), key=len, reverse=True))
+_NUMBER_WORDS = "|".join(sorted((word.replace(" ", r"\s{1,4}") for word in _WORDS), key=len, reverse=True))
 _EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,4}}(?![\d:：])|\b(?:{_NUMBER_WORDS})\b"
 _ZH_NUMBER = r"(?<![\d:.：])\d{1,4}(?!\d)|(?<!第)(?:十[一二三四五六七八九]?|[一二两兩三四五六七八九])"
 
@@ -96,24 +96,30 @@ _UNITS = (
 )
 _ASKED = (
     # "three-frame", "4 panels", "5 images"
-    re.compile(rf"({_EN_NUMBER})[\s-]*(?:{_UNITS})s?\b", re.IGNORECASE),
+    re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
     # "three product storyboard frames": up to three words between, none of them a plural ("two cats watching pictures")
-    re.compile(rf"({_EN_NUMBER})[\s-]+(?:(?!\w*s\b)[\w-]+\s+){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE),
+    re.compile(
+        rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
+    ),
     # "a set of 5", "a series of four foxes"
     re.compile(
-        rf"\b(?:set|series|sequence|collection|story|storyboard|strip|grid)\s+(?:of|in|with)\s+({_EN_NUMBER})",
+        rf"\b(?:set|series|sequence|collection|story|storyboard|strip|grid)\s{{1,4}}(?:of|in|with)\s{{1,4}}({_EN_NUMBER})",
         re.IGNORECASE,
     ),
     # "five part story", "six views of a chair"
-    re.compile(rf"({_EN_NUMBER})[\s-]*(?:parts?[\s-]+(?:story|series|set|sequence|comic)|views\s+of)\b", re.IGNORECASE),
+    re.compile(
+        rf"({_EN_NUMBER})[\s-]{{0,4}}(?:parts?[\s-]{{1,4}}(?:story|series|set|sequence|comic)|views\s{{1,4}}of)\b",
+        re.IGNORECASE,
+    ),
     # "四格漫画", "3张图", "五个镜头", "九宫格"
     re.compile(
-        rf"({_ZH_NUMBER})\s*(?:宫格|格|幅|[张張](?![桌椅床纸紙嘴脸臉沙票凳弓])|帧|幀|联画|連畫|联|页|頁|连拍|组图|"
+        rf"({_ZH_NUMBER})\s{{0,4}}(?:宫格|格|幅|[张張](?![桌椅床纸紙嘴脸臉沙票凳弓])|帧|幀|联画|連畫|联|页|頁|连拍|组图|"
         r"(?:个|個)(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡|画格|步骤)|(?:图|圖)(?!书))"
     ),
 )
 _GRID = re.compile(
-    rf"({_EN_NUMBER})\s*(?:x|×|by)\s*({_EN_NUMBER})[\s-]+(?:grid|panel|frame|image|picture)", re.IGNORECASE
+    rf"({_EN_NUMBER})\s{{0,4}}(?:x|×|by)\s{{0,4}}({_EN_NUMBER})[\s-]{{1,4}}(?:grid|panel|frame|image|picture)",
+    re.IGNORECASE,
 )
 _NAMED = re.compile(r"\b(diptych|triptych|quadriptych|polyptych)\b", re.IGNORECASE)
 _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
@@ -140,26 +146,28 @@ def pictures_asked(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
+# Blanks are counted everywhere: two free runs of them side by side take a matcher quadratic time.
 _MARKERS = (
     re.compile(
-        rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s*#?\s*"
-        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s*\**[ \t]*"
-        r"(?:[:：)\]]|\.\s|[-–—]\s|\n|(?=\s(?:shows?|depicts?|is|has)\b))\s*\**\s*",
+        rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
+        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s{{0,4}}\*{{0,3}}[ \t]{{0,4}}"
+        r"(?:[:：)\]]|\.\s|[-–—]\s|\n|(?=\s(?:shows?|depicts?|is|has)\b))\s{0,4}\*{0,3}\s*",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"{_BEFORE}(?:the\s+)?(?P<n>{'|'.join(_ORDINALS)})\s+(?:frame|panel|shot|scene|image|picture)\s*[:：-]\s*",
+        rf"{_BEFORE}(?:the\s{{1,4}})?(?P<n>{'|'.join(_ORDINALS)})\s{{1,4}}(?:frame|panel|shot|scene|image|picture)\s{{0,4}}[:：-]\s*",
         re.IGNORECASE,
     ),
     re.compile(
-        r"(?:第\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*(?:格|幅|张|張|帧|幀|镜|鏡|页|頁|幕|"
-        r"(?:个|個)?(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡))(?:图片?|圖片?|照片|画面)?)\s*[:：、，,.．。是为]?\s*"
+        r"(?:第\s{0,4}(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s{0,4}(?:格|幅|张|張|帧|幀|镜|鏡|页|頁|幕|"
+        r"(?:个|個)?(?:镜头|鏡頭|画面|畫面|场景|場景|分镜|分鏡))(?:图片?|圖片?|照片|画面)?)\s{0,4}[:：、，,.．。是为]?\s{0,4}"
     ),
     re.compile(
-        r"(?:镜头|鏡頭|画面|畫面|分镜|分鏡|场景|場景|图片|图|圖|帧)\s*(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s*[:：、，,.．]\s*"
+        r"(?:镜头|鏡頭|画面|畫面|分镜|分鏡|场景|場景|图片|图|圖|帧)\s{0,4}(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)\s{0,4}[:：、，,.．]\s*"
     ),
     re.compile(
-        r"^[ \t]*(?:[-*][ \t]*)?\(?(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)[.)、:：）][ \t]*(?=\D)", re.MULTILINE
+        r"^[ \t]{0,8}(?:[-*][ \t]{0,4})?\(?(?P<n>\d{1,2}|十?[一二三四五六七八九]|十)[.)、:：）][ \t]*(?=\D)",
+        re.MULTILINE,
     ),
     re.compile(r"(?P<n>[①②③④⑤⑥⑦⑧⑨])\s*"),
 )
@@ -210,7 +218,7 @@ def listed_shots(prompt: str) -> ListedShots | None:
 
 # --- which shape -----------------------------------------------------------------------------------------------
 
-_RATIO = re.compile(r"(?<![\d:：.])(?<!\bat )(\d{1,2})\s*(?:[:：∶]|比)\s*(\d{1,2})(?![\d:：.]\d|\d)")
+_RATIO = re.compile(r"(?<![\d:：.])(?<!\bat )(\d{1,2})\s{0,4}(?:[:：∶]|比)\s{0,4}(\d{1,2})(?![\d:：.]\d|\d)")
 _NARROW = r"(?:narrow|tall|vertical|portrait)"
 _FORM = (
     r"(?:\w+\s+)?(?:image|picture|photo|format|frame|video|poster|banner|composition|orientation|layout|shot|wallpaper"

@@ -47,7 +47,7 @@ class Content:
     open: Callable[[], BinaryIO]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LongString:
     """A string of a body that is too long to be kept as one: how it begins, and how many characters it has.
 
@@ -58,6 +58,10 @@ class LongString:
     characters: int
     content: Content | None = None
     problem: str = ""
+
+    def __repr__(self) -> str:
+        """As an error message may repeat it."""
+        return f"'{self.head[:12]}…'"
 
 
 Sent = str | LongString

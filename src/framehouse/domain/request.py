@@ -250,10 +250,12 @@ def _elements(read: FieldReader) -> tuple[int, ...]:
         number = read_int(value)
         if number is None or number < 1:
             read.problem(f"element_list[{index}].element_id", f"must be a positive integer, not {shown(value)}")
-        elements.append(number or 0)
+            number = 0
+        elements.append(number)
     images = read.body.get("image_list")
-    total = len(elements) + (len(images) if isinstance(images, list) else 0)
-    if elements and total > MAX_REFERENCES:
+    sent = len(images) if isinstance(images, list) else 0
+    total = len(elements) + sent
+    if elements and total > MAX_REFERENCES >= max(len(elements), sent):  # one list that is too long is named already
         read.problem(
             "element_list", f"and image_list have {total} entries; together at most {MAX_REFERENCES} are allowed"
         )

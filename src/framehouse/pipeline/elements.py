@@ -54,7 +54,8 @@ async def create_element(
         "element_id": FIRST_OWN_ID + secrets.randbelow(MAX_ELEMENT_ID - FIRST_OWN_ID),
         "account_id": account_id,
         "external_task_id": request.external_task_id or None,
-        "idempotency_key": idempotency[0] if idempotency else None,
+        # apart from the keys of image tasks: no header can hold this character
+        "idempotency_key": f"elements\x1f{idempotency[0]}" if idempotency else None,
         "body_hash": "\\x" + idempotency[1].hex() if idempotency else None,
         "name": request.name,
         "description": request.description,

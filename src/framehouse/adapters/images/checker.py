@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import struct
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -15,6 +16,7 @@ from framehouse.adapters.images.header import BadImage
 
 log = logging.getLogger(__name__)
 _WALL_S = CPU_S + 10.0
+_TOO_MUCH = BadImage("cannot be decoded within the limits on time and memory")
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 """No more of the environment than Python may need: secrets are no business of a decoder."""
 
@@ -29,15 +31,13 @@ class PictureChecker:
 
     async def check(self, content: bytes) -> tuple[int, int]:
         """Width and height in pixels, upright, of a picture that meets every rule and can be decoded to the end.
-        Raises BadImage; never takes longer than twice the limit, and whatever the file does, it does to nobody else."""
+        Raises BadImage; never takes much longer than the limit, and whatever the file does, it does to nobody else."""
         async with self._room:
-            for _ in range(
-                2
-            ):  # once more: the process may have died of something else, such as a system short of memory
+            for _ in range(2):  # once more: the process may have died of something else, as of a system short of memory
                 if answer := await self._ask(content):
                     break
             else:
-                raise BadImage("cannot be decoded within the limits on time and memory")
+                raise _TOO_MUCH
         if "bad" in answer:
             raise BadImage(answer["bad"])
         width, height = answer["size"]
@@ -48,7 +48,7 @@ class PictureChecker:
             await _end(self._idle.pop())
 
     async def _ask(self, content: bytes) -> dict[str, Any] | None:
-        """The process's answer, or None where it died of the question or gave none in time."""
+        """The process's answer, or None where it died of the question. Raises BadImage where it took too long."""
         process = self._idle.pop() if self._idle else await _start()
         answered = False
         try:
@@ -60,8 +60,15 @@ class PictureChecker:
                 await process.stdin.drain()
                 answer: dict[str, Any] = json.loads(await process.stdout.readline())
             answered = True
-        except (TimeoutError, OSError, ValueError) as error:
-            log.warning("the process that checks pictures is replaced: %r", error)
+        except TimeoutError:
+            raise _TOO_MUCH from None
+        except (OSError, ValueError) as error:
+            log.warning("the process that checks pictures died and is replaced: %r", error)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await process.wait()
+            if process.returncode == -signal.SIGXCPU:
+                raise _TOO_MUCH from None
             return None
         finally:
             if answered:

@@ -146,12 +146,13 @@ def _shortened(line: str, size: int, width: float) -> str:
 
 
 def _pieces(text: str, size: int, width: float) -> list[str]:
-    """What a line may be broken between: words with the blank behind them, single Chinese characters; a word that is
-    longer than a line is cut."""
+    """What a line may be broken between: words with the blank behind them, single Chinese characters; a word that may
+    be longer than a line is cut."""
+    most = max(4, int(width / size))
     pieces: list[str] = []
     for character in text:
-        whole = ord(character) > 0x2E7F or not pieces or pieces[-1].endswith(" ") or ord(pieces[-1][-1]) > 0x2E7F
-        if whole or (len(pieces[-1]) > 12 and text_width(pieces[-1] + character, size) > width):
+        last = pieces[-1] if pieces else " "
+        if ord(character) > 0x2E7F or last.endswith(" ") or ord(last[-1]) > 0x2E7F or len(last) >= most:
             pieces.append(character)
         else:
             pieces[-1] += character

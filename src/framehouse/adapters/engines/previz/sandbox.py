@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 MOST_SECONDS = 600.0
-_TRIGGER = re.compile(r"\[\s*sandbox\s*[:：]\s*([^\]]{1,60}?)\s*\]", re.IGNORECASE)
+_TRIGGER = re.compile(r"\[\s{0,4}sandbox\s{0,4}[:：]([^\[\]]{1,80})\]", re.IGNORECASE)
 _WORDS = "refuse, decline, fail, fail image N (1 to 9) and slow SECONDS"
 _KNOWN = re.compile(
     r"refuse|decline|fail|fail image (?P<image>[1-9])|slow (?P<seconds>\d{1,3}(?:\.\d+)?)", re.IGNORECASE

@@ -17,22 +17,30 @@ _BAND_ROWS = 192
 
 def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
     """The drawing in one colour: its own lights and darks stay, greys and whites stay more than colours do."""
-    rgb = sprite[..., :3].astype(np.float32) / 255
-    light = rgb @ np.array([0.299, 0.587, 0.114], np.float32)
-    spread = rgb.max(axis=2) - rgb.min(axis=2)
-    middle = float(np.median(light[sprite[..., 3] > 128])) if (sprite[..., 3] > 128).any() else 0.5
+    shown = sprite[::8, ::8]
+    middle = np.float32(np.median(_light(shown)[shown[..., 3] > 128])) if (shown[..., 3] > 128).any() else 0.5
     base = np.array(color, np.float32) / 255
-    level = np.clip(light - middle, -0.5, 0.5)[..., None]
-    toned = np.where(level < 0, base * (1 + level * 1.3), base + (1 - base) * level * 1.1)
-    share = np.clip(0.35 + spread * 1.6, 0, 0.92)[..., None]
-    share = share * np.where(light < 0.16, 0.25, 1.0)[..., None]
-    if material:
-        share = np.maximum(share, 0.85)
     out = sprite.copy()
-    out[..., :3] = np.clip((rgb + (toned - rgb) * share) * 255, 0, 255).astype(np.uint8)
+    for start in range(0, sprite.shape[0], _BAND_ROWS):
+        band = out[start : start + _BAND_ROWS]
+        rgb = band[..., :3].astype(np.float32) / np.float32(255)
+        light = _light(band)
+        spread = rgb.max(axis=2) - rgb.min(axis=2)
+        level = np.clip(light - middle, -0.5, 0.5)[..., None]
+        toned = np.where(level < 0, base * (1 + level * 1.3), base + (1 - base) * level * 1.1)
+        share = np.clip(0.35 + spread * 1.6, 0, 0.92)[..., None]
+        share = share * np.where(light < 0.16, np.float32(0.25), np.float32(1))[..., None]
+        if material:
+            share = np.maximum(share, 0.85)
+        band[..., :3] = np.clip((rgb + (toned - rgb) * share) * 255, 0, 255).astype(np.uint8)
     if material == "glass":
-        out[..., 3] = (out[..., 3] * 0.72).astype(np.uint8)
+        out[..., 3] = (out[..., 3] * np.float32(0.72)).astype(np.uint8)
     return out
+
+
+def _light(sprite: Pixels) -> Plane:
+    """Brightness from 0 to 1, as the eye weighs it."""
+    return sprite[..., :3].astype(np.float32) @ (np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255))
 
 
 def lay(
