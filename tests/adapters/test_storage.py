@@ -71,3 +71,33 @@ async def test_a_file_that_breaks_while_it_is_stored_leaves_nothing(tmp_path: Pa
         await storage.put_file("references/a", io.BufferedReader(Broken()))
     assert await storage.size("references/a") is None
     assert [path.name for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
+
+
+async def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    storage = open_storage((tmp_path / "files").as_uri())
+    await storage.put("references/a", b"whole")
+    left = [tmp_path / "files" / name for name in ("references/a#1", "references/b#12", "images/t/0.png#1")]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert await storage.remove_unfinished(older_s=3600) == 0
+    for path in left[:2]:
+        os.utime(path, (0, 0))
+    assert await storage.remove_unfinished(older_s=3600) == 2
+    assert [path.exists() for path in left] == [False, False, True]
+    assert await storage.get("references/a") == b"whole"
+    assert await open_storage("memory:///").remove_unfinished(older_s=0) == 0
+
+
+async def test_that_is_what_a_killed_writer_leaves(tmp_path: Path) -> None:
+    """How the library names what it writes, on which the removal leans."""
+
+    seen: list[str] = []
+
+    class Watched(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            seen.extend(path.name for path in (tmp_path / "files").rglob("*") if path.is_file())
+            return super().read(size)
+
+    await open_storage((tmp_path / "files").as_uri()).put_file("references/a", Watched(os.urandom(20_000_000)))
+    assert set(seen) == {"a#1"}

@@ -229,11 +229,24 @@ async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
 
     begin = b'{"a": "' + b"A" * 100_000
     bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.05)
-    with pytest.raises(Refused, match="nothing of the body arrived"):
-        async with bodies.read(request(begin)):
-            raise AssertionError("it never came")
+    for piece in (begin, b"{"):
+        with pytest.raises(Refused, match="nothing of the body arrived"):
+            async with bodies.read(request(piece)):
+                raise AssertionError("it never came")
     async with bodies.read(request(begin, b'"}')) as body:
         assert body.value["a"].characters == 100_000
+
+
+async def test_a_body_that_drips_is_refused() -> None:
+    """Each byte comes in time, and all of them would take a day."""
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    with pytest.raises(Refused, match="too slowly"):
+        async with Bodies(most_bytes=10**6, silence_s=0.05).read(Request({"type": "http", "headers": []}, receive)):
+            raise AssertionError("it never came")
 
 
 async def test_many_large_bodies_at_once_wait_for_each_other(api: Api) -> None:

@@ -1,6 +1,8 @@
 """A reference's life in storage: stored once, checked once, there for as long as it is needed, then gone."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -11,7 +13,7 @@ from framehouse.entrypoints.sweeper import sweep
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.references import Inspected, content_of, store
 from tests.adapters.test_fetch import http, server
-from tests.conftest import RULES, House, MakeHouse, image_base64, image_file
+from tests.conftest import RULES, House, MakeHouse, eventually, image_base64, image_file
 from tests.pipeline.test_working import ended
 
 NOW = timedelta(0)
@@ -190,3 +192,38 @@ async def test_references_by_url_meet_the_same_checks(make_house: MakeHouse) -> 
     assert told["/page.html"] == "image_list[1].image cannot be read as a jpg or png image"
     key = await key_of(house, tickets["/good.png"].task_id)
     assert await house.storage.get(key) == files["/good.png"]
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[str]:
+    """A server that takes every request and never answers one."""
+    connections: list[asyncio.StreamWriter] = []
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        await reader.read()
+
+    listening = await asyncio.start_server(hold, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/never.png"
+        for writer in connections:
+            writer.close()
+
+
+async def test_pictures_that_never_come_hold_up_nobody_else(make_house: MakeHouse) -> None:
+    house = await make_house()
+    house.rules = replace(RULES, allow_private_addresses=True)
+    worker = house.start_worker(concurrency=2, stop_s=0)
+    async with silent() as url:
+        slow = [await house.submit(image_list=[{"image": f"{url}?{n}"}]) for n in range(20)]
+
+        async def loading() -> bool:
+            return len(worker._held) >= 16
+
+        await eventually(loading)
+        for _ in range(3):
+            ordinary = await house.submit("a fox")
+            assert (await ended(house, ordinary.task_id)).status == "succeed"
+        assert len(worker._held) <= 18, "no more than some are begun with"
+        for ticket in slow:
+            await end(house, ticket.task_id)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import time
 from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
@@ -19,7 +20,10 @@ from framehouse.pipeline.elements import gather_pictures
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
-_MOST = 4
+_MOST, _SLOW_S = 4, 2.0
+"""So many at once, of which those do not count that take longer: one slow server must not stop everybody's elements."""
+_MOST_SLOW = 16
+"""With so many under way, only elements are taken on that need nothing fetched."""
 _LIMIT_S = 75.0
 """All fetches have ended by then, each of which has 60 seconds; what is left is for the storage."""
 _LEASE = timedelta(seconds=_LIMIT_S + 15)
@@ -37,8 +41,8 @@ class Librarian:
         self._allow_private = allow_private
         self._attempts = attempts
         self._only = only
-        self._checker = PictureChecker(at_once=1)
-        self._running: set[asyncio.Task[None]] = set()
+        self._checker = PictureChecker(at_once=2)
+        self._running: dict[asyncio.Task[None], float] = {}
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -54,18 +58,21 @@ class Librarian:
 
     async def turn(self) -> int:
         """Claim as many as there is room for and start on them; how many that were."""
-        room = _MOST - len(self._running)
-        if room <= 0:
+        now = time.monotonic()
+        room = _MOST - sum(now - since < _SLOW_S for since in self._running.values())
+        if room <= 0 or len(self._running) >= 2 * _MOST_SLOW:
             return 0
-        claimed = await elements.claim_elements(self._db, most=room, lease=_LEASE, task_id=self._only)
+        claimed = await elements.claim_elements(
+            self._db, most=room, lease=_LEASE, task_id=self._only, ready=len(self._running) >= _MOST_SLOW
+        )
         for one in claimed:
             task = asyncio.create_task(self._make(one))
-            self._running.add(task)
+            self._running[task] = now
             task.add_done_callback(self._done)
         return len(claimed)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
             log.error("making an element broke; its lease will run out", exc_info=error)

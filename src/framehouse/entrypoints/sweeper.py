@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 _TURN_S = 1.0
 _CALLBACKS_KEPT = timedelta(days=30)
 _HOUSEKEEPING_TURNS = 60
+_TIDYING_TURNS = 24 * 3600
+_UNFINISHED_S = 3600.0
+"""No file takes so long to write."""
 DEAD_AFTER_S = 4.0
 """How long a worker whose connection is gone may be silent before its work is given to others."""
 
@@ -25,6 +28,8 @@ async def run_sweeper(db: Database, storage: Storage, *, lease_s: float) -> None
     turns = 0
     while True:
         try:
+            if turns % _TIDYING_TURNS == 0:
+                await storage.remove_unfinished(older_s=_UNFINISHED_S)
             await sweep(db, storage, lease_s=lease_s, housekeeping=turns % _HOUSEKEEPING_TURNS == 0)
         except (*TROUBLE, StorageAway) as error:
             log.warning("sweeping again later: %s", error)

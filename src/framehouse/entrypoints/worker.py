@@ -4,19 +4,21 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from framehouse.adapters.engines.base import Batch
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
-from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, paint_batch
+from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch, paint_batch
 
 log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
@@ -24,6 +26,9 @@ WORKER_LOCKS = 1718774120
 _POLL_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
+_SLOW_S = 0.5
+_MOST_LOADING = 16
+"""Whose pictures are on their way; with so many, only batches that have theirs are taken on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,8 @@ class Limits:
 class _Held:
     batch: Claimed
     progress: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+    loaded: bool = False
     task: "asyncio.Task[None] | None" = field(default=None)
 
 
@@ -63,6 +70,7 @@ class Worker:
         self._rules = rules
         self._limits = limits
         self._only_task = only_task
+        self._painting = asyncio.Semaphore(limits.concurrency)
         self._checker = PictureChecker(at_once=min(_MOST_CHECKERS, limits.concurrency))
         self._lease = timedelta(seconds=limits.lease_s)
         self._number = secrets.randbelow(2**31 - 1) + 1
@@ -88,7 +96,7 @@ class Worker:
                     claimed = await self.turn()
                 except TROUBLE as error:
                     log.warning("cannot claim: %s", error)
-                if not claimed or len(self._held) >= self._limits.concurrency:
+                if not claimed or self._room() <= 0:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
@@ -104,9 +112,10 @@ class Worker:
 
     async def turn(self) -> int:
         """Claim as much as there is room for and start on it; how many batches that were."""
-        room = self._limits.concurrency - len(self._held)
+        room = self._room()
         if room <= 0:
             return 0
+        loading = sum(not held.loaded for held in self._held.values())
         batches = await claims.claim_batches(
             self._db,
             worker=self._number,
@@ -114,11 +123,19 @@ class Worker:
             lease=self._lease,
             models=[model.name for model in self._registry.models],
             task_id=self._only_task,
+            ready=loading >= _MOST_LOADING,
         )
         for batch in batches:
             held = self._held[batch.id] = _Held(batch)
             held.task = asyncio.create_task(self._work(held))
         return len(batches)
+
+    def _room(self) -> int:
+        """How many more to take on. Those whose pictures take long to come do not count, for they paint nothing yet:
+        one slow server must not stop everybody's tasks."""
+        now = time.monotonic()
+        busy = sum(held.loaded or now - held.since < _SLOW_S for held in self._held.values())
+        return self._limits.concurrency - busy
 
     async def _work(self, held: _Held) -> None:
         batch = held.batch
@@ -142,15 +159,22 @@ class Worker:
             held.progress = max(held.progress, share)
 
         try:
-            return await paint_batch(
-                batch,
-                self._registry.routes(batch.model),
-                db=self._db,
-                storage=self._storage,
-                checker=self._checker,
-                rules=self._rules,
-                on_progress=on_progress,
+            loaded = await load_batch(
+                batch, db=self._db, storage=self._storage, checker=self._checker, rules=self._rules
             )
+            if not isinstance(loaded, Batch):
+                return loaded
+            held.loaded = True
+            async with self._painting:
+                return await paint_batch(
+                    batch,
+                    loaded,
+                    self._registry.routes(batch.model),
+                    db=self._db,
+                    storage=self._storage,
+                    rules=self._rules,
+                    on_progress=on_progress,
+                )
         except StorageAway as error:
             log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
             return Retry("the storage is not available")

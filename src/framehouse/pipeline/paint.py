@@ -59,20 +59,11 @@ class Rules:
     allow_private_addresses: bool
 
 
-async def paint_batch(
-    batch: Claimed,
-    routes: Sequence[Route],
-    *,
-    db: Database,
-    storage: Storage,
-    checker: PictureChecker,
-    rules: Rules,
-    on_progress: Callable[[float], None],
-) -> Fate:
-    """Make the shots of a claimed batch and say what is to become of it.
-
-    Dying at any point loses at most the shot under the brush: what was settled before is never painted again.
-    """
+async def load_batch(
+    batch: Claimed, *, db: Database, storage: Storage, checker: PictureChecker, rules: Rules
+) -> Batch | Fate:
+    """What the engines are to be given for a claimed batch, its pictures fetched and checked; or, where they cannot be
+    had, what is to become of it. May take long, and paints nothing."""
     try:
         references = await load_references(batch, db, storage, checker, allow_private=rules.allow_private_addresses)
         elements = await load_elements(batch.elements, db, storage, checker)
@@ -87,7 +78,7 @@ async def paint_batch(
         found = ratio_from_references(batch.prompt, sizes, frontal)
         assert found is not None  # auto is left only where a reference decides
         ratio = await claims.keep_ratio(db, batch.task_id, found)
-    wanted = Batch(
+    return Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,
         image_count=batch.image_count,
@@ -95,10 +86,26 @@ async def paint_batch(
         references=references,
         elements=elements,
     )
+
+
+async def paint_batch(
+    batch: Claimed,
+    wanted: Batch,
+    routes: Sequence[Route],
+    *,
+    db: Database,
+    storage: Storage,
+    rules: Rules,
+    on_progress: Callable[[float], None],
+) -> Fate:
+    """Make the shots of a claimed batch, which are `wanted`, and say what is to become of it.
+
+    Dying at any point loses at most the shot under the brush: what was settled before is never painted again.
+    """
     fate: Fate = Retry("no engine is configured")
     for route in routes:
         abilities = route.engine.abilities()
-        sent = len(references) + len(elements)
+        sent = len(wanted.references) + len(wanted.elements)
         if sent > abilities.max_references:
             fate = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
             continue

@@ -62,11 +62,19 @@ class Made:
 
 
 async def claim_batches(
-    db: Database, *, worker: int, most: int, lease: timedelta, models: Sequence[str], task_id: UUID | None = None
+    db: Database,
+    *,
+    worker: int,
+    most: int,
+    lease: timedelta,
+    models: Sequence[str],
+    task_id: UUID | None = None,
+    ready: bool = False,
 ) -> list[Claimed]:
-    """Take up to `most` due batches of these models (of one task, if given), oldest first, and mark their tasks as
-    processing. Two workers never get the same one. An answer that is lost is mended by the lease running out."""
-    rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id)
+    """Take up to `most` due batches of these models (of one task, if given; with `ready` only those whose pictures need
+    neither be fetched nor checked), oldest first, and mark their tasks as processing. Two workers never get the same
+    one. An answer that is lost is mended by the lease running out."""
+    rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id, ready)
     if rows:
         await db.row("select start_tasks($1)", sorted({row["task_id"] for row in rows}))
     return [_claimed(row) for row in rows]

@@ -72,11 +72,11 @@ async def delete_element(db: Database, account_id: int, element_id: int, at: dat
 
 
 async def claim_elements(
-    db: Database, *, most: int, lease: timedelta, task_id: UUID | None = None
+    db: Database, *, most: int, lease: timedelta, task_id: UUID | None = None, ready: bool = False
 ) -> list[ClaimedElement]:
-    """Take up to `most` elements to be made (only this one, if given), oldest first, and mark them as processing.
-    Two librarians never get the same one."""
-    rows = await db.rows("select * from claim_elements($1, $2, $3, $4)", most, lease, uuid4(), task_id)
+    """Take up to `most` elements to be made (only this one, if given; with `ready` only those of stored pictures),
+    oldest first, and mark them as processing. Two librarians never get the same one."""
+    rows = await db.rows("select * from claim_elements($1, $2, $3, $4, $5)", most, lease, uuid4(), task_id, ready)
     return [ClaimedElement(element_from(row), row["claim"], row["attempt"], row["last_error"] or "") for row in rows]
 
 

@@ -35,6 +35,10 @@ class Storage(Protocol):
         """Remove files; those that are not there count as removed."""
         ...
 
+    async def remove_unfinished(self, *, older_s: float) -> int:
+        """Remove what writers that died have left half-written, where it is older than this; how many files."""
+        ...
+
     async def delete_folder(self, prefix: str) -> None:
         """Remove all files whose key starts with `prefix`, which ends with a slash."""
         ...

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
@@ -80,10 +81,24 @@ class _Store:
             except FileNotFoundError:
                 continue
 
+    async def remove_unfinished(self, *, older_s: float) -> int:
+        return await asyncio.to_thread(_remove_unfinished, self._folder, older_s) if self._folder else 0
+
     async def delete_folder(self, prefix: str) -> None:
         async with _storage_errors(prefix):
             found = [meta["path"] async for page in self._store.list(prefix=prefix) for meta in page]
         await self.delete(found)
+
+
+def _remove_unfinished(folder: Path, older_s: float) -> int:
+    """The library writes `name#1` and renames it; its own listing does not show those."""
+    removed = 0
+    for path in folder.rglob("*#[0-9]*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < time.time() - older_s:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def _flush(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, Js
 
 _FEED_BYTES = 128 * 1024
 """What is decoded at a time, between which others have their turn."""
+_SLOWEST_BYTES_PER_S = 32 * 1024
 _FREED_BYTES = 4 * 1024 * 1024
 
 
@@ -53,9 +55,10 @@ class Bodies:
         if length.isdecimal():
             self._check_size(int(length[:18]))
         stream = request.stream()
+        since = time.monotonic()
         begin = bytearray()
         try:
-            async for piece in stream:
+            while piece := await self._next(stream, since, len(begin)):
                 begin += piece
                 self._check_size(len(begin))
                 if len(begin) > LONG_BYTES:
@@ -67,14 +70,14 @@ class Bodies:
             async with self._room:
                 spool = Spool()
                 try:
-                    yield await self._read_large(begin, stream, JsonReader(spool), digest)
+                    yield await self._read_large(begin, stream, since, JsonReader(spool), digest)
                 finally:
                     spool.close()
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
 
     async def _read_large(
-        self, begin: bytearray, stream: AsyncGenerator[bytes, None], reader: JsonReader, digest: bool
+        self, begin: bytearray, stream: AsyncGenerator[bytes, None], since: float, reader: JsonReader, digest: bool
     ) -> Body:
         hashed = hashlib.sha256()
 
@@ -85,7 +88,7 @@ class Bodies:
 
         size, waiting = len(begin), begin
         try:
-            while piece := await self._next(stream):
+            while piece := await self._next(stream, since, size):
                 size += len(piece)
                 self._check_size(size)
                 waiting += piece
@@ -105,11 +108,20 @@ class Bodies:
         except ValueError as error:
             raise _not_json(error) from None
 
-    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes:
-        """The next bytes; none at the end."""
+    async def _next(self, stream: AsyncGenerator[bytes, None], since: float, size: int) -> bytes:
+        """The next bytes; none at the end. Raises Refused for a body that has stopped arriving, or that has come more
+        slowly than anybody's line since `since`."""
+        late_s = time.monotonic() - since - self._silence_s
+        if late_s > 0 and size < late_s * _SLOWEST_BYTES_PER_S:
+            raise Refused(1200, f"the body arrives too slowly; {_SLOWEST_BYTES_PER_S:,} bytes a second are expected")
         try:
             async with asyncio.timeout(self._silence_s):
-                return await anext(stream, b"")
+                while True:
+                    piece = await anext(stream, None)
+                    if piece is None:
+                        return b""
+                    if piece:
+                        return piece
         except TimeoutError:
             raise Refused(1200, f"nothing of the body arrived for {self._silence_s:g} s") from None
 

@@ -25,3 +25,10 @@ create table forgotten_files (
 comment on table forgotten_files is 'Files that nothing names any more, still to be removed from the storage.';
 
 create index task_references_by_key on task_references (key) where key is not null;
+
+create view pictures_to_load as
+select r.task_id, r.index
+from task_references r
+left join stored_references s on s.key = r.key
+where r.key is null or s.checked_at is null;
+comment on view pictures_to_load is 'Those of tasks that are still to be fetched, or to be decoded for the first time: both may take long.';

@@ -313,8 +313,10 @@ begin
     return next;
 end $$;
 
--- Take due elements (only this one, if given), oldest first, and mark them as processing.
-create function claim_elements(p_most integer, p_lease interval, p_claim uuid, p_only uuid) returns setof element_answers
+-- Take due elements (only this one, if given; only those whose pictures are all here, if p_ready), oldest first, and mark
+-- them as processing.
+create function claim_elements(p_most integer, p_lease interval, p_claim uuid, p_only uuid, p_ready boolean)
+returns setof element_answers
 language plpgsql as $$
 declare
     due uuid[];
@@ -324,6 +326,7 @@ begin
         select id from elements
         where status in ('submitted', 'processing') and run_at <= now() and (p_only is null or id = p_only)
           and (claim is null or lease_until < now() or claim = p_claim)  -- this very claim: its answer was lost
+          and (not p_ready or not exists (select from element_references r where r.element = elements.id and r.key is null))
         order by run_at, id
         for update skip locked
         limit p_most

@@ -1,10 +1,12 @@
--- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null
+-- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null, $7 only what has its pictures at hand:
+-- all fetched and decoded before
 -- Two looks, each with an index of its own: what nobody holds, and what somebody lost (or what this very claim took
 -- already, when it runs again because its answer was lost).
 with waiting as (
     select b.id, b.run_at
     from batches b
     where b.claim is null and b.run_at <= now() and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
+      and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
     order by b.run_at, b.id
     for update skip locked
     limit $2
@@ -13,6 +15,7 @@ with waiting as (
     from batches b
     where b.claim is not null and (b.lease_until < now() or b.claim = $5)
       and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
+      and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
     order by b.id
     for update skip locked
     limit $2
