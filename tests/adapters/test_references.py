@@ -239,3 +239,13 @@ def test_what_a_phone_puts_behind_a_jpeg_is_not_counted() -> None:
     photo = image_file(800, 600, "JPEG") + b"MotionPhoto" + b"\xff\xda" * 4000
     assert check_picture(photo) == (800, 600)
     assert check_picture(image_file(800, 600, "JPEG", progressive=True)) == (800, 600)
+
+
+def test_each_refusal_is_an_error_of_its_own() -> None:
+    """One object for all would keep the frames of each raise, and the files in them, for ever."""
+    caught = []
+    for _ in range(2):
+        with pytest.raises(BadImage) as refused:
+            by_header(b"no picture")
+        caught.append(refused.value)
+    assert caught[0] is not caught[1]

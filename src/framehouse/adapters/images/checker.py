@@ -16,7 +16,7 @@ from framehouse.adapters.images.header import BadImage
 
 log = logging.getLogger(__name__)
 _WALL_S = CPU_S + 10.0
-_TOO_MUCH = BadImage("cannot be decoded within the limits on time and memory")
+_TOO_MUCH = "cannot be decoded within the limits on time and memory"
 _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
 """No more of the environment than Python may need: secrets are no business of a decoder."""
 
@@ -37,7 +37,7 @@ class PictureChecker:
                 if answer := await self._ask(content):
                     break
             else:
-                raise _TOO_MUCH
+                raise BadImage(_TOO_MUCH)
         if "bad" in answer:
             raise BadImage(answer["bad"])
         width, height = answer["size"]
@@ -61,14 +61,14 @@ class PictureChecker:
                 answer: dict[str, Any] = json.loads(await process.stdout.readline())
             answered = True
         except TimeoutError:
-            raise _TOO_MUCH from None
+            raise BadImage(_TOO_MUCH) from None
         except (OSError, ValueError) as error:
             log.warning("the process that checks pictures died and is replaced: %r", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await process.wait()
             if process.returncode == -signal.SIGXCPU:
-                raise _TOO_MUCH from None
+                raise BadImage(_TOO_MUCH) from None
             return None
         finally:
             if answered:

@@ -37,21 +37,21 @@ def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
             file.seek(2)
             width, height, turned = _jpeg(file)
         else:
-            raise _UNREADABLE
+            raise BadImage(_UNREADABLE)
     except struct.error:
-        raise _UNREADABLE from None
+        raise BadImage(_UNREADABLE) from None
     if problem := reference_problem(width, height):
         raise BadImage(problem)
     return (height, width) if turned else (width, height)
 
 
-_UNREADABLE = BadImage("cannot be read as a jpg or png image")
+_UNREADABLE = "cannot be read as a jpg or png image"
 
 
 def _png(file: BinaryIO) -> tuple[int, int, bool]:
     length, name = struct.unpack(">I4s", file.read(8))
     if name != b"IHDR" or length != 13:
-        raise _UNREADABLE
+        raise BadImage(_UNREADABLE)
     width, height = struct.unpack(">II", file.read(8))
     file.seek(5 + 4, 1)
     turned = False
@@ -73,7 +73,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     for _ in range(_MOST_PARTS):
         mark, marker = struct.unpack("BB", file.read(2))
         if mark != 0xFF or marker in (0x00, 0xD9, 0xDA):  # pixels, or the end, without a size
-            raise _UNREADABLE
+            raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding
             file.seek(-1, 1)
         elif marker in _SIZES:
