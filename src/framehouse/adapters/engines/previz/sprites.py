@@ -121,25 +121,27 @@ def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, streng
     """Soft light around a place, as a lamp gives."""
     x0, x1 = max(0, round(x - radius)), min(canvas.shape[1], round(x + radius))
     y0, y1 = max(0, round(y - radius)), min(canvas.shape[0], round(y + radius))
-    if x0 >= x1 or y0 >= y1:
-        return
-    dx = (np.arange(x0, x1, dtype=np.float32) - x)[None, :] / radius
-    dy = (np.arange(y0, y1, dtype=np.float32) - y)[:, None] / radius
-    fall = np.clip(1 - np.hypot(dx, dy), 0, 1) ** 2 * np.float32(strength)
-    place = canvas[y0:y1, x0:x1]
-    place[:] = np.clip(place + fall[..., None] * np.array(color, np.float32), 0, 255).astype(np.uint8)
+    dx = (np.arange(x0, max(x0, x1), dtype=np.float32) - x)[None, :] / radius
+    for start in range(y0, y1, _BAND_ROWS):
+        end = min(start + _BAND_ROWS, y1)
+        dy = (np.arange(start, end, dtype=np.float32) - y)[:, None] / radius
+        fall = np.clip(1 - np.hypot(dx, dy), 0, 1) ** 2 * np.float32(strength)
+        place = canvas[start:end, x0:x1]
+        place[:] = np.clip(place + fall[..., None] * np.array(color, np.float32), 0, 255).astype(np.uint8)
 
 
 def lit_windows(sprite: Pixels, color: Color) -> Pixels:
     """Only the windows and doors of a house, with a light behind them. The drawings have them in dark or in blue; blue
     in the upper quarter is a flag."""
-    rgb = sprite[..., :3].astype(np.int16)
-    blue = (rgb[..., 2] > rgb[..., 0] + 60) & (rgb[..., 2] > rgb[..., 1])
-    blue[: round(len(blue) * 0.28)] = False
-    panes = (rgb.max(axis=2) < 70) | blue
-    lit = np.zeros_like(sprite)
+    lit = np.empty_like(sprite)
     lit[..., :3] = color
-    lit[..., 3] = np.where(panes, sprite[..., 3], 0)
+    for start in range(0, len(sprite), _BAND_ROWS):
+        part = sprite[start : start + _BAND_ROWS]
+        red, green, blue = (part[..., channel].astype(np.int16) for channel in range(3))
+        below = (np.arange(start, start + len(part)) > len(sprite) * 0.28)[:, None]
+        is_blue = (blue > red + 60) & (blue > green) & below
+        is_pane = (part[..., :3].max(axis=2) < 70) | is_blue
+        lit[start : start + _BAND_ROWS, :, 3] = np.where(is_pane, part[..., 3], 0)
     return lit
 
 
