@@ -58,8 +58,8 @@ export function show(view, { signal }) {
       { onsubmit: send, novalidate: true },
       h("div.card.stack.words", {}, prompt.node, references),
       h("div.card.stack.settings", {}, settings, said, submit),
+      request.node,
     ),
-    request.node,
   );
   redraw();
 }

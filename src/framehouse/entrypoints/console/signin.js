@@ -7,7 +7,7 @@ import { t } from "./i18n.js";
 import { keepKey } from "./store.js";
 
 export function show(view, { problem, again }) {
-  const said = h("div", {}, problem ? errorBox(problem) : null);
+  const said = h("div.said", {}, problem ? errorBox(problem) : null);
   const field = h("input", {
     id: "key", type: "password", required: true, autocomplete: "off", spellcheck: "false", placeholder: "fh_…", "aria-describedby": "key-help",
   });

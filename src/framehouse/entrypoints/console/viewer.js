@@ -75,12 +75,13 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
 /** What stands there until the pictures come, in their shape; the first `progress` of them are being made or done. */
 export function skeletons(count, ratio, progress, running) {
   const done = Math.floor(progress * count + 1e-6);
+  const columns = count < 5 ? count : Math.ceil(count / 2);
   return h(
-    "ul.skeletons",
-    {},
+    `ul.skeletons${count === 1 ? ".one" : ""}`,
+    { "--ratio": ratio, "--columns": columns },
     Array.from({ length: count }, (_, index) => {
       const state = !running ? "" : index < done ? ".done" : index === done ? ".now" : "";
-      return h("li", { "--ratio": ratio }, h(`div.skeleton${state}`, {}, index < done ? h("span", {}, t("viewer.made")) : null));
+      return h("li", {}, h(`div.skeleton${state}`, {}, index < done ? h("span", {}, t("viewer.made")) : null));
     }),
   );
 }
