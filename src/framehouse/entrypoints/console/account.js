@@ -42,8 +42,8 @@ function keys(list) {
   const row = ({ prefix, kind, models, created_at: made }) =>
     h("tr", {}, h("td", {}, h("code", {}, `${prefix}…`), prefix === mine ? h("span.badge", {}, t("account.thiskey")) : null), h("td", {}, kind === "jwt" ? "JWT" : t("account.bearer")), h("td", {}, models?.join(", ") ?? t("account.allmodels")), h("td", {}, moment(made)));
   return h(
-    "section.card",
-    { "aria-labelledby": "keys" },
+    "div.card",
+    {},
     h("h2", { id: "keys" }, t("account.keys")),
     h("div.scroll", { tabindex: 0, role: "region", "aria-labelledby": "keys" }, h("table", {}, h("thead", {}, h("tr", {}, ["key", "kind", "models", "made"].map((name) => h("th", { scope: "col" }, t(`account.col.${name}`))))), h("tbody", {}, list.map(row)))),
     h("p.hint", {}, t("account.keys.hint")),

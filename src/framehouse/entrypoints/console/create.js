@@ -172,12 +172,12 @@ function requestPanel() {
     h("label", {}, h("input", { type: "radio", name: "code", value: name, checked: name === language, onchange: () => ((language = name), update()) }), h("span", {}, name)),
   );
   const node = h(
-    "section.card.request",
-    { "aria-labelledby": "request-title" },
+    "div.card.request",
+    {},
     h(
       "div.row.between.wrap",
       {},
-      h("h2", { id: "request-title" }, t("request.title")),
+      h("h2", {}, t("request.title")),
       h("div.row", {}, h("div.segments", { role: "radiogroup", "aria-label": t("request.language") }, tabs), h("button", { type: "button", onclick: copy }, icon("copy"), t("copy"))),
     ),
     h("pre", { tabindex: 0, role: "region", "aria-label": t("request.title") }, code),

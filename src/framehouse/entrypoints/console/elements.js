@@ -96,7 +96,7 @@ function createDialog(done) {
 
   function picker(kind, most) {
     const shown = h("span.row.wrap");
-    const input = h("input", {
+    const input = h("input.hidden", {
       id: `element-${kind}`, type: "file", accept: "image/png,image/jpeg", multiple: most > 1,
       onchange: async () => {
         const read = await Promise.all([...input.files].slice(0, most).map(readPicture));
@@ -105,7 +105,7 @@ function createDialog(done) {
         fill(shown, pictures[kind].map(({ preview, name: alt }) => h("img", { src: preview, alt, width: 56, height: 56 })));
       },
     });
-    return h("div.field", {}, h("label", { for: input.id }, t(`elements.${kind}`)), input, shown);
+    return h("div.field", {}, h("label", { for: input.id }, t(`elements.${kind}`)), h("div.row.wrap", {}, input, h("label.button", { for: input.id }, icon("plus"), t("elements.choose")), shown));
   }
   async function send(event) {
     event.preventDefault();

@@ -11,7 +11,8 @@ const LAST_PAGE = 1000;
 const LOOK_MS = 3000;
 
 export const picturesOf = (task) => [...(task.task_result?.images ?? []), ...(task.task_result?.series_images ?? [])];
-export const badge = (task) => h(`span.badge.${task.task_status}`, {}, t(`status.${canceled(task) ? "canceled" : task.task_status}`));
+export const stateOf = (task) => (canceled(task) ? "canceled" : task.task_status);
+export const badge = (task) => h(`span.badge.${stateOf(task)}`, {}, t(`status.${stateOf(task)}`));
 export const canceled = (task) => task.task_status === "failed" && task.task_status_msg === "Canceled";
 
 export function show(view, { signal }) {
@@ -82,9 +83,9 @@ function card(task) {
       "a.tile",
       { href: `#/tasks/${task.task_id}` },
       h(
-        `div.frame.${task.task_status}`,
+        `div.frame.${stateOf(task)}`,
         {},
-        first ? h("img", { src: local(first.url), alt: "", loading: "lazy", decoding: "async" }) : null,
+        first ? h("img", { src: local(first.url), alt: "", loading: "lazy" }) : null,
         first ? null : badge(task),
         count > 1 ? h("span.count", { "aria-label": t("tasks.pictures", { count }) }, count) : null,
         ended(task) ? null : h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),

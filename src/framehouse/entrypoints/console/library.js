@@ -1,6 +1,7 @@
 // Elements as the picker, the form and their own page show them.
 
 import { call, ELEMENTS, local, PRESETS } from "./api.js";
+import { t } from "./i18n.js";
 
 const PAGE = 500;
 
@@ -12,7 +13,7 @@ function elementOf(task) {
     name: element?.element_name ?? "",
     description: element?.element_description ?? "",
     picture: element ? local(element.element_image_list.frontal_image) : "",
-    tags: element?.tag_list.map((tag) => tag.name) ?? [],
+    tags: element?.tag_list.map(({ id }) => t(`tag.${id}`)) ?? [],
     status: task.task_status === "succeed" ? element.status : task.task_status,
   };
 }

@@ -16,7 +16,7 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
     h(
       "button.thumb",
       { type: "button", "--ratio": ratio, "aria-label": t("viewer.picture", { number: number + 1 }), onclick: () => go(number) },
-      h("img", { src: local(picture.url), alt: "", decoding: "async" }),
+      h("img", { src: local(picture.url), alt: "" }),
     ),
   );
   fill(strip, thumbs.map((thumb) => h("li", {}, thumb)));

@@ -118,6 +118,7 @@ export default {
   "elements.description": "Description (up to {most} characters)",
   "elements.frontal": "Picture from the front",
   "elements.more": "One to three more pictures",
+  "elements.choose": "Choose…",
   "elements.tag": "Tag",
   "elements.missing": "Name, description, a picture from the front and at least one more are needed.",
   "elements.long": "{field}: too long, {most} characters at most.",

@@ -118,6 +118,7 @@ export default {
   "elements.description": "描述（最多 {most} 个字符）",
   "elements.frontal": "正面图片",
   "elements.more": "另外一到三张图片",
+  "elements.choose": "选择…",
   "elements.tag": "标签",
   "elements.missing": "需要名称、描述、一张正面图片以及至少一张其他图片。",
   "elements.long": "{field}：过长，最多 {most} 个字符。",
