@@ -1,6 +1,5 @@
-"""Pictures of the console's main states, of a server of its own: into out/console/, and those of the docs into docs/images/."""
+"""Pictures of the console in all its looks, of a server of its own: out/console/, and the docs' into docs/images/."""
 
-import asyncio
 import io
 import json
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import httpx
 from PIL import Image
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out" / "console"
@@ -37,9 +36,9 @@ def send(api: httpx.Client, prompt: str, **fields: object) -> str:
     return str(answer["data"]["task_id"])
 
 
-async def save(page: Page, name: str, *, into_docs: bool) -> None:
-    await page.evaluate(SEEN)
-    content = await page.screenshot()
+def save(page: Page, name: str, *, into_docs: bool) -> None:
+    page.evaluate(SEEN)
+    content = page.screenshot()
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / f"{name}.png").write_bytes(content)
     if into_docs:
@@ -47,67 +46,67 @@ async def save(page: Page, name: str, *, into_docs: bool) -> None:
             image.convert("RGB").save(ROOT / f"docs/images/console-{name.split('-')[0]}.jpg", quality=86, optimize=True)
 
 
-async def tour(browser: Browser, url: str, key: str, api: httpx.Client, *, look: str) -> None:
+def tour(browser: Browser, url: str, key: str, api: httpx.Client, *, look: str) -> None:
     """All states in one look: `desktop-light-en`, `phone-dark-zh`, …"""
     size, theme, language = look.split("-")
-    context = await browser.new_context(
+    context = browser.new_context(
         base_url=url,
         locale={"en": "en-US", "zh": "zh-CN"}[language],
         color_scheme="dark" if theme == "dark" else "light",
         viewport={"width": 1280, "height": 800} if size == "desktop" else {"width": 390, "height": 844},
     )
-    page = await context.new_page()
+    page = context.new_page()
     docs = look == "desktop-light-en"
-    await page.goto("/")
-    await page.locator("#key").wait_for()
-    await save(page, f"signin-{look}", into_docs=False)
-    await page.evaluate("key => localStorage.setItem('framehouse.key', key)", key)
-    await page.reload()
-    await page.set_input_files("input[type=file]", PRESET)
-    await page.fill("#prompt", "The mug of <<<image_1>>> on a wooden table, morning light, series of three frames")
-    await page.locator(".shapes label").nth(3).click()
-    await page.locator("input[value=series]").check()
-    await save(page, f"create-{look}", into_docs=docs)
+    page.goto("/")
+    page.locator("#key").wait_for()
+    save(page, f"signin-{look}", into_docs=False)
+    page.evaluate("key => localStorage.setItem('framehouse.key', key)", key)
+    page.reload()
+    page.set_input_files("input[type=file]", PRESET)
+    page.fill("#prompt", "The mug of <<<image_1>>> on a wooden table, morning light, series of three frames")
+    page.locator(".shapes label").nth(3).click()
+    page.locator("input[value=series]").check()
+    save(page, f"create-{look}", into_docs=docs)
     if size == "phone":
-        await page.locator(".settings").scroll_into_view_if_needed()
-        await page.evaluate("scrollBy(0, 600)")
-        await save(page, f"create2-{look}", into_docs=False)
-    await page.locator("#prompt").press_sequentially(" <")
-    await page.locator(".completion li").first.wait_for()
-    await save(page, f"completion-{look}", into_docs=False)
-    await page.goto("/#/tasks")
-    await page.locator(".gallery li").nth(7).wait_for()
-    await save(page, f"tasks-{look}", into_docs=docs and theme == "light")
+        page.locator(".settings").scroll_into_view_if_needed()
+        page.evaluate("scrollBy(0, 600)")
+        save(page, f"create2-{look}", into_docs=False)
+    page.locator("#prompt").press_sequentially(" <")
+    page.locator(".completion li").first.wait_for()
+    save(page, f"completion-{look}", into_docs=False)
+    page.goto("/#/tasks")
+    page.locator(".gallery li").nth(7).wait_for()
+    save(page, f"tasks-{look}", into_docs=docs and theme == "light")
     series = page.locator(".tile", has_text="storyboard").first
-    await series.click()
-    await page.locator(".strip img").nth(2).wait_for()
-    await save(page, f"task-{look}", into_docs=docs)
-    await page.locator("[aria-pressed]").click()
-    await save(page, f"compare-{look}", into_docs=False)
+    series.click()
+    page.locator(".strip img").nth(2).wait_for()
+    save(page, f"task-{look}", into_docs=docs)
+    page.locator("[aria-pressed]").click()
+    save(page, f"compare-{look}", into_docs=False)
     slow = send(api, "[sandbox: slow 3] a red bicycle by the sea", n=4, aspect_ratio="4:3")
-    await page.goto(f"/#/tasks/{slow}")
-    await page.locator(".skeleton.done").first.wait_for()
-    await save(page, f"watch-{look}", into_docs=False)
+    page.goto(f"/#/tasks/{slow}")
+    page.locator(".skeleton.done").first.wait_for()
+    save(page, f"watch-{look}", into_docs=False)
     api.post(f"/kling/v1/images/omni-image/{slow}/cancel")
-    await page.locator(".empty").wait_for()
-    await page.goto("/#/tasks")
-    await page.locator(".frame.failed").last.click()
-    await page.locator(".notice").wait_for()
-    await save(page, f"failed-{look}", into_docs=False)
-    await page.goto("/#/elements")
-    await page.locator(".element").nth(7).wait_for()
-    await save(page, f"elements-{look}", into_docs=False)
-    await page.locator("main button.primary").click()
-    await page.locator("dialog").wait_for()
-    await save(page, f"element-{look}", into_docs=False)
-    await page.keyboard.press("Escape")
-    await page.goto("/#/account")
-    await page.locator("table").wait_for()
-    await save(page, f"account-{look}", into_docs=False)
-    await context.close()
+    page.locator(".empty").wait_for()
+    page.goto("/#/tasks")
+    page.locator(".frame.failed").last.click()
+    page.locator(".notice").wait_for()
+    save(page, f"failed-{look}", into_docs=False)
+    page.goto("/#/elements")
+    page.locator(".element").nth(7).wait_for()
+    save(page, f"elements-{look}", into_docs=False)
+    page.locator("main button.primary").click()
+    page.locator("dialog").wait_for()
+    save(page, f"element-{look}", into_docs=False)
+    page.keyboard.press("Escape")
+    page.goto("/#/account")
+    page.locator("table").wait_for()
+    save(page, f"account-{look}", into_docs=False)
+    context.close()
 
 
-async def main(looks: list[str]) -> None:
+def main(looks: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "framehouse", "serve", "--port", "0", "--json", "--data-dir", folder]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: S603
@@ -119,15 +118,15 @@ async def main(looks: list[str]) -> None:
                 ids = [send(api, prompt, **fields) for prompt, fields in PROMPTS]
                 for id in ids:
                     api.get(f"/kling/v1/images/omni-image/{id}?wait=60")
-                async with async_playwright() as playwright:
-                    browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+                with sync_playwright() as playwright:
+                    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
                     for look in looks:
-                        await tour(browser, said["url"], said["key"], api, look=look)
-                    await browser.close()
+                        tour(browser, said["url"], said["key"], api, look=look)
+                    browser.close()
         finally:
             server.terminate()
             server.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:] or ["desktop-light-en", "desktop-dark-zh", "phone-light-zh", "phone-dark-en"]))
+    main(sys.argv[1:] or ["desktop-light-en", "desktop-dark-zh", "phone-light-zh", "phone-dark-en"])

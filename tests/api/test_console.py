@@ -152,6 +152,7 @@ async def test_a_code_expires_and_a_newer_one_ends_it(api: Api) -> None:
         {"Via": "1.1 proxy"},
         {"Host": "rebound.example"},
         {"Host": "203.0.113.7:8000"},
+        {"Host": "[127.0.0.1"},
     ],
 )
 async def test_it_works_only_from_this_machine_and_through_no_proxy(api: Api, headers: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from playwright.async_api import FilePayload, expect
 
+from tests.conftest import PATH as TASKS
 from tests.conftest import image_file
 from tests.console.conftest import Console
 
@@ -94,17 +95,13 @@ async def test_a_series_with_references_and_an_element(console: Console) -> None
     await expect(page.get_by_text("element_1", exact=True)).to_be_visible()
 
 
-TASKS = "/kling/v1/images/omni-image"
-
-
 async def test_pictures_that_break_the_rules_are_named(console: Console) -> None:
     page = console.page
     await console.open()
     large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": b"\x89PNG" + b"\0" * 10_000_000}
-    wrong = [picture("small.png", 299, 400), picture("narrow.png", 300, 751), picture("g.png", format="GIF"), large]
-    await page.set_input_files(
-        "input[type=file]", [*wrong, {"name": "bad.png", "mimeType": "", "buffer": b"\x89PNG.."}]
-    )
+    broken: FilePayload = {"name": "bad.png", "mimeType": "image/png", "buffer": b"\x89PNG.."}
+    small, narrow, gif = picture("small.png", 299, 400), picture("narrow.png", 300, 751), picture("g.png", format="GIF")
+    await page.set_input_files("input[type=file]", [small, narrow, gif, large, broken])
     said = page.get_by_role("alert")
     for text in (
         "small.png: 299 × 400 px, but both sides must be 300 px",

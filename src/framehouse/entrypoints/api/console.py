@@ -106,7 +106,10 @@ def _is_local(request: Request) -> bool:
     """Whether a browser on this machine asks us directly: by a loopback peer, under a loopback name (so no page of a
     rebound name does), and through no proxy that says it is one."""
     peer = request.client.host if request.client else ""
-    host = request.url.hostname or ""
+    try:
+        host = request.url.hostname or ""
+    except ValueError:  # a Host that is none
+        return False
     named = host == "localhost" or _is_loopback(host)
     return named and _is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)
 

@@ -13,7 +13,7 @@ export async function show(view, { signal, again }) {
   fill(view, h("h1", {}, t("account.title")), content);
   try {
     const { data } = await call("GET", "/v1/account", { signal });
-    fill(content, cards(data), keys(data.keys), leave(again));
+    fill(content, cards(data), keys(data.keys), leave());
   } catch (error) {
     if (error.name !== "AbortError") fill(content, errorBox(error, again));
   }
@@ -50,11 +50,11 @@ function keys(list) {
   );
 }
 
-function leave(again) {
+function leave() {
   const go = () => {
     forgetKey();
     forgetSent();
-    again();
+    location.reload(); // what was written goes too
   };
   return h("div", {}, h("button", { type: "button", onclick: go }, t("account.leave")));
 }

@@ -50,6 +50,7 @@ export const refused = new EventTarget();
 /** Call the API with the key. Gives the whole answer, `{data, request_id, …}`. Raises ApiError, AbortError. */
 export async function call(method, path, { body, signal, as, headers } = {}) {
   const token = as ?? key();
+  if (!/^[!-~]+$/.test(token)) throw new ApiError(1002, ""); // no header can carry it
   const options = { method, signal, cache: "no-store", headers: { ...headers, Authorization: `Bearer ${token}` } };
   if (body) {
     options.body = JSON.stringify(body);

@@ -81,9 +81,9 @@ async function arrive() {
   if (name === "sign-in" && code) {
     history.replaceState(null, "", "#/"); // it works once: neither reload nor history shall try it again
     try {
-      if (!key()) keepKey(await exchange(code), true);
+      keepKey(await exchange(code), true); // also instead of a key that another server on this port may have given
     } catch (error) {
-      problem = error;
+      if (!key()) problem = error;
     }
   }
   show();

@@ -29,7 +29,11 @@ export function show(view, { signal }) {
     const state = JSON.stringify(task);
     if (before?.state === state) return;
     const node = card(task);
-    if (before) before.node.replaceWith(node);
+    if (before) {
+      const focused = before.node.contains(document.activeElement);
+      before.node.replaceWith(node);
+      if (focused) node.querySelector("a").focus();
+    }
     else if (first) grid.prepend(node);
     else grid.append(node);
     cards.set(task.task_id, { node, task, state });
@@ -71,6 +75,9 @@ export function show(view, { signal }) {
   signal.addEventListener("abort", () => (watcher.disconnect(), clearInterval(timer)));
 }
 
+/** In the place of a picture that is no longer kept. */
+export const gone = (event) => event.target.replaceWith(h("span.badge", {}, t("tasks.gone")));
+
 function card(task) {
   const [first] = picturesOf(task);
   const count = task.request?.series_amount ?? task.request?.n ?? 1;
@@ -85,7 +92,7 @@ function card(task) {
       h(
         `div.frame.${stateOf(task)}`,
         {},
-        first ? h("img", { src: local(first.url), alt: "", loading: "lazy" }) : null,
+        first ? h("img", { src: local(first.url), alt: "", loading: "lazy", onerror: gone }) : null,
         first ? null : badge(task),
         count > 1 ? h("span.count", { "aria-label": t("tasks.pictures", { count }) }, count) : null,
         ended(task) ? null : h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),

@@ -2,6 +2,7 @@
 
 import { local } from "./api.js";
 import { fill, h, icon } from "./dom.js";
+import { gone } from "./gallery.js";
 import { t } from "./i18n.js";
 
 /** The viewer of `pictures` (`{url, watermark_url}`) in a shape; `moved(index)` tells which one is looked at. */
@@ -33,7 +34,7 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
   }
   function render() {
     const { url, watermark_url: marked } = pictures[index];
-    const image = (from, text, extra = {}) => h("img", { src: local(from), alt: text, ...extra });
+    const image = (from, text) => h("img", { src: local(from), alt: text, onerror: gone });
     const split = (event) => stage.style.setProperty("--split", `${event.target.value}%`);
     fill(
       stage,

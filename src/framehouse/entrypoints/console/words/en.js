@@ -73,6 +73,7 @@ export default {
   "tasks.title": "Tasks",
   "tasks.none": "No pictures yet",
   "tasks.none.why": "What you create, here or over the API, shows up on this page.",
+  "tasks.gone": "No longer kept",
   "tasks.pictures": "{count} pictures",
   "status.submitted": "Waiting",
   "status.processing": "Painting",

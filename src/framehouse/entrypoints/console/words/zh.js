@@ -73,6 +73,7 @@ export default {
   "tasks.title": "任务",
   "tasks.none": "还没有图片",
   "tasks.none.why": "在这里或通过 API 创作的内容都会显示在此页。",
+  "tasks.gone": "已过期删除",
   "tasks.pictures": "{count} 张图片",
   "status.submitted": "等待中",
   "status.processing": "绘制中",
