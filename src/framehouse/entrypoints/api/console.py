@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
@@ -31,6 +32,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _MAX_CODE_CHARACTERS = 100
+_LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
@@ -106,12 +108,8 @@ def _is_local(request: Request) -> bool:
     """Whether a browser on this machine asks us directly: by a loopback peer, under a loopback name (so no page of a
     rebound name does), and through no proxy that says it is one."""
     peer = request.client.host if request.client else ""
-    try:
-        host = request.url.hostname or ""
-    except ValueError:  # a Host that is none
-        return False
-    named = host == "localhost" or _is_loopback(host)
-    return named and _is_loopback(peer) and not any(name in request.headers for name in _FORWARDED)
+    direct = not any(name in request.headers for name in _FORWARDED)
+    return direct and bool(_LOCAL_HOST.fullmatch(request.headers.get("host", ""))) and _is_loopback(peer)
 
 
 def _is_loopback(address: str) -> bool:
