@@ -76,7 +76,7 @@ def tour(browser: Browser, url: str, key: str, api: httpx.Client, *, look: str) 
     save(page, f"completion-{look}", into_docs=False)
     page.goto("/#/tasks")
     page.locator(".gallery li").nth(7).wait_for()
-    save(page, f"tasks-{look}", into_docs=docs and theme == "light")
+    save(page, f"tasks-{look}", into_docs=docs)
     series = page.locator(".tile", has_text="storyboard").first
     series.click()
     page.locator(".strip img").nth(2).wait_for()

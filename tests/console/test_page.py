@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
+from framehouse.domain.links import Links
 from tests.cli.running import run_json, serve
 from tests.conftest import Api, MakeHouse, serving
 from tests.console.conftest import PREVIZ, Console, looking_at
@@ -52,11 +53,13 @@ async def test_the_first_load_is_small_and_stays_at_home(console: Console) -> No
     assert sum(bodies) < 200_000
 
 
-async def test_it_works_under_any_prefix(make_house: MakeHouse, browser: Browser) -> None:
+async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
+    make_house: MakeHouse, browser: Browser
+) -> None:
     house = await make_house(PREVIZ)
     house.start_worker()
     async with (
-        serving(house, path_prefixes=["/proxy/kling"]) as api,
+        serving(house, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")) as api,
         looking_at(browser, api) as console,
     ):
         page = console.page

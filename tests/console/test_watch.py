@@ -74,7 +74,7 @@ async def test_reload_in_mid_task_and_a_lost_network(console: Console) -> None:
 async def test_the_gallery_scrolls_on_and_back_comes_back(make_house: MakeHouse, browser: Browser) -> None:
     house = await make_house(PREVIZ)
     for number in range(55):
-        await house.submit(f"Task number {number}", ratio="1:1")
+        await house.submit(f"Task number {number}", aspect_ratio="1:1")
     async with serving(house) as api, looking_at(browser, api) as console:
         page = console.page
         await console.open("tasks")

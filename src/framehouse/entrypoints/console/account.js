@@ -20,14 +20,20 @@ export async function show(view, { signal, again }) {
 }
 
 function cards({ account, concurrency, units }) {
-  const card = (label, value, detail, meter) => h("div.card.figure", {}, h("h2", {}, label), h("p.value", {}, value), meter, h("p.hint", {}, detail));
+  const card = (label, value, detail, meter) =>
+    h("div.card.figure", {}, h("h2", {}, label), h("p.value", {}, value), meter, h("p.hint", {}, detail));
   const bar = (used, most, label) => h("progress", { max: Math.max(most, 1), value: used, "aria-label": label });
   const held = units.used + units.reserved;
   return h(
     "div.figures",
     {},
     card(t("account.name"), account, t("account.name.hint")),
-    card(t("account.concurrency"), `${number(concurrency.used)} / ${number(concurrency.allowed)}`, t("account.concurrency.hint"), bar(concurrency.used, concurrency.allowed, t("account.concurrency"))),
+    card(
+      t("account.concurrency"),
+      `${number(concurrency.used)} / ${number(concurrency.allowed)}`,
+      t("account.concurrency.hint"),
+      bar(concurrency.used, concurrency.allowed, t("account.concurrency")),
+    ),
     card(
       t("account.units"),
       units.limit === null ? number(units.used) : `${number(units.used)} / ${number(units.limit)}`,
@@ -40,12 +46,36 @@ function cards({ account, concurrency, units }) {
 function keys(list) {
   const mine = key()?.slice(0, PREFIX_CHARACTERS);
   const row = ({ prefix, kind, models, created_at: made }) =>
-    h("tr", {}, h("td", {}, h("code", {}, `${prefix}…`), prefix === mine ? h("span.badge", {}, t("account.thiskey")) : null), h("td", {}, kind === "jwt" ? "JWT" : t("account.bearer")), h("td", {}, models?.join(", ") ?? t("account.allmodels")), h("td", {}, moment(made)));
+    h(
+      "tr",
+      {},
+      h("td", {}, h("code", {}, `${prefix}…`), prefix === mine ? h("span.badge", {}, t("account.thiskey")) : null),
+      h("td", {}, kind === "jwt" ? "JWT" : t("account.bearer")),
+      h("td", {}, models?.join(", ") ?? t("account.allmodels")),
+      h("td", {}, moment(made)),
+    );
   return h(
     "div.card",
     {},
     h("h2", { id: "keys" }, t("account.keys")),
-    h("div.scroll", { tabindex: 0, role: "region", "aria-labelledby": "keys" }, h("table", {}, h("thead", {}, h("tr", {}, ["key", "kind", "models", "made"].map((name) => h("th", { scope: "col" }, t(`account.col.${name}`))))), h("tbody", {}, list.map(row)))),
+    h(
+      "div.scroll",
+      { tabindex: 0, role: "region", "aria-labelledby": "keys" },
+      h(
+        "table",
+        {},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["key", "kind", "models", "made"].map((name) => h("th", { scope: "col" }, t(`account.col.${name}`))),
+          ),
+        ),
+        h("tbody", {}, list.map(row)),
+      ),
+    ),
     h("p.hint", {}, t("account.keys.hint")),
   );
 }

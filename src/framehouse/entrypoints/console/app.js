@@ -45,21 +45,44 @@ function top() {
   const link = (to, label) =>
     h("a", { href: `#/${to}`, "aria-current": to === (name ?? "") ? "page" : null }, t(`nav.${label}`));
   const links = key()
-    ? h("nav", { "aria-label": "Framehouse" }, link("", "create"), link("tasks", "tasks"), link("elements", "elements"), link("account", "account"))
+    ? h(
+        "nav",
+        { "aria-label": "Framehouse" },
+        link("", "create"),
+        link("tasks", "tasks"),
+        link("elements", "elements"),
+        link("account", "account"),
+      )
     : h("span.grow");
   const dark = isDark();
   fill(
     document.getElementById("top"),
-    h("a.brand", { href: "#/" }, h("img", { src: "console/icon.svg", alt: "", width: 26, height: 26 }), h("span", {}, "Framehouse")),
+    h(
+      "a.brand",
+      { href: "#/" },
+      h("img", { src: "console/icon.svg", alt: "", width: 26, height: 26 }),
+      h("span", {}, "Framehouse"),
+    ),
     links,
     h("a.quiet.docs", { href: "docs" }, t("nav.docs")),
-    h("button.quiet", { type: "button", lang: otherLanguage(), onclick: switchLanguage }, otherLanguage() === "zh" ? "中文" : "English"),
-    h("button.quiet.square", { type: "button", "aria-label": t(dark ? "theme.light" : "theme.dark"), onclick: switchTheme }, icon(dark ? "sun" : "moon")),
+    h(
+      "button.quiet",
+      { type: "button", lang: otherLanguage(), onclick: switchLanguage },
+      otherLanguage() === "zh" ? "中文" : "English",
+    ),
+    h(
+      "button.quiet.square",
+      { type: "button", "aria-label": t(dark ? "theme.light" : "theme.dark"), onclick: switchTheme },
+      icon(dark ? "sun" : "moon"),
+    ),
   );
 }
 
 function isDark() {
-  return (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  return (
+    (document.documentElement.dataset.theme ??
+      (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark"
+  );
 }
 
 function switchTheme() {

@@ -1,18 +1,15 @@
 // Create: the prompt, what goes along, the settings, and the request as it will be sent.
 
-import { ApiError, call, config, endpoint, TASKS } from "./api.js";
-import { fill, h, icon, toast } from "./dom.js";
+import { ApiError, call, config, TASKS } from "./api.js";
+import { fill, h } from "./dom.js";
 import { begin, body, characters, draft, fit, model, MOST_CHARACTERS } from "./draft.js";
 import { errorBox } from "./errors.js";
 import { number, t } from "./i18n.js";
 import { promptField } from "./prompt.js";
 import { referencesField } from "./references.js";
+import { requestPanel } from "./request.js";
 import { aspect, pixels, RATIOS } from "./shapes.js";
-import { curl, javascript, python } from "./snippets.js";
 import { keepSent } from "./store.js";
-
-const LANGUAGES = { curl, Python: python, JavaScript: javascript };
-let language = "curl";
 
 export function show(view, { signal }) {
   begin();
@@ -69,7 +66,8 @@ let attempt = { text: "", key: "" };
 /** The same for the same request until it is answered: whoever presses again after a lost answer pays once. */
 function attemptKey(request) {
   const text = JSON.stringify(request);
-  if (attempt.text !== text) attempt = { text, key: Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-") };
+  if (attempt.text !== text)
+    attempt = { text, key: Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-") };
   return attempt.key;
 }
 
@@ -88,7 +86,11 @@ function settingFields(redraw, changed) {
       "div.field",
       {},
       h("label", { for: field }, t(labelKey)),
-      h("select", { id: field, onchange: (event) => chosen(event.target.value) }, options.map(({ value, label }) => h("option", { value, selected: value === selected }, label))),
+      h(
+        "select",
+        { id: field, onchange: (event) => chosen(event.target.value) },
+        options.map(({ value, label }) => h("option", { value, selected: value === selected }, label)),
+      ),
     );
   const pick = (field, value) => {
     draft[field] = value;
@@ -98,29 +100,79 @@ function settingFields(redraw, changed) {
   const count = draft.series ? draft.amount : String(draft.n);
   const units = model().units[draft.resolution];
   return [
-    choose("model", model() ? modelsOf() : [], draft.model, "create.model", (value) => ((draft.model = value), redraw("model"))),
+    choose(
+      "model",
+      model() ? modelsOf() : [],
+      draft.model,
+      "create.model",
+      (value) => ((draft.model = value), redraw("model")),
+    ),
     model().preview ? h("p.hint", {}, t("create.preview")) : null,
     radios("create.shape", "ratio", RATIOS, draft.ratio, shapeLabel, (value) => pick("ratio", value), "shapes"),
     h(
       "div.pair",
       {},
-      radios("create.size", "resolution", model().resolutions, draft.resolution, (value) => value.toUpperCase(), (value) => pick("resolution", value), "segments"),
-      radios("create.kind", "kind", model().series ? ["single", "series"] : ["single"], draft.series ? "series" : "single", (value) => t(`create.${value}`), (value) => pick("series", value === "series"), "segments"),
+      radios(
+        "create.size",
+        "resolution",
+        model().resolutions,
+        draft.resolution,
+        (value) => value.toUpperCase(),
+        (value) => pick("resolution", value),
+        "segments",
+      ),
+      radios(
+        "create.kind",
+        "kind",
+        model().series ? ["single", "series"] : ["single"],
+        draft.series ? "series" : "single",
+        (value) => t(`create.${value}`),
+        (value) => pick("series", value === "series"),
+        "segments",
+      ),
     ),
     h(
       "div.pair",
       {},
       draft.series
-        ? choose("amount", [{ value: "auto", label: t("auto") }, ...amounts(2).map(name)], draft.amount, "create.amount", (value) => ((draft.amount = value), redraw("amount")))
-        : choose("n", amounts(1).map(name), String(draft.n), "create.amount", (value) => ((draft.n = Number(value)), redraw("n"))),
+        ? choose(
+            "amount",
+            [{ value: "auto", label: t("auto") }, ...amounts(2).map(name)],
+            draft.amount,
+            "create.amount",
+            (value) => ((draft.amount = value), redraw("amount")),
+          )
+        : choose(
+            "n",
+            amounts(1).map(name),
+            String(draft.n),
+            "create.amount",
+            (value) => ((draft.n = Number(value)), redraw("n")),
+          ),
       h(
         "div.field",
         {},
         h("label", { for: "seed" }, t("create.seed")),
-        h("input", { id: "seed", inputmode: "numeric", autocomplete: "off", value: draft.seed, placeholder: t("create.seed.any"), oninput: (event) => ((draft.seed = event.target.value.trim()), changed()) }),
+        h("input", {
+          id: "seed",
+          inputmode: "numeric",
+          autocomplete: "off",
+          value: draft.seed,
+          placeholder: t("create.seed.any"),
+          oninput: (event) => ((draft.seed = event.target.value.trim()), changed()),
+        }),
       ),
     ),
-    h("label.check", {}, h("input", { type: "checkbox", checked: draft.watermark, onchange: (event) => ((draft.watermark = event.target.checked), changed()) }), t("create.watermark")),
+    h(
+      "label.check",
+      {},
+      h("input", {
+        type: "checkbox",
+        checked: draft.watermark,
+        onchange: (event) => ((draft.watermark = event.target.checked), changed()),
+      }),
+      t("create.watermark"),
+    ),
     h(
       "p.hint.sum",
       {},
@@ -146,41 +198,21 @@ function radios(labelKey, group, values, selected, label, chosen, look) {
     h(
       `div.${look}`,
       {},
-      values.map((value) => h("label", {}, h("input", { type: "radio", name: group, value, checked: value === selected, onchange: () => pick(value) }), h("span", {}, label(value)))),
+      values.map((value) =>
+        h(
+          "label",
+          {},
+          h("input", { type: "radio", name: group, value, checked: value === selected, onchange: () => pick(value) }),
+          h("span", {}, label(value)),
+        ),
+      ),
     ),
   );
 }
 
 function shapeLabel(ratio) {
-  return [h(ratio === "auto" ? "i.shape.auto" : "i.shape", { "--ratio": aspect(ratio), "aria-hidden": "true" }), ratio === "auto" ? t("auto") : ratio];
-}
-
-function requestPanel() {
-  const code = h("code");
-  const text = () => LANGUAGES[language](endpoint(TASKS), body(true));
-  const update = () => (code.textContent = text());
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text());
-      toast(t("copied"));
-    } catch {
-      getSelection().selectAllChildren(code); // no clipboard without https: the text is selected instead
-      toast(t("copy.selected"));
-    }
-  };
-  const tabs = Object.keys(LANGUAGES).map((name) =>
-    h("label", {}, h("input", { type: "radio", name: "code", value: name, checked: name === language, onchange: () => ((language = name), update()) }), h("span", {}, name)),
-  );
-  const node = h(
-    "div.card.request",
-    {},
-    h(
-      "div.row.between.wrap",
-      {},
-      h("h2", {}, t("request.title")),
-      h("div.row", {}, h("div.segments", { role: "radiogroup", "aria-label": t("request.language") }, tabs), h("button", { type: "button", onclick: copy }, icon("copy"), t("copy"))),
-    ),
-    h("pre", { tabindex: 0, role: "region", "aria-label": t("request.title") }, code),
-  );
-  return { node, update };
+  return [
+    h(ratio === "auto" ? "i.shape.auto" : "i.shape", { "--ratio": aspect(ratio), "aria-hidden": "true" }),
+    ratio === "auto" ? t("auto") : ratio,
+  ];
 }

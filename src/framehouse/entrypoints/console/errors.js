@@ -11,7 +11,10 @@ export function titleOf(error) {
 
 /** A notice. `again`, where given, is what trying again does. */
 export function errorBox(error, again) {
-  const facts = [error.code ? t("error.code", { code: error.code }) : "", error.requestId ? t("error.request", { id: error.requestId }) : ""];
+  const facts = [
+    error.code ? t("error.code", { code: error.code }) : "",
+    error.requestId ? t("error.request", { id: error.requestId }) : "",
+  ];
   return h(
     ".notice.bad",
     { role: "alert" },

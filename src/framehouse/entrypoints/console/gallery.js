@@ -33,8 +33,7 @@ export function show(view, { signal }) {
       const focused = before.node.contains(document.activeElement);
       before.node.replaceWith(node);
       if (focused) node.querySelector("a").focus();
-    }
-    else if (first) grid.prepend(node);
+    } else if (first) grid.prepend(node);
     else grid.append(node);
     cards.set(task.task_id, { node, task, state });
   }
@@ -52,7 +51,11 @@ export function show(view, { signal }) {
         fill(end, cards.size ? null : empty());
       }
     } catch (error) {
-      if (error.name !== "AbortError") fill(end, errorBox(error, () => (fill(end, h("p.hint", {}, t("loading"))), more())));
+      if (error.name !== "AbortError")
+        fill(
+          end,
+          errorBox(error, () => (fill(end, h("p.hint", {}, t("loading"))), more())),
+        );
       busy = false;
       return;
     }
@@ -69,7 +72,9 @@ export function show(view, { signal }) {
       if (error.name !== "AbortError") return; // the next look may do
     }
   }
-  const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && more(), { rootMargin: "600px" });
+  const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && more(), {
+    rootMargin: "600px",
+  });
   watcher.observe(end);
   const timer = setInterval(look, LOOK_MS);
   signal.addEventListener("abort", () => (watcher.disconnect(), clearInterval(timer)));
@@ -104,5 +109,11 @@ function card(task) {
 }
 
 function empty() {
-  return h("div.empty", {}, h("h2", {}, t("tasks.none")), h("p", {}, t("tasks.none.why")), h("a.button.primary", { href: "#/" }, t("nav.create")));
+  return h(
+    "div.empty",
+    {},
+    h("h2", {}, t("tasks.none")),
+    h("p", {}, t("tasks.none.why")),
+    h("a.button.primary", { href: "#/" }, t("nav.create")),
+  );
 }

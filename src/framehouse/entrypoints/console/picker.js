@@ -40,7 +40,15 @@ export async function pickElement(chosen) {
     fill(
       list,
       h("h3", {}, t("elements.own")),
-      ready.length ? h("div.picks", {}, ready.map(choice)) : h("p.hint", {}, t("picker.none"), " ", h("a", { href: "#/elements", onclick: () => box.close() }, t("picker.make"))),
+      ready.length
+        ? h("div.picks", {}, ready.map(choice))
+        : h(
+            "p.hint",
+            {},
+            t("picker.none"),
+            " ",
+            h("a", { href: "#/elements", onclick: () => box.close() }, t("picker.make")),
+          ),
       h("h3", {}, t("elements.presets")),
       h("div.picks", {}, presets.map(choice)),
     );

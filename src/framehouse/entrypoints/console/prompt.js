@@ -6,8 +6,16 @@ import { number, t } from "./i18n.js";
 
 /** What may be cited: `{token, label, picture}`, in order. */
 export const cited = () => [
-  ...draft.images.map((image, index) => ({ token: `<<<image_${index + 1}>>>`, label: image.name, picture: image.preview })),
-  ...draft.elements.map((element, index) => ({ token: `<<<element_${index + 1}>>>`, label: element.name, picture: element.picture })),
+  ...draft.images.map((image, index) => ({
+    token: `<<<image_${index + 1}>>>`,
+    label: image.name,
+    picture: image.preview,
+  })),
+  ...draft.elements.map((element, index) => ({
+    token: `<<<element_${index + 1}>>>`,
+    label: element.name,
+    picture: element.picture,
+  })),
 ];
 
 /** The field with counter and completion; `changed()` is called at every edit. `insert(token)` writes at the caret. */
@@ -15,8 +23,14 @@ export function promptField(changed) {
   const counter = h("span.counter", { id: "counter" });
   const list = h("ul.completion", { id: "completion", role: "listbox", "aria-label": t("prompt.cite"), hidden: true });
   const area = h("textarea", {
-    id: "prompt", rows: 5, required: true, value: draft.prompt, placeholder: t("prompt.placeholder"),
-    "aria-describedby": "counter", "aria-autocomplete": "list", "aria-controls": "completion",
+    id: "prompt",
+    rows: 5,
+    required: true,
+    value: draft.prompt,
+    placeholder: t("prompt.placeholder"),
+    "aria-describedby": "counter",
+    "aria-autocomplete": "list",
+    "aria-controls": "completion",
   });
   let options = [];
   let active = 0;
@@ -54,7 +68,9 @@ export function promptField(changed) {
         h(
           "li",
           {
-            id: `option-${index}`, role: "option", "aria-selected": String(index === active),
+            id: `option-${index}`,
+            role: "option",
+            "aria-selected": String(index === active),
             onpointerdown: (event) => (event.preventDefault(), write(start, option.token)),
           },
           option.picture ? h("img", { src: option.picture, alt: "", width: 28, height: 28 }) : null,

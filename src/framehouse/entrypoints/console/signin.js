@@ -9,7 +9,13 @@ import { keepKey } from "./store.js";
 export function show(view, { problem, again }) {
   const said = h("div.said", {}, problem ? errorBox(problem) : null);
   const field = h("input", {
-    id: "key", type: "password", required: true, autocomplete: "off", spellcheck: "false", placeholder: "fh_…", "aria-describedby": "key-help",
+    id: "key",
+    type: "password",
+    required: true,
+    autocomplete: "off",
+    spellcheck: "false",
+    placeholder: "fh_…",
+    "aria-describedby": "key-help",
   });
   const remember = h("input", { type: "checkbox" });
   const button = h("button.primary", {}, t("signin.go"));

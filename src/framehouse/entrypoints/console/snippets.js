@@ -25,7 +25,9 @@ function literal(value, word, indent = "") {
 }
 
 export function curl(url, request) {
-  const files = JSON.stringify(request, (_, value) => (value instanceof File64 ? "\0file" : value)).includes("\\u0000file");
+  const files = JSON.stringify(request, (_, value) => (value instanceof File64 ? "\0file" : value)).includes(
+    "\\u0000file",
+  );
   const head = `curl ${shell(url)} \\\n  -H "Authorization: Bearer $FRAMEHOUSE_KEY" \\\n  -H 'Content-Type: application/json' \\\n`;
   if (!files) return `${head}  -d ${shell(literal(request, () => undefined, "  "))}`;
   // a here-document, for no argument may be as long as a picture
@@ -59,7 +61,8 @@ print(task["task_status"], task.get("task_result"))`;
 }
 
 export function javascript(url, request) {
-  const word = (value) => (value instanceof File64 ? `readFileSync(${JSON.stringify(value.name)}, "base64")` : undefined);
+  const word = (value) =>
+    value instanceof File64 ? `readFileSync(${JSON.stringify(value.name)}, "base64")` : undefined;
   const body = literal(request, word);
   const imports = body.includes("readFileSync(") ? 'import { readFileSync } from "node:fs";\n\n' : "";
   return `${imports}const headers = {

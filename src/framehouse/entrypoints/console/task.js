@@ -62,19 +62,38 @@ export async function show(view, { path, signal }) {
         fill(away, errorBox(error));
       }
     };
-    fill(head, headOf(task, asked, look?.place, ended(task) ? null : h("button", { type: "button", onclick: cancel }, icon("close"), t("task.cancel"))));
+    fill(
+      head,
+      headOf(
+        task,
+        asked,
+        look?.place,
+        ended(task) ? null : h("button", { type: "button", onclick: cancel }, icon("close"), t("task.cancel")),
+      ),
+    );
     const finished = pictures.length > 0;
     fill(
       foot,
       look?.tools,
-      finished && pictures.length > 1 ? h("button", { type: "button", onclick: (event) => downloadAll(event.target, task, pictures) }, icon("down"), t("task.zip")) : null,
+      finished && pictures.length > 1
+        ? h(
+            "button",
+            { type: "button", onclick: (event) => downloadAll(event.target, task, pictures) },
+            icon("down"),
+            t("task.zip"),
+          )
+        : null,
       h("button", { type: "button", onclick: () => useAgain(task) }, icon("redo"), t("task.again")),
       h("button", { type: "button", onclick: () => showJson(task) }, icon("code"), t("task.json")),
       h("button", { type: "button", onclick: () => showCallbacks(url) }, icon("right"), t("task.callbacks")),
     );
   }
   try {
-    await follow(`${url}?include=request`, { seen, signal, away: (error) => !signal.aborted && fill(away, errorBox(error), h("p.hint", {}, t("task.away"))) });
+    await follow(`${url}?include=request`, {
+      seen,
+      signal,
+      away: (error) => !signal.aborted && fill(away, errorBox(error), h("p.hint", {}, t("task.away"))),
+    });
   } catch (error) {
     if (error.name === "AbortError") return;
     fill(stage);
@@ -82,7 +101,8 @@ export async function show(view, { path, signal }) {
   }
 }
 
-const nameOf = (task, picture, index) => `${task.task_id.slice(-8)}-${index + 1}${/\.\w+$/.exec(picture.url.split("?")[0])?.[0] ?? ""}`;
+const nameOf = (task, picture, index) =>
+  `${task.task_id.slice(-8)}-${index + 1}${/\.\w+$/.exec(picture.url.split("?")[0])?.[0] ?? ""}`;
 
 function headOf(task, asked, place, cancel) {
   const size = pixels(asked.aspect_ratio, asked.resolution);
@@ -96,17 +116,38 @@ function headOf(task, asked, place, cancel) {
   const percent = Math.round((task.progress ?? 0) * 100);
   return [
     h("h1.prompt-title", {}, asked.prompt ?? task.task_id),
-    h("div.row.wrap.between", {}, h("p.facts", {}, badge(task), facts.filter(Boolean).join(" · ")), h("div.row", {}, place, cancel)),
+    h(
+      "div.row.wrap.between",
+      {},
+      h("p.facts", {}, badge(task), facts.filter(Boolean).join(" · ")),
+      h("div.row", {}, place, cancel),
+    ),
     ended(task)
       ? null
-      : h("div.row.progress", {}, h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }), h("span.detail", {}, `${percent} %`)),
+      : h(
+          "div.row.progress",
+          {},
+          h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),
+          h("span.detail", {}, `${percent} %`),
+        ),
   ];
 }
 
 function failure(task, requestId) {
   if (canceled(task)) return h("div.empty", {}, h("h2", {}, t("status.canceled")), h("p", {}, t("task.canceled")));
   const facts = [t("error.task", { id: task.task_id }), t("error.request", { id: requestId })];
-  return h(".notice.bad", { role: "alert" }, icon("alert"), h("div", {}, h("strong", {}, t("task.failed")), h("p", {}, task.task_status_msg), h("p.facts", {}, facts.join(" · "))));
+  return h(
+    ".notice.bad",
+    { role: "alert" },
+    icon("alert"),
+    h(
+      "div",
+      {},
+      h("strong", {}, t("task.failed")),
+      h("p", {}, task.task_status_msg),
+      h("p.facts", {}, facts.join(" · ")),
+    ),
+  );
 }
 
 async function downloadAll(button, task, pictures) {
@@ -115,7 +156,9 @@ async function downloadAll(button, task, pictures) {
     const files = await Promise.all(
       pictures.flatMap((picture, index) => {
         const one = nameOf(task, picture, index);
-        const marked = picture.watermark_url ? [fetchFile(picture.watermark_url, one.replace(/(\.\w+)?$/, "-marked$1"))] : [];
+        const marked = picture.watermark_url
+          ? [fetchFile(picture.watermark_url, one.replace(/(\.\w+)?$/, "-marked$1"))]
+          : [];
         return [fetchFile(picture.url, one), ...marked];
       }),
     );
@@ -147,12 +190,16 @@ async function useAgain(task) {
   }
   use(request, elements);
   location.hash = "#/";
-  const lost = (sent?.left ?? 0) + (request.element_list ?? []).filter(({ element_id: id }) => !elements.has(String(id))).length;
+  const lost =
+    (sent?.left ?? 0) + (request.element_list ?? []).filter(({ element_id: id }) => !elements.has(String(id))).length;
   if (lost || (!sent && /<<<?\s*(image|object)/i.test(request.prompt))) toast(t("task.again.left"));
 }
 
 function showJson(task) {
-  dialog(t("task.json"), h("pre.json", { tabindex: 0, role: "region", "aria-label": t("task.json") }, JSON.stringify(task, null, 2)));
+  dialog(
+    t("task.json"),
+    h("pre.json", { tabindex: 0, role: "region", "aria-label": t("task.json") }, JSON.stringify(task, null, 2)),
+  );
 }
 
 async function showCallbacks(url) {
@@ -176,7 +223,12 @@ function delivery(message) {
   return h(
     "div.delivery",
     {},
-    h("div.row.wrap", {}, h(`span.badge.${message.state}`, {}, t(`callbacks.${message.state}`)), h("strong", {}, t(`status.${message.task_status}`))),
+    h(
+      "div.row.wrap",
+      {},
+      h(`span.badge.${message.state}`, {}, t(`callbacks.${message.state}`)),
+      h("strong", {}, t(`status.${message.task_status}`)),
+    ),
     h("p.facts", {}, facts.filter(Boolean).join(" · ")),
     h("p.facts", {}, message.url),
     message.last_error ? h("p.facts", {}, message.last_error) : null,

@@ -16,14 +16,26 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
   const thumbs = pictures.map((picture, number) =>
     h(
       "button.thumb",
-      { type: "button", "--ratio": ratio, "aria-label": t("viewer.picture", { number: number + 1 }), onclick: () => go(number) },
+      {
+        type: "button",
+        "--ratio": ratio,
+        "aria-label": t("viewer.picture", { number: number + 1 }),
+        onclick: () => go(number),
+      },
       h("img", { src: local(picture.url), alt: "" }),
     ),
   );
-  fill(strip, thumbs.map((thumb) => h("li", {}, thumb)));
+  fill(
+    strip,
+    thumbs.map((thumb) => h("li", {}, thumb)),
+  );
   const move = (step, name, label) =>
     pictures.length > 1
-      ? h(`button.arrow.${name}`, { type: "button", "aria-label": t(label), onclick: () => go(index + step) }, icon(name))
+      ? h(
+          `button.arrow.${name}`,
+          { type: "button", "aria-label": t(label), onclick: () => go(index + step) },
+          icon(name),
+        )
       : null;
 
   function go(to) {
@@ -43,31 +55,58 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
         ? [
             h("div.marked", {}, image(marked, t("viewer.marked"))),
             h("span.cut", { "aria-hidden": "true" }),
-            h("input.split", { type: "range", min: 0, max: 100, value: "50", "aria-label": t("viewer.split"), oninput: split }),
+            h("input.split", {
+              type: "range",
+              min: 0,
+              max: 100,
+              value: "50",
+              "aria-label": t("viewer.split"),
+              oninput: split,
+            }),
           ]
         : null,
     );
     stage.style.setProperty("--split", "50%");
     place.textContent = pictures.length > 1 ? `${index + 1} / ${pictures.length}` : "";
-    thumbs.forEach((thumb, number) => (number === index ? thumb.setAttribute("aria-current", "true") : thumb.removeAttribute("aria-current")));
+    thumbs.forEach((thumb, number) =>
+      number === index ? thumb.setAttribute("aria-current", "true") : thumb.removeAttribute("aria-current"),
+    );
     fill(
       tools,
       h("a.button", { href: local(url), download: nameOf(index) }, icon("down"), t("viewer.download")),
       marked
-        ? h("button", { type: "button", "aria-pressed": String(comparing), onclick: () => ((comparing = !comparing), render(), tools.querySelector("[aria-pressed]").focus()) }, icon("compare"), t("viewer.compare"))
+        ? h(
+            "button",
+            {
+              type: "button",
+              "aria-pressed": String(comparing),
+              onclick: () => ((comparing = !comparing), render(), tools.querySelector("[aria-pressed]").focus()),
+            },
+            icon("compare"),
+            t("viewer.compare"),
+          )
         : null,
     );
   }
-  addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    const writes = event.target.matches?.("input, textarea, select") || document.querySelector("dialog[open]");
-    if (!step || writes || event.altKey || event.ctrlKey || event.metaKey || pictures.length < 2) return;
-    event.preventDefault();
-    go(index + step);
-  }, { signal });
+  addEventListener(
+    "keydown",
+    (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      const writes = event.target.matches?.("input, textarea, select") || document.querySelector("dialog[open]");
+      if (!step || writes || event.altKey || event.ctrlKey || event.metaKey || pictures.length < 2) return;
+      event.preventDefault();
+      go(index + step);
+    },
+    { signal },
+  );
   render();
   return {
-    node: h("div.viewer", {}, h("div.stagebox", {}, move(-1, "left", "viewer.before"), stage, move(1, "right", "viewer.after")), pictures.length > 1 ? strip : null),
+    node: h(
+      "div.viewer",
+      {},
+      h("div.stagebox", {}, move(-1, "left", "viewer.before"), stage, move(1, "right", "viewer.after")),
+      pictures.length > 1 ? strip : null,
+    ),
     tools,
     place,
   };

@@ -33,13 +33,33 @@ export function zip(files) {
   let at = 0;
   for (const { name, bytes } of files) {
     const title = new TextEncoder().encode(name);
-    const common = [[20, 2], [UTF8, 2], [0, 2], [0, 2], [NEW_YEAR_1980, 2], [crc32(bytes), 4], [bytes.length, 4], [bytes.length, 4], [title.length, 2], [0, 2]];
+    const common = [
+      [20, 2],
+      [UTF8, 2],
+      [0, 2],
+      [0, 2],
+      [NEW_YEAR_1980, 2],
+      [crc32(bytes), 4],
+      [bytes.length, 4],
+      [bytes.length, 4],
+      [title.length, 2],
+      [0, 2],
+    ];
     const head = record([LOCAL, ...common]);
     directory.push(record([[0x02014b50, 4], [20, 2], ...common, [0, 2], [0, 2], [0, 2], [0, 4], [at, 4]]), title);
     parts.push(head, title, bytes);
     at += head.length + title.length + bytes.length;
   }
   const length = directory.reduce((total, part) => total + part.length, 0);
-  const end = record([[0x06054b50, 4], [0, 2], [0, 2], [files.length, 2], [files.length, 2], [length, 4], [at, 4], [0, 2]]);
+  const end = record([
+    [0x06054b50, 4],
+    [0, 2],
+    [0, 2],
+    [files.length, 2],
+    [files.length, 2],
+    [length, 4],
+    [at, 4],
+    [0, 2],
+  ]);
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
