@@ -27,7 +27,7 @@ export function keepKey(value, remember) {
   attempt(() => (remember ? localStorage : sessionStorage).setItem(`${PREFIX}key`, value));
 }
 
-/** Also what was sent with it: it may be somebody else who signs in next. */
+/** Nobody is signed in any more. */
 export function forgetKey() {
   inMemory = null;
   attempt(() => sessionStorage.removeItem(`${PREFIX}key`));
@@ -47,4 +47,5 @@ export function keepSent(taskId, request) {
 /** `{request, left}` of a task that was made here, or undefined; `left` pictures were not kept. */
 export const findSent = (taskId) => sent().find((entry) => entry.taskId === taskId);
 
+/** It may be somebody else who signs in next. */
 export const forgetSent = () => attempt(() => localStorage.removeItem(`${PREFIX}sent`));

@@ -17,76 +17,70 @@ export async function show(view, { path, signal }) {
   const [id, picture] = path;
   const url = `${TASKS}/${encodeURIComponent(id)}`;
   const away = h("div", { role: "status" });
+  const said = h("div");
   const head = h("div.task-head");
   const stage = h("div.task-stage", {}, h("p.hint", {}, t("loading")));
   const foot = h("div.task-foot");
-  fill(view, h("a.back", { href: "#/tasks" }, icon("left"), t("nav.tasks")), away, head, stage, foot);
-  let last = "";
+  fill(view, h("a.back", { href: "#/tasks" }, icon("left"), t("nav.tasks")), away, said, head, stage, foot);
+  let now = null;
+  let phase = "";
 
   function seen(task, requestId) {
     fill(away);
-    if (signal.aborted) return;
-    const state = JSON.stringify(task);
-    if (state !== last) {
-      const fresh = !last;
-      last = state;
-      render(task, requestId, fresh);
-    }
+    const before = now;
+    now = task;
+    if (before && JSON.stringify(before) === JSON.stringify(task)) return;
+    // buttons stay as they are while the task runs: who presses one, or stands on it, must not lose it
+    const arrived = ended(task) ? "ended" : "running";
+    if (arrived !== phase) frame(task, requestId, arrived);
+    if (!ended(task)) advance(task);
   }
-  function render(task, requestId) {
+  function frame(task, requestId, arrived) {
+    phase = arrived;
     const pictures = picturesOf(task);
-    const asked = task.request ?? {};
-    const ratio = aspect(asked.aspect_ratio);
-    let look = null;
-    if (pictures.length) {
-      look = viewer(pictures, {
-        ratio,
-        start: Number(picture ?? 1) - 1,
-        moved: (index) => history.replaceState(null, "", `#/tasks/${encodeURIComponent(id)}/${index + 1}`),
-        signal,
-        nameOf: (index) => nameOf(task, pictures[index], index),
-        alt: (index) => t("viewer.alt", { number: index + 1, prompt: asked.prompt ?? "" }),
-      });
-      fill(stage, look.node);
-    } else if (task.task_status === "failed") {
-      fill(stage, failure(task, requestId));
-    } else {
-      const count = asked.series_amount ?? asked.n ?? 1;
-      fill(stage, skeletons(count, ratio, task.progress ?? 0, task.task_status === "processing"));
-    }
-    const cancel = async (event) => {
-      event.target.disabled = true;
-      try {
-        await call("POST", `${url}/cancel`);
-      } catch (error) {
-        fill(away, errorBox(error));
-      }
-    };
-    fill(
-      head,
-      headOf(
-        task,
-        asked,
-        look?.place,
-        ended(task) ? null : h("button", { type: "button", onclick: cancel }, icon("close"), t("task.cancel")),
-      ),
-    );
-    const finished = pictures.length > 0;
+    const look = pictures.length ? looking(task, pictures) : null;
+    if (look) fill(stage, look.node);
+    else if (ended(task)) fill(stage, failure(task, requestId));
+    fill(head, headOf(task, look?.place, ended(task) ? null : cancelButton()));
     fill(
       foot,
       look?.tools,
-      finished && pictures.length > 1
-        ? h(
-            "button",
-            { type: "button", onclick: (event) => downloadAll(event.target, task, pictures) },
-            icon("down"),
-            t("task.zip"),
-          )
+      pictures.length > 1
+        ? button("down", "task.zip", ({ currentTarget }) => downloadAll(currentTarget, task, pictures))
         : null,
-      h("button", { type: "button", onclick: () => useAgain(task) }, icon("redo"), t("task.again")),
-      h("button", { type: "button", onclick: () => showJson(task) }, icon("code"), t("task.json")),
-      h("button", { type: "button", onclick: () => showCallbacks(url) }, icon("right"), t("task.callbacks")),
+      button("redo", "task.again", () => useAgain(now)),
+      button("code", "task.json", () => showJson(now)),
+      button("right", "task.callbacks", () => showCallbacks(url)),
     );
+  }
+  function advance(task) {
+    const { aspect_ratio: shape, series_amount: series, n } = task.request;
+    const progress = task.progress ?? 0;
+    head.querySelector(".badge").replaceWith(badge(task));
+    head.querySelector("progress").value = progress;
+    head.querySelector(".percent").textContent = `${Math.round(progress * 100)} %`;
+    fill(stage, skeletons(series ?? n, aspect(shape), progress, task.task_status === "processing"));
+  }
+  function looking(task, pictures) {
+    return viewer(pictures, {
+      ratio: aspect(task.request.aspect_ratio),
+      start: Number(picture ?? 1) - 1,
+      moved: (index) => history.replaceState(null, "", `#/tasks/${encodeURIComponent(id)}/${index + 1}`),
+      signal,
+      nameOf: (index) => nameOf(task, pictures[index], index),
+      alt: (index) => t("viewer.alt", { number: index + 1, prompt: task.request.prompt }),
+    });
+  }
+  function cancelButton() {
+    return button("close", "task.cancel", async ({ currentTarget }) => {
+      currentTarget.disabled = true;
+      try {
+        await call("POST", `${url}/cancel`);
+      } catch (error) {
+        fill(said, errorBox(error));
+        currentTarget.disabled = false;
+      }
+    });
   }
   try {
     await follow(`${url}?include=request`, {
@@ -97,14 +91,18 @@ export async function show(view, { path, signal }) {
   } catch (error) {
     if (error.name === "AbortError") return;
     fill(stage);
-    fill(away, errorBox(error));
+    fill(away);
+    fill(said, errorBox(error));
   }
 }
+
+const button = (sign, words, onclick) => h("button", { type: "button", onclick }, icon(sign), t(words));
 
 const nameOf = (task, picture, index) =>
   `${task.task_id.slice(-8)}-${index + 1}${/\.\w+$/.exec(picture.url.split("?")[0])?.[0] ?? ""}`;
 
-function headOf(task, asked, place, cancel) {
+function headOf(task, place, cancel) {
+  const asked = task.request;
   const size = pixels(asked.aspect_ratio, asked.resolution);
   const facts = [
     asked.model_name,
@@ -113,9 +111,8 @@ function headOf(task, asked, place, cancel) {
     ended(task) ? t("task.units", { units: task.final_unit_deduction }) : null,
     moment(task.created_at),
   ];
-  const percent = Math.round((task.progress ?? 0) * 100);
   return [
-    h("h1.prompt-title", {}, asked.prompt ?? task.task_id),
+    h("h1.prompt-title", {}, asked.prompt),
     h(
       "div.row.wrap.between",
       {},
@@ -128,7 +125,7 @@ function headOf(task, asked, place, cancel) {
           "div.row.progress",
           {},
           h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),
-          h("span.detail", {}, `${percent} %`),
+          h("span.detail.percent", {}),
         ),
   ];
 }
