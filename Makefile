@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve gallery bench fuzz lock clean help
+.PHONY: demo test check install serve gallery pictures bench fuzz lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -59,6 +59,9 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
 	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+pictures: install ## Take pictures of the console in all its looks, into out/console and docs/images
+	@.venv/bin/python scripts/console_pictures.py
 
 gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py

@@ -5,7 +5,7 @@ adapters, under the rules of the domain. To read it in that order:
 
     cli/          the command line
     app.py        the wiring: settings -> adapters -> entrypoints
-    entrypoints/  the API, the worker, the librarian, the sweeper
+    entrypoints/  the API and its console, the worker, the librarian, the sweeper
     pipeline/     accept, plan, paint, finish, settle: a task's life
     domain/       what is true: sizes, prompts, requests, errors
     adapters/     Postgres, storage, images, engines, outbound HTTP

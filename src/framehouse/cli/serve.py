@@ -21,6 +21,7 @@ import uvloop
 
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.sign_in import CODE_LIFE, create_code
 from framehouse.adapters.storage import open_storage
 from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging
 from framehouse.cli.commands import Problem
@@ -105,15 +106,16 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
             embedded.stop()
 
 
-async def _first_key(settings: Settings) -> str | None:
-    """At the very first start, the account `default` and its key, which is shown now. None: there was one before."""
+async def _first_key(settings: Settings) -> tuple[str, str] | None:
+    """At the very first start, the account `default`, its key, which is shown now, and the code of a link that signs in
+    to the console. None: there was a key before."""
     async with open_database(settings) as db:
         await accounts.create_account(db, DEFAULT_ACCOUNT)
         account = await accounts.find_account(db, DEFAULT_ACCOUNT)
         assert account is not None
         if await accounts.list_keys(db, account["id"]):
             return None
-        return await accounts.create_key(db, account["id"])
+        return await accounts.create_key(db, account["id"]), await create_code(db, account["id"])
 
 
 @dataclass(slots=True)
@@ -235,9 +237,11 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _greet(url: str, key: str | None, *, as_json: bool) -> None:
+def _greet(url: str, first: tuple[str, str] | None, *, as_json: bool) -> None:
+    key, code = first or (None, None)
+    link = f"{url}/#/sign-in/{code}" if code else None  # after the #: browsers send it to no server, no log has it
     if as_json:
-        click.echo(json.dumps({"url": url, "key": key}))
+        click.echo(json.dumps({"url": url, "key": key, "console": link or f"{url}/"}))
         sys.stdout.flush()
         return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
@@ -245,7 +249,10 @@ def _greet(url: str, key: str | None, *, as_json: bool) -> None:
         tasks, head = f"{url}/kling/v1/images/omni-image", f"curl -H 'Authorization: Bearer {key}'"
         prompt = "Create a three-frame product storyboard"
         body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
+        minutes = int(CODE_LIFE.total_seconds() / 60)
         lines += [
+            f"\nSee it work in a browser; this link signs in once, for {minutes} minutes, on this machine:\n",
+            f"    {link}",
             '\nThe key of the account "default", shown this once:\n',
             f"    {key}\n\nTry it:\n",
             f"    {head} -H 'Content-Type: application/json' \\",

@@ -1,5 +1,6 @@
 """Tasks and elements as clients see them: what POST answers, and the `data` of GET, which is a callback's body too."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -50,6 +51,64 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data
+
+
+def request_data(task: Task) -> dict[str, Any]:
+    """What was asked for, in the words of a request, with `auto` resolved. Reference pictures are not in it."""
+    amount = "series_amount" if task.result_type == "series" else "n"
+    data: dict[str, Any] = {
+        "model_name": task.model,
+        "prompt": task.prompt,
+        "result_type": task.result_type,
+        amount: task.image_count,
+        "resolution": task.resolution,
+        "aspect_ratio": task.ratio,
+        "watermark_info": {"enabled": task.watermark},
+    }
+    if task.elements:
+        data["element_list"] = [{"element_id": element} for element in task.elements]
+    return data
+
+
+def account_data(account: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """An account as its own callers see it; of its living keys, what tells them apart."""
+    return {
+        "account": account["name"],
+        "concurrency": {"used": account["images_in_flight"], "allowed": account["concurrency"]},
+        "units": {
+            "used": account["units_used"],
+            "reserved": account["units_reserved"],
+            "limit": account["units_limit"],
+        },
+        "keys": [
+            {
+                "prefix": key["prefix"],
+                "kind": "jwt" if key["jwt"] else "bearer",
+                "models": key["models"],
+                "created_at": milliseconds(key["created_at"]),
+            }
+            for key in keys
+            if key["revoked_at"] is None
+        ],
+    }
+
+
+def delivery_data(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A callback message and what became of it."""
+    tried, after = message["tried_at"], message["next_try_at"]
+    waits = after is not None and message["tries"] > 0  # one that was never tried is due, or behind an earlier one
+    return {
+        "id": str(message["id"]),
+        "task_status": message["status"],
+        "url": message["callback_url"],
+        "state": message["state"],
+        "tries": message["tries"],
+        "last_code": message["last_code"],
+        "last_error": message["last_error"] or "",
+        "created_at": milliseconds(message["created_at"]),
+        "tried_at": milliseconds(tried) if tried else None,
+        "next_try_at": milliseconds(after) if waits else None,
+    }
 
 
 def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:

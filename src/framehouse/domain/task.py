@@ -66,6 +66,7 @@ class Task:
     updated_at: datetime
     expires_at: datetime | None
     progress: float
+    elements: tuple[int, ...] = ()
     pictures: tuple[Picture, ...] = field(default=())
 
     @property

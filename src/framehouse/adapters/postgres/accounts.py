@@ -30,6 +30,16 @@ def key_hash(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+def new_key() -> str:
+    """A bearer key that nobody has yet."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def key_prefix(key: str) -> str:
+    """What of a key may be shown, to tell it from others."""
+    return key[:_PREFIX_CHARACTERS]
+
+
 def _new_secret() -> str:
     return "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 
@@ -47,6 +57,14 @@ async def create_account(
         _new_secret(),
     )
     return made is not None
+
+
+async def get_account(db: Database, account_id: int) -> dict[str, Any]:
+    """The account of a caller. Raises LookupError."""
+    row = await db.row("select * from accounts where id = $1", account_id)
+    if row is None:
+        raise LookupError(account_id)
+    return dict(row)
 
 
 async def list_accounts(db: Database) -> list[dict[str, Any]]:
@@ -74,11 +92,11 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | No
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
     """A new bearer key. It is shown now or never: only its hash is stored."""
-    key = KEY_PREFIX + secrets.token_urlsafe(32)
+    key = new_key()
     await db.row(
         "insert into api_keys (account_id, prefix, hash, models) values ($1, $2, $3, $4) on conflict (hash) do nothing",
         account_id,
-        key[:_PREFIX_CHARACTERS],
+        key_prefix(key),
         key_hash(key),
         models,
     )
@@ -92,7 +110,7 @@ async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | N
         "insert into api_keys (account_id, prefix, access_key, secret_key, models) values ($1, $2, $3, $4, $5) "
         "on conflict (access_key) do nothing",
         account_id,
-        access_key[:_PREFIX_CHARACTERS],
+        key_prefix(access_key),
         access_key,
         secret_key,
         models,

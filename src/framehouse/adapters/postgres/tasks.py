@@ -115,5 +115,6 @@ def task_from(row: asyncpg.Record) -> Task:
         updated_at=row["updated_at"],
         expires_at=row["expires_at"],
         progress=row["progress"],
+        elements=tuple(row["elements"]),
         pictures=tuple(Picture(**picture) for picture in pictures),
     )

@@ -118,12 +118,65 @@ class TaskResult(BaseModel):
     series_images: list[ImageOut]
 
 
+class RequestOut(BaseModel):
+    model_name: str
+    prompt: str
+    result_type: Literal["single", "series"]
+    n: int | None = None
+    series_amount: int | None = None
+    resolution: Literal["1k", "2k", "4k"]
+    aspect_ratio: Ratio
+    watermark_info: WatermarkInfo
+    element_list: list[ElementIn] | None = None
+
+
 class TaskOut(Accepted):
     task_status_msg: str = Field(description="The reason of a failed task, else empty")
     task_result: TaskResult | None = Field(None, description="Only when the task succeeded")
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
     progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
+    request: RequestOut | None = Field(
+        None, description="Beyond the contract, with include=request: what was asked for, `auto` resolved"
+    )
+
+
+class DeliveryOut(BaseModel):
+    id: str = Field(description="The webhook-id, the same for every try")
+    task_status: Literal["processing", "succeed", "failed"] = Field(description="The change that it tells")
+    url: str
+    state: Literal["waiting", "delivered", "gone", "given_up"]
+    tries: int
+    last_code: int | None = Field(description="The receiver's last HTTP answer")
+    last_error: str
+    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    tried_at: int | None
+    next_try_at: int | None
+
+
+class Concurrency(BaseModel):
+    used: int = Field(description="Pictures in flight")
+    allowed: int
+
+
+class Units(BaseModel):
+    used: int
+    reserved: int = Field(description="Held for tasks that have not ended")
+    limit: int | None = Field(description="null: none")
+
+
+class KeyOut(BaseModel):
+    prefix: str = Field(examples=["fh_Ab12Cd34"])
+    kind: Literal["bearer", "jwt"]
+    models: list[str] | None = Field(description="null: all")
+    created_at: int = Field(examples=[1795392000000])
+
+
+class AccountOut(BaseModel):
+    account: str
+    concurrency: Concurrency
+    units: Units
+    keys: list[KeyOut]
 
 
 class TagOut(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, RedirectResponse
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 
 from framehouse import __version__
@@ -21,8 +21,10 @@ from framehouse.adapters.presets import PRESETS
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
+from framehouse.entrypoints.api.account import account_routes
 from framehouse.entrypoints.api.answers import failure, request_id_of
 from framehouse.entrypoints.api.body import Bodies
+from framehouse.entrypoints.api.console import console_routes
 from framehouse.entrypoints.api.door import Door
 from framehouse.entrypoints.api.elements import element_routes
 from framehouse.entrypoints.api.health import health_routes
@@ -72,12 +74,14 @@ def build_api(
     door = Door(db, links, RateLimit(requests_per_second), Bodies(most_bytes=max_body_bytes))
     tasks = task_routes(door, storage=storage, registry=registry, waiting=waiting, retention=retention)
     elements = element_routes(door, storage=storage)
+    account = account_routes(door)
     documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     for prefix in path_prefixes:
-        for routes in (tasks, elements):
+        for routes in (tasks, elements, account):
             app.include_router(routes, prefix=prefix, include_in_schema=prefix == documented)
     app.include_router(image_routes(storage=storage, links=links))
     app.include_router(health_routes(db=db, storage=storage))
+    app.include_router(console_routes(door, registry=registry, prefix=documented))
     app.mount("/presets", StaticFiles(directory=str(PRESETS)))
     _add_docs(app)
     _add_errors(app)
@@ -86,10 +90,6 @@ def build_api(
 
 def _add_docs(app: FastAPI) -> None:
     """Swagger UI from the package, so that it works offline."""
-
-    @app.get("/", include_in_schema=False)
-    async def home() -> Response:
-        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:

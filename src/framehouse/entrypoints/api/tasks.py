@@ -4,14 +4,16 @@ import asyncio
 import re
 from contextlib import suppress
 from datetime import timedelta
+from typing import Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from framehouse.adapters.engines.registry import Registry
+from framehouse.adapters.postgres.callbacks import list_callbacks
 from framehouse.adapters.postgres.tasks import find_task, list_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
-from framehouse.domain.answer import task_data
+from framehouse.domain.answer import delivery_data, request_data, task_data
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import read_int, read_request, shown
 from framehouse.domain.task import Task
@@ -21,6 +23,7 @@ from framehouse.entrypoints.api.schemas import (
     ERRORS,
     READ_ERRORS,
     Accepted,
+    DeliveryOut,
     Envelope,
     TaskOut,
     json_body,
@@ -32,6 +35,7 @@ from framehouse.pipeline.cancel import cancel as cancel_task
 
 MAX_WAIT_S = 60
 _PATH = "/v1/images/omni-image"
+_INCLUDE = Query(None, description='Ours: "request" adds what was asked for')
 _BODY = json_body(
     "OmniImageRequest",
     {
@@ -74,6 +78,10 @@ def task_routes(
     db = door.db
     counter = AcceptCounter(db)
 
+    def view(request: Request, task: Task, include: str | None) -> dict[str, Any]:
+        data = task_data(task, door.links_for(request))
+        return data | {"request": request_data(task)} if include == "request" else data
+
     async def get_task(caller: Caller, either_id: str) -> Task:
         task = await find_task(db, caller.account_id, either_id) if findable(either_id) else None
         if task is None:
@@ -115,12 +123,29 @@ def task_routes(
         request: Request,
         page: str = Query("1", alias="pageNum", description=f"1 to {MAX_PAGE}"),
         size: str = Query(str(PAGE_SIZE), alias="pageSize", description=f"1 to {MAX_PAGE_SIZE}"),
+        include: str | None = _INCLUDE,
     ) -> Response:
         caller = await door.caller(request)
         limit, offset = page_of(page, size)
         tasks = await list_tasks(db, caller.account_id, limit=limit, offset=offset)
-        here = door.links_for(request)
-        return success(request, [task_data(task, here) for task in tasks])
+        return success(request, [view(request, task, include) for task in tasks])
+
+    @router.get(
+        _PATH + "/{id:path}/callbacks",
+        summary="The callback messages of a task, newest first, and what became of them",
+        response_model=Envelope[list[DeliveryOut]],
+        responses=READ_ERRORS,
+    )
+    async def callbacks(request: Request, id: str) -> Response:
+        caller = await door.caller(request)
+        named = f"{id}/callbacks"  # an external id may end like this path, and the contract goes first
+        if findable(named) and (task := await find_task(db, caller.account_id, named)):
+            return success(request, view(request, task, None))
+        task = await get_task(caller, id)
+        messages = await list_callbacks(
+            db, caller.account_id, either_id=str(task.id), failed=False, limit=MAX_PAGE_SIZE
+        )
+        return success(request, [delivery_data(message) for message in messages])
 
     @router.get(
         _PATH + "/{id:path}",
@@ -136,6 +161,7 @@ def task_routes(
             description=f"Ours: answer when the task ends, after at most this many seconds (≤ {MAX_WAIT_S})",
         ),
         prefer: str | None = Header(None, description="Prefer: wait=30 means the same"),
+        include: str | None = _INCLUDE,
     ) -> Response:
         caller = await door.caller(request)
         seconds = _wait_seconds(wait, prefer)
@@ -148,7 +174,7 @@ def task_routes(
                         async with asyncio.timeout(seconds):
                             await ended.wait()
                     task = await get_task(caller, str(task.id))
-        return success(request, task_data(task, door.links_for(request)))
+        return success(request, view(request, task, include))
 
     @router.post(
         _PATH + "/{id:path}/cancel",
@@ -161,7 +187,7 @@ def task_routes(
         task = await get_task(caller, id)
         await cancel_task(db, caller.account_id, task.id, retention)
         task = await get_task(caller, str(task.id))
-        return success(request, task_data(task, door.links_for(request)))
+        return success(request, view(request, task, None))
 
     return router
 

@@ -1,0 +1,73 @@
+// Building the page: text only ever enters as text, never as markup.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element: `h("button.primary", {onclick}, "Create")`. Children are nodes, strings, lists; what is null is left out. */
+export function h(what, props = {}, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const node = document.createElement(tag || "div");
+  if (classes.length) node.className = classes.join(" ");
+  for (const [name, value] of Object.entries(props)) set(node, name, value);
+  node.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
+  return node;
+}
+
+function set(node, name, value) {
+  if (value == null || value === false) return;
+  if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+  else if (name.startsWith("--")) node.style.setProperty(name, value);
+  else if (["value", "checked", "disabled", "hidden", "selected"].includes(name)) node[name] = value;
+  else node.setAttribute(name, value === true ? "" : value);
+}
+
+/** Put these in the place of all that a node holds. */
+export function fill(node, ...children) {
+  node.replaceChildren(...children.flat(Infinity).filter((child) => child != null && child !== false));
+  return node;
+}
+
+const ICONS = {
+  plus: "M12 5v14M5 12h14",
+  close: "M6 6l12 12M18 6 6 18",
+  left: "M15 5l-7 7 7 7",
+  right: "M9 5l7 7-7 7",
+  down: "M12 4v11m-5-5 5 5 5-5M5 20h14",
+  copy: "M9 9h10v11H9zM15 9V4H5v11h4",
+  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8M12 2v3M12 19v3M2 12h3M19 12h3M5 5l2 2M17 17l2 2M19 5l-2 2M7 17l-2 2",
+  moon: "M20 14.5A8.5 8.5 0 0 1 9.5 4 8.5 8.5 0 1 0 20 14.5z",
+  redo: "M4 12a8 8 0 1 0 3-6.2M7 2v4h4",
+  trash: "M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13",
+  compare: "M12 3v18M4 6h5v12H4M15 6h5v12h-5",
+  code: "M8 7l-5 5 5 5M16 7l5 5-5 5",
+  image: "M4 5h16v14H4zM4 16l5-5 4 4 3-3 4 4M15 9h.01",
+  alert: "M12 4 2.5 20h19zM12 10v4M12 17h.01",
+};
+
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  const path = document.createElementNS(SVG, "path");
+  svg.setAttribute("viewBox", "0 0 24 24");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", "icon");
+  path.setAttribute("d", ICONS[name]);
+  svg.append(path);
+  return svg;
+}
+
+let timer;
+
+/** A short word that passes, and that screen readers say. */
+export function toast(text) {
+  const place = document.getElementById("toast");
+  place.textContent = text;
+  place.classList.add("shown");
+  clearTimeout(timer);
+  timer = setTimeout(() => place.classList.remove("shown"), 3500);
+}
+
+/** Give the user a file. */
+export function save(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

@@ -1,0 +1,26 @@
+// The shapes and sizes of the contract.
+
+const BASE = {
+  "16:9": [1280, 720],
+  "9:16": [720, 1280],
+  "1:1": [1024, 1024],
+  "4:3": [1152, 864],
+  "3:4": [864, 1152],
+  "3:2": [1248, 832],
+  "2:3": [832, 1248],
+  "21:9": [1568, 672],
+};
+const SCALE = { "1k": 1, "2k": 2, "4k": 4 };
+
+export const RATIOS = ["auto", "1:1", "4:3", "3:2", "16:9", "21:9", "3:4", "2:3", "9:16"];
+
+/** Width and height in pixels; null for a shape that is not decided yet. */
+export function pixels(ratio, resolution) {
+  return BASE[ratio]?.map((side) => side * SCALE[resolution]) ?? null;
+}
+
+/** Width by height, as one number; a square where the shape is unknown. */
+export function aspect(ratio) {
+  const [width, height] = BASE[ratio] ?? [1, 1];
+  return width / height;
+}

@@ -1,0 +1,167 @@
+"""What the console needs beyond the contract, over HTTP: its files, the account, deliveries, signing in once."""
+
+import asyncio
+import json
+from datetime import timedelta
+from uuid import UUID
+
+import httpx
+import pytest
+
+from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres.callbacks import Shares, claim_callbacks, retry_callback
+from framehouse.adapters.postgres.sign_in import create_code
+from tests.conftest import PATH, Api
+
+
+async def test_its_files_are_guarded_and_kept_by_their_etag(api: Api) -> None:
+    page = await api.stranger.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "style=" not in page.text
+    assert "<script>" not in page.text
+    for path in ("/", "/console/app.js", "/console/base.css", "/console/words/zh.js", "/console/icon.svg"):
+        first = await api.stranger.get(path)
+        assert first.headers["x-content-type-options"] == "nosniff"
+        again = await api.stranger.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (await api.stranger.head(path)).status_code == 200
+    for path in ("/console/index.html", "/console/../server.py", "/console/%2e%2e/auth.py", "/console/"):
+        assert (await api.stranger.get(path)).status_code == 404
+
+
+async def test_what_it_must_know_of_the_server_holds_nothing_secret(api: Api) -> None:
+    config = (await api.stranger.get("/console/config.json")).json()
+    assert config["prefix"] == "/kling"
+    assert config["models"][1] == {
+        "name": "kling-image-o1",
+        "resolutions": ["1k", "2k"],
+        "series": False,
+        "units": {"1k": 8, "2k": 8, "4k": 16},
+        "preview": False,
+    }
+
+
+async def test_the_account_tells_its_own_only(api: Api) -> None:
+    await api.create(n=3)
+    account = (await api.alice.get("/kling/v1/account")).json()["data"]
+    assert account["account"] == "alice"
+    assert account["concurrency"] == {"used": 3, "allowed": 100}
+    assert account["units"] == {"used": 0, "reserved": 24, "limit": None}
+    key = api.alice.headers["authorization"].removeprefix("Bearer ")
+    assert [one["prefix"] for one in account["keys"]] == [key[:11]]
+    assert key not in json.dumps(account)
+    assert (await api.bob.get("/v1/account")).json()["data"]["account"] == "bob"
+    assert (await api.stranger.get("/v1/account")).json()["code"] == 1001
+
+
+async def test_what_was_asked_for_is_told_to_who_asks(api: Api) -> None:
+    task = await api.create(
+        "a wide poster, 21:9", result_type="series", series_amount=2, element_list=[{"element_id": 101}]
+    )
+    url = f"{PATH}/{task['task_id']}"
+    wanted = {
+        "model_name": "kling-v3-omni",
+        "prompt": "a wide poster, 21:9",
+        "result_type": "series",
+        "series_amount": 2,
+        "resolution": "1k",
+        "aspect_ratio": "21:9",
+        "watermark_info": {"enabled": False},
+        "element_list": [{"element_id": 101}],
+    }
+    for path in (f"{url}?include=request", f"{url}?wait=0&include=request"):
+        assert (await api.alice.get(path)).json()["data"]["request"] == wanted
+    assert (await api.alice.get(f"{PATH}?include=request")).json()["data"][0]["request"] == wanted
+    for path in (url, f"{url}?include=", f"{url}?include=all"):
+        assert "request" not in (await api.alice.get(path)).json()["data"], "clients of the contract see the contract"
+    assert (await api.alice.post(PATH, json=wanted)).status_code == 200, "it is a request"
+
+
+async def test_deliveries_of_a_task(api: Api) -> None:
+    task = await api.create(callback_url="https://receiver.example/hook", external_task_id="mine")
+    assert (await api.alice.get(f"{PATH}/mine/callbacks")).json()["data"] == []
+    await api.alice.post(f"{PATH}/mine/cancel")
+    [message] = (await api.alice.get(f"{PATH}/{task['task_id']}/callbacks")).json()["data"]
+    assert (message["task_status"], message["state"], message["tries"]) == ("failed", "waiting", 0)
+    assert (message["url"], message["last_error"], message["next_try_at"]) == (
+        "https://receiver.example/hook",
+        "",
+        None,
+    )
+    [claimed] = await claim_callbacks(
+        api.house.db, most=1, shares=Shares(), living=[], failing=[], lease=timedelta(seconds=30)
+    )
+    assert claimed.id == UUID(message["id"])
+    await retry_callback(api.house.db, claimed, after=timedelta(seconds=60), code=503, error="HTTP 503")
+    [message] = (await api.alice.get(f"{PATH}/mine/callbacks")).json()["data"]
+    assert (message["tries"], message["last_code"], message["last_error"]) == (1, 503, "HTTP 503")
+    assert message["next_try_at"] > message["tried_at"]
+    assert (await api.bob.get(f"{PATH}/mine/callbacks")).json()["code"] == 1201
+
+
+async def test_an_external_id_that_looks_like_the_path_of_deliveries_is_still_found(api: Api) -> None:
+    task = await api.create(external_task_id="batch/callbacks")
+    found = (await api.alice.get(f"{PATH}/batch/callbacks")).json()["data"]
+    assert found["task_id"] == task["task_id"]
+
+
+async def code_for(api: Api, **options: timedelta) -> str:
+    return await create_code(api.house.db, api.house.caller.account_id, **options)
+
+
+async def sign_in(api: Api, code: object, **headers: str) -> httpx.Response:
+    return await api.stranger.post("/console/sign-in", json={"code": code}, headers=headers)
+
+
+async def test_a_code_is_good_for_one_key(api: Api) -> None:
+    code = await code_for(api)
+    stored = await api.house.db.rows("select * from sign_in_codes")
+    assert code not in str(stored), "only its hash is kept"
+    answers = await asyncio.gather(*(sign_in(api, code) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+    [data] = [answer.json()["data"] for answer in answers if answer.status_code == 200]
+    mine = await api.stranger.get("/v1/account", headers={"Authorization": f"Bearer {data['key']}"})
+    assert mine.json()["data"]["account"] == data["account"] == "alice"
+    assert data["key"][:11] in [one["prefix"] for one in mine.json()["data"]["keys"]]
+    assert (await sign_in(api, code)).json()["code"] == 1002
+
+
+@pytest.mark.parametrize("code", ["", "wrong", "x" * 101, "ä", 7, None, ["x"]])
+async def test_what_is_no_code_is_refused(api: Api, code: object) -> None:
+    await code_for(api)
+    assert (await sign_in(api, code)).json()["code"] in (1002, 1201)
+
+
+async def test_a_code_expires_and_a_newer_one_ends_it(api: Api) -> None:
+    late = await code_for(api, life=timedelta(seconds=-1))
+    assert (await sign_in(api, late)).status_code == 401
+    first, second = await code_for(api), await code_for(api)
+    assert (await sign_in(api, first)).status_code == 401
+    await accounts.set_account(api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True)
+    assert (await sign_in(api, second)).status_code == 401, "the account is disabled"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"Forwarded": "for=127.0.0.1"},
+        {"Via": "1.1 proxy"},
+        {"Host": "rebound.example"},
+        {"Host": "203.0.113.7:8000"},
+        {"Host": "[127.0.0.1"},
+    ],
+)
+async def test_it_works_only_from_this_machine_and_through_no_proxy(api: Api, headers: dict[str, str]) -> None:
+    code = await code_for(api)
+    assert "only on the machine" in (await sign_in(api, code, **headers)).json()["message"]
+    assert (await sign_in(api, code)).status_code == 200, "and the code is not used up by that"
+
+
+async def test_a_form_of_another_page_cannot_send_it(api: Api) -> None:
+    body = json.dumps({"code": await code_for(api)})
+    sent = await api.stranger.post("/console/sign-in", content=body, headers={"Content-Type": "text/plain"})
+    assert sent.status_code == 415

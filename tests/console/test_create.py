@@ -1,0 +1,176 @@
+"""Signing in, writing a request, and the pictures that come of it."""
+
+import asyncio
+import base64
+import json
+import os
+import zipfile
+from pathlib import Path
+
+from playwright.async_api import FilePayload, expect
+
+from tests.conftest import PATH as TASKS
+from tests.conftest import image_file
+from tests.console.conftest import Console
+
+
+def picture(name: str, width: int = 400, height: int = 300, format: str = "PNG") -> FilePayload:
+    return {"name": name, "mimeType": "image/png", "buffer": image_file(width, height, format)}
+
+
+async def test_signing_in_and_one_picture(console: Console) -> None:
+    page = console.page
+    await page.goto("/")
+    await page.get_by_label("API key").fill("fh_wrong")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_contain_text("code 1002 · request ")
+    await console.is_accessible()
+    await page.get_by_label("API key").fill(console.key)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_label("Prompt", exact=True).fill("A red fox in the snow")
+    await page.get_by_label("3:2").check()
+    await page.get_by_label("Seed").fill("7")
+    await console.is_accessible()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_role("heading", name="A red fox in the snow")).to_be_visible()
+    shown = page.get_by_role("img", name="Picture 1: A red fox in the snow")
+    await expect(shown).to_be_visible()
+    await expect(shown).to_have_js_property("naturalWidth", 1248)
+    await console.is_accessible()
+    await page.get_by_role("button", name="Raw JSON").click()
+    told = json.loads(await page.locator("dialog pre").inner_text())
+    assert told["request"]["aspect_ratio"] == "3:2"
+    await console.is_accessible()
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Use these settings").click()
+    await expect(page.get_by_label("Prompt", exact=True)).to_have_value("A red fox in the snow")
+    await expect(page.get_by_label("Seed")).to_have_value("7")
+    assert await page.evaluate("localStorage.getItem('framehouse.key')") is None, "it was not to be remembered"
+
+
+async def test_a_series_with_references_and_an_element(console: Console) -> None:
+    page = console.page
+    await console.open()
+    await page.set_input_files("input[type=file]", [picture("bag's.png"), picture("b.jpg", 500, 500, "JPEG")])
+    await page.get_by_role("button", name="Element", exact=True).click()
+    await page.get_by_role("button", name="Robot").click()
+    prompt = page.get_by_label("Prompt", exact=True)
+    await prompt.press_sequentially("The bag <<im")
+    await expect(page.locator("#completion").get_by_role("option")).to_have_count(2)
+    await console.is_accessible()
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("button", name="Cite in the prompt: <<<element_1>>>").click()
+    await expect(prompt).to_have_value("The bag <<<image_2>>><<<element_1>>>")
+    await page.get_by_label("Series").check()
+    await page.get_by_label("Pictures", exact=True).select_option("3")
+    await page.get_by_label("watermarked").check()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    thumbs = page.get_by_role("button", name="Picture", exact=False).and_(page.locator(".thumb"))
+    await expect(thumbs).to_have_count(3)
+    await page.keyboard.press("ArrowRight")
+    await expect(page.get_by_text("2 / 3")).to_be_visible()
+    await expect(page).to_have_url(
+        f"{console.api.url}/#/tasks/{(await console.api.alice.get(TASKS)).json()['data'][0]['task_id']}/2"
+    )
+    await page.keyboard.press("ArrowLeft")
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.get_by_text("3 / 3")).to_be_visible()
+    await page.get_by_role("button", name="Compare with watermarked").click()
+    await page.get_by_role("slider").press("ArrowRight")
+    await console.is_accessible()
+    async with page.expect_download() as downloading:
+        await page.get_by_role("button", name="Download all").click()
+    with zipfile.ZipFile(await (await downloading.value).path()) as archive:
+        assert archive.testzip() is None
+        assert [name[8:] for name in archive.namelist()] == [
+            f"-{number}{end}.png" for number in (1, 2, 3) for end in ("", "-marked")
+        ]
+        assert archive.read(archive.namelist()[0])[:4] == b"\x89PNG"
+    await page.get_by_role("button", name="Callbacks").click()
+    await expect(page.get_by_text("No callbacks")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Use these settings").click()
+    await expect(page.get_by_role("status").filter(has_text="not kept")).to_be_visible()
+    await expect(page.get_by_text("element_1", exact=True)).to_be_visible()
+
+
+async def test_pictures_that_break_the_rules_are_named(console: Console) -> None:
+    page = console.page
+    await console.open()
+    large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": b"\x89PNG" + b"\0" * 10_000_000}
+    broken: FilePayload = {"name": "bad.png", "mimeType": "image/png", "buffer": b"\x89PNG.."}
+    small, narrow, gif = picture("small.png", 299, 400), picture("narrow.png", 300, 751), picture("g.png", format="GIF")
+    await page.set_input_files("input[type=file]", [small, narrow, gif, large, broken])
+    said = page.get_by_role("alert")
+    for text in (
+        "small.png: 299 × 400 px, but both sides must be 300 px",
+        "narrow.png: 300 × 751 px is too narrow",
+        "g.png: neither a JPG nor a PNG",
+        "large.png: 10.0 MB, but at most 10 MB",
+        "bad.png: cannot be read",
+    ):
+        await expect(said).to_contain_text(text)
+    await page.set_input_files("input[type=file]", [picture(f"{n}.png", 300, 300) for n in range(11)])
+    await expect(said).to_contain_text("10.png: at most 10 pictures and elements together")
+    await expect(page.get_by_text("10 of 10")).to_be_visible()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_text("The prompt is empty")).to_be_visible()
+
+
+async def test_drop_and_paste(console: Console) -> None:
+    page = console.page
+    await console.open()
+    await page.get_by_label("Prompt", exact=True).fill("🦊" * 2501)
+    await expect(page.get_by_text("2,501 / 2,500")).to_be_visible()
+    content = base64.b64encode(image_file(320, 320)).decode()
+    for event, field, name, on in (
+        ("DragEvent", "dataTransfer", "drop", ".drop"),
+        ("ClipboardEvent", "clipboardData", "paste", "#prompt"),
+    ):
+        await page.evaluate(
+            """([event, field, name, on, content]) => {
+                const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([bytes], `${name}.png`, {type: "image/png"}));
+                const happening = new window[event](name, {[field]: transfer, bubbles: true, cancelable: true});
+                document.querySelector(on).dispatchEvent(happening);
+            }""",
+            [event, field, name, on, content],
+        )
+        await expect(page.locator(".chip", has_text=f"{name}.png")).to_be_visible()
+    await page.get_by_role("button", name="Remove drop.png").click()
+    await expect(page.get_by_text("1 of 10")).to_be_visible()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_text("more than 2,500 characters")).to_be_visible()
+
+
+async def test_the_code_that_is_copied_runs(console: Console, tmp_path: Path) -> None:
+    page, context = console.page, console.context
+    await context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await console.open()
+    awkward = 'It\'s `$HOME` \\ "<<<image_1>>>"\nEND\n图'
+    await page.get_by_label("Prompt", exact=True).fill(awkward)
+    await page.set_input_files("input[type=file]", [picture("bag's.png")])
+    (tmp_path / "bag's.png").write_bytes(image_file(400, 300))
+    for language in ("curl", "Python", "JavaScript"):
+        await page.get_by_label(language, exact=True).check()
+        await page.get_by_role("button", name="Copy").click()
+        await expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+        code = str(await page.evaluate("navigator.clipboard.readText()"))
+        assert console.key not in code
+        if language == "curl":
+            running = await asyncio.create_subprocess_exec(
+                "sh", "-c", code.replace("curl ", "curl -s --noproxy '*' ", 1),
+                cwd=tmp_path, env={"FRAMEHOUSE_KEY": console.key, "PATH": os.environ["PATH"]},
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            answer, _ = await running.communicate()
+            task_id = json.loads(answer)["data"]["task_id"]
+            told = (await console.api.alice.get(f"{TASKS}/{task_id}?include=request")).json()["data"]
+            assert told["request"]["prompt"] == awkward
+        elif language == "Python":
+            compile(code, "copied", "exec")
+            assert 'open("bag\'s.png", "rb")' in code
+        else:
+            assert 'readFileSync("bag\'s.png", "base64")' in code

@@ -1,0 +1,138 @@
+"""The page as a whole: languages, themes, widths, weight, elements, account; and the link that signs in."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, expect
+
+from framehouse.domain.links import Links
+from tests.cli.running import run_json, serve
+from tests.conftest import Api, MakeHouse, serving
+from tests.console.conftest import PREVIZ, Console, looking_at
+from tests.console.test_create import picture
+
+VIEWS = ("", "tasks", "elements", "account")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en-US", "zh-CN"])
+async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browser, theme: str, language: str) -> None:
+    await served.ended((await served.create("a fox", n=2))["task_id"])
+    phone = {"viewport": {"width": 390, "height": 844}, "locale": language, "color_scheme": theme, "has_touch": True}
+    async with looking_at(browser, served, **phone) as console:
+        page = console.page
+        task = (await served.alice.get("/kling/v1/images/omni-image")).json()["data"][0]["task_id"]
+        await console.open()
+        for view in (*VIEWS, f"tasks/{task}"):
+            await page.goto(f"/#/{view}")
+            await expect(page.locator("form.create, .tile, .element, table, .thumb").first).to_be_visible()
+            await console.fits()
+            await console.is_accessible()
+        words = {"en-US": ("Create", "中文", "创作"), "zh-CN": ("创作", "English", "Create")}[language]
+        assert await page.evaluate("document.documentElement.lang") == {"en-US": "en"}.get(language, language)
+        await expect(page.get_by_role("link", name=words[0], exact=True)).to_be_visible()
+        await page.get_by_role("button", name=words[1]).click()
+        await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
+        await page.locator("#top button").last.click()
+        changed = {"light": "dark", "dark": "light"}[theme]
+        await page.reload()
+        assert await page.evaluate("document.documentElement.dataset.theme") == changed
+        await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
+        await console.is_accessible()
+
+
+async def test_the_first_load_is_small_and_stays_at_home(console: Console) -> None:
+    page = console.page
+    sizes = []
+    page.on("response", lambda answer: sizes.append(answer))
+    await console.open()
+    await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+    bodies = [len(await answer.body()) for answer in sizes]
+    assert len(bodies) > 10
+    assert sum(bodies) < 200_000
+
+
+async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
+    make_house: MakeHouse, browser: Browser
+) -> None:
+    house = await make_house(PREVIZ)
+    house.start_worker()
+    async with (
+        serving(house, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")) as api,
+        looking_at(browser, api) as console,
+    ):
+        page = console.page
+        await console.open()
+        await page.get_by_label("Prompt", exact=True).fill("a fox")
+        await expect(page.locator(".request pre")).to_contain_text("/proxy/kling/v1/images/omni-image")
+        await page.get_by_role("button", name="Create", exact=True).click()
+        await expect(page.get_by_role("img", name="Picture 1: a fox")).to_be_visible()
+
+
+async def test_the_life_of_an_element(console: Console) -> None:
+    page = console.page
+    await console.open("elements")
+    await page.get_by_role("button", name="Create element").click()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_role("alert")).to_contain_text("are needed")
+    await page.get_by_label("Name").fill("Red bag")
+    await page.get_by_label("Description").fill("A red leather bag")
+    await page.get_by_label("Picture from the front").set_input_files(picture("front.png", 600, 400))
+    await page.get_by_label("One to three more").set_input_files([picture("side.png")])
+    await page.get_by_label("Tag").select_option("Item")
+    await console.is_accessible()
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.locator(".element", has_text="A red leather bag")).to_contain_text("Item")
+    await console.is_accessible()
+    await page.get_by_role("link", name="Create", exact=True).click()
+    await page.get_by_role("button", name="Element", exact=True).click()
+    await page.get_by_role("button", name="Red bag").click()
+    await expect(page.locator(".chip", has_text="Red bag")).to_be_visible()
+    await page.get_by_role("link", name="Elements").click()
+    await page.get_by_role("button", name="Delete Red bag").click()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(page.locator(".element", has_text="Red bag")).to_have_count(0)
+    await expect(page.get_by_text("None yet.")).to_be_visible()
+
+
+async def test_the_account_and_the_way_out(api: Api, browser: Browser) -> None:
+    await api.create(n=3)
+    async with looking_at(browser, api) as console:
+        await look_at_account(console)
+
+
+async def look_at_account(console: Console) -> None:
+    page = console.page
+    await page.goto("/")
+    await page.get_by_label("API key").fill(console.key)
+    await page.get_by_label("Remember").check()
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("link", name="Account").click()
+    await expect(page.get_by_text("3 / 100")).to_be_visible()
+    await expect(page.get_by_text("24 reserved")).to_be_visible()
+    await expect(page.get_by_role("row", name="this one")).to_contain_text(console.key[:11])
+    await page.reload()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert await page.evaluate("localStorage.length") == 0
+
+
+async def test_the_printed_link_signs_in_once(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as server:
+        found = re.search(r"^\s+(http\S+/#/sign-in/\S+)$", server.out, re.MULTILINE)
+        assert found, server.out
+        for again in (False, True):
+            context = await browser.new_context(locale="en-US")
+            page = await context.new_page()
+            await page.goto(found[1])
+            if again:
+                await expect(page.get_by_role("alert")).to_contain_text("used before or is too old")
+            else:
+                await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+            assert "sign-in" not in page.url, "neither reload nor history shall try it again"
+            await context.close()
+        keys = run_json("key", "list", "default", "--data-dir", server.data_dir)
+        assert len(keys) == 2
+        log = (tmp_path / "data.log").read_text()
+        assert found[1].rsplit("/", 1)[1] not in log

@@ -1,0 +1,118 @@
+"""Watching a task: cancel, errors, reload and lost network; and the gallery."""
+
+from playwright.async_api import Browser, expect
+
+from framehouse.adapters.postgres.accounts import set_account
+from tests.conftest import Api, MakeHouse, serving
+from tests.console.conftest import PREVIZ, Console, looking_at
+
+
+async def test_cancel(console: Console) -> None:
+    page = console.page
+    await console.open()
+    await page.get_by_label("Prompt", exact=True).fill("[sandbox: slow 60] a fox")
+    await page.get_by_role("button", name="Create", exact=True).click()
+    await expect(page.get_by_text("Painting")).to_be_visible()
+    await expect(page.locator(".skeleton")).to_have_count(1)
+    await console.is_accessible()
+    await page.get_by_role("button", name="Cancel task").click()
+    await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
+    await expect(page.get_by_text("Nothing was charged")).to_be_visible()
+    assert (await console.api.house.account())["images_in_flight"] == 0
+
+
+async def test_errors_in_words(console: Console) -> None:
+    page, db = console.page, console.api.house.db
+    await console.open()
+    create = page.get_by_role("button", name="Create", exact=True)
+    said = page.get_by_role("alert").last
+
+    await page.get_by_label("Prompt", exact=True).fill("[sandbox: refuse]")
+    await create.click()
+    await expect(said).to_contain_text("The content was refused")
+    await expect(said).to_contain_text("code 1301 · request ")
+    limits = {"units_limit": None, "no_limit": False, "disabled": None}
+    await set_account(db, "alice", **({"concurrency": 0} | limits))  # type: ignore[arg-type]
+    await page.get_by_label("Prompt", exact=True).fill("a fox")
+    await create.click()
+    await expect(said).to_contain_text("code 1303 · request ")
+    await console.is_accessible()
+    await set_account(db, "alice", **(limits | {"concurrency": 100, "units_limit": 1}))  # type: ignore[arg-type]
+    await create.click()
+    await expect(said).to_contain_text("The units are used up")
+    await set_account(db, "alice", concurrency=100, units_limit=None, no_limit=True, disabled=None)
+    hostile = "<img src=x onerror=\"document.title='owned'\"> [sandbox: fail]"
+    await page.get_by_label("Prompt", exact=True).fill(hostile)
+    await create.click()
+    await expect(page.get_by_role("alert")).to_contain_text("The task failed")
+    await expect(page.get_by_role("alert")).to_contain_text("as the prompt asks the sandbox to")
+    await expect(page.get_by_role("heading", name=hostile)).to_be_visible()
+    await page.get_by_role("link", name="Tasks").first.click()
+    await expect(page.get_by_text(hostile)).to_be_visible()
+    assert await page.title() == "Tasks · Framehouse"
+    await page.goto("/#/tasks/nothing")
+    await expect(page.get_by_role("alert")).to_contain_text("Task not found")
+
+
+async def test_reload_in_mid_task_and_a_lost_network(console: Console) -> None:
+    page = console.page
+    task = await console.api.create("[sandbox: slow 3] a lighthouse", n=2, aspect_ratio="21:9")
+    await console.open(f"tasks/{task['task_id']}")
+    await expect(page.locator(".skeleton")).to_have_count(2)
+    box = await page.locator(".skeleton").first.bounding_box()
+    assert box
+    assert abs(box["width"] / box["height"] - 1568 / 672) < 0.05, "the right shape"
+    await page.reload()
+    await expect(page.get_by_text("Painting")).to_be_visible()
+    await console.context.set_offline(True)
+    await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+    await console.context.set_offline(False)
+    await expect(page.locator(".thumb")).to_have_count(2)
+    await expect(page.get_by_role("alert")).to_have_count(0)
+
+
+async def test_the_gallery_scrolls_on_and_back_comes_back(make_house: MakeHouse, browser: Browser) -> None:
+    house = await make_house(PREVIZ)
+    for number in range(55):
+        await house.submit(f"Task number {number}", aspect_ratio="1:1")
+    async with serving(house) as api, looking_at(browser, api) as console:
+        page = console.page
+        await console.open("tasks")
+        tiles = page.locator(".tile")
+        await expect(tiles.first).to_contain_text("Task number 54")
+        await console.is_accessible()
+        for count in (24, 48, 55):
+            await expect(tiles).to_have_count(count)
+            await tiles.last.scroll_into_view_if_needed()
+        house.start_worker()
+        await expect(page.locator(".tile img").first).to_be_attached()
+        await tiles.nth(2).click()
+        await expect(page.get_by_role("heading", name="Task number 52")).to_be_visible()
+        await page.go_back()
+        await expect(tiles.first).to_be_visible()
+        await page.go_forward()
+        await expect(page.get_by_role("heading", name="Task number 52")).to_be_visible()
+
+
+async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
+    page = console.page
+    await console.open("tasks")
+    await expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+    await console.is_accessible()
+    await console.api.house.db.row(
+        "update api_keys set revoked_at = now() where account_id = $1", console.api.house.caller.account_id
+    )
+    await page.evaluate("location.hash = '#/account'")
+    await expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+async def test_deliveries_of_callbacks(served: Api, browser: Browser) -> None:
+    task = await served.create("a fox", callback_url="https://receiver.example/hook")
+    await served.ended(task["task_id"])
+    async with looking_at(browser, served) as console:
+        await console.open(f"tasks/{task['task_id']}")
+        await console.page.get_by_role("button", name="Callbacks").click()
+        await expect(console.page.locator(".delivery")).to_have_count(2)
+        await expect(console.page.locator(".delivery").first).to_contain_text("https://receiver.example/hook")
+        await console.is_accessible()
