@@ -26,6 +26,7 @@ from framehouse.adapters.engines.previz.scene import Scene, Subject, stream
 from framehouse.adapters.engines.previz.sprites import (
     Pixels,
     drop_shadow,
+    enlarged,
     glow,
     grain,
     lay,
@@ -97,7 +98,7 @@ def draw_panel(
     grain(canvas, shot.seed)
 
     if not styled and (width, height) != size:
-        canvas = np.array(Image.fromarray(canvas).resize(size, Image.Resampling.BILINEAR))
+        canvas = enlarged(canvas, size, Image.Resampling.BILINEAR)
     scale = canvas.shape[0] / view.height
     for one in placed:
         _put(canvas, one, scale, stage, pictures)
@@ -106,7 +107,7 @@ def draw_panel(
         canvas = styled.apply(canvas, light, shot.seed)
         if (width, height) != size:
             how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
-            canvas = np.array(Image.fromarray(canvas).resize(size, how))
+            canvas = enlarged(canvas, size, how)
     if scene.chips and not placed:
         stand_in(canvas, scene.chips, tone_of(light))
     letter(

@@ -15,6 +15,15 @@ Plane = NDArray[np.float32]
 _BAND_ROWS = 192
 
 
+def enlarged(canvas: Pixels, size: tuple[int, int], how: Image.Resampling) -> Pixels:
+    """The canvas at another size (width, height); copied out in bands, for a 4k frame is 50 MB and a copy as much."""
+    image = Image.fromarray(canvas).resize(size, how)
+    made: Pixels = np.empty((size[1], size[0], 3), np.uint8)
+    for top in range(0, size[1], _BAND_ROWS):
+        made[top : top + _BAND_ROWS] = np.asarray(image.crop((0, top, size[0], min(size[1], top + _BAND_ROWS))))
+    return made
+
+
 def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
     """The drawing in one colour: its own lights and darks stay, greys and whites stay more than colours do."""
     shown = sprite[::8, ::8]
