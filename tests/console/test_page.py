@@ -12,7 +12,8 @@ from tests.conftest import Api, MakeHouse, serving
 from tests.console.conftest import PREVIZ, Console, looking_at
 from tests.console.test_create import picture
 
-VIEWS = ("", "tasks", "elements", "account")
+VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account": "table"}
+"""And what is there when they are."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -24,9 +25,10 @@ async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browse
         page = console.page
         task = (await served.alice.get("/kling/v1/images/omni-image")).json()["data"][0]["task_id"]
         await console.open()
-        for view in (*VIEWS, f"tasks/{task}"):
+        for view, there in (VIEWS | {f"tasks/{task}": ".thumb"}).items():
             await page.goto(f"/#/{view}")
-            await expect(page.locator("form.create, .tile, .element, table, .thumb").first).to_be_visible()
+            await expect(page.locator(there).first).to_be_visible()
+            await expect(page.locator("h1")).to_have_count(1)
             await console.fits()
             await console.is_accessible()
         words = {"en-US": ("Create", "中文", "创作"), "zh-CN": ("创作", "English", "Create")}[language]
@@ -39,6 +41,7 @@ async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browse
         await page.reload()
         assert await page.evaluate("document.documentElement.dataset.theme") == changed
         await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
+        await expect(page.locator("h1")).to_have_count(1)
         await console.is_accessible()
 
 
