@@ -33,7 +33,7 @@ def quick_config(folder: Path) -> Path:
 
 
 async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
-    """A third fails: refused, redirected, or cut off; but no message more than four times, for the pauses grow to hours."""
+    """A third fails: refused, redirected, or cut off; but no message more than four times, for the pauses grow."""
     id = receiver.got[-1].headers["webhook-id"]
     failed_before = sum(got.headers["webhook-id"] == id for got in receiver.got) - 1
     luck = random.random() if failed_before < 4 else 1.0
