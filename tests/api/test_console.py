@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.callbacks import Shares, claim_callbacks, retry_callback
 from framehouse.adapters.postgres.sign_in import create_code
-from tests.conftest import PATH, Api
+from tests.conftest import PATH, Api, MakeHouse, eventually, serving
 
 
 async def test_its_files_are_guarded_and_kept_by_their_etag(api: Api) -> None:
@@ -165,3 +166,27 @@ async def test_a_form_of_another_page_cannot_send_it(api: Api) -> None:
     body = json.dumps({"code": await code_for(api)})
     sent = await api.stranger.post("/console/sign-in", content=body, headers={"Content-Type": "text/plain"})
     assert sent.status_code == 415
+
+
+async def test_pictures_as_they_are_made(make_house: MakeHouse) -> None:
+    house = await make_house({"engine": "previz"})
+    async with serving(house) as api:
+        house.start_worker()
+        prompt = "Frame 1: a fox. Frame 2: an owl [sandbox: slow 60]."
+        task_id = (await api.create(prompt, result_type="series"))["task_id"]
+        url = f"{PATH}/{task_id}"
+
+        async def made() -> Any:
+            return (await api.alice.get(f"{url}?include=pictures")).json()["data"].get("pictures")
+
+        (picture,) = await eventually(made)
+        assert picture["index"] == 0
+        answer = await api.stranger.get(picture["url"])
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        plain = (await api.alice.get(url)).json()["data"]
+        assert not plain.keys() & {"pictures", "request", "task_result"}, "who does not ask sees the contract"
+        both = (await api.alice.get(f"{url}?include=request,pictures")).json()["data"]
+        assert {"pictures", "request"} <= both.keys()
+        assert (await api.bob.get(f"{url}?include=pictures")).json()["code"] == 1201
+        await api.alice.post(f"{url}/cancel")
+        assert await made() is None

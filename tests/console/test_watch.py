@@ -21,6 +21,20 @@ async def test_cancel(console: Console) -> None:
     assert (await console.api.house.account())["images_in_flight"] == 0
 
 
+async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
+    page = console.page
+    prompt = "Frame 1: a fox. Frame 2: an owl [sandbox: slow 60]."
+    task = await console.api.create(prompt, result_type="series", aspect_ratio="3:2")
+    await console.open(f"tasks/{task['task_id']}")
+    first = page.get_by_role("img", name="Picture 1")
+    await expect(first).to_be_visible()
+    await expect(first).to_have_js_property("naturalWidth", 1248)
+    await expect(page.locator(".skeleton:not(.done)")).to_have_count(1)
+    await console.is_accessible()
+    await page.get_by_role("button", name="Cancel task").click()
+    await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
+
+
 async def test_errors_in_words(console: Console) -> None:
     page, db = console.page, console.api.house.db
     await console.open()

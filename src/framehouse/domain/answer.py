@@ -1,7 +1,7 @@
 """Tasks and elements as clients see them: what POST answers, and the `data` of GET, which is a callback's body too."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -51,6 +51,12 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data
+
+
+def pictures_made(task: Task, links: Links) -> list[dict[str, Any]]:
+    """The pictures of a task that is still being painted, as far as they are made. Their URLs hold for a day."""
+    until = task.created_at + timedelta(days=1)
+    return [{"index": picture.index, "url": links.make(picture.key, until)} for picture in task.pictures]
 
 
 def request_data(task: Task) -> dict[str, Any]:

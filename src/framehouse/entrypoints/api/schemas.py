@@ -136,6 +136,9 @@ class TaskOut(Accepted):
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
     progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
+    pictures: list[ImageOut] | None = Field(
+        None, description="Beyond the contract, with include=pictures while processing: those made so far"
+    )
     request: RequestOut | None = Field(
         None, description="Beyond the contract, with include=request: what was asked for, `auto` resolved"
     )

@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.callbacks import list_callbacks
 from framehouse.adapters.postgres.tasks import find_task, list_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
-from framehouse.domain.answer import delivery_data, request_data, task_data
+from framehouse.domain.answer import delivery_data, pictures_made, request_data, task_data
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import read_int, read_request, shown
 from framehouse.domain.task import Task
@@ -35,7 +35,9 @@ from framehouse.pipeline.cancel import cancel as cancel_task
 
 MAX_WAIT_S = 60
 _PATH = "/v1/images/omni-image"
-_INCLUDE = Query(None, description='Ours: "request" adds what was asked for')
+_INCLUDE = Query(
+    None, description='Ours: "request" adds what was asked for, "pictures" those made so far; both: "request,pictures"'
+)
 _BODY = json_body(
     "OmniImageRequest",
     {
@@ -80,7 +82,12 @@ def task_routes(
 
     def view(request: Request, task: Task, include: str | None) -> dict[str, Any]:
         data = task_data(task, door.links_for(request))
-        return data | {"request": request_data(task)} if include == "request" else data
+        wanted = (include or "").split(",")
+        if "request" in wanted:
+            data["request"] = request_data(task)
+        if "pictures" in wanted and task.status == "processing":
+            data["pictures"] = pictures_made(task, door.links_for(request))
+        return data
 
     async def get_task(caller: Caller, either_id: str) -> Task:
         task = await find_task(db, caller.account_id, either_id) if findable(either_id) else None

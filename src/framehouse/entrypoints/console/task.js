@@ -59,7 +59,11 @@ export async function show(view, { path, signal }) {
     head.querySelector(".badge").replaceWith(badge(task));
     head.querySelector("progress").value = progress;
     head.querySelector(".percent").textContent = `${Math.round(progress * 100)} %`;
-    fill(stage, skeletons(series ?? n, aspect(shape), progress, task.task_status === "processing"));
+    const made = new Map((task.pictures ?? []).map((picture) => [picture.index, picture.url]));
+    const shown = `${task.task_status} ${[...made.keys()]}`;
+    if (shown === stage.dataset.shown) return; // pictures that are there already stay untouched
+    stage.dataset.shown = shown;
+    fill(stage, skeletons(series ?? n, aspect(shape), task.task_status === "processing", made));
   }
   function looking(task, pictures) {
     return viewer(pictures, {
@@ -83,7 +87,7 @@ export async function show(view, { path, signal }) {
     });
   }
   try {
-    await follow(`${url}?include=request`, {
+    await follow(`${url}?include=request,pictures`, {
       seen,
       signal,
       away: (error) => !signal.aborted && fill(away, errorBox(error), h("p.hint", {}, t("task.away"))),

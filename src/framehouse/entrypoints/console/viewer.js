@@ -112,16 +112,18 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
   };
 }
 
-/** What stands there until the pictures come, in their shape; the first `progress` of them are being made or done. */
-export function skeletons(count, ratio, progress, running) {
-  const done = Math.floor(progress * count + 1e-6);
+/** What stands there until the pictures come, in their shape: those that are `made` (URLs by index), and for the others
+ * their places, the first of which is breathing. */
+export function skeletons(count, ratio, running, made) {
+  const next = Array.from({ length: count }, (_, index) => index).find((index) => !made.has(index));
   const columns = count < 5 ? count : Math.ceil(count / 2);
   return h(
     `ul.skeletons${count === 1 ? ".one" : ""}`,
     { "--ratio": ratio, "--columns": columns },
     Array.from({ length: count }, (_, index) => {
-      const state = !running ? "" : index < done ? ".done" : index === done ? ".now" : "";
-      return h("li", {}, h(`div.skeleton${state}`, {}, index < done ? h("span", {}, t("viewer.made")) : null));
+      if (!made.has(index)) return h("li", {}, h(`div.skeleton${running && index === next ? ".now" : ""}`));
+      const alt = t("viewer.picture", { number: index + 1 });
+      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: local(made.get(index)), alt })));
     }),
   );
 }

@@ -99,7 +99,6 @@ export default {
   "viewer.download": "Download",
   "viewer.compare": "Compare with watermarked",
   "viewer.split": "Where the watermarked copy begins",
-  "viewer.made": "Made",
   "callbacks.none": "No callbacks: the request named no callback_url, or nothing has changed yet.",
   "callbacks.tries": "tries: {tries}",
   "callbacks.next": "next try {at}",

@@ -99,7 +99,6 @@ export default {
   "viewer.download": "下载",
   "viewer.compare": "与水印版对比",
   "viewer.split": "水印版的分界位置",
-  "viewer.made": "已完成",
   "callbacks.none": "没有回调：请求未填写 callback_url，或状态尚未变化。",
   "callbacks.tries": "尝试 {tries} 次",
   "callbacks.next": "下次尝试 {at}",
