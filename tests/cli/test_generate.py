@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -99,12 +100,41 @@ def test_ctrl_c_cancels_and_leaves_nothing_running(tmp_path: Path, sign: signal.
     assert run_json("account", "show", "default", "--data-dir", tmp_path / "data")["images_in_flight"] == 0
 
 
-@pytest.mark.parametrize("after_s", [0.2, 0.5, 0.8, 1.1, 1.4])
+_BEGUN = """
+import os, sys
+from pathlib import Path
+from framehouse.cli import main
+begun = Path(sys.argv.pop(1))
+try:
+    begun.touch()
+    main()
+except KeyboardInterrupt:
+    os._exit(130)
+"""
+"""The command line, which tells when it begins: before that, Python itself is interrupted, and says so its own way."""
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 0.9, 1.2])
 def test_ctrl_c_at_any_moment(tmp_path: Path, after_s: float) -> None:
-    command = [*FRAMEHOUSE, "generate", "a fox", "-n", "9", "--data-dir", str(tmp_path / "data")]
+    begun = tmp_path / "begun"
+    command = [
+        sys.executable,
+        "-c",
+        _BEGUN,
+        str(begun),
+        "generate",
+        "a fox",
+        "-n",
+        "9",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, env=environment()
     )
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
     time.sleep(after_s)
     end = time.monotonic() + 20
     while process.poll() is None:  # as often as an impatient hand, so that it is met while it ends, too
