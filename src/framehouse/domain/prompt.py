@@ -57,11 +57,6 @@ def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cite
     return (*parts, words + prompt[end:]) if words + prompt[end:] else tuple(parts)
 
 
-def without_citations(prompt: str) -> str:
-    """The prompt's own words, for matching and captions."""
-    return re.sub(r"\s{2,}", " ", _CITATION.sub(" ", prompt)).strip()
-
-
 # --- numbers ---------------------------------------------------------------------------------------------------
 
 _ENGLISH = {

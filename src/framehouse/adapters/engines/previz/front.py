@@ -10,7 +10,7 @@ from framehouse.adapters.engines.previz.sprites import Pixels, tone_of, veil
 _MASK_PX = 900
 
 
-def draw_front(canvas: Pixels, stage: Set, scale: float) -> None:
+def draw_front(canvas: Pixels, stage: Set) -> None:
     """Lay the weather and the foreground over the canvas."""
     view, weather = stage.view, stage.scene.weather
     small = _MASK_PX / max(view.width, view.height)

@@ -87,9 +87,10 @@ def draw_panel(
     if stage.from_above and placed and place.ground != "air":
         draw_spot(stage)
     _prop(stage, place.ground, placed)
-    scenery = Image.fromarray(stage.d.pixels(width, height)).convert("RGB")
     if scene.setting:
         scenery = Image.fromarray(background_of(pictures[scene.setting], width, height))
+    else:
+        scenery = Image.fromarray(stage.d.pixels(width, height)).convert("RGB")
     focus = view.focus + (3.0 if scene.style == "photo" else 0.0)
     if focus and placed:
         scenery = scenery.filter(ImageFilter.GaussianBlur(focus * min(width, height) / SHORT_SIDE))
@@ -102,9 +103,9 @@ def draw_panel(
     scale = canvas.shape[0] / view.height
     for one in placed:
         _put(canvas, one, scale, stage, pictures)
-    draw_front(canvas, stage, scale)
+    draw_front(canvas, stage)
     if styled:
-        canvas = styled.apply(canvas, light, shot.seed)
+        canvas = styled.apply(canvas, shot.seed)
         if (width, height) != size:
             how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
             canvas = enlarged(canvas, size, how)

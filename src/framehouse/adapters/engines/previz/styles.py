@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from framehouse.adapters.engines.previz.color import Color
-from framehouse.adapters.engines.previz.light import Light
 from framehouse.adapters.engines.previz.sprites import Pixels, Plane
 
 _PAPER: Color = (247, 242, 230)
@@ -16,10 +15,10 @@ _PAPER: Color = (247, 242, 230)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`apply` takes (height, width, 3) pixels, the light and a seed and gives pixels of the same shape. `paper`: the
+    """`apply` takes (height, width, 3) pixels and a seed and gives pixels of the same shape. `paper`: the
     caption stands in a light box; `inset`: how far a border reaches in, as a share of the short side."""
 
-    apply: Callable[[Pixels, Light, int], Pixels]
+    apply: Callable[[Pixels, int], Pixels]
     paper: bool = False
     inset: float = 0.0
 
@@ -72,7 +71,7 @@ def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
     return np.clip((np.minimum(x, y) - reach * u + rough) / (3 * u), 0, 1)
 
 
-def _watercolor(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _watercolor(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1.2 * u))).astype(np.float32)
@@ -87,7 +86,7 @@ def _watercolor(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(paper + (washed * rim[..., None] - paper) * inside[..., None])
 
 
-def _ink(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _ink(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.6 * u)
@@ -105,7 +104,7 @@ def _ink(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(paper + (np.array((34, 34, 44), np.float32) - paper) * ink[..., None])
 
 
-def _sumi(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _sumi(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 3.0 * u)
@@ -137,7 +136,7 @@ def _sumi(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(out)
 
 
-def _blueprint(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _blueprint(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     height, width = pixels.shape[:2]
     lines = _edges(pixels, 0.8 * u, 12)
@@ -166,7 +165,7 @@ def _blueprint(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(blue + (np.array((228, 240, 255), np.float32) - blue) * ink[..., None])
 
 
-def _neon(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _neon(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     lines = _edges(pixels, 0.9 * u, 10)
     color = pixels.astype(np.float32)
@@ -182,7 +181,7 @@ def _neon(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(color * 0.55 + drawn * 0.75 + near * 0.95 + far * 1.25)
 
 
-def _papercut(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _papercut(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     half = (max(2, shape[1] // 2), max(2, shape[0] // 2))
@@ -201,7 +200,7 @@ def _papercut(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(out)
 
 
-def _photo(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _photo(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     color = pixels.astype(np.float32)
     bright = _finished((color - 168) * 2.4)
@@ -218,7 +217,7 @@ def _photo(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(out + noise[..., None])
 
 
-def _oil(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _oil(pixels: Pixels, seed: int) -> Pixels:
     """Strokes: short bricks that follow a slowly turning direction, each in the colour of its middle, two layers of
     them, with a relief where they meet."""
     u = _unit(pixels)
@@ -245,7 +244,7 @@ def _oil(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(vivid + np.clip(edge * 5, -22, 22)[..., None])
 
 
-def _comic(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _comic(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     height, width = pixels.shape[:2]
     flat = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1.4 * u))).astype(np.float32)
@@ -262,7 +261,7 @@ def _comic(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(out * (1 - 0.94 * line)[..., None])
 
 
-def _pixel(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _pixel(pixels: Pixels, seed: int) -> Pixels:
     height, width = pixels.shape[:2]
     cell = max(2, round(min(height, width) / 150))
     small = Image.fromarray(pixels).resize((max(1, width // cell), max(1, height // cell)), Image.Resampling.BOX)
@@ -270,7 +269,7 @@ def _pixel(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return np.array(few.resize((width, height), Image.Resampling.NEAREST))
 
 
-def _riso(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _riso(pixels: Pixels, seed: int) -> Pixels:
     """Four inks on warm paper, a little out of register."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
@@ -294,14 +293,14 @@ def _riso(pixels: Pixels, light: Light, seed: int) -> Pixels:
     return _finished(out + (np.array((32, 42, 84), np.float32) - out) * line[..., None])
 
 
-def _mono(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _mono(pixels: Pixels, seed: int) -> Pixels:
     tone = _luma(pixels) / 255
     tone = np.clip(tone + 0.14 * np.sin((tone - 0.5) * np.pi), 0, 1) * 255
     noise = np.random.default_rng(seed & 0x7FFFFFFF).normal(0, 5, tone.shape).astype(np.float32)
     return _finished(np.repeat((tone + noise)[..., None], 3, axis=2))
 
 
-def _sepia(pixels: Pixels, light: Light, seed: int) -> Pixels:
+def _sepia(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 0.8 * u)[..., None] / 255

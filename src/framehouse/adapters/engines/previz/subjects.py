@@ -71,7 +71,7 @@ def arrange(scene: Scene, view: View, place: Place, shapes: dict[int, float], se
     shape = [shapes.get(i) or pictogram(s.name).shape for i, s in enumerate(subjects)]
     roots = [i for i, s in enumerate(subjects) if s.relation not in _ATTACHED]
     roots = roots or list(range(len(subjects)))
-    placed = dict(_row(subjects, roots, shape, scene, view, place, seed))
+    placed = dict(_row(subjects, roots, shape, view, place, seed))
     order = [(index, placed[index]) for index in roots]
     waiting = [i for i in range(len(subjects)) if i not in placed]
     for index in sorted(
@@ -99,7 +99,7 @@ def _framed(order: list[tuple[int, Placed]], view: View) -> list[tuple[int, Plac
 
 
 def _row(
-    subjects: list[Subject], roots: list[int], shape: list[float], scene: Scene, view: View, place: Place, seed: int
+    subjects: list[Subject], roots: list[int], shape: list[float], view: View, place: Place, seed: int
 ) -> list[tuple[int, Placed]]:
     """Those that stand by themselves, side by side; those behind are higher up and farther away."""
     scales = [_scale(subjects[i]) for i in roots]
