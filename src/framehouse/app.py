@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
 _WATCH_S = 0.5
-_API_POOL, _WORKER_POOL, _TOOL_POOL = 16, 8, 4
+_API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,8 @@ def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
         watermark_logo=s.watermark_logo,
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
-    limits = Limits(s.worker_concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
+    concurrency = s.worker_concurrency or max(2, house.registry.at_once)
+    limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
     return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
 
 
@@ -182,7 +183,9 @@ async def run_worker(settings: Settings) -> None:
     from framehouse.entrypoints.notifier import Notifier
     from framehouse.entrypoints.sweeper import run_sweeper
 
-    async with open_house(settings, size=_WORKER_POOL + settings.worker_concurrency) as house:
+    async with open_house(
+        settings, size=_WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
+    ) as house:
         worker = make_worker(house)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

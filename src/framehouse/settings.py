@@ -95,7 +95,12 @@ class Settings(BaseSettings):
     retention_days: float = Field(
         default=30, gt=0, le=36500, description="How long pictures are kept after their task ended."
     )
-    worker_concurrency: int = Field(default=2, ge=1, le=256, description="Batches that one worker has in hand at once.")
+    worker_concurrency: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Batches that one worker has in hand at once; 0: as many as its engines make at once.",
+    )
     lease_s: float = Field(
         default=30, ge=2, le=3600, description="A worker that does not renew within this many seconds loses its work."
     )

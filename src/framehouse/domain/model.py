@@ -16,8 +16,8 @@ def takes_all(prompt: str) -> str | None:
 class Model:
     """A configured model as a caller sees it; who paints it is the registry's business.
 
-    `max_batch` is how many shots of one task its first engine makes in one call; `refusal` is that engine's reason not
-    to take a prompt at all (None: it takes it).
+    `max_batch` is how many shots of one task its first engine makes in one call, `whole_series` whether it is given all
+    of a series at once; `refusal` is that engine's reason not to take a prompt at all (None: it takes it).
     """
 
     name: str
@@ -25,4 +25,5 @@ class Model:
     series: bool = True
     units: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_UNITS))
     max_batch: int = 1
+    whole_series: bool = False
     refusal: Callable[[str], str | None] = takes_all

@@ -17,6 +17,11 @@ _BASE = {
 RATIOS: tuple[str, ...] = tuple(_BASE)
 SCALES = {"1k": 1, "2k": 2, "4k": 4}
 RESOLUTIONS: tuple[str, ...] = tuple(SCALES)
+_NAMES = {
+    (width * scale, height * scale): (ratio, resolution)
+    for ratio, (width, height) in _BASE.items()
+    for resolution, scale in SCALES.items()
+}
 
 
 class Size(NamedTuple):
@@ -31,6 +36,21 @@ def size_of(ratio: str, resolution: str) -> Size:
     width, height = _BASE[ratio]
     scale = SCALES[resolution]
     return Size(width * scale, height * scale)
+
+
+def named(size: Size) -> tuple[str, str]:
+    """The listed ratio and resolution of which these are the pixels. Raises KeyError for a size that has none."""
+    return _NAMES[size]
+
+
+def largest_within(size: Size, most_pixels: int) -> Size:
+    """The largest size of exactly this shape, both sides multiples of 16, at most so many pixels and no larger than
+    `size` itself; where there is none so small, the smallest."""
+    across, down = size.width // 16, size.height // 16
+    unit = math.gcd(across, down)
+    across, down = across // unit * 16, down // unit * 16
+    scale = max(1, min(unit, math.isqrt(most_pixels // (across * down))))
+    return Size(across * scale, down * scale)
 
 
 def nearest_ratio(width: int, height: int) -> str:

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from framehouse.adapters.engines.base import Batch
+from framehouse.adapters.engines.base import Batch, Check
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.route_checks import RouteCheck, report_checks
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.pipeline.memory import open_route
 from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch, paint_batch
 
 log = logging.getLogger(__name__)
@@ -27,13 +29,18 @@ _POLL_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
 _SLOW_S = 0.5
+_REPORT_S = 30.0
+_OWED_GIVE_UP_S = 86_400.0
+_OWED_ATTEMPTS = 10
+"""So many times as often as others a batch is taken up again that has something under way elsewhere."""
 _MOST_LOADING = 16
 """Whose pictures are on their way; with so many, only batches that have theirs are taken on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a worker takes on and how long it insists."""
+    """How much a worker takes on and how long it insists. Of what is under way elsewhere, and may have been paid for,
+    it does so for much longer."""
 
     concurrency: int = 2
     lease_s: float = 30.0
@@ -48,6 +55,7 @@ class _Held:
     progress: float = 0.0
     since: float = field(default_factory=time.monotonic)
     loaded: bool = False
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
     task: "asyncio.Task[None] | None" = field(default=None)
 
 
@@ -77,6 +85,7 @@ class Worker:
         self._held: dict[int, _Held] = {}
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._fit: dict[tuple[str, str, str], bool] = {}
 
     def stop(self) -> None:
         """Claim no more; `run` ends when what is held is finished or handed back."""
@@ -86,6 +95,8 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped, through lost connections and restarts of Postgres. Raises when leases cannot be kept."""
         keepers = [asyncio.create_task(self._keep_leases()), asyncio.create_task(self._listen())]
+        if not self._only_task:
+            keepers.append(asyncio.create_task(self._report()))
         for keeper in keepers:
             keeper.add_done_callback(lambda _: self.stop())
         try:
@@ -152,7 +163,7 @@ class Worker:
 
     async def _paint(self, held: _Held) -> Fate:
         batch = held.batch
-        if batch.attempt > self._limits.attempts:
+        if batch.attempt > self._limits.attempts * (_OWED_ATTEMPTS if open_route(batch) else 1):
             return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
 
         def on_progress(share: float) -> None:
@@ -174,6 +185,7 @@ class Worker:
                     storage=self._storage,
                     rules=self._rules,
                     on_progress=on_progress,
+                    hurry=held.hurry,
                 )
         except StorageAway as error:
             log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
@@ -188,9 +200,9 @@ class Worker:
         match fate:
             case Done():
                 pass
-            case Retry(why, blamed):
+            case Retry(why, blamed, owed):
                 failing_s = (datetime.now(UTC) - (batch.failing_since or datetime.now(UTC))).total_seconds()
-                if failing_s > self._limits.give_up_after_s:
+                if failing_s > max(self._limits.give_up_after_s, _OWED_GIVE_UP_S if owed else 0):
                     await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
                     return
                 growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
@@ -234,11 +246,48 @@ class Worker:
 
     async def _listen(self) -> None:
         """Be woken by new work, hear of cancelled tasks at once, and show that we live."""
-        channels = {claims.BATCHES_CHANNEL: lambda _: self._wake.set(), claims.ENDED_CHANNEL: self._on_ended}
+        channels = {
+            claims.BATCHES_CHANNEL: lambda _: self._wake.set(),
+            claims.ENDED_CHANNEL: self._on_ended,
+            claims.HASTEN_CHANNEL: self._on_hasten,
+        }
         await self._db.listen(channels, lock=(WORKER_LOCKS, self._number))
 
     def _on_ended(self, task_id: str) -> None:
         self._drop([h for h in self._held.values() if str(h.batch.task_id) == task_id])
+
+    def _on_hasten(self, batch_id: str) -> None:
+        if batch_id.isdecimal() and (held := self._held.get(int(batch_id))):
+            held.hurry.set()
+
+    async def _report(self) -> None:
+        """Look at what the engines depend on and write it down, for `/readyz`, metrics and `doctor`."""
+        while True:
+            routes = [(m.name, route) for m in self._registry.models for route in self._registry.routes(m.name)]
+            engines = {id(route.engine): route for _, route in routes}
+            found = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
+            nothing = [Check("", fit=True, told="depends on nothing")]
+            rows = [
+                RouteCheck(model, route.name, check.what, check.fit, check.told)
+                for model, route in routes
+                for check in found[id(route.engine)] or nothing
+            ]
+            self._tell(rows)
+            try:
+                await report_checks(self._db, self._number, rows)
+            except TROUBLE as error:
+                log.warning("cannot report how the routes are: %s", error)
+            await asyncio.sleep(_REPORT_S)
+
+    def _tell(self, checks: Sequence[RouteCheck]) -> None:
+        """Log what has become unfit, or fit again."""
+        for check in checks:
+            before = self._fit.get(check[:3], True)
+            self._fit[check[:3]] = check.fit
+            if before and not check.fit:
+                log.warning("%s by %s: %s: %s", check.model, check.route, check.what, check.told)
+            elif check.fit and not before:
+                log.info("%s by %s: %s: fit again: %s", check.model, check.route, check.what, check.told)
 
     async def _finish_or_hand_back(self) -> None:
         """What ends within the limit ends here; the rest is due again at once, for whoever is there."""

@@ -62,7 +62,7 @@ async def accept(
     elements = [await take_along(known[id], counter.db, storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
-    plan = make_plan(request, seed=seed, max_batch=model.max_batch)
+    plan = make_plan(request, seed=seed, max_batch=model.max_batch, whole_series=model.whole_series)
     ratio = plan.ratio
     if ratio == AUTO and all(reference.key for reference in references):
         sizes = [(reference.width, reference.height) for reference in references]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import numpy as np
 
-from framehouse.adapters.engines.base import Batch, Painted
+from framehouse.adapters.engines.base import Abilities, Batch, BatchLost, Painted, ReferenceImage
 from framehouse.adapters.engines.registry import Route
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
@@ -22,6 +22,7 @@ from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import AUTO, size_of
 from framehouse.pipeline.finish import Finishing, finish
+from framehouse.pipeline.memory import BatchMemory, open_route
 from framehouse.pipeline.references import load_elements, load_references
 from framehouse.pipeline.settle import settle_shot
 
@@ -34,10 +35,11 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Not now: the batch goes back and is due again later. `blamed`: it may be the batch's own fault, so its tries
-    are counted."""
+    are counted. `owed`: something of it is under way elsewhere, so it is not given up soon."""
 
     why: str
     blamed: bool = False
+    owed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,13 @@ Fate = Done | Retry | Fail
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How this house paints: what pictures are like, how long they are kept, where references may come from."""
+    """How this house paints: what pictures are like, how long they are kept, where references may come from, and by
+    which URL others may hasten a batch (None: nobody can reach this house)."""
 
     finishing: Finishing
     retention: timedelta
     allow_private_addresses: bool
+    hasten_url: Callable[[int], str | None] = lambda _: None
 
 
 async def load_batch(
@@ -85,6 +89,9 @@ async def load_batch(
         size=size_of(ratio, batch.resolution),
         references=references,
         elements=elements,
+        model=batch.model,
+        prompt=batch.prompt,
+        series=batch.result_type == "series",
     )
 
 
@@ -97,31 +104,66 @@ async def paint_batch(
     storage: Storage,
     rules: Rules,
     on_progress: Callable[[float], None],
+    hurry: asyncio.Event,
 ) -> Fate:
-    """Make the shots of a claimed batch, which are `wanted`, and say what is to become of it.
+    """Make the shots of a claimed batch, which are `wanted`, and say what is to become of it. `hurry` ends an engine's
+    pause.
 
-    Dying at any point loses at most the shot under the brush: what was settled before is never painted again.
+    Dying at any point loses at most the shot under the brush: what was settled before is never painted again. A route
+    that has something of the batch under way is the only one asked.
     """
-    fate: Fate = Retry("no engine is configured")
+    pinned = open_route(batch)
+    if pinned and pinned not in {route.name for route in routes}:
+        return Retry(f'route "{pinned}" has something of this task under way and is not configured any more', owed=True)
+    retry: Retry | None = None
+    fail = Fail("no engine is configured")
     for route in routes:
+        memory = BatchMemory(db, batch, route.name, hurry=hurry, hasten_url=rules.hasten_url(batch.id))
         abilities = route.engine.abilities()
         sent = len(wanted.references) + len(wanted.elements)
+        if pinned not in (None, route.name):
+            continue
+        if reason := memory.given_up():
+            fail = Fail(reason)
+            continue
         if sent > abilities.max_references:
-            fate = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
+            fail = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
             continue
         try:
             while missing := await _missing(wanted, db):
-                call = replace(wanted, shots=missing[: abilities.max_batch])
+                call = await _next_call(replace(wanted, memory=memory), missing, abilities, db, storage)
                 if await _paint_by(route, batch, call, db, storage, rules, on_progress) == "lost":
                     break
             return Done()
+        except BatchLost:
+            return Done()
         except Unavailable as error:
-            fate = Retry(error.message)
+            if memory.note:
+                return Retry(error.message, owed=True)
+            pinned = None
+            if memory.given_up():
+                fail = Fail(error.message)
+            else:
+                retry = Retry(error.message)
         except (Declined, Broken) as error:
             return Fail(error.message)
         except Unknown as error:
+            if memory.note:
+                return Retry(error.message, owed=True)
             return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
-    return fate
+    return retry or fail
+
+
+async def _next_call(
+    wanted: Batch, missing: tuple[Shot, ...], abilities: Abilities, db: Database, storage: Storage
+) -> Batch:
+    """As many of the missing shots as the engine takes at once, with the first picture of the series if it is made."""
+    if not (wanted.series and abilities.whole_series):
+        return replace(wanted, shots=missing[: abilities.max_batch])
+    first = await claims.first_picture(db, UUID(wanted.task_id))
+    content = await storage.get(first[0]) if first else None
+    frame = ReferenceImage(content, *first[1:]) if first and content else None
+    return replace(wanted, shots=missing, first_frame=frame)
 
 
 async def _paint_by(

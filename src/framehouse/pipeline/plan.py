@@ -25,14 +25,17 @@ class Plan:
     batches: tuple[tuple[int, ...], ...]
 
 
-def make_plan(request: ImageRequest, *, seed: int, max_batch: int) -> Plan:
+def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series: bool = False) -> Plan:
     """Split a request into the pictures to be made.
 
     The same request and seed always give the same shots, so planning twice does no harm. Seeds count up
-    from the task's: a caller who liked the third picture can ask for it again by its own seed.
+    from the task's: a caller who liked the third picture can ask for it again by its own seed. A batch has at most
+    `max_batch` shots; with `whole_series` one has all of a series.
     """
     count = _count(request)
     shots = tuple(_make_shots(request, count, seed))
+    if whole_series and request.result_type == "series":
+        max_batch = count
     batches = tuple(tuple(range(start, min(start + max_batch, count))) for start in range(0, count, max_batch))
     return Plan(shots, _ratio(request), batches)
 

@@ -1,8 +1,8 @@
 """What an engine is: two questions and a goodbye. tests/engines/contract.py is what every engine must pass."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +14,20 @@ from framehouse.domain.sizes import Size
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do, known without loading a model.
+    """What an engine can do, known without loading a model or asking anybody.
 
     `max_batch`: shots of one task per call. `max_references`: a task with more images and elements goes to the next
-    route, or fails with a reason; an element counts as one, however many pictures it has. `seeds`: the same seed gives
-    the same picture. `cancel`: it stops within a second when it is told to.
+    route, or fails with a reason; an element counts as one, however many pictures it has. `whole_series`: it is given
+    all of a series in one call, for its later pictures look at the first. `at_once`: calls that it is well served with
+    side by side. `seeds`: the same seed gives the same picture. `cancel`: it stops within a second when it is told to.
     `refusal`: why a prompt is refused (None: it is taken), asked when a task is sent, so it answers at once and looks
     nowhere. Only a model's first engine is asked.
     """
 
     max_references: int
     max_batch: int = 1
+    whole_series: bool = False
+    at_once: int = 2
     seeds: bool = True
     cancel: bool = True
     refusal: Callable[[str], str | None] = takes_all
@@ -50,10 +53,50 @@ class SavedElement:
     images: tuple[ReferenceImage, ...]
 
 
+class BatchLost(Exception):
+    """The batch is somebody else's by now, or its task has ended. An engine lets it pass."""
+
+
+class Memory(Protocol):
+    """What an engine must still know of a batch when it is called again, after a crash and in another process.
+
+    For engines that order pictures elsewhere: they keep a note before they order, and find it again. While a note is
+    open, the batch stays with this route whatever happens, and `Unknown` means that it will be asked again later. What
+    has no note is not pinned: there, `Unknown` is final.
+    """
+
+    @property
+    def note(self) -> Mapping[str, Any]:
+        """What was kept last; empty at first."""
+        ...
+
+    async def keep(self, note: Mapping[str, Any]) -> None:
+        """Write a note (what JSON can hold) over the one of before; it is committed when this returns. An empty note
+        frees the batch for other routes. Raises BatchLost."""
+        ...
+
+    async def give_up(self, why: str) -> None:
+        """This route is never asked again for this batch, now free for other routes. Raises BatchLost."""
+        ...
+
+    @property
+    def hasten_url(self) -> str | None:
+        """A POST to this URL ends `pause` early. None: this server does not know how others reach it."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep so long, or until somebody hastens it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """One call: the shots to make, of how many in the whole task, at which size, from which references and elements, in
-    the order in which prompts cite them (`domain.prompt.prompt_parts`)."""
+    the order in which prompts cite them (`domain.prompt.prompt_parts`).
+
+    `prompt` is the task's own, of which each shot has its words; `series` says that the pictures belong together.
+    `first_frame` is a series' first picture where it is made already and later ones are to be made to match: a file.
+    """
 
     task_id: str
     shots: tuple[Shot, ...]
@@ -61,6 +104,11 @@ class Batch:
     size: Size
     references: tuple[ReferenceImage, ...] = ()
     elements: tuple[SavedElement, ...] = ()
+    model: str = ""
+    prompt: str = ""
+    series: bool = False
+    first_frame: ReferenceImage | None = None
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +127,31 @@ class Progress:
     share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Something that an engine depends on (a server, an account, a card), whether it can be used now, and in one
+    sentence how it is; `do` is what an operator can do about it."""
+
+    what: str
+    fit: bool
+    told: str
+    do: str = ""
+
+
 class Engine(Protocol):
     """May raise only Declined, Broken, Unavailable and Unknown.
 
     `paint` yields each shot of the batch once, as soon as it is made, and progress in between. Closing the iterator or
     cancelling the task that reads it ends the work, within a second where `abilities().cancel` says so. One engine
-    object serves many calls at once.
+    object serves many calls at once. It is made in the API's process too, which only asks for its abilities: nothing
+    heavy is loaded, and nobody is asked, before `paint` or `check`.
+
+    An engine that depends on something else may also have
+
+        async def check(self) -> list[Check]: ...
+
+    It looks at all of it, costs nothing, raises nothing, and is asked every half a minute; at the first time it may
+    take a minute.
     """
 
     def abilities(self) -> Abilities: ...

@@ -4,27 +4,47 @@ A name is one of the entry points in the group `framehouse.engines`, or `module:
 with the route's other settings as keyword arguments and returns an Engine.
 """
 
+import asyncio
 import importlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 
-from framehouse.adapters.engines.base import Engine
+from framehouse.adapters.engines.base import Check, Engine
 from framehouse.domain.model import Model
 
 GROUP = "framehouse.engines"
+_CHECK_LIMIT_S = 90.0
 
 
 class BadRoute(Exception):
     """A route of the configuration cannot be used; the message says which and why."""
 
 
+class BadOption(ValueError):
+    """An engine's word for an option of its route that cannot be; the message names it and what is allowed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One engine that may paint a model, under the name that a picture's facts give it."""
+    """One engine that may paint a model. `name` is told by pictures' facts, metrics and `doctor`, and by it a batch
+    finds the route where it has something under way: no two routes of a model have the same."""
 
     name: str
     engine: Engine
+
+    async def check(self) -> list[Check]:
+        """What the engine depends on and how that is; empty where it depends on nothing."""
+        look = getattr(self.engine, "check", None)
+        if look is None:
+            return []
+        try:
+            async with asyncio.timeout(_CHECK_LIMIT_S):
+                checks: list[Check] = await look()
+                return checks
+        except TimeoutError:
+            return [Check(self.name, fit=False, told=f"gave no account of itself within {_CHECK_LIMIT_S:.0f} s")]
 
 
 class Registry:
@@ -44,36 +64,56 @@ class Registry:
     def routes(self, model: str) -> tuple[Route, ...]:
         return self._routes[model]
 
+    @property
+    def at_once(self) -> int:
+        """How many calls keep all engines busy."""
+        return sum(engine.abilities().at_once for engine in self._engines())
+
+    def _engines(self) -> list[Engine]:
+        """Each once, however many routes have it."""
+        return list({id(route.engine): route.engine for routes in self._routes.values() for route in routes}.values())
+
     async def close(self) -> None:
-        for routes in self._routes.values():
-            for route in routes:
-                await route.engine.close()
+        for engine in self._engines():
+            await engine.close()
 
 
 def open_registry(models: Iterable[tuple[Model, list[dict[str, object]]]]) -> Registry:
     """Build the engines of all routes. Raises BadRoute for a name or an option that does not exist."""
     opened: dict[str, tuple[Route, ...]] = {}
+    engines: dict[str, Engine] = {}
     known = []
     for model, settings in models:
         if not settings:
             raise BadRoute(f'models."{model.name}": routes is empty; name at least one engine')
-        routes = tuple(_open_route(model.name, index, dict(options)) for index, options in enumerate(settings))
+        routes = tuple(_open_route(model.name, index, options, engines) for index, options in enumerate(settings))
+        names = [route.name for route in routes]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise BadRoute(f'models."{model.name}": two routes are named {twice.pop()}; give them a name = "…" each')
         opened[model.name] = routes
         first = routes[0].engine.abilities()
-        known.append(replace(model, max_batch=first.max_batch, refusal=first.refusal))
+        known.append(replace(model, max_batch=first.max_batch, whole_series=first.whole_series, refusal=first.refusal))
     return Registry(opened, known)
 
 
-def _open_route(model: str, index: int, options: dict[str, object]) -> Route:
+def _open_route(model: str, index: int, settings: Mapping[str, object], engines: dict[str, Engine]) -> Route:
+    """The route, with the engine that another one of the same settings has already, or a new one."""
     where = f'models."{model}".routes[{index}]'
-    name = options.pop("engine", None)
-    if not isinstance(name, str):
+    options = dict(settings)
+    engine = options.pop("engine", None)
+    if not isinstance(engine, str):
         raise BadRoute(f"{where}: engine is missing")
+    name = options.pop("name", engine)
+    if not isinstance(name, str) or not 1 <= len(name) <= 100:
+        raise BadRoute(f"{where}: name must be 1 to 100 characters")
+    key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
-        return Route(name, _engine(name)(**options))
+        if key not in engines:
+            engines[key] = _engine(engine)(**options)
+        return Route(name, engines[key])
     except TypeError as error:
-        raise BadRoute(f"{where}: {name} does not take these options: {error}") from error
-    except (ImportError, AttributeError, LookupError) as error:
+        raise BadRoute(f"{where}: {engine} does not take these options: {error}") from error
+    except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
 
 

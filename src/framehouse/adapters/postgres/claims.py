@@ -1,7 +1,7 @@
 """The queue: batches are claimed, held by renewed leases, and given up. Results count once, whoever is late."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from framehouse.domain.shot import Shot
 
 BATCHES_CHANNEL = "framehouse_batches"
 ENDED_CHANNEL = "framehouse_ended"
+HASTEN_CHANNEL = "framehouse_hasten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Claimed:
 
     `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
     decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_since` is the first of the
-    failures that brought it back.
+    failures that brought it back; `notes` is what its routes' engines must remember (migration 0007).
     """
 
     id: int
@@ -46,6 +47,7 @@ class Claimed:
     batch_size: int
     last_error: str
     failing_since: datetime | None
+    notes: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,20 @@ async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
     return {row["index"] for row in rows}
 
 
+async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
+    """Key, width and height of a task's first picture, if it is made."""
+    row = await db.row(
+        "select key, width, height from shots where task_id = $1 and index = 0 and painted_at is not null", task_id
+    )
+    return (row["key"], row["width"], row["height"]) if row else None
+
+
+async def keep_note(db: Database, batch_id: int, claim: UUID, route: str, note: Mapping[str, Any] | None) -> bool:
+    """Write down what a route's engine must remember of a claimed batch; None forgets it. False: the batch was lost."""
+    text = None if note is None else json.dumps(note)
+    return bool(await db.value(sql("keep_note"), batch_id, claim, route, text))
+
+
 async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
     """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
     row = await db.row(sql("keep_reference"), task_id, index, reference.key, reference.width, reference.height)
@@ -188,6 +204,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         batch_size=len(row["shot_indexes"]),
         last_error=row["last_error"] or "",
         failing_since=row["failing_since"],
+        notes=json.loads(row["notes"]),
     )
 
 

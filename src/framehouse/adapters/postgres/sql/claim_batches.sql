@@ -30,7 +30,7 @@ with waiting as (
     where b.id = due.id
     returning b.*
 )
-select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.failing_since, t.account_id, t.model, t.prompt,
+select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.failing_since, c.notes::text as notes, t.account_id, t.model, t.prompt,
        t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
        coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
                                                    'seed', s.seed) order by s.index)
