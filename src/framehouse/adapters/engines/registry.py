@@ -86,26 +86,29 @@ def open_registry(models: Iterable[tuple[Model, list[dict[str, object]]]]) -> Re
     for model, settings in models:
         if not settings:
             raise BadRoute(f'models."{model.name}": routes is empty; name at least one engine')
-        routes = tuple(_open_route(model.name, index, options, engines) for index, options in enumerate(settings))
-        names = [route.name for route in routes]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise BadRoute(f'models."{model.name}": two routes are named {twice.pop()}; give them a name = "…" each')
-        opened[model.name] = routes
+        routes: list[Route] = []
+        for index, options in enumerate(settings):
+            routes.append(_open_route(f'models."{model.name}".routes[{index}]', options, routes, engines))
+        opened[model.name] = tuple(routes)
         first = routes[0].engine.abilities()
         known.append(replace(model, max_batch=first.max_batch, whole_series=first.whole_series, refusal=first.refusal))
     return Registry(opened, known)
 
 
-def _open_route(model: str, index: int, settings: Mapping[str, object], engines: dict[str, Engine]) -> Route:
-    """The route, with the engine that another one of the same settings has already, or a new one."""
-    where = f'models."{model}".routes[{index}]'
+def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:
+    """The route after those `before` it, with the engine that another one of the same settings has already, or a new
+    one. Without a name it has its engine's, and a number where that is taken."""
     options = dict(settings)
     engine = options.pop("engine", None)
     if not isinstance(engine, str):
         raise BadRoute(f"{where}: engine is missing")
-    name = options.pop("name", engine)
+    taken = {route.name for route in before}
+    free = next(name for n in range(1, len(before) + 2) if (name := f"{engine}-{n}" if n > 1 else engine) not in taken)
+    name = options.pop("name", free)
     if not isinstance(name, str) or not 1 <= len(name) <= 100:
         raise BadRoute(f"{where}: name must be 1 to 100 characters")
+    if name in taken:
+        raise BadRoute(f'{where}: another route of this model is named "{name}"')
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
