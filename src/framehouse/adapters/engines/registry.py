@@ -103,7 +103,7 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
     if not isinstance(engine, str):
         raise BadRoute(f"{where}: engine is missing")
     taken = {route.name for route in before}
-    free = next(name for n in range(1, len(before) + 2) if (name := f"{engine}-{n}" if n > 1 else engine) not in taken)
+    free = next(f for n in range(1, len(before) + 2) if (f := f"{engine}-{n}" if n > 1 else engine) not in taken)
     name = options.pop("name", free)
     if not isinstance(name, str) or not 1 <= len(name) <= 100:
         raise BadRoute(f"{where}: name must be 1 to 100 characters")
