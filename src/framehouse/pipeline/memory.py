@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from framehouse.adapters.engines.base import BatchLost
-from framehouse.adapters.postgres.claims import Claimed, keep_note
+from framehouse.adapters.postgres.claims import Claimed, batch_exists, keep_note
 from framehouse.adapters.postgres.pool import Database
 
 
@@ -41,6 +41,9 @@ class BatchMemory:
 
     async def give_up(self, why: str) -> None:
         await self._write({"given_up": why})
+
+    async def wanted(self) -> bool:
+        return await batch_exists(self._db, self._batch.id)
 
     async def pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

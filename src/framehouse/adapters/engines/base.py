@@ -79,6 +79,10 @@ class Memory(Protocol):
         """This route is never asked again for this batch, now free for other routes. Raises BatchLost."""
         ...
 
+    async def wanted(self) -> bool:
+        """Whether anybody may still want the batch: false once its task has ended."""
+        ...
+
     @property
     def hasten_url(self) -> str | None:
         """A POST to this URL ends `pause` early. None: this server does not know how others reach it."""

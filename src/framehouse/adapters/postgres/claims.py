@@ -154,6 +154,11 @@ async def keep_note(db: Database, batch_id: int, claim: UUID, route: str, note: 
     return bool(await db.value(sql("keep_note"), batch_id, claim, route, text))
 
 
+async def batch_exists(db: Database, batch_id: int) -> bool:
+    """Whether a batch is still to be made: false once its shots are, or its task has ended."""
+    return bool(await db.value("select exists (select from batches where id = $1)", batch_id))
+
+
 async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
     """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
     row = await db.row(sql("keep_reference"), task_id, index, reference.key, reference.width, reference.height)
