@@ -82,6 +82,13 @@ async def _execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    async with fresh_database(postgres, template) as url:
+        yield url
+
+
+@asynccontextmanager
+async def fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that is gone afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     await _execute(postgres.url, f'create database "{name}" template "{template}"')
     yield _named(postgres.url, name)
@@ -154,6 +161,26 @@ class House:
         for librarian in self.librarians:
             librarian.cancel()
         await asyncio.gather(*self.librarians, return_exceptions=True)
+        await self.registry.close()
+
+
+async def build_house(
+    db: Database,
+    storage: Storage,
+    *routes: dict[str, object],
+    concurrency: int = 100,
+    units_limit: int | None = None,
+) -> House:
+    """A house with the account alice."""
+    chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
+    models = [
+        (Model("kling-v3-omni"), chosen),
+        (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), chosen),
+    ]
+    await accounts.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
+    account = await accounts.find_account(db, "alice")
+    assert account is not None
+    return House(db, storage, open_registry(models), Caller(account["id"], "alice"), AcceptCounter(db))
 
 
 MakeHouse = Callable[..., Awaitable[House]]
@@ -165,17 +192,8 @@ async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]
     houses: list[House] = []
 
     async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> House:
-        chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
-        models = [
-            (Model("kling-v3-omni"), chosen),
-            (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), chosen),
-        ]
-        await accounts.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
-        account = await accounts.find_account(db, "alice")
-        assert account is not None
-        house = House(db, storage, open_registry(models), Caller(account["id"], "alice"), AcceptCounter(db))
-        houses.append(house)
-        return house
+        houses.append(await build_house(db, storage, *routes, concurrency=concurrency, units_limit=units_limit))
+        return houses[-1]
 
     yield make
     for house in houses:

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -31,6 +31,7 @@ from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
     from framehouse.adapters.engines.registry import Registry
+    from framehouse.domain.links import Links
     from framehouse.entrypoints.librarian import Librarian
     from framehouse.entrypoints.worker import Worker
 
@@ -112,8 +113,8 @@ async def check(settings: Settings) -> None:
             raise BadSettings(f"Settings: watermark_logo: cannot read {settings.watermark_logo}: {error}") from error
 
 
-def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
-    """A worker as the settings say; `only_task` keeps it to one."""
+def make_worker(house: House, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
+    """A worker as the settings say; `only_task` keeps it to one. `links` are for upstreams that call back."""
     from framehouse.entrypoints.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
     from framehouse.pipeline.paint import Rules
@@ -127,6 +128,8 @@ def make_worker(house: House, *, only_task: UUID | None = None) -> Worker:
         watermark_logo=s.watermark_logo,
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
+    if links and s.public_url:
+        rules = replace(rules, hasten_url=links.make_hasten)
     concurrency = s.worker_concurrency or max(2, house.registry.at_once)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
     return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
@@ -186,11 +189,11 @@ async def run_worker(settings: Settings) -> None:
     async with open_house(
         settings, size=_WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
     ) as house:
-        worker = make_worker(house)
+        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
+        worker = make_worker(house, links)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
         notifier = Notifier(house.db, links, allow_private=settings.allow_private_addresses)
         beside = [
             asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s)),

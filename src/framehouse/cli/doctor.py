@@ -13,9 +13,10 @@ from typing import Literal
 import click
 
 from framehouse import __version__
-from framehouse.adapters.engines.registry import BadRoute, open_registry
+from framehouse.adapters.engines.registry import BadRoute, Registry, open_registry
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.claims import queue_figures
+from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import StorageAway, open_storage
 from framehouse.app import open_database
 from framehouse.cli.commands import EXIT_FAILED, print_json
@@ -94,8 +95,21 @@ def _engines(settings: Settings) -> list[Finding]:
     except BadRoute as error:
         return [Finding(5, "problem", str(error), "Correct the routes in framehouse.toml.")]
     models = "; ".join(f"{m.name} by {', '.join(r.name for r in registry.routes(m.name))}" for m in registry.models)
-    asyncio.run(registry.close())
-    return [Finding(5, "ok", f"Models: {models}")]
+    return [Finding(5, "ok", f"Models: {models}"), *asyncio.run(_routes(registry))]
+
+
+async def _routes(registry: Registry) -> list[Finding]:
+    """What the engines depend on, each looked at once."""
+    try:
+        routes = {id(route.engine): route for model in registry.models for route in registry.routes(model.name)}
+        found = await asyncio.gather(*(route.check() for route in routes.values()))
+        return [
+            Finding(10, "ok" if check.fit else "problem", f"{route.name}: {check.what}: {check.told}", check.do)
+            for route, checks in zip(routes.values(), found, strict=True)
+            for check in checks
+        ]
+    finally:
+        await registry.close()
 
 
 def _storage(settings: Settings) -> list[Finding]:
@@ -140,6 +154,12 @@ def _database(settings: Settings) -> list[Finding]:
                         "framehouse serve makes one; or: framehouse key create default",
                     )
                 )
+            for row in await list_checks(db):
+                told = f"{row['model']} by {row['route']}: {row['what'] or 'the engine'}: {row['told']}"
+                if row["unfit"]:
+                    findings.append(Finding(11, "problem", f"A worker reports of {told}", "See its log."))
+                else:
+                    findings.append(Finding(11, "ok", f"{row['fit']} worker(s) report of {told}"))
             figures = await queue_figures(db)
             queue = f"{figures['waiting']:.0f} batches wait, {figures['running']:.0f} run"
             if figures["oldest_s"] > _OLD_S:

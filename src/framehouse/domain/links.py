@@ -1,4 +1,4 @@
-"""Result URLs: no header needed, unguessable, and the same at every poll."""
+"""URLs that need no header, for they cannot be guessed: of pictures, and those by which an upstream hastens us."""
 
 import hmac
 from dataclasses import dataclass
@@ -28,6 +28,16 @@ class Links:
         expires = int(expires_at.timestamp()) if expires_at else 0
         query = urlencode({"expires": expires, "signature": _sign(self.secret, f"{key}:{expires}")})
         return f"{self.base}/{key}?{query}"
+
+    def make_hasten(self, batch: int) -> str | None:
+        """Where an upstream may say that something of this batch happened; None where nobody can reach us."""
+        return f"{self.base}/hasten/{batch}/{_sign(self.secret, f'hasten:{batch}')}" if self.base else None
+
+    def check_hasten(self, batch: str, signature: str) -> bool:
+        """Whether such a URL is of our making."""
+        if not batch.isascii() or not batch.isdecimal() or len(batch) > 19 or not signature.isascii():
+            return False
+        return hmac.compare_digest(_sign(self.secret, f"hasten:{batch}"), signature)
 
     def check(self, key: str, expires: str, signature: str, *, now: float) -> int:
         """Seconds that the URL is still good for; 0 for one that is expired or not of our making. In constant time."""

@@ -1,6 +1,8 @@
 """Whether the process lives, and whether it can do its work."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,6 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from framehouse.adapters.postgres.callbacks import callback_figures
 from framehouse.adapters.postgres.claims import queue_figures
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.api.answers import request_id_of
 
@@ -20,7 +23,11 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
     async def healthz(request: Request) -> Response:
         return JSONResponse({"status": "ok"}, headers={"X-Request-Id": request_id_of(request)})
 
-    @router.get("/readyz", summary="Database and storage answer", responses={503: {"description": "One does not"}})
+    @router.get(
+        "/readyz",
+        summary="Database and storage answer; how the engines are",
+        responses={503: {"description": "One does not"}},
+    )
     async def readyz(request: Request) -> Response:
         checks = {"database": "ok", "storage": "ok"}
         try:
@@ -31,16 +38,22 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
             await storage.size("images/ready")
         except StorageAway:
             checks["storage"] = "away"
+        engines: dict[str, dict[str, str]] = {}
+        with suppress(DatabaseAway):
+            for row in await list_checks(db):
+                routes = engines.setdefault(row["model"], {})
+                worse = row["unfit"] and ("away" if not row["fit"] else "partly away")
+                routes[row["route"]] = worse or routes.get(row["route"], "ok")
         ready = set(checks.values()) == {"ok"}
         return JSONResponse(
-            {"status": "ok" if ready else "not ready", "checks": checks},
+            {"status": "ok" if ready else "not ready", "checks": checks, "engines": engines},
             status_code=200 if ready else 503,
             headers={"X-Request-Id": request_id_of(request)},
         )
 
     @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
-        text = metrics_text(await queue_figures(db), await callback_figures(db))
+        text = metrics_text(await queue_figures(db), await callback_figures(db), await list_checks(db))
         return PlainTextResponse(
             text,
             media_type="text/plain; version=0.0.4",
@@ -50,7 +63,9 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
     return router
 
 
-def metrics_text(queue: Mapping[str, float], callbacks: Sequence[Mapping[str, Any]]) -> str:
+def metrics_text(
+    queue: Mapping[str, float], callbacks: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str, Any]]
+) -> str:
     """The figures in the text format of Prometheus. They come from the database: every API process tells the same."""
     lines = [
         "# HELP framehouse_batches Batches by state.",
@@ -71,4 +86,21 @@ def metrics_text(queue: Mapping[str, float], callbacks: Sequence[Mapping[str, An
             f'framehouse_callback_{name}{{state="{row["state"]}",code="{row["code"]}"}} {row[figure]}'
             for row in callbacks
         ]
+    lines += [
+        "# HELP framehouse_route_checks What workers find of that which a route depends on, by whether it can be used.",
+        "# TYPE framehouse_route_checks gauge",
+    ]
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for row in routes:
+        for state in ("fit", "unfit"):
+            counts[_label(row["model"]), _label(row["route"]), state] += row[state]
+    lines += [
+        f'framehouse_route_checks{{model="{model}",route="{route}",state="{state}"}} {count}'
+        for (model, route, state), count in counts.items()
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _label(text: str) -> str:
+    """A name from the configuration as the value of a label."""
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

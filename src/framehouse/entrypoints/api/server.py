@@ -27,6 +27,7 @@ from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.console import console_routes
 from framehouse.entrypoints.api.door import Door
 from framehouse.entrypoints.api.elements import element_routes
+from framehouse.entrypoints.api.hasten import hasten_routes
 from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
 from framehouse.entrypoints.api.rate import RateLimit
@@ -80,6 +81,7 @@ def build_api(
         for routes in (tasks, elements, account):
             app.include_router(routes, prefix=prefix, include_in_schema=prefix == documented)
     app.include_router(image_routes(storage=storage, links=links))
+    app.include_router(hasten_routes(db=db, links=links))
     app.include_router(health_routes(db=db, storage=storage))
     app.include_router(console_routes(door, registry=registry, prefix=documented))
     app.mount("/presets", StaticFiles(directory=str(PRESETS)))
