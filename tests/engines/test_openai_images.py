@@ -1,0 +1,576 @@
+"""Model servers behind the engine: what each kind is sent, and what comes of every way in which they can fail."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from framehouse.adapters.engines.base import Batch, Engine, Painted, ReferenceImage, SavedElement
+from framehouse.adapters.engines.openai_images import OpenAIImages, exchange
+from framehouse.adapters.engines.openai_images.kinds import KINDS, best_size
+from framehouse.adapters.engines.registry import BadOption, BadRoute, open_registry
+from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+from framehouse.domain.model import Model
+from framehouse.domain.shot import Shot
+from framehouse.domain.sizes import RATIOS, Size, size_of
+from tests.conftest import MakeHouse, eventually, image_base64, image_file
+from tests.engines.contract import EngineContract, batch, paint, pictures
+from tests.engines.openai_server import ModelServer, serving
+from tests.pipeline.test_working import ended
+
+SMALL = 256 * 256
+ENGINE = "framehouse.adapters.engines.openai_images:OpenAIImages"
+SELF_HOSTED = ("sglang", "vllm_omni", "xinference")
+
+
+@asynccontextmanager
+async def running(*servers: ModelServer, **options: Any) -> AsyncIterator[OpenAIImages]:
+    """The engine on these servers; unprobed unless it is asked for."""
+    chosen: dict[str, Any] = {
+        "kind": servers[0].kind,
+        "model": "m",
+        "max_pixels": SMALL,
+        "timeout_s": 20,
+        "probe": False,
+    } | options
+    engine = OpenAIImages(base_urls=[server.url for server in servers], **chosen)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def of(prompt: str, *, shots: int = 1, references: int = 0, framing: str = "", **fields: Any) -> Batch:
+    made = tuple(Shot(n, prompt, framing, 100 + n) for n in range(shots))
+    sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
+    return Batch("task", made, shots, Size(1024, 1024), sent, **fields)
+
+
+class Contract(EngineContract):
+    kind = ""
+
+    @pytest.fixture
+    async def engine(self) -> AsyncIterator[Engine]:
+        async with serving(self.kind) as server, running(server, probe=True) as engine:
+            yield engine
+            assert server.peak <= KINDS[self.kind].concurrency + 1, "a probe comes on top"
+
+
+class TestSglang(Contract):
+    kind = "sglang"
+
+
+class TestVllmOmni(Contract):
+    kind = "vllm_omni"
+
+
+class TestXinference(Contract):
+    kind = "xinference"
+
+
+class TestOpenAI(Contract):
+    kind = "openai"
+
+
+# --- what is sent --------------------------------------------------------------------------------------------------
+
+_OWN = {"model", "prompt", "n", "size", "response_format", "output_format", "seed", "generator_device"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "generation", "edit"),
+    [
+        ("sglang", _OWN, _OWN),
+        ("vllm_omni", _OWN, _OWN),
+        (
+            "xinference",
+            {"model", "prompt", "n", "size", "response_format", "kwargs"},
+            {"model", "prompt", "n", "size", "response_format"},
+        ),
+        (
+            "openai",
+            {"model", "prompt", "n", "size", "output_format"},
+            {"model", "prompt", "n", "size", "output_format"},
+        ),
+    ],
+)
+async def test_each_kind_is_sent_exactly_what_it_knows(kind: str, generation: set[str], edit: set[str]) -> None:
+    async with serving(kind, key="k") as server, running(server, api_key="k") as engine:
+        await paint(engine, of("a fox"))
+        await paint(engine, of("a fox like <<<image_1>>>", references=1))
+        await paint(engine, of("a fox"))
+    first, second, third = server.posts
+    assert server.paths() == ["generations", "edits", "generations"]
+    assert set(first.fields) == generation
+    assert set(second.fields) == edit
+    assert second.files == [image_file(400, 300)]
+    assert second.fields["prompt"] == "a fox like image 1"
+    assert first.fields["size"] == "256x256"
+    assert "cookie" not in third.headers, "it was sent one"
+
+
+async def test_what_the_operator_sets_goes_where_each_kind_wants_it() -> None:
+    wanted = of("a fox")
+    async with serving("sglang") as server, running(server, steps=4, guidance=1) as engine:
+        await paint(engine, wanted)
+        assert (server.posts[0].fields["num_inference_steps"], server.posts[0].fields["guidance_scale"]) == (4, 1.0)
+        assert server.posts[0].fields["seed"] == 100
+    async with serving("xinference") as server, running(server, steps=4, guidance=1) as engine:
+        await paint(engine, wanted)
+        kwargs = json.loads(server.posts[0].fields["kwargs"])
+        assert kwargs == {"seed": 100, "num_inference_steps": 4, "guidance_scale": 1.0}
+    async with serving("openai") as server, running(server, quality="high") as engine:
+        await paint(engine, wanted)
+        assert server.posts[0].fields["quality"] == "high"
+
+
+async def test_one_request_makes_what_has_the_same_words_and_seeds_that_count_up() -> None:
+    async with serving("sglang") as server, running(server) as engine:
+        painted = pictures(await paint(engine, of("a fox", shots=6)))
+        assert [p.index for p in painted] == [0, 1, 2, 3, 4, 5]
+        assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(4, 100), (2, 104)]
+        alone = replace(of("a fox"), shots=(Shot(0, "a fox", "", 103),))
+        assert (pictures(await paint(engine, alone))[0].pixels == painted[3].pixels).all(), "by its own seed"
+        server.posts.clear()
+        gap = (Shot(0, "a fox", "", 100), Shot(2, "a fox", "", 102), Shot(3, "a fox", "close-up", 103))
+        await paint(engine, replace(of("a fox"), shots=gap))
+        assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(1, 100), (1, 102), (1, 103)]
+        assert server.posts[2].fields["prompt"] == "a fox. Close-up."
+
+
+def test_a_size_beyond_the_model_is_painted_as_large_as_it_can_in_the_same_shape() -> None:
+    for ratio in RATIOS:
+        asked = size_of(ratio, "4k")
+        size = best_size(KINDS["openai"], "gpt-image-2", asked, KINDS["openai"].max_pixels)
+        assert size.width % 16 == size.height % 16 == 0
+        assert max(size) <= 3840
+        assert size.width * size.height <= 3840 * 2160
+        assert size.width * asked.height == size.height * asked.width
+        assert best_size(KINDS["sglang"], "m", size_of(ratio, "1k"), 2048 * 2048) == size_of(ratio, "1k")
+    assert best_size(KINDS["openai"], "gpt-image-1.5", size_of("16:9", "2k"), 10**8) == (1536, 1024)
+    assert best_size(KINDS["openai"], "gpt-image-1-mini", size_of("9:16", "1k"), 10**8) == (1024, 1536)
+
+
+async def test_facts_tell_server_size_and_contact_sheet() -> None:
+    async with serving("sglang") as server, running(server, max_references=2) as engine:
+        painted = pictures(await paint(engine, of("all of <<<image_3>>>", references=3)))[0]
+    assert painted.facts == {
+        "server": "sglang",
+        "painted_by": "m",
+        "painted_size": "256x256",
+        "contact_sheet": "2 references are tiled on picture 2, because the model takes 2",
+    }
+    assert len(server.posts[0].files) == 2
+    assert server.posts[0].fields["prompt"] == "all of row 1, column 2 of image 2"
+
+
+async def test_references_are_sent_upright_and_plain() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = image_file(400, 300, "JPEG", exif=exif)
+    clear, cmyk = io.BytesIO(), io.BytesIO()
+    Image.new("RGBA", (300, 300), (0, 0, 0, 0)).save(clear, "PNG")
+    Image.new("CMYK", (300, 300)).save(cmyk, "JPEG")
+    contents = [turned, clear.getvalue(), cmyk.getvalue(), image_file(400, 300, "JPEG")]
+    wanted = replace(of("a fox"), references=tuple(ReferenceImage(one, 300, 400) for one in contents))
+    async with serving("openai") as server, running(server) as engine:
+        await paint(engine, wanted)
+    seen = [Image.open(io.BytesIO(content)) for content in server.posts[0].files]
+    assert seen[0].size == (300, 400)
+    assert {image.mode for image in seen} == {"RGB"}
+    assert seen[1].getpixel((5, 5)) == (255, 255, 255)
+    assert server.posts[0].files[3] == contents[3], "what is plain already is sent as it is"
+
+
+async def test_an_element_is_shown_and_named() -> None:
+    image = ReferenceImage(image_file(), 400, 300)
+    bag = SavedElement("Red bag", "A red leather bag", (image,))
+    async with serving("sglang") as server, running(server) as engine:
+        await paint(engine, replace(of("<<<element_1>>> on a table"), elements=(bag,)))
+    assert server.posts[0].fields["prompt"] == "Red bag (image 1) on a table. Red bag: A red leather bag."
+    assert len(server.posts[0].files) == 1
+
+
+async def test_later_pictures_of_a_series_look_at_the_first() -> None:
+    async with serving("sglang") as server, running(server) as engine:
+        assert engine.abilities().whole_series
+        painted = pictures(await paint(engine, of("a fox", shots=3, series=True)))
+        assert server.paths() == ["generations", "edits", "edits"] or server.paths() == ["generations", "edits"]
+        shown = Image.open(io.BytesIO(server.posts[1].files[0]))
+        assert (shown.tobytes()) == painted[0].pixels.tobytes()
+        assert "Same people, things, place and style as in image 1" in server.posts[1].fields["prompt"]
+        server.posts.clear()
+        frame = ReferenceImage(image_file(500, 500), 500, 500)
+        await paint(engine, of("a fox <<<image_1>>>", references=1, series=True, first_frame=frame))
+        assert server.posts[0].files == [image_file(400, 300), frame.content]
+    async with serving("sglang") as server, running(server, max_references=0) as engine:
+        assert not engine.abilities().whole_series
+        assert engine.abilities().max_references == 0
+        await paint(engine, of("a fox", series=True))
+        assert server.paths() == ["generations"]
+
+
+# --- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
+    return {"error": {"message": "Rejected by the safety system.", "type": "user_error", "code": code}}
+
+
+@pytest.mark.parametrize(
+    ("mood", "paid", "raised", "said"),
+    [
+        ("cut", True, Unknown, "the model server broke the connection"),
+        ("cut", False, Unavailable, "broke the connection"),
+        ("half", True, Unknown, "broke the connection"),
+        ("hang", True, Unknown, "gave no answer for 0.5 s"),
+        ("hang", False, Unavailable, "gave no answer"),
+        ((500, {}, "out of memory"), True, Unknown, "HTTP 500: out of memory"),
+        ((500, {}, "out of memory"), False, Unavailable, "HTTP 500: out of memory"),
+        ((502, {}, ""), True, Unknown, "HTTP 502"),
+        ((503, {}, ""), True, Unknown, "HTTP 503"),
+        ((503, {}, ""), False, Unavailable, "busy or still loading"),
+        ((503, {"Retry-After": "7"}, ""), True, Unavailable, "busy or still loading"),
+        ((503, {}, "The engine is currently overloaded"), True, Unavailable, "busy or still loading"),
+        ((504, {}, ""), True, Unknown, "HTTP 504"),
+        ((429, {"Retry-After": "7"}, ""), True, Unavailable, "busy"),
+        ((429, {}, {"error": {"message": "", "code": "insufficient_quota"}}), True, Unavailable, "quota"),
+        ((401, {}, "no"), True, Unavailable, "api_key"),
+        ((403, {}, "no"), False, Unavailable, "api_key"),
+        ((302, {"Location": "http://127.0.0.1:9/"}, ""), True, Unavailable, "redirect"),
+        ((400, {}, moderated()), True, Declined, "Rejected by the safety system."),
+        ((403, {}, moderated("content_policy_violation")), True, Declined, "Rejected"),
+        ((400, {}, "NSFW words are against our content policy"), False, Declined, "NSFW words"),
+        ((400, {}, "Invalid\n size \x1b[31m" + "x" * 900), True, Broken, "HTTP 400: Invalid size [31mx"),
+        ((404, {}, "Model not found"), True, Broken, "HTTP 404: Model not found"),
+        ((413, {}, ""), False, Broken, "HTTP 413"),
+        ((422, {}, {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}), False, Broken, "body.n: too many"),
+        ("html", True, Broken, "not an answer of the Images API"),
+        ("garbage", False, Broken, "no picture"),
+        ("few", True, Broken, "0 pictures came back, 1 were asked for"),
+        ("address", True, Broken, "an address came back"),
+        ("huge", True, Broken, "more than"),
+        ("large picture", False, Broken, "picture"),
+    ],
+)
+async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
+    mood: Any, paid: bool, raised: type[Failed], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mood == "huge":
+        monkeypatch.setattr("framehouse.adapters.engines.openai_images.engine.MAX_ANSWER_BYTES", 2_000_000)
+    options = {"paid": paid, "timeout_s": 0.5 if mood == "hang" else 20}
+    async with serving("openai", moods=[mood]) as server, running(server, **options) as engine:
+        with pytest.raises(Failed) as failed:
+            await paint(engine, of("a fox"))
+    assert type(failed.value) is raised, failed.value
+    assert said in failed.value.message
+    assert len(failed.value.message) < 400
+    assert len(server.posts) == 1
+    assert server.url not in failed.value.message, "callers may read it"
+
+
+async def test_a_lost_answer_is_not_asked_of_another_server_but_a_refusal_is() -> None:
+    for mood, posts in (("cut", 0), ((500, {}, ""), 0), ((429, {}, ""), 1), ((503, {"Retry-After": "1"}, ""), 1)):
+        async with AsyncExitStack() as stack:
+            one = await stack.enter_async_context(serving("sglang", moods=[mood]))
+            other = await stack.enter_async_context(serving("sglang"))
+            engine = await stack.enter_async_context(running(one, other))
+            if posts:
+                assert len(pictures(await paint(engine, of("a fox")))) == 1
+            else:
+                with pytest.raises(Unavailable, match="server 1 of 2"):
+                    await paint(engine, of("a fox"))
+            assert (len(one.posts), len(other.posts)) == (1, posts), mood
+
+
+async def test_a_dead_server_is_passed_over_at_once_and_left_alone_for_a_while() -> None:
+    async with serving("sglang") as gone, serving("sglang") as other:
+        dead = gone.url
+        async with running(gone, other) as engine:
+            gone.url = "closed"
+            await paint(engine, of("a fox"))
+    async with serving("sglang") as other, running(replace(other, url=dead), other) as engine:
+        for _ in range(4):
+            assert len(pictures(await paint(engine, of("a fox")))) == 1
+        checks = await engine.check()
+        assert [check.fit for check in checks] == [False, True]
+        assert "cannot be reached" in checks[0].told
+    async with running(replace(other, url=dead)) as engine:
+        with pytest.raises(Unavailable, match="the model server cannot be reached"):
+            await paint(engine, of("a fox"))
+
+
+async def test_the_circuit_opens_and_closes() -> None:
+    async with serving("sglang", moods=[(500, {}, "")], health=503) as server, running(server) as engine:
+        with pytest.raises(Unavailable, match="HTTP 500"):
+            await paint(engine, of("a fox"))
+        with pytest.raises(Unavailable, match="HTTP 500"):
+            await paint(engine, of("a fox"))
+        assert len(server.posts) == 1, "it rests"
+        (check,) = await engine.check()
+        assert not check.fit
+        server.health = 200
+        (check,) = await engine.check()
+        assert check.fit
+        assert check.what == server.url
+        assert len(pictures(await paint(engine, of("a fox")))) == 1, "health ends the rest"
+
+    async with serving("sglang", moods=["cut"]) as server, running(server) as engine:
+        with pytest.raises(Unavailable):
+            await paint(engine, of("a fox"))
+
+        async def again() -> bool:
+            try:
+                return len(pictures(await paint(engine, of("a fox")))) == 1
+            except Unavailable:
+                return False
+
+        assert await eventually(again, seconds=3), "after a while it is tried again"
+        assert len(server.posts) == 2
+
+
+async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says() -> None:
+    async with serving("openai", moods=[(429, {"Retry-After": "60"}, "")]) as server, running(server) as engine:
+        with pytest.raises(Unavailable):
+            await paint(engine, of("a fox"))
+        (check,) = await engine.check()
+        assert not check.fit
+        assert "asked again in" in check.told
+        with pytest.raises(Unavailable):
+            await paint(engine, of("a fox"))
+        assert len(server.posts) == 1
+
+
+async def test_a_wrong_key_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving("openai", key="right") as server, running(server, api_key="s3cret") as engine:
+        (check,) = await engine.check()
+        assert (check.fit, check.do) == (False, "give the route a valid api_key")
+        with pytest.raises(Unavailable, match="api_key") as failed:
+            await paint(engine, of("a secret fox"))
+    told = f"{caplog.text} {check} {failed.value} {engine!r} {vars(engine)}"
+    assert "s3cret" not in told
+    assert "secret fox" not in told
+
+
+# --- replicas --------------------------------------------------------------------------------------------------------
+
+
+async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> None:
+    async with AsyncExitStack() as stack:
+        gate = asyncio.Event()
+        servers = [await stack.enter_async_context(serving("sglang", gate=gate)) for _ in range(3)]
+        engine = await stack.enter_async_context(running(*servers, concurrency=2))
+        assert engine.abilities().at_once == 6
+        tasks = [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(5)]
+
+        async def all_there() -> bool:
+            return sum(len(server.posts) for server in servers) == 5
+
+        await eventually(all_there)
+        assert sorted(len(server.posts) for server in servers) == [1, 2, 2]
+        tasks += [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(5, 12)]
+        await asyncio.sleep(0.2)
+        assert [server.now for server in servers] == [2, 2, 2]
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert max(server.peak for server in servers) == 2
+        assert sum(len(server.posts) for server in servers) == 12
+
+
+async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() -> None:
+    async with serving("vllm_omni", gate=asyncio.Event()) as server, running(server) as engine:
+        first = asyncio.create_task(paint(engine, of("a fox")))
+
+        async def there() -> bool:
+            return len(server.posts) == 1
+
+        await eventually(there)
+        waiting = [asyncio.create_task(paint(engine, of("a fox"))) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        for task in (waiting[0], first):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(1):
+                    await task
+
+        async def aborted() -> bool:
+            return server.aborted == 1
+
+        await eventually(aborted)
+        assert server.gate is not None
+        server.gate.set()
+        async with asyncio.timeout(5):
+            assert len(pictures(await paint(engine, of("a fox")))) == 1
+            await asyncio.gather(*waiting[1:])
+        assert server.peak == 1
+
+
+async def test_closing_the_iterator_early_leaves_nothing_behind() -> None:
+    async with serving("sglang") as server, running(server) as engine:
+        async with aclosing(engine.paint(batch(shots=4))) as events:  # type: ignore[type-var]
+            async for event in events:
+                if isinstance(event, Painted):
+                    break
+        assert len(server.posts) == 1
+        assert len(pictures(await paint(engine, of("a fox")))) == 1
+
+
+# --- the probe -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sheet(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving("sglang", keeps=1) as server, running(server, probe=True) as engine:
+        (check,) = await engine.check()
+        assert check.fit
+        assert "drops every reference after the first" in check.told
+        assert "drops every reference after the first" in caplog.text
+        assert [len(post.files) for post in server.posts] == [1, 1, 2]
+        server.posts.clear()
+        painted = pictures(await paint(engine, of("a fox", references=3)))[0]
+        assert len(server.posts[0].files) == 1
+        assert painted.facts["contact_sheet"] == "3 references are tiled on picture 1, because the model takes 1"
+        await engine.check()
+        assert len(server.posts) == 1, "it is probed once"
+
+
+async def test_a_server_that_takes_several_is_given_several_and_the_first_paint_waits_for_the_probe() -> None:
+    async with serving("sglang") as server, running(server, probe=True) as engine:
+        await asyncio.gather(*(paint(engine, of("a fox", references=3)) for _ in range(3)))
+        assert [len(post.files) for post in server.posts] == [1, 1, 2, 3, 3, 3]
+        await paint(engine, of("a fox"))
+        (check,) = await engine.check()
+        assert check.told == "is well; takes 4 references"
+
+
+@pytest.mark.parametrize("answer", [(400, "not supported for T2I models"), (500, "no such ability"), (404, "")])
+async def test_a_server_without_edits_is_never_given_references_silently(answer: tuple[int, str]) -> None:
+    async with serving("sglang", edits=answer) as server, running(server, probe=True) as engine:
+        with pytest.raises(Unavailable, match=f"takes no references .HTTP {answer[0]}"):
+            await paint(engine, of("a fox", references=1))
+        assert len(pictures(await paint(engine, of("a fox")))) == 1, "words alone it paints"
+        async with serving("sglang") as able, running(server, able, probe=True) as both:
+            assert len(pictures(await paint(both, of("a fox", references=2)))) == 1
+            assert len(able.posts[-1].files) == 2
+        server.edits = None
+        (check,) = await engine.check()
+        assert check.told == "is well; takes 4 references", "it is asked again"
+
+
+async def test_a_server_that_refuses_the_second_reference_takes_one() -> None:
+    moods: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
+    async with serving("vllm_omni", moods=moods) as server, running(server, probe=True) as engine:
+        (check,) = await engine.check()
+        assert "takes one reference (HTTP 400: Only a single image is supported)" in check.told
+
+
+async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() -> None:
+    async with serving("xinference") as server, running(server, probe=True, max_references=3) as engine:
+        (check,) = await engine.check()
+        assert "may drop references" in check.told
+        assert len(server.posts) == 1
+    async with serving("xinference") as server, running(server, probe=True) as engine:
+        (check,) = await engine.check()
+        assert "takes 1 references; more is a matter of its model" in check.told
+
+
+async def test_a_probe_that_could_not_be_is_done_later() -> None:
+    async with serving("sglang", moods=["cut"]) as server, running(server, probe=True) as engine:
+        (check,) = await engine.check()
+        assert check.fit
+        assert "not found out yet" in check.told
+        (check,) = await engine.check()
+        assert check.told == "is well; takes 4 references"
+
+
+async def test_a_model_that_does_not_run_is_told_before_anybody_paints() -> None:
+    async with serving("xinference", model="other") as server, running(server) as engine:
+        (check,) = await engine.check()
+        assert (check.fit, check.told) == (False, 'does not run "m"; it runs: other')
+        with pytest.raises(Broken, match="Model not found: m"):
+            await paint(engine, of("a fox"))
+
+
+async def test_openai_is_never_probed() -> None:
+    async with serving("openai") as server, running(server, probe=True) as engine:
+        (check,) = await engine.check()
+        assert check.fit
+        await paint(engine, of("a fox", references=2))
+        assert len(server.posts) == 1
+
+
+# --- the house -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "comfy"}, 'kind must be one of sglang, vllm_omni, xinference, openai; it is "comfy"'),
+        ({"base_urls": None}, "base_urls must be a list"),
+        ({"base_urls": "http://a"}, "base_urls must be a list"),
+        ({"base_urls": ["gpu-1:30000"]}, '"gpu-1:30000" is not an http'),
+        ({"base_urls": ["http://me:secret@a"]}, "without user name"),
+        ({"base_urls": ["http://a", "http://a/v1/"]}, "names a server twice"),
+        ({"model": ""}, "model must be"),
+        ({"api_key": "a\nb"}, "api_key must be"),
+        ({"max_references": -1}, "max_references must be a whole number from 0 to 100; it is -1"),
+        ({"max_pixels": True}, "max_pixels must be"),
+        ({"concurrency": 0}, "concurrency must be"),
+        ({"steps": 0}, "steps must be"),
+        ({"guidance": "1"}, "guidance must be"),
+        ({"quality": "high"}, "quality must be one of low"),
+        ({"kind": "openai", "steps": 4}, 'steps and guidance are not known to servers of kind "openai"'),
+        ({"cite": "image"}, "cite must say"),
+        ({"timeout_s": 0}, "timeout_s must be"),
+        ({"paid": "no"}, "paid must be true or false"),
+        ({"probe": 1}, "probe must be true or false"),
+    ],
+)
+def test_a_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadOption) as wrong:
+        OpenAIImages(**({"kind": "sglang", "base_urls": ["http://a"], "model": "m"} | options))
+    assert said in str(wrong.value)
+
+
+def test_an_unknown_option_is_a_bad_route() -> None:
+    route = {"engine": ENGINE, "kind": "openai", "model": "gpt-image-2", "speed": 3}
+    with pytest.raises(BadRoute, match="speed"):
+        open_registry([(Model("m"), [route])])
+
+
+def test_an_answer_of_any_shape_has_a_sentence() -> None:
+    assert exchange.said(b'{"error": "plain"}') == ("plain", "")
+    assert exchange.said(b'{"message": "plain"}') == ("plain", "")
+    assert exchange.said(b"[1]") == exchange.said(b"<html>") == exchange.said(b"[" * 100_000) == ("", "")
+
+
+async def test_a_task_with_references_is_painted_in_the_house(make_house: MakeHouse) -> None:
+    async with serving("sglang") as server:
+        route = {"engine": ENGINE, "kind": "sglang", "base_urls": [server.url], "model": "m", "max_pixels": SMALL}
+        house = await make_house(route)
+        one = await house.submit("like <<<image_1>>>", n=3, image_list=[{"image": image_base64()}])
+        series = await house.submit("a fox", result_type="series", series_amount=3)
+        house.start_worker()
+        for ticket in (one, series):
+            task = await ended(house, ticket.task_id)
+            assert task.status == "succeed", task
+            assert len(task.pictures) == 3
+        for worker, running_ in house.workers:
+            worker.stop()
+            await running_
+        house.workers.clear()
+        await house.registry.close()
+
+
+@pytest.mark.parametrize("kind", SELF_HOSTED)
+def test_the_api_process_loads_nothing_for_it(kind: str) -> None:
+    engine = OpenAIImages(kind=kind, base_urls=["http://a:1"], model="m")
+    assert engine.abilities().seeds == KINDS[kind].seeds
+    assert engine._client is None
