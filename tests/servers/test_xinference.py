@@ -1,0 +1,227 @@
+"""The engine against a real Xinference with a tiny FLUX.2 klein on the CPU: `make test-servers`.
+
+The first run makes a virtual environment of 2 GB in FRAMEHOUSE_SERVERS_DIR (.cache/servers).
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from framehouse.adapters.engines.base import Batch, ReferenceImage
+from framehouse.adapters.engines.openai_images import OpenAIImages
+from framehouse.domain.errors import Broken
+from framehouse.domain.shot import Shot
+from framehouse.domain.sizes import Size, size_of
+from tests.conftest import eventually, image_file
+from tests.engines.contract import paint, pictures
+
+if os.environ.get("FRAMEHOUSE_TEST_SERVERS") != "1":
+    pytest.skip("real model servers run when asked for: make test-servers", allow_module_level=True)
+
+pytestmark = pytest.mark.timeout(1800)
+ROOT = Path(__file__).parents[2]
+FOLDER = Path(os.environ.get("FRAMEHOUSE_SERVERS_DIR") or ROOT / ".cache" / "servers") / "xinference"
+PACKAGES = ("torch==2.13.0", "xinference==4.1.0", "diffusers<0.42", "accelerate", "transformers")
+MODEL = "tk"
+SQUARE = size_of("1:1", "1k")
+SPEC = {
+    "version": 2,
+    "model_name": "FLUX.2-tiny-klein",
+    "model_family": "stable_diffusion",
+    "model_ability": ["text2image", "image2image"],
+    "model_id": None,
+    "model_revision": None,
+    "controlnet": None,
+    "gguf_model_id": None,
+    "gguf_quantizations": None,
+    "gguf_model_file_name_template": None,
+    "lightning_model_id": None,
+    "lightning_versions": None,
+    "lightning_model_file_name_template": None,
+    "virtualenv": None,
+}
+
+
+def installed() -> Path:
+    """The virtual environment, made where it is missing."""
+    venv = FOLDER / "venv"
+    done = venv / "installed"
+    if not done.exists() or done.read_text() != " ".join(PACKAGES):
+        subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+        pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        subprocess.run([*pip, *PACKAGES], check=True)
+        # comes along, needs the torch that it was built with, and where that is another one, nothing can be imported
+        subprocess.run([*pip[:3], "uninstall", "-q", "-y", "torchvision"], check=True)
+        done.write_text(" ".join(PACKAGES))
+    return venv
+
+
+def memory_mb(group: int) -> int:
+    """What all processes of a group hold of memory, where the system tells."""
+    pages = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            told = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(told[2]) == group:
+            pages += int(told[21])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Xinference that runs the tiny model."""
+    python = installed() / "bin" / "python"
+    home = tmp_path_factory.mktemp("xinference")
+    subprocess.run([str(python), str(ROOT / "tests" / "engines" / "tiny.py"), "klein", str(home / "klein")], check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    own = {
+        "XINFERENCE_HOME": str(home / "home"),
+        "XINFERENCE_AUTH_ADVANCED": "0",
+        "XINFERENCE_ENABLE_VIRTUAL_ENV": "0",
+        "HF_HUB_OFFLINE": "1",
+    }
+    command = [str(python.with_name("xinference-local")), "--host", "127.0.0.1", "--port", str(port)]
+    began = time.monotonic()
+    with (home / "log").open("wb") as log:
+        running = subprocess.Popen(
+            command, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, timeout=300, trust_env=False) as client:
+            while not _up(client):
+                assert running.poll() is None, (home / "log").read_text()[-4000:]
+                assert time.monotonic() - began < 180, (home / "log").read_text()[-4000:]
+                time.sleep(0.5)
+            up_s = time.monotonic() - began
+            # a start removes this folder when it is empty, and a launch from a local folder then fails
+            (home / "home" / "cache" / "v2").mkdir(parents=True, exist_ok=True)
+            spec = json.dumps(SPEC | {"model_uri": str(home / "klein")})
+            answer = client.post("/v1/model_registrations/image", json={"model": spec, "persist": False})
+            assert answer.status_code == 200, answer.text
+            launch = {"model_uid": MODEL, "model_name": SPEC["model_name"], "model_type": "image"}
+            answer = client.post("/v1/models", json=launch | {"enable_virtual_env": False})
+            assert answer.status_code == 200, answer.text + (home / "log").read_text()[-4000:]
+        print(f"\nup in {up_s:.1f} s, model in {time.monotonic() - began - up_s:.1f} s, {memory_mb(running.pid)} MB")  # noqa: T201
+        yield url
+        print(f"at the end {memory_mb(running.pid)} MB")  # noqa: T201
+    finally:
+        os.killpg(running.pid, signal.SIGTERM)
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+
+
+def _up(client: httpx.Client) -> bool:
+    try:
+        return client.get("/v1/models").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.fixture
+async def engine(server: str) -> AsyncIterator[OpenAIImages]:
+    engine = over(server)
+    yield engine
+    await engine.close()
+
+
+def over(server: str, **options: Any) -> OpenAIImages:
+    chosen: dict[str, Any] = {"model": MODEL, "max_pixels": 256 * 256, "steps": 4, "guidance": 1.0} | options
+    return OpenAIImages(kind="xinference", base_urls=[server], **chosen)
+
+
+def batch(*, shots: int = 1, references: int = 0, size: Size = SQUARE, prompt: str = "a fox") -> Batch:
+    made = tuple(Shot(n, prompt, "", 100 + n) for n in range(shots))
+    sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
+    return Batch("task", made, shots, size, sent)
+
+
+async def test_words_alone_are_painted_in_every_shape(engine: OpenAIImages) -> None:
+    for ratio in ("1:1", "16:9", "9:16", "21:9"):
+        size = size_of(ratio, "1k")
+        painted = pictures(await paint(engine, batch(size=size)))[0]
+        height, width = painted.pixels.shape[:2]
+        assert width / height == pytest.approx(size.width / size.height, rel=0.02)
+        assert painted.facts["painted_size"] == f"{width}x{height}"
+
+
+async def test_a_generation_honours_its_seed(engine: OpenAIImages) -> None:
+    one, same = [pictures(await paint(engine, batch(shots=2))) for _ in range(2)]
+    assert np.array_equal(one[0].pixels, same[0].pixels)
+    assert not np.array_equal(one[0].pixels, one[1].pixels)
+
+
+async def test_references_are_taken_the_second_on_a_contact_sheet(engine: OpenAIImages) -> None:
+    one = pictures(await paint(engine, batch(references=1, prompt="like <<<image_1>>>")))[0]
+    assert "contact_sheet" not in one.facts
+    two = pictures(await paint(engine, batch(references=2)))[0]
+    assert "2 references are tiled" in str(two.facts["contact_sheet"])
+
+
+async def test_the_check_says_how_it_is(engine: OpenAIImages, server: str) -> None:
+    (check,) = await engine.check()
+    assert check.fit, check
+    assert check.told == "is well; takes 1 references; more is a matter of its model, see max_references"
+    several = over(server, max_references=4)
+    (check,) = await several.check()
+    assert "may drop references" in check.told
+    await several.close()
+
+
+async def test_a_cancelled_paint_ends_at_once_and_the_next_one_is_made(engine: OpenAIImages, server: str) -> None:
+    slow = over(server, steps=150)
+    task = asyncio.create_task(paint(slow, batch()))
+    await asyncio.sleep(0.5)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(1):
+            await task
+    assert len(pictures(await paint(slow, batch()))) == 1
+    await slow.close()
+
+
+async def test_an_unknown_model_is_named(server: str) -> None:
+    engine = over(server, model="nobody")
+    with pytest.raises(Broken, match="nobody") as failed:
+        await paint(engine, batch())
+    assert failed.value.message.startswith("the model server answered HTTP 4")
+    (check,) = await engine.check()
+    assert (check.fit, check.told) == (False, f'does not run "nobody"; it runs: {MODEL}')
+    await engine.close()
+
+
+async def test_several_at_once_are_painted_one_after_the_other(engine: OpenAIImages) -> None:
+    answers = await asyncio.gather(*(paint(engine, batch()) for _ in range(4)))
+    assert all(len(pictures(events)) == 1 for events in answers)
+
+
+async def test_a_dead_server_is_told(engine: OpenAIImages) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    gone = over(f"http://127.0.0.1:{port}")
+
+    async def told() -> bool:
+        (check,) = await gone.check()
+        return not check.fit and "cannot be reached" in check.told
+
+    assert await eventually(told)
+    await gone.close()
