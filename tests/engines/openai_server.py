@@ -129,8 +129,9 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
 
 async def _wait(server: ModelServer, reader: asyncio.StreamReader) -> None:
     """Until the gate opens; whoever hangs up before is noted."""
-    assert server.gate is not None
-    gate, gone = asyncio.create_task(server.gate.wait()), asyncio.create_task(reader.read(1))
+    opens = server.gate
+    assert opens is not None
+    gate, gone = asyncio.create_task(opens.wait()), asyncio.create_task(reader.read(1))
     try:
         await asyncio.wait([gate, gone], return_when=asyncio.FIRST_COMPLETED)
         if not gate.done():

@@ -345,6 +345,22 @@ async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says()
         with pytest.raises(Unavailable):
             await paint(engine, of("a fox"))
         assert len(server.posts) == 1
+    gate, refusal = asyncio.Event(), (429, {"Retry-After": "60"}, "")
+    async with serving("openai", moods=["", refusal], gate=gate) as server, running(server) as engine:
+        before = asyncio.create_task(paint(engine, of("a fox")))
+
+        async def there() -> bool:
+            return len(server.posts) == 1
+
+        await eventually(there)
+        server.gate = None
+        with pytest.raises(Unavailable):
+            await paint(engine, of("a fox"))
+        gate.set()
+        assert len(pictures(await before)) == 1
+        with pytest.raises(Unavailable):
+            await paint(engine, of("a fox"))
+        assert len(server.posts) == 2, "what was under way before ends no pause"
 
 
 async def test_a_wrong_key_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
@@ -367,11 +383,14 @@ async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> Non
         servers = [await stack.enter_async_context(serving("sglang", gate=gate)) for _ in range(3)]
         engine = await stack.enter_async_context(running(*servers, concurrency=2))
         assert engine.abilities().at_once == 6
-        tasks = [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(5)]
+        tasks = [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(3)]
 
         async def all_there() -> bool:
-            return sum(len(server.posts) for server in servers) == 5
+            return sum(len(server.posts) for server in servers) == len(tasks)
 
+        await eventually(all_there)
+        assert [len(server.posts) for server in servers] == [1, 1, 1]
+        tasks += [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(3, 5)]
         await eventually(all_there)
         assert sorted(len(server.posts) for server in servers) == [1, 2, 2]
         tasks += [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(5, 12)]
