@@ -19,6 +19,7 @@ from framehouse.domain.sizes import Size
 
 log = logging.getLogger(__name__)
 _MOST_CRASHES = 2
+_CLOSED = "the engine is closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,21 @@ class Desk:
         """Let pieces wait. Raises Unavailable where no device can be used for now."""
         with self._changed:
             if self.closing:
-                raise Unavailable("the engine is closed")
+                raise Unavailable(_CLOSED)
             if self._devices and all(device.unfit for device in self._devices):
                 raise Unavailable(self._devices[0].unfit)
             self._waiting += pieces
             self._changed.notify_all()
 
     def put_back(self, pieces: Sequence[Piece]) -> None:
-        """They come first now."""
+        """They come first now; or never, when this closes."""
         with self._changed:
-            self._waiting[:0] = [piece for piece in pieces if not piece.owner.gone]
-            self._changed.notify_all()
+            if not self.closing:
+                self._waiting[:0] = [piece for piece in pieces if not piece.owner.gone]
+                self._changed.notify_all()
+                return
+        for piece in pieces:
+            piece.owner.tell(Unavailable(_CLOSED))
 
     def drop(self, owner: Owner) -> None:
         """Nobody waits for this owner's pieces any more: those that wait are forgotten, and calls that are for nobody
@@ -119,7 +124,7 @@ class Desk:
         for device in self._devices:
             device.join()
         for piece in left:
-            piece.owner.tell(Unavailable("the engine is closed"))
+            piece.owner.tell(Unavailable(_CLOSED))
 
 
 class _Unfit(Exception):
@@ -135,21 +140,27 @@ class Device(threading.Thread):
         self.rest = Rest()
         self.most: dict[tuple[Size, int], int] = {}
         self.told: dict[str, Any] = {}
-        self._why = ""
+        self.why = ""
+        """Why the last try to load the model failed; empty where it is loaded, or nobody tried."""
         self._desk = desk
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: Child | None = None
         self._calls = 0
+        self._busy = False
 
     @property
     def unfit(self) -> str:
         """Why nothing can be painted here for now, empty where it can, or where it is time to try again."""
-        return self._why if self.rest.left_s > 0 else ""
+        return self.why if self.rest.left_s > 0 else ""
 
     @property
     def pid(self) -> int | None:
         child = self._child
         return child.pid if child else None
+
+    @property
+    def idle(self) -> bool:
+        return not self._busy
 
     def nudge(self) -> None:
         """Have it look up: somebody may have gone, or the desk closes."""
@@ -158,12 +169,13 @@ class Device(threading.Thread):
     def run(self) -> None:
         try:
             while pieces := self._desk.take(self):
+                self._busy = True
                 try:
                     self._paint(pieces)
                 except _Unfit as error:
-                    self._why = str(error)
-                    self.rest.begin(self._why)
-                    log.warning("%s: %s", self.device, self._why)
+                    self.why = str(error)
+                    self.rest.begin(self.why)
+                    log.warning("%s: %s", self.device, self.why)
                     self._desk.found_unfit(pieces)
                 except Exception as error:  # the thread's edge: whoever waits for these must hear of it
                     log.exception("%s: a call broke", self.device)
@@ -171,6 +183,8 @@ class Device(threading.Thread):
                     if self._child:
                         self._child.end()
                         self._child = None
+                finally:
+                    self._busy = False
         finally:
             if self._child:
                 self._child.end()
@@ -179,6 +193,7 @@ class Device(threading.Thread):
         """One call. Each piece is painted, failed or put back when this returns; raises _Unfit with none of that."""
         child = self._start()
         if self._desk.closing or all(piece.owner.gone for piece in pieces):
+            self._desk.put_back(pieces)
             return
         self._calls += 1
         first = pieces[0]
@@ -228,13 +243,13 @@ class Device(threading.Thread):
         child.send({"do": "load", "device": self.device.partition(":")[0], **settings})
         message = self._hear(self._desk.work.start_limit_s)
         if message["event"] == "loaded":
-            self.told, self._why = message, ""
+            self.told, self.why = message, ""
             log.info("%s: %s is loaded, process %d", self.device, settings["model"], child.pid)
             return child
         self._child = None
         ended = child.wait() if message["event"] == ENDED else child.end()
         if self._desk.closing:
-            raise _Unfit("the engine is closed")
+            raise _Unfit(_CLOSED)
         if message["event"] == "silent":
             raise _Unfit(f"{settings['model']} was not loaded within {self._desk.work.start_limit_s:.0f} s")
         raise _Unfit(message.get("why") or f"the process of {self.device} {ended}, while it loaded {settings['model']}")

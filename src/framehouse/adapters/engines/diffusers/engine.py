@@ -255,7 +255,7 @@ class Diffusers:
         here = find_weights(self.options.model, self.options.revision)
         weight = cards.weight_of(self.options.known, here.numbers if here else {})
         checks = []
-        unfit = {device.device: device.unfit for device in self._desk.devices} if self._desk else {}
+        unfit = {device.device: device.why for device in self._desk.devices} if self._desk else {}
         for name in self.options.devices or [name for name in found if name != "cpu"] or ["cpu"]:
             if unfit.get(name):
                 checks.append(Check(name, fit=False, told=unfit[name]))

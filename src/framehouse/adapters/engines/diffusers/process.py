@@ -129,9 +129,10 @@ class Painter:
         except ModuleNotFoundError as error:
             raise Unfit(f'the package {error.name} is not installed: pip install "framehouse[diffusers]"') from error
         except Exception as error:  # what loading a model may raise has no common root
+            why = reason(error, settings["folder"])
             if out_of_memory(error):
-                raise Unfit(f"{settings['model']} does not fit on this device: {reason(error)}") from error
-            raise Unfit(f"{settings['model']} cannot be loaded: {reason(error)}") from error
+                raise Unfit(f"{settings['model']} does not fit on this device: {why}") from error
+            raise Unfit(f"{settings['model']} cannot be loaded: {why}") from error
         self.told = device | {"pipeline": type(self._pipe).__name__}
 
     @property
@@ -365,10 +366,11 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error).lower()
 
 
-def reason(error: BaseException) -> str:
-    """The first line that says something, without paths of this machine's."""
+def reason(error: BaseException, folder: str = "") -> str:
+    """The first line that says something, and not where a folder is on this machine."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_REASON_CHARACTERS]
+    line = lines[0] if lines else type(error).__name__
+    return (line.replace(folder, Path(folder).name) if folder else line)[:_REASON_CHARACTERS]
 
 
 def main(kind: type[Process] = Process) -> None:
