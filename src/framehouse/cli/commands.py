@@ -396,6 +396,33 @@ def callback_listen(**options: Any) -> None:
     call("callbacks.listen", **options)
 
 
+@cli.group()
+def models() -> None:
+    """Weights for the engine diffusers: what is here, and how more comes."""
+
+
+@models.command("pull")
+@click.argument("repository")
+@click.option("--revision", default="main", show_default=True, help="A branch, a tag or a commit.")
+@_json_option
+def models_pull(**options: Any) -> None:
+    """Fetch REPOSITORY's weights from the Hugging Face hub and check them; interrupted, it goes on the next time.
+
+    They come into the cache that Hugging Face's own programs use (HF_HOME, HF_HUB_CACHE). HF_TOKEN opens what is gated.
+
+    framehouse models pull black-forest-labs/FLUX.2-klein-4B
+    """
+    call("models.fetch", **options)
+
+
+@models.command("list")
+@_data_options
+@_json_option
+def models_list(**options: Any) -> None:
+    """The weights that are here, whether they are complete, and which configured models use them."""
+    call("models.list_all", **options)
+
+
 @cli.command()
 @_data_options
 @_json_option

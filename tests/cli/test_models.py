@@ -1,0 +1,247 @@
+"""Weights come from a hub of our own, whole or not at all, and what is here is listed."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framehouse.adapters.engines.diffusers.weights import find_weights
+from tests.cli.running import FRAMEHOUSE, environment, run, run_json
+
+COMMIT = "c" * 40
+REPOSITORY = "black-forest-labs/FLUX.2-klein-4B"
+WEIGHTS = "transformer/model.safetensors"
+INDEX = {"_class_name": "Flux2KleinPipeline", "scheduler": ["diffusers", "S"], "transformer": ["diffusers", "T"]}
+FILES = {
+    "model_index.json": json.dumps(INDEX).encode(),
+    "scheduler/scheduler_config.json": b"{}",
+    "transformer/config.json": b'{"a": 1}',
+    WEIGHTS: os.urandom(3_000_000),
+    "transformer/model.fp16.safetensors": b"the same once more",
+    "flux-2-klein-4b.safetensors": b"the same for other programs",
+    "README.md": b"# Read me",
+    "transformer/danger.bin": b"a pickle",
+}
+WANTED = sum(len(FILES[p]) for p in ("model_index.json", "scheduler/scheduler_config.json", "transformer/config.json"))
+
+
+@dataclass
+class Hub:
+    """What the hub is asked of it. `cut_at`: the weights break off there, once; `slow`: they come slowly; `wrong`: they
+    are not what the hub says."""
+
+    url: str = ""
+    sent: list[tuple[str, int, int]] = field(default_factory=list)
+    tokens: set[str | None] = field(default_factory=set)
+    cut_at: int = 0
+    slow: bool = False
+    wrong: bool = False
+    gated: bool = False
+
+    def sent_of(self, path: str) -> list[tuple[int, int]]:
+        """From which byte, and how many."""
+        return [(start, count) for name, start, count in self.sent if name == path]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    state = Hub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            state.tokens.add(self.headers.get("Authorization"))
+            if state.gated:
+                self.answer(401, b"{}", {"X-Error-Code": "GatedRepo"})
+            elif self.path == f"/api/models/{REPOSITORY}/revision/main":
+                self.answer(200, json.dumps({"sha": COMMIT}).encode())
+            elif self.path == f"/api/models/{REPOSITORY}/tree/{COMMIT}?recursive=true":
+                first, rest = dict(list(FILES.items())[:2]), dict(list(FILES.items())[2:])
+                self.answer(200, entries(first), {"Link": f'<{state.url}/next>; rel="next"'})
+                assert rest
+            elif self.path == "/next":
+                self.answer(200, entries(dict(list(FILES.items())[2:])))
+            elif self.path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
+                self.answer(302, b"", {"Location": f"{state.url}/files/{self.path.split(COMMIT + '/')[1]}"})
+            elif self.path.startswith("/files/"):
+                self.file(self.path.removeprefix("/files/"))
+            elif self.path.startswith(f"/api/models/{REPOSITORY}/"):
+                self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+            else:
+                self.answer(401, b"{}", {"X-Error-Code": "RepoNotFound"})
+
+        def file(self, path: str) -> None:
+            content = FILES[path]
+            if state.wrong and path == WEIGHTS:
+                content = bytes(len(content))
+            start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or ["", "0"])[1])
+            end = len(content)
+            if path == WEIGHTS and state.cut_at and not start:
+                end = state.cut_at
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            sent = 0
+            try:
+                for place in range(start, end, 50_000):
+                    sent += self.wfile.write(content[place : min(end, place + 50_000)])
+                    if state.slow and path == WEIGHTS:
+                        time.sleep(0.05)
+            except OSError:
+                pass
+            state.sent.append((path, start, sent))
+            self.close_connection = True
+
+        def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def entries(files: dict[str, bytes]) -> bytes:
+    listed: list[dict[str, Any]] = [{"type": "directory", "path": "transformer", "oid": "0", "size": 0}]
+    for path, content in files.items():
+        oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        large = path.endswith(".safetensors")
+        listed.append(
+            {"type": "file", "path": path, "oid": oid, "size": len(content)} | ({"lfs": lfs} if large else {})
+        )
+    return json.dumps(listed).encode()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path / "hf"
+
+
+def test_a_pull_brings_what_a_pipeline_is_loaded_from_and_no_more(hub: Hub, home: Path) -> None:
+    done = run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url, HF_TOKEN="secret")
+    assert "is here and whole: 3.0 MB" in done.stdout
+    assert "Apache-2.0" in done.stdout
+    assert hub.tokens == {"Bearer secret"}
+    found = find_weights(REPOSITORY)
+    assert found
+    assert (found.missing, found.revision, found.pipeline) == ("", COMMIT, "Flux2KleinPipeline")
+    files = sorted(p.relative_to(found.folder).as_posix() for p in found.folder.rglob("*") if p.is_file())
+    assert files == ["model_index.json", "scheduler/scheduler_config.json", "transformer/config.json", WEIGHTS]
+    assert (found.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert (found.folder / WEIGHTS).is_symlink()
+    hub.sent.clear()
+    again = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    assert again["fetched_bytes"] == 0
+    assert hub.sent_of(WEIGHTS) == []
+
+
+def test_a_broken_connection_is_resumed_where_it_broke(hub: Hub, home: Path) -> None:
+    hub.cut_at = 1_000_000
+    pulled = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    assert hub.sent_of(WEIGHTS) == [(0, 1_000_000), (1_000_000, 2_000_000)]
+    assert pulled["fetched_bytes"] == pulled["size_bytes"] == 3_000_000 + WANTED
+
+
+def test_an_interrupted_pull_goes_on_the_next_time(hub: Hub, home: Path) -> None:
+    hub.slow = True
+    words = [*FRAMEHOUSE, "models", "pull", REPOSITORY]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(HF_ENDPOINT=hub.url)
+    ) as process:
+        end = time.monotonic() + 30
+        while not (parts := list(home.glob("hub/*/blobs/*.incomplete"))) or parts[0].stat().st_size < 1_000_000:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    (listed,) = run_json("models", "list") or [{"missing": "all"}]
+    assert listed["missing"]
+    have = parts[0].stat().st_size
+    assert have >= 1_000_000
+    hub.slow = False
+    pulled = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    assert pulled["fetched_bytes"] <= 3_000_000 - have + WANTED
+    assert hub.sent_of(WEIGHTS)[-1] == (have, 3_000_000 - have)
+    found = find_weights(REPOSITORY)
+    assert found
+    assert (found.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+
+
+def test_what_comes_damaged_is_not_kept(hub: Hub, home: Path) -> None:
+    hub.wrong = True
+    told = run("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url).stderr
+    assert f"{WEIGHTS} came damaged and was removed" in told
+    assert find_weights(REPOSITORY) is None
+    hub.wrong = False
+    run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+
+
+@pytest.mark.parametrize("path", [WEIGHTS, "transformer/config.json"])
+def test_what_was_damaged_here_is_found_and_fetched_anew(hub: Hub, home: Path, path: str) -> None:
+    run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    found = find_weights(REPOSITORY)
+    assert found
+    content = FILES[path]
+    (found.folder / path).resolve().write_bytes(content[:-1] + b"x")
+    told = run_json("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url)
+    assert told["error"]["message"] == f"Damaged, and removed: {path}. Pull again to fetch it anew."
+    assert run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)["fetched_bytes"] == len(content)
+    assert (found.folder / path).read_bytes() == content
+
+
+def test_trouble_is_one_sentence(hub: Hub, home: Path) -> None:
+    def told(*words: str, code: int = 1, **extra: str) -> str:
+        return run("models", "pull", *words, code=code, **({"HF_ENDPOINT": hub.url} | extra)).stderr
+
+    assert "is no repository; one looks like" in told("klein", code=2)
+    assert "There is no some/thing on" in told("some/thing")
+    assert "has no such revision" in told(REPOSITORY, "--revision", "v9")
+    assert "Cannot reach http://127.0.0.1:1" in told(REPOSITORY, HF_ENDPOINT="http://127.0.0.1:1")
+    hub.gated = True
+    assert "is gated: accept its licence" in told(REPOSITORY)
+
+
+def test_the_list_says_what_is_here_and_who_uses_it(hub: Hub, home: Path, tmp_path: Path) -> None:
+    assert f"Get some: framehouse models pull {REPOSITORY}" in run("models", "list").stdout
+    assert run_json("models", "list") == []
+    run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    (tmp_path / "framehouse.toml").write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "diffusers" }]\n')
+    words: list[str | Path] = ["models", "list", "--config", tmp_path / "framehouse.toml"]
+    (row,) = run_json(*words)
+    assert row["models"] == ["kling-v3-omni"]
+    assert (row["repository"], row["missing"], row["in_table"]) == (REPOSITORY, "", True)
+    shown = run(*words).stdout
+    assert re.search(r"FLUX.2-klein-4B\s+main\s+3.0 MB\s+complete\s+4 steps, guidance 1, 4 references", shown)
+    found = find_weights(REPOSITORY)
+    assert found
+    (found.folder / WEIGHTS).unlink()
+    assert run_json(*words)[0]["missing"] == "transformer/*.safetensors"
