@@ -22,7 +22,8 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
     if not line.endswith(b"\n"):
         raise EOFError
     message = json.loads(line)
-    files = [stream.read(length) for length in message.pop("files")]
-    if any(len(file) != length for file, length in zip(files, json.loads(line)["files"], strict=True)):
+    lengths = message.pop("files")
+    files = [stream.read(length) for length in lengths]
+    if [len(file) for file in files] != lengths:
         raise EOFError
     return message, files
