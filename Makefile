@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install serve gallery pictures bench fuzz lock clean help
+.PHONY: demo test check install diffusers test-servers serve gallery pictures bench fuzz lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -26,6 +26,16 @@ serve: install ## Install, and run the server on http://127.0.0.1:8000
 	@.venv/bin/framehouse serve
 
 install: $(STAMP) ## A complete .venv with .venv/bin/framehouse
+
+diffusers: .venv/.diffusers ## Install what the engine diffusers needs: torch and about 2 GB, more with CUDA
+
+.venv/.diffusers: $(STAMP) requirements-diffusers.txt
+	@echo "Installing the packages of the engine diffusers"
+	@$(PYTHON) -m pip --disable-pip-version-check --python .venv/bin/python install -q -r requirements-diffusers.txt
+	@touch $@
+
+test-servers: install ## Test openai_images against a real Xinference; the first time it installs 2 GB into .cache/servers
+	@FRAMEHOUSE_TEST_SERVERS=1 .venv/bin/python -m pytest tests/servers -s
 
 test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal

@@ -77,14 +77,14 @@ async def test_a_cancelled_task_is_cancelled_behind_too(make_house: MakeHouse) -
     house.start_worker()
 
     async def running() -> bool:
-        return (await behind.account())["images_in_flight"] == 3
+        return bool((await behind.account())["images_in_flight"] == 3)
 
     await eventually(running)
     assert await cancel(house.db, house.caller.account_id, ticket.task_id, timedelta(days=1))
     assert (await ended(house, ticket.task_id)).status_message == "Canceled"
 
     async def free() -> bool:
-        return (await behind.account())["images_in_flight"] == 0
+        return bool((await behind.account())["images_in_flight"] == 0)
 
     await eventually(free)
     await nothing_left(house, used=0)
@@ -95,7 +95,7 @@ async def test_what_is_asked_for_arrives_behind_as_it_was_sent(make_house: MakeH
     house = await make_house()
     behind = behind_of[id(house)]
     prompt = "镜头一：狐狸 <<<image_1>>>。镜头二：狐狸睡觉。镜头三：狐狸跑"
-    sent = {"result_type": "series", "resolution": "2k", "aspect_ratio": "21:9"}
+    sent: dict[str, Any] = {"result_type": "series", "resolution": "2k", "aspect_ratio": "21:9"}
     ticket = await house.submit(prompt, image_list=[{"image": image_base64()}], **sent)
     house.start_worker()
     task = await ended(house, ticket.task_id)

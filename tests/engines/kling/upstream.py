@@ -48,6 +48,7 @@ class Upstream:
     accounts: dict[str, int]
     seconds: float = 0.0
     finds_external: bool = True
+    dedupes: bool = True
     fault: Fault = lambda _method, _path: ""
     url: str = ""
     tasks: dict[str, Made] = field(default_factory=dict)
@@ -186,12 +187,18 @@ class Upstream:
             return _plain(429, 1102, "Account balance not enough")
         request = parse_request(body, lambda name: Model(name))  # raises what the test then shows
         external_id = body["external_task_id"]
-        if self.by_external(account, external_id):
+        if self.dedupes and self.by_external(account, external_id):
             return _plain(400, 1201, f"External_task_id {external_id} already exists")
         images = request.amount or 4
         if self.in_flight(account) + images > self.accounts[account]:
             return _plain(429, 1303, "parallel task over resource pack limit")
-        made = Made(f"up-{next(self._numbers)}", account, body, images, time.monotonic() + self.seconds)
+        made = Made(
+            f"up-{next(self._numbers)}",
+            account,
+            body,
+            images,
+            time.monotonic() + self.seconds * random.uniform(0.5, 1.5),
+        )
         if "refuse" in request.prompt:
             return _plain(400, 1301, "refused content")
         if "fail" in request.prompt:

@@ -1,0 +1,84 @@
+"""The kling engine, in a process that is killed between any two of its steps: for the chaos test alone."""
+
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from framehouse.adapters.engines.base import Batch, Memory, Painted, Progress
+from framehouse.adapters.engines.kling import Kling
+from framehouse.adapters.engines.kling.upstream import Upstream
+
+STEPS = (
+    "before the note",
+    "after the note, before the order",
+    "after the order, before its answer is noted",
+    "after its answer is noted",
+    "before asking",
+    "after asking",
+    "after a picture was fetched",
+    "after a picture was kept",
+)
+
+
+class Dying(Kling):
+    """`deaths` is a file that gets a line per death; none is died more than `most` times."""
+
+    def __init__(self, *, deaths: str, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._deaths = Path(deaths)
+        self._most = most
+        self._upstream.__class__ = _DyingUpstream
+        vars(self._upstream)["step"] = self.step
+
+    def step(self, name: str) -> None:
+        """Perhaps the last one."""
+        assert name in STEPS
+        before = self._deaths.read_text().splitlines() if self._deaths.exists() else []
+        if before.count(name) < self._most and random.random() < 0.03:
+            with self._deaths.open("a") as file:
+                file.write(f"{name}\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        assert batch.memory is not None
+        async for event in super().paint(replace(batch, memory=_DyingMemory(batch.memory, self))):
+            if isinstance(event, Painted):
+                self.step("after a picture was fetched")
+            yield event
+            if isinstance(event, Painted):
+                self.step("after a picture was kept")
+
+
+class _DyingUpstream(Upstream):
+    async def submit(self, *values: Any) -> Any:
+        vars(self)["step"]("after the note, before the order")
+        answer = await super().submit(*values)
+        vars(self)["step"]("after the order, before its answer is noted")
+        return answer
+
+    async def find(self, *values: Any) -> Any:
+        vars(self)["step"]("before asking")
+        answer = await super().find(*values)
+        vars(self)["step"]("after asking")
+        return answer
+
+
+class _DyingMemory:
+    def __init__(self, memory: Memory, engine: Dying) -> None:
+        self._memory = memory
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._memory, name)
+
+    async def keep(self, note: Mapping[str, Any]) -> None:
+        taken = any(order["task_id"] for order in note.get("orders", []))
+        if note and not taken:
+            self._engine.step("before the note")
+        await self._memory.keep(note)
+        if taken:
+            self._engine.step("after its answer is noted")

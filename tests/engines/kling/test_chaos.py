@@ -1,0 +1,209 @@
+"""Five hundred tasks through a relay whose processes are killed between any two steps and whose upstreams misbehave:
+none is lost, none is painted twice, quota and units are exact."""
+
+import asyncio
+import json
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framehouse.adapters.engines.registry import open_registry
+from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage, open_storage
+from framehouse.domain.account import Caller
+from framehouse.domain.model import Model
+from framehouse.pipeline.accept import AcceptCounter
+from tests.cli.running import FRAMEHOUSE, environment
+from tests.conftest import House, eventually
+from tests.engines.kling.dying import STEPS
+from tests.engines.kling.upstream import Upstream, upstream
+
+TASKS = 500
+WORKERS = 3
+LOST = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "answered twice", "late"]
+NEVER_CAME = ["before cut", "before html", "before 503 5001"]
+REFUSED = ["before 429 1303", "before 429 1302", "before 200 1303"]
+ASKING = ["cut", "half", "before html", "nonsense", "before 503 5001", "before 429 1302"]
+
+
+def moody(chances: random.Random, *, doubles: bool) -> Any:
+    """Something goes wrong with every fourth order and every tenth question; now and then all orders are too much."""
+    began = time.monotonic()
+
+    def fault(method: str, path: str) -> str:
+        if path.endswith("/cancel"):
+            return ""
+        if method == "POST":
+            if (time.monotonic() - began) % 12 > 10.5:
+                return "before 429 1303"
+            if chances.random() < 0.25:
+                return chances.choice([*LOST, *NEVER_CAME, *REFUSED, *(["doubled"] if doubles else [])])
+        elif chances.random() < 0.1:
+            return chances.choice(ASKING)
+        return ""
+
+    return fault
+
+
+@contextmanager
+def workers(folder: Path, database_url: str, models: str, config: Path) -> Iterator[Any]:
+    """Real worker processes; whoever dies is replaced when `look` is called."""
+    running: list[subprocess.Popen[bytes]] = []
+    variables = {
+        "FRAMEHOUSE_DATABASE_URL": database_url,
+        "FRAMEHOUSE_STORAGE_URL": (folder / "files").as_uri(),
+        "FRAMEHOUSE_MODELS": models,
+    }
+    command = [*FRAMEHOUSE, "worker", "--config", str(config), "--data-dir", str(folder / "data")]
+    with (folder / "workers.log").open("ab") as log:
+
+        def look() -> None:
+            running[:] = [process for process in running if process.poll() is None]
+            while len(running) < WORKERS:
+                running.append(subprocess.Popen(command, env=environment(**variables), stdout=log, stderr=log))
+
+        look()
+        try:
+            yield look
+        finally:
+            for process in running:
+                process.send_signal(signal.SIGTERM)
+            for process in running:
+                process.wait(timeout=60)
+
+
+def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[str, Any]:
+    """Two models: one by an upstream that would paint the same order twice, one by one that refuses to."""
+
+    def route(served: Upstream, **options: Any) -> dict[str, Any]:
+        keys = [{"api_key": key, "concurrency": images} for key, images in served.accounts.items()]
+        dying = {"engine": "tests.engines.kling.dying:Dying", "deaths": str(folder / "deaths"), "most": 3}
+        return dying | {"base_url": served.base_url, "accounts": keys, "answer_s": 0.6, "lost_after_s": 2.5} | options
+
+    return {
+        "worker_concurrency": 16,
+        "lease_s": 5,
+        "attempts": 100,
+        "models": {
+            "strict": {"routes": [route(strict)]},
+            "deduping": {"routes": [route(deduping, resubmit=True)]},
+        },
+    }
+
+
+@pytest.mark.timeout(600)
+async def test_chaos(database_url: str, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # noqa: T201 - shown where the test fails
+    chances = random.Random(seed)
+    storage = open_storage((tmp_path / "files").as_uri())
+    db = Database(database_url, size=8)
+    await db.open()
+    some = {"one": 12, "two": 20}
+    async with (
+        upstream(accounts=some, seconds=0.3, dedupes=False, delay_s=1.0, share=16) as strict,
+        upstream(accounts=some, seconds=0.3, delay_s=1.0, share=16) as deduping,
+    ):
+        settings = configuration(tmp_path, strict, deduping)
+        strict.fault, deduping.fault = moody(chances, doubles=False), moody(chances, doubles=True)
+        config = tmp_path / "framehouse.toml"
+        config.write_text(
+            "\n".join(f"{key} = {settings[key]}" for key in ("worker_concurrency", "lease_s", "attempts"))
+        )
+        house = await open_house(db, storage, settings["models"])
+        sent = await submit(house, chances)
+        with workers(tmp_path, database_url, json.dumps(settings["models"]), config) as look:
+
+            async def all_ended() -> bool:
+                look()
+                await asyncio.sleep(0.2)
+                return not await db.value("select count(*) from tasks where ended_at is null")
+
+            await eventually(all_ended, seconds=400)
+        await verify(house, sent, strict, deduping)
+    deaths = Counter((tmp_path / "deaths").read_text().splitlines())
+    assert set(deaths) == set(STEPS), f"no process died {set(STEPS) - set(deaths)}"
+    await house.registry.close()
+    await db.close()
+
+
+async def open_house(db: Database, storage: Storage, models: dict[str, Any]) -> House:
+    await accounts.create_account(db, "alice", concurrency=10_000)
+    account = await accounts.find_account(db, "alice")
+    assert account is not None
+    registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
+    return House(db, storage, registry, Caller(account["id"], "alice"), AcceptCounter(db))
+
+
+async def submit(house: House, chances: random.Random) -> dict[str, str]:
+    """All the tasks: what was sent, by task id."""
+    sent = {}
+    for number in range(TASKS):
+        what = chances.choices(["fox", "refuse", "fail"], weights=[30, 1, 1])[0]
+        fields: dict[str, Any] = {"n": chances.choices([1, 2, 4], weights=[8, 2, 1])[0]}
+        if number % 25 == 0:
+            fields = {"result_type": "series", "series_amount": 3}
+        model = ("strict", "deduping")[number % 2]
+        ticket = await house.submit(f"a {what}", model_name=model, **fields)
+        sent[str(ticket.task_id)] = what
+    return sent
+
+
+async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping: Upstream) -> None:
+    rows = await house.db.rows("select * from task_answers")
+    assert {str(row["id"]) for row in rows} == set(sent), "none lost"
+    fates: Counter[str] = Counter()
+    used = 0
+    for row in rows:
+        what = sent[str(row["id"])]
+        served = strict if row["model"] == "strict" else deduping
+        ours = [made for made in served.tasks.values() if made.body["external_task_id"] in names_of(row)]
+        assert len(ours) <= 1, "none painted twice"
+        if row["status"] == "succeed":
+            assert (what, len(ours)) == ("fox", 1)
+            pictures = json.loads(row["pictures"])
+            assert [picture["index"] for picture in pictures] == list(range(row["image_count"]))
+            for picture in pictures:
+                assert await house.storage.get(picture["key"])
+            assert row["units_charged"] == 8 * row["image_count"]
+            used += row["units_charged"]
+            fates["succeed"] += 1
+            continue
+        assert row["units_charged"] == 0
+        if "not sent again" in row["status_message"]:
+            assert row["model"] == "strict", "where doubles are refused, nothing needs to be given up"
+            assert not ours, "what is given up was not painted"
+            fates["never taken"] += 1
+        else:
+            assert {"refused content": "refuse", "it did not work out": "fail"}[row["status_message"]] == what
+            fates[what] += 1
+    assert max(strict.painted.values()) == max(deduping.painted.values()) == 1
+    assert fates["succeed"] > 0.8 * TASKS, fates
+    account = await house.account()
+    assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
+    assert await house.db.value("select count(*) from batches") == 0
+    for served in (strict, deduping):
+        for key, images in served.accounts.items():
+            assert served.most_in_flight[key] <= images
+    print(f"{dict(fates)}; {len(strict.posts)} + {len(deduping.posts)} orders sent")  # noqa: T201
+
+
+def names_of(row: Any) -> set[str]:
+    """The external ids that a task's orders can have: of all its shots, for no account is too small for them."""
+    from framehouse.adapters.engines.base import Batch
+    from framehouse.adapters.engines.kling.orders import plan_orders
+    from framehouse.domain.shot import Shot
+    from framehouse.domain.sizes import Size
+
+    shots = tuple(Shot(index, "", "", 0) for index in range(row["image_count"]))
+    batch = Batch(str(row["id"]), shots, len(shots), Size(1024, 1024), series=row["result_type"] == "series")
+    return {order.external_id for order in plan_orders(batch, [], largest=9)}
