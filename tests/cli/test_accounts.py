@@ -93,7 +93,10 @@ def test_doctor(tmp_path: Path) -> None:
     bad.write_text('prot = 1\n[models.x]\nroutes = [{ engine = "none" }]\n')
     assert "prot: no such setting" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
     bad.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
-    assert "installed are: diffusers, kling, openai_images, previz" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
+    assert (
+        "installed are: diffusers, kling, openai_images, previz"
+        in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
+    )
     away = "postgresql://nobody@127.0.0.1:1/x"
     assert levels("--data-dir", tmp_path / "data", code=1, FRAMEHOUSE_DATABASE_URL=away)[7]["level"] == "problem"
     assert re.search(r"-> ", run("doctor", "--data-dir", tmp_path / "data").stdout)

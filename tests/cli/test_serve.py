@@ -132,7 +132,10 @@ def test_what_stops_every_part_is_said_before_a_key_is_made(tmp_path: Path) -> N
     (tmp_path / "data").mkdir()
     toml = tmp_path / "data" / "framehouse.toml"
     toml.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
-    assert "installed are: diffusers, kling, openai_images, previz" in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
+    assert (
+        "installed are: diffusers, kling, openai_images, previz"
+        in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
+    )
     toml.write_text('watermark_logo = "/no/such.png"\n')
     assert "watermark_logo" in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
     toml.unlink()
