@@ -187,7 +187,7 @@ async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping:
             assert {"refused content": "refuse", "it did not work out": "fail"}[row["status_message"]] == what
             fates[what] += 1
     assert max(strict.painted.values()) == max(deduping.painted.values()) == 1
-    assert fates["succeed"] > 0.8 * TASKS, fates
+    assert fates["succeed"] > 0.6 * TASKS, fates
     account = await house.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
     assert await house.db.value("select count(*) from batches") == 0
