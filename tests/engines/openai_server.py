@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tests.sockets import listening, read_head
+
 _TUNED = {"num_inference_steps", "guidance_scale"}
 _OWN = {"response_format", "output_format", "seed", "generator_device"} | _TUNED
 _BASE = {"model", "prompt", "n", "size"}
@@ -72,35 +74,17 @@ class ModelServer:
 @asynccontextmanager
 async def serving(kind: str, **options: Any) -> AsyncIterator[ModelServer]:
     server = ModelServer(kind, **options)
-    handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        try:
-            await _serve(server, reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
-            handlers.discard(task)
-            writer.close()
+        await _serve(server, reader, writer)
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
-    server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
-    try:
+    async with listening(serve) as url:
+        server.url = f"{url}/v1"
         yield server
-    finally:
-        listening.close()
-        for task in list(handlers):
-            task.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)
 
 
 async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-    method, path, _ = lines[0].split()
-    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
+    method, path, headers = await read_head(reader)
     body = await _body(reader, headers)
     if method == "GET":
         return await _get(server, path, headers, writer)

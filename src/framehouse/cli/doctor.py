@@ -101,11 +101,10 @@ def _engines(settings: Settings) -> list[Finding]:
 async def _routes(registry: Registry) -> list[Finding]:
     """What the engines depend on, each looked at once."""
     try:
-        routes = {id(route.engine): route for model in registry.models for route in registry.routes(model.name)}
-        found = await asyncio.gather(*(route.check() for route in routes.values()))
+        once = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
-            Finding(10, "ok" if check.fit else "problem", f"{route.name}: {check.what}: {check.told}", check.do)
-            for route, checks in zip(routes.values(), found, strict=True)
+            Finding(10, "ok" if check.fit else "problem", f"{name}: {check.what}: {check.told}", check.do)
+            for name, checks in reversed(once.values())
             for check in checks
         ]
     finally:

@@ -263,14 +263,11 @@ class Worker:
     async def _report(self) -> None:
         """Look at what the engines depend on and write it down, for `/readyz`, metrics and `doctor`."""
         while True:
-            routes = [(m.name, route) for m in self._registry.models for route in self._registry.routes(m.name)]
-            engines = {id(route.engine): route for _, route in routes}
-            found = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
             nothing = [Check("", fit=True, told="depends on nothing")]
             rows = [
                 RouteCheck(model, route.name, check.what, check.fit, check.told)
-                for model, route in routes
-                for check in found[id(route.engine)] or nothing
+                for model, route, checks in await self._registry.check()
+                for check in checks or nothing
             ]
             self._tell(rows)
             try:

@@ -160,6 +160,8 @@ async def _next_call(
     """As many of the missing shots as the engine takes at once, with the first picture of the series if it is made."""
     if not (wanted.series and abilities.whole_series):
         return replace(wanted, shots=missing[: abilities.max_batch])
+    if missing[0].index == 0:
+        return replace(wanted, shots=missing)
     first = await claims.first_picture(db, UUID(wanted.task_id))
     content = await storage.get(first[0]) if first else None
     frame = ReferenceImage(content, *first[1:]) if first and content else None

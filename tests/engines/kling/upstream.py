@@ -18,6 +18,7 @@ from PIL import Image
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.sizes import size_of
+from tests.sockets import listening, read_head
 
 PATH = "/kling/v1/images/omni-image"
 Fault = Callable[[str, str], str]
@@ -81,18 +82,11 @@ class Upstream:
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                lines = head.decode("latin-1").split("\r\n")
-                method, target, _ = lines[0].split(" ")
-                headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                if not await self._exchange(method, target, headers, body, writer):
-                    break
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
+        goes_on = True
+        while goes_on:
+            method, target, headers = await read_head(reader)
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
+            goes_on = await self._exchange(method, target, headers, body, writer)
 
     async def _exchange(
         self, method: str, target: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
@@ -252,21 +246,5 @@ def _json(status: int, answer: dict[str, Any]) -> bytes:
 async def upstream(**options: Any) -> AsyncIterator[Upstream]:
     """One that serves on a free loopback port, with the account "key" for 100 pictures unless told otherwise."""
     served = Upstream(**({"accounts": {"key": 100}} | options))
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        await served.serve(reader, writer)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**26)
-    served.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with listening(served.serve) as served.url:
         yield served
-    finally:
-        server.close()
-        for task in list(tasks):
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

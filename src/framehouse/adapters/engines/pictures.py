@@ -17,21 +17,26 @@ MAX_ANSWER_PIXELS = 80_000_000
 def upright(content: bytes, *, most_px: int = 0) -> Image.Image:
     """A reference's file as an RGB image: turned as its EXIF data say, on white where it is transparent, its
     longer side at most `most_px` (0: as it is). Raises Broken for a damaged file."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
-            if most_px:
-                file.draft("RGB", (most_px, most_px))
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):
-                image = image.point(lambda value: value / 256).convert("L")
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            image = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Broken(f"a reference cannot be decoded: {error}") from error
+    image = turned(content, most_px=most_px)
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("RGB")
     if most_px:
         image.thumbnail((most_px, most_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
+
+
+def turned(content: bytes, *, most_px: int, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
+    """A reference's file as an image in its own mode, 16 bits brought to 8, turned as its EXIF data say; a JPEG may
+    come smaller, its longer side still at least `most_px` (0: as it is). Raises Broken for a damaged file."""
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as file:
+            if most_px:
+                file.draft("RGB", (most_px, most_px))
+            image = ImageOps.exif_transpose(file)
+            return image.point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise Broken(f"a reference cannot be decoded: {error}") from error
 
 
 def png_file(image: Image.Image) -> bytes:

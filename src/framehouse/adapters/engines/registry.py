@@ -69,6 +69,13 @@ class Registry:
         """How many calls keep all engines busy."""
         return sum(engine.abilities().at_once for engine in self._engines())
 
+    async def check(self) -> list[tuple[str, Route, list[Check]]]:
+        """For each model and route what its engine depends on; each engine is asked once."""
+        routes = [(model, route) for model, routes in self._routes.items() for route in routes]
+        engines = {id(route.engine): route for _, route in routes}
+        found = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
+        return [(model, route, found[id(route.engine)]) for model, route in routes]
+
     def _engines(self) -> list[Engine]:
         """Each once, however many routes have it."""
         return list({id(route.engine): route.engine for routes in self._routes.values() for route in routes}.values())

@@ -26,11 +26,10 @@ from framehouse.adapters.engines.diffusers.options import (
     check_choice,
     check_devices,
     check_model,
-    check_number,
-    check_whole,
     told_name,
 )
 from framehouse.adapters.engines.diffusers.weights import Weights, find_weights
+from framehouse.adapters.engines.options import check_cite, check_number, check_whole
 from framehouse.adapters.engines.pictures import png_file
 from framehouse.adapters.engines.registry import BadOption
 from framehouse.domain.errors import Failed, Unavailable
@@ -71,13 +70,11 @@ class Diffusers:
     ) -> None:
         model = check_model("model", model)
         upscaler = None if upscaler is None else check_model("upscaler", upscaler)
-        for name, text in (("revision", revision), ("cite", cite), ("negative_prompt", negative_prompt)):
+        for name, text in (("revision", revision), ("negative_prompt", negative_prompt)):
             if text is not None and not isinstance(text, str):
                 raise BadOption(f"{name} must be text")
         if not isinstance(compile, bool):
             raise BadOption("compile must be true or false")
-        if cite is not None and cite.count("{}") != 1:
-            raise BadOption('cite must hold {} once, where the picture\'s number goes, as in "image {}"')
         found = find_weights(model, revision)
         known = models.known(model, found.pipeline if found else "")
         shown, pixels = known.shown, known.most_pixels
@@ -99,7 +96,7 @@ class Diffusers:
             guidance=known.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
             shown=shown,
             max_pixels=pixels,
-            cite=known.cite if cite is None else cite,
+            cite=known.cite if cite is None else check_cite(cite),
             negative_prompt=known.negative if negative_prompt is None else negative_prompt,
             batch=check_whole("batch", batch, 1, 64),
             upscaler=upscaler,

@@ -79,18 +79,6 @@ def check_model(name: str, model: object) -> str:
     return model
 
 
-def check_number(name: str, value: object, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadOption(f"{name} must be a number from {least:g} to {most:g}")
-    return value
-
-
-def check_whole(name: str, value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadOption(f"{name} must be a whole number from {least} to {most}")
-    return value
-
-
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str | None:
     if value is not None and value not in choices:
         raise BadOption(f"{name} must be one of {', '.join(choices)}, or left out")

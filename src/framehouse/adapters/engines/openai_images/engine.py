@@ -44,40 +44,8 @@ class OpenAIImages:
     be charged for (`paid`), else Unavailable.
     """
 
-    def __init__(
-        self,
-        *,
-        kind: str,
-        model: str,
-        base_urls: Sequence[str] | None = None,
-        api_key: str = "",
-        max_references: int | None = None,
-        max_pixels: int | None = None,
-        concurrency: int | None = None,
-        steps: int | None = None,
-        guidance: float | None = None,
-        quality: str = "",
-        cite: str = "image {}",
-        timeout_s: float = 600,
-        paid: bool | None = None,
-        probe: bool | None = None,
-    ) -> None:
-        self._is = checked_options(
-            kind,
-            base_urls,
-            model,
-            api_key,
-            max_references,
-            max_pixels,
-            concurrency,
-            steps,
-            guidance,
-            quality,
-            cite,
-            timeout_s,
-            paid,
-            probe,
-        )
+    def __init__(self, **options: Any) -> None:
+        self._is = checked_options(**options)
         self._kind = self._is.kind
         self._replicas = Replicas(self._is.urls, each=self._is.concurrency)
         self._client: httpx.AsyncClient | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from framehouse.adapters.engines.openai_images.kinds import KINDS, Kind
+from framehouse.adapters.engines.options import check_cite, check_number, check_whole
 from framehouse.adapters.engines.registry import BadOption
 
 _OPENAI = "https://api.openai.com/v1"
@@ -32,22 +33,24 @@ class Options:
 
 
 def checked_options(
+    *,
     kind: object,
-    base_urls: object,
     model: object,
-    api_key: object,
-    max_references: object,
-    max_pixels: object,
-    concurrency: object,
-    steps: object,
-    guidance: object,
-    quality: object,
-    cite: object,
-    timeout_s: object,
-    paid: object,
-    probe: object,
+    base_urls: object = None,
+    api_key: object = "",
+    max_references: object = None,
+    max_pixels: object = None,
+    concurrency: object = None,
+    steps: object = None,
+    guidance: object = None,
+    quality: object = "",
+    cite: object = "image {}",
+    timeout_s: object = 600,
+    paid: object = None,
+    probe: object = None,
 ) -> Options:
-    """Raises BadOption."""
+    """A route's options as they stand in the configuration; docs/openai-images.md tells what they mean. Raises
+    BadOption."""
     known = KINDS.get(kind) if isinstance(kind, str) else None
     if known is None:
         raise BadOption(f'kind must be one of {", ".join(KINDS)}; it is "{kind}"')
@@ -59,21 +62,23 @@ def checked_options(
         raise BadOption("model must be the name by which the server knows its model")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
         raise BadOption("api_key must be ASCII characters without blanks, or empty for none")
-    if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
-        raise BadOption('cite must say how the model calls its pictures, with {} for the number: "image {}"')
     return Options(
         kind=known,
         urls=_urls(base_urls, known),
         model=model,
         api_key=api_key,
-        max_references=_whole("max_references", max_references, known.max_references, 0, 100),
-        max_pixels=_whole("max_pixels", max_pixels, known.max_pixels, 65_536, 100_000_000),
-        concurrency=_whole("concurrency", concurrency, known.concurrency, 1, 1000),
-        steps=None if steps is None else _whole("steps", steps, 1, 1, 200),
-        guidance=None if guidance is None else _number("guidance", guidance, 0, 20),
+        max_references=check_whole(
+            "max_references", known.max_references if max_references is None else max_references, 0, 100
+        ),
+        max_pixels=check_whole(
+            "max_pixels", known.max_pixels if max_pixels is None else max_pixels, 65_536, 100_000_000
+        ),
+        concurrency=check_whole("concurrency", _or(concurrency, known.concurrency), 1, 1000),
+        steps=None if steps is None else check_whole("steps", steps, 1, 200),
+        guidance=None if guidance is None else check_number("guidance", guidance, 0, 20),
         quality=str(quality or ""),
-        cite=cite,
-        timeout_s=_number("timeout_s", timeout_s, 0.1, 7200),
+        cite=check_cite(cite),
+        timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
         paid=_truth("paid", paid, known.paid),
         probe=_truth("probe", probe, True) and known.name != "openai",
     )
@@ -103,18 +108,8 @@ def _url(value: object) -> str:
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
-def _whole(name: str, value: object, default: int, least: int, most: int) -> int:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadOption(f"{name} must be a whole number from {least:,} to {most:,}; it is {value!r}")
-    return value
-
-
-def _number(name: str, value: object, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadOption(f"{name} must be a number from {least:g} to {most:g}; it is {value!r}")
-    return float(value)
+def _or(value: object, default: int) -> object:
+    return default if value is None else value
 
 
 def _truth(name: str, value: object, default: bool) -> bool:

@@ -1,6 +1,5 @@
 """References as subjects: cut out where their background is plain, framed as a card otherwise."""
 
-import io
 from functools import lru_cache
 
 import numpy as np
@@ -8,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from framehouse.adapters.engines.base import ReferenceImage
+from framehouse.adapters.engines.pictures import turned
 from framehouse.adapters.engines.previz.sprites import Pixels, outlined
-from framehouse.domain.errors import Broken
 
 _MASK_PX = 200
 _LARGEST_PX = 1400
@@ -66,15 +65,7 @@ def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> P
 
 
 def _open(reference: ReferenceImage) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(reference.content), formats=("PNG", "JPEG")) as file:
-            file.draft("RGB", (_LARGEST_PX, _LARGEST_PX))
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I"):
-                picture = picture.point(lambda v: v / 256).convert("L")
-            picture = picture.convert("RGBA")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Broken(f"a reference cannot be decoded: {error}") from error
+    picture = turned(reference.content, most_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
     picture.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return picture
 
