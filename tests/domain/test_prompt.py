@@ -53,6 +53,7 @@ from framehouse.domain.sizes import RATIOS
         ("一只猫", None),
         ("Frame 1: a cat. Frame 2: a dog.", None),
         ("第三张", None),
+        ("ſix frames, fıve pictures", None),
         ("", None),
     ],
 )
@@ -89,7 +90,15 @@ def test_listed_shots(prompt: str, shared: str, shots: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["a cat", "Frame 1: a cat", "Frame 2: a. Frame 1: b", "1. a\n3. c", "Frame 1: Frame 2: b", "2.5 apples\n3.5 pears"],
+    [
+        "a cat",
+        "Frame 1: a cat",
+        "Frame 2: a. Frame 1: b",
+        "1. a\n3. c",
+        "Frame 1: Frame 2: b",
+        "2.5 apples\n3.5 pears",
+        "Panel one: a. Panel ſix: b",
+    ],
 )
 def test_what_lists_no_shots(prompt: str) -> None:
     assert listed_shots(prompt) is None
@@ -112,6 +121,7 @@ def test_what_lists_no_shots(prompt: str) -> None:
         ("头像", "1:1"),
         ("Times Square at 12:30", None),
         ("at 9:16 in the morning, a runner", None),
+        ("AT 9:16 A RUNNER", None),
         ("a person with vertical stripes", None),
         ("in vertical format", "9:16"),
         ("a horizontal banner", "16:9"),
@@ -127,6 +137,7 @@ def test_the_shape_asked_for(prompt: str, ratio: str | None) -> None:
 def test_citations_take_two_or_three_brackets_and_spaces() -> None:
     found = citations("<<<image_1>>> and << element_2 >> and <<<Object_3>>> but not <image_4>")
     assert [(c.kind, c.number) for c in found] == [("image", 1), ("element", 2), ("object", 3)]
+    assert not citations("<<<ımage_1>>>")
 
 
 def test_an_object_is_an_element_where_there_are_elements() -> None:

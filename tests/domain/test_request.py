@@ -132,6 +132,8 @@ def test_a_long_string_is_a_picture_or_a_url_that_is_too_long() -> None:
 
 def test_citing_what_was_not_sent_is_named() -> None:
     assert problem(prompt="<<<image_1>>>") == "prompt cites <<<image_1>>>, but 0 images and 0 elements were sent"
+    long = problem(prompt=f"<<<image_\n{'1' * 100}>>>")
+    assert long == f"prompt cites <<<image_\ufffd{'1' * 30}…, but 0 images and 0 elements were sent"
     assert parse(prompt="<<image_1>>", image_list=[{"image": "https://example.com/a.png"}])
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 MAX_PROMPT_CHARACTERS = 2500
 
-_CITATION = re.compile(r"<<<?\s*(image|element|object)\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
+# Words that are looked up afterwards are matched as ASCII, (?a:…): else "ſ" matches as "s" and "ı" as "i", and neither
+# is found in a table.
+_CITATION = re.compile(r"<<<?\s*((?a:image|element|object))\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ _ENGLISH = {
 _CHINESE = {c: i for i, c in enumerate("一二三四五六七八九十", 1)} | {"两": 2, "兩": 2, "俩": 2}
 _WORDS = {"a couple of": 2, "couple of": 2, "half a dozen": 6, "a dozen": 12, "dozen": 12} | _ENGLISH
 _NUMBER_WORDS = "|".join(sorted((word.replace(" ", r"\s{1,4}") for word in _WORDS), key=len, reverse=True))
-_EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,4}}(?![\d:：])|\b(?:{_NUMBER_WORDS})\b"
+_EN_NUMBER = rf"(?<![\d:.,：/])\d{{1,4}}(?![\d:：])|\b(?a:{_NUMBER_WORDS})\b"
 _ZH_NUMBER = r"(?<![\d:.：])\d{1,4}(?!\d)|(?<!第)(?:十[一二三四五六七八九]?|[一二两兩三四五六七八九])"
 
 
@@ -145,12 +147,12 @@ _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
-        rf"(?P<n>\d{{1,2}}|{'|'.join(_ENGLISH)})\s{{0,4}}\*{{0,3}}[ \t]{{0,4}}"
+        rf"(?P<n>\d{{1,2}}|(?a:{'|'.join(_ENGLISH)}))\s{{0,4}}\*{{0,3}}[ \t]{{0,4}}"
         r"(?:[:：)\]]|\.\s|[-–—]\s|\n|(?=\s(?:shows?|depicts?|is|has)\b))\s{0,4}\*{0,3}\s*",
         re.IGNORECASE,
     ),
     re.compile(
-        rf"{_BEFORE}(?:the\s{{1,4}})?(?P<n>{'|'.join(_ORDINALS)})\s{{1,4}}(?:frame|panel|shot|scene|image|picture)\s{{0,4}}[:：-]\s*",
+        rf"{_BEFORE}(?:the\s{{1,4}})?(?P<n>(?a:{'|'.join(_ORDINALS)}))\s{{1,4}}(?:frame|panel|shot|scene|image|picture)\s{{0,4}}[:：-]\s*",
         re.IGNORECASE,
     ),
     re.compile(
@@ -213,7 +215,7 @@ def listed_shots(prompt: str) -> ListedShots | None:
 
 # --- which shape -----------------------------------------------------------------------------------------------
 
-_RATIO = re.compile(r"(?<![\d:：.])(?<!\bat )(\d{1,2})\s{0,4}(?:[:：∶]|比)\s{0,4}(\d{1,2})(?![\d:：.]\d|\d)")
+_RATIO = re.compile(r"(?<![\d:：.])(?<!\b(?i:at) )(\d{1,2})\s{0,4}(?:[:：∶]|比)\s{0,4}(\d{1,2})(?![\d:：.]\d|\d)")
 _NARROW = r"(?:narrow|tall|vertical|portrait)"
 _FORM = (
     r"(?:\w+\s+)?(?:image|picture|photo|format|frame|video|poster|banner|composition|orientation|layout|shot|wallpaper"

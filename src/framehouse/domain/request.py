@@ -27,9 +27,12 @@ def shown(value: object) -> str:
     """A value as an error message may repeat it: short, one line, never a whole picture."""
     if isinstance(value, LongString):
         value = value.head
-    text = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else reprlib.repr(value)
-    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
-    return f'"{text[:_SHOWN_CHARACTERS]}…"' if len(text) > _SHOWN_CHARACTERS else f'"{text}"'
+    return f'"{_short(value if isinstance(value, str) else reprlib.repr(value))}"'
+
+
+def _short(text: str) -> str:
+    begin = "".join(c if c.isprintable() else "\ufffd" for c in text[:_SHOWN_CHARACTERS])
+    return begin + "…" if len(text) > _SHOWN_CHARACTERS else begin
 
 
 def read_int(value: object) -> int | None:
@@ -208,7 +211,7 @@ def read_request(body: object, find_model: Callable[[str], Model | None]) -> tup
     elements = _elements(read)
     for citation in citations(prompt):
         if resolve_citation(citation, images=len(images), elements=len(elements)) is None:
-            read.problem("prompt", f"cites {citation.text}, but {_sent(len(images), len(elements))}")
+            read.problem("prompt", f"cites {_short(citation.text)}, but {_sent(len(images), len(elements))}")
 
     resolution = read.choice("resolution", model.resolutions if model else ("1k", "2k", "4k"), "1k")
     wanted = read.choice("result_type", ("single", "series"), "single")
