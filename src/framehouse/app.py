@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import resource
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     from framehouse.adapters.engines.registry import Registry
     from framehouse.domain.links import Links
     from framehouse.entrypoints.librarian import Librarian
+    from framehouse.entrypoints.sweeper import LostWork
     from framehouse.entrypoints.worker import Worker
 
 log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
 _WATCH_S = 0.5
+_BEAT_S = 0.5
 _API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
 
 
@@ -80,7 +83,7 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
     while True:
         await asyncio.sleep(_WATCH_S)
         try:
-            embedded.ensure_running()  # blocks while it starts: without a database there is nothing else to do
+            await asyncio.to_thread(embedded.ensure_running)
         except EmbeddedError as error:
             log.error("%s", error)  # noqa: TRY400 - the message says it all
 
@@ -135,6 +138,13 @@ def make_worker(house: House, links: Links | None = None, *, only_task: UUID | N
     return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
 
 
+def make_lost_work(house: House) -> LostWork:
+    """The search for work of workers that died, as the settings say."""
+    from framehouse.entrypoints.sweeper import LostWork
+
+    return LostWork(house.db, lease_s=house.settings.lease_s)
+
+
 def make_librarian(house: House, *, only: UUID | None = None) -> Librarian:
     """A librarian as the settings say; `only` keeps it to one element, by its task's id."""
     from framehouse.entrypoints.librarian import Librarian
@@ -143,14 +153,14 @@ def make_librarian(house: House, *, only: UUID | None = None) -> Librarian:
     return Librarian(house.db, house.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only)
 
 
-async def run_api(settings: Settings, listening: socket.socket) -> None:
-    """Serve the API on an open socket until told to stop."""
+async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int | None = None) -> None:
+    """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`."""
     import uvicorn
 
     from framehouse.domain.links import Links
     from framehouse.entrypoints.api.server import build_api
 
-    async with open_house(settings, size=_API_POOL) as house:
+    async with open_house(settings, size=_API_POOL) as house, beating(beat_fd, limit_s=settings.hung_after_s):
         app = build_api(
             db=house.db,
             storage=house.storage,
@@ -179,16 +189,15 @@ async def run_api(settings: Settings, listening: socket.socket) -> None:
         await Server(config).serve(sockets=[listening])
 
 
-async def run_worker(settings: Settings) -> None:
-    """Work, make elements, deliver callbacks and sweep until told to stop."""
+async def run_worker(settings: Settings, *, beat_fd: int | None = None) -> None:
+    """Work, make elements, deliver callbacks and sweep until told to stop. `beat_fd`: as `beating`."""
     raise_file_limit()
     from framehouse.domain.links import Links
     from framehouse.entrypoints.notifier import Notifier
     from framehouse.entrypoints.sweeper import run_sweeper
 
-    async with open_house(
-        settings, size=_WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
-    ) as house:
+    size = _WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
+    async with open_house(settings, size=size) as house, beating(beat_fd, limit_s=settings.hung_after_s):
         links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
         worker = make_worker(house, links)
         loop = asyncio.get_running_loop()
@@ -196,7 +205,14 @@ async def run_worker(settings: Settings) -> None:
             loop.add_signal_handler(number, worker.stop)
         notifier = Notifier(house.db, links, allow_private=settings.allow_private_addresses)
         beside = [
-            asyncio.create_task(run_sweeper(house.db, house.storage, lease_s=settings.lease_s)),
+            asyncio.create_task(
+                run_sweeper(
+                    house.db,
+                    house.storage,
+                    lease_s=settings.lease_s,
+                    history=timedelta(days=settings.history_days),
+                )
+            ),
             asyncio.create_task(notifier.run()),
             asyncio.create_task(make_librarian(house).run()),
         ]
@@ -211,6 +227,29 @@ async def run_worker(settings: Settings) -> None:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
+
+
+@asynccontextmanager
+async def beating(fd: int | None, *, limit_s: float) -> AsyncIterator[None]:
+    """While this is open, a byte now and then to `fd` tells the supervisor that this process's event loop turns. Where
+    it does not for `limit_s`, the process ends itself, saying where it hung: by then its leases have run out."""
+
+    async def beat() -> None:
+        while True:
+            faulthandler.dump_traceback_later(limit_s, exit=True)  # a thread that needs nothing of Python's
+            if fd is not None:
+                with contextlib.suppress(OSError):  # nobody reads
+                    os.write(fd, b".")
+            await asyncio.sleep(_BEAT_S)
+
+    if fd is not None:
+        os.set_blocking(fd, False)
+    beats = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        faulthandler.cancel_dump_traceback_later()
 
 
 def raise_file_limit() -> None:

@@ -95,6 +95,13 @@ class Settings(BaseSettings):
     retention_days: float = Field(
         default=30, gt=0, le=36500, description="How long pictures are kept after their task ended."
     )
+    history_days: float = Field(
+        default=365,
+        gt=0,
+        le=36500,
+        description="How long tasks can be asked for after their pictures were removed; "
+        "then only their `external_task_id` stays taken.",
+    )
     worker_concurrency: int = Field(
         default=0,
         ge=0,
@@ -102,7 +109,11 @@ class Settings(BaseSettings):
         description="Batches that one worker has in hand at once; 0: as many as its engines make at once.",
     )
     lease_s: float = Field(
-        default=30, ge=2, le=3600, description="A worker that does not renew within this many seconds loses its work."
+        default=30,
+        ge=2,
+        le=3600,
+        description="A worker that does not renew within this many seconds loses its work; "
+        "one that hangs as long, and 10 seconds at least, is replaced.",
     )
     stop_s: float = Field(
         default=30,
@@ -164,6 +175,11 @@ class Settings(BaseSettings):
             )
             for name, m in self.models.items()
         ]
+
+    @property
+    def hung_after_s(self) -> float:
+        """How long a process may show no sign of life: its leases have run out then, and no hiccup lasts as long."""
+        return max(10.0, self.lease_s)
 
     @property
     def reached_at(self) -> str:

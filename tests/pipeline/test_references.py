@@ -9,7 +9,7 @@ from uuid import UUID
 
 from framehouse.adapters.postgres import references, tasks
 from framehouse.adapters.postgres.pool import Database
-from framehouse.entrypoints.sweeper import sweep
+from framehouse.entrypoints.sweeper import keep_house
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.references import Inspected, content_of, store
 from tests.adapters.test_fetch import http, server
@@ -45,14 +45,14 @@ async def test_a_reference_is_kept_while_a_task_needs_it_and_then_removed(make_h
     await end(house, first.task_id)
     await end(house, other.task_id)
     await later(house)
-    await sweep(house.db, house.storage, lease_s=30, housekeeping=True)
+    await keep_house(house.db, house.storage, history=KEEP)
     assert await house.storage.get(key) == image_file()
     assert await house.storage.get(await key_of(house, other.task_id)) is None
     await end(house, second.task_id)
-    await sweep(house.db, house.storage, lease_s=30, housekeeping=True)
+    await keep_house(house.db, house.storage, history=KEEP)
     assert await house.storage.get(key) is not None, "what was needed is looked at again after another grace"
     await later(house)
-    await sweep(house.db, house.storage, lease_s=30, housekeeping=True)
+    await keep_house(house.db, house.storage, history=KEEP)
     assert await house.storage.get(key) is None
     assert await house.db.value("select count(*) from stored_references") == 0
     assert await house.db.value("select count(*) from forgotten_files") == 0

@@ -16,7 +16,6 @@ from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
-from framehouse.entrypoints.sweeper import sweep
 from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
 
 LEASE = timedelta(seconds=30)
@@ -172,7 +171,9 @@ async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
     house = await make_house()
     ticket = await house.submit(n=2)
     (early,) = await claim(house, worker=1)
-    await house.db.row("update batches set lease_until = now() - interval '1 second' where id = $1", early.id)
+    assert (
+        await claims.free_batches(house.db, await claims.quiet_batches(house.db, lease=3 * LEASE, silence=LEASE)) == 1
+    )
     late = next(batch for batch in await claim(house, worker=2, most=2) if batch.id == early.id)
     assert late.claim != early.claim
     for _ in range(2):
@@ -332,28 +333,6 @@ async def test_cancel_and_finish_at_the_same_moment_count_once(make_house: MakeH
         assert task.units_charged == (16 if task.status == "succeed" else 0)
         charged += task.units_charged
     await nothing_left(house, used=charged)
-
-
-async def settled(house: House) -> bool:
-    """Whether Postgres has run long enough for a worker without its lock to be a dead one."""
-    return bool(await house.db.value("select pg_postmaster_start_time() < now() - interval '9 seconds'"))
-
-
-async def test_work_of_a_dead_worker_is_free_soon_and_of_a_living_one_never(make_house: MakeHouse) -> None:
-    house = await make_house()
-    await house.submit()
-    await eventually(lambda: settled(house))
-    (dead,) = await claim(house, worker=4242)
-    await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
-    assert await claim(house) == [], "the grace is not over"
-    await house.db.row("update batches set lease_until = now() + interval '20 seconds'")
-    async with house.db._connection() as connection:
-        await connection.execute("select pg_advisory_lock(1718774120, 4242)")
-        await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
-        assert await claim(house) == [], "the worker lives"
-    await sweep(house.db, house.storage, lease_s=30, housekeeping=False)
-    (again,) = await claim(house)
-    assert (again.id, again.attempt) == (dead.id, 2)
 
 
 async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_house: MakeHouse) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from framehouse.adapters.postgres import accounts, tasks
-from framehouse.app import House, make_worker, open_house
+from framehouse.app import House, make_lost_work, make_worker, open_house
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
@@ -120,6 +120,8 @@ class LocalHouse:
         )
         worker = make_worker(self._house, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
+        freeing = asyncio.create_task(make_lost_work(self._house).run())  # there may be no server that does
+        self._stack.callback(freeing.cancel)
 
         async def stop() -> None:
             worker.stop()

@@ -151,6 +151,7 @@ def serve(**options: Any) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [default: 8000]")
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
+@click.option("--beat-fd", type=int, hidden=True)
 @_data_options
 @_json_option
 def api(**options: Any) -> None:
@@ -160,6 +161,7 @@ def api(**options: Any) -> None:
 
 @cli.command()
 @click.option("--parent-pipe", type=int, hidden=True)
+@click.option("--beat-fd", type=int, hidden=True)
 @_data_options
 @_json_option
 def worker(**options: Any) -> None:

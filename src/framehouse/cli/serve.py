@@ -58,6 +58,7 @@ def api(
     port: int | None,
     listen_fd: int | None,
     parent_pipe: int | None,
+    beat_fd: int | None,
     data_dir: Path | None,
     config: Path | None,
     as_json: bool,
@@ -69,17 +70,19 @@ def api(
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
         _say(f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
-    uvloop.run(run_api(settings, listening))
+    uvloop.run(run_api(settings, listening, beat_fd=beat_fd))
 
 
-def worker(parent_pipe: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def worker(
+    parent_pipe: int | None, beat_fd: int | None, data_dir: Path | None, config: Path | None, as_json: bool
+) -> None:
     settings = load_settings(config, data_dir=data_dir)
     set_up_logging(settings.log_level)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
         _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
-    uvloop.run(run_worker(settings))
+    uvloop.run(run_worker(settings, beat_fd=beat_fd))
 
 
 def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
@@ -138,13 +141,21 @@ def _catch_signals() -> _Signals:
 
 @dataclass(slots=True)
 class _Part:
-    """A supervised process: restarted when it ends unasked, with growing pauses."""
+    """A supervised process: restarted when it ends unasked, with growing pauses, and when it hangs.
+
+    Once it has shown on its pipe that it lives, it must go on to. Silence counts by our own looks, each for little, so
+    that a pause of the whole machine ends nobody.
+    """
 
     name: str
     command: list[str]
     pass_fds: tuple[int, ...]
     environment: dict[str, str]
+    most_silent_s: float
     process: subprocess.Popen[bytes] | None = None
+    beats: int = -1
+    silent_s: float | None = None
+    looked_at: float = 0.0
     started_at: float = 0.0
     pause_s: float = 0.0
     due_at: float = field(default=0.0)
@@ -153,19 +164,42 @@ class _Part:
         now = time.monotonic()
         if self.process is None:
             if now >= self.due_at:
-                self.process = subprocess.Popen(  # noqa: S603
-                    self.command, pass_fds=self.pass_fds, start_new_session=True, env=os.environ | self.environment
-                )
-                self.started_at = now
+                self._start(now)
             return
         code = self.process.poll()
         if code is None:
+            self._listen(self.process, now)
             if now - self.started_at > _HEALTHY_S:
                 self.pause_s = 0.0
             return
+        os.close(self.beats)
         log.error("the %s process ended with code %s; starting it again in %.1f s", self.name, code, self.pause_s)
         self.process, self.due_at = None, now + self.pause_s
         self.pause_s = min(_LONGEST_PAUSE_S, self.pause_s * 2 or 0.5)
+
+    def _start(self, now: float) -> None:
+        self.beats, theirs = os.pipe()
+        os.set_blocking(self.beats, False)
+        self.process = subprocess.Popen(  # noqa: S603
+            [*self.command, "--beat-fd", str(theirs)],
+            pass_fds=(*self.pass_fds, theirs),
+            start_new_session=True,
+            env=os.environ | self.environment,
+        )
+        os.close(theirs)
+        self.started_at, self.silent_s = now, None
+
+    def _listen(self, process: subprocess.Popen[bytes], now: float) -> None:
+        passed_s, self.looked_at = min(now - self.looked_at, 2 * _LOOK_S), now
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self.beats, 4096):
+                self.silent_s = 0.0
+                return
+        if self.silent_s is not None:
+            self.silent_s += passed_s
+            if self.silent_s > self.most_silent_s:
+                log.error("the %s process hangs and is ended", self.name)
+                process.kill()
 
 
 def _supervise(
@@ -185,8 +219,8 @@ def _supervise(
     fd = listening.fileno()
     where = {"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)}
     parts = [
-        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd), where),
-        _Part("worker", [*command, "worker", *options], (ours,), where),
+        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd), where, settings.hung_after_s),
+        _Part("worker", [*command, "worker", *options], (ours,), where, settings.hung_after_s),
     ]
     url, ready, began = _url(listening), False, time.monotonic()
     try:

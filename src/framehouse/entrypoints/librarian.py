@@ -28,6 +28,7 @@ _LIMIT_S = 75.0
 """All fetches have ended by then, each of which has 60 seconds; what is left is for the storage."""
 _LEASE = timedelta(seconds=_LIMIT_S + 15)
 _STORAGE_PAUSE_S = 10.0
+_LONGEST_PAUSE_S = 60.0
 
 
 class Librarian:
@@ -102,7 +103,7 @@ class Librarian:
         except Declined as error:
             await elements.fail_element(self._db, claimed, error.message)
         except Unavailable as error:
-            after = timedelta(seconds=2.0**claimed.attempt * random.uniform(0.8, 1.2))
+            after = timedelta(seconds=min(_LONGEST_PAUSE_S, 2.0**claimed.attempt) * random.uniform(0.8, 1.2))
             await elements.release_element(self._db, claimed, after=after, error=error.message)
         except TimeoutError:  # its pictures may be the reason, so it uses up an attempt
             await elements.release_element(

@@ -1,51 +1,109 @@
-"""The clock: work of dead workers, expired pictures, references that nobody needs, old keys. Any number may run."""
+"""The clock: work of lost workers, expired pictures, references that nobody needs, old rows. Any number may run."""
 
 import asyncio
 import logging
 import random
+import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
+from typing import NoReturn
 
 from framehouse.adapters.postgres.callbacks import forget_callbacks
-from framehouse.adapters.postgres.claims import release_dead_workers
+from framehouse.adapters.postgres.claims import Quiet, free_batches, mend_times, quiet_batches
+from framehouse.adapters.postgres.elements import forget_elements
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.tasks import forget_idempotency_keys
+from framehouse.adapters.postgres.tasks import forget_idempotency_keys, forget_tasks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.pipeline.expire import expire_pictures, remove_references
 
 log = logging.getLogger(__name__)
-_TURN_S = 1.0
-_CALLBACKS_KEPT = timedelta(days=30)
-_HOUSEKEEPING_TURNS = 60
-_TIDYING_TURNS = 24 * 3600
+_LOOK_S = 1.0
+_SILENCE_S = 2.0
+"""A living worker renews more often."""
+DEAD_AFTER_S = 3.0
+"""For how long a worker whose connection is gone is watched, before its work is given to others."""
+_HOUSEKEEPING_S = 60.0
+_TIDYING_S = 24 * 3600.0
 _UNFINISHED_S = 3600.0
 """No file takes so long to write."""
-DEAD_AFTER_S = 4.0
-"""How long a worker whose connection is gone may be silent before its work is given to others."""
+_CALLBACKS_KEPT = timedelta(days=30)
+_LONGEST_PAUSE = timedelta(minutes=2)
+"""No batch and no element waits longer for its next try."""
+_STEP = 500
+"""Rows removed in one transaction: a few milliseconds, so that nobody waits for their locks."""
 
 
-async def run_sweeper(db: Database, storage: Storage, *, lease_s: float) -> None:
-    """Sweep until cancelled."""
-    turns = 0
+class LostWork:
+    """Finds batches whose worker died or hangs, and gives them to others.
+
+    Time is this process's own: a batch is lost when it was seen unchanged for long enough, and the time between two
+    looks counts for little. So neither a database's clock that jumps nor a pause of the whole machine takes work away
+    from workers that live, which would be painted, and paid for, twice.
+    """
+
+    def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._db = db
+        self._lease_s = lease_s
+        self._seen: dict[Quiet, float] = {}
+        self._clock = clock
+        self._looked_at = clock()
+
+    async def look(self) -> int:
+        """One look; how many batches are free again."""
+        silence_s = min(_SILENCE_S, self._lease_s / 2)
+        quiet = await quiet_batches(
+            self._db, lease=timedelta(seconds=self._lease_s), silence=timedelta(seconds=silence_s)
+        )
+        now = self._clock()
+        passed_s, self._looked_at = min(now - self._looked_at, 2 * _LOOK_S), now
+        self._seen = {batch: self._seen[batch] + passed_s if batch in self._seen else 0.0 for batch in quiet}
+        hung_after_s = self._lease_s - silence_s
+        lost = [b for b in quiet if self._seen[b] >= (hung_after_s if b.alive else min(DEAD_AFTER_S, hung_after_s))]
+        freed = await free_batches(self._db, lost) if lost else 0
+        if freed:
+            log.warning("%d batches of lost workers are free again", freed)
+        return freed
+
+    async def run(self) -> NoReturn:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except TROUBLE as error:
+                log.warning("looking for lost work again later: %s", error)
+            await asyncio.sleep(_LOOK_S * random.uniform(0.8, 1.2))
+
+
+async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history: timedelta) -> None:
+    """Sweep until cancelled. What takes long does not hold up the search for lost work."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(LostWork(db, lease_s=lease_s).run())
+        group.create_task(_repeat(_HOUSEKEEPING_S, partial(keep_house, db, storage, history=history)))
+        group.create_task(_repeat(_TIDYING_S, partial(storage.remove_unfinished, older_s=_UNFINISHED_S)))
+
+
+async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoReturn:
     while True:
         try:
-            if turns % _TIDYING_TURNS == 0:
-                await storage.remove_unfinished(older_s=_UNFINISHED_S)
-            await sweep(db, storage, lease_s=lease_s, housekeeping=turns % _HOUSEKEEPING_TURNS == 0)
+            await step()
         except (*TROUBLE, StorageAway) as error:
             log.warning("sweeping again later: %s", error)
-        turns += 1
-        await asyncio.sleep(_TURN_S * random.uniform(0.8, 1.2))
+        await asyncio.sleep(every_s * random.uniform(0.8, 1.2))
 
 
-async def sweep(db: Database, storage: Storage, *, lease_s: float, housekeeping: bool) -> None:
-    """One turn."""
-    freed = await release_dead_workers(db, timedelta(seconds=min(DEAD_AFTER_S, lease_s)), timedelta(seconds=lease_s))
-    if freed:
-        log.warning("%d batches of dead workers are free again", freed)
-    if housekeeping:
-        await forget_idempotency_keys(db)
-        await forget_callbacks(db, _CALLBACKS_KEPT)
-        while await expire_pictures(db, storage):
-            pass
-        while await remove_references(db, storage):
+async def keep_house(db: Database, storage: Storage, *, history: timedelta) -> None:
+    """Remove what is over, in small steps, and mend what a clock that went back has put off."""
+    if mended := await mend_times(db, _LONGEST_PAUSE):
+        log.warning("the clock has gone back; %d that waited for it are due now", mended)
+    steps: list[Callable[[], Awaitable[int]]] = [
+        partial(forget_idempotency_keys, db, _STEP),
+        partial(forget_callbacks, db, _CALLBACKS_KEPT, _STEP),
+        partial(expire_pictures, db, storage),
+        partial(remove_references, db, storage),
+        partial(forget_tasks, db, history, _STEP),
+        partial(forget_elements, db, history, _STEP),
+    ]
+    for step in steps:
+        while await step():
             pass

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from framehouse.adapters.engines.base import Batch, Check
@@ -24,7 +24,7 @@ from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch
 
 log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
-"""The class of the advisory locks by which others see that a worker lives; sql/release_dead_workers.sql has it too."""
+"""The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
 _POLL_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
@@ -151,7 +151,7 @@ class Worker:
     async def _work(self, held: _Held) -> None:
         batch = held.batch
         try:
-            await self._write_down(batch, await self._paint(held))
+            await self._write_down(held, await self._paint(held))
         except asyncio.CancelledError:
             with suppress(*TROUBLE):  # no harm where the batch is cancelled or lost: then it is not ours to release
                 await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
@@ -196,12 +196,13 @@ class Worker:
             log.exception("batch %s of task %s broke", batch.id, batch.task_id)
             return Retry(f"internal error ({type(error).__name__})", blamed=True)
 
-    async def _write_down(self, batch: Claimed, fate: Fate) -> None:
+    async def _write_down(self, held: _Held, fate: Fate) -> None:
+        batch = held.batch
         match fate:
             case Done():
                 pass
             case Retry(why, blamed, owed):
-                failing_s = (datetime.now(UTC) - (batch.failing_since or datetime.now(UTC))).total_seconds()
+                failing_s = batch.failing_s and batch.failing_s + time.monotonic() - held.since
                 if failing_s > max(self._limits.give_up_after_s, _OWED_GIVE_UP_S if owed else 0):
                     await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
                     return

@@ -93,13 +93,15 @@ async def callback_figures(db: Database) -> Sequence[dict[str, Any]]:
     return [dict(row) for row in await db.rows(sql("callback_figures"))]
 
 
-async def forget_callbacks(db: Database, older: timedelta) -> None:
-    """Remove messages that are done and old, a thousand at a time."""
-    await db.row(
-        "delete from callback_messages where id in ("
-        "select id from callback_messages where created_at < now() - $1::interval and state <> 'waiting' limit 1000)",
+async def forget_callbacks(db: Database, older: timedelta, most: int) -> int:
+    """Remove up to `most` messages that are done and old; how many."""
+    removed = await db.rows(
+        "delete from callback_messages where id in (select id from callback_messages "
+        "where created_at < now() - $1::interval and state <> 'waiting' limit $2 for update skip locked) returning 1",
         older,
+        most,
     )
+    return len(removed)
 
 
 def _message(row: asyncpg.Record) -> CallbackMessage:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -24,8 +24,9 @@ class Claimed:
     """A batch that this worker holds, with all that is needed to paint it.
 
     `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
-    decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_since` is the first of the
-    failures that brought it back; `notes` is what its routes' engines must remember (migration 0007).
+    decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_s` is how long ago the first of
+    the failures was that brought it back, by the database's clock; `notes` is what its routes' engines must remember
+    (migration 0007).
     """
 
     id: int
@@ -46,7 +47,7 @@ class Claimed:
     references: tuple[Reference, ...]
     batch_size: int
     last_error: str
-    failing_since: datetime | None
+    failing_s: float
     notes: Mapping[str, Mapping[str, Any]]
 
 
@@ -75,7 +76,7 @@ async def claim_batches(
 ) -> list[Claimed]:
     """Take up to `most` due batches of these models (of one task, if given; with `ready` only those whose pictures need
     neither be fetched nor checked), oldest first, and mark their tasks as processing. Two workers never get the same
-    one. An answer that is lost is mended by the lease running out."""
+    one; what a lost worker holds must be freed first."""
     rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id, ready)
     if rows:
         await db.row("select start_tasks($1)", sorted({row["task_id"] for row in rows}))
@@ -101,9 +102,32 @@ async def release_batch(
     await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt)
 
 
-async def release_dead_workers(db: Database, grace: timedelta, lease: timedelta) -> int:
-    """Free the batches of workers whose connection is gone and who have not renewed for `grace`; how many."""
-    return len(await db.rows(sql("release_dead_workers"), grace, lease))
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A held batch that looks as if nobody renewed it. The same again later: nobody did. `alive` tells whether its
+    worker's connection lives; all connections are new after a restart of the server."""
+
+    id: int
+    claim: UUID
+    lease_until: datetime
+    server_started_at: datetime
+    alive: bool = field(compare=False)
+
+
+async def quiet_batches(db: Database, *, lease: timedelta, silence: timedelta) -> list[Quiet]:
+    """Held batches whose lease does not look as if it was renewed within `silence`."""
+    return [Quiet(**row) for row in await db.rows(sql("list_quiet_batches"), lease, silence)]
+
+
+async def free_batches(db: Database, lost: Sequence[Quiet]) -> int:
+    """Take these from whoever holds them, unless they were renewed since; how many are due again."""
+    ids, claims, leases = [q.id for q in lost], [q.claim for q in lost], [q.lease_until for q in lost]
+    return len(await db.rows(sql("free_batches"), ids, claims, leases))
+
+
+async def mend_times(db: Database, longest_pause: timedelta) -> int:
+    """Make due what waits only because the clock has gone back: batches, elements and callbacks; how many that were."""
+    return int(await db.value(sql("mend_times"), longest_pause))
 
 
 async def settle_shot(
@@ -208,7 +232,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         references=tuple(Reference(**reference) for reference in json.loads(row["refs"])),
         batch_size=len(row["shot_indexes"]),
         last_error=row["last_error"] or "",
-        failing_since=row["failing_since"],
+        failing_s=row["failing_s"],
         notes=json.loads(row["notes"]),
     )
 

@@ -104,6 +104,11 @@ async def release_element(
     await db.row(sql("release_element"), claimed.task.id, claimed.claim, after, told(error) or None, count_attempt)
 
 
+async def forget_elements(db: Database, older: timedelta, most: int) -> int:
+    """Remove up to `most` elements that failed or were deleted so long ago; how many. Their external ids stay taken."""
+    return int(await db.value(sql("forget_elements"), older, most))
+
+
 def element_from(row: asyncpg.Record) -> ElementTask:
     """An element from a row of the view element_answers."""
     images = json.loads(row["images"]) if row["images"] else []

@@ -1,10 +1,18 @@
-"""Numbered SQL files, applied in order, each in a transaction, under a lock so that ten starts at once do it once."""
+"""Numbered SQL files, applied in order, and then the functions; under a lock so that ten starts at once do it once.
 
+Older processes may be serving meanwhile: a migration never waits long for a lock, for all others queue behind it.
+"""
+
+import asyncio
+import hashlib
 from importlib.resources import files
 
 import asyncpg
 
 _LOCK = 0x66726D68  # "frmh"
+_LOCK_PATIENCE = "1s"
+_TRIES = 120
+_OUTSIDE = "-- Outside a transaction"
 
 
 class NewerDatabase(Exception):
@@ -18,10 +26,12 @@ def migrations() -> list[tuple[int, str, str]]:
 
 
 async def migrate(url: str) -> list[str]:
-    """Bring the database up to date; the names of what was applied."""
+    """Bring the database up to date; the names of what was applied. One that is interrupted goes on the next time."""
     connection = await asyncpg.connect(url, timeout=30)
     try:
-        await connection.execute("select pg_advisory_lock($1)", _LOCK)
+        # asked for again and again: a statement that waits is a transaction, and building an index waits for those
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.05)
         await connection.execute(
             "create table if not exists migrations "
             "(number int primary key, name text not null, applied_at timestamptz not null default now())"
@@ -36,10 +46,46 @@ async def migrate(url: str) -> list[str]:
         for number, name, statements in known:
             if number in done:
                 continue
-            async with connection.transaction():
-                await connection.execute(statements)
-                await connection.execute("insert into migrations (number, name) values ($1, $2)", number, name)
+            if statements.startswith(_OUTSIDE):  # each statement by itself, and each may run again
+                for statement in filter(str.strip, statements.split(";\n")):
+                    await connection.execute(statement)
+                statements = "select 1"
+            await _in_one(connection, statements, number, name)
             applied.append(name)
+        if await _put_functions(connection):
+            applied.append("functions.sql")
         return applied
     finally:
         await connection.close()
+
+
+async def _in_one(connection: "asyncpg.Connection[asyncpg.Record]", statements: str, number: int, name: str) -> None:
+    """Apply in one transaction, again and again where somebody holds a lock that it needs."""
+    for left in reversed(range(_TRIES)):
+        try:
+            async with connection.transaction():
+                await connection.execute(f"set local lock_timeout = '{_LOCK_PATIENCE}'")
+                await connection.execute(statements)
+                await connection.execute("insert into migrations (number, name) values ($1, $2)", number, name)
+        except asyncpg.LockNotAvailableError:
+            if not left:
+                raise
+        else:
+            return
+        await asyncio.sleep(0.5)
+
+
+async def _put_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    """Put functions.sql in place, unless it is; whether it was not."""
+    text = (files(__package__) / "functions.sql").read_text()
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    if await connection.fetchval("select value from settings where name = 'functions'") == digest:
+        return False
+    async with connection.transaction():
+        await connection.execute(text)
+        await connection.execute(
+            "insert into settings (name, value) values ('functions', $1) "
+            "on conflict (name) do update set value = excluded.value",
+            digest,
+        )
+    return True

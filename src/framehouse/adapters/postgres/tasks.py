@@ -90,8 +90,21 @@ async def mark_expired(db: Database, task_id: UUID) -> None:
     await db.row("update tasks set expired_at = now() where id = $1", task_id)
 
 
-async def forget_idempotency_keys(db: Database) -> None:
-    await db.row("delete from idempotency_keys where created_at < now() - interval '24 hours'")
+async def forget_tasks(db: Database, older: timedelta, most: int) -> int:
+    """Remove up to `most` tasks whose pictures were removed so long ago, with all that is theirs; how many. Their
+    external ids stay taken."""
+    return int(await db.value(sql("forget_tasks"), older, most))
+
+
+async def forget_idempotency_keys(db: Database, most: int) -> int:
+    """Remove up to `most` keys that are over; how many."""
+    removed = await db.rows(
+        "delete from idempotency_keys where (account_id, key) in ("
+        "select account_id, key from idempotency_keys where created_at < now() - interval '24 hours' "
+        "order by created_at limit $1 for update skip locked) returning 1",
+        most,
+    )
+    return len(removed)
 
 
 def task_from(row: asyncpg.Record) -> Task:

@@ -1,8 +1,10 @@
 -- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null, $7 only what has its pictures at hand:
 -- all fetched and decoded before
--- Two looks, each with an index of its own: what nobody holds, and what somebody lost (or what this very claim took
--- already, when it runs again because its answer was lost).
-with waiting as (
+-- What somebody holds, stays his until it is freed: a lease that seems to have run out may be the clock's doing.
+with own as (
+    -- what this very claim took already, when it runs again because its answer was lost
+    select b.id, b.run_at from batches b where b.claim is not null and b.claim = $5
+), waiting as (
     select b.id, b.run_at
     from batches b
     where b.claim is null and b.run_at <= now() and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
@@ -10,17 +12,8 @@ with waiting as (
     order by b.run_at, b.id
     for update skip locked
     limit $2
-), lost as (
-    select b.id, b.run_at
-    from batches b
-    where b.claim is not null and (b.lease_until < now() or b.claim = $5)
-      and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
-      and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
-    order by b.id
-    for update skip locked
-    limit $2
 ), due as (
-    select id from (select * from lost union all select * from waiting) both_of_them
+    select id from (select * from own union all select * from waiting) both_of_them
     order by run_at, id
     limit $2
 ), claimed as (
@@ -30,7 +23,7 @@ with waiting as (
     where b.id = due.id
     returning b.*
 )
-select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, c.failing_since, c.notes::text as notes, t.account_id, t.model, t.prompt,
+select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, t.account_id, t.model, t.prompt,
        t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
        coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
                                                    'seed', s.seed) order by s.index)
