@@ -426,6 +426,31 @@ def models_list(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@click.option("--without-pictures", is_flag=True, help="Only what cannot be painted again: database and settings.")
+@_data_options
+@_json_option
+def backup(**options: Any) -> None:
+    """Copy the embedded database, the pictures and framehouse.toml into FILE, also while a server runs. "-" is stdout.
+
+    Who has the file can act as every account: it is readable by you alone.
+    """
+    call("backup.back_up", **options)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
+@_data_options
+@_json_option
+def restore(**options: Any) -> None:
+    """Fill a data folder that has no database from FILE, which `backup` wrote; "-" is stdin.
+
+    Restore only what you backed up yourself: the database does what it says.
+    """
+    call("backup.restore", **options)
+
+
+@cli.command()
 @_data_options
 @_json_option
 def doctor(**options: Any) -> None:

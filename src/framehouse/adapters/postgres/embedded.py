@@ -64,6 +64,37 @@ class EmbeddedPostgres:
                     raise
                 self._users = users
 
+    @property
+    def exists(self) -> bool:
+        """Whether the data folder holds a database."""
+        return (self._cluster / "PG_VERSION").exists()
+
+    def dump(self, to: IO[bytes]) -> None:
+        """Write all of the database as of now into a file, while it serves. Started before. Raises EmbeddedError."""
+        dump = ["pg_dump", "-h", str(self._socket_dir), "-U", "framehouse", "-Fc", "framehouse"]
+        done = self._run(dump, stdout=to, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise EmbeddedError(f"Could not read the database out: {done.stderr.strip()}")
+
+    def load(self, source: IO[bytes]) -> None:
+        """Fill the new, empty database with what `dump` wrote: all or nothing. Started before. Raises EmbeddedError."""
+        restore = ["pg_restore", "-h", str(self._socket_dir), "-U", "framehouse", "-d", "framehouse"]
+        restore += ["--no-owner", "--exit-on-error", "--single-transaction"]
+        done = self._run(restore, stdin=source, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise EmbeddedError(f"Could not fill the database: {done.stderr.strip()}")
+
+    def move_to(self, data_dir: Path) -> None:
+        """Make this stopped database the one of another data folder, which has none."""
+        with self._os_errors():
+            (data_dir / "postgres.created").touch()
+            self._cluster.rename(data_dir / "postgres")
+
+    def discard(self) -> None:
+        """Remove the data folder, and end the server that somebody who was killed may have left in it."""
+        self._stop_server()
+        shutil.rmtree(self._data_dir, ignore_errors=True)
+
     def ensure_running(self) -> None:
         """Start the server again if it is gone; cheap when it is not. Raises EmbeddedError."""
         if self._server_pid() is None:
@@ -102,7 +133,7 @@ class EmbeddedPostgres:
             yield
 
     def _ensure_running(self) -> None:
-        if not (self._cluster / "PG_VERSION").exists():
+        if not self.exists:
             self._create_cluster()
         for tries_left in reversed(range(_START_TRIES)):
             if self._answers():

@@ -1,0 +1,170 @@
+"""A house in one file, and back: while it serves, cut off, tampered with, onto what is there already."""
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
+from tests.cli.test_serve import REQUEST, config, wait, wait_for
+from tests.conftest import image_base64
+
+
+def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
+    """With its keys, its pictures under their old links, and a task in the midst of its work."""
+    notes = tmp_path / "notes"
+    (tmp_path / "data").mkdir()
+    settings = config(tmp_path / "data", notes, seconds=0.4).read_text()
+    with serve(tmp_path / "data") as server, client(server.url, server.key) as http:
+        key = server.key
+        body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}
+        done = wait(http, http.post(PATH, json=body).json()["data"]["task_id"])
+        notes.unlink()
+        under_way = http.post(PATH, json=REQUEST | {"series_amount": 9}).json()["data"]["task_id"]
+        wait_for(notes, 2)
+        said = run_json("backup", tmp_path / "house.tar", "--data-dir", tmp_path / "data")
+        assert said["pictures"]
+        assert said["files"] >= 3 + 1 + 2, "pictures, a reference, and what was made of the task under way"
+        assert wait(http, under_way)["task_status"] == "succeed", "nobody was disturbed"
+        server.kill()
+    assert (tmp_path / "house.tar").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.part"))
+    shutil.rmtree(tmp_path / "data")
+    run("restore", tmp_path / "house.tar", "--data-dir", tmp_path / "new" / "data")
+    assert (tmp_path / "new" / "data" / "framehouse.toml").read_text() == settings
+    with serve(tmp_path / "new" / "data") as server, client(server.url, key) as http:
+        again = http.get(f"{PATH}/mine").json()["data"]
+        assert again["task_id"] == done["task_id"]
+        for image in done["task_result"]["series_images"]:
+            old = image["url"].split("/images/", 1)[1]
+            assert httpx.get(f"{server.url}/images/{old}").status_code == 200, "old links are good"
+        assert wait(http, under_way)["task_status"] == "succeed", "what was under way is made"
+    account = run_json("account", "show", "default", "--data-dir", tmp_path / "new" / "data")
+    assert (account["images_in_flight"], account["units_used"]) == (0, 24 + 72)
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with an account and a picture, and its backup beside it."""
+    folder = tmp_path_factory.mktemp("backup")
+    run("generate", "a fox", "--out", folder / "out", "--data-dir", folder / "data")
+    run("backup", folder / "house.tar", "--data-dir", folder / "data")
+    return folder
+
+
+def test_a_backup_goes_through_a_pipe_and_may_leave_pictures_out(house: Path, tmp_path: Path) -> None:
+    words = [*FRAMEHOUSE, "backup", "-", "--without-pictures", "--data-dir", str(house / "data")]
+    made = subprocess.run(words, capture_output=True, env=environment(), check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+        assert tar.getnames() == ["backup.json", "database.dump", "complete.json"]
+    words = [*FRAMEHOUSE, "restore", "-", "--data-dir", str(tmp_path / "data")]
+    subprocess.run(words, input=made, capture_output=True, env=environment(), check=True)
+    assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1
+
+
+def test_nothing_is_overwritten(house: Path) -> None:
+    assert "exists already" in run("backup", house / "house.tar", "--data-dir", house / "data", code=1).stderr
+    assert (
+        "holds a database already" in run("restore", house / "house.tar", "--data-dir", house / "data", code=1).stderr
+    )
+
+
+def test_what_is_not_there_says_so(tmp_path: Path) -> None:
+    assert "no database" in run("backup", tmp_path / "x.tar", "--data-dir", tmp_path / "none", code=1).stderr
+    assert not (tmp_path / "none").exists()
+    assert "No such file" in run("restore", tmp_path / "x.tar", "--data-dir", tmp_path / "none", code=1).stderr
+    elsewhere = {"FRAMEHOUSE_DATABASE_URL": "postgresql://example.test/x"}
+    assert "pg_dump" in run("backup", tmp_path / "x.tar", "--data-dir", tmp_path / "none", code=1, **elsewhere).stderr
+
+
+@contextmanager
+def rewritten(source: Path, to: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, bytes]]]:
+    """A new tar to be filled, and the contents of the old one."""
+    with tarfile.open(source) as old, tarfile.open(to, "w") as new:
+        contents = {}
+        for member in old:
+            file = old.extractfile(member)
+            assert file
+            contents[member.name] = file.read()
+        yield new, contents
+
+
+def put(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def changed(name: str, content: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    return lambda contents: contents | {name: content}
+
+
+def newer(contents: dict[str, bytes]) -> dict[str, bytes]:
+    about = json.loads(contents["backup.json"]) | {"migration": 9999, "framehouse": "9.0.0"}
+    return contents | {"backup.json": json.dumps(about).encode()}
+
+
+def climbing(contents: dict[str, bytes]) -> dict[str, bytes]:
+    end = {"complete.json": contents["complete.json"]}
+    return {name: c for name, c in contents.items() if name not in end} | {"files/../../evil": b"x"} | end
+
+
+def fewer(contents: dict[str, bytes]) -> dict[str, bytes]:
+    lost = next(name for name in contents if name.startswith("files/"))
+    return {name: content for name, content in contents.items() if name != lost}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (newer, "newer than this one"),
+        (climbing, "it holds 'files/../../evil'"),
+        (fewer, "not those that were written"),
+        (changed("backup.json", b"{}"), "does not know"),
+        (changed("backup.json", b"[1"), "not what it should be"),
+        (changed("database.dump", b"PGDMP nonsense"), "Could not fill the database"),
+        (lambda contents: {"other": b"x"} | contents, "does not begin as one"),
+    ],
+)
+def test_a_file_that_is_not_what_was_written(
+    house: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], said: str
+) -> None:
+    with rewritten(house / "house.tar", tmp_path / "bad.tar") as (tar, contents):
+        for name, content in change(contents).items():
+            put(tar, name, content)
+    assert said in run("restore", tmp_path / "bad.tar", "--data-dir", tmp_path / "data", code=1).stderr
+    assert not (tmp_path / "data" / "postgres").exists()
+    assert not (tmp_path / "evil").exists()
+    run("restore", house / "house.tar", "--data-dir", tmp_path / "data")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_a_file_that_was_cut_off(house: Path, tmp_path: Path, share: float) -> None:
+    whole = (house / "house.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: int(len(whole.rstrip(b"\0")) * share)])
+    said = run("restore", tmp_path / "cut.tar", "--data-dir", tmp_path / "data", code=1).stderr
+    assert re.search("cut off|damaged", said)
+    assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_killed_and_begun_anew(house: Path, tmp_path: Path) -> None:
+    words = [*FRAMEHOUSE, "restore", str(house / "house.tar"), "--data-dir", str(tmp_path / "data")]
+    process = subprocess.Popen(words, env=environment(), start_new_session=True)
+    while not (tmp_path / "data" / "restoring" / "postgres").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run("restore", house / "house.tar", "--data-dir", tmp_path / "data")
+    assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1
