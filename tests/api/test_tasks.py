@@ -276,7 +276,9 @@ async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
 
 async def test_paths_and_methods_that_do_not_exist(api: Api) -> None:
     error(await api.alice.get("/kling/v1/nothing"), 404, 1202)
-    error(await api.alice.delete(PATH), 405, 1202)
+    refused = await api.alice.delete(PATH)
+    error(refused, 405, 1202)
+    assert refused.headers["Allow"] == "GET, POST"
     error(await api.stranger.get("/images/..%2F..%2Fetc%2Fpasswd"), 404, 1203)
 
 

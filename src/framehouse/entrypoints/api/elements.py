@@ -1,6 +1,7 @@
 """Create, get, list and delete saved elements, and list the presets."""
 
 from itertools import islice
+from typing import Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -20,11 +21,13 @@ from framehouse.entrypoints.api.schemas import (
     ElementTaskOut,
     Envelope,
     json_body,
+    linked,
     ticket_data,
 )
 from framehouse.pipeline.elements import create_element, delete_element
 
 _CREATE_ERRORS = {status: error for status, error in ERRORS.items() if status not in (403, 404)}
+_LIST = Envelope[list[ElementTaskOut]]
 _PAGE = Query("1", alias="pageNum", description=f"1 to {MAX_PAGE}")
 _SIZE = Query(str(PAGE_SIZE), alias="pageSize", description=f"1 to {MAX_PAGE_SIZE}")
 _BODIES = {
@@ -50,6 +53,17 @@ _BODIES = {
         "DeleteElementRequest", {"own": {"summary": "An own element", "value": {"element_id": 1099511627776}}}
     ),
 }
+
+
+def _links(task: str) -> dict[str, Any]:
+    """From an answer that has an element's task at this place."""
+    id = f"{task}/task_result/elements/0/element_id"
+    return {"get_element": {"parameters": {"id": id}}, "delete_element": {"requestBody": {"element_id": id}}}
+
+
+_CREATED = linked(_CREATE_ERRORS, get_element={"parameters": {"id": "$response.body#/data/task_id"}})
+_LISTED = linked(READ_ERRORS, **_links("$response.body#/data/0"))
+_FOUND = linked(READ_ERRORS, **_links("$response.body#/data"))
 
 
 def element_routes(door: Door, *, storage: Storage) -> APIRouter:
@@ -112,11 +126,11 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
     ):
         for end in ("", "/"):  # as the API's own examples have it
             shown = newest and not end
-            for path, method, call, summary, model, errors in (
-                (own, "POST", create, "Save an element", Envelope[Accepted], _CREATE_ERRORS),
-                (own, "GET", list_own, "List own elements, newest first", Envelope[list[ElementTaskOut]], READ_ERRORS),
-                (official, "GET", list_presets, "List the presets", Envelope[list[ElementTaskOut]], READ_ERRORS),
-                (gone, "POST", delete, "Delete an own element", Envelope[DeletedOut], _CREATE_ERRORS),
+            for path, method, call, id, summary, model, answers in (
+                (own, "POST", create, "create_element", "Save an element", Envelope[Accepted], _CREATED),
+                (own, "GET", list_own, "list_elements", "List own elements, newest first", _LIST, _LISTED),
+                (official, "GET", list_presets, "list_presets", "List the presets", _LIST, READ_ERRORS),
+                (gone, "POST", delete, "delete_element", "Delete an own element", Envelope[DeletedOut], _CREATE_ERRORS),
             ):
                 router.add_api_route(
                     f"/v1/general/{path}{end}",
@@ -124,7 +138,8 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
                     methods=[method],
                     summary=summary,
                     response_model=model,
-                    responses=errors,
+                    responses=answers,
+                    operation_id=id,
                     openapi_extra=_BODIES.get(call.__name__),
                     include_in_schema=shown,
                 )
@@ -134,7 +149,8 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
             methods=["GET"],
             summary="One element, by task id, external id or element id",
             response_model=Envelope[ElementTaskOut],
-            responses=READ_ERRORS,
+            responses=_FOUND,
+            operation_id="get_element",
             include_in_schema=newest,
         )
     return router

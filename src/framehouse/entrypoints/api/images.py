@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
@@ -13,10 +13,21 @@ from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.answers import request_id_of
+from framehouse.entrypoints.api.schemas import ERRORS, ErrorOut
 
 _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
+_PICTURE: dict[str, Any] = {"content": {media_type: {} for media_type in EXTENSIONS}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture"} | _PICTURE,
+    206: {"description": "The part that `Range` asks for"} | _PICTURE,
+    304: {"description": "The picture of `If-None-Match`"},
+    404: {"model": ErrorOut, "description": "1203 the image does not exist or has expired"},
+    416: {"description": "There is no such part"},
+    500: ERRORS[500],
+    503: ERRORS[503],
+}
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 
 
@@ -24,12 +35,13 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
     router = APIRouter(tags=["images"])
 
     @router.api_route("/references/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
-    @router.api_route(
+    @router.head("/images/{path:path}", include_in_schema=False)
+    @router.get(
         "/images/{path:path}",
-        methods=["GET", "HEAD"],
-        summary="A picture, by the URL that its task or element names",
+        summary="A picture, by the signed URL that its task or element names",
         response_class=Response,
-        include_in_schema=False,
+        responses=_ANSWERS,
+        operation_id="get_image",
     )
     async def image(request: Request, path: str, expires: str = "", signature: str = "") -> Response:
         key = request.scope["path"][1:]

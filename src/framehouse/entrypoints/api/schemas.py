@@ -245,6 +245,11 @@ READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for statu
 """What the API's paths may answer, for OpenAPI."""
 
 
+def linked(errors: dict[int | str, dict[str, Any]], **links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What a path may answer, for OpenAPI, where its answer leads to other operations, by their ids."""
+    return errors | {200: {"links": {name: {"operationId": name} | link for name, link in links.items()}}}
+
+
 def json_body(schema: str, examples: dict[str, Any]) -> dict[str, Any]:
     """A request body for OpenAPI, by the name of its schema: we read bodies ourselves."""
     content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}

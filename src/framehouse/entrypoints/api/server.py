@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
+from starlette.routing import Match
 from starlette.staticfiles import StaticFiles
 
 from framehouse import __version__
@@ -109,10 +110,10 @@ def _add_docs(app: FastAPI) -> None:
                 parts.setdefault("schemas", {}).update(body.pop("$defs", {}) | {model.__name__: body})
             parts["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer", "description": "API key or JWT"}}
             for path, methods in schema["paths"].items():
-                if "/v1/" in path:
-                    for operation in methods.values():
+                for operation in methods.values():
+                    if "/v1/" in path:
                         operation["security"] = [{"bearer": []}]
-                        operation["responses"].pop("422", None)
+                    operation["responses"].pop("422", None)
             for unused in ("HTTPValidationError", "ValidationError"):
                 parts["schemas"].pop(unused, None)
         assert app.openapi_schema is not None
@@ -121,6 +122,16 @@ def _add_docs(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def _allowed(app: FastAPI, request: Request) -> list[str]:
+    """The methods that this path takes, of all its routes: the framework names those of the first alone."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+    ]
+
+
+_METHODS = ("GET", "HEAD", "POST")
 _CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -136,6 +147,8 @@ def _add_errors(app: FastAPI) -> None:
             message = f"{request.method} is not allowed on {request.url.path[:200]}"
         answer = failure(request, Refused(1202, message, status=error.status_code))
         answer.headers.update(error.headers or {})
+        if error.status_code == 405:
+            answer.headers["Allow"] = ", ".join(_allowed(app, request))
         return answer
 
     @app.exception_handler(RequestValidationError)

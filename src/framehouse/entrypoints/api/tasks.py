@@ -27,6 +27,7 @@ from framehouse.entrypoints.api.schemas import (
     Envelope,
     TaskOut,
     json_body,
+    linked,
     ticket_data,
 )
 from framehouse.entrypoints.api.waiting import Waiting
@@ -71,6 +72,9 @@ _BODY = json_body(
     },
 )
 
+_BY_ITS_ID = {"parameters": {"id": "$response.body#/data/task_id"}}
+_BY_THE_FIRST_ID = {"parameters": {"id": "$response.body#/data/0/task_id"}}
+
 
 def task_routes(
     door: Door, *, storage: Storage, registry: Registry, waiting: Waiting, retention: timedelta
@@ -99,9 +103,9 @@ def task_routes(
         _PATH,
         summary="Accept a task",
         response_model=Envelope[Accepted],
-        responses=ERRORS,
+        responses=linked(ERRORS, get_task=_BY_ITS_ID, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
         openapi_extra=_BODY,
-        name="create_task",
+        operation_id="create_task",
     )
     async def create(
         request: Request,
@@ -124,7 +128,11 @@ def task_routes(
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     @router.get(
-        _PATH, summary="List tasks, newest first", response_model=Envelope[list[TaskOut]], responses=READ_ERRORS
+        _PATH,
+        summary="List tasks, newest first",
+        response_model=Envelope[list[TaskOut]],
+        responses=linked(READ_ERRORS, get_task=_BY_THE_FIRST_ID, cancel_task=_BY_THE_FIRST_ID),
+        operation_id="list_tasks",
     )
     async def list_all(
         request: Request,
@@ -142,6 +150,7 @@ def task_routes(
         summary="The callback messages of a task, newest first, and what became of them",
         response_model=Envelope[list[DeliveryOut]],
         responses=READ_ERRORS,
+        operation_id="list_callbacks",
     )
     async def callbacks(request: Request, id: str) -> Response:
         caller = await door.caller(request)
@@ -158,7 +167,8 @@ def task_routes(
         _PATH + "/{id:path}",
         summary="One task, by task id or external id",
         response_model=Envelope[TaskOut],
-        responses=READ_ERRORS,
+        responses=linked(READ_ERRORS, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
+        operation_id="get_task",
     )
     async def get(
         request: Request,
@@ -187,7 +197,8 @@ def task_routes(
         _PATH + "/{id:path}/cancel",
         summary="End a task that has not ended; its quota and units come back",
         response_model=Envelope[TaskOut],
-        responses=READ_ERRORS,
+        responses=linked(READ_ERRORS, get_task=_BY_ITS_ID),
+        operation_id="cancel_task",
     )
     async def cancel(request: Request, id: str) -> Response:
         caller = await door.caller(request)
