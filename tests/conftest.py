@@ -30,6 +30,7 @@ from framehouse.domain.links import Links
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Ticket
+from framehouse.entrypoints.api.connections import ConnectionLimits, server_config
 from framehouse.entrypoints.api.server import build_api
 from framehouse.entrypoints.librarian import Librarian
 from framehouse.entrypoints.worker import Limits, Worker
@@ -250,7 +251,7 @@ MakeApi = Callable[..., Awaitable[Api]]
 
 
 @asynccontextmanager
-async def serving(house: House, **options: Any) -> AsyncIterator[Api]:
+async def serving(house: House, *, connections: ConnectionLimits | None = None, **options: Any) -> AsyncIterator[Api]:
     """The API of a house on a free loopback port."""
     settings: dict[str, Any] = {
         "links": Links("secret"),
@@ -261,7 +262,7 @@ async def serving(house: House, **options: Any) -> AsyncIterator[Api]:
     }
     app = build_api(db=house.db, storage=house.storage, registry=house.registry, **(settings | options))
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+    server = uvicorn.Server(server_config(app, connections or ConnectionLimits(), stop_s=1))
     running = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     await accounts.create_account(house.db, "bob")

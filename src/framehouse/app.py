@@ -155,9 +155,11 @@ def make_librarian(house: House, *, only: UUID | None = None) -> Librarian:
 
 async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int | None = None) -> None:
     """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`."""
+    raise_file_limit()
     import uvicorn
 
     from framehouse.domain.links import Links
+    from framehouse.entrypoints.api.connections import limits_for, server_config
     from framehouse.entrypoints.api.server import build_api
 
     async with open_house(settings, size=_API_POOL) as house, beating(beat_fd, limit_s=settings.hung_after_s):
@@ -171,13 +173,8 @@ async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int 
             retention=timedelta(days=settings.retention_days),
             max_body_bytes=settings.max_body_bytes,
         )
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=max(1, round(settings.stop_s)),
-        )
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        config = server_config(app, limits_for(open_files), stop_s=settings.stop_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
 

@@ -1,7 +1,11 @@
 """Bearer key or signed JWT -> who is calling."""
 
+import asyncio
+import hashlib
 import time
-from typing import TypeGuard
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TypeGuard, TypeVar
 
 import jwt
 
@@ -13,30 +17,65 @@ from framehouse.domain.errors import Refused
 _SKEW_S = 60
 _LATEST = 1e15  # beyond any date, and below what floats cannot tell apart
 _MAX_TOKEN_CHARACTERS = 4096
+_MOST_KNOWN = 10_000
+_STRANGERS_AT_ONCE = 4
+_TURN_S = 10.0
+Found = TypeVar("Found")
 
 
-async def authenticate(db: Database, header: str | None) -> Caller:
-    """The caller behind an Authorization header. Raises Refused: 1000 to 1004, or 1100 for a disabled account."""
+class Strangers:
+    """Keys that have not opened anything in this process are looked up a few at a time. So whoever guesses keys, from
+    however many addresses, waits for others who do, and does not keep the database from those whose keys are good."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._turns = asyncio.Semaphore(_STRANGERS_AT_ONCE)
+
+    async def look_up(self, key: str, find: Callable[[], Awaitable[Found | None]]) -> Found | None:
+        """What `find` finds of the key, in its turn. Raises Refused (5001) where that does not come soon."""
+        mark = hashlib.sha256(key.encode()).digest()
+        if mark in self._known:
+            found = await find()
+        else:
+            try:
+                async with asyncio.timeout(_TURN_S):
+                    await self._turns.acquire()
+            except TimeoutError:
+                raise Refused(5001, "not available at the moment, try again", retry_after_s=2) from None
+            try:
+                found = await find()
+            finally:
+                self._turns.release()
+        self._known.pop(mark, None)
+        if found is not None:
+            self._known[mark] = None
+            if len(self._known) > _MOST_KNOWN:
+                self._known.popitem(last=False)
+        return found
+
+
+async def authenticate(db: Database, header: str | None, strangers: Strangers) -> Caller:
+    """The caller behind an Authorization header. Raises Refused: 1000 to 1004, 1100 for a disabled account, or 5001."""
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")
     scheme, _, token = header.strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
         raise Refused(1002, "the Authorization header is malformed; send Authorization: Bearer <key>")
-    caller, disabled = await (_by_key(db, token) if token.startswith(KEY_PREFIX) else _by_jwt(db, token))
+    caller, disabled = await (_by_key if token.startswith(KEY_PREFIX) else _by_jwt)(db, token, strangers)
     if disabled:
         raise Refused(1100, "the account is disabled")
     return caller
 
 
-async def _by_key(db: Database, key: str) -> tuple[Caller, bool]:
-    found = await find_bearer(db, key)
+async def _by_key(db: Database, key: str, strangers: Strangers) -> tuple[Caller, bool]:
+    found = await strangers.look_up(key, lambda: find_bearer(db, key))
     if found is None:
         raise Refused(1002, "the API key is unknown or revoked")
     return found
 
 
-async def _by_jwt(db: Database, token: str) -> tuple[Caller, bool]:
+async def _by_jwt(db: Database, token: str, strangers: Strangers) -> tuple[Caller, bool]:
     try:
         unchecked = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):
@@ -49,7 +88,7 @@ async def _by_jwt(db: Database, token: str) -> tuple[Caller, bool]:
         or "\0" in issuer
     ):
         raise Refused(1002, "the JWT must be HS256 with the access key as iss")
-    key = await find_jwt_key(db, issuer)
+    key = await strangers.look_up(issuer, lambda: find_jwt_key(db, issuer))
     if key is None:
         raise Refused(1002, "the JWT's access key is unknown or revoked")
     try:

@@ -1,8 +1,9 @@
 """What every path of the contract asks first: who calls, which page, which body under which key."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
@@ -14,10 +15,11 @@ from framehouse.domain.links import Links
 from framehouse.domain.request import read_int, shown
 from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.rate import RateLimit
-from framehouse.entrypoints.auth import authenticate
+from framehouse.entrypoints.auth import Strangers, authenticate
 
 MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30
 _MAX_KEY_CHARACTERS = 255
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,11 @@ class Door:
     links: Links
     rate: RateLimit
     bodies: Bodies
+    strangers: Strangers = field(default_factory=Strangers)
 
     async def caller(self, request: Request) -> Caller:
         """Who calls. Raises Refused: as `authenticate`, and 1302."""
-        caller = await authenticate(self.db, request.headers.get("authorization"))
+        caller = await authenticate(self.db, request.headers.get("authorization"), self.strangers)
         self.rate.check(caller)
         return caller
 
@@ -47,8 +50,15 @@ class Door:
             yield body.value, (key, body.digest) if key else None
 
     def links_for(self, request: Request) -> Links:
-        """Links to where this client reached us, unless the settings say where that is."""
-        return self.links if self.links.base else self.links.at(str(request.base_url))
+        """Links to where this client reached us, unless the settings say where that is. He is told his own Host header
+        again, where it can be a host's, and else the address of our socket."""
+        if self.links.base:
+            return self.links
+        host = request.headers.get("host", "")
+        if not _HOST.fullmatch(host):
+            address, port = request.scope["server"]
+            host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        return self.links.at(f"{request.scope['scheme']}://{host}")
 
 
 def findable(id: str) -> bool:

@@ -3,10 +3,12 @@
 import hashlib
 import re
 import time
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from starlette.datastructures import Headers
+from starlette.responses import StreamingResponse
 
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.storage import Storage
@@ -18,6 +20,8 @@ from framehouse.entrypoints.api.schemas import ERRORS, ErrorOut
 _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
+_PIECE_BYTES = 1024 * 1024
+"""What of a picture is in memory at once, for however long its reader takes."""
 _PICTURE: dict[str, Any] = {"content": {media_type: {} for media_type in EXTENSIONS}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture"} | _PICTURE,
@@ -29,6 +33,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     503: ERRORS[503],
 }
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
+
+_GONE = Refused(1203, "the image does not exist or has expired")
 
 
 def image_routes(*, storage: Storage, links: Links) -> APIRouter:
@@ -49,13 +55,13 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
         left_s = links.check(key, expires, signature, now=time.time()) if found else 0
         total = await storage.size(key) if left_s else None
         if total is None or found is None:
-            raise Refused(1203, "the image does not exist or has expired")
+            raise _GONE
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
         headers = {
             "Accept-Ranges": "bytes",
             "Cache-Control": f"private, max-age={min(left_s, 31_536_000)}, immutable",
             "Content-Disposition": f'inline; filename="{path.rsplit("/", 1)[-1]}"',
-            "Content-Type": _MEDIA_TYPES[found[1]] if found[1] else await _sent_type(storage, key),
+            "Content-Type": await _media_type(storage, key, found[1]),
             "ETag": etag,
             "X-Content-Type-Options": "nosniff",
             "X-Request-Id": request_id_of(request),
@@ -67,24 +73,41 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
             return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{total}"})
         if part.partial:
             headers["Content-Range"] = f"bytes {part.start}-{part.end - 1}/{total}"
+        status, size = 206 if part.partial else 200, part.end - part.start
+        headers["Content-Length"] = str(size)
         if request.method == "HEAD":
-            headers["Content-Length"] = str(part.end - part.start)
-            return Response(status_code=206 if part.partial else 200, headers=headers)
-        content = await storage.get_range(key, part.start, part.end) if total else b""
-        return Response(content, status_code=206 if part.partial else 200, headers=headers)
+            return Response(status_code=status, headers=headers)
+        if size > _PIECE_BYTES:
+            return StreamingResponse(_pieces(storage, key, part), status_code=status, headers=headers)
+        try:
+            content = await storage.get_range(key, part.start, part.end) if size else b""
+        except FileNotFoundError:
+            raise _GONE from None
+        return Response(content, status_code=status, headers=headers)
 
     return router
 
 
-async def _sent_type(storage: Storage, key: str) -> str:
-    """Of a picture as its caller sent it, which was found to be one of two kinds."""
-    return "image/png" if await storage.get_range(key, 0, 1) == b"\x89" else "image/jpeg"
+async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
+    """By its extension; without one it is as its caller sent it, and was found to be one of two kinds."""
+    if extension:
+        return _MEDIA_TYPES[extension]
+    try:
+        return "image/png" if await storage.get_range(key, 0, 1) == b"\x89" else "image/jpeg"
+    except FileNotFoundError:
+        raise _GONE from None
 
 
 class _Part(NamedTuple):
     start: int
     end: int
     partial: bool
+
+
+async def _pieces(storage: Storage, key: str, part: _Part) -> AsyncIterator[bytes]:
+    """One after the other, as the client takes them."""
+    for start in range(part.start, part.end, _PIECE_BYTES):
+        yield await storage.get_range(key, start, min(start + _PIECE_BYTES, part.end))
 
 
 def _part(headers: Headers, total: int, etag: str) -> _Part | None:
