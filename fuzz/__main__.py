@@ -12,7 +12,8 @@ def main() -> None:
     pillow = ["PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.TiffImagePlugin"]
     with atheris.instrument_imports(include=["framehouse", *pillow]):
         module = importlib.import_module(f"fuzz.{target}")
-    atheris.Setup(sys.argv, module.test_one)
+    command = f"{sys.executable} -m fuzz {target}"  # that libFuzzer starts again to merge
+    atheris.Setup([command, *sys.argv[1:]], module.test_one)
     atheris.Fuzz()
 
 
