@@ -63,6 +63,8 @@ class Misbehaving:
             os._exit(66)
         if "block" in prompt:
             time.sleep(0.5)
+        if "freeze" in prompt:
+            time.sleep(3600)
         if found := re.search(r"unavailable (\d+)", prompt):
             seen = self._unavailable[batch.task_id] = self._unavailable.get(batch.task_id, 0) + 1
             if seen <= int(found[1]):

@@ -101,8 +101,8 @@ def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
             assert wait(http, task_id)["task_status"] == "succeed"
 
 
-def post_patiently(http: httpx.Client) -> str:
-    end = time.monotonic() + 30
+def post_patiently(http: httpx.Client, *, seconds: float = 30) -> str:
+    end = time.monotonic() + seconds
     while True:
         try:
             answer = http.post(PATH, json=REQUEST, timeout=10)

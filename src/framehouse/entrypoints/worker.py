@@ -33,6 +33,7 @@ _REPORT_S = 30.0
 _OWED_GIVE_UP_S = 86_400.0
 _OWED_ATTEMPTS = 10
 """So many times as often as others a batch is taken up again that has something under way elsewhere."""
+_LATER_S = 3.0
 _MOST_LOADING = 16
 """Whose pictures are on their way; with so many, only batches that have theirs are taken on."""
 
@@ -52,6 +53,7 @@ class Limits:
 @dataclass(slots=True)
 class _Held:
     batch: Claimed
+    suspect: bool = False
     progress: float = 0.0
     since: float = field(default_factory=time.monotonic)
     loaded: bool = False
@@ -136,14 +138,25 @@ class Worker:
             task_id=self._only_task,
             ready=loading >= _MOST_LOADING,
         )
+        suspects = [batch for batch in batches if self._is_suspect(batch)]
+        for batch in suspects[1:]:  # one at a time; before the first begins, which may be the end of us
+            after = timedelta(seconds=_LATER_S)
+            await claims.release_batch(self._db, batch.id, batch.claim, after=after, count_attempt=False)
         for batch in batches:
-            held = self._held[batch.id] = _Held(batch)
-            held.task = asyncio.create_task(self._work(held))
+            if batch not in suspects[1:]:
+                held = self._held[batch.id] = _Held(batch, suspect=batch in suspects)
+                held.task = asyncio.create_task(self._work(held))
         return len(batches)
+
+    def _is_suspect(self, batch: Claimed) -> bool:
+        """Whether it may be what its workers died of. What is under way elsewhere was painted by none of them."""
+        return 1 < batch.attempt >= self._limits.attempts - 1 and not open_route(batch)
 
     def _room(self) -> int:
         """How many more to take on. Those whose pictures take long to come do not count, for they paint nothing yet:
         one slow server must not stop everybody's tasks."""
+        if any(held.suspect for held in self._held.values()):
+            return 0
         now = time.monotonic()
         busy = sum(held.loaded or now - held.since < _SLOW_S for held in self._held.values())
         return self._limits.concurrency - busy
@@ -151,6 +164,8 @@ class Worker:
     async def _work(self, held: _Held) -> None:
         batch = held.batch
         try:
+            if held.suspect:
+                await self._be_alone(held)
             await self._write_down(held, await self._paint(held))
         except asyncio.CancelledError:
             with suppress(*TROUBLE):  # no harm where the batch is cancelled or lost: then it is not ours to release
@@ -160,6 +175,11 @@ class Worker:
         finally:
             self._held.pop(batch.id, None)
             self._wake.set()
+
+    async def _be_alone(self, held: _Held) -> None:
+        """Wait until nothing else is in hand, so that a batch that kills its worker takes no other along."""
+        if others := [other.task for other in self._held.values() if other is not held and other.task]:
+            await asyncio.wait(others)
 
     async def _paint(self, held: _Held) -> Fate:
         batch = held.batch

@@ -159,7 +159,10 @@ class EmbeddedPostgres:
         command = ["initdb", "-D", str(fresh), "-U", "framehouse", "--auth=trust", "--encoding=UTF8", "--locale=C"]
         done = self._run(command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise EmbeddedError(f"Could not create the embedded database in {fresh}:\n{done.stderr.strip()}")
+            raise EmbeddedError(
+                f"Could not create the embedded database in {fresh}:\n{done.stderr.strip()}\n"
+                "If the disk is full, free some space, or choose another folder with --data-dir."
+            )
         fresh.rename(self._cluster)
 
     def _launch(self) -> bool:

@@ -107,6 +107,8 @@ class Database:
             except LOST as error:
                 if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
                     raise
+                if isinstance(error, asyncpg.DiskFullError):  # which does not pass in a moment
+                    raise DatabaseAway(str(error)) from error
                 if loop.time() + pause_s > end or self._pool.is_closing():
                     raise DatabaseAway(str(error)) from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
