@@ -1,3 +1,4 @@
+import asyncio
 import time
 from typing import Any
 
@@ -5,6 +6,9 @@ import jwt
 import pytest
 
 from framehouse.adapters.postgres import accounts
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints import auth
+from framehouse.entrypoints.auth import Strangers
 from tests.conftest import PATH, Api
 
 
@@ -67,3 +71,42 @@ async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
     assert await code(api, f"bearer {key}") == 1002
     stored = await api.house.db.rows("select * from api_keys")
     assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
+
+
+async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    strangers, looking, most = Strangers(), 0, 0
+    done = asyncio.Event()
+
+    async def known() -> str:
+        return "alice"
+
+    async def slowly() -> None:
+        nonlocal looking, most
+        looking += 1
+        most = max(most, looking)
+        await done.wait()
+        looking -= 1
+
+    assert await strangers.look_up("key", known) == "alice"
+    guesses = [asyncio.create_task(strangers.look_up(f"guess {n}", slowly)) for n in range(100)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(strangers.look_up("key", known), 1) == "alice", "who is known does not wait"
+    monkeypatch.setattr(auth, "_TURN_S", 0.01)
+    with pytest.raises(Refused, match="not available") as refused:
+        await strangers.look_up("new", known)
+    assert (refused.value.code, refused.value.status) == (5001, 503)
+    done.set()
+    assert set(await asyncio.gather(*guesses)) == {None}
+    assert 1 < most <= 4
+    assert await strangers.look_up("new", known) == "alice"
+
+
+async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
+    strangers = Strangers()
+    key = api.alice.headers["authorization"].removeprefix("Bearer ")
+    assert await strangers.look_up(key, lambda: accounts.find_bearer(api.house.db, key))
+    account = await api.house.account()
+    await accounts.revoke_key(api.house.db, (await accounts.list_keys(api.house.db, account["id"]))[0]["id"])
+    assert await strangers.look_up(key, lambda: accounts.find_bearer(api.house.db, key)) is None
+    assert not strangers._known

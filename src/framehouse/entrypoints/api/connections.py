@@ -200,9 +200,14 @@ class _Connection(HttpToolsProtocol):
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: _Refusal) -> None:
-        if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.abort()  # another answer is half-way out
-            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            if not self.cycle.more_body:  # it came behind a whole request, whose answer ends the connection
+                self.cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            if self.cycle.response_started:
+                self.transport.abort()
+                return
         headers, body = raw_failure(refusal.code, refusal.message)
         dated = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
         lines = [name + b": " + value for name, value in (*self.server_state.default_headers, *headers, *dated)]
