@@ -1,0 +1,193 @@
+"""From the release before this one: by its own code, on a full database, in the midst of its work, while it serves."""
+
+import asyncio
+import json
+import os
+import subprocess
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self
+
+import asyncpg
+import httpx
+import pytest
+
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate, migrations
+from tests.cli.running import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
+from tests.cli.test_serve import REQUEST, config, wait, wait_for
+from tests.conftest import _execute, _named, image_base64
+
+BEFORE = "ad5b777"
+"""The release before this one, where no tag says so: the state that landed before what is on its way."""
+TASKS = 100_000
+
+
+def git(*words: str) -> bytes:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, check=False)
+    return done.stdout if done.returncode == 0 else b""
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source of the release before this one."""
+    tags = git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-v:refname").decode().split()
+    here = git("describe", "--tags", "--exact-match", "HEAD").decode().strip()
+    release = next((tag for tag in tags if tag != here), BEFORE)
+    archive = git("archive", release, "src")
+    if not archive:
+        pytest.skip(f"the history that holds {release} is not here")
+    folder = tmp_path_factory.mktemp("before")
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "src"
+
+
+def test_an_upgrade_in_the_midst_of_work(before: Path, tmp_path: Path) -> None:
+    """Started by the old code, killed, started by the new one: keys, pictures, elements and unfinished work live on."""
+    notes = tmp_path / "notes"
+    path = config(tmp_path, notes, seconds=0.4)
+    old = {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
+    with serve(tmp_path / "data", "--config", path, **old) as server:
+        key = server.key
+        with client(server.url, key) as http:
+            body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}
+            done = wait(http, post(http, body))
+            notes.unlink()
+            under_way = post(http, REQUEST | {"series_amount": 9})
+            wait_for(notes, 3)
+        server.kill()
+    with serve(tmp_path / "data", "--config", path) as server, client(server.url, key) as http:
+        again = http.get(f"{PATH}/mine").json()["data"]
+        assert again["task_id"] == done["task_id"]
+        for image in again["task_result"]["series_images"]:
+            assert httpx.get(image["url"]).status_code == 200
+        assert wait(http, under_way)["task_status"] == "succeed"
+        taken = http.post(PATH, json=REQUEST | {"external_task_id": "mine"})
+        assert taken.json()["message"] == "External_task_id mine already exists"
+    lines = Counter(line for line in notes.read_text().splitlines() if line.startswith("done"))
+    assert sum(lines.values()) <= 9 + 2
+    account = run_json("account", "show", "default", "--data-dir", tmp_path / "data")
+    assert (account["images_in_flight"], account["units_used"]) == (0, 24 + 72)
+
+
+def post(http: httpx.Client, body: dict[str, Any]) -> str:
+    answer = http.post(PATH, json=body)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["data"]["task_id"])
+
+
+FULL = f"""
+    insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,
+                       images_done, resolution, ratio, watermark, units_reserved, ended_at, expires_at, expired_at)
+    select gen_random_uuid(), (select id from accounts), 'full-' || n, 'succeed', 'kling-v3-omni', repeat('a fox ', 40),
+           '{{}}', 'single', 1, 1, '1k', '1:1', false, 8, now(), now(), now()
+    from generate_series(1, {TASKS}) n;
+    insert into shots (task_id, index, prompt, framing, seed, painted_at, engine, key, media_type, width, height)
+    select id, 0, prompt, '', 1, now(), 'previz', 'images/' || id || '/0.png', 'image/png', 1024, 1024 from tasks;
+    analyze tasks, shots
+"""
+
+
+async def query(url: str, statement: str) -> Any:
+    """What a statement, or the last of several, answers first."""
+    connection = await asyncpg.connect(url)
+    try:
+        if ";" in statement:
+            return await connection.execute(statement)
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+@contextmanager
+def part(*words: str | Path, env: dict[str, str]) -> Iterator[str]:
+    """An API or a worker of its own; the first line that it says."""
+    with subprocess.Popen([*FRAMEHOUSE, *map(str, words), "--json"], env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().decode()
+        finally:
+            process.terminate()
+            assert process.wait(timeout=60) == 0
+
+
+class Client(threading.Thread):
+    """Submits and polls all the time, and notes how long each answer took and what it was."""
+
+    def __init__(self, url: str, key: str) -> None:
+        super().__init__()
+        self.http = client(url, key)
+        self.took_s: list[float] = []
+        self.codes: Counter[int] = Counter()
+        self.tasks: list[str] = []
+        self.over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.http.close()
+
+    def stop(self) -> None:
+        self.over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            began = time.monotonic()
+            answer = self.http.post(PATH, json=REQUEST | {"result_type": "single"})
+            self.codes[answer.status_code] += 1
+            if answer.status_code == 200:
+                self.tasks.append(answer.json()["data"]["task_id"])
+                self.codes[self.http.get(f"{PATH}/{self.tasks[-1]}").status_code] += 1
+            self.took_s.append(time.monotonic() - began)
+            time.sleep(0.02)
+
+
+def test_migrations_go_forward_on_a_full_database_while_it_serves(
+    before: Path, tmp_path: Path, postgres: EmbeddedPostgres
+) -> None:
+    name = f"full_{os.getpid()}"
+    asyncio.run(_execute(postgres.url, f'create database "{name}"'))
+    url = _named(postgres.url, name)
+    settings = {"FRAMEHOUSE_DATABASE_URL": url, "FRAMEHOUSE_STORAGE_URL": (tmp_path / "files").as_uri()}
+    old = settings | {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
+    path = config(tmp_path, tmp_path / "notes", seconds=0.02)
+    words: list[str | Path] = ["--config", path, "--data-dir", tmp_path / "data"]
+    run("account", "create", "alice", "--concurrency", "100000", *words, code=0, **old)
+    key = run_json("key", "create", "alice", *words, code=0, **old)["key"]
+    assert asyncio.run(query(url, "select max(number) from migrations")) < migrations()[-1][0]
+    asyncio.run(query(url, FULL))
+    with (
+        part("api", "--port", "0", *words, env=environment(**old)) as api,
+        part("worker", *words, env=environment(**old)),
+        Client(json.loads(api)["url"], key) as one,
+    ):
+        time.sleep(2)
+        began = time.monotonic()
+        assert asyncio.run(migrate(url))[-1] == "functions.sql"
+        took_s = time.monotonic() - began
+        assert asyncio.run(query(url, "select max(number) from migrations")) == migrations()[-1][0]
+        with part("worker", *words, env=environment(**settings)):
+            time.sleep(2)
+            one.stop()
+            end = time.monotonic() + 60
+            while asyncio.run(query(url, "select count(*) from tasks where ended_at is null")):
+                assert time.monotonic() < end
+                time.sleep(0.1)
+    assert set(one.codes) == {200}, one.codes
+    assert len(one.tasks) > 20
+    slowest_s = max(one.took_s)
+    print(f"{TASKS:,} tasks: {took_s:.2f} s; {len(one.tasks)} tasks meanwhile, the slowest in {slowest_s:.2f} s")  # noqa: T201
+    assert slowest_s < 5
+    assert asyncio.run(query(url, "select images_in_flight from accounts")) == 0
+    asyncio.run(_execute(postgres.url, f'drop database "{name}" with (force)'))
