@@ -279,6 +279,9 @@ async def test_paths_and_methods_that_do_not_exist(api: Api) -> None:
     refused = await api.alice.delete(PATH)
     error(refused, 405, 1202)
     assert refused.headers["Allow"] == "GET, POST"
+    refused = await api.stranger.post("/presets/none.png")
+    error(refused, 405, 1202)
+    assert refused.headers["Allow"] == "GET, HEAD"
     error(await api.stranger.get("/images/..%2F..%2Fetc%2Fpasswd"), 404, 1203)
 
 

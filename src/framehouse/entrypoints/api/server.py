@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
 
 from framehouse import __version__
@@ -123,11 +123,17 @@ def _add_docs(app: FastAPI) -> None:
 
 
 def _allowed(app: FastAPI, request: Request) -> list[str]:
-    """The methods that this path takes, of all its routes: the framework names those of the first alone."""
+    """The methods that this path takes, of all its routes: the framework names those of the first alone, and none for
+    the files of a mount, which also changes where the path begins."""
+    root = request.scope.get("app_root_path", request.scope.get("root_path", ""))
     return [
         method
         for method in _METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in app.routes)
+        if any(
+            route.matches({**request.scope, "root_path": root, "method": method})[0] is Match.FULL
+            for route in app.routes
+            if method in ("GET", "HEAD") or not isinstance(route, Mount)
+        )
     ]
 
 
