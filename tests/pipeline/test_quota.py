@@ -288,6 +288,11 @@ class Quota(RuleBasedStateMachine):
         """The holder's shot counts, a late twin's does not, and the same again has the same answer."""
         self._run(self._settle_alone(hand, shot, again))
 
+    @rule(name=st.sampled_from(ACCOUNTS), images=st.integers(1, 9), by_units=st.booleans())
+    def fill_to_the_brim(self, name: str, images: int, by_units: bool) -> None:
+        """What just fits is accepted, one image more is not."""
+        self._run(self._fill_to_the_brim(name, images, by_units))
+
     @rule(hand=which)
     def fail_alone(self, hand: int) -> None:
         """The holder ends the task, a late twin changes nothing."""
@@ -303,6 +308,17 @@ class Quota(RuleBasedStateMachine):
                 self.tasks[row["task_id"]] = Task(offer)
             elif answer.outcome == "replayed" and offer.key:
                 assert str(answer.task_id) == self.accounts[offer.account].keys[offer.key][0]
+
+    async def _fill_to_the_brim(self, name: str, images: int, by_units: bool) -> None:
+        account, fitting, more = self.accounts[name], Offer(name, images, "usual"), Offer(name, 1, "usual")
+        self.limits, self.disabled = {name: []}, {name: []}
+        await self._disable(name, False)
+        if by_units:
+            await self._limit(name, account.images + 100, account.units + fitting.units)
+        else:
+            await self._limit(name, account.images + images, None)
+        await self._accept_in_order([fitting, more])
+        assert (account.units == account.units_limit) if by_units else (account.images == account.concurrency)
 
     async def _settle_alone(self, hand: int, shot: int, again: bool) -> None:
         if not self.hands:
