@@ -7,10 +7,11 @@ from typing import Any
 
 from framehouse.adapters.engines.base import Abilities, Batch, Check, Painted, Progress
 from framehouse.adapters.engines.kling.accounts import Account, Accounts
-from framehouse.adapters.engines.kling.life import Life, Terms, host_of
+from framehouse.adapters.engines.kling.life import Life, Terms
 from framehouse.adapters.engines.kling.orders import MOST_PICTURES, plan_orders, read_note
 from framehouse.adapters.engines.kling.upstream import Upstream
 from framehouse.adapters.engines.registry import BadOption
+from framehouse.adapters.fetch import host_of
 from framehouse.domain.request import url_problem
 
 _MOST_PER_ORDER = 9

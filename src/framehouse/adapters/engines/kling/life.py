@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from framehouse.adapters.engines.kling.upstream import (
     Upstream,
 )
 from framehouse.adapters.engines.pictures import MAX_ANSWER_BYTES, decode_answer
-from framehouse.adapters.fetch import FetchFailed, fetch
+from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 
 log = logging.getLogger(__name__)
@@ -197,9 +196,13 @@ class Life:
                 found = await self._upstream.find(self._order.task_id, account.authorization())
                 if isinstance(found, Found) and place < len(found.images):
                     url = found.images[place]
-            private = self._terms.allow_private or host_of(url) == host_of(self._upstream.base_url)
             try:
-                content = await fetch(url, most_bytes=MAX_ANSWER_BYTES, allow_private=private)
+                content = await fetch(
+                    url,
+                    most_bytes=MAX_ANSWER_BYTES,
+                    allow_private=self._terms.allow_private,
+                    private_host=host_of(self._upstream.base_url),
+                )
                 return await asyncio.to_thread(decode_answer, content)
             except FetchFailed as error:
                 trouble = Unknown(f"picture {place + 1} of the upstream {error.message}")
@@ -214,11 +217,3 @@ class Life:
         account = self._accounts.find(self._order.account)
         if account and self._order.task_id and not await self._memory.wanted():
             await self._upstream.cancel(self._order.task_id, account.authorization())
-
-
-def host_of(url: str) -> str:
-    """The host of a URL, or nothing."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
