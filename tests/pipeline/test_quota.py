@@ -253,6 +253,11 @@ class Quota(RuleBasedStateMachine):
         self.accounts: dict[str, Account] = {}
         self.tasks: dict[str, Task] = {}
         self.hands: list[Claimed] = []
+        self.answers: list[tuple[Offer, dict[str, Any], Accepted]] = []
+        self.limits: dict[str, list[tuple[int, int | None]]] = {}
+        self.disabled: dict[str, list[bool]] = {}
+        self.locks = {name: asyncio.Lock() for name in ACCOUNTS}
+        """One operator per account, so that its last change is known; others go on beside."""
         self.cut = self.broken = False
         self.doing: dict[str, Callable[..., Awaitable[None]]] = {
             "offer": self._offer, "group": self._group, "settle": self._settle, "finish": self._finish,
@@ -311,7 +316,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _fill_to_the_brim(self, name: str, images: int, by_units: bool) -> None:
         account, fitting, more = self.accounts[name], Offer(name, images, "usual"), Offer(name, 1, "usual")
-        self.limits, self.disabled = {name: []}, {name: []}
+        self.limits[name], self.disabled[name] = [], []
         await self._disable(name, False)
         if by_units:
             await self._limit(name, account.images + 100, account.units + fitting.units)
@@ -387,10 +392,8 @@ class Quota(RuleBasedStateMachine):
 
     def _at_once(self, group: list[Action]) -> None:
         before = {name: (a.images, a.units, a.concurrency, a.units_limit) for name, a in self.accounts.items()}
-        self.answers: list[tuple[Offer, dict[str, Any], Accepted]] = []
-        self.limits: dict[str, list[tuple[int, int | None]]] = {
-            name: [(a.concurrency, a.units_limit)] for name, a in self.accounts.items()
-        }
+        self.answers = []
+        self.limits = {name: [(a.concurrency, a.units_limit)] for name, a in self.accounts.items()}
         self.disabled = {name: [a.disabled] for name, a in self.accounts.items()}
         known = list(self.tasks)
 
@@ -527,7 +530,7 @@ class Quota(RuleBasedStateMachine):
     async def _limit(self, name: str, concurrency: int, units_limit: int | None) -> None:
         account = self.accounts[name]
         self.limits[name].append((concurrency, units_limit))
-        async with self._alone(name):
+        async with self.locks[name]:
             await accounts.set_account(
                 self.db,
                 name,
@@ -540,15 +543,11 @@ class Quota(RuleBasedStateMachine):
 
     async def _disable(self, name: str, disabled: bool) -> None:
         self.disabled[name].append(disabled)
-        async with self._alone(name):
+        async with self.locks[name]:
             await accounts.set_account(
                 self.db, name, concurrency=None, units_limit=None, no_limit=False, disabled=disabled
             )
             self.accounts[name].disabled = disabled
-
-    def _alone(self, name: str) -> asyncio.Lock:
-        """One operator per account, so that the last change is known; the other runs go on beside."""
-        return self.__dict__.setdefault("locks", {}).setdefault(name, asyncio.Lock())  # type: ignore[no-any-return]
 
     async def _cut(self) -> None:
         for pause_s in (0.002, 0.004):

@@ -1,0 +1,1 @@
+"""The parts of the soak: the traffic, what it meets, what is watched, and the verdict."""
