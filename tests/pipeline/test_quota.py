@@ -185,7 +185,7 @@ offers = st.builds(
     external=st.sampled_from([None, None, "e1", "e2", "e3"]),
     key=st.sampled_from([None, None, "k1", "k2", "k3"]),
 )
-which = st.integers(0, 11)
+which = st.integers(0, 30)
 units_limits = st.integers(0, 75).map(lambda images: 8 * images)
 limits = st.tuples(st.just("limit"), st.sampled_from(ACCOUNTS), st.integers(0, 25), st.none() | units_limits)
 endings = st.one_of(
@@ -224,12 +224,13 @@ class Patient(Database):
 
 class Stage:
     """One database and one event loop for all examples, which begin with empty tables. What went wrong first is kept:
-    a race that does not go wrong again would be told as flaky."""
+    a race that does not go wrong again would be told as flaky. `seen` counts what became of what was tried."""
 
     def __init__(self, runner: asyncio.Runner, db: Database) -> None:
         self._runner = runner
         self.db = db
         self.wrong: Exception | None = None
+        self.seen: Counter[str] = Counter()
 
     def run(self, step: Coroutine[Any, Any, None]) -> None:
         try:
@@ -308,6 +309,7 @@ class Quota(RuleBasedStateMachine):
         expected = [self.accounts[offer.account].expect(offer, row) for offer, row in zip(group, rows, strict=True)]
         answers = await tasks.accept_tasks(self.db, rows)
         assert [answer.outcome for answer in answers] == expected
+        self.stage.seen.update(expected)
         for offer, row, answer in zip(group, rows, answers, strict=True):
             if answer.outcome == "accepted":
                 self.tasks[row["task_id"]] = Task(offer)
@@ -373,10 +375,9 @@ class Quota(RuleBasedStateMachine):
         if not self.hands:
             return
         task_id = str(self._hand(hand).task_id)
-        held = [number for number, batch in enumerate(self.hands) if str(batch.task_id) == task_id]
-        known = list(self.tasks)
-        group: list[Action] = [("finish", number) for number in held] * (1 + twice)
-        group += [("cancel", known.index(task_id), True), ("fail", held[0])]
+        held = [batch for batch in self.hands if str(batch.task_id) == task_id]
+        group: list[Action] = [("finish", batch) for batch in held] * (1 + twice)
+        group += [("cancel", list(self.tasks)[::-1].index(task_id), True), ("fail", held[-1])]
         group += [("free", 1), ("claim", 7, 9)] if free else []
         self._at_once(group)
 
@@ -429,6 +430,7 @@ class Quota(RuleBasedStateMachine):
                 taken[offer.account] += offer.images
                 units[offer.account] += offer.units
         for offer, row, answer in self.answers:
+            self.stage.seen[f"{answer.outcome} at once"] += 1
             account, name = self.accounts[offer.account], offer.account
             images_before, units_before, *_ = before[name]
             match answer.outcome:
@@ -453,9 +455,9 @@ class Quota(RuleBasedStateMachine):
 
     # --- what each does ------------------------------------------------------------------------------------------
 
-    def _hand(self, number: int) -> Claimed:
-        """One that a worker has, or thinks it has."""
-        return self.hands[number % len(self.hands)]
+    def _hand(self, which: int | Claimed) -> Claimed:
+        """One that a worker has, or thinks it has; the latest are 0, 1, 2 …"""
+        return self.hands[-1 - which % len(self.hands)] if isinstance(which, int) else which
 
     async def _offer(self, process: int, offer: Offer) -> None:
         row = offer.row(self.accounts[offer.account].id)
@@ -470,33 +472,36 @@ class Quota(RuleBasedStateMachine):
         task = self.tasks[str(batch.task_id)]
         task.tried.add("succeed")
         answer = await claims.settle_shot(self.db, batch.task_id, batch.id, batch.claim, made, LEASE)
+        self.stage.seen[answer] += 1
         if answer == "succeeded":
             task.ends.append(f"succeed {key}")
         return answer
 
-    async def _settle(self, hand: int, shot: int) -> None:
+    async def _settle(self, hand: int | Claimed, shot: int) -> None:
         if self.hands:
             batch = self._hand(hand)
             await self._paint(batch, batch.shots[shot % len(batch.shots)].index, f"{uuid4()}")
 
-    async def _finish(self, hand: int) -> None:
+    async def _finish(self, hand: int | Claimed) -> None:
         if self.hands:
             batch = self._hand(hand)
             for shot in batch.shots:
                 await self._paint(batch, shot.index, f"{uuid4()}")
 
-    async def _fail(self, hand: int) -> None:
+    async def _fail(self, hand: int | Claimed) -> None:
         if self.hands:
             batch = self._hand(hand)
             task = self.tasks[str(batch.task_id)]
             task.tried.add("failed")
-            if await claims.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE):
+            failed = await claims.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE)
+            self.stage.seen["failed" if failed else "too late to fail"] += 1
+            if failed:
                 task.ends.append("broke")
 
     async def _cancel(self, known: list[str], number: int, own: bool) -> None:
         if not known:
             return
-        task_id = known[number % len(known)]
+        task_id = known[-1 - number % len(known)]
         task = self.tasks[task_id]
         owner = task.offer.account if own else next(name for name in ACCOUNTS if name != task.offer.account)
         if not own:
@@ -504,7 +509,9 @@ class Quota(RuleBasedStateMachine):
                 await tasks.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
             return
         task.tried.add("failed")
-        if await tasks.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE):
+        canceled = await tasks.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
+        self.stage.seen["canceled" if canceled else "too late to cancel"] += 1
+        if canceled:
             task.ends.append(CANCELED)
 
     async def _claim(self, worker: int, most: int) -> None:
@@ -512,14 +519,14 @@ class Quota(RuleBasedStateMachine):
             self.db, worker=worker + 1, most=most, lease=LEASE, models=sorted(PRICES)
         )
 
-    async def _release(self, hand: int) -> None:
+    async def _release(self, hand: int | Claimed) -> None:
         if self.hands:
             batch = self._hand(hand)
             await claims.release_batch(self.db, batch.id, batch.claim, after=timedelta(0), error="unavailable")
 
     async def _renew(self, hand: int) -> None:
         if self.hands:
-            held = {b.id: (b.claim, 0.5) for b in self.hands[hand % len(self.hands) :]}
+            held = {b.id: (b.claim, 0.5) for b in self.hands[-1 - hand % len(self.hands) :]}
             await claims.renew_leases(self.db, held, LEASE)
 
     async def _free(self, every: int) -> None:
@@ -646,7 +653,7 @@ class Quota(RuleBasedStateMachine):
             await self._claim(turn, 9)
             if len(self.hands) == before:
                 break
-            await asyncio.gather(*(self._finish(number) for number in range(before, len(self.hands))))
+            await asyncio.gather(*(self._finish(batch) for batch in self.hands[before:]))
         await self._check()
         for name, account in self.accounts.items():
             found = await accounts.find_account(self.db, name)
@@ -695,6 +702,11 @@ def test_quota_is_exact_in_any_order(postgres: EmbeddedPostgres, template: str) 
             )
         except hypothesis.errors.Flaky:
             raise opened.wrong or AssertionError from None
+        print(dict(opened.seen))  # noqa: T201 - shown with -s
+        tried = {"accepted", "replayed", "key_reused", "disabled", "external_taken", "over_concurrency", "over_units"}
+        at_once = {"accepted at once", "over_concurrency at once"}
+        ends = {"lost", "kept", "succeeded", "failed", "too late to fail", "canceled", "too late to cancel"}
+        assert tried | at_once | ends <= set(opened.seen), "all that can happen did"
 
 
 @contextmanager
