@@ -39,6 +39,7 @@ UNDOCUMENTED = {
 CONFIG = """
 [auth.wfc]
 path = "users.json"
+user = "alice"
 peers = ["alice", "bob"]
 
 [checks]

@@ -15,6 +15,7 @@ from framehouse.entrypoints.api.answers import success
 from framehouse.entrypoints.api.door import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, Door, findable, not_found, page_of
 from framehouse.entrypoints.api.schemas import (
     ERRORS,
+    NAMED_ERRORS,
     READ_ERRORS,
     Accepted,
     DeletedOut,
@@ -63,7 +64,7 @@ def _links(task: str) -> dict[str, Any]:
 
 _CREATED = linked(_CREATE_ERRORS, get_element={"parameters": {"id": "$response.body#/data/task_id"}})
 _LISTED = linked(READ_ERRORS, **_links("$response.body#/data/0"))
-_FOUND = linked(READ_ERRORS, **_links("$response.body#/data"))
+_FOUND = linked(NAMED_ERRORS, **_links("$response.body#/data"))
 
 
 def element_routes(door: Door, *, storage: Storage) -> APIRouter:

@@ -242,7 +242,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     )
 }
 READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 429, 500, 503)}
-"""What the API's paths may answer, for OpenAPI."""
+NAMED_ERRORS = READ_ERRORS | {404: {"model": ErrorOut, "description": "1202 no such path: no id has a line break"}}
+"""What the API's paths may answer, for OpenAPI; NAMED_ERRORS those with an id in them."""
 
 
 def linked(errors: dict[int | str, dict[str, Any]], **links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:

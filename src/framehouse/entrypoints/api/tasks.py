@@ -21,6 +21,7 @@ from framehouse.entrypoints.api.answers import success
 from framehouse.entrypoints.api.door import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, Door, findable, not_found, page_of
 from framehouse.entrypoints.api.schemas import (
     ERRORS,
+    NAMED_ERRORS,
     READ_ERRORS,
     Accepted,
     DeliveryOut,
@@ -149,7 +150,7 @@ def task_routes(
         _PATH + "/{id:path}/callbacks",
         summary="The callback messages of a task, newest first, and what became of them",
         response_model=Envelope[list[DeliveryOut]],
-        responses=READ_ERRORS,
+        responses=NAMED_ERRORS,
         operation_id="list_callbacks",
     )
     async def callbacks(request: Request, id: str) -> Response:
@@ -167,7 +168,7 @@ def task_routes(
         _PATH + "/{id:path}",
         summary="One task, by task id or external id",
         response_model=Envelope[TaskOut],
-        responses=linked(READ_ERRORS, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
+        responses=linked(NAMED_ERRORS, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
         operation_id="get_task",
     )
     async def get(
@@ -197,7 +198,7 @@ def task_routes(
         _PATH + "/{id:path}/cancel",
         summary="End a task that has not ended; its quota and units come back",
         response_model=Envelope[TaskOut],
-        responses=linked(READ_ERRORS, get_task=_BY_ITS_ID),
+        responses=linked(NAMED_ERRORS, get_task=_BY_ITS_ID),
         operation_id="cancel_task",
     )
     async def cancel(request: Request, id: str) -> Response:
