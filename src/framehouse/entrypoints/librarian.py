@@ -15,6 +15,7 @@ from framehouse.adapters.postgres.elements import ELEMENTS_CHANNEL, ClaimedEleme
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.errors import Declined, Unavailable
+from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.turns import take_turns
 from framehouse.pipeline.elements import gather_pictures
 
@@ -76,7 +77,7 @@ class Librarian:
         self._running.pop(task, None)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            log.error("making an element broke; its lease will run out", exc_info=error)
+            log.error("making an element broke; its lease will run out: %s", trace(error))
 
     async def _make(self, claimed: ClaimedElement) -> None:
         try:

@@ -12,6 +12,7 @@ from framehouse.adapters.postgres.callbacks import CallbackMessage, Shares
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.domain.links import Links
+from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.turns import take_turns
 from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, deliver
 
@@ -104,13 +105,13 @@ class Notifier:
         self._running.discard(task)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            log.error("a delivery broke", exc_info=error)
+            log.error("a delivery broke: %s", trace(error))
 
     async def _deliver(self, message: CallbackMessage) -> None:
         try:
             outcome = await deliver(message, self._links, allow_private=self._allow_private)
-        except Exception as error:  # the worker's edge: whatever a receiver does, there is a next try
-            log.exception("callback %s of task %s broke", message.id, message.task.id)
+        except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a receiver does, there is a next try
+            log.error("callback %s of task %s broke: %s", message.id, message.task.id, trace(error))  # noqa: TRY400
             outcome = Again(_BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
         self._hosts.note(message.host, well=isinstance(outcome, Delivered))
         with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id

@@ -35,6 +35,7 @@ from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import BODIES
 from framehouse.entrypoints.api.tasks import task_routes
 from framehouse.entrypoints.api.waiting import Waiting
+from framehouse.entrypoints.traces import trace
 
 log = logging.getLogger(__name__)
 CANONICAL_PREFIX = "/kling"
@@ -169,5 +170,5 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broke(request: Request, error: Exception) -> Response:
-        log.error("request %s broke", request_id_of(request), exc_info=error)
+        log.error("request %s broke: %s", request_id_of(request), trace(error))
         return failure(request, Refused(5000, "internal error"))
