@@ -1,9 +1,10 @@
 """Whether the process lives, and whether it can do its work."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
@@ -15,20 +16,28 @@ from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.api.answers import request_id_of
 
+Seen = TypeVar("Seen")
+
+
+class OneLook(Generic[Seen]):
+    """One look at a time, whose answer all get who ask meanwhile. These paths ask for no key: so many callers cost the
+    database no more than one."""
+
+    def __init__(self, look: Callable[[], Coroutine[Any, Any, Seen]]) -> None:
+        self._look = look
+        self._looking: asyncio.Task[Seen] | None = None
+
+    async def __call__(self) -> Seen:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+            self._looking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._looking)
+
 
 def health_routes(*, db: Database, storage: Storage) -> APIRouter:
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", summary="The process lives")
-    async def healthz(request: Request) -> Response:
-        return JSONResponse({"status": "ok"}, headers={"X-Request-Id": request_id_of(request)})
-
-    @router.get(
-        "/readyz",
-        summary="Database and storage answer; how the engines are",
-        responses={503: {"description": "One does not"}},
-    )
-    async def readyz(request: Request) -> Response:
+    async def look_whether_ready() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         checks = {"database": "ok", "storage": "ok"}
         try:
             await db.value("select 1")
@@ -44,6 +53,24 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
                 routes = engines.setdefault(row["model"], {})
                 worse = row["unfit"] and ("away" if not row["fit"] else "partly away")
                 routes[row["route"]] = worse or routes.get(row["route"], "ok")
+        return checks, engines
+
+    async def measure() -> str:
+        return metrics_text(await queue_figures(db), await callback_figures(db), await list_checks(db))
+
+    readiness, figures = OneLook(look_whether_ready), OneLook(measure)
+
+    @router.get("/healthz", summary="The process lives")
+    async def healthz(request: Request) -> Response:
+        return JSONResponse({"status": "ok"}, headers={"X-Request-Id": request_id_of(request)})
+
+    @router.get(
+        "/readyz",
+        summary="Database and storage answer; how the engines are",
+        responses={503: {"description": "One does not"}},
+    )
+    async def readyz(request: Request) -> Response:
+        checks, engines = await readiness()
         ready = set(checks.values()) == {"ok"}
         return JSONResponse(
             {"status": "ok" if ready else "not ready", "checks": checks, "engines": engines},
@@ -53,9 +80,8 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
 
     @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
-        text = metrics_text(await queue_figures(db), await callback_figures(db), await list_checks(db))
         return PlainTextResponse(
-            text,
+            await figures(),
             media_type="text/plain; version=0.0.4",
             headers={"X-Request-Id": request_id_of(request)},
         )
