@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install diffusers test-servers serve gallery pictures bench fuzz lock clean help
+.PHONY: demo test check install diffusers test-servers serve gallery pictures bench soak fuzz lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -79,14 +79,20 @@ gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 bench: install ## Measure: all of bench/, or one (make bench NAME=previz)
 	@for name in $(or $(NAME),previz bodies); do .venv/bin/python bench/$$name.py || exit 1; echo; done
 
+MINUTES ?= 10
+RATE ?= 15
+soak: install ## A real server under a mix of RATE=15 requests a second for MINUTES=10: nothing grows, stays open, slows (Linux)
+	@.venv/bin/python bench/soak.py --minutes $(MINUTES) --rate $(RATE) --leak "$(LEAK)"
+
 SECONDS ?= 60
-fuzz: install ## Fuzz the streaming reader and the image gate, each for SECONDS=60; what is found is kept in .cache/fuzz
+fuzz: install ## Fuzz the prompt parser, the streaming reader and the image gate, each for SECONDS=60; fuzz/__init__.py tells of the findings
 	@test -d .cache/fuzz/atheris || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
 		$$UV pip install -q --python .venv/bin/python --target .cache/fuzz "atheris>=3"; }
-	@.venv/bin/python fuzz/seeds.py .cache/fuzz/corpus
-	@for name in reader images; do \
-		PYTHONPATH=.cache/fuzz .venv/bin/python fuzz/$$name.py -max_total_time=$(SECONDS) -timeout=30 -rss_limit_mb=3000 \
-			-print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- .cache/fuzz/corpus/$$name || exit 1; \
+	@for name in prompt reader images; do \
+		mkdir -p .cache/fuzz/corpus/$$name; \
+		PYTHONPATH=.cache/fuzz .venv/bin/python -m fuzz $$name -max_total_time=$(SECONDS) -timeout=30 -rss_limit_mb=3000 \
+			-max_len=4096 -dict=fuzz/$$name.dict -print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- \
+			.cache/fuzz/corpus/$$name fuzz/corpus/$$name || exit 1; \
 	done
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
