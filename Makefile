@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install diffusers test-servers serve gallery pictures bench soak fuzz lock clean help
+.PHONY: demo test check install diffusers test-servers serve gallery pictures bench soak fuzz audit lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -94,6 +94,12 @@ fuzz: install ## Fuzz the prompt parser, the streaming reader and the image gate
 			-max_len=4096 -dict=fuzz/$$name.dict -print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- \
 			.cache/fuzz/corpus/$$name fuzz/corpus/$$name || exit 1; \
 	done
+
+audit: install ## Look for known weaknesses of what is installed, risky code and committed secrets
+	@test -x .cache/audit/bin/bandit || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
+		$$UV venv -q --clear --python .venv/bin/python .cache/audit && \
+		$$UV pip install -q --python .cache/audit/bin/python "pip-audit>=2.9" "bandit>=1.8"; }
+	@.venv/bin/python scripts/audit.py .cache/audit
 
 lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \

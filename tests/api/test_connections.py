@@ -264,5 +264,5 @@ async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
 
 
 def test_connections_leave_room_for_other_files() -> None:
-    assert [limits_for(n).at_once for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 16, 16, 16]
-    assert all(limits_for(n).at_once < n for n in range(17, 5000))
+    assert [limits_for(n).at_once for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
+    assert all(limits_for(n).at_once <= n - 48 for n in range(64, 20_000))

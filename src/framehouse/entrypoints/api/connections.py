@@ -23,7 +23,7 @@ from framehouse.entrypoints.api.headers import GuardedAnswers
 log = logging.getLogger(__name__)
 MAX_HEAD_BYTES = 64 * 1024
 _MOST_CONNECTIONS = 10_000
-_OTHER_FILES = 256
+_LEAST_OTHER_FILES, _OTHER_FILES = 48, 256
 _TELL_EVERY_S = 60.0
 
 
@@ -43,7 +43,8 @@ class ConnectionLimits:
 
 def limits_for(open_files: int) -> ConnectionLimits:
     """As many connections as so many open files allow, with the database, pictures and large bodies beside them."""
-    return ConnectionLimits(at_once=max(16, min(_MOST_CONNECTIONS, open_files - _OTHER_FILES, open_files * 3 // 4)))
+    others = max(_LEAST_OTHER_FILES, min(_OTHER_FILES, open_files // 4))
+    return ConnectionLimits(at_once=max(16, min(_MOST_CONNECTIONS, open_files - others)))
 
 
 def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> uvicorn.Config:

@@ -17,7 +17,7 @@ class Upscaler:
         from transformers import AutoModelForImageToImage
 
         self._device = device
-        self._model: Any = AutoModelForImageToImage.from_pretrained(
+        self._model: Any = AutoModelForImageToImage.from_pretrained(  # nosec B615 - nothing is downloaded: see hub.py
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
         self._model.to(device).eval()
