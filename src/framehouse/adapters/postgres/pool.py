@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from importlib.resources import files
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import asyncpg
 
@@ -22,6 +22,7 @@ LOST = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # its own confusion over a server that dies between two statements
     OSError,
 )
 """The connection or the server, not the statement, is at fault: trying again can help."""
@@ -58,6 +59,9 @@ def _teller(told: Callable[[str], None]) -> Callable[[object, int, str, object],
     return lambda _connection, _pid, _channel, payload: told(str(payload))
 
 
+_Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
 class Database:
     """A pool whose statements are tried again when the connection is lost.
 
@@ -85,17 +89,17 @@ class Database:
             self._pool.terminate()
 
     async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._run(lambda pool: pool.fetch(statement, *values))
+        rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(statement, *values))
         return rows
 
     async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
-        row: asyncpg.Record | None = await self._run(lambda pool: pool.fetchrow(statement, *values))
+        row: asyncpg.Record | None = await self._run(lambda connection: connection.fetchrow(statement, *values))
         return row
 
     async def value(self, statement: str, *values: Any) -> Any:
-        return await self._run(lambda pool: pool.fetchval(statement, *values))
+        return await self._run(lambda connection: connection.fetchval(statement, *values))
 
-    async def _run(self, statement: Callable[[asyncpg.Pool[asyncpg.Record]], Any]) -> Any:
+    async def _run(self, statement: Callable[[_Connection], Awaitable[Any]]) -> Any:
         if self._pool is None:
             raise RuntimeError("the database is not open")
         loop = asyncio.get_running_loop()
@@ -103,7 +107,12 @@ class Database:
         pause_s = 0.02
         while True:
             try:
-                return await statement(self._pool)
+                async with self._pool.acquire() as connection:
+                    try:
+                        return await statement(connection)
+                    except asyncpg.InternalClientError:
+                        connection.terminate()  # or the pool would hand it out again
+                        raise
             except LOST as error:
                 if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
                     raise

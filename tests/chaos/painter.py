@@ -1,0 +1,15 @@
+"""The engine of the chaos: as the misbehaving one, and it notes which process painted."""
+
+import os
+
+from framehouse.adapters.engines.base import Batch
+from tests.misbehaving import Misbehaving
+
+
+class Painter(Misbehaving):
+    """`notes` gets "done <task> <index> <pid>" for each picture, also when the process is killed right after."""
+
+    def _note(self, what: str, batch: Batch, index: int) -> None:
+        if self._notes and what == "done":
+            with self._notes.open("ab", buffering=0) as file:
+                file.write(f"done {batch.task_id} {index} {os.getpid()}\n".encode())

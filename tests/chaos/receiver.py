@@ -1,0 +1,61 @@
+"""A receiver of callbacks, and a server of reference pictures, as a process that can be killed.
+
+python -m tests.chaos.receiver PORT LOG: what it has taken is a line in LOG before it says so. Now and then it refuses,
+cuts the connection although it has taken the message, or takes its time.
+"""
+
+import asyncio
+import json
+import random
+import sys
+from pathlib import Path
+
+from tests.conftest import image_file
+from tests.sockets import read_head
+
+PICTURE = image_file(500, 400)
+
+
+async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: Path) -> None:
+    try:
+        method, _, headers = await read_head(reader)
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        mood = random.random()
+        if method == "GET":
+            if mood < 0.1:
+                await answer(writer, "503 Service Unavailable")
+            else:
+                await answer(writer, "200 OK", PICTURE)
+            return
+        if mood < 0.05:
+            await answer(writer, "500 Internal Server Error")
+            return
+        data = json.loads(body)
+        note = {"id": headers["webhook-id"], "task": data["task_id"], "status": data["task_status"]}
+        with log.open("ab", buffering=0) as file:
+            file.write(json.dumps(note).encode() + b"\n")
+        if mood < 0.08:
+            writer.transport.abort()
+            return
+        if mood < 0.1:
+            await asyncio.sleep(3)
+        await answer(writer, "200 OK")
+    except (OSError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+
+async def answer(writer: asyncio.StreamWriter, status: str, body: bytes = b"") -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: image/png\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode() + body)
+    await writer.drain()
+
+
+async def main(port: int, log: Path) -> None:
+    server = await asyncio.start_server(lambda r, w: serve(r, w, log), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
