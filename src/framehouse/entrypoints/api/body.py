@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -30,19 +31,21 @@ class Body:
 
 
 class Bodies:
-    """Reads the bodies of one process: none larger than `most_bytes`, and only so many large ones at once, so that
-    their memory and temporary files are bounded; the next ones wait unread."""
+    """Reads the bodies of one process: none larger than `most_bytes`, and only so many large ones at once, half of them
+    of one account, so that their memory and temporary files are bounded; the next ones wait unread."""
 
     def __init__(self, *, most_bytes: int, large_at_once: int = 8, silence_s: float = 30) -> None:
         self._most_bytes = most_bytes
         self._silence_s = silence_s
         self._room = asyncio.Semaphore(large_at_once)
+        self._share = max(1, large_at_once // 2)
+        self._shares: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
         # glibc gives every freed piece back to the system and asks for it again, which costs more than the decoding,
         # until something larger was freed once; this takes no memory, for it is never written to
         bytearray(_FREED_BYTES)
 
     @asynccontextmanager
-    async def read(self, request: Request, *, digest: bool = False) -> AsyncIterator[Body]:
+    async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
         """The body of a JSON request; its pictures last as long as the context.
 
         Raises Refused (1200) for another content type, as soon as it is too large, and for what is no JSON; StorageAway
@@ -67,9 +70,11 @@ class Bodies:
                 raw = bytes(begin)
                 yield Body(_parse(raw), hashlib.sha256(raw).digest() if digest else b"")
                 return
-            async with self._room:
+            share = self._shares.setdefault(account_id, asyncio.Semaphore(self._share))
+            async with share, self._room:
                 spool = Spool()
                 try:
+                    since = time.monotonic()  # what it waited for others is not its own slowness
                     yield await self._read_large(begin, stream, since, JsonReader(spool), digest)
                 finally:
                     spool.close()

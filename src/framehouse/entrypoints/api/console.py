@@ -70,7 +70,7 @@ def console_routes(door: Door, *, registry: Registry, prefix: str) -> APIRouter:
     async def sign_in(request: Request) -> Response:
         if not _is_local(request):
             raise Refused(1002, "this link works only on the machine that the server runs on; paste a key instead")
-        async with door.body(request) as (body, _):
+        async with door.body(request, None) as (body, _):
             code = body.get("code") if isinstance(body, dict) else None
         if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE_CHARACTERS or not code.isascii():
             raise Refused(1201, "code is required")

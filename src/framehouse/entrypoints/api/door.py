@@ -40,13 +40,14 @@ class Door:
 
     @asynccontextmanager
     async def body(
-        self, request: Request, key: str | None = None
+        self, request: Request, caller: Caller | None, key: str | None = None
     ) -> AsyncIterator[tuple[Any, tuple[str, bytes] | None]]:
         """The JSON body, whose pictures last as long as the context; and the idempotency key, where there is one, with
         the hash of the body. Raises as `Bodies.read`, and Refused (1201) for a key that is too long."""
         if key and len(key) > _MAX_KEY_CHARACTERS:
             raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
-        async with self.bodies.read(request, digest=bool(key)) as body:
+        account_id = caller.account_id if caller else 0
+        async with self.bodies.read(request, account_id=account_id, digest=bool(key)) as body:
             yield body.value, (key, body.digest) if key else None
 
     def links_for(self, request: Request) -> Links:

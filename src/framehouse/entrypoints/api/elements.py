@@ -78,7 +78,7 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
         ),
     ) -> Response:
         caller = await door.caller(request)
-        async with door.body(request, idempotency_key) as (body, idempotency):
+        async with door.body(request, caller, idempotency_key) as (body, idempotency):
             wanted, problems = read_element(body)
             ticket = await create_element(
                 wanted,
@@ -117,7 +117,7 @@ def element_routes(door: Door, *, storage: Storage) -> APIRouter:
 
     async def delete(request: Request) -> Response:
         caller = await door.caller(request)
-        async with door.body(request) as (body, _):
+        async with door.body(request, caller) as (body, _):
             task_id = await delete_element(door.db, caller.account_id, read_element_id(body))
         return success(request, {"task_id": str(task_id), "task_status": "succeed"})
 

@@ -115,7 +115,7 @@ def task_routes(
         ),
     ) -> Response:
         caller = await door.caller(request)
-        async with door.body(request, idempotency_key) as (body, idempotency):
+        async with door.body(request, caller, idempotency_key) as (body, idempotency):
             wanted, problems = read_request(body, registry.model)
             ticket = await accept(
                 wanted,
