@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test check install diffusers test-servers serve gallery pictures bench soak fuzz audit lock clean help
+.PHONY: demo test chaos check install diffusers test-servers serve gallery pictures bench soak fuzz audit lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -36,6 +36,10 @@ diffusers: .venv/.diffusers ## Install what the engine diffusers needs: torch an
 
 test-servers: install ## Test openai_images against a real Xinference; the first time it installs 2 GB into .cache/servers
 	@FRAMEHOUSE_TEST_SERVERS=1 .venv/bin/python -m pytest tests/servers -s
+
+TASKS ?= 2000
+chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 tasks come in; then look whether all is well
+	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos
 
 test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal

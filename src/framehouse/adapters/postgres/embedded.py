@@ -204,7 +204,8 @@ class EmbeddedPostgres:
         (self._data_dir / "postgres.created").touch()
 
     def _answers(self) -> bool:
-        return self._run(["pg_isready", "-q", "-h", str(self._socket_dir)]).returncode == 0
+        asks = ["pg_isready", "-q", "-h", str(self._socket_dir), "-U", "framehouse", "-d", "postgres"]
+        return self._run(asks).returncode == 0
 
     def _stop_server(self) -> None:
         pid = self._server_pid()
