@@ -1,6 +1,6 @@
 """A long time in small: a real server under a realistic mix, and whether anything grows, stays open or gets slower.
 
-    make soak [MINUTES=10] [RATE=5] [LEAK=pictures|little|files|threads]
+    make soak [MINUTES=10] [RATE=15] [LEAK=pictures|little|files|threads]
 
 Starts `framehouse serve` as a user does, on loopback, with a data folder of its own, and makes RATE requests of all
 kinds a second (bench/soaking/traffic.py), the same mix from the first minute to the last. The first fifth is for
@@ -11,7 +11,6 @@ LEAK makes the engine leak, to see that it would be found.
 
 import argparse
 import asyncio
-import hashlib
 import json
 import os
 import platform
@@ -44,7 +43,6 @@ MOST_CONNECTIONS = 16 + 24 + 8
 _EVERY_S = 2.0
 _REST_S = 20.0
 _PATIENCE_S = 180.0
-_WORK = os.urandom(200_000)
 CONFIG = """
 worker_concurrency = 16
 allow_private_addresses = true
@@ -118,8 +116,7 @@ async def soak(served: Served, met: Others, *, minutes: float, rate: float) -> R
     traffic = Traffic(served.url, served.key, small_key, met, rate=rate)
     fifth_s = minutes * 60 / FIFTHS
     samples: list[Sample] = []
-    yardstick: list[tuple[float, float]] = []
-    watching = [asyncio.create_task(_watch(served, samples)), asyncio.create_task(_measure(yardstick))]
+    watching = asyncio.create_task(_watch(served, samples))
     try:
         began = time.monotonic()
         await traffic.run(fifth_s)
@@ -129,15 +126,13 @@ async def soak(served: Served, met: Others, *, minutes: float, rate: float) -> R
         _say(f"warm after {warm - began:.0f} s, {len(traffic.seen.accepted)} tasks")
         await traffic.run(fifth_s * (FIFTHS - 1))
         after = await _rest(served)
-        for task in watching:
-            if task.done():
-                task.result()
+        if watching.done():
+            watching.result()
     finally:
-        for task in watching:
-            task.cancel()
-        await asyncio.gather(*watching, return_exceptions=True)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await traffic.close()
-    run = Run(began, fifth_s, resting_s, samples, before, after, traffic.seen, yardstick, {})
+    run = Run(began, fifth_s, resting_s, samples, before, after, traffic.seen, {})
     run.facts = await _facts(served, met, run)
     return run
 
@@ -149,15 +144,6 @@ async def _watch(served: Served, samples: list[Sample]) -> None:
             uses = samples[-1].uses
             _say(", ".join(f"{name} {use.memory_mb:.0f} MB {use.files.total()} files" for name, use in uses.items()))
         await asyncio.sleep(_EVERY_S)
-
-
-async def _measure(yardstick: list[tuple[float, float]]) -> None:
-    """How long a fixed piece of work takes here, whatever the server does."""
-    while True:
-        began = time.perf_counter()
-        hashlib.sha256(_WORK).digest()
-        yardstick.append((time.monotonic(), (time.perf_counter() - began) * 1000))
-        await asyncio.sleep(0.25)
 
 
 async def _rest(served: Served) -> Sample:
@@ -205,7 +191,7 @@ async def _facts(served: Served, met: Others, run: Run) -> dict[str, Any]:
         "statuses": {status: sum(row["status"] == status for row in rows.values()) for status in ENDED},
         "most_connections": MOST_CONNECTIONS,
         "open": sum(row["ended_at"] is None for row in rows.values()),
-        "lost": len(run.seen.accepted.keys() - rows.keys()),
+        "lost": len(run.seen.accepted - rows.keys()),
         "in_flight": totals["images"],
         "reserved": totals["units"],
         "mischarged": wrong + (used != expected),
@@ -254,7 +240,7 @@ async def main(folder: Path, minutes: float, rate: float, leak: str) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=5)
+    parser.add_argument("--rate", type=float, default=15)
     parser.add_argument("--leak", default="", choices=["", "pictures", "little", "files", "threads"])
     parser.add_argument("--keep", action="store_true", help="keep the server's folder")
     given = parser.parse_args()

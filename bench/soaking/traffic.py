@@ -35,8 +35,8 @@ class Seen:
     times: list[tuple[float, str, float]] = field(default_factory=list)
     habits: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
-    accepted: dict[str, Body] = field(default_factory=dict)
-    """By task id, what was sent."""
+    accepted: set[str] = field(default_factory=set)
+    """Tasks that were answered as accepted."""
     told_of: set[str] = field(default_factory=set)
     """Tasks with a callback."""
 
@@ -113,7 +113,7 @@ class Traffic:
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
         data = await self._ask(what or "accept", "POST", PATH, json=body)
         task_id: str = data["task_id"]
-        self.seen.accepted[task_id] = body
+        self.seen.accepted.add(task_id)
         if "callback_url" in fields:
             self.seen.told_of.add(task_id)
         return task_id
@@ -265,7 +265,7 @@ class Traffic:
         ]
         if tickets[0]["task_id"] != tickets[1]["task_id"]:
             raise Wrong("a repeat was another task")
-        self.seen.accepted[tickets[0]["task_id"]] = body
+        self.seen.accepted.add(tickets[0]["task_id"])
         await self._ask("refuse", "POST", PATH, json=body, status=400, code=1201)
         await self._ended(name)
 

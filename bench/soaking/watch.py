@@ -20,8 +20,9 @@ where datname = current_database() and backend_type = 'client backend' and pid <
 
 @dataclass
 class Use:
-    """Of one group of processes. Memory is what it has alone and its share of what it has with others, without the
-    memory that Postgres shares among its processes and fills once."""
+    """Of one group of processes. Memory is anonymous memory: what a program asked for. What is mapped from files is the
+    system's to take back and is counted among the processes that happen to share it, strangers included; what Postgres
+    shares among its processes is set aside once."""
 
     processes: int = 0
     memory_mb: float = 0.0
@@ -32,9 +33,11 @@ class Use:
 
 @dataclass
 class Sample:
-    """One look. `left_over` are temporary files that have a name."""
+    """One look. `left_over` are temporary files that have a name; `others_s` is the processors' time that neither the
+    server nor the soak itself has had, but strangers."""
 
     at: float
+    others_s: float
     uses: dict[str, Use]
     connections: dict[str, int]
     left_over: list[str]
@@ -52,7 +55,11 @@ def look(supervisor: int, folder: Path) -> Sample:
                 pids[name] = pid
     named = [path for path in (folder / "data" / "files").rglob("*") if "#" in path.name]
     left_over = [path.name for path in (*named, *(folder / "tmp").iterdir())]
-    return Sample(time.monotonic(), uses, {}, left_over, pids)
+    busy = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    idle = int(busy[3]) + int(busy[4])
+    all_s = (sum(map(int, busy[:8])) - idle) / os.sysconf("SC_CLK_TCK")
+    others_s = all_s - sum(use.cpu_s for use in uses.values()) - time.process_time()
+    return Sample(time.monotonic(), others_s, uses, {}, left_over, pids)
 
 
 async def connections(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
@@ -100,11 +107,11 @@ def _command(pid: int) -> list[str]:
 
 def _add(use: Use, pid: int) -> None:
     folder = Path(f"/proc/{pid}")
-    kb = dict(re.findall(r"^(\w+):\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE))
+    kb: dict[str, str] = dict(re.findall(r"^(\w+):\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE))
     ticks = (folder / "stat").read_text().rpartition(")")[2].split()
     found = re.search(r"^Threads:\s+(\d+)", (folder / "status").read_text(), re.MULTILINE)
     use.processes += 1
-    use.memory_mb += (int(kb["Pss"]) - int(kb.get("Pss_Shmem", 0))) / 1000
+    use.memory_mb += int(kb["Pss_Anon"]) / 1000
     use.threads += int(found[1]) if found else 0
     use.cpu_s += (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
     for file in (folder / "fd").iterdir():
