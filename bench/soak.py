@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,12 @@ class Served:
     key: str
     db: Database
     watching: "asyncpg.Connection[asyncpg.Record]"
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def sample(self) -> Sample:
         found = await asyncio.to_thread(look, self.process.pid, self.folder)
-        found.connections = await connections(self.watching)
+        async with self.turn:
+            found.connections = await connections(self.watching)
         found.connections["idle"] = found.connections.get("idle", 1) - 1  # the soak's own
         return found
 
