@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from framehouse.domain.links import Links
+from framehouse.entrypoints.api import connections
 from framehouse.entrypoints.api.connections import MAX_HEAD_BYTES, ConnectionLimits, limits_for
 from tests.conftest import PATH, Api, MakeHouse, eventually, serving
 
@@ -109,6 +110,27 @@ async def test_blank_lines_do_not_count_as_a_request(hasty: Api) -> None:
         writing = asyncio.create_task(more())
         assert (await until_closed(reader, seconds=4)).count(b" 200 OK") == 1
         writing.cancel()
+
+
+async def test_it_looks_at_them_as_often_however_many_came_and_went(
+    hasty: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        async with connected(hasty) as (reader, writer):
+            writer.write(HEALTH)
+            await reader.readline()
+    looks = 0
+    look = connections._Connection.look
+
+    def counted(connection: connections._Connection, now: float) -> None:
+        nonlocal looks
+        looks += 1
+        look(connection, now)
+
+    monkeypatch.setattr(connections._Connection, "look", counted)
+    async with connected(hasty):
+        await asyncio.sleep(0.4)
+    assert 1 <= looks <= 0.4 / SHORT.look_s + 2
 
 
 async def test_a_long_poll_is_not_a_slow_client(hasty: Api) -> None:

@@ -83,6 +83,7 @@ class _Room:
         self.waiting: dict[_Connection, None] = {}
         self._all: set[_Connection] = set()
         self._told_at = float("-inf")
+        self._looking = False
 
     def enter(self, connection: "_Connection") -> bool:
         """Whether there is a place, be it that of one that only waits."""
@@ -95,7 +96,8 @@ class _Room:
                 longest.end()
                 self.leave(longest)
                 full = False
-        if not self._all:
+        if not self._looking:
+            self._looking = True
             connection.loop.call_later(self.limits.look_s, self._look, connection.loop)
         self._all.add(connection)
         return not full
@@ -108,7 +110,8 @@ class _Room:
         now = time.monotonic()
         for connection in list(self._all):
             connection.look(now)
-        if self._all:
+        self._looking = bool(self._all)
+        if self._looking:
             loop.call_later(self.limits.look_s, self._look, loop)
 
 
