@@ -119,6 +119,7 @@ async def test_it_looks_at_them_as_often_however_many_came_and_went(
         async with connected(hasty) as (reader, writer):
             writer.write(HEALTH)
             await reader.readline()
+        await asyncio.sleep(0.01)
     looks = 0
     look = connections._Connection.look
 
