@@ -226,7 +226,12 @@ async def main(folder: Path, minutes: float, rate: float, leak: str) -> bool:
     print(table(rows))
     for what, times in figures["latency_ms"].items():
         print(f"{what:22}", *(f"{name} {' '.join(f'{ms:g}' for ms in found)}  " for name, found in times.items()))
-    machine = {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()}
+    machine: dict[str, Any] = {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
+    machine["malloc"] = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
     told = {"minutes": minutes, "rate": rate, "leak": leak, "kept": kept, "machine": machine}
     facts = {name: value for name, value in run.facts.items() if name not in figures}
     if not leak:
