@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import faulthandler
 import logging
 import os
@@ -41,6 +42,7 @@ log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
 _WATCH_S = 0.5
 _BEAT_S = 0.5
+_M_ARENA_MAX = -8
 _API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
 
 
@@ -189,6 +191,7 @@ async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int 
 async def run_worker(settings: Settings, *, beat_fd: int | None = None) -> None:
     """Work, make elements, deliver callbacks and sweep until told to stop. `beat_fd`: as `beating`."""
     raise_file_limit()
+    _share_heaps()
     from framehouse.domain.links import Links
     from framehouse.entrypoints.notifier import Notifier
     from framehouse.entrypoints.sweeper import run_sweeper
@@ -254,6 +257,13 @@ def raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
+
+
+def _share_heaps() -> None:
+    """Let all threads share two of glibc's heaps. It gives each its own otherwise, and pictures that are finished on
+    many threads leave holes in all of them: a worker was twice as large, for a tenth less time (`make soak`)."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def end_with_parent(pipe: int, *, gracefully: bool) -> None:

@@ -129,12 +129,10 @@ def test_no_prompts_and_tokens_of_callers_are_written_down(written: Written) -> 
     assert [found for found in with_secret(written.log, SECRET) if WORKER not in found] == []
 
 
-@pytest.mark.xfail(strict=True, reason="the worker logs the words of engines")
 def test_no_words_of_engines_are_written_down(written: Written) -> None:
     assert with_secret(written.log, SECRET) == []
 
 
-@pytest.mark.xfail(strict=True, reason="log_error_verbosity is not terse yet")
 def test_no_rows_are_written_down_by_the_database(written: Written) -> None:
     assert "violates check constraint" in written.postgres
     assert with_secret(written.postgres, SECRET) == []

@@ -212,17 +212,6 @@ actions = st.one_of(
 Action = tuple[Any, ...]
 
 
-class Patient(Database):
-    """asyncpg says InternalClientError where a connection's end is half read: the statement was not sent."""
-
-    async def _run(self, statement: Callable[[Any], Any]) -> Any:
-        for _ in range(100):
-            with suppress(asyncpg.InternalClientError):
-                return await super()._run(statement)
-            await asyncio.sleep(0.01)
-        raise AssertionError("connections do not come back")
-
-
 class Stage:
     """One database and one event loop for all examples, which begin with empty tables. What went wrong first is kept:
     a race that does not go wrong again would be told as flaky. `seen` counts what became of what was tried."""
@@ -676,7 +665,7 @@ def stage(postgres: EmbeddedPostgres, template: str) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
         opened = fresh_database(postgres, template)
         url = runner.run(opened.__aenter__())
-        db = Patient(url, size=12)
+        db = Database(url, size=12)
         runner.run(db.open())
         runner.run(_watch(url))
         try:

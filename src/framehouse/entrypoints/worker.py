@@ -19,6 +19,7 @@ from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.route_checks import RouteCheck, report_checks
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.entrypoints.traces import trace
 from framehouse.pipeline.memory import open_route
 from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch, paint_batch
 
@@ -212,8 +213,8 @@ class Worker:
             return Retry("the storage is not available")
         except TROUBLE:
             raise
-        except Exception as error:  # the worker's edge: one bad batch must not end the others
-            log.exception("batch %s of task %s broke", batch.id, batch.task_id)
+        except Exception as error:  # noqa: BLE001 - the worker's edge: one bad batch must not end the others
+            log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))  # noqa: TRY400
             return Retry(f"internal error ({type(error).__name__})", blamed=True)
 
     async def _write_down(self, held: _Held, fate: Fate) -> None:
@@ -228,7 +229,8 @@ class Worker:
                     return
                 growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
                 pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
-                log.warning("batch %s of task %s again in %.1f s: %s", batch.id, batch.task_id, pause_s, why)
+                log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
+                log.debug("batch %s: %s", batch.id, why)  # engines quote prompts; the row keeps the reason
                 await claims.release_batch(
                     self._db,
                     batch.id,
@@ -242,7 +244,8 @@ class Worker:
 
     async def _fail(self, batch: Claimed, why: str) -> None:
         if await claims.fail_batch(self._db, batch.id, batch.claim, why, self._rules.retention):
-            log.info("task %s failed: %s", batch.task_id, why)
+            log.info("task %s failed", batch.task_id)
+            log.debug("task %s failed: %s", batch.task_id, why)
             await claims.notify(self._db, claims.ENDED_CHANNEL, str(batch.task_id))
 
     async def _keep_leases(self) -> None:

@@ -174,6 +174,7 @@ class EmbeddedPostgres:
             "unix_socket_directories": str(self._socket_dir),
             "max_connections": "200",
             "log_min_messages": "warning",
+            "log_error_verbosity": "terse",  # without the row that a constraint refused: it holds prompts
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
