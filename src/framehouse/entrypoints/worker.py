@@ -35,6 +35,8 @@ _OWED_GIVE_UP_S = 86_400.0
 _OWED_ATTEMPTS = 10
 """So many times as often as others a batch is taken up again that has something under way elsewhere."""
 _LATER_S = 3.0
+_MOST_ALONE_S = 60.0
+"""How long a batch that its workers died of waits for others: longer takes only what is made elsewhere."""
 _MOST_LOADING = 16
 """Whose pictures are on their way; with so many, only batches that have theirs are taken on."""
 
@@ -180,7 +182,7 @@ class Worker:
     async def _be_alone(self, held: _Held) -> None:
         """Wait until nothing else is in hand, so that a batch that kills its worker takes no other along."""
         if others := [other.task for other in self._held.values() if other is not held and other.task]:
-            await asyncio.wait(others)
+            await asyncio.wait(others, timeout=_MOST_ALONE_S)
 
     async def _paint(self, held: _Held) -> Fate:
         batch = held.batch
