@@ -127,7 +127,8 @@ class Clients:
         data = await self.insist("POST", PATH, body, key=name)
         if "task_id" not in data:
             assert kind == "with an element", data
-            return  # it was deleted just before
+            self.left += 1  # it was deleted just before
+            return
         self.sent.append(Sent(data["task_id"], kind, images, told, marked))
         if kind == "cancelled":
             await asyncio.sleep(random.uniform(0, 2))

@@ -68,10 +68,12 @@ class Parts:
 
     def _start(self, part: Part) -> None:
         part.stopped_until = 0.0
-        with (self.folder / f"{part.name}.log").open("ab") as log:
+        number = self.parts.index(part)
+        with (self.folder / f"{part.name}{number}.log").open("ab") as log:
             part.process = subprocess.Popen(
                 part.command, env=part.environment, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
             )
+            log.write(f"--- process {part.process.pid}\n".encode())
 
     def kill(self, part: Part, *, family: bool = False) -> None:
         """End it without a word, with all its children where it is a whole house."""

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ class Chaos:
                 deck += [self.jump_clock, self.jump_clock] if self.clock.can_jump else []
                 random.shuffle(deck)
             blow = deck.pop()
-            self.blows[blow.__name__.replace("_", " ")] += 1
+            name = blow.__name__.replace("_", " ")
+            self.blows[name] += 1
+            with (self.folder / "blows.log").open("a") as log:
+                log.write(f"{datetime.now(UTC)} {name}\n")
             done = blow()
             if done is not None:
                 await done

@@ -80,7 +80,7 @@ async def test_work_of_a_living_worker_is_free_only_after_its_lease(make_house: 
     lost = LostWork(house.db, lease_s=30, clock=clock)
     async with living(house, 4242):
         await database_clock(house, 3)
-        assert await looks(lost, clock, 28) == 0
+        assert await looks(lost, clock, 30) == 0
         assert await looks(lost, clock, 1) == 1
 
 

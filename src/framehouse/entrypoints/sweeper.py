@@ -56,10 +56,9 @@ class LostWork:
             self._db, lease=timedelta(seconds=self._lease_s), silence=timedelta(seconds=silence_s)
         )
         now = self._clock()
-        passed_s, self._looked_at = min(now - self._looked_at, 2 * _LOOK_S), now
+        passed_s, self._looked_at = min(now - self._looked_at, 1.5 * _LOOK_S), now
         self._seen = {batch: self._seen[batch] + passed_s if batch in self._seen else 0.0 for batch in quiet}
-        hung_after_s = self._lease_s - silence_s
-        lost = [b for b in quiet if self._seen[b] >= (hung_after_s if b.alive else min(DEAD_AFTER_S, hung_after_s))]
+        lost = [b for b in quiet if self._seen[b] >= (self._lease_s if b.alive else min(DEAD_AFTER_S, self._lease_s))]
         freed = await free_batches(self._db, lost) if lost else 0
         if freed:
             log.warning("%d batches of lost workers are free again", freed)

@@ -252,10 +252,12 @@ class Worker:
 
     async def _keep_leases(self) -> None:
         """Renew, several times per lease; what is no longer ours was cancelled or lost, and is stopped."""
+        renewed_at = time.monotonic()
         while True:
             await asyncio.sleep(min(1.0, self._limits.lease_s / 6))
             held = dict(self._held)
             if not held:
+                renewed_at = time.monotonic()
                 continue
             marks = {number: (h.batch.claim, h.progress) for number, h in held.items()}
             try:
@@ -263,6 +265,9 @@ class Worker:
             except TROUBLE as error:
                 log.warning("cannot renew leases: %s", error)
                 continue
+            if (late_s := time.monotonic() - renewed_at) > self._limits.lease_s / 2:
+                log.warning("leases were renewed after %.1f s; this machine or the database is slow", late_s)
+            renewed_at = time.monotonic()
             self._drop([h for number, h in held.items() if number not in ours])
 
     def _drop(self, lost: Sequence[_Held]) -> None:
