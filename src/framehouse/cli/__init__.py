@@ -14,3 +14,7 @@ def main() -> NoReturn:
         run()
     except KeyboardInterrupt:  # nothing is open yet, or a second Ctrl-C came while the first was being told
         os._exit(EXIT_INTERRUPTED)
+    except RuntimeError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11's word for one that meets a class being made
+            os._exit(EXIT_INTERRUPTED)
+        raise
