@@ -43,6 +43,7 @@ def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "data")
     run("restore", tmp_path / "house.tar", "--data-dir", tmp_path / "new" / "data")
     assert (tmp_path / "new" / "data" / "framehouse.toml").read_text() == settings
+    assert (tmp_path / "new" / "data" / "files").stat().st_mode & 0o077 == 0
     with serve(tmp_path / "new" / "data") as server, client(server.url, key) as http:
         again = http.get(f"{PATH}/mine").json()["data"]
         assert again["task_id"] == done["task_id"]

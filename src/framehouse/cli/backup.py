@@ -213,6 +213,8 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
     bar, row = progress
     data_dir, folder = settings.data_dir.resolve(), _pictures(settings)
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     embedded = EmbeddedPostgres(data_dir / "restoring")
     embedded.discard()
     count, complete, digest = 0, None, ""
