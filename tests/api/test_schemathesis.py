@@ -21,7 +21,7 @@ from framehouse.domain.links import Links
 from framehouse.entrypoints.api.server import build_api
 from tests.conftest import House, MakeHouse, element_body, image_base64, serving
 
-EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 40")
+EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 30")
 """How much is tried. Ten minutes, by hand: SCHEMATHESIS="--max-time 600"
 .venv/bin/python -m pytest -n 0 -s tests/api/test_schemathesis.py"""
 
@@ -39,7 +39,7 @@ UNDOCUMENTED = {
 
 CONFIG = """
 [phases.stateful]
-generation.max-examples = 120
+generation.max-examples = 80
 
 [checks]
 # an unknown task, and a string that is no number, are 400 in the contract
