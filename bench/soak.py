@@ -34,7 +34,7 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
 from soaking.others import Others, others
 from soaking.traffic import ENDED, Traffic
-from soaking.verdict import FIFTHS, Run, judge, table
+from soaking.verdict import FIFTHS, Run, count_by_fifth, judge, table
 from soaking.watch import Sample, connections, look
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
@@ -183,12 +183,11 @@ async def _facts(served: Served, met: Others, run: Run) -> dict[str, Any]:
     ends = [["processing", "succeed"], ["processing", "failed"], ["failed"], ["succeed"]]
     now = time.time() - time.monotonic()
     began = [row["created_at"].timestamp() - now for row in rows.values()]
-    by_fifth = [sum(run.fifth(at) == fifth for at in began) for fifth in range(FIFTHS)]
     log = (folder / "server.log").read_text()
     pids = {tuple(sorted(sample.pids.items())) for sample in run.samples if len(sample.pids) == 2}
     return {
         "tasks": len(rows),
-        "tasks_by_fifth": by_fifth,
+        "tasks_by_fifth": count_by_fifth(run, began),
         "images": len(shots),
         "statuses": {status: sum(row["status"] == status for row in rows.values()) for status in ENDED},
         "most_connections": MOST_CONNECTIONS,

@@ -62,7 +62,7 @@ def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
     name = f"template_{worker_id}"
 
     async def make() -> None:
-        await _execute(postgres.url, f'create database "{name}"')
+        await execute(postgres.url, f'create database "{name}"')
         await migrate(_named(postgres.url, name))
 
     asyncio.run(make())
@@ -73,7 +73,8 @@ def _named(url: str, name: str) -> str:
     return url.replace("/framehouse?", f"/{name}?")
 
 
-async def _execute(url: str, statement: str) -> None:
+async def execute(url: str, statement: str) -> None:
+    """Run a statement, or several, on a connection of its own."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -91,9 +92,9 @@ async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterat
 async def fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     """The URL of a migrated database that is gone afterwards."""
     name = f"test_{uuid.uuid4().hex}"
-    await _execute(postgres.url, f'create database "{name}" template "{template}"')
+    await execute(postgres.url, f'create database "{name}" template "{template}"')
     yield _named(postgres.url, name)
-    await _execute(postgres.url, f'drop database "{name}" with (force)')
+    await execute(postgres.url, f'drop database "{name}" with (force)')
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A bare HTTP server for fakes that must be able to cut, hang and lie: requests as they come, answers as bytes."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -39,3 +40,9 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, s
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = lines[0].split(" ")
     return method, target, {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

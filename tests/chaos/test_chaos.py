@@ -7,12 +7,10 @@ import json
 import os
 import random
 import shutil
-import socket
-import subprocess
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +27,8 @@ from tests.chaos.processes import Part, Parts, running
 from tests.chaos.proxy import cutting
 from tests.cli.running import FRAMEHOUSE, environment, run, run_json
 from tests.conftest import eventually
+from tests.disks import FILLING, fill, small_disk
+from tests.sockets import free_port
 
 TASKS = int(os.environ.get("CHAOS_TASKS", "220"))
 PAUSE_S = 1.2
@@ -38,24 +38,6 @@ LEASE_S = 4
 UNITS = {"direct": 8, "relay": 8, "previz": 8}
 DISK_BYTES = 700_000_000
 PAINTER = "tests.chaos.painter:Painter"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@contextmanager
-def small_disk(folder: Path) -> Iterator[bool]:
-    """The folder as a file system of its own; whether it is one: only root may mount."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0711", "tmpfs", str(folder)]
-    mounted = os.getuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @dataclass
@@ -123,15 +105,10 @@ class Chaos:
             )
 
     async def fill_disk(self) -> None:
-        filling = self.data_dir.parent / "filling"
-        with suppress(OSError), filling.open("wb", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 1_000_000)
-        with suppress(OSError), filling.open("ab", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 512)
+        disk = self.data_dir.parent
+        await asyncio.to_thread(fill, disk)
         await asyncio.sleep(2.5)
-        filling.unlink()
+        (disk / FILLING).unlink()
 
     async def refuse_storage(self) -> None:
         """A file where the folder of the pictures was."""
@@ -155,7 +132,7 @@ async def test_chaos(tmp_path: Path) -> None:
     print(f"seed {seed}, {TASKS} tasks")  # noqa: T201
     clock = Clock(tmp_path)
     began = time.monotonic()
-    with small_disk(tmp_path / "disk") as mounted, running(tmp_path) as parts:
+    with small_disk(tmp_path / "disk", DISK_BYTES) as mounted, running(tmp_path) as parts:
         data_dir = tmp_path / "disk" / "data"
         upstream = start_upstream(tmp_path, parts)
         receivers = [start_receiver(tmp_path, parts, number) for number in range(2)]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.running import PATH, Server, client, run, run_json, serve
 from tests.cli.test_serve import REQUEST, config, post_patiently, wait
+from tests.disks import FILLING, fill, small_disk
 
 SHORT = {"FRAMEHOUSE_LEASE_S": "2"}
 """What hangs is then replaced after ten seconds, the least there is."""
@@ -96,18 +97,10 @@ def wait_for_attempt(notes: Path) -> None:
 @contextmanager
 def disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A small file system of its own."""
-    if os.getuid() != 0:
-        pytest.skip("only root may mount")
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
-    if done.returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(folder, megabytes << 20) as mounted:
+        if not mounted:
+            pytest.skip("only root may mount")
         yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_a_full_disk_says_what_to_do_at_the_start(tmp_path: Path) -> None:
@@ -126,18 +119,9 @@ def test_a_full_disk_says_what_to_do_at_the_second_start(tmp_path: Path) -> None
         said = run("serve", "--port", "0", "--data-dir", small / "data", code=1).stderr
         assert "no space left" in said.lower()
         assert "free some space" in said.lower()
-        (small / "filling").unlink()
+        (small / FILLING).unlink()
         with serve(small / "data") as server, client(server.url, key) as http:
             assert wait(http, post_patiently(http))["task_status"] == "succeed"
-
-
-def fill(folder: Path) -> None:
-    try:
-        with (folder / "filling").open("wb", buffering=0) as file:
-            while True:
-                file.write(b"\0" * 4096)
-    except OSError:
-        return
 
 
 def test_a_disk_that_fills_while_it_serves_loses_nothing(tmp_path: Path) -> None:
@@ -147,7 +131,7 @@ def test_a_disk_that_fills_while_it_serves_loses_nothing(tmp_path: Path) -> None
         fill(small)
         codes = {http.post(PATH, json=REQUEST | {"prompt": "x" * 2000}).status_code for _ in range(30)}
         assert codes <= {200, 503}, codes
-        (small / "filling").unlink()
+        (small / FILLING).unlink()
         listed = http.get(f"{PATH}?pageSize=100").json()["data"]
         assert {wait(http, task["task_id"])["task_status"] for task in listed} == {"succeed"}
         assert wait(http, post_patiently(http))["task_status"] == "succeed"

@@ -14,6 +14,7 @@ import pytest
 
 from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
 from tests.conftest import MISBEHAVING
+from tests.sockets import free_port
 
 REQUEST = {
     "model_name": "kling-v3-omni",
@@ -155,8 +156,7 @@ def test_api_and_worker_apart(tmp_path: Path) -> None:
     """Two machines' worth: the API and the worker each on their own, on one database and one storage."""
     with serve(tmp_path / "data") as server:
         key = server.key
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     parts = [
         subprocess.Popen([*FRAMEHOUSE, *words, "--data-dir", str(tmp_path / "data")], env=environment())
         for words in (["api", "--port", str(port)], ["worker"])

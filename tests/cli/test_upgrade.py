@@ -22,7 +22,7 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate, migrations
 from tests.cli.running import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
 from tests.cli.test_serve import REQUEST, config, wait, wait_for
-from tests.conftest import _execute, _named, image_base64
+from tests.conftest import _named, execute, image_base64
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""
@@ -96,11 +96,9 @@ FULL = f"""
 
 
 async def query(url: str, statement: str) -> Any:
-    """What a statement, or the last of several, answers first."""
+    """What a statement answers first."""
     connection = await asyncpg.connect(url)
     try:
-        if ";" in statement:
-            return await connection.execute(statement)
         return await connection.fetchval(statement)
     finally:
         await connection.close()
@@ -157,7 +155,7 @@ def test_migrations_go_forward_on_a_full_database_while_it_serves(
     before: Path, tmp_path: Path, postgres: EmbeddedPostgres
 ) -> None:
     name = f"full_{os.getpid()}"
-    asyncio.run(_execute(postgres.url, f'create database "{name}"'))
+    asyncio.run(execute(postgres.url, f'create database "{name}"'))
     url = _named(postgres.url, name)
     settings = {"FRAMEHOUSE_DATABASE_URL": url, "FRAMEHOUSE_STORAGE_URL": (tmp_path / "files").as_uri()}
     old = settings | {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
@@ -166,7 +164,7 @@ def test_migrations_go_forward_on_a_full_database_while_it_serves(
     run("account", "create", "alice", "--concurrency", "100000", *words, code=0, **old)
     key = run_json("key", "create", "alice", *words, code=0, **old)["key"]
     assert asyncio.run(query(url, "select max(number) from migrations")) < migrations()[-1][0]
-    asyncio.run(query(url, FULL))
+    asyncio.run(execute(url, FULL))
     with (
         part("api", "--port", "0", *words, env=environment(**old)) as api,
         part("worker", *words, env=environment(**old)),
@@ -190,4 +188,4 @@ def test_migrations_go_forward_on_a_full_database_while_it_serves(
     print(f"{TASKS:,} tasks: {took_s:.2f} s; {len(one.tasks)} tasks meanwhile, the slowest in {slowest_s:.2f} s")  # noqa: T201
     assert slowest_s < 5
     assert asyncio.run(query(url, "select images_in_flight from accounts")) == 0
-    asyncio.run(_execute(postgres.url, f'drop database "{name}" with (force)'))
+    asyncio.run(execute(postgres.url, f'drop database "{name}" with (force)'))

@@ -34,7 +34,7 @@ from framehouse.adapters.postgres.tasks import Accepted
 from framehouse.domain.task import CANCELED
 from framehouse.pipeline.accept import AcceptCounter
 from tests.cli.running import FRAMEHOUSE, environment
-from tests.conftest import MISBEHAVING, PATH, eventually, fresh_database
+from tests.conftest import MISBEHAVING, PATH, eventually, execute, fresh_database
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
 EXAMPLES, STEPS = (1000, 40) if LONG else (40, 25)
@@ -667,20 +667,12 @@ def stage(postgres: EmbeddedPostgres, template: str) -> Iterator[Stage]:
         url = runner.run(opened.__aenter__())
         db = Database(url, size=12)
         runner.run(db.open())
-        runner.run(_watch(url))
+        runner.run(execute(url, WATCH))
         try:
             yield Stage(runner, db)
         finally:
             runner.run(db.close())
             runner.run(opened.__aexit__(None, None, None))
-
-
-async def _watch(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(WATCH)
-    finally:
-        await connection.close()
 
 
 @pytest.mark.timeout(7200 if LONG else 300)
@@ -749,7 +741,7 @@ def processes(folder: Path, url: str) -> Iterator[tuple[list[str], Callable[[], 
 async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tmp_path: Path) -> None:
     db = Database(database_url, size=2)
     await db.open()
-    await _watch(database_url)
+    await execute(database_url, WATCH)
     await accounts.create_account(db, "alice", concurrency=LIMIT)
     account = await accounts.find_account(db, "alice")
     assert account is not None

@@ -46,6 +46,14 @@ def clock() -> Clock:
     return Clock()
 
 
+async def holding(make_house: MakeHouse, clock: Clock) -> tuple[House, Claimed, LostWork]:
+    """A house in which worker 4242 holds a batch, and who looks after it."""
+    house = await make_house()
+    await house.submit()
+    (batch,) = await claim(house, worker=4242)
+    return house, batch, LostWork(house.db, lease_s=30, clock=clock)
+
+
 async def looks(lost: LostWork, clock: Clock, times: int, *, each_s: float = 1.0) -> int:
     freed = 0
     for _ in range(times):
@@ -60,10 +68,7 @@ async def database_clock(house: House, seconds: float) -> None:
 
 
 async def test_work_of_a_dead_worker_is_free_soon(make_house: MakeHouse, clock: Clock) -> None:
-    house = await make_house()
-    await house.submit()
-    (dead,) = await claim(house, worker=4242)
-    lost = LostWork(house.db, lease_s=30, clock=clock)
+    house, dead, lost = await holding(make_house, clock)
     assert await looks(lost, clock, 9) == 0, "it has just renewed"
     await database_clock(house, 3)
     assert await looks(lost, clock, 3) == 0, "the grace is not over"
@@ -74,10 +79,7 @@ async def test_work_of_a_dead_worker_is_free_soon(make_house: MakeHouse, clock: 
 
 
 async def test_work_of_a_living_worker_is_free_only_after_its_lease(make_house: MakeHouse, clock: Clock) -> None:
-    house = await make_house()
-    await house.submit()
-    await claim(house, worker=4242)
-    lost = LostWork(house.db, lease_s=30, clock=clock)
+    house, _, lost = await holding(make_house, clock)
     async with living(house, 4242):
         await database_clock(house, 3)
         assert await looks(lost, clock, 30) == 0
@@ -86,10 +88,7 @@ async def test_work_of_a_living_worker_is_free_only_after_its_lease(make_house: 
 
 @pytest.mark.parametrize("seconds", [3600, -3600])
 async def test_a_clock_that_jumps_takes_no_work_away(make_house: MakeHouse, clock: Clock, seconds: int) -> None:
-    house = await make_house()
-    await house.submit()
-    (batch,) = await claim(house, worker=4242)
-    lost = LostWork(house.db, lease_s=30, clock=clock)
+    house, batch, lost = await holding(make_house, clock)
     async with living(house, 4242):
         await database_clock(house, seconds)
         assert await looks(lost, clock, 2) == 0
@@ -101,10 +100,7 @@ async def test_a_clock_that_jumps_takes_no_work_away(make_house: MakeHouse, cloc
 
 
 async def test_a_pause_of_the_whole_machine_takes_no_work_away(make_house: MakeHouse, clock: Clock) -> None:
-    house = await make_house()
-    await house.submit()
-    await claim(house, worker=4242)
-    lost = LostWork(house.db, lease_s=30, clock=clock)
+    house, _, lost = await holding(make_house, clock)
     async with living(house, 4242):
         await database_clock(house, 3)
         assert await looks(lost, clock, 1) == 0

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
 from tests.conftest import eventually, image_file
 from tests.engines.contract import paint, pictures
+from tests.sockets import free_port
 
 if os.environ.get("FRAMEHOUSE_TEST_SERVERS") != "1":
     pytest.skip("real model servers run when asked for: make test-servers", allow_module_level=True)
@@ -87,8 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     python = installed() / "bin" / "python"
     home = tmp_path_factory.mktemp("xinference")
     subprocess.run([str(python), str(ROOT / "tests" / "engines" / "tiny.py"), "klein", str(home / "klein")], check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     own = {
         "XINFERENCE_HOME": str(home / "home"),
         "XINFERENCE_AUTH_ADVANCED": "0",
@@ -215,8 +214,7 @@ async def test_several_at_once_are_painted_one_after_the_other(engine: OpenAIIma
 
 
 async def test_a_dead_server_is_told(engine: OpenAIImages) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     gone = over(f"http://127.0.0.1:{port}")
 
     async def told() -> bool:

@@ -19,15 +19,15 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import unquote, urlsplit
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from framehouse import __version__
-from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres, make_data_dir
 from framehouse.adapters.postgres.migrate import migrations
+from framehouse.adapters.storage import folder_of
 from framehouse.cli.commands import Problem, print_json
 from framehouse.settings import CONFIG_NAME, Settings, load_settings
 
@@ -45,7 +45,7 @@ def back_up(file: Path, without_pictures: bool, data_dir: Path | None, config: P
         raise Problem(f"There is no database in {settings.data_dir} to back up. Is --data-dir right?")
     if file == _STDIO and (as_json or sys.stdout.isatty()):
         raise click.UsageError("A backup on stdout needs a pipe or a file behind it, and no --json.")
-    folder = None if without_pictures else _pictures(settings)
+    folder = None if without_pictures else folder_of(settings.effective_storage_url)
     embedded.start()
     try:
         with _failures(f"Cannot write {file}"), _writing(file) as out, _progress(quiet=as_json) as progress:
@@ -88,12 +88,6 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
     return EmbeddedPostgres(settings.data_dir)
 
 
-def _pictures(settings: Settings) -> Path | None:
-    """The folder of the pictures; None where they are in a bucket."""
-    parts = urlsplit(settings.effective_storage_url)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
 @contextmanager
 def _failures(what: str) -> Iterator[None]:
     try:
@@ -115,6 +109,14 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
         yield bar, bar.add_task("Database", total=None)
 
 
+def _digest(file: IO[bytes]) -> str:
+    """The SHA-256 of a whole file, which is at its beginning afterwards."""
+    file.seek(0)
+    digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
+    file.seek(0)
+    return digest
+
+
 # --- writing ---------------------------------------------------------------------------------------------------
 
 
@@ -128,8 +130,7 @@ def _writing(file: Path) -> Iterator[IO[bytes]]:
     if file.exists():
         raise Problem(f"{file} exists already. Choose another name; no backup is overwritten.")
     part = file.with_name(file.name + ".part")
-    with suppress(FileNotFoundError):
-        part.unlink()
+    part.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             yield out
@@ -154,12 +155,9 @@ def _write(
     about = {"format": _FORMAT, "framehouse": __version__, "migration": migrations()[-1][0], "made_at": str(began)}
     with tempfile.TemporaryFile() as dump, tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
         embedded.dump(dump)
-        dump.seek(0)
-        digest = hashlib.file_digest(cast("io.BufferedReader", dump), "sha256").hexdigest()
-        size = dump.tell()
-        dump.seek(0)
+        digest = _digest(dump)
         _add(tar, _ABOUT, io.BytesIO(json.dumps(about).encode()))
-        _add(tar, _DUMP, dump, size)
+        _add(tar, _DUMP, dump, os.fstat(dump.fileno()).st_size)
         with suppress(FileNotFoundError):
             _add(tar, CONFIG_NAME, io.BytesIO(toml.read_bytes()))
         kept = list(_kept(folder, began.timestamp())) if folder else []
@@ -211,8 +209,8 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
     """Files go to their places at once, where doing so twice changes nothing. The database is filled beside its place
     and moved there when all was read: until then there is none, and restoring can begin anew."""
     bar, row = progress
-    data_dir, folder = settings.data_dir.resolve(), _pictures(settings)
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
+    data_dir, folder = settings.data_dir.resolve(), folder_of(settings.effective_storage_url)
+    make_data_dir(data_dir)
     if folder:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     embedded = EmbeddedPostgres(data_dir / "restoring")
@@ -272,9 +270,7 @@ def _fill(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
     """A new database of this dump; the dump's SHA-256."""
     with tempfile.TemporaryFile() as dump:
         shutil.copyfileobj(content, dump)
-        dump.seek(0)
-        digest = hashlib.file_digest(cast("io.BufferedReader", dump), "sha256").hexdigest()
-        dump.seek(0)
+        digest = _digest(dump)
         embedded.start()
         embedded.load(dump)
         embedded.stop()

@@ -52,8 +52,7 @@ class EmbeddedPostgres:
     def start(self) -> None:
         """Count this process in, and start the server unless one runs. Raises EmbeddedError with what to do."""
         with self._os_errors():
-            # root's PostgreSQL runs as somebody else, who must pass through but need not look around
-            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
+            make_data_dir(self._data_dir)
             with self._turn():
                 users = (self._data_dir / "postgres.users").open("ab")
                 try:
@@ -315,6 +314,11 @@ class EmbeddedPostgres:
             f"--ambient-caps=+{capability}",
             *command,
         ], options
+
+
+def make_data_dir(folder: Path) -> None:
+    """Closed to others; but root's PostgreSQL runs as somebody else, who must pass through and need not look around."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
 
 
 def binaries() -> Path:

@@ -25,14 +25,18 @@ def open_storage(url: str) -> Storage:
     Raises StorageAway where the URL names nothing usable.
     """
     try:
-        parts = urlsplit(url)
-        if parts.scheme == "file":
-            folder = Path(unquote(parts.path))
+        if folder := folder_of(url):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return _Store(LocalStore(folder, automatic_cleanup=True), folder)
         return _Store(from_url(url), None)
     except (BaseError, OSError, ValueError) as error:
         raise StorageAway(f"cannot use the storage {url}: {error}") from error
+
+
+def folder_of(url: str) -> Path | None:
+    """The folder behind `file:///folder`; None for a bucket."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
 
 class _Store:
