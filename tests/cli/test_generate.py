@@ -237,3 +237,26 @@ def test_errors_say_what_to_do(tmp_path: Path, words: list[str], code: int, said
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert "Cannot write" in run("generate", "x", "--out", tmp_path / "out", code=1).stderr
+
+
+_IN_A_CALLBACK = """
+import signal, sys, time, weakref
+from framehouse.cli import commands, main
+
+class Thing: ...
+
+def run():
+    thing = Thing()
+    kept = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))  # where Python cannot raise
+    del thing
+    time.sleep(10)
+    sys.exit("the Ctrl-C was lost")
+
+commands.run = run
+main()
+"""
+
+
+def test_ctrl_c_inside_a_callback_of_pythons_own_is_neither_lost_nor_a_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], stderr=subprocess.PIPE, text=True, timeout=20)
+    assert (done.returncode, done.stderr) == (130, "")

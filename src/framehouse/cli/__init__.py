@@ -1,6 +1,9 @@
 """The command line. Each command's module is loaded only when it is called, so that help is instant."""
 
+import _thread
 import os
+import sys
+import threading
 from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
@@ -8,6 +11,7 @@ EXIT_INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command line. What it exits with is said by `commands.run`."""
+    sys.unraisablehook = _interrupt_again
     try:
         from framehouse.cli.commands import run  # here, so that Ctrl-C while it loads ends quietly too
 
@@ -18,3 +22,14 @@ def main() -> NoReturn:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11's word for one that meets a class being made
             os._exit(EXIT_INTERRUPTED)
         raise
+
+
+def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """A Ctrl-C that meets a callback of Python's own, such as the import system's, cannot be raised there and would be
+    lost with a traceback: have it come once more a moment later."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    again = threading.Timer(0.01, _thread.interrupt_main)
+    again.daemon = True
+    again.start()
