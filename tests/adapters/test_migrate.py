@@ -20,7 +20,7 @@ async def forget(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def test_ten_starts_at_once_apply_each_once(database_url: str, forget: asyncpg.Connection) -> None:
-    await forget.execute("drop index elements_gone; delete from migrations where number >= 9; delete from settings")
+    await forget.execute("drop index elements_gone; delete from migrations where number = 9; delete from settings")
     applied = await asyncio.gather(*(migrate(database_url) for _ in range(10)))
     assert sorted(map(len, applied)) == [0] * 9 + [2], applied
     assert await migrate(database_url) == []

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.grouped import Grouped
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
@@ -24,6 +25,8 @@ from framehouse.pipeline.plan import default_ratio, make_plan
 from framehouse.pipeline.references import inspect_sent, store
 
 _RETRY_AFTER_S = 2
+_TELL_AGAIN_S = 0.005
+"""A notification takes a lock that every other commit of one waits for."""
 
 
 async def accept(
@@ -75,6 +78,7 @@ async def accept(
     row = {
         "task_id": str(task_id),
         "account_id": caller.account_id,
+        "key_id": caller.key_id,
         "external_task_id": request.external_task_id or None,
         "idempotency_key": idempotency[0] if idempotency else None,
         "body_hash": "\\x" + idempotency[1].hex() if idempotency else None,
@@ -118,6 +122,8 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
             return Ticket(answer.task_id, answer.created_at, request.external_task_id, replayed=True)
         case "key_reused":
             raise Refused(1201, "Idempotency-Key was used before with another body")
+        case "key_gone":
+            raise Refused(1002, "the key is revoked")
         case "disabled":
             raise Refused(1100, "the account is disabled")
         case "external_taken":
@@ -134,47 +140,28 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
 
 
 class AcceptCounter:
-    """Group commit: offers that come in while a transaction is under way share the next one.
+    """Group commit: offers that come in while a transaction is under way share the next one, as `Grouped` says. Workers
+    are told of new work after it, of much work at once."""
 
-    A lone offer waits for nobody, each waits for its own commit, and a caller who goes away takes nobody along.
-    """
-
-    def __init__(self, db: Database, *, most: int = 64, at_once: int = 2) -> None:
+    def __init__(self, db: Database) -> None:
         self.db = db
-        self._most = most
-        self._turns = asyncio.Semaphore(at_once)
-        self._queue: list[tuple[dict[str, Any], asyncio.Future[Accepted]]] = []
-        self._running: set[asyncio.Task[None]] = set()
+        self._grouped = Grouped(self._accept)
+        self._news = False
+        self._telling: asyncio.Task[None] | None = None
 
     async def offer(self, row: Mapping[str, Any]) -> Accepted:
-        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._queue.append((dict(row), future))
-        task = asyncio.create_task(self._commit())
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await future
+        return await self._grouped(row)
 
-    async def _commit(self) -> None:
-        async with self._turns:
-            group, self._queue = self._queue[: self._most], self._queue[self._most :]
-            if not group:
-                return
-            await self._settle(group)
-        with suppress(DatabaseAway):
-            await notify(self.db, BATCHES_CHANNEL, "")
+    async def _accept(self, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
+        answers = await accept_tasks(self.db, rows)
+        self._news = True
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+        return answers
 
-    async def _settle(self, group: list[tuple[dict[str, Any], asyncio.Future[Accepted]]]) -> None:
-        try:
-            answers = await accept_tasks(self.db, [row for row, _ in group])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
-            if len(group) > 1 and not isinstance(error, DatabaseAway):
-                for alone in group:
-                    await self._settle([alone])
-                return
-            for _, future in group:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for (_, future), answer in zip(group, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
+    async def _tell(self) -> None:
+        while self._news:
+            self._news = False
+            with suppress(*TROUBLE):  # workers look by themselves, too
+                await notify(self.db, BATCHES_CHANNEL, "")
+            await asyncio.sleep(_TELL_AGAIN_S)

@@ -148,7 +148,8 @@ async def find_keys(db: Database, account_id: int, start: str) -> list[dict[str,
 
 
 def _caller(row: asyncpg.Record) -> Caller:
-    return Caller(row["account_id"], row["name"], tuple(row["models"]) if row["models"] is not None else None)
+    models = tuple(row["models"]) if row["models"] is not None else None
+    return Caller(row["account_id"], row["name"], models, row["key_id"])
 
 
 async def find_bearer(db: Database, key: str) -> tuple[Caller, bool] | None:

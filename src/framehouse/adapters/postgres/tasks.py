@@ -1,10 +1,10 @@
 """Tasks in Postgres: accepted, read, cancelled, expired."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -15,8 +15,8 @@ from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of one offered task. `outcome` is one of accepted, replayed, key_reused, disabled, external_taken,
-    over_concurrency, over_units; `detail` says the figures."""
+    """What became of one offered task. `outcome` is one of accepted, replayed, key_gone, key_reused, disabled,
+    external_taken, element_gone, over_concurrency, over_units; `detail` says the figures."""
 
     outcome: str
     task_id: UUID
@@ -24,12 +24,12 @@ class Accepted:
     detail: str
 
 
-async def accept_tasks(db: Database, rows: Sequence[dict[str, Any]]) -> list[Accepted]:
+async def accept_tasks(db: Database, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
     """Offer tasks, in one transaction and one round trip; one row's refusal does not touch its neighbours.
 
     Running twice with the same task ids accepts once.
     """
-    numbered = json.dumps([row | {"ordinal": ordinal} for ordinal, row in enumerate(rows)])
+    numbered = json.dumps([{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)])
     answers = await db.rows("select * from accept_tasks($1::text::jsonb) order by ordinal", numbered)
     return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
@@ -46,10 +46,32 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
     return (row["task_id"], row["created_at"]) if row else None
 
 
+class Asked(NamedTuple):
+    """One question for a task, by its task id or external id. `key_id` is the key it came with, where that is still to
+    be looked at."""
+
+    account_id: int
+    either_id: str
+    key_id: int | None = None
+
+
+class Found(NamedTuple):
+    """`refused`: the key is revoked or the account disabled; the task is not to be told then."""
+
+    refused: bool
+    task: Task | None
+
+
+async def find_tasks(db: Database, asked: Sequence[Asked]) -> list[Found]:
+    """What is asked for, in one statement, in order."""
+    accounts, ids, keys = zip(*asked, strict=True)
+    rows = await db.rows(sql("find_tasks"), accounts, [read_task_id(id) for id in ids], ids, keys)
+    return [Found(bool(row["refused"]), task_from(row) if row["id"] else None) for row in rows]
+
+
 async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
     """A task of this account by task id or by external id."""
-    row = await db.row(sql("find_task"), account_id, read_task_id(either_id), either_id)
-    return task_from(row) if row else None
+    return (await find_tasks(db, [Asked(account_id, either_id)]))[0].task
 
 
 async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:

@@ -22,6 +22,12 @@ _SLOWEST_BYTES_PER_S = 32 * 1024
 _FREED_BYTES = 4 * 1024 * 1024
 
 
+def is_small(request: Request) -> bool:
+    """Whether the body says of itself that it is one to be parsed whole."""
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length[:18]) <= LONG_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class Body:
     """A JSON value, in which strings too long to keep are LongString, and the SHA-256 of the raw bytes if asked for."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from importlib.resources import files
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
 from starlette.routing import Match, Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 from framehouse import __version__
 from framehouse.adapters.engines.registry import Registry
@@ -33,7 +34,7 @@ from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import BODIES
-from framehouse.entrypoints.api.tasks import task_routes
+from framehouse.entrypoints.api.tasks import HOT_PATH, TaskRoutes, task_routes
 from framehouse.entrypoints.api.waiting import Waiting
 from framehouse.entrypoints.traces import trace
 
@@ -64,7 +65,7 @@ def build_api(
         with suppress(asyncio.CancelledError):
             await listener
 
-    app = FastAPI(
+    app = _App(
         title="Framehouse",
         version=__version__,
         description="The omni-image task API. Send `Authorization: Bearer <key>`; pictures come by polling or waiting.",
@@ -80,8 +81,9 @@ def build_api(
     account = account_routes(door)
     documented = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     for prefix in path_prefixes:
-        for routes in (tasks, elements, account):
+        for routes in (tasks.router, elements, account):
             app.include_router(routes, prefix=prefix, include_in_schema=prefix == documented)
+        app.hot[prefix + HOT_PATH] = tasks
     app.include_router(image_routes(storage=storage, links=links))
     app.include_router(hasten_routes(db=db, links=links))
     app.include_router(health_routes(db=db, storage=storage))
@@ -90,6 +92,42 @@ def build_api(
     _add_docs(app)
     _add_errors(app)
     return app
+
+
+class _App(FastAPI):
+    """The app, in which a task is accepted and told of past the framework: finding its route among all of them and its
+    parameters takes longer than the rest of the request. What is answered is the same."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.hot: dict[str, TaskRoutes] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._hot(scope) if scope["type"] == "http" else None
+        if answer is None:
+            await super().__call__(scope, receive, send)
+            return
+        scope["app"] = self
+        request = Request(scope, receive, send)
+        try:
+            response = await answer(request)
+        except Exception as error:  # noqa: BLE001 - told to the client, as the framework would
+            response = _answer_to(request, error)
+        await response(scope, receive, send)
+
+    def _hot(self, scope: Scope) -> Callable[[Request], Awaitable[Response]] | None:
+        path: str = scope["path"]
+        if scope["method"] == "POST":
+            routes = self.hot.get(path)
+            return routes.create if routes else None
+        if scope["method"] != "GET" or scope["query_string"]:
+            return None
+        start, _, id = path.rpartition("/")
+        if not id or id == "callbacks" or "\n" in id or not (routes := self.hot.get(start)):
+            return None
+        if any(name == b"prefer" for name, _ in scope["headers"]):
+            return None
+        return lambda request: routes.get(request, id)
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -143,10 +181,6 @@ _CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inlin
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
-        return failure(request, error)
-
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         message = f"there is no {request.url.path[:200]}"
@@ -162,13 +196,21 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         return failure(request, Refused(1201, "; ".join(f"{e['loc'][-1]} {e['msg']}" for e in error.errors())))
 
-    @app.exception_handler(DatabaseAway)
-    @app.exception_handler(StorageAway)
-    async def away(request: Request, error: Exception) -> Response:
-        log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
-        return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
+    for kind in (Refused, DatabaseAway, StorageAway, Exception):
+        app.add_exception_handler(kind, _on_error)
 
-    @app.exception_handler(Exception)
-    async def broke(request: Request, error: Exception) -> Response:
-        log.error("request %s broke: %s", request_id_of(request), trace(error))
-        return failure(request, Refused(5000, "internal error"))
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    return _answer_to(request, error)
+
+
+def _answer_to(request: Request, error: Exception) -> Response:
+    """What a client is told of what went wrong; what is our own fault, the log is told, too."""
+    match error:
+        case Refused():
+            return failure(request, error)
+        case DatabaseAway() | StorageAway():
+            log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
+            return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
+    log.error("request %s broke: %s", request_id_of(request), trace(error))
+    return failure(request, Refused(5000, "internal error"))

@@ -2,22 +2,26 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.callbacks import list_callbacks
-from framehouse.adapters.postgres.tasks import find_task, list_tasks
+from framehouse.adapters.postgres.grouped import Grouped
+from framehouse.adapters.postgres.tasks import Asked, Found, find_task, find_tasks, list_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.answer import delivery_data, pictures_made, request_data, task_data
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import read_int, read_request, shown
-from framehouse.domain.task import Task
+from framehouse.domain.task import Task, Ticket
 from framehouse.entrypoints.api.answers import success
+from framehouse.entrypoints.api.body import is_small
 from framehouse.entrypoints.api.door import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, Door, findable, not_found, page_of
 from framehouse.entrypoints.api.schemas import (
     ERRORS,
@@ -36,7 +40,7 @@ from framehouse.pipeline.accept import AcceptCounter, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 
 MAX_WAIT_S = 60
-_PATH = "/v1/images/omni-image"
+HOT_PATH = "/v1/images/omni-image"
 _INCLUDE = Query(
     None, description='Ours: "request" adds what was asked for, "pictures" those made so far; both: "request,pictures"'
 )
@@ -77,13 +81,23 @@ _BY_ITS_ID = {"parameters": {"id": "$response.body#/data/task_id"}}
 _BY_THE_FIRST_ID = {"parameters": {"id": "$response.body#/data/0/task_id"}}
 
 
+class TaskRoutes(NamedTuple):
+    """The paths of tasks, without a prefix. `create` and `get` serve the two that are asked for all the time, by
+    whichever way a request came: POST of HOT_PATH, and GET of a task, by its id, with nothing else said."""
+
+    router: APIRouter
+    create: Callable[[Request], Awaitable[Response]]
+    get: Callable[[Request, str], Awaitable[Response]]
+
+
 def task_routes(
     door: Door, *, storage: Storage, registry: Registry, waiting: Waiting, retention: timedelta
-) -> APIRouter:
-    """The paths of tasks, without a prefix."""
+) -> TaskRoutes:
+    """See TaskRoutes."""
     router = APIRouter(tags=["tasks"])
     db = door.db
     counter = AcceptCounter(db)
+    find: Grouped[Asked, Found] = Grouped(partial(find_tasks, db))
 
     def view(request: Request, task: Task, include: str | None) -> dict[str, Any]:
         data = task_data(task, door.links_for(request))
@@ -94,14 +108,37 @@ def task_routes(
             data["pictures"] = pictures_made(task, door.links_for(request))
         return data
 
-    async def get_task(caller: Caller, either_id: str) -> Task:
-        task = await find_task(db, caller.account_id, either_id) if findable(either_id) else None
-        if task is None:
-            raise not_found(either_id)
-        return task
+    async def get_task(caller: Caller, either_id: str, key_id: int | None = None) -> Task:
+        found = await find(Asked(caller.account_id, either_id, key_id)) if findable(either_id) else None
+        if found is None or found.refused or found.task is None:
+            raise not_found(either_id)  # the door tells who is refused so
+        return found.task
+
+    async def create_task(request: Request) -> Response:
+        async def offer(caller: Caller) -> Ticket:
+            key = request.headers.get("idempotency-key")
+            async with door.body(request, caller, key) as (body, idempotency):
+                wanted, problems = read_request(body, registry.model)
+                return await accept(
+                    wanted,
+                    caller=caller,
+                    model=registry.model(wanted.model),
+                    counter=counter,
+                    storage=storage,
+                    problems=problems,
+                    idempotency=idempotency,
+                )
+
+        small = is_small(request)  # nobody's large body is read who has not shown that his key is good
+        ticket = await (door.serve(request, offer) if small else offer(await door.caller(request)))
+        return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
+
+    async def get_now(request: Request, id: str) -> Response:
+        task = await door.serve(request, lambda caller: get_task(caller, id, caller.key_id))
+        return success(request, view(request, task, None))
 
     @router.post(
-        _PATH,
+        HOT_PATH,
         summary="Accept a task",
         response_model=Envelope[Accepted],
         responses=linked(ERRORS, get_task=_BY_ITS_ID, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
@@ -110,26 +147,16 @@ def task_routes(
     )
     async def create(
         request: Request,
-        idempotency_key: str | None = Header(
-            None, description="A repeat with the same key and body answers the first task again; kept 24 h"
+        _idempotency_key: str | None = Header(
+            None,
+            alias="Idempotency-Key",
+            description="A repeat with the same key and body answers the first task again; kept 24 h",
         ),
     ) -> Response:
-        caller = await door.caller(request)
-        async with door.body(request, caller, idempotency_key) as (body, idempotency):
-            wanted, problems = read_request(body, registry.model)
-            ticket = await accept(
-                wanted,
-                caller=caller,
-                model=registry.model(wanted.model),
-                counter=counter,
-                storage=storage,
-                problems=problems,
-                idempotency=idempotency,
-            )
-        return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
+        return await create_task(request)
 
     @router.get(
-        _PATH,
+        HOT_PATH,
         summary="List tasks, newest first",
         response_model=Envelope[list[TaskOut]],
         responses=linked(READ_ERRORS, get_task=_BY_THE_FIRST_ID, cancel_task=_BY_THE_FIRST_ID),
@@ -147,7 +174,7 @@ def task_routes(
         return success(request, [view(request, task, include) for task in tasks])
 
     @router.get(
-        _PATH + "/{id:path}/callbacks",
+        HOT_PATH + "/{id:path}/callbacks",
         summary="The callback messages of a task, newest first, and what became of them",
         response_model=Envelope[list[DeliveryOut]],
         responses=NAMED_ERRORS,
@@ -165,7 +192,7 @@ def task_routes(
         return success(request, [delivery_data(message) for message in messages])
 
     @router.get(
-        _PATH + "/{id:path}",
+        HOT_PATH + "/{id:path}",
         summary="One task, by task id or external id",
         response_model=Envelope[TaskOut],
         responses=linked(NAMED_ERRORS, cancel_task=_BY_ITS_ID, list_callbacks=_BY_ITS_ID),
@@ -195,7 +222,7 @@ def task_routes(
         return success(request, view(request, task, include))
 
     @router.post(
-        _PATH + "/{id:path}/cancel",
+        HOT_PATH + "/{id:path}/cancel",
         summary="End a task that has not ended; its quota and units come back",
         response_model=Envelope[TaskOut],
         responses=linked(NAMED_ERRORS, get_task=_BY_ITS_ID),
@@ -208,7 +235,7 @@ def task_routes(
         task = await get_task(caller, str(task.id))
         return success(request, view(request, task, None))
 
-    return router
+    return TaskRoutes(router, create_task, get_now)
 
 
 def _wait_seconds(wait: str | None, prefer: str | None) -> int:
