@@ -1,7 +1,10 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from framehouse.domain import prompt
 from framehouse.domain.prompt import (
     Cited,
     citations,
@@ -181,3 +184,10 @@ def test_no_prompt_keeps_the_reader_busy(prompt: str) -> None:
     start = time.process_time()
     listed_shots(prompt), pictures_asked(prompt), ratio_asked(prompt, RATIOS), citations(prompt)
     assert time.process_time() - start < 0.3
+
+
+@given(st.data())
+def test_whatever_names_a_shape_has_a_hint_in_it(data: st.DataObject) -> None:
+    words = data.draw(st.sampled_from([pattern for _, pattern in prompt._SHAPES]))
+    named = data.draw(st.from_regex(words, fullmatch=True))
+    assert any(hint in named.casefold() for hint in prompt._SHAPE_HINTS)

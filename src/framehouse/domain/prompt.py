@@ -245,11 +245,20 @@ _SHAPE_WORDS = (
     ),
 )
 _SHAPES = tuple((ratio, re.compile(words, re.IGNORECASE)) for ratio, words in _SHAPE_WORDS)
+_SHAPE_HINTS = (
+    "wide anamorphic cinemascope poster wallpaper background vertical portrait instagram tiktok reel landscape "
+    "horizontal youtube square album avatar profile 宽 寬 海报 海報 竖 豎 直式 壁纸 壁紙 屏 横 橫 桌布 方形 方图 专辑 頭像 头像"
+).split()
+"""One of these is in whatever the patterns match. Looking for them first takes a tenth of the time; few have one."""
 
 
 def ratio_asked(prompt: str, ratios: tuple[str, ...]) -> str | None:
     """The shape the prompt asks for, one of `ratios`: by number first ("16:9"), then by word ("竖屏"), or None."""
-    for match in _RATIO.finditer(prompt):
-        if (ratio := f"{int(match[1])}:{int(match[2])}") in ratios:
-            return ratio
+    if any(sign in prompt for sign in ":：∶比"):
+        for match in _RATIO.finditer(prompt):
+            if (ratio := f"{int(match[1])}:{int(match[2])}") in ratios:
+                return ratio
+    folded = prompt.casefold()
+    if not any(hint in folded for hint in _SHAPE_HINTS):
+        return None
     return next((ratio for ratio, words in _SHAPES if words.search(prompt)), None)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
+import pydantic_core
 
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
@@ -29,7 +30,7 @@ async def accept_tasks(db: Database, rows: Sequence[Mapping[str, Any]]) -> list[
 
     Running twice with the same task ids accepts once.
     """
-    numbered = json.dumps([{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)])
+    numbered = pydantic_core.to_json([{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]).decode()
     answers = await db.rows("select * from accept_tasks($1::text::jsonb) order by ordinal", numbered)
     return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 

@@ -1,12 +1,14 @@
 """Every answer's envelope, and the request id that follows a request from its header to its log line."""
 
-import json
+import random
 import re
-import secrets
+from collections.abc import Mapping
 from typing import Any
 
+import pydantic_core
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from framehouse.domain.errors import Refused
 
@@ -20,19 +22,40 @@ HEADERS = {
 """What every answer of the API carries. Pictures, the console and the docs have kinder ones of their own."""
 
 
+_GUARDS = list(HEADERS.items())
+
+
+class _Answer(Response):
+    """JSON in its envelope, with HEADERS: what the framework's own does in three times the time."""
+
+    media_type = "application/json"
+
+    def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        super().__init__(pydantic_core.to_json(body), status, headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, *_GUARDS]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers, "guarded": True})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 def request_id_of(request: Request) -> str:
     """The caller's X-Request-Id where it is usable, else a new one; the same for the whole request."""
     scope = request.scope
     if "request_id" not in scope:
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        scope["request_id"] = sent.decode() if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(16)
+        scope["request_id"] = sent.decode() if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
     return str(scope["request_id"])
+
+
+def _new_request_id() -> str:
+    return f"{random.getrandbits(128):032x}"
 
 
 def success(request: Request, data: Any, headers: dict[str, str] | None = None) -> Response:
     request_id = request_id_of(request)
     body = {"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data}
-    return JSONResponse(body, headers={"X-Request-Id": request_id, **(headers or {})})
+    return _Answer(200, body, {"X-Request-Id": request_id, **(headers or {})})
 
 
 def failure(request: Request, error: Refused) -> Response:
@@ -41,12 +64,12 @@ def failure(request: Request, error: Refused) -> Response:
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     body = {"code": error.code, "message": error.message, "request_id": request_id}
-    return JSONResponse(body, status_code=error.status, headers=headers)
+    return _Answer(error.status, body, headers)
 
 
 def raw_failure(code: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of an answer to what is no request yet."""
-    request_id = secrets.token_hex(16)
-    body = json.dumps({"code": code, "message": message, "request_id": request_id}, separators=(",", ":"))
+    request_id = _new_request_id()
+    body = pydantic_core.to_json({"code": code, "message": message, "request_id": request_id})
     more = {b"content-type": b"application/json", b"x-request-id": request_id.encode()}
-    return [*(HEADERS | more).items()], body.encode()
+    return [*(HEADERS | more).items()], body

@@ -16,6 +16,7 @@ from framehouse.adapters.storage import StorageAway
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.reader import LONG_BYTES, MAX_SKELETON_BYTES, JsonReader, TooMuchBesides, from_json
 
+_JSON = "application/json"
 _FEED_BYTES = 128 * 1024
 """What is decoded at a time, between which others have their turn."""
 _SLOWEST_BYTES_PER_S = 32 * 1024
@@ -57,12 +58,7 @@ class Bodies:
         Raises Refused (1200) for another content type, as soon as it is too large, and for what is no JSON; StorageAway
         where there is no room for temporary files.
         """
-        kind = request.headers.get("content-type", "application/json").split(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Refused(1200, "the Content-Type must be application/json", status=415)
-        length = request.headers.get("content-length", "")
-        if length.isdecimal():
-            self._check_size(int(length[:18]))
+        self._check_head(request)
         stream = request.stream()
         since = time.monotonic()
         begin = bytearray()
@@ -73,8 +69,7 @@ class Bodies:
                 if len(begin) > LONG_BYTES:
                     break
             else:
-                raw = bytes(begin)
-                yield Body(_parse(raw), hashlib.sha256(raw).digest() if digest else b"")
+                yield _whole(bytes(begin), digest)
                 return
             share = self._shares.setdefault(account_id, asyncio.Semaphore(self._share))
             async with share, self._room:
@@ -86,6 +81,25 @@ class Bodies:
                     spool.close()
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
+
+    async def read_small(self, request: Request, *, digest: bool = False) -> Body:
+        """As `read`, for what `is_small`."""
+        self._check_head(request)
+        try:
+            async with asyncio.timeout(self._silence_s):
+                return _whole(await request.body(), digest)
+        except TimeoutError:
+            raise Refused(1200, f"the body did not arrive within {self._silence_s:g} s") from None
+        except ClientDisconnect:
+            raise Refused(1200, "the body ended too early") from None
+
+    def _check_head(self, request: Request) -> None:
+        kind = request.headers.get("content-type", "application/json")
+        if kind != _JSON and kind.split(";")[0].strip().lower() != _JSON:
+            raise Refused(1200, f"the Content-Type must be {_JSON}", status=415)
+        length = request.headers.get("content-length", "")
+        if length.isdecimal():
+            self._check_size(int(length[:18]))
 
     async def _read_large(
         self, begin: bytearray, stream: AsyncGenerator[bytes, None], since: float, reader: JsonReader, digest: bool
@@ -142,9 +156,9 @@ class Bodies:
             raise Refused(1200, what, status=413)
 
 
-def _parse(raw: bytes) -> Any:
+def _whole(raw: bytes, digest: bool) -> Body:
     try:
-        return from_json(raw)
+        return Body(from_json(raw), hashlib.sha256(raw).digest() if digest else b"")
     except ValueError as error:
         raise _not_json(error) if raw else Refused(1200, "the body is not JSON") from None
 

@@ -18,6 +18,8 @@ from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.auth import Strangers, authenticate
 
 Answer = TypeVar("Answer")
+Idempotency = tuple[str, bytes]
+"""A key and the hash of the body that it came with."""
 MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE = 1000, 500, 30
 _MAX_KEY_CHARACTERS = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
@@ -54,14 +56,19 @@ class Door:
     @asynccontextmanager
     async def body(
         self, request: Request, caller: Caller | None, key: str | None = None
-    ) -> AsyncIterator[tuple[Any, tuple[str, bytes] | None]]:
+    ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
         """The JSON body, whose pictures last as long as the context; and the idempotency key, where there is one, with
         the hash of the body. Raises as `Bodies.read`, and Refused (1201) for a key that is too long."""
-        if key and len(key) > _MAX_KEY_CHARACTERS:
-            raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
+        _check_key(key)
         account_id = caller.account_id if caller else 0
         async with self.bodies.read(request, account_id=account_id, digest=bool(key)) as body:
             yield body.value, (key, body.digest) if key else None
+
+    async def small_body(self, request: Request, key: str | None) -> tuple[Any, Idempotency | None]:
+        """As `body`, for what `is_small`."""
+        _check_key(key)
+        body = await self.bodies.read_small(request, digest=bool(key))
+        return body.value, (key, body.digest) if key else None
 
     def links_for(self, request: Request) -> Links:
         """Links to where this client reached us, unless the settings say where that is. He is told his own Host header
@@ -73,6 +80,11 @@ class Door:
             address, port = request.scope["server"]
             host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         return self.links.at(f"{request.scope['scheme']}://{host}")
+
+
+def _check_key(key: str | None) -> None:
+    if key and len(key) > _MAX_KEY_CHARACTERS:
+        raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")
 
 
 def findable(id: str) -> bool:

@@ -22,7 +22,16 @@ from framehouse.domain.request import read_int, read_request, shown
 from framehouse.domain.task import Task, Ticket
 from framehouse.entrypoints.api.answers import success
 from framehouse.entrypoints.api.body import is_small
-from framehouse.entrypoints.api.door import MAX_PAGE, MAX_PAGE_SIZE, PAGE_SIZE, Door, findable, not_found, page_of
+from framehouse.entrypoints.api.door import (
+    MAX_PAGE,
+    MAX_PAGE_SIZE,
+    PAGE_SIZE,
+    Door,
+    Idempotency,
+    findable,
+    not_found,
+    page_of,
+)
 from framehouse.entrypoints.api.schemas import (
     ERRORS,
     NAMED_ERRORS,
@@ -115,22 +124,29 @@ def task_routes(
         return found.task
 
     async def create_task(request: Request) -> Response:
-        async def offer(caller: Caller) -> Ticket:
-            key = request.headers.get("idempotency-key")
-            async with door.body(request, caller, key) as (body, idempotency):
-                wanted, problems = read_request(body, registry.model)
-                return await accept(
-                    wanted,
-                    caller=caller,
-                    model=registry.model(wanted.model),
-                    counter=counter,
-                    storage=storage,
-                    problems=problems,
-                    idempotency=idempotency,
-                )
+        key = request.headers.get("idempotency-key")
 
-        small = is_small(request)  # nobody's large body is read who has not shown that his key is good
-        ticket = await (door.serve(request, offer) if small else offer(await door.caller(request)))
+        async def offer(caller: Caller, body: Any, idempotency: Idempotency | None) -> Ticket:
+            wanted, problems = read_request(body, registry.model)
+            return await accept(
+                wanted,
+                caller=caller,
+                model=registry.model(wanted.model),
+                counter=counter,
+                storage=storage,
+                problems=problems,
+                idempotency=idempotency,
+            )
+
+        async def offer_small(caller: Caller) -> Ticket:
+            return await offer(caller, *await door.small_body(request, key))
+
+        if is_small(request):
+            ticket = await door.serve(request, offer_small)
+        else:  # nobody's large body is read who has not shown that his key is good
+            caller = await door.caller(request)
+            async with door.body(request, caller, key) as (body, idempotency):
+                ticket = await offer(caller, body, idempotency)
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     async def get_now(request: Request, id: str) -> Response:
