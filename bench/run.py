@@ -1,0 +1,35 @@
+"""All measurements: the table, and bench/results/latest.json. `make bench`, or one of them: make bench NAME=accepting.
+
+Every figure is a ratio of things measured in turn in the same run, or a time beside its floor. Numbers of one run are
+this machine's at that moment; the ratios carry over.
+"""
+
+import argparse
+import importlib
+import sys
+import time
+
+from measuring.figures import Figure, print_table, save
+
+NAMES = ("accepting",)
+
+
+def main(names: list[str], rounds: int) -> int:
+    figures: list[Figure] = []
+    for name in names:
+        began = time.monotonic()
+        print(name, flush=True)
+        figures += importlib.import_module(name).measure(rounds)
+        print(f"    {time.monotonic() - began:.0f} s", flush=True)
+    print_table(figures)
+    if set(names) == set(NAMES):
+        save(figures)
+    return 0 if all(figure.held for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []])
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    sys.exit(main(given.names or list(NAMES), given.rounds))
