@@ -9,7 +9,7 @@ _REVALIDATED = (_CACHE, b"no-cache")
 
 
 class GuardedAnswers:
-    """An app whose answers carry HEADERS where they do not have them already; those marked `guarded` have.
+    """An app whose answers carry HEADERS where they do not have them already.
 
     Files with an ETag may be kept and asked for again. Pictures need no policy: with `nosniff` they are nothing else.
     """
@@ -19,7 +19,7 @@ class GuardedAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start" and "guarded" not in message:
+            if message["type"] == "http.response.start":
                 message["headers"] = _guarded(list(message.get("headers", ())))
             await send(message)
 
