@@ -79,9 +79,7 @@ def measure(rounds: int) -> list[Figure]:
             polling = in_turn(
                 {
                     "ours": lambda: wrk(api.url, gets, seconds=SECONDS),
-                    "hello": lambda: wrk(
-                        f"http://127.0.0.1:{hello_port}", [Request("GET", "/hello")], seconds=SECONDS
-                    ),
+                    "hello": lambda: wrk(f"http://127.0.0.1:{hello_port}", [Request("GET", "/hello")], seconds=SECONDS),
                 },
                 rounds,
             )

@@ -145,7 +145,7 @@ class AcceptCounter:
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._grouped = Grouped(self._accept)
+        self._grouped = Grouped(self._accept, by_halves=True)
         self._news = False
         self._telling: asyncio.Task[None] | None = None
 

@@ -1,4 +1,4 @@
-"""Statements shared by whoever comes meanwhile: while some are under way, those who ask gather for the next one."""
+"""Statements shared by whoever comes meanwhile: while one is under way, those who ask gather for the next one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,6 +9,7 @@ from framehouse.adapters.postgres.pool import DatabaseAway
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 _MOST = 64
+_FEW = 8
 
 
 class Grouped(Generic[Question, Answer]):
@@ -17,35 +18,44 @@ class Grouped(Generic[Question, Answer]):
     A lone caller waits for nobody, each waits for the statement that has his own question, and one who goes away takes
     nobody along. A statement that fails is tried with each question by itself, so that none pays for its neighbour;
     `ask` must bear that it runs twice.
+
+    `by_halves` is for statements that keep the database busy for as long as the process takes over the requests: of more
+    than a few, half go first, and are answered while the database works for the others.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, most: int = _MOST, at_once: int = 1
+        self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, by_halves: bool = False
     ) -> None:
         self._ask = ask
-        self._most = most
-        self._at_once = at_once
+        self._by_halves = by_halves
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
-        self._running = 0
-        self._tasks: set[asyncio.Task[None]] = set()  # which nobody else would keep alive
+        self._task: asyncio.Task[None] | None = None
+        self._running = False
 
     async def __call__(self, question: Question) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
-        if self._running < self._at_once:
-            self._running += 1
-            task = asyncio.create_task(self._run())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        if not self._running:
+            self._running = True
+            self._task = asyncio.create_task(self._run())
         return await future
 
     async def _run(self) -> None:
         try:
             while self._waiting:
-                group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+                await self._gather()
+                size = min(_MOST, max(_FEW, (len(self._waiting) + 1) // 2)) if self._by_halves else _MOST
+                group, self._waiting = self._waiting[:size], self._waiting[size:]
                 await self._settle(group)
         finally:
-            self._running -= 1
+            self._running = False
+
+    async def _gather(self) -> None:
+        """Let the event loop turn for as long as each turn brings another caller: they are here already, only unread."""
+        seen = 0
+        while seen < len(self._waiting) < _MOST:
+            seen = len(self._waiting)
+            await asyncio.sleep(0)
 
     async def _settle(self, group: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
         try:
