@@ -4,19 +4,21 @@ Beside it, on the same PostgreSQL and with as many clients: pgbench with the sta
 one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy as their documentation has it.
 """
 
-import asyncio
 import json
 import urllib.request
 from collections.abc import Sequence
 
 from measuring.figures import Figure, in_turn, median, ratio
-from measuring.house import PATH, Api, cpu_s, folder, make_keys, running
+from measuring.house import PATH, Api, folder, make_keys, running
 from measuring.load import CLIENTS, Request, json_body, percentile, pgbench, steadily, wrk
 from measuring.peers import environment_of, free_port, own_python, program
 
 BODY = json_body()
 SECONDS = 4
 FIRST_ACCOUNT = 1
+PROMPT = "'a red fox in the forest, at dawn'"
+COLUMNS = "model, prompt, elements, result_type, image_count, resolution, ratio, watermark, units_reserved"
+VALUES = f"'kling-v3-omni', {PROMPT}, '{{}}', 'single', 1, '1k', '1:1', false, 8"
 
 SEPARATE = f"""
 \\set account random({FIRST_ACCOUNT}, {FIRST_ACCOUNT + CLIENTS - 1})
@@ -25,9 +27,8 @@ begin;
 select * from accounts where id = :account for update;
 select 1 from tasks where id = :id::uuid;
 update accounts set images_in_flight = images_in_flight + 1, units_reserved = units_reserved + 8 where id = :account;
-insert into tasks (id, account_id, model, prompt, elements, result_type, image_count, resolution, ratio, watermark, units_reserved)
-values (:id::uuid, :account, 'kling-v3-omni', 'a red fox in the forest, at dawn', '{{}}', 'single', 1, '1k', '1:1', false, 8);
-insert into shots (task_id, index, prompt, framing, seed) values (:id::uuid, 0, 'a red fox in the forest, at dawn', '', 12345);
+insert into tasks (id, account_id, {COLUMNS}) values (:id::uuid, :account, {VALUES});
+insert into shots (task_id, index, prompt, framing, seed) values (:id::uuid, 0, {PROMPT}, '', 12345);
 insert into batches (task_id, model, shot_indexes) values (:id::uuid, 'kling-v3-omni', '{{0}}');
 commit;
 """
@@ -39,14 +40,14 @@ account as (
     where id = :account and images_in_flight < concurrency returning id
 ),
 task as (
-    insert into tasks (id, account_id, model, prompt, elements, result_type, image_count, resolution, ratio, watermark, units_reserved)
-    select new.id, account.id, 'kling-v3-omni', 'a red fox in the forest, at dawn', '{{}}', 'single', 1, '1k', '1:1', false, 8
+    insert into tasks (id, account_id, {COLUMNS})
+    select new.id, account.id, {VALUES}
     from new, account where not exists (select from tasks where tasks.id = new.id)
     returning id
 ),
 shot as (
     insert into shots (task_id, index, prompt, framing, seed)
-    select id, 0, 'a red fox in the forest, at dawn', '', 12345 from task
+    select id, 0, {PROMPT}, '', 12345 from task
 )
 insert into batches (task_id, model, shot_indexes) select id, 'kling-v3-omni', '{{0}}' from task;
 """
@@ -83,9 +84,8 @@ def measure(rounds: int) -> list[Figure]:
                 },
                 rounds,
             )
-        half = median(accepting, "ours") / 2
-        spread = [_spread(api, posts, half) for _ in range(rounds)]
-    return [*_accepting(accepting), _polling(polling), _steady(spread, half)]
+            spread = [_spread(api, posts) for _ in range(rounds)]
+    return [*_accepting(accepting), _polling(polling), _steady(spread)]
 
 
 def _accepting(found: list[dict[str, float]]) -> list[Figure]:
@@ -117,7 +117,7 @@ def _polling(found: list[dict[str, float]]) -> Figure:
     )
 
 
-def _steady(found: list[dict[str, float]], rate: float) -> Figure:
+def _steady(found: list[dict[str, float]]) -> Figure:
     return Figure(
         "accept, p99 at half the maximum rate",
         "its p50",
@@ -125,15 +125,19 @@ def _steady(found: list[dict[str, float]], rate: float) -> Figure:
         4,
         True,
         "×",
-        f"{median(found, 'p99') * 1000:.1f} ms at {rate:,.0f}/s",
+        f"{median(found, 'p99') * 1000:.1f} ms at {median(found, 'rate'):,.0f}/s",
         f"{median(found, 'p50') * 1000:.1f} ms",
         rounds=found,
     )
 
 
-def _spread(api: Api, posts: Sequence[Request], rate: float) -> dict[str, float]:
-    took = asyncio.run(steadily(api.port, posts, rate=rate, seconds=6))
-    return {"p50": percentile(took, 50), "p99": percentile(took, 99)}
+def _spread(api: Api, posts: Sequence[Request]) -> dict[str, float]:
+    """At half of what was the most a moment ago: a minute later this may be another machine."""
+    rate = wrk(api.url, posts, seconds=2) / 2
+    took = steadily(api.port, posts, rate=rate, seconds=4)
+    found = {"rate": rate, "p50": percentile(took, 50), "p99": percentile(took, 99)}
+    print("   ", ", ".join(f"{name} {figure:,.4g}" for name, figure in found.items()), flush=True)
+    return found
 
 
 def _polls(api: Api, keys: Sequence[str], each: int = 60) -> list[Request]:

@@ -1,6 +1,7 @@
-"""Load from outside: wrk as fast as it goes, pgbench likewise, and requests at a steady rate with the time each took."""
+"""Load from outside: wrk as fast as it goes, pgbench likewise, and requests at a steady rate, with their times."""
 
 import asyncio
+import gc
 import json
 import os
 import re
@@ -9,10 +10,14 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
+
+import uvloop
 
 from measuring.house import postgres_program
 
@@ -89,37 +94,61 @@ def pgbench(database: str, script: str, *, seconds: int, clients: int = CLIENTS)
     return float(found[1])
 
 
-async def steadily(
+def steadily(
     port: int, requests: Sequence[Request], *, rate: float, seconds: float, connections: int = 64
 ) -> list[float]:
     """Seconds that each answer took, from when its request was due, whatever came before it."""
-    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-    for _ in range(connections):
-        free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     raw = [_bytes(request, port) for request in requests]
-    took: list[float] = []
-    began = time.perf_counter() + 0.05
 
-    async def send(number: int) -> None:
-        due = began + number / rate
-        reader, writer = await free.get()
-        writer.write(raw[number % len(raw)])
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
-        assert head.startswith(b"HTTP/1.1 200"), head
-        assert length
-        await reader.readexactly(int(length[1]))
-        took.append(time.perf_counter() - due)
-        free.put_nowait((reader, writer))
+    async def run() -> list[float]:
+        loop = asyncio.get_running_loop()
+        took: list[float] = []
+        made = [
+            await loop.create_connection(lambda: _Client(free, took), "127.0.0.1", port) for _ in range(connections)
+        ]
+        free.extend(client for _, client in made)
+        began, number = time.perf_counter(), 0
+        while number < int(rate * seconds) or len(free) < connections:
+            due = min((time.perf_counter() - began) * rate, int(rate * seconds))
+            while number < due and free:
+                free.popleft().send(raw[number % len(raw)], began + number / rate)
+                number += 1
+            await asyncio.sleep(0.001)
+        for transport, _ in made:
+            transport.close()
+        return took
 
-    async with asyncio.TaskGroup() as group:
-        for number in range(int(rate * seconds)):
-            if (early := began + number / rate - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            group.create_task(send(number))
-    while not free.empty():
-        free.get_nowait()[1].close()
-    return took
+    free: deque[_Client] = deque()  # in turn, so that no connection is idle for so long that it is closed
+    gc.disable()
+    try:
+        return uvloop.run(run())
+    finally:
+        gc.enable()
+
+
+class _Client(asyncio.Protocol):
+    """One connection with one request at a time, as cheap as can be: it shares the machine with what it measures."""
+
+    def __init__(self, free: "deque[_Client]", took: list[float]) -> None:
+        self._free, self._took = free, took
+        self._got = b""
+        self._due = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def send(self, request: bytes, due: float) -> None:
+        self._due = due
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, found, body = self._got.partition(b"\r\n\r\n")
+        if found and (length := re.search(rb"content-length: (\d+)", head)) and len(body) == int(length[1]):
+            assert head.startswith(b"HTTP/1.1 200"), head
+            self._took.append(time.perf_counter() - self._due)
+            self._got = b""
+            self._free.append(self)
 
 
 def _bytes(request: Request, port: int) -> bytes:

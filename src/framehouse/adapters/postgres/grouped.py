@@ -19,8 +19,8 @@ class Grouped(Generic[Question, Answer]):
     nobody along. A statement that fails is tried with each question by itself, so that none pays for its neighbour;
     `ask` must bear that it runs twice.
 
-    `by_halves` is for statements that keep the database busy for as long as the process takes over the requests: of more
-    than a few, half go first, and are answered while the database works for the others.
+    `by_halves` is for statements that keep the database as busy as the requests keep this process: of more than a few,
+    half go first, and are answered while the database works for the others.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Grouped(Generic[Question, Answer]):
             self._running = False
 
     async def _gather(self) -> None:
-        """Let the event loop turn for as long as each turn brings another caller: they are here already, only unread."""
+        """Let the event loop turn for as long as each turn brings another caller: he is here already, only unread."""
         seen = 0
         while seen < len(self._waiting) < _MOST:
             seen = len(self._waiting)

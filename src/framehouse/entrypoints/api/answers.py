@@ -32,10 +32,15 @@ _GUARD_LINES = b"".join(b"%s: %s\r\n" % header for header in _GUARDS)
 class _Answer(Response):
     """JSON in its envelope, with HEADERS. No value in its head is a client's, but for a request id that fits."""
 
-    media_type = "application/json"
-
     def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
-        super().__init__(pydantic_core.to_json(body), status, headers)
+        self.status_code = status
+        self.background = None
+        self.body = pydantic_core.to_json(body)
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+            *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if whole := scope.get("extensions", {}).get(WHOLE):

@@ -109,12 +109,15 @@ def task_routes(
     find: Grouped[Asked, Found] = Grouped(partial(find_tasks, db))
 
     def view(request: Request, task: Task, include: str | None) -> dict[str, Any]:
-        data = task_data(task, door.links_for(request))
-        wanted = (include or "").split(",")
+        links = door.links_for(request) if task.pictures else door.links
+        data = task_data(task, links)
+        if not include:
+            return data
+        wanted = include.split(",")
         if "request" in wanted:
             data["request"] = request_data(task)
         if "pictures" in wanted and task.status == "processing":
-            data["pictures"] = pictures_made(task, door.links_for(request))
+            data["pictures"] = pictures_made(task, links)
         return data
 
     async def get_task(caller: Caller, either_id: str, key_id: int | None = None) -> Task:
