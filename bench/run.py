@@ -11,7 +11,7 @@ import time
 
 from measuring.figures import Figure, print_table, save
 
-NAMES = ("accepting",)
+NAMES = ("accepting", "tasks", "finishing")
 
 
 def main(names: list[str], rounds: int) -> int:

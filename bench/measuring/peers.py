@@ -17,8 +17,8 @@ _PLACE = BENCH.parent / ".cache" / "bench"
 PACKAGES = {
     "sqlalchemy": ("sqlalchemy[asyncio]", "asyncpg", "fastapi", "uvicorn[standard]"),
     "litellm": ("litellm[proxy]",),
-    "bentoml": ("bentoml",),
-    "celery": ("celery[redis]", "fastapi", "uvicorn[standard]"),
+    "bentoml": ("bentoml", "numpy", "pillow"),
+    "celery": ("celery[redis]", "fastapi", "uvicorn[standard]", "numpy", "pillow"),
 }
 
 

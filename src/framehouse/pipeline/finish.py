@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,14 @@ def finish(
     """(height, width, 3) RGB of any size as files of exactly `size`. Blocking: runs in a thread."""
     painted_height, painted_width = pixels.shape[:2]
     facts = {**facts, "ai": "made by AI"}
+    enlarged = painted_width < size.width and painted_height < size.height
     if (painted_width, painted_height) != size:
         facts["resized_from"] = f"{painted_width}x{painted_height}"
     pixels = fit(pixels, size)
-    clean = encode(pixels, how.format, facts, tool=how.tool, quality=how.quality)
+    write = partial(encode, format=how.format, facts=facts, tool=how.tool, quality=how.quality, enlarged=enlarged)
+    clean = write(pixels)
     marked = b""
     if watermark:
         copy, rows = mark(pixels, how.watermark_text, how.watermark_logo)
-        marked = encode(
-            copy, how.format, facts, tool=how.tool, quality=how.quality, like=clean, changed_rows=rows
-        ).content
+        marked = write(copy, like=clean, changed_rows=rows).content
     return Finished(clean.content, marked, MEDIA_TYPES[how.format], size)

@@ -1,7 +1,8 @@
 """Pixels to bytes: PNG in bands, JPEG, WebP.
 
-The PNG writer filters with numpy and deflates bands of rows with ISA-L: about six times as fast as Pillow at a
-similar size (notes, pixels). Bands stand alone, so a watermarked copy encodes only those that differ.
+The PNG writer filters with numpy and deflates bands of rows with ISA-L: a photo takes a fortieth of Pillow's time, for
+a file that is a tenth larger (`make bench NAME=finishing`). Bands stand alone, so a watermarked copy encodes only those
+that differ.
 """
 
 import io
@@ -23,6 +24,8 @@ MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp":
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BAND_ROWS = 256
 _LEVEL = 1
+_SAMPLE = 16
+"""Every so many rows of a band tell how it packs."""
 _PLAIN_FILTER, _UP_FILTER = 0, 2
 
 
@@ -41,16 +44,18 @@ def encode(
     *,
     tool: str,
     quality: int = 92,
+    enlarged: bool = False,
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
     """(height, width, 3) pixels as a file with the facts of its making in it.
 
-    `like` is the file of a picture that differs only in `changed_rows` (first, one past last): its other bands serve.
+    `enlarged` pictures are smooth, and a PNG of them packs better in another way. `like` is the file of a picture that
+    differs only in `changed_rows` (first, one past last): its other bands serve.
     """
     xmp = xmp_packet(facts, tool=tool)
     if format == "png":
-        return _encode_png(pixels, facts, xmp, tool, like, changed_rows)
+        return _encode_png(pixels, facts, xmp, tool, enlarged, like, changed_rows)
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     if format == "jpeg":
@@ -65,6 +70,7 @@ def _encode_png(
     facts: Mapping[str, object],
     xmp: bytes,
     tool: str,
+    enlarged: bool,
     like: Encoded | None,
     changed_rows: tuple[int, int] | None,
 ) -> Encoded:
@@ -75,7 +81,7 @@ def _encode_png(
         if like and like.bands and changed_rows and (bottom <= changed_rows[0] or top >= changed_rows[1]):
             bands.append(like.bands[index])
         else:
-            bands.append(_deflate_band(pixels[top:bottom]))
+            bands.append(_deflate_band(pixels[top:bottom], enlarged))
     checksum = 1
     for _, adler, length in bands:
         checksum = _adler32_combine(checksum, adler, length)
@@ -96,7 +102,7 @@ def _encode_png(
     return Encoded(body, tuple(bands))
 
 
-def _deflate_band(rows: NDArray[np.uint8]) -> tuple[bytes, int, int]:
+def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, int]:
     """Raw deflate of filtered rows, ended on a byte border; with their Adler-32 and length. Its first row is stored
     unfiltered, so that a band needs nothing of the one above it."""
     height, width = rows.shape[:2]
@@ -106,9 +112,19 @@ def _deflate_band(rows: NDArray[np.uint8]) -> tuple[bytes, int, int]:
     filtered[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=filtered[1:, 1:])
     raw = filtered.data.cast("B")
-    deflater = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
-    data = deflater.compress(raw) + deflater.flush(isal_zlib.Z_FULL_FLUSH)
-    return data, isal_zlib.adler32(raw), len(raw)
+    sample = np.ascontiguousarray(filtered[::_SAMPLE]).data.cast("B")
+    alone = enlarged and len(_deflate(sample, by_bytes=True)) < len(_deflate(sample, by_bytes=False))
+    return _deflate(raw, by_bytes=alone), isal_zlib.adler32(raw), len(raw)
+
+
+def _deflate(raw: memoryview, *, by_bytes: bool) -> bytes:
+    """`by_bytes` looks for nothing that repeats: what an enlarged photo's filter leaves is small numbers in no order. A
+    quarter smaller at best, for three times the time."""
+    if by_bytes:
+        deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
+        return deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
+    fast = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
+    return bytes(fast.compress(raw) + fast.flush(isal_zlib.Z_FULL_FLUSH))
 
 
 def _adler32_combine(first: int, second: int, second_length: int) -> int:

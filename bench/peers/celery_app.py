@@ -1,0 +1,54 @@
+"""A picture per task with Celery, Redis and FastAPI, as their documentation has it. REDIS and FOLDER are settings.
+
+celery -A celery_app worker        paints
+python celery_app.py PORT          takes tasks and tells of them
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celery import Celery
+from PIL import Image
+
+from measuring.photo import photo
+
+celery = Celery("pictures", broker=os.environ["REDIS"], backend=os.environ["REDIS"])
+_pixels = photo(1024, 1024)
+
+
+@celery.task(name="pictures.paint")
+def paint(task_id: str, prompt: str) -> str:
+    path = Path(os.environ["FOLDER"]) / f"{task_id}.png"
+    Image.fromarray(_pixels).save(path)
+    return str(path)
+
+
+def serve(port: int) -> None:
+    import uuid
+
+    import uvicorn
+    from celery.result import AsyncResult
+    from fastapi import FastAPI
+    from pydantic import BaseModel
+
+    class Wanted(BaseModel):
+        prompt: str
+
+    app = FastAPI()
+
+    @app.post("/tasks")
+    def create(wanted: Wanted) -> dict[str, str]:
+        return {"task_id": paint.delay(uuid.uuid4().hex, wanted.prompt).id}
+
+    @app.get("/tasks/{task_id}")
+    def get(task_id: str) -> dict[str, Any]:
+        result = AsyncResult(task_id, app=celery)
+        return {"status": result.status.lower(), "result": result.result if result.ready() else None}
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))
