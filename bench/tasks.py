@@ -84,7 +84,7 @@ def by_celery(client: Client) -> None:
 
 def by_bentoml(client: Client) -> None:
     made = client.ask("POST", "/paint/submit", prompt="a red fox")
-    while (found := client.ask("GET", f"/paint/status?task_id={made['task_id']}"))["status"] != "success":
+    while (found := client.ask("GET", f"/paint/status?task_id={made['task_id']}"))["status"] != "completed":
         assert found["status"] == "in_progress", found
         time.sleep(0.02)
     client.ask("GET", f"/paint/get?task_id={made['task_id']}")
@@ -141,32 +141,32 @@ def serving(place: Path, config: str) -> Iterator[tuple[Api, str]]:
 @contextmanager
 def celery(place: Path) -> Iterator[int]:
     """Redis, a worker with as many processes as there are cores, and the API; its port."""
-    env, port, redis = environment_of("celery"), free_port(), free_port()
+    programs, port, redis = environment_of("celery"), free_port(), free_port()
     extra = {"REDIS": f"redis://127.0.0.1:{redis}/0", "FOLDER": str(place), "PYTHONPATH": f"{PEERS}:{BENCH}"}
     with ExitStack() as stack:
         command = [need("redis-server"), "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", str(place)]
         stack.enter_context(program(command, port=redis, log=place / "redis.log"))
-        worker = [env / "celery", "-A", "celery_app", "worker", "-c", str(os.cpu_count()), "--loglevel", "warning"]
-        stack.enter_context(program(worker, log=place / "celery.log", **extra))
-        api = [env / "python", PEERS / "celery_app.py", str(port)]
-        stack.enter_context(program(api, port=port, log=place / "celery-api.log", **extra))
+        worker = [programs / "celery", "-A", "celery_app", "worker", "-c", str(os.cpu_count()), "--loglevel", "warning"]
+        stack.enter_context(program(worker, log=place / "celery.log", env=extra))
+        api = [programs / "python", PEERS / "celery_app.py", str(port)]
+        stack.enter_context(program(api, port=port, log=place / "celery-api.log", env=extra))
         yield port
 
 
 @contextmanager
 def bentoml(place: Path) -> Iterator[int]:
-    env, port = environment_of("bentoml"), free_port()
-    command = [env / "bentoml", "serve", "bento_service:Painter", "--port", str(port), "--host", "127.0.0.1"]
+    programs, port = environment_of("bentoml"), free_port()
+    command = [programs / "bentoml", "serve", "bento_service:Painter", "--port", str(port), "--host", "127.0.0.1"]
     extra = {"PYTHONPATH": f"{PEERS}:{BENCH}", "BENTOML_DO_NOT_TRACK": "1", "BENTOML_HOME": str(place / "bento")}
-    with program(command, port=port, log=place / "bentoml.log", **extra):
+    with program(command, port=port, log=place / "bentoml.log", env=extra):
         yield port
 
 
 @contextmanager
 def litellm(place: Path, upstream: int) -> Iterator[int]:
-    env, port, config = environment_of("litellm"), free_port(), place / "litellm.yaml"
+    programs, port, config = environment_of("litellm"), free_port(), place / "litellm.yaml"
     config.write_text(LITELLM.format(upstream))
-    command = [env / "litellm", "--config", config, "--port", str(port), "--host", "127.0.0.1"]
+    command = [programs / "litellm", "--config", config, "--port", str(port), "--host", "127.0.0.1"]
     with program(command, port=port, log=place / "litellm.log"):
         yield port
 
@@ -224,7 +224,7 @@ def _relay(rounds: int) -> list[Figure]:
     with ExitStack() as stack:
         place = stack.enter_context(folder())
         command = [own_python(), PEERS / "upstream.py", str(upstream)]
-        stack.enter_context(program(command, port=upstream, log=place / "upstream.log", PYTHONPATH=str(BENCH)))
+        stack.enter_context(program(command, port=upstream, log=place / "upstream.log", env={"PYTHONPATH": str(BENCH)}))
         api, key = stack.enter_context(serving(place / "data", RELAY.format(upstream)))
         proxy = stack.enter_context(litellm(place, upstream))
         contenders = (("ours", by_framehouse, api.port, key), ("LiteLLM", by_openai, proxy, "sk-bench"))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,10 +46,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def program(command: Sequence[str | Path], *, port: int = 0, log: Path, **extra: str) -> Iterator[int]:
+def program(command: Sequence[object], *, port: int = 0, log: Path, env: Mapping[str, str] = {}) -> Iterator[int]:
     """A program that runs until the context ends, from when it listens on `port`; its pid."""
     process = subprocess.Popen(
-        [str(word) for word in command], stdout=log.open("w"), stderr=subprocess.STDOUT, env=os.environ | extra
+        [str(word) for word in command], stdout=log.open("w"), stderr=subprocess.STDOUT, env=os.environ | env
     )
     try:
         end = time.monotonic() + 90

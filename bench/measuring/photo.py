@@ -13,4 +13,5 @@ def photo(width: int, height: int, seed: int = 7) -> np.ndarray[tuple[int, ...],
         inside = (rows - top) ** 2 + (columns - left) ** 2 < radius**2
         light[inside] = light[inside] * 0.4 + random.uniform(30, 220, 3) * 0.6
     light += random.normal(0, 2.0, light.shape)
-    return np.clip(light, 0, 255).astype(np.uint8)
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = np.clip(light, 0, 255).astype(np.uint8)
+    return pixels

@@ -1,0 +1,56 @@
+"""How long it takes to start: the second `framehouse serve` of a data folder until it is ready, and `framehouse --help`."""
+
+import subprocess
+import sys
+import time
+
+from measuring.figures import Figure, in_turn, median
+from measuring.house import FRAMEHOUSE, environment, folder, running
+
+
+def _help() -> float:
+    began = time.perf_counter()
+    subprocess.run([*FRAMEHOUSE, "--help"], check=True, capture_output=True, env=environment())
+    return time.perf_counter() - began
+
+
+def _python() -> float:
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import click"], check=True, env=environment())
+    return time.perf_counter() - began
+
+
+def measure(rounds: int) -> list[Figure]:
+    with folder() as place:
+
+        def start() -> float:
+            began = time.perf_counter()
+            with running(place / "data", "serve"):
+                return time.perf_counter() - began
+
+        start()
+        starts = in_turn({"serve": start}, rounds)
+    helps = in_turn({"help": _help, "python": _python}, rounds)
+    return [
+        Figure(
+            "second start of framehouse serve, to ready",
+            "–",
+            median(starts, "serve"),
+            2.5,
+            True,
+            "s",
+            "",
+            rounds=starts,
+        ),
+        Figure(
+            "framehouse --help",
+            "–",
+            median(helps, "help"),
+            0.3,
+            True,
+            "s",
+            "",
+            floor=f"Python with click: {median(helps, 'python'):.2f} s",
+            rounds=helps,
+        ),
+    ]
