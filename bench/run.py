@@ -6,6 +6,7 @@ this machine's at that moment; the ratios carry over.
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 
@@ -32,4 +33,5 @@ if __name__ == "__main__":
     parser.add_argument("names", nargs="*", choices=[*NAMES, []])
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
     sys.exit(main(given.names or list(NAMES), given.rounds))

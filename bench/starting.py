@@ -1,4 +1,4 @@
-"""How long it takes to start: the second `framehouse serve` of a data folder until it is ready, and `framehouse --help`."""
+"""How long starting takes: the second `framehouse serve` of a data folder, until ready, and `framehouse --help`."""
 
 import subprocess
 import sys

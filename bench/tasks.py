@@ -1,7 +1,7 @@
 """Whole tasks, from acceptance to the picture: alone on an idle server, through a relay, and as fast as they go.
 
 Every server is one that its documentation tells to start, on loopback; the picture is the same photo of 1024² pixels.
-Throughput: TASKS tasks are submitted by 16 clients, and each one waits until it has heard the end of its own.
+Throughput: 16 clients submit one task after the other, and wait for the end of each.
 """
 
 import http.client
@@ -21,7 +21,7 @@ from measuring.house import BENCH, MANY, PATH, Api, folder, framehouse, running
 from measuring.load import need
 from measuring.peers import environment_of, free_port, own_python, program
 
-TASKS, CLIENTS = 160, 16
+TASKS, SLOW_TASKS, CLIENTS = 160, 32, 16
 PEERS = BENCH / "peers"
 INSTANT = """
 worker_concurrency = 16
@@ -185,8 +185,8 @@ def _alone_and_peers(rounds: int) -> list[Figure]:
             found = in_turn(
                 {
                     "ours": lambda: per_second(by_framehouse, api.port, key),
-                    "Celery": lambda: per_second(by_celery, celery_port, "none"),
-                    "BentoML": lambda: per_second(by_bentoml, bento_port, "none"),
+                    "Celery": lambda: per_second(by_celery, celery_port, "none", tasks=SLOW_TASKS),
+                    "BentoML": lambda: per_second(by_bentoml, bento_port, "none", tasks=SLOW_TASKS),
                 },
                 rounds,
             )
