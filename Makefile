@@ -80,8 +80,8 @@ pictures: install ## Take pictures of the console in all its looks, into out/con
 gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py
 
-bench: install ## Measure: all of bench/, or one (make bench NAME=previz)
-	@for name in $(or $(NAME),previz bodies); do .venv/bin/python bench/$$name.py || exit 1; echo; done
+bench: install ## Measure side by side with the alternatives, into bench/results/latest.json; or one part (make bench NAME=accepting)
+	@case "$(NAME)" in previz|bodies) .venv/bin/python bench/$(NAME).py ;; *) .venv/bin/python bench/run.py $(NAME) ;; esac
 
 MINUTES ?= 10
 RATE ?= 15
