@@ -73,6 +73,28 @@ async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
     assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
 
 
+async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked(api: Api) -> None:
+    """Accepting and polling remember keys, and their statements look whether they are still good."""
+    body = {"model_name": "kling-v3-omni", "prompt": "a fox"}
+    made = (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()
+    task = made["data"]["task_id"]
+    assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
+    account = await api.house.account()
+    await accounts.set_account(
+        api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=True
+    )
+    assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1100
+    assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1100
+    await accounts.set_account(
+        api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=False
+    )
+    assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
+    await accounts.revoke_key(api.house.db, (await accounts.list_keys(api.house.db, account["id"]))[0]["id"])
+    assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1002
+    assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1002
+    assert await api.house.db.value("select count(*) from tasks") == 1
+
+
 async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.MonkeyPatch) -> None:
     strangers, looking, most = Strangers(), 0, 0
     done = asyncio.Event()
