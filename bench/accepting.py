@@ -5,13 +5,14 @@ one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy as t
 """
 
 import json
+import sys
 import urllib.request
 from collections.abc import Sequence
 
 from measuring.figures import Figure, in_turn, median, ratio
 from measuring.house import PATH, Api, folder, make_keys, running
 from measuring.load import CLIENTS, Request, json_body, percentile, pgbench, steadily, wrk
-from measuring.peers import environment_of, free_port, own_python, program
+from measuring.peers import environment_of, free_port, program
 
 BODY = json_body()
 SECONDS = 4
@@ -64,7 +65,7 @@ def measure(rounds: int) -> list[Figure]:
             port=plain_port,
             log=place / "plain.log",
         )
-        hello = program([own_python(), peers + "hello.py", str(hello_port)], port=hello_port, log=place / "hello.log")
+        hello = program([sys.executable, peers + "hello.py", str(hello_port)], port=hello_port, log=place / "hello.log")
         with plain, hello:
             gets = _polls(api, keys)
             wrk(api.url, posts, seconds=1)

@@ -8,19 +8,12 @@ import json
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 from measuring.figures import Figure, median
-from measuring.house import MANY, PATH, Api, cpu_s, folder, framehouse, processes, running
+from measuring.house import INSTANT, PATH, Api, cpu_s, folder, processes, serving
 from measuring.load import json_body
 
 RATE, SECONDS = 10, 12
-CONFIG = """
-worker_concurrency = 16
-image_format = "{format}"
-[models."kling-v3-omni"]
-routes = [{{ engine = "measuring.engine:Instant" }}]
-"""
 
 
 def _task(api: Api, key: str) -> None:
@@ -64,18 +57,11 @@ def _all(api: Api) -> dict[int, str]:
     return found | {one: f"postgres {command}" for one, command in processes(pid).items()}
 
 
-def _measure(place: Path, format: str, rounds: int) -> list[dict[str, float]]:
-    with running(place / format, "serve", config=CONFIG.format(format=format)) as api:
-        framehouse(api.data_dir, "account", "set", "default", "--concurrency", MANY)
-        key = json.loads(framehouse(api.data_dir, "key", "create", "default", "--json"))["key"]
+def measure(rounds: int) -> list[Figure]:
+    with folder() as place, serving(place / "data", INSTANT) as (api, key):
         for _ in range(3):
             _task(api, key)
-        return [_spend(api, key) for _ in range(rounds)]
-
-
-def measure(rounds: int) -> list[Figure]:
-    with folder() as place:
-        found = _measure(place, "png", rounds)
+        found = [_spend(api, key) for _ in range(rounds)]
     parts = ", ".join(f"{name} {median(found, name):.1%}" for name in ("worker", "api", "postgres"))
     return [
         Figure(
@@ -86,7 +72,6 @@ def measure(rounds: int) -> list[Figure]:
             True,
             "%",
             parts,
-            floor="",
             rounds=found,
         )
     ]

@@ -9,25 +9,22 @@ import json
 import os
 import queue
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from measuring.figures import Figure, in_turn, median, ratio
-from measuring.house import BENCH, MANY, PATH, Api, folder, framehouse, running
+from measuring.house import BENCH, INSTANT, PATH, folder, serving
 from measuring.load import need
-from measuring.peers import environment_of, free_port, own_python, program
+from measuring.peers import environment_of, free_port, program
 
 TASKS, SLOW_TASKS, CLIENTS = 160, 32, 16
 PEERS = BENCH / "peers"
-INSTANT = """
-worker_concurrency = 16
-[models."kling-v3-omni"]
-routes = [{ engine = "measuring.engine:Instant" }]
-"""
 RELAY = """
 worker_concurrency = 16
 [models."kling-v3-omni"]
@@ -131,14 +128,6 @@ def one_by_one(task: Task, port: int, key: str, *, tasks: int = 40) -> float:
 
 
 @contextmanager
-def serving(place: Path, config: str) -> Iterator[tuple[Api, str]]:
-    """`framehouse serve` with an account that meets no quota, and its key."""
-    with running(place, "serve", config=config) as api:
-        framehouse(place, "account", "set", "default", "--concurrency", MANY)
-        yield api, json.loads(framehouse(place, "key", "create", "default", "--json"))["key"]
-
-
-@contextmanager
 def celery(place: Path) -> Iterator[int]:
     """Redis, a worker with as many processes as there are cores, and the API; its port."""
     programs, port, redis = environment_of("celery"), free_port(), free_port()
@@ -223,27 +212,22 @@ def _relay(rounds: int) -> list[Figure]:
     upstream = free_port()
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        command = [own_python(), PEERS / "upstream.py", str(upstream)]
+        command = [sys.executable, PEERS / "upstream.py", str(upstream)]
         stack.enter_context(program(command, port=upstream, log=place / "upstream.log", env={"PYTHONPATH": str(BENCH)}))
         api, key = stack.enter_context(serving(place / "data", RELAY.format(upstream)))
         proxy = stack.enter_context(litellm(place, upstream))
-        contenders = (("ours", by_framehouse, api.port, key), ("LiteLLM", by_openai, proxy, "sk-bench"))
+        contenders = [("ours", by_framehouse, api.port, key), ("LiteLLM", by_openai, proxy, "sk-bench")]
         for _, task, port, its_key in contenders:
             per_second(task, port, its_key, tasks=CLIENTS)
-        together = in_turn(
-            {
-                name: lambda task=task, port=port, its_key=its_key: 1 / per_second(task, port, its_key)  # type: ignore[misc]
-                for name, task, port, its_key in (("direct", by_openai, upstream, ""), *contenders)
-            },
-            rounds,
-        )
-        alone = in_turn(
-            {
-                name: lambda task=task, port=port, its_key=its_key: one_by_one(task, port, its_key)  # type: ignore[misc]
-                for name, task, port, its_key in (("direct", by_openai, upstream, ""), *contenders)
-            },
-            rounds,
-        )
+        contenders = [("direct", by_openai, upstream, ""), *contenders]
+
+        def each(seconds: Callable[[Task, int, str], float]) -> list[dict[str, float]]:
+            return in_turn(
+                {name: partial(seconds, task, port, its_key) for name, task, port, its_key in contenders}, rounds
+            )
+
+        together = each(lambda task, port, its_key: 1 / per_second(task, port, its_key))
+        alone = each(one_by_one)
     return [
         _added(together, "added to a request through a relay, 16 at once"),
         _added(alone, "added to a request through a relay, one by one"),

@@ -22,6 +22,11 @@ FRAMEHOUSE = [sys.executable, "-m", "framehouse"]
 PATH = "/kling/v1/images/omni-image"
 MANY = "1000000"
 """Of images in flight: no quota is met."""
+INSTANT = """
+worker_concurrency = 16
+[models."kling-v3-omni"]
+routes = [{ engine = "measuring.engine:Instant" }]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +48,10 @@ class Api:
         return EmbeddedPostgres(self.data_dir).url
 
 
-def environment(**extra: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Without settings of the developer's own; with the engines of bench/."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
-    return clean | {"PYTHONPATH": str(BENCH)} | extra
+    return clean | {"PYTHONPATH": str(BENCH)}
 
 
 def framehouse(data_dir: Path, *words: str) -> str:
@@ -86,17 +91,17 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running(data_dir: Path, command: str, *words: str, config: str = "", **extra: str) -> Iterator[Api]:
+def running(data_dir: Path, command: str, *, config: str = "") -> Iterator[Api]:
     """`framehouse api` or `serve`, ready to answer."""
     data_dir.mkdir(mode=0o711, exist_ok=True)
     if config:
         (data_dir / "framehouse.toml").write_text(config)
     log = data_dir.parent / f"{command}.log"
     process = subprocess.Popen(
-        [*FRAMEHOUSE, command, "--port", "0", "--data-dir", str(data_dir), "--json", *words],
+        [*FRAMEHOUSE, command, "--port", "0", "--data-dir", str(data_dir), "--json"],
         stdout=subprocess.PIPE,
         stderr=log.open("w"),
-        env=environment(**extra),
+        env=environment(),
         text=True,
     )
     try:
@@ -113,6 +118,14 @@ def running(data_dir: Path, command: str, *words: str, config: str = "", **extra
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=40)
         process.kill()
+
+
+@contextmanager
+def serving(place: Path, config: str) -> Iterator[tuple[Api, str]]:
+    """`framehouse serve` with an account that meets no quota, and its key."""
+    with running(place, "serve", config=config) as api:
+        framehouse(place, "account", "set", "default", "--concurrency", MANY)
+        yield api, json.loads(framehouse(place, "key", "create", "default", "--json"))["key"]
 
 
 def postgres_program(name: str) -> str:

@@ -4,7 +4,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,10 +33,6 @@ def environment_of(name: str) -> Path:
         subprocess.run([*pip, *PACKAGES[name]], check=True)
         done.touch()
     return folder / "bin"
-
-
-def own_python() -> str:
-    return sys.executable
 
 
 def free_port() -> int:

@@ -117,9 +117,11 @@ def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, 
     filtered[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=filtered[1:, 1:])
     raw = filtered.data.cast("B")
-    sample = np.ascontiguousarray(filtered[::_SAMPLE]).data.cast("B")
-    alone = enlarged and len(_deflate(sample, by_bytes=True)) < len(_deflate(sample, by_bytes=False))
-    return _deflate(raw, by_bytes=alone), isal_zlib.adler32(raw), len(raw)
+    by_bytes = False
+    if enlarged:
+        sample = np.ascontiguousarray(filtered[::_SAMPLE]).data.cast("B")
+        by_bytes = len(_deflate(sample, by_bytes=True)) < len(_deflate(sample, by_bytes=False))
+    return _deflate(raw, by_bytes=by_bytes), isal_zlib.adler32(raw), len(raw)
 
 
 def _deflate(raw: memoryview, *, by_bytes: bool) -> bytes:

@@ -30,25 +30,20 @@ class Grouped(Generic[Question, Answer]):
         self._by_halves = by_halves
         self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._running = False
 
     async def __call__(self, question: Question) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
-        if not self._running:
-            self._running = True
+        if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await future
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                await self._gather()
-                size = min(_MOST, max(_FEW, (len(self._waiting) + 1) // 2)) if self._by_halves else _MOST
-                group, self._waiting = self._waiting[:size], self._waiting[size:]
-                await self._settle(group)
-        finally:
-            self._running = False
+        while self._waiting:
+            await self._gather()
+            size = min(_MOST, max(_FEW, (len(self._waiting) + 1) // 2)) if self._by_halves else _MOST
+            group, self._waiting = self._waiting[:size], self._waiting[size:]
+            await self._settle(group)
 
     async def _gather(self) -> None:
         """Let the event loop turn for as long as each turn brings another caller: he is here already, only unread."""
