@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode
+from framehouse.adapters.engines.pictures import Png
+from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode, png_around
 from framehouse.adapters.images.resize import fit
 from framehouse.adapters.images.watermark import mark
 from framehouse.domain.sizes import Size
@@ -27,11 +28,18 @@ class Finishing:
 
 
 def finish(
-    pixels: NDArray[np.uint8], size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
+    picture: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
 ) -> Finished:
-    """(height, width, 3) RGB of any size as files of exactly `size`. Blocking: runs in a thread."""
-    painted_height, painted_width = pixels.shape[:2]
+    """A picture of any size as files of exactly `size`. Blocking: runs in a thread. Pixels that came packed as we would
+    pack them, in the right size, stay so."""
     facts = {**facts, "ai": "made by AI"}
+    if isinstance(picture, Png):
+        if how.format == "png" and not watermark and (picture.width, picture.height) == size:
+            file = png_around(picture.data, *size, facts, tool=how.tool)
+            return Finished(file, b"", MEDIA_TYPES["png"], size)
+        picture = picture.decoded()
+    pixels = picture
+    painted_height, painted_width = pixels.shape[:2]
     enlarged = painted_width < size.width and painted_height < size.height
     if (painted_width, painted_height) != size:
         facts["resized_from"] = f"{painted_width}x{painted_height}"

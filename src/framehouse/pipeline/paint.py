@@ -9,8 +9,10 @@ from typing import Literal
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
 from framehouse.adapters.engines.base import Abilities, Batch, BatchLost, Painted, ReferenceImage
+from framehouse.adapters.engines.pictures import Png
 from framehouse.adapters.engines.registry import Route
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import claims
@@ -187,7 +189,7 @@ async def _paint_by(
                 on_progress((done + len(wanted.shots) * min(1.0, max(0.0, event.share))) / batch.batch_size)
                 continue
             shot = shots.pop(event.index, None)
-            if shot is None or event.pixels.ndim != 3 or event.pixels.shape[2] != 3 or event.pixels.dtype != np.uint8:
+            if shot is None or not _is_rgb(event.picture):
                 raise Broken(f"{route.name} returned a picture that was not asked for")
             facts = {
                 "model": batch.model,
@@ -199,7 +201,7 @@ async def _paint_by(
                 **event.facts,
             }
             finished = await asyncio.to_thread(
-                finish, event.pixels, wanted.size, facts, rules.finishing, watermark=batch.watermark
+                finish, event.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark
             )
             outcome = await settle_shot(
                 batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
@@ -210,6 +212,11 @@ async def _paint_by(
     if shots:
         raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
     return "kept"
+
+
+def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:
+    """Whether an engine of a third party kept to what it must return."""
+    return isinstance(picture, Png) or (picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8)
 
 
 async def _missing(wanted: Batch, db: Database) -> tuple[Shot, ...]:

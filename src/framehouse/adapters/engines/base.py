@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from framehouse.adapters.engines.pictures import Png
 from framehouse.domain.model import takes_all
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
@@ -117,11 +118,19 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Painted:
-    """A finished picture: (height, width, 3) uint8 RGB, of any size (it is fitted later), with facts of its making."""
+    """A finished picture, (height, width, 3) uint8 RGB, of any size (it is fitted later), with facts of its making.
+
+    One that an upstream made may stay the file that it came as (`pictures.read_answer`): that has the right size most
+    of the time and need not be decoded then.
+    """
 
     index: int
-    pixels: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | Png
     facts: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        return self.picture.decoded() if isinstance(self.picture, Png) else self.picture
 
 
 @dataclass(frozen=True, slots=True)

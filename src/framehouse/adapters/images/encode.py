@@ -57,9 +57,9 @@ def encode(
     `enlarged` pictures are smooth, and a PNG of them packs better in another way. `like` is the file of a picture that
     differs only in `changed_rows` (first, one past last): its other bands serve.
     """
-    xmp = xmp_packet(facts, tool=tool)
     if format == "png":
-        return _encode_png(pixels, facts, xmp, tool, enlarged, like, changed_rows)
+        return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
+    xmp = xmp_packet(facts, tool=tool)
     buffer = io.BytesIO()
     image = Image.fromarray(pixels)
     if format == "jpeg":
@@ -72,7 +72,6 @@ def encode(
 def _encode_png(
     pixels: NDArray[np.uint8],
     facts: Mapping[str, object],
-    xmp: bytes,
     tool: str,
     enlarged: bool,
     like: Encoded | None,
@@ -90,21 +89,23 @@ def _encode_png(
     checksum = 1
     for _, adler, length in bands:
         checksum = _adler32_combine(checksum, adler, length)
-    body = b"".join(
+    packed = b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big")
+    return Encoded(png_around(_chunk(b"IDAT", packed), width, height, facts, tool=tool), tuple(bands))
+
+
+def png_around(data: bytes, width: int, height: int, facts: Mapping[str, object], *, tool: str) -> bytes:
+    """A PNG of 8-bit RGB with these IDAT chunks and the facts of its making, and nothing else in it."""
+    return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
             _chunk(b"tEXt", b"Software\0" + tool.encode("latin-1", "replace")),
             _chunk(b"iTXt", b"Comment\0\0\0\0\0" + facts_json(facts).encode()),
-            _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp),
-            _chunk(
-                b"IDAT",
-                b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big"),
-            ),
+            _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp_packet(facts, tool=tool)),
+            data,
             _chunk(b"IEND", b""),
         )
     )
-    return Encoded(body, tuple(bands))
 
 
 def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, int]:

@@ -24,7 +24,7 @@ from framehouse.adapters.engines.kling.upstream import (
     Unfit,
     Upstream,
 )
-from framehouse.adapters.engines.pictures import MAX_ANSWER_BYTES, decode_answer
+from framehouse.adapters.engines.pictures import MAX_ANSWER_BYTES, Png, read_answer
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 
@@ -79,8 +79,8 @@ class Life:
                 raise Broken(f"the upstream made {len(found.images)} of {self._order.images} pictures")
             for place, index in enumerate(self._order.shots):
                 if index in missing:
-                    pixels = await self._fetch(account, place, found.images[place])
-                    yield Painted(index, pixels, {"upstream_model": self._terms.model or self._batch.model})
+                    picture = await self._fetch(account, place, found.images[place])
+                    yield Painted(index, picture, {"upstream_model": self._terms.model or self._batch.model})
 
     def _account(self) -> Account:
         account = self._accounts.find(self._order.account)
@@ -187,7 +187,7 @@ class Life:
             await self._memory.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _GROWTH)
 
-    async def _fetch(self, account: Account, place: int, url: str) -> NDArray[np.uint8]:
+    async def _fetch(self, account: Account, place: int, url: str) -> NDArray[np.uint8] | Png:
         """A picture of the order, fetched and decoded. It is paid for: it is tried again, also by a new URL."""
         trouble: Broken | Unknown | None = None
         for attempt in range(_FETCH_TRIES):
@@ -203,7 +203,7 @@ class Life:
                     allow_private=self._terms.allow_private,
                     private_host=host_of(self._upstream.base_url),
                 )
-                return await asyncio.to_thread(decode_answer, content)
+                return await asyncio.to_thread(read_answer, content)
             except FetchFailed as error:
                 trouble = Unknown(f"picture {place + 1} of the upstream {error.message}")
             except Broken as error:

@@ -22,7 +22,7 @@ from framehouse.adapters.engines.openai_images.probe import (
     probe,
 )
 from framehouse.adapters.engines.openai_images.replicas import Replica, Replicas
-from framehouse.adapters.engines.pictures import MAX_ANSWER_BYTES, png_file, upright
+from framehouse.adapters.engines.pictures import MAX_ANSWER_BYTES, Png, png_file, upright
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
@@ -69,9 +69,9 @@ class OpenAIImages:
             made, facts = await self._made(batch, shots, frame)
             for shot, picture in zip(shots, made, strict=True):
                 if look and not frame:
-                    frame = await asyncio.to_thread(lambda pixels: png_file(Image.fromarray(pixels)), picture.pixels)
+                    frame = await asyncio.to_thread(_file_of, picture)
                 revised = {"revised_prompt": picture.prompt} if picture.prompt else {}
-                yield Painted(shot.index, picture.pixels, {**facts, **revised})
+                yield Painted(shot.index, picture.picture, {**facts, **revised})
             done += len(shots)
 
     def _together(self, shots: Sequence[Shot], *, alone: bool) -> Sequence[Shot]:
@@ -129,7 +129,7 @@ class OpenAIImages:
         if reply.status != 200:
             raise failure(reply, paid=self._is.paid)
         made = await asyncio.to_thread(pictures, reply.body, len(shots))
-        made = [Picture(one.pixels, one.prompt if one.prompt != order.prompt else "") for one in made]
+        made = [Picture(one.picture, one.prompt if one.prompt != order.prompt else "") for one in made]
         facts: dict[str, object] = {"server": self._kind.name, "painted_by": self._is.model}
         if size != batch.size:
             facts["painted_size"] = f"{size.width}x{size.height}"
@@ -282,6 +282,11 @@ class OpenAIImages:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _file_of(made: Picture) -> bytes:
+    """A picture as a file to show to the model. Blocking."""
+    return made.picture.file if isinstance(made.picture, Png) else png_file(Image.fromarray(made.picture))
 
 
 def _plain(content: bytes) -> bytes:

@@ -7,7 +7,6 @@ Broken     what came back is nonsense, or says that the request is wrong
 """
 
 import asyncio
-import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,11 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pybase64
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
-from framehouse.adapters.engines.pictures import decode_answer
+from framehouse.adapters.engines.pictures import Png, read_answer
 from framehouse.domain.errors import Broken, Declined
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Reply:
 class Picture:
     """`prompt`: the words that it was really painted from, where the server tells; else empty."""
 
-    pixels: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | Png
     prompt: str = ""
 
 
@@ -146,7 +147,7 @@ def pictures(body: bytes, count: int) -> Sequence[Picture]:
     """The pictures of an answer with status 200, in order. Raises Broken unless there are exactly `count` and all can
     be decoded. Blocking."""
     try:
-        data = json.loads(body)["data"]
+        data = from_json(body)["data"]  # a picture of base64 in a tenth of the time of json
         items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise Broken("what came back is not an answer of the Images API") from error
@@ -157,10 +158,10 @@ def pictures(body: bytes, count: int) -> Sequence[Picture]:
         if not isinstance(content, str) or not content:
             raise Broken("an address came back instead of a picture" if url else "no picture came back")
         try:
-            decoded = base64.b64decode(content, validate=True)
+            decoded = pybase64.b64decode(content, validate=True)
         except ValueError as error:
             raise Broken("what came back is not valid base64") from error
-        found.append(Picture(decode_answer(decoded), prompt if isinstance(prompt, str) else ""))
+        found.append(Picture(read_answer(decoded), prompt if isinstance(prompt, str) else ""))
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from framehouse.adapters.engines.openai_images.exchange import Picture, Reply, pictures, said
-from framehouse.adapters.engines.pictures import png_file
+from framehouse.adapters.engines.pictures import Png, png_file
 from framehouse.domain.errors import Broken
 
 PROBE_PROMPT = "Both things side by side on a white table"
@@ -77,9 +77,8 @@ def only_picture(body: bytes) -> Picture:
 
 def _alike(one: Picture, other: Picture) -> bool:
     """Whether two pictures are the same but for rounding."""
-    if one.pixels.shape != other.pixels.shape:
-        return False
-    return float(np.abs(one.pixels.astype(np.int16) - other.pixels).mean()) < _SAME
+    first, second = (made.decoded() if isinstance(made, Png) else made for made in (one.picture, other.picture))
+    return first.shape == second.shape and float(np.abs(first.astype(np.int16) - second).mean()) < _SAME
 
 
 def _thing_a() -> bytes:
