@@ -90,6 +90,7 @@ class Worker:
         self._held: dict[int, _Held] = {}
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._left_some = True
         self._fit: dict[tuple[str, str, str], bool] = {}
 
     def stop(self) -> None:
@@ -112,7 +113,7 @@ class Worker:
                     claimed = await self.turn()
                 except TROUBLE as error:
                     log.warning("cannot claim: %s", error)
-                if not claimed or self._room() <= 0:
+                if not (claimed and self._left_some) or self._room() <= 0:
                     with suppress(TimeoutError):
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
@@ -129,9 +130,10 @@ class Worker:
     async def turn(self) -> int:
         """Claim as much as there is room for and start on it; how many batches that were."""
         room = self._room()
+        self._left_some = True
         if room <= 0:
             return 0
-        loading = sum(not held.loaded for held in self._held.values())
+        ready = sum(not held.loaded for held in self._held.values()) >= _MOST_LOADING
         batches = await claims.claim_batches(
             self._db,
             worker=self._number,
@@ -139,8 +141,9 @@ class Worker:
             lease=self._lease,
             models=[model.name for model in self._registry.models],
             task_id=self._only_task,
-            ready=loading >= _MOST_LOADING,
+            ready=ready,
         )
+        self._left_some = ready or len(batches) == room
         suspects = [batch for batch in batches if self._is_suspect(batch)]
         for batch in suspects[1:]:  # one at a time; before the first begins, which may be the end of us
             after = timedelta(seconds=_LATER_S)
@@ -177,7 +180,8 @@ class Worker:
             log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
         finally:
             self._held.pop(batch.id, None)
-            self._wake.set()
+            if self._left_some:  # else all that was due is taken, and what is new wakes us
+                self._wake.set()
 
     async def _be_alone(self, held: _Held) -> None:
         """Wait until nothing else is in hand, so that a batch that kills its worker takes no other along."""

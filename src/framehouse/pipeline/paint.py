@@ -115,6 +115,7 @@ async def paint_batch(
     that has something of the batch under way is the only one asked.
     """
     pinned = open_route(batch)
+    kept: set[int] = set()
     if pinned and pinned not in {route.name for route in routes}:
         return Retry(f'route "{pinned}" has something of this task under way and is not configured any more', owed=True)
     retry: Retry | None = None
@@ -132,9 +133,9 @@ async def paint_batch(
             fail = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
             continue
         try:
-            while missing := await _missing(wanted, db):
+            while missing := tuple(shot for shot in wanted.shots if shot.index not in kept):
                 call = await _next_call(replace(wanted, memory=memory), missing, abilities, db, storage)
-                if await _paint_by(route, batch, call, db, storage, rules, on_progress) == "lost":
+                if await _paint_by(route, batch, call, db, storage, rules, on_progress, kept) == "lost":
                     break
             return Done()
         except BatchLost:
@@ -178,8 +179,9 @@ async def _paint_by(
     storage: Storage,
     rules: Rules,
     on_progress: Callable[[float], None],
+    kept: set[int],
 ) -> Literal["kept", "lost"]:
-    """One call of one engine. `lost`: the task ended or the batch is somebody else's."""
+    """One call of one engine; `kept` grows by what was made. `lost`: the task ended or the batch is somebody else's."""
     shots = {shot.index: shot for shot in wanted.shots}
     seeds = route.engine.abilities().seeds
     done = batch.batch_size - len(batch.shots) + sum(shot.index < wanted.shots[0].index for shot in batch.shots)
@@ -208,6 +210,7 @@ async def _paint_by(
             )
             if outcome == "lost":
                 return "lost"
+            kept.add(shot.index)
             on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
     if shots:
         raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
@@ -217,9 +220,3 @@ async def _paint_by(
 def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:
     """Whether an engine of a third party kept to what it must return."""
     return isinstance(picture, Png) or (picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8)
-
-
-async def _missing(wanted: Batch, db: Database) -> tuple[Shot, ...]:
-    """The shots that are not kept yet, in order."""
-    painted = await claims.painted_indexes(db, UUID(wanted.task_id))
-    return tuple(shot for shot in wanted.shots if shot.index not in painted)

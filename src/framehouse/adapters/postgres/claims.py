@@ -158,12 +158,6 @@ async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, ret
     return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, told(message), retention))
 
 
-async def painted_indexes(db: Database, task_id: UUID) -> set[int]:
-    """The shots of a task that are made."""
-    rows = await db.rows("select index from shots where task_id = $1 and painted_at is not null", task_id)
-    return {row["index"] for row in rows}
-
-
 async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
     """Key, width and height of a task's first picture, if it is made."""
     row = await db.row(
@@ -201,8 +195,9 @@ async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> str:
 
 
 async def notify(db: Database, channel: str, payload: str) -> None:
-    """Wake who listens. Sent apart from the transaction: inside, it takes a lock that all commits share."""
-    await db.row("select pg_notify($1, $2)", channel, payload)
+    """Wake who listens. Sent apart from the transaction: inside, it takes a lock that all commits share. It is all that
+    its own transaction does, and nothing is lost with it: that one need not wait for the disk."""
+    await db.row("select pg_notify($1, $2), set_config('synchronous_commit', 'off', true)", channel, payload)
 
 
 async def queue_figures(db: Database) -> dict[str, float]:

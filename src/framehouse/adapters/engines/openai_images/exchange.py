@@ -86,14 +86,16 @@ async def ask(
     try:
         async with asyncio.timeout(limit_s + connect_s), client.stream(method, url, timeout=limits, **sent) as answer:
             most = most_bytes if answer.status_code == 200 else _MOST_ERROR_BYTES
-            body = bytearray()
+            pieces, length = [], 0
             async for piece in answer.aiter_raw():
-                body += piece
-                if len(body) > most and answer.status_code == 200:
+                pieces.append(piece)
+                length += len(piece)
+                if length > most and answer.status_code == 200:
                     raise Broken(f"the answer has more than {most:,} bytes")
-                if len(body) > most:
+                if length > most:
                     break
-            return Reply(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            return Reply(answer.status_code, headers, b"".join(pieces))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotTaken(f"cannot be reached: {_cleaned(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
