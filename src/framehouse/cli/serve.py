@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,10 +99,12 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     stop = _catch_signals()
     try:
-        if embedded:
-            embedded.start()
+        with ThreadPoolExecutor(1) as beside:  # loading the engines takes as long as starting the database
+            starting = beside.submit(embedded.start) if embedded else None
+            asyncio.run(check(settings))
+            if starting:
+                starting.result()
         open_storage(settings.effective_storage_url)
-        asyncio.run(check(settings))
         _supervise(settings, config, listening, stop, as_json=as_json)
     finally:
         listening.close()

@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from framehouse.adapters.engines.pictures import Png
 from framehouse.domain.model import takes_all
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from framehouse.adapters.engines.pictures import Png
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +127,13 @@ class Painted:
     """
 
     index: int
-    picture: NDArray[np.uint8] | Png
+    picture: "NDArray[np.uint8] | Png"
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> "NDArray[np.uint8]":
+        from framehouse.adapters.engines.pictures import Png  # here, for who only asks what an engine can do
+
         return self.picture.decoded() if isinstance(self.picture, Png) else self.picture
 
 

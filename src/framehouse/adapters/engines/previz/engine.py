@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from framehouse.adapters.engines.base import Abilities, Batch, Painted, Progress
-from framehouse.adapters.engines.previz.panel import draw_panel
 from framehouse.adapters.engines.previz.sandbox import behaviour, refusal
 from framehouse.domain.errors import Broken, Declined
+from framehouse.domain.shot import Shot
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _STEP_S = 0.2
 
@@ -28,10 +33,14 @@ class Previz:
                 raise Declined(asked.refuse or "declined, as the prompt asks the sandbox to")
             if asked.fail_image in (0, shot.index + 1):
                 raise Broken("failed, as the prompt asks the sandbox to")
-            pixels = await asyncio.to_thread(
-                draw_panel, shot, batch.image_count, batch.size, batch.references, batch.elements
-            )
+            pixels = await asyncio.to_thread(_drawn, shot, batch)
             yield Painted(shot.index, pixels, {"preview": "a drawn storyboard panel, not a model's picture"})
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _drawn(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
+    from framehouse.adapters.engines.previz.panel import draw_panel  # here, for only who draws needs it, not the API
+
+    return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements)
