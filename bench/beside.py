@@ -1,7 +1,7 @@
 """What the server costs beside the painting: ten pictures of 1k a second, each a task, with a client that polls.
 
 All CPU of all processes of `framehouse serve`, PostgreSQL among them, as a share of one core; the engine costs nothing.
-The database and the API are told apart from the worker, whose part is the PNG of a photo.
+The floor is the picture itself: ten PNGs of a photo a second, packed in a process that does nothing else.
 """
 
 import json
@@ -9,9 +9,11 @@ import threading
 import time
 import urllib.request
 
+from framehouse.adapters.images.encode import encode
 from measuring.figures import Figure, median
 from measuring.house import INSTANT, PATH, Api, cpu_s, folder, processes, serving
 from measuring.load import json_body
+from measuring.photo import photo
 
 RATE, SECONDS = 10, 12
 
@@ -50,6 +52,15 @@ def _spend(api: Api, key: str) -> dict[str, float]:
     return spent
 
 
+def _packing() -> float:
+    """Share of a core that packing RATE photos a second takes."""
+    pixels = photo(1024, 1024)
+    began = time.process_time()
+    for _ in range(RATE):
+        encode(pixels, "png", {}, tool="bench")
+    return time.process_time() - began
+
+
 def _all(api: Api) -> dict[int, str]:
     """Every process of the server; PostgreSQL is a child of nobody's."""
     found = dict(processes(api.pid))
@@ -61,7 +72,7 @@ def measure(rounds: int) -> list[Figure]:
     with folder() as place, serving(place / "data", INSTANT) as (api, key):
         for _ in range(3):
             _task(api, key)
-        found = [_spend(api, key) for _ in range(rounds)]
+        found = [_spend(api, key) | {"PNG": _packing()} for _ in range(rounds)]
     parts = ", ".join(f"{name} {median(found, name):.1%}" for name in ("worker", "api", "postgres"))
     return [
         Figure(
@@ -72,6 +83,7 @@ def measure(rounds: int) -> list[Figure]:
             True,
             "%",
             parts,
+            floor=f"packing ten PNGs of a photo: {median(found, 'PNG'):.1%}",
             rounds=found,
         )
     ]

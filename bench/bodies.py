@@ -1,7 +1,7 @@
-"""Memory and time for requests with 1, 5 and 10 pictures of 10 MB: this server against a plain FastAPI body, same run.
+"""Memory and time for requests with ten pictures of 10 MB: this server against a plain FastAPI body.
 
-`make bench NAME=bodies`. Both are real processes behind uvicorn on loopback, asked in turn; medians of the rounds.
-Growth is the highest resident memory during the request over that before it (VmHWM, so Linux only).
+Both are real processes behind uvicorn on loopback, asked in turn. Growth is the highest resident memory during the
+request over that before it (VmHWM, so Linux only).
 
     plain   FastAPI with a pydantic model: the body in memory, parsed, and nothing else done
     read    ours, up to the refusal of another field: read, decoded, hashed, inspected, not stored
@@ -10,27 +10,25 @@ Growth is the highest resident memory during the request over that before it (Vm
 
 import argparse
 import http.client
-import os
+import io
 import re
 import secrets
-import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from PIL import Image as Pillow
 from pydantic import BaseModel
 
-PATH = "/kling/v1/images/omni-image"
-COUNTS = (1, 5, 10)
+from measuring.figures import Figure, median, ratio
+from measuring.house import BENCH, PATH, folder, processes, serving
+from measuring.peers import free_port, program
+
+PICTURES = 10
 
 
 class Image(BaseModel):
@@ -55,30 +53,19 @@ def run_plain(port: int) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
 
 
-def picture() -> bytes:
+def _body(count: int, n: int) -> bytes:
+    images = b", ".join(b'{"image": "%s"}' % b64encode(_picture()) for _ in range(count))
+    return b'{"model_name": "kling-v3-omni", "prompt": "x", "n": %d, "image_list": [%s]}' % (n, images)
+
+
+def _picture() -> bytes:
     """A valid header, and as much that cannot be packed as is allowed: what is measured does not decode pixels."""
-    from io import BytesIO
-
-    from PIL import Image as Pillow
-
-    buffer = BytesIO()
+    buffer = io.BytesIO()
     Pillow.new("RGB", (400, 300)).save(buffer, "PNG")
     return buffer.getvalue() + secrets.token_bytes(10_000_000 - len(buffer.getvalue()))
 
 
-def body(count: int, n: int) -> bytes:
-    images = b", ".join(b'{"image": "%s"}' % b64encode(picture()) for _ in range(count))
-    return b'{"model_name": "kling-v3-omni", "prompt": "x", "n": %d, "image_list": [%s]}' % (n, images)
-
-
-def memory(pid: int, what: str) -> float:
-    """VmRSS or VmHWM in MB."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1000
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Server:
     """One to ask. `pid` is the process that reads bodies."""
 
@@ -86,7 +73,17 @@ class Server:
     pid: int
     key: str = ""
 
-    def post(self, content: bytes) -> tuple[int, bytes]:
+    def ask(self, content: bytes, status: int) -> tuple[float, float]:
+        """Seconds, and growth in MB."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the highest memory so far is the present one
+        before = self._memory("VmRSS")
+        began = time.perf_counter()
+        answered, text = self._post(content)
+        seconds = time.perf_counter() - began
+        assert answered == status, text[:500]
+        return seconds, self._memory("VmHWM") - before
+
+    def _post(self, content: bytes) -> tuple[int, bytes]:
         """By the plainest client there is: others copy a large body many times and become what is measured."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
@@ -96,91 +93,68 @@ class Server:
         connection.close()
         return told
 
-
-def ask(server: Server, content: bytes, status: int) -> tuple[float, float]:
-    """Seconds, and growth in MB."""
-    pid = server.pid
-    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the highest memory so far is the present one
-    before = memory(pid, "VmRSS")
-    began = time.perf_counter()
-    answered, text = server.post(content)
-    seconds = time.perf_counter() - began
-    assert answered == status, text[:500]
-    return seconds, memory(pid, "VmHWM") - before
+    def _memory(self, what: str) -> float:
+        """VmRSS or VmHWM in MB."""
+        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert found
+        return int(found[1]) / 1000
 
 
-@contextmanager
-def plain() -> Iterator[Server]:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = found.getsockname()[1]
-    process = subprocess.Popen([sys.executable, __file__, "--plain", str(port)])
-    try:
-        server = Server(port, process.pid)
-        while True:
-            try:
-                server.post(b"{}")
-                break
-            except ConnectionError:
-                time.sleep(0.05)
-        yield server
-    finally:
-        process.terminate()
-        process.wait()
-
-
-@contextmanager
-def ours(folder: Path) -> Iterator[Server]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
-    command = [sys.executable, "-m", "framehouse", "serve", "--port", "0", "--data-dir", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, text=True) as process:
-        try:
-            out = ""
-            assert process.stdout
-            for line in process.stdout:
-                out += line
-                if "is ready at" in line:
-                    break
-            url, key = re.search(r"is ready at (\S+)", out), re.search(r"^\s+(fh_\S+)$", out, re.MULTILINE)
-            while not key:
-                out += process.stdout.readline()
-                key = re.search(r"^\s+(fh_\S+)$", out, re.MULTILINE)
-            assert url
-            listed = subprocess.run(
-                ["ps", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-            ).stdout
-            api = re.search(r"^\s*(\d+) .*\bapi\b", listed, re.MULTILINE)
-            assert api, listed
-            yield Server(int(url[1].rpartition(":")[2]), int(api[1]), key[1])
-        finally:
-            process.terminate()
-
-
-def main(rounds: int) -> None:
-    with tempfile.TemporaryDirectory() as folder, plain() as other, ours(Path(folder) / "data") as house:
-        small = body(0, 1)
-        for server in (other, house):  # what is loaded with the first request is not the body's
-            ask(server, small, 200)
-        ask(house, body(1, 99), 400)
-        print(f"{'pictures':>8} {'':6} {'time':>9} {'ratio':>6} {'growth':>9}")
-        for count in COUNTS:
-            found: dict[str, list[tuple[float, float]]] = {"plain": [], "read": [], "whole": []}
-            for _ in range(rounds):
-                good, bad = body(count, 1), body(count, 99)
-                found["plain"].append(ask(other, good, 200))
-                found["read"].append(ask(house, bad, 400))
-                found["whole"].append(ask(house, good, 200))
-            base = statistics.median(seconds for seconds, _ in found["plain"])
-            for name, measured in found.items():
-                seconds = statistics.median(seconds for seconds, _ in measured)
-                growth = max(growth for _, growth in measured)
-                print(
-                    f"{count:>8} {name:6} {seconds * 1000:6.0f} ms {seconds / base:6.2f} {growth:+6.1f} MB", flush=True
-                )
+def measure(rounds: int) -> list[Figure]:
+    port = free_port()
+    plain_command = [sys.executable, BENCH / "bodies.py", "--plain", port]
+    with (
+        folder() as place,
+        program(plain_command, port=port, log=place / "plain.log", env={"PYTHONPATH": str(BENCH)}) as plain_pid,
+        serving(place / "data", "") as (api, key),
+    ):
+        plain = Server(port, plain_pid)
+        house = Server(api.port, next(pid for pid, command in processes(api.pid).items() if " api " in command), key)
+        for server in (plain, house):  # what is loaded with the first request is not the body's
+            server.ask(_body(0, 1), 200)
+        house.ask(_body(1, 99), 400)
+        seconds: list[dict[str, float]] = []
+        growth: list[dict[str, float]] = []
+        for _ in range(rounds):
+            good, bad = _body(PICTURES, 1), _body(PICTURES, 99)
+            found = {
+                "plain": plain.ask(good, 200),
+                "read": house.ask(bad, 400),
+                "whole": house.ask(good, 200),
+            }
+            seconds.append({name: took for name, (took, _) in found.items()})
+            growth.append({name: grown for name, (_, grown) in found.items()})
+            told = (f"{name} {took * 1000:.0f} ms {grown:+.1f} MB" for name, (took, grown) in found.items())
+            print("   ", ", ".join(told), flush=True)
+    times = {name: f"{median(seconds, name) * 1000:.0f} ms" for name in seconds[0]}
+    return [
+        Figure(
+            "ten references of 10 MB, read, decoded and looked at: time",
+            "plain FastAPI body",
+            ratio(seconds, "read", "plain"),
+            0.6,
+            True,
+            "×",
+            times["read"],
+            times["plain"],
+            f"with storing them, flushed to the disk: {times['whole']}",
+            rounds=seconds,
+        ),
+        Figure(
+            "ten references of 10 MB, stored too: growth of the API process",
+            "plain FastAPI body",
+            max(one["whole"] for one in growth),
+            16,
+            True,
+            "MB",
+            "the most of all rounds",
+            f"{median(growth, 'plain'):.0f} MB",
+            rounds=growth,
+        ),
+    ]
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("--plain", type=int)
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
-    run_plain(given.plain) if given.plain else main(given.rounds)
+    parser.add_argument("--plain", type=int, required=True)
+    run_plain(parser.parse_args().plain)

@@ -12,7 +12,7 @@ import time
 
 from measuring.figures import Figure, print_table, save
 
-NAMES = ("accepting", "tasks", "finishing", "beside", "filled", "starting")
+NAMES = ("accepting", "tasks", "bodies", "finishing", "beside", "filled", "starting")
 
 
 def main(names: list[str], rounds: int) -> int:
