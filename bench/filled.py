@@ -27,7 +27,7 @@ FEW, MANY = 10_000, int(os.environ.get("FILLED_ROWS", "10000000"))
 CALLS, ACCOUNTS, WAITING = 300, 16, 3000
 AT_ONCE = 500_000
 
-ID = "(lpad(to_hex(1800000000000 - n * 1000), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid"
+ID = "(lpad(to_hex(1800000000000 - n::bigint * 1000), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid"
 """Sorted by time, as our own are."""
 FILL = f"""
 insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,

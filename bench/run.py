@@ -1,4 +1,4 @@
-"""All measurements: the table, and bench/results/latest.json. `make bench`, or one of them: make bench NAME=accepting.
+"""All measurements: the table, and bench/results/latest.json. `make bench`, or one part: make bench NAME=accepting.
 
 Every figure is a ratio of things measured in turn in the same run, or a time beside its floor. Numbers of one run are
 this machine's at that moment; the ratios carry over.
@@ -20,11 +20,11 @@ def main(names: list[str], rounds: int) -> int:
     for name in names:
         began = time.monotonic()
         print(name, flush=True)
-        figures += importlib.import_module(name).measure(rounds)
+        found = importlib.import_module(name).measure(rounds)
+        save(name, found)
+        figures += found
         print(f"    {time.monotonic() - began:.0f} s", flush=True)
     print_table(figures)
-    if set(names) == set(NAMES):
-        save(figures)
     return 0 if all(figure.held for figure in figures) else 1
 
 

@@ -84,10 +84,12 @@ def print_table(figures: Sequence[Figure]) -> None:
     Console(width=None if os.isatty(1) else 220).print(table)
 
 
-def save(figures: Sequence[Figure]) -> None:
-    """Write the file of the last run."""
+def save(part: str, figures: Sequence[Figure]) -> None:
+    """Write a part's figures into the file of the last runs."""
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    kept[part] = {"machine": machine(), "figures": [_row(figure) for figure in figures]}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"machine": machine(), "figures": [_row(figure) for figure in figures]}, indent=1))
+    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 def _row(figure: Figure) -> dict[str, Any]:
