@@ -1,4 +1,5 @@
-"""All measurements: the table, and bench/results/latest.json. `make bench`, or one part: make bench NAME=accepting.
+"""All measurements: the table, here, in bench/results/latest.json and docs/speed.md. `make bench`, or one part of them:
+make bench NAME=accepting.
 
 Every figure is a ratio of things measured in turn in the same run, or a time beside its floor. Numbers of one run are
 this machine's at that moment; the ratios carry over.
@@ -11,11 +12,12 @@ import sys
 import time
 
 from measuring.figures import Figure, print_table, save
+from measuring.page import write_page
 
 NAMES = ("accepting", "tasks", "bodies", "finishing", "beside", "filled", "starting")
 
 
-def main(names: list[str], rounds: int) -> int:
+def main(names: list[str], rounds: int) -> None:
     figures: list[Figure] = []
     for name in names:
         began = time.monotonic()
@@ -25,7 +27,7 @@ def main(names: list[str], rounds: int) -> int:
         figures += found
         print(f"    {time.monotonic() - began:.0f} s", flush=True)
     print_table(figures)
-    return 0 if all(figure.held for figure in figures) else 1
+    write_page(NAMES)
 
 
 if __name__ == "__main__":
@@ -34,4 +36,4 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
-    sys.exit(main(given.names or list(NAMES), given.rounds))
+    main(given.names or list(NAMES), given.rounds)
