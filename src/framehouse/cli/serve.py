@@ -23,7 +23,7 @@ from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in import CODE_LIFE, create_code
 from framehouse.adapters.storage import open_storage
-from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging
+from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging, tracing
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.settings import Settings, load_settings
@@ -57,6 +57,7 @@ def api(
     host: str | None,
     port: int | None,
     listen_fd: int | None,
+    worker_metrics: str | None,
     parent_pipe: int | None,
     beat_fd: int | None,
     data_dir: Path | None,
@@ -64,25 +65,35 @@ def api(
     as_json: bool,
 ) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=False)
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
         _say(f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
-    uvloop.run(run_api(settings, listening, beat_fd=beat_fd))
+    with tracing(settings, "api"):
+        uvloop.run(run_api(settings, listening, beat_fd=beat_fd, worker_metrics=worker_metrics or ""))
 
 
 def worker(
-    parent_pipe: int | None, beat_fd: int | None, data_dir: Path | None, config: Path | None, as_json: bool
+    metrics_fd: int | None,
+    parent_pipe: int | None,
+    beat_fd: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
     settings = load_settings(config, data_dir=data_dir)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
+    figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
+    if metrics_fd is None and settings.worker_metrics_port:
+        figures = listen(settings.worker_metrics_host, settings.worker_metrics_port)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
         _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
-    uvloop.run(run_worker(settings, beat_fd=beat_fd))
+    with tracing(settings, "worker"):
+        uvloop.run(run_worker(settings, beat_fd=beat_fd, figures=figures))
 
 
 def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
@@ -92,8 +103,9 @@ def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
 
 def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
+    figures = listen(settings.worker_metrics_host, settings.worker_metrics_port)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     stop = _catch_signals()
@@ -102,9 +114,10 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
             embedded.start()
         open_storage(settings.effective_storage_url)
         asyncio.run(check(settings))
-        _supervise(settings, config, listening, stop, as_json=as_json)
+        _supervise(settings, config, listening, figures, stop, as_json=as_json)
     finally:
         listening.close()
+        figures.close()
         if embedded:
             embedded.stop()
 
@@ -206,6 +219,7 @@ def _supervise(
     settings: Settings,
     config: Path | None,
     listening: socket.socket,
+    figures: socket.socket,
     stop: _Signals,
     *,
     as_json: bool,
@@ -215,12 +229,22 @@ def _supervise(
     command = [sys.executable, "-m", "framehouse"]
     options = ["--parent-pipe", str(ours), "--data-dir", str(settings.data_dir)]
     options += ["--config", str(config)] if config else []
-    listening.set_inheritable(True)
-    fd = listening.fileno()
+    for one in (listening, figures):
+        one.set_inheritable(True)
+    fd, metrics_fd = listening.fileno(), figures.fileno()
+    told = ["--worker-metrics", f"{_url(figures)}/metrics"]
     where = {"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)}
     parts = [
-        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd), where, settings.hung_after_s),
-        _Part("worker", [*command, "worker", *options], (ours,), where, settings.hung_after_s),
+        _Part(
+            "API", [*command, "api", "--listen-fd", str(fd), *told, *options], (ours, fd), where, settings.hung_after_s
+        ),
+        _Part(
+            "worker",
+            [*command, "worker", "--metrics-fd", str(metrics_fd), *options],
+            (ours, metrics_fd),
+            where,
+            settings.hung_after_s,
+        ),
     ]
     url, ready, began = _url(listening), False, time.monotonic()
     try:

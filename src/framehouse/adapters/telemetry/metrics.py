@@ -1,0 +1,197 @@
+"""The figures of one process, for Prometheus. What is true for all processes alike is asked of the database instead
+(entrypoints/api/figures.py).
+
+No label comes from a caller: models and routes are the configuration's, all other values are ours. A series that is
+counted with every request is looked up once and kept, which leaves about a microsecond per request.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OUTCOMES = (
+    "accepted",
+    "replayed",
+    "key_gone",
+    "key_reused",
+    "disabled",
+    "external_taken",
+    "element_gone",
+    "over_concurrency",
+    "over_units",
+)
+_KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable, Unknown))
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, for what Prometheus finds out by itself
+OWN = CollectorRegistry()
+"""All that this process counts."""
+ProcessCollector(registry=OWN)
+
+REQUESTS = Counter(
+    "framehouse_requests",
+    "Answered requests, by operation and by the contract's code (0: success).",
+    ["operation", "code"],
+    registry=OWN,
+)
+REQUEST_SECONDS = Histogram(
+    "framehouse_request_seconds",
+    "Time to answer, by operation; wait_task is a get_task that waits for the end of its task.",
+    ["operation"],
+    registry=OWN,
+    buckets=_SHORT,
+)
+ACCEPTS = Counter(
+    "framehouse_accepts", "Tasks that were offered to the database, by what became of them.", ["outcome"], registry=OWN
+)
+INTERNAL_ERRORS = Counter(
+    "framehouse_internal_errors", "What broke that nobody expected; the log has its place.", registry=OWN
+)
+CLAIMS = Counter("framehouse_claims", "Batches that workers took on.", ["model"], registry=OWN)
+FATES = Counter(
+    "framehouse_batches", "Batches that workers let go of: done, retry, failed.", ["model", "fate"], registry=OWN
+)
+PAINT_SECONDS = Histogram(
+    "framehouse_paint_seconds",
+    "Time that an engine took for one call, without finishing and storing.",
+    ["model", "route"],
+    registry=OWN,
+    buckets=_LONG,
+)
+ENGINE_ERRORS = Counter(
+    "framehouse_engine_errors",
+    "Calls of engines that failed: declined, broken, unavailable, unknown.",
+    ["model", "route", "kind"],
+    registry=OWN,
+)
+PICTURES = Counter("framehouse_pictures", "Pictures that were made and kept.", ["model", "route"], registry=OWN)
+FINISH_SECONDS = Histogram(
+    "framehouse_finish_seconds",
+    "Time to make a file of a painted picture: size, watermark, encoding.",
+    registry=OWN,
+    buckets=_SHORT,
+)
+STORAGE_SECONDS = Histogram(
+    "framehouse_storage_seconds",
+    "Time that the storage took, by operation.",
+    ["operation"],
+    registry=OWN,
+    buckets=_SHORT,
+)
+STORAGE_ERRORS = Counter(
+    "framehouse_storage_errors", "What the storage refused or did not answer.", ["operation"], registry=OWN
+)
+DELIVERIES = Counter(
+    "framehouse_deliveries",
+    "Tries to deliver a callback, by outcome: delivered, again, ended (nobody will try again).",
+    ["outcome"],
+    registry=OWN,
+)
+DELIVERY_SECONDS = Histogram(
+    "framehouse_delivery_seconds", "Time that receivers of callbacks took to answer.", registry=OWN, buckets=_SHORT
+)
+LOST_BATCHES = Counter(
+    "framehouse_lost_batches", "Batches that were taken from workers that died or hang.", registry=OWN
+)
+
+_requests: dict[tuple[str, int], Counter] = {}
+_times: dict[str, Histogram] = {}
+
+
+def begin_api() -> None:
+    """Have the series of an API process from the start: a rate does not see the step from nothing to one."""
+    for outcome in OUTCOMES:
+        ACCEPTS.labels(outcome)
+
+
+def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """As `begin_api`, for a worker with these models and their routes."""
+    for model, names in routes:
+        CLAIMS.labels(model)
+        for fate in ("done", "retry", "failed"):
+            FATES.labels(model, fate)
+        for route in names:
+            PAINT_SECONDS.labels(model, route)
+            PICTURES.labels(model, route)
+            for kind in _KINDS:
+                ENGINE_ERRORS.labels(model, route, kind)
+    for outcome in ("delivered", "again", "ended"):
+        DELIVERIES.labels(outcome)
+
+
+def count_request(operation: str, code: int, took_s: float) -> None:
+    """One answer of the API. `operation` is a name of ours, never a path."""
+    try:
+        requests, times = _requests[operation, code], _times[operation]
+    except KeyError:
+        requests = _requests[operation, code] = REQUESTS.labels(operation, str(code))
+        times = _times[operation] = REQUEST_SECONDS.labels(operation)
+    requests.inc()
+    times.observe(took_s)
+
+
+class EngineCall:
+    """One call of an engine, as a context: how long it took where it was `whole`, or how it failed."""
+
+    def __init__(self, model: str, route: str) -> None:
+        self._names = (model, route)
+        self._beside_s = 0.0
+        self._whole = False
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """What is done in here is not the engine's."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._beside_s += time.perf_counter() - began
+
+    def whole(self) -> None:
+        """All that was asked for came."""
+        self._whole = True
+
+    def __enter__(self) -> "EngineCall":
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _places: TracebackType | None) -> None:
+        if self._whole:
+            PAINT_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
+        elif isinstance(error, Failed):
+            ENGINE_ERRORS.labels(*self._names, type(error).__name__.lower()).inc()
+
+
+def own_text() -> str:
+    """The figures of this process, as Prometheus reads them."""
+    return generate_latest(OWN).decode()
+
+
+def whole_text(shared: Iterable[Metric], processes: dict[str, str]) -> str:
+    """One text of the figures that all share, and those of processes, each by a name that becomes a label."""
+    families = {family.name: family for family in shared}
+    for process, text in processes.items():
+        for told in text_string_to_metric_families(text):
+            family = families.setdefault(told.name, Metric(told.name, told.documentation, told.type))
+            for sample in told.samples:
+                family.add_sample(sample.name, {**sample.labels, "process": process}, sample.value)
+    gathered = CollectorRegistry()
+    gathered.register(_Gathered(families.values()))
+    return generate_latest(gathered).decode()
+
+
+class _Gathered:
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
