@@ -335,5 +335,6 @@ def set_up_logging(level: str, format: str = "text") -> None:
         sys.excepthook = lambda _kind, error, _places: log.critical("ended by an error: %s", trace(error))
     for name in ("httpx", "httpcore", "asyncio", "pyvips"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    for name in ("uvicorn.error", "asyncpg"):  # what they say of requests and lost connections, we say ourselves
+    # what they say of requests, lost connections and collectors, we say ourselves
+    for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

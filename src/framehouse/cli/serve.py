@@ -70,7 +70,7 @@ def api(
         end_with_parent(parent_pipe, gracefully=False)
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
-        _say(f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
+        _say(settings, f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
     with tracing(settings, "api"):
         uvloop.run(run_api(settings, listening, beat_fd=beat_fd, worker_metrics=worker_metrics or ""))
 
@@ -91,14 +91,25 @@ def worker(
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
-        _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
+        _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
     with tracing(settings, "worker"):
         uvloop.run(run_worker(settings, beat_fd=beat_fd, figures=figures))
 
 
-def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
-    click.echo(json.dumps(value) if as_json else text, err=not as_json)
+def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:
+    if not as_json:
+        _tell(settings, text)
+        return
+    click.echo(json.dumps(value))
     sys.stdout.flush()
+
+
+def _tell(settings: Settings, text: str) -> None:
+    """A line for whoever watches, on standard error; where the log is JSON, this is too."""
+    if settings.log_format == "json":
+        log.info("%s", text)
+    else:
+        click.echo(text, err=True)
 
 
 def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -258,7 +269,7 @@ def _supervise(
                 elif time.monotonic() - began > _READY_LIMIT_S:
                     raise Problem("The API did not get ready; the lines above say why.")
             time.sleep(_LOOK_S if ready else 0.05)
-        click.echo("Stopping: finishing what is in hand. Ctrl-C again stops at once.", err=True)
+        _tell(settings, "Stopping: finishing what is in hand. Ctrl-C again stops at once.")
     finally:
         _stop_parts(parts, stop, settings.stop_s)
         os.close(ours)

@@ -1,14 +1,12 @@
 """Where a worker, which serves nothing else, tells its figures: GET /metrics."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from framehouse.adapters.telemetry import metrics
 
-log = logging.getLogger(__name__)
 _PATH = "/metrics"
 _MOST_HEAD_BYTES = 16 * 1024
 _LIMIT_S = 5.0
@@ -35,8 +33,6 @@ async def telling(listening: socket.socket | None) -> AsyncIterator[None]:
             writer.transport.abort()
 
     server = await asyncio.start_server(answer, sock=listening, limit=_MOST_HEAD_BYTES)
-    host, port = listening.getsockname()[:2]
-    log.info("this worker tells its figures at port %s of %s%s", port, host, _PATH)
     try:
         yield
     finally:
@@ -48,7 +44,7 @@ def _answer(head: bytes) -> bytes:
     path = rest.partition(b" ")[0].partition(b"?")[0]
     status, type, body = b"404 Not Found", b"text/plain", b"there is only " + _PATH.encode() + b"\n"
     if path == _PATH.encode():
-        status, type, body = b"200 OK", metrics.CONTENT_TYPE.encode(), metrics.own_text().encode()
+        status, type, body = b"200 OK", metrics.CONTENT_TYPE.encode(), metrics.whole_text("worker").encode()
         if method not in (b"GET", b"HEAD"):
             status, type, body = b"405 Method Not Allowed", b"text/plain", b"GET is allowed\n"
     lines = [b"HTTP/1.1 " + status, b"Content-Type: " + type, b"Content-Length: %d" % len(body), b"Connection: close"]

@@ -171,26 +171,20 @@ class EngineCall:
             ENGINE_ERRORS.labels(*self._names, type(error).__name__.lower()).inc()
 
 
-def own_text() -> str:
-    """The figures of this process, as Prometheus reads them."""
-    return generate_latest(OWN).decode()
-
-
-def whole_text(shared: Iterable[Metric], processes: dict[str, str]) -> str:
-    """One text of the figures that all share, and those of processes, each by a name that becomes a label."""
+def whole_text(process: str, *, shared: Iterable[Metric] = (), others: str = "") -> str:
+    """As Prometheus reads them: the figures of this process, which is an `api` or a `worker`, those that all processes
+    share, and the text of another process."""
     families = {family.name: family for family in shared}
-    for process, text in processes.items():
-        for told in text_string_to_metric_families(text):
-            family = families.setdefault(told.name, Metric(told.name, told.documentation, told.type))
-            for sample in told.samples:
-                family.add_sample(sample.name, {**sample.labels, "process": process}, sample.value)
-    gathered = CollectorRegistry()
-    gathered.register(_Gathered(families.values()))
-    return generate_latest(gathered).decode()
+    for told in (*OWN.collect(), *text_string_to_metric_families(others)):
+        family = families.setdefault(told.name, Metric(told.name, told.documentation, told.type))
+        for sample in told.samples:
+            family.add_sample(sample.name, {"process": process, **sample.labels}, sample.value)
+    return generate_latest(_Gathered(families.values())).decode()
 
 
-class _Gathered:
+class _Gathered(CollectorRegistry):
     def __init__(self, families: Iterable[Metric]) -> None:
+        super().__init__()
         self._families = families
 
     def collect(self) -> Iterator[Metric]:

@@ -7,10 +7,11 @@ the caller sent a `traceparent`, that request is a span of his trace, too, and t
 Attributes have ids, names of the configuration and counts: never prompts, keys or URLs, nor the words of an error.
 """
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,13 @@ from uuid import UUID
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
 
+log = logging.getLogger(__name__)
 _LOW_64, _LOW_56 = 2**64 - 1, 2**56 - 1
-_STOP_S = 3.0
+_STOP_S = 2.0
+_TELL_EVERY_S = 60.0
 _OFF: AbstractContextManager[None] = nullcontext()
 _tracing: "_Tracing | None" = None
 
@@ -90,7 +94,7 @@ class _Tracing:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
         from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -106,6 +110,16 @@ class _Tracing:
                 task = root.get()
                 return task.int & _LOW_64 if task else super().generate_span_id()
 
+        class Exporter(OTLPSpanExporter):
+            told_at = float("-inf")
+
+            def export(self, spans: "Sequence[ReadableSpan]") -> SpanExportResult:
+                result = super().export(spans)
+                if result is not SpanExportResult.SUCCESS and time.monotonic() > self.told_at + _TELL_EVERY_S:
+                    self.told_at = time.monotonic()
+                    log.warning("the collector took no traces; those it does not take are dropped")
+                return result
+
         self._root, self._ratio, self._api = root, ratio, trace
         self._headers = TraceContextTextMapPropagator()
         service = os.environ.get("OTEL_SERVICE_NAME") or f"framehouse-{part}"
@@ -116,7 +130,7 @@ class _Tracing:
             shutdown_on_exit=False,
         )
         url = endpoint.rstrip("/") + "/v1/traces" if endpoint else None
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+        self._provider.add_span_processor(BatchSpanProcessor(Exporter(endpoint=url)))
         self._tracer = self._provider.get_tracer("framehouse", version)
 
     def stop(self) -> None:

@@ -43,7 +43,7 @@ async def measure(db: Database, storage: Storage, registry: Registry, worker_met
     shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), _ask(worker_metrics))
     known = Shared(**shared, storage=stored) if shared else Shared(database=False, storage=stored)
     models = [model.name for model in registry.models]
-    return metrics.whole_text(families(known, models), {"api": metrics.own_text()} | worker)
+    return metrics.whole_text("api", shared=families(known, models), others=worker)
 
 
 async def _look(db: Database) -> dict[str, Any]:
@@ -70,10 +70,10 @@ async def _storage_answers(storage: Storage) -> bool:
     return True
 
 
-async def _ask(url: str) -> dict[str, str]:
+async def _ask(url: str) -> str:
     """The figures of the worker that `serve` started beside us; none while it starts or hangs."""
     if not url:
-        return {}
+        return ""
 
     def read() -> str:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -81,8 +81,8 @@ async def _ask(url: str) -> dict[str, str]:
             return bytes(answer.read()).decode()
 
     with suppress(OSError, ValueError):
-        return {"worker": await asyncio.to_thread(read)}
-    return {}
+        return await asyncio.to_thread(read)
+    return ""
 
 
 def families(known: Shared, models: Sequence[str]) -> Iterator[Metric]:
