@@ -12,6 +12,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, serve
 from tests.collector import Collector, collecting
@@ -43,7 +44,7 @@ class Seen:
     key: str
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
     data = tmp_path_factory.mktemp("telemetry") / "data"
     config = data.parent / "framehouse.toml"

@@ -36,8 +36,9 @@ _READY_LIMIT_S = 60.0
 _PORT_PATIENCE_S = 3.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """An open, listening socket. A port that a dying predecessor still holds is waited for."""
+def listen(host: str, port: int, *, by: str = "--host and --port") -> socket.socket:
+    """An open, listening socket. A port that a dying predecessor still holds is waited for. `by`: how
+    to choose others."""
     end = time.monotonic() + _PORT_PATIENCE_S
     while True:
         try:
@@ -49,8 +50,13 @@ def listen(host: str, port: int) -> socket.socket:
                 time.sleep(0.1)
                 continue
             why = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
-            advice = "Choose another with --port (0 takes a free one), or stop the program that has it."
-            raise Problem(f"{why} {advice if taken else 'Choose others with --host and --port.'}") from error
+            advice = f"Choose another with {by.split()[-1]} (0 takes a free one), or stop the program that has it."
+            raise Problem(f"{why} {advice if taken else f'Choose others with {by}.'}") from error
+
+
+def _listen_for_figures(settings: Settings) -> socket.socket:
+    where = "worker_metrics_host and worker_metrics_port"
+    return listen(settings.worker_metrics_host, settings.worker_metrics_port, by=where)
 
 
 def api(
@@ -87,7 +93,7 @@ def worker(
     set_up_logging(settings.log_level, settings.log_format)
     figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
     if metrics_fd is None and settings.worker_metrics_port:
-        figures = listen(settings.worker_metrics_host, settings.worker_metrics_port)
+        figures = _listen_for_figures(settings)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
@@ -116,7 +122,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
-    figures = listen(settings.worker_metrics_host, settings.worker_metrics_port)
+    figures = _listen_for_figures(settings)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     stop = _catch_signals()

@@ -29,8 +29,7 @@ async def telling(listening: socket.socket | None) -> AsyncIterator[None]:
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        if not writer.is_closing():
-            writer.transport.abort()
+        writer.transport.abort()  # no place for who never asks, or never reads
 
     server = await asyncio.start_server(answer, sock=listening, limit=_MOST_HEAD_BYTES)
     try:

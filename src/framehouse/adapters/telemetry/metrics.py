@@ -12,7 +12,6 @@ from types import TracebackType
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
 
@@ -28,6 +27,7 @@ OUTCOMES = (
     "over_concurrency",
     "over_units",
 )
+_HEAD_LINES = 2
 _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable, Unknown))
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
@@ -174,18 +174,33 @@ class EngineCall:
 def whole_text(process: str, *, shared: Iterable[Metric] = (), others: str = "") -> str:
     """As Prometheus reads them: the figures of this process, which is an `api` or a `worker`, those that all processes
     share, and the text of another process."""
-    families = {family.name: family for family in shared}
-    for told in (*OWN.collect(), *text_string_to_metric_families(others)):
-        family = families.setdefault(told.name, Metric(told.name, told.documentation, told.type))
-        for sample in told.samples:
-            family.add_sample(sample.name, {"process": process, **sample.labels}, sample.value)
-    return generate_latest(_Gathered(families.values())).decode()
+    families = _families(generate_latest(_Gathered(process, shared)).decode())
+    for name, lines in _families(others).items():
+        families[name] = families[name] + lines[_HEAD_LINES:] if name in families else lines
+    return "".join(line + "\n" for lines in families.values() for line in lines)
 
 
 class _Gathered(CollectorRegistry):
-    def __init__(self, families: Iterable[Metric]) -> None:
+    """What all share, and what this process counts, under its name."""
+
+    def __init__(self, process: str, shared: Iterable[Metric]) -> None:
         super().__init__()
-        self._families = families
+        self._process, self._shared = process, shared
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._families
+        yield from self._shared
+        for family in OWN.collect():
+            for sample in family.samples:
+                sample.labels["process"] = self._process
+            yield family
+
+
+def _families(text: str) -> dict[str, list[str]]:
+    """The lines of each, by its name: first what it means and what it is, and then its series."""
+    families: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            lines = families[line.split(" ", 3)[2]] = []
+        lines.append(line)
+    return families
