@@ -148,7 +148,7 @@ async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -
         f"framehouse_pictures_total{calls}": "2.0",
         f"framehouse_engine_errors_total{errors}": "1.0",
         'framehouse_storage_seconds_count{operation="put",process="worker"}': "2.0",
-        'framehouse_batches_total{fate="failed",model="kling-v3-omni",process="worker"}': "1.0",
+        'framehouse_batch_failures_total{fate="failed",model="kling-v3-omni",process="worker"}': "1.0",
     }.items():
         assert lines[name] == value, name
     assert float(lines['framehouse_deliveries_total{outcome="again",process="worker"}']) >= 3
@@ -210,12 +210,12 @@ async def test_a_worker_tells_its_metrics_at_its_port(tmp_path: Path) -> None:
 
             async def look() -> str:
                 try:
-                    return (await http.get("/metrics")).text
+                    text = (await http.get("/metrics")).text
                 except httpx.TransportError:
                     return ""
+                return text if 'framehouse_claims_total{model="kling-v3-omni",process="worker"} 0.0' in text else ""
 
-            text = await eventually(look, seconds=60)
-            assert 'framehouse_claims_total{model="kling-v3-omni",process="worker"} 0.0' in text
+            assert await eventually(look, seconds=60)
             assert (await http.get("/")).status_code == 404
             assert (await http.post("/metrics")).status_code == 405
             with socket.create_connection(("127.0.0.1", port)) as slow:

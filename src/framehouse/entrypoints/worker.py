@@ -230,13 +230,13 @@ class Worker:
         batch = held.batch
         match fate:
             case Done():
-                metrics.FATES.labels(batch.model, "done").inc()
+                pass
             case Retry(why, blamed, owed):
                 failing_s = batch.failing_s and batch.failing_s + time.monotonic() - held.since
                 if failing_s > max(self._limits.give_up_after_s, _OWED_GIVE_UP_S if owed else 0):
                     await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
                     return
-                metrics.FATES.labels(batch.model, "retry").inc()
+                metrics.FAILURES.labels(batch.model, "retry").inc()
                 growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
                 pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
                 log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
@@ -254,7 +254,7 @@ class Worker:
 
     async def _fail(self, batch: Claimed, why: str) -> None:
         if await claims.fail_batch(self._db, batch.id, batch.claim, why, self._rules.retention):
-            metrics.FATES.labels(batch.model, "failed").inc()
+            metrics.FAILURES.labels(batch.model, "failed").inc()
             log.info("task %s failed", batch.task_id)
             log.debug("task %s failed: %s", batch.task_id, why)
             await claims.notify(self._db, claims.ENDED_CHANNEL, str(batch.task_id))

@@ -198,13 +198,14 @@ async def _paint_by(
                     or event.pixels.dtype != np.uint8
                 ):
                     raise Broken(f"{route.name} returned a picture that was not asked for")
+                if not shots:
+                    call.whole()
                 with call.beside():
                     if await _keep(route, batch, wanted, shot, event, db, storage, rules) == "lost":
                         return "lost"
                 on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
         if shots:
             raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
-        call.whole()
     return "kept"
 
 
@@ -236,10 +237,7 @@ async def _keep(
         outcome = await settle_shot(
             batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
         )
-    if outcome == "lost":
-        return "lost"
-    metrics.PICTURES.labels(batch.model, route.name).inc()
-    return "kept"
+    return "lost" if outcome == "lost" else "kept"
 
 
 async def _missing(wanted: Batch, db: Database) -> tuple[Shot, ...]:

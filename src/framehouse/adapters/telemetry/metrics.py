@@ -57,8 +57,11 @@ INTERNAL_ERRORS = Counter(
     "framehouse_internal_errors", "What broke that nobody expected; the log has its place.", registry=OWN
 )
 CLAIMS = Counter("framehouse_claims", "Batches that workers took on.", ["model"], registry=OWN)
-FATES = Counter(
-    "framehouse_batches", "Batches that workers let go of: done, retry, failed.", ["model", "fate"], registry=OWN
+FAILURES = Counter(
+    "framehouse_batch_failures",
+    "Batches that were not made: retry (later again), failed (their task with them).",
+    ["model", "fate"],
+    registry=OWN,
 )
 PAINT_SECONDS = Histogram(
     "framehouse_paint_seconds",
@@ -117,8 +120,8 @@ def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
     """As `begin_api`, for a worker with these models and their routes."""
     for model, names in routes:
         CLAIMS.labels(model)
-        for fate in ("done", "retry", "failed"):
-            FATES.labels(model, fate)
+        for fate in ("retry", "failed"):
+            FAILURES.labels(model, fate)
         for route in names:
             PAINT_SECONDS.labels(model, route)
             PICTURES.labels(model, route)
@@ -158,16 +161,16 @@ class EngineCall:
             self._beside_s += time.perf_counter() - began
 
     def whole(self) -> None:
-        """All that was asked for came."""
+        """All that was asked for came. Told at once: the task may have ended, and its work been stopped, before the
+        call is closed."""
         self._whole = True
+        PAINT_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
 
     def __enter__(self) -> "EngineCall":
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _places: TracebackType | None) -> None:
-        if self._whole:
-            PAINT_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
-        elif isinstance(error, Failed):
+        if isinstance(error, Failed) and not self._whole:
             ENGINE_ERRORS.labels(*self._names, type(error).__name__.lower()).inc()
 
 

@@ -162,7 +162,7 @@ class _Tracing:
         ) as opened:
             try:
                 yield
-            except BaseException as error:
+            except Exception as error:  # being cancelled is none: so ends what has told itself that its task is over
                 opened.set_status(self._api.StatusCode.ERROR, type(error).__name__)
                 raise
 
