@@ -1,17 +1,20 @@
 """The figures of one process, for Prometheus. What is true for all processes alike is asked of the database instead
 (entrypoints/api/figures.py).
 
-No label comes from a caller: models and routes are the configuration's, all other values are ours. A series that is
-counted with every request is looked up once and kept, which leaves about a microsecond per request.
+No label comes from a caller: models and routes are the configuration's, all other values are ours.
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from types import TracebackType
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
 
@@ -37,19 +40,6 @@ OWN = CollectorRegistry()
 """All that this process counts."""
 ProcessCollector(registry=OWN)
 
-REQUESTS = Counter(
-    "framehouse_requests",
-    "Answered requests, by operation and by the contract's code (0: success).",
-    ["operation", "code"],
-    registry=OWN,
-)
-REQUEST_SECONDS = Histogram(
-    "framehouse_request_seconds",
-    "Time to answer, by operation; wait_task is a get_task that waits for the end of its task.",
-    ["operation"],
-    registry=OWN,
-    buckets=_SHORT,
-)
 ACCEPTS = Counter(
     "framehouse_accepts", "Tasks that were offered to the database, by what became of them.", ["outcome"], registry=OWN
 )
@@ -106,8 +96,54 @@ LOST_BATCHES = Counter(
     "framehouse_lost_batches", "Batches that were taken from workers that died or hang.", registry=OWN
 )
 
-_requests: dict[tuple[str, int], Counter] = {}
-_times: dict[str, Histogram] = {}
+
+class _Requests(Collector):
+    """Answers by operation and code, each with its times. The library's own counter and histogram take ten times as
+    long, which is a percent of a poll."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int], list[int]] = {}
+        self._sums: dict[tuple[str, int], float] = {}
+
+    def count(self, operation: str, code: int, took_s: float) -> None:
+        """One answer of the API. `operation` is a name of ours, never a path."""
+        what = operation, code
+        try:
+            self._counts[what][bisect_left(_SHORT, took_s)] += 1
+            self._sums[what] += took_s
+        except KeyError:
+            self._counts[what], self._sums[what] = [0] * (len(_SHORT) + 1), 0.0
+            self.count(operation, code, took_s)
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "framehouse_requests",
+            "Answered requests, by operation and by the contract's code (0: success).",
+            labels=("operation", "code"),
+        )
+        times = HistogramMetricFamily(
+            "framehouse_request_seconds",
+            "Time to answer, by operation; wait_task is a get_task that waits for the end of its task.",
+            labels=("operation",),
+        )
+        for (operation, code), counts in self._counts.items():
+            requests.add_metric((operation, str(code)), sum(counts))
+        for operation in dict.fromkeys(operation for operation, _ in self._counts):
+            codes = [what for what in self._counts if what[0] == operation]
+            reached = accumulate(map(sum, zip(*(self._counts[what] for what in codes), strict=True)))
+            bounds = [*(str(float(bound)) for bound in _SHORT), "+Inf"]
+            times.add_metric(
+                (operation,),
+                [(bound, float(count)) for bound, count in zip(bounds, reached, strict=True)],
+                sum(self._sums[what] for what in codes),
+            )
+        yield requests
+        yield times
+
+
+_requests = _Requests()
+OWN.register(_requests)
+count_request = _requests.count
 
 
 def begin_api() -> None:
@@ -129,17 +165,6 @@ def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
                 ENGINE_ERRORS.labels(model, route, kind)
     for outcome in ("delivered", "again", "ended"):
         DELIVERIES.labels(outcome)
-
-
-def count_request(operation: str, code: int, took_s: float) -> None:
-    """One answer of the API. `operation` is a name of ours, never a path."""
-    try:
-        requests, times = _requests[operation, code], _times[operation]
-    except KeyError:
-        requests = _requests[operation, code] = REQUESTS.labels(operation, str(code))
-        times = _times[operation] = REQUEST_SECONDS.labels(operation)
-    requests.inc()
-    times.observe(took_s)
 
 
 class EngineCall:

@@ -57,7 +57,7 @@ def started() -> bool:
 
 
 def now_ns() -> int:
-    """The time, for `record` and `request`; 0 while nothing is traced."""
+    """The time, for `record`; 0 while nothing is traced."""
     return time.time_ns() if _tracing else 0
 
 
@@ -76,10 +76,11 @@ def record(name: str, task: UUID, began_ns: int, **attributes: Any) -> None:
 
 
 def request(
-    headers: Mapping[bytes, bytes], made: UUID | None, began_ns: int, *, operation: str, code: int, **attributes: Any
+    headers: Mapping[bytes, bytes], made: UUID | None, took_s: float, *, operation: str, code: int, **attributes: Any
 ) -> None:
     """The span of a request that was answered just now, where it `made` a task or its caller traces."""
-    if _tracing and began_ns:
+    if _tracing:
+        began_ns = time.time_ns() - int(took_s * 1e9)
         _tracing.request(headers, made, began_ns, operation, code, attributes)
 
 

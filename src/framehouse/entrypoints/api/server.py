@@ -111,31 +111,28 @@ class _App(FastAPI):
         if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        began, began_ns = time.perf_counter(), spans.now_ns()
+        began = time.perf_counter()
         request_id_in(scope)
         logs.about.set(scope)  # each request runs in a context of its own
         try:
-            await self._serve(scope, receive, send)
+            answer = self._hot(scope)
+            if answer is None:
+                await super().__call__(scope, receive, send)
+                return
+            scope["app"] = self
+            request = Request(scope, receive, send)
+            try:
+                response = await answer(request)
+            except Exception as error:  # noqa: BLE001 - told to the client, as the framework would
+                response = _answer_to(request, error)
+            await response(scope, receive, send)
         finally:
-            operation, code = _operation(scope), scope.get(CODE, 0)
-            metrics.count_request(operation, code, time.perf_counter() - began)
-            if began_ns:
+            operation, code = scope.get(OPERATION) or _operation(scope), scope.get(CODE, 0)
+            took_s = time.perf_counter() - began
+            metrics.count_request(operation, code, took_s)
+            if spans.started():
                 ids = {"request_id": scope["request_id"]}
-                made = scope.get(MADE)
-                spans.request(dict(scope["headers"]), made, began_ns, operation=operation, code=code, **ids)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._hot(scope)
-        if answer is None:
-            await super().__call__(scope, receive, send)
-            return
-        scope["app"] = self
-        request = Request(scope, receive, send)
-        try:
-            response = await answer(request)
-        except Exception as error:  # noqa: BLE001 - told to the client, as the framework would
-            response = _answer_to(request, error)
-        await response(scope, receive, send)
+                spans.request(dict(scope["headers"]), scope.get(MADE), took_s, operation=operation, code=code, **ids)
 
     def _hot(self, scope: Scope) -> Callable[[Request], Awaitable[Response]] | None:
         path: str = scope["path"]
@@ -157,9 +154,7 @@ class _App(FastAPI):
 
 
 def _operation(scope: Scope) -> str:
-    """What was asked for, by a name of ours: that of its route, or what it told itself."""
-    if OPERATION in scope:
-        return str(scope[OPERATION])
+    """What was asked for, by a name of ours: that of its route."""
     route = scope.get("route")
     return str(getattr(route, "operation_id", None) or getattr(route, "name", None) or "other")
 
