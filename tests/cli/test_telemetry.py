@@ -176,10 +176,10 @@ async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers
                     await eventually(lambda: _log(tmp_path, "the collector took no traces"))
             began = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - began < 12
+            assert time.monotonic() - began < 9
     log = (tmp_path / "data.log").read_text()
     assert log.count("the collector took no traces") <= 2, "once by each process"
-    assert url not in log
+    assert "opentelemetry" not in log
 
 
 async def _log(tmp_path: Path, words: str) -> bool:
