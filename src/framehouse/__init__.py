@@ -8,7 +8,7 @@ adapters, under the rules of the domain. To read it in that order:
     entrypoints/  the API and its console, the worker, the librarian, the sweeper
     pipeline/     accept, plan, paint, finish, settle: a task's life
     domain/       what is true: sizes, prompts, requests, errors
-    adapters/     Postgres, storage, images, engines, outbound HTTP
+    adapters/     Postgres, storage, images, engines, outbound HTTP, telemetry
 """
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -95,11 +95,13 @@ async def _watch(embedded: EmbeddedPostgres) -> None:
 async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     """Database, storage and engines."""
     from framehouse.adapters.engines.registry import open_registry
+    from framehouse.adapters.storage.watched import WatchedStorage
 
     registry = open_registry(settings.served_models())
     try:
         async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
-            yield House(settings, db, open_storage(settings.effective_storage_url), registry)
+            storage = WatchedStorage(open_storage(settings.effective_storage_url))
+            yield House(settings, db, storage, registry)
     finally:
         await registry.close()
 
@@ -156,8 +158,10 @@ def make_librarian(house: House, *, only: UUID | None = None) -> Librarian:
     return Librarian(house.db, house.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only)
 
 
-async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int | None = None) -> None:
-    """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`."""
+async def run_api(
+    settings: Settings, listening: socket.socket, *, beat_fd: int | None = None, worker_metrics: str = ""
+) -> None:
+    """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`; `worker_metrics`: as `build_api`."""
     raise_file_limit()
     import uvicorn
 
@@ -175,6 +179,7 @@ async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int 
             requests_per_second=settings.requests_per_second,
             retention=timedelta(days=settings.retention_days),
             max_body_bytes=settings.max_body_bytes,
+            worker_metrics=worker_metrics,
         )
         open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         config = server_config(app, limits_for(open_files), stop_s=settings.stop_s)
@@ -190,16 +195,22 @@ async def run_api(settings: Settings, listening: socket.socket, *, beat_fd: int 
         await Server(config).serve(sockets=[listening])
 
 
-async def run_worker(settings: Settings, *, beat_fd: int | None = None) -> None:
-    """Work, make elements, deliver callbacks and sweep until told to stop. `beat_fd`: as `beating`."""
+async def run_worker(settings: Settings, *, beat_fd: int | None = None, figures: socket.socket | None = None) -> None:
+    """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
+    `figures`. `beat_fd`: as `beating`."""
     raise_file_limit()
     _share_heaps()
     from framehouse.domain.links import Links
+    from framehouse.entrypoints.figures import telling
     from framehouse.entrypoints.notifier import Notifier
     from framehouse.entrypoints.sweeper import run_sweeper
 
     size = _WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
-    async with open_house(settings, size=size) as house, beating(beat_fd, limit_s=settings.hung_after_s):
+    async with (
+        open_house(settings, size=size) as house,
+        beating(beat_fd, limit_s=settings.hung_after_s),
+        telling(figures),
+    ):
         links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
         worker = make_worker(house, links)
         loop = asyncio.get_running_loop()
@@ -287,12 +298,43 @@ def end_with_parent(pipe: int, *, gracefully: bool) -> None:
     threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
-def set_up_logging(level: str) -> None:
-    """Log lines on standard error; prompts, keys and pictures are never in them."""
+@contextlib.contextmanager
+def tracing(settings: Settings, part: str) -> Iterator[None]:
+    """While this is open, traces go to the collector of the settings or of OpenTelemetry's own variables, where either
+    names one. Raises BadSettings where the settings do and the packages for it are missing."""
+    told = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    if not (settings.otlp_endpoint or told) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        yield
+        return
+    from framehouse.adapters.telemetry import spans
+
+    try:
+        spans.start(part, version=__version__, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    except spans.NoTracing as error:
+        if settings.otlp_endpoint:
+            raise BadSettings(f"Settings: otlp_endpoint: {error}") from error
+        log.warning("no traces, although OTEL_EXPORTER_OTLP_ENDPOINT is set: %s", error)
+    try:
+        yield
+    finally:
+        spans.stop()
+
+
+def set_up_logging(level: str, format: str = "text") -> None:
+    """Log lines on standard error, as text or JSON; prompts, keys and pictures are never in them."""
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
+    if format == "json":
+        from framehouse.adapters.telemetry.logs import JsonLines
+        from framehouse.entrypoints.traces import trace
+
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines(trace))
+        logging.captureWarnings(True)
+        sys.excepthook = lambda _kind, error, _places: log.critical("ended by an error: %s", trace(error))
     for name in ("httpx", "httpcore", "asyncio", "pyvips"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    for name in ("uvicorn.error", "asyncpg"):  # what they say of requests and lost connections, we say ourselves
+    # what they say of requests, lost connections and collectors, we say ourselves
+    for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -137,8 +137,26 @@ class Settings(BaseSettings):
         description="Whether references may come from, and callbacks go to, private addresses. For development.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Log lines for people, or each as a JSON object."
+    )
+    worker_metrics_host: str = Field(
+        default="127.0.0.1", description="Address at which a worker tells its own metrics, which ask for no key."
+    )
+    worker_metrics_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port at which a worker tells them; 0: none, but `serve` has them in its own `/metrics`.",
+    )
+    otlp_endpoint: str = Field(
+        default="",
+        description="Base URL of a collector that takes traces by OTLP over HTTP. "
+        "Empty: as OTEL_EXPORTER_OTLP_ENDPOINT says; no traces where it says nothing.",
+    )
+    trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the tasks that are traced.")
 
-    @field_validator("public_url")
+    @field_validator("public_url", "otlp_endpoint")
     @classmethod
     def _url(cls, url: str) -> str:
         if url and (problem := url_problem(url)):

@@ -118,8 +118,8 @@ async def _all_delivered(http: httpx.AsyncClient) -> None:
         while True:
             text = (await http.get("/metrics")).text
             figures = [line for line in text.splitlines() if line.startswith("framehouse_callback_messages{")]
-            waiting = sum(int(line.split()[-1]) for line in figures if 'state="waiting"' in line)
-            delivered = sum(int(line.split()[-1]) for line in figures if 'state="delivered"' in line)
+            waiting = sum(float(line.split()[-1]) for line in figures if 'state="waiting"' in line)
+            delivered = sum(float(line.split()[-1]) for line in figures if 'state="delivered"' in line)
             if not waiting and delivered == 2 * TASKS:
                 return
             await asyncio.sleep(0.3)

@@ -331,6 +331,6 @@ async def test_figures(make_house: MakeHouse) -> None:
         house.start_worker()
         await state(house, lambda ms: len(ms) == 2 and all(m["state"] != "waiting" for m in ms))
         text = (await api.stranger.get("/metrics")).text
-    assert 'framehouse_callback_messages{state="delivered",code="200"} 1' in text
-    assert 'framehouse_callback_tries{state="gone",code="410"} 1' in text
-    assert 'framehouse_batches{state="waiting"} 0' in text
+    assert 'framehouse_callback_messages{answer="2xx",state="delivered"} 1.0' in text
+    assert 'framehouse_callback_tries{answer="4xx",state="gone"} 1.0' in text
+    assert 'framehouse_queue_batches{model="kling-v3-omni",state="waiting"} 0.0' in text

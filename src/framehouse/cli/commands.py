@@ -150,6 +150,7 @@ def serve(**options: Any) -> None:
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. [default: 8000]")
 @click.option("--listen-fd", type=int, hidden=True)
+@click.option("--worker-metrics", hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
 @click.option("--beat-fd", type=int, hidden=True)
 @_data_options
@@ -160,6 +161,7 @@ def api(**options: Any) -> None:
 
 
 @cli.command()
+@click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
 @click.option("--beat-fd", type=int, hidden=True)
 @_data_options

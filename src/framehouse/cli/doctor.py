@@ -159,10 +159,11 @@ def _database(settings: Settings) -> list[Finding]:
                     findings.append(Finding(11, "problem", f"A worker reports of {told}", "See its log."))
                 else:
                     findings.append(Finding(11, "ok", f"{row['fit']} worker(s) report of {told}"))
-            figures = await queue_figures(db)
-            queue = f"{figures['waiting']:.0f} batches wait, {figures['running']:.0f} run"
-            if figures["oldest_s"] > _OLD_S:
-                findings.append(Finding(9, "problem", f"{queue}; the oldest has waited {figures['oldest_s']:.0f} s",
+            figures = (await queue_figures(db)).values()
+            queue = f"{sum(f.waiting for f in figures)} batches wait, {sum(f.running for f in figures)} run"
+            oldest_s = max((f.oldest_s for f in figures), default=0.0)
+            if oldest_s > _OLD_S:
+                findings.append(Finding(9, "problem", f"{queue}; the oldest has waited {oldest_s:.0f} s",
                                         "Start more workers: framehouse worker (or framehouse serve)."))  # fmt: skip
             else:
                 findings.append(Finding(9, "ok", queue))

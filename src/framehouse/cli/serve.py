@@ -24,7 +24,7 @@ from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in import CODE_LIFE, create_code
 from framehouse.adapters.storage import open_storage
-from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging
+from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging, tracing
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.settings import Settings, load_settings
@@ -37,8 +37,9 @@ _READY_LIMIT_S = 60.0
 _PORT_PATIENCE_S = 3.0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """An open, listening socket. A port that a dying predecessor still holds is waited for."""
+def listen(host: str, port: int, *, by: str = "--host and --port") -> socket.socket:
+    """An open, listening socket. A port that a dying predecessor still holds is waited for. `by`: how
+    to choose others."""
     end = time.monotonic() + _PORT_PATIENCE_S
     while True:
         try:
@@ -50,14 +51,20 @@ def listen(host: str, port: int) -> socket.socket:
                 time.sleep(0.1)
                 continue
             why = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
-            advice = "Choose another with --port (0 takes a free one), or stop the program that has it."
-            raise Problem(f"{why} {advice if taken else 'Choose others with --host and --port.'}") from error
+            advice = f"Choose another with {by.split()[-1]} (0 takes a free one), or stop the program that has it."
+            raise Problem(f"{why} {advice if taken else f'Choose others with {by}.'}") from error
+
+
+def _listen_for_figures(settings: Settings) -> socket.socket:
+    where = "worker_metrics_host and worker_metrics_port"
+    return listen(settings.worker_metrics_host, settings.worker_metrics_port, by=where)
 
 
 def api(
     host: str | None,
     port: int | None,
     listen_fd: int | None,
+    worker_metrics: str | None,
     parent_pipe: int | None,
     beat_fd: int | None,
     data_dir: Path | None,
@@ -65,36 +72,58 @@ def api(
     as_json: bool,
 ) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=False)
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
-        _say(f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
-    uvloop.run(run_api(settings, listening, beat_fd=beat_fd))
+        _say(settings, f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
+    with tracing(settings, "api"):
+        uvloop.run(run_api(settings, listening, beat_fd=beat_fd, worker_metrics=worker_metrics or ""))
 
 
 def worker(
-    parent_pipe: int | None, beat_fd: int | None, data_dir: Path | None, config: Path | None, as_json: bool
+    metrics_fd: int | None,
+    parent_pipe: int | None,
+    beat_fd: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
     settings = load_settings(config, data_dir=data_dir)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
+    figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
+    if metrics_fd is None and settings.worker_metrics_port:
+        figures = _listen_for_figures(settings)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
-        _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
-    uvloop.run(run_worker(settings, beat_fd=beat_fd))
+        _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
+    with tracing(settings, "worker"):
+        uvloop.run(run_worker(settings, beat_fd=beat_fd, figures=figures))
 
 
-def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:
-    click.echo(json.dumps(value) if as_json else text, err=not as_json)
+def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:
+    if not as_json:
+        _tell(settings, text)
+        return
+    click.echo(json.dumps(value))
     sys.stdout.flush()
+
+
+def _tell(settings: Settings, text: str) -> None:
+    """A line for whoever watches, on standard error; where the log is JSON, this is too."""
+    if settings.log_format == "json":
+        log.info("%s", text)
+    else:
+        click.echo(text, err=True)
 
 
 def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
-    set_up_logging(settings.log_level)
+    set_up_logging(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
+    figures = _listen_for_figures(settings)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     stop = _catch_signals()
@@ -105,9 +134,10 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
             if starting:
                 starting.result()
         open_storage(settings.effective_storage_url)
-        _supervise(settings, config, listening, stop, as_json=as_json)
+        _supervise(settings, config, listening, figures, stop, as_json=as_json)
     finally:
         listening.close()
+        figures.close()
         if embedded:
             embedded.stop()
 
@@ -209,6 +239,7 @@ def _supervise(
     settings: Settings,
     config: Path | None,
     listening: socket.socket,
+    figures: socket.socket,
     stop: _Signals,
     *,
     as_json: bool,
@@ -218,12 +249,22 @@ def _supervise(
     command = [sys.executable, "-m", "framehouse"]
     options = ["--parent-pipe", str(ours), "--data-dir", str(settings.data_dir)]
     options += ["--config", str(config)] if config else []
-    listening.set_inheritable(True)
-    fd = listening.fileno()
+    for one in (listening, figures):
+        one.set_inheritable(True)
+    fd, metrics_fd = listening.fileno(), figures.fileno()
+    told = ["--worker-metrics", f"{_url(figures)}/metrics"]
     where = {"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)}
     parts = [
-        _Part("API", [*command, "api", "--listen-fd", str(fd), *options], (ours, fd), where, settings.hung_after_s),
-        _Part("worker", [*command, "worker", *options], (ours,), where, settings.hung_after_s),
+        _Part(
+            "API", [*command, "api", "--listen-fd", str(fd), *told, *options], (ours, fd), where, settings.hung_after_s
+        ),
+        _Part(
+            "worker",
+            [*command, "worker", "--metrics-fd", str(metrics_fd), *options],
+            (ours, metrics_fd),
+            where,
+            settings.hung_after_s,
+        ),
     ]
     url, ready, began = _url(listening), False, time.monotonic()
     try:
@@ -237,7 +278,7 @@ def _supervise(
                 elif time.monotonic() - began > _READY_LIMIT_S:
                     raise Problem("The API did not get ready; the lines above say why.")
             time.sleep(_LOOK_S if ready else 0.05)
-        click.echo("Stopping: finishing what is in hand. Ctrl-C again stops at once.", err=True)
+        _tell(settings, "Stopping: finishing what is in hand. Ctrl-C again stops at once.")
     finally:
         _stop_parts(parts, stop, settings.stop_s)
         os.close(ours)

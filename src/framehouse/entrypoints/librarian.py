@@ -14,6 +14,7 @@ from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.elements import ELEMENTS_CHANNEL, ClaimedElement
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import logs
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.turns import take_turns
@@ -80,6 +81,7 @@ class Librarian:
             log.error("making an element broke; its lease will run out: %s", trace(error))
 
     async def _make(self, claimed: ClaimedElement) -> None:
+        logs.about.set({"task_id": claimed.task.id})
         try:
             await self._write_down(claimed)
             await notify(self._db, ENDED_CHANNEL, str(claimed.task.id))

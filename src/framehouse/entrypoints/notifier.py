@@ -11,7 +11,9 @@ from framehouse.adapters.postgres import callbacks
 from framehouse.adapters.postgres.callbacks import CallbackMessage, Shares
 from framehouse.adapters.postgres.claims import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.links import Links
+from framehouse.domain.task import Task
 from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.turns import take_turns
 from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, deliver
@@ -108,11 +110,18 @@ class Notifier:
             log.error("a delivery broke: %s", trace(error))
 
     async def _deliver(self, message: CallbackMessage) -> None:
+        logs.about.set({"task_id": message.task.id})
+        began = time.perf_counter()
+        task = message.task.id if isinstance(message.task, Task) else None  # elements have no trace
         try:
-            outcome = await deliver(message, self._links, allow_private=self._allow_private)
+            with spans.span("callback", task=task, client=True, attempt=message.attempt):
+                outcome = await deliver(message, self._links, allow_private=self._allow_private)
         except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a receiver does, there is a next try
+            metrics.INTERNAL_ERRORS.inc()
             log.error("callback %s of task %s broke: %s", message.id, message.task.id, trace(error))  # noqa: TRY400
             outcome = Again(_BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
+        metrics.DELIVERY_SECONDS.observe(time.perf_counter() - began)
+        metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
         self._hosts.note(message.host, well=isinstance(outcome, Delivered))
         with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id
             match outcome:

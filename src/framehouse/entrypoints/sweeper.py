@@ -15,6 +15,7 @@ from framehouse.adapters.postgres.elements import forget_elements
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import forget_idempotency_keys, forget_tasks
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import metrics
 from framehouse.pipeline.expire import expire_pictures, remove_references
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class LostWork:
         lost = [b for b in quiet if self._seen[b] >= (self._lease_s if b.alive else min(DEAD_AFTER_S, self._lease_s))]
         freed = await free_batches(self._db, lost) if lost else 0
         if freed:
+            metrics.LOST_BATCHES.inc(freed)
             log.warning("%d batches of lost workers are free again", freed)
         return freed
 

@@ -19,6 +19,7 @@ from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.route_checks import RouteCheck, report_checks
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.entrypoints.traces import trace
 from framehouse.pipeline.memory import open_route
 from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch, paint_batch
@@ -92,6 +93,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._left_some = True
         self._fit: dict[tuple[str, str, str], bool] = {}
+        metrics.begin_worker((m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models)
 
     def stop(self) -> None:
         """Claim no more; `run` ends when what is held is finished or handed back."""
@@ -150,6 +152,7 @@ class Worker:
             await claims.release_batch(self._db, batch.id, batch.claim, after=after, count_attempt=False)
         for batch in batches:
             if batch not in suspects[1:]:
+                metrics.CLAIMS.labels(batch.model).inc()
                 held = self._held[batch.id] = _Held(batch, suspect=batch in suspects)
                 held.task = asyncio.create_task(self._work(held))
         return len(batches)
@@ -169,10 +172,12 @@ class Worker:
 
     async def _work(self, held: _Held) -> None:
         batch = held.batch
+        logs.about.set({"task_id": batch.task_id, "batch_id": batch.id})
         try:
-            if held.suspect:
-                await self._be_alone(held)
-            await self._write_down(held, await self._paint(held))
+            with spans.span("batch", task=batch.task_id, batch_id=batch.id, model=batch.model, attempt=batch.attempt):
+                if held.suspect:
+                    await self._be_alone(held)
+                await self._write_down(held, await self._paint(held))
         except asyncio.CancelledError:
             with suppress(*TROUBLE):  # no harm where the batch is cancelled or lost: then it is not ours to release
                 await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
@@ -197,9 +202,10 @@ class Worker:
             held.progress = max(held.progress, share)
 
         try:
-            loaded = await load_batch(
-                batch, db=self._db, storage=self._storage, checker=self._checker, rules=self._rules
-            )
+            with spans.span("load", pictures=len(batch.references) + len(batch.elements)):
+                loaded = await load_batch(
+                    batch, db=self._db, storage=self._storage, checker=self._checker, rules=self._rules
+                )
             if not isinstance(loaded, Batch):
                 return loaded
             held.loaded = True
@@ -220,6 +226,7 @@ class Worker:
         except TROUBLE:
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: one bad batch must not end the others
+            metrics.INTERNAL_ERRORS.inc()
             log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))  # noqa: TRY400
             return Retry(f"internal error ({type(error).__name__})", blamed=True)
 
@@ -233,6 +240,7 @@ class Worker:
                 if failing_s > max(self._limits.give_up_after_s, _OWED_GIVE_UP_S if owed else 0):
                     await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
                     return
+                metrics.FAILURES.labels(batch.model, "retry").inc()
                 growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
                 pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
                 log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
@@ -250,6 +258,7 @@ class Worker:
 
     async def _fail(self, batch: Claimed, why: str) -> None:
         if await claims.fail_batch(self._db, batch.id, batch.claim, why, self._rules.retention):
+            metrics.FAILURES.labels(batch.model, "failed").inc()
             log.info("task %s failed", batch.task_id)
             log.debug("task %s failed: %s", batch.task_id, why)
             await claims.notify(self._db, claims.ENDED_CHANNEL, str(batch.task_id))

@@ -1,8 +1,10 @@
 """Validate, plan, reserve, save task and batches: one transaction, shared with whoever arrives meanwhile."""
 
 import asyncio
+import contextvars
 import secrets
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,6 +14,7 @@ from framehouse.adapters.postgres.grouped import Grouped
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.tasks import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
+from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
 from framehouse.domain.element import OFFICIAL
 from framehouse.domain.errors import Refused, refused_fields
@@ -107,7 +110,11 @@ async def accept(
         ],
         "task_references": [r.columns() | {"index": i, "element": e} for i, (e, r) in enumerate(stored)],
     }
-    return _ticket(await counter.offer(row), request)
+    began_ns = spans.now_ns()
+    answer = await counter.offer(row)
+    if answer.outcome == "accepted":
+        spans.record("accept", task_id, began_ns, model=request.model, images=len(plan.shots))
+    return _ticket(answer, request)
 
 
 def _unknown(index: int, id: int) -> str:
@@ -154,9 +161,11 @@ class AcceptCounter:
 
     async def _accept(self, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
         answers = await accept_tasks(self.db, rows)
+        for outcome, count in Counter(answer.outcome for answer in answers).items():
+            metrics.ACCEPTS.labels(outcome).inc(count)
         self._news = True
         if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell())
+            self._telling = asyncio.create_task(self._tell(), context=contextvars.Context())
         return answers
 
     async def _tell(self) -> None:

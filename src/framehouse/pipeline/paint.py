@@ -19,6 +19,7 @@ from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
+from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.shot import Shot
@@ -183,38 +184,60 @@ async def _paint_by(
 ) -> Literal["kept", "lost"]:
     """One call of one engine; `kept` grows by what was made. `lost`: the task ended or the batch is somebody else's."""
     shots = {shot.index: shot for shot in wanted.shots}
-    seeds = route.engine.abilities().seeds
     done = batch.batch_size - len(batch.shots) + sum(shot.index < wanted.shots[0].index for shot in batch.shots)
-    async with aclosing(route.engine.paint(wanted)) as events:  # type: ignore[type-var]
-        async for event in events:
-            if not isinstance(event, Painted):
-                on_progress((done + len(wanted.shots) * min(1.0, max(0.0, event.share))) / batch.batch_size)
-                continue
-            shot = shots.pop(event.index, None)
-            if shot is None or not _is_rgb(event.picture):
-                raise Broken(f"{route.name} returned a picture that was not asked for")
-            facts = {
-                "model": batch.model,
-                "engine": route.name,
-                "seed": shot.seed if seeds else None,
-                "task": str(batch.task_id),
-                "index": shot.index,
-                "prompt": shot.prompt,
-                **event.facts,
-            }
-            finished = await asyncio.to_thread(
-                finish, event.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark
-            )
-            outcome = await settle_shot(
-                batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
-            )
-            if outcome == "lost":
-                return "lost"
-            kept.add(shot.index)
-            on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
-    if shots:
-        raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
+    with (
+        spans.span("paint", client=True, model=batch.model, route=route.name, shots=len(shots)),
+        metrics.EngineCall(batch.model, route.name) as call,
+    ):
+        async with aclosing(route.engine.paint(wanted)) as events:  # type: ignore[type-var]
+            async for event in events:
+                if not isinstance(event, Painted):
+                    on_progress((done + len(wanted.shots) * min(1.0, max(0.0, event.share))) / batch.batch_size)
+                    continue
+                shot = shots.pop(event.index, None)
+                if shot is None or not _is_rgb(event.picture):
+                    raise Broken(f"{route.name} returned a picture that was not asked for")
+                if not shots:
+                    call.whole()
+                with call.beside():
+                    if await _keep(route, batch, wanted, shot, event, db, storage, rules) == "lost":
+                        return "lost"
+                kept.add(shot.index)
+                on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
+        if shots:
+            raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
     return "kept"
+
+
+async def _keep(
+    route: Route,
+    batch: Claimed,
+    wanted: Batch,
+    shot: Shot,
+    painted: Painted,
+    db: Database,
+    storage: Storage,
+    rules: Rules,
+) -> Literal["kept", "lost"]:
+    """Finish a painted picture and settle it."""
+    facts = {
+        "model": batch.model,
+        "engine": route.name,
+        "seed": shot.seed if route.engine.abilities().seeds else None,
+        "task": str(batch.task_id),
+        "index": shot.index,
+        "prompt": shot.prompt,
+        **painted.facts,
+    }
+    with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
+        finished = await asyncio.to_thread(
+            finish, painted.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark
+        )
+    with spans.span("settle", index=shot.index):
+        outcome = await settle_shot(
+            batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
+        )
+    return "lost" if outcome == "lost" else "kept"
 
 
 def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:

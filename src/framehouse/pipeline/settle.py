@@ -12,6 +12,7 @@ from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed, Made
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import metrics
 from framehouse.domain.sizes import Size
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ async def settle_shot(
             log.warning("keeping picture %d of task %s again in %.1f s: %s", index, batch.task_id, pause_s, error)
         await asyncio.sleep(pause_s)
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+    if outcome != "lost":
+        metrics.PICTURES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
         with suppress(DatabaseAway):
             await claims.notify(db, claims.ENDED_CHANNEL, str(batch.task_id))

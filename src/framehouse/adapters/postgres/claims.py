@@ -200,11 +200,30 @@ async def notify(db: Database, channel: str, payload: str) -> None:
     await db.row("select pg_notify($1, $2), set_config('synchronous_commit', 'off', true)", channel, payload)
 
 
-async def queue_figures(db: Database) -> dict[str, float]:
-    """How many batches wait and run, and the age in seconds of the oldest that is due."""
-    row = await db.row(sql("queue_figures"))
-    assert row is not None
-    return {"waiting": row["waiting"], "running": row["running"], "oldest_s": float(row["oldest_s"])}
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """How many batches of a model wait and run, of how many tasks, and the age in seconds of the oldest that is due."""
+
+    waiting: int = 0
+    running: int = 0
+    tasks: int = 0
+    oldest_s: float = 0.0
+
+
+async def queue_figures(db: Database) -> dict[str, QueueFigures]:
+    """The queue by model; what has nothing in it is left out."""
+    rows = await db.rows(sql("queue_figures"))
+    return {row["model"]: QueueFigures(row["waiting"], row["running"], row["tasks"], row["oldest_s"]) for row in rows}
+
+
+async def pinned_figures(db: Database) -> dict[tuple[str, str], int]:
+    """How many batches have something under way, by model and route."""
+    return {(row["model"], row["route"]): row["batches"] for row in await db.rows(sql("pinned_figures"))}
+
+
+async def count_workers(db: Database) -> int:
+    """How many workers live."""
+    return int(await db.value(sql("count_workers")))
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:

@@ -1,6 +1,7 @@
 """Statements shared by whoever comes meanwhile: while one is under way, those who ask gather for the next one."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -35,7 +36,8 @@ class Grouped(Generic[Question, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            # in no caller's context: what it logs is not about the request that happened to come first
+            self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return await future
 
     async def _run(self) -> None:

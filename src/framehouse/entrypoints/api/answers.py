@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import pydantic_core
@@ -22,6 +22,8 @@ HEADERS = {
 """What every answer of the API carries. Pictures, the console and the docs have kinder ones of their own."""
 
 
+CODE = "framehouse.code"
+"""Where a request's scope has the code of its answer; nowhere where it succeeded."""
 WHOLE = "framehouse.whole"
 """The ASGI extension by which our own connections take a whole answer: status, the lines of its head, and its body. It
 goes out as one packet, and past what only checks and changes other people's headers."""
@@ -54,7 +56,11 @@ class _Answer(Response):
 
 def request_id_of(request: Request) -> str:
     """The caller's X-Request-Id where it is usable, else a new one; the same for the whole request."""
-    scope = request.scope
+    return request_id_in(request.scope)
+
+
+def request_id_in(scope: MutableMapping[str, Any]) -> str:
+    """As `request_id_of`, by the scope that all of a request share."""
     if "request_id" not in scope:
         sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
         scope["request_id"] = sent.decode() if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
@@ -73,6 +79,7 @@ def success(request: Request, data: Any, headers: dict[str, str] | None = None) 
 
 def failure(request: Request, error: Refused) -> Response:
     request_id = request_id_of(request)
+    request.scope[CODE] = error.code
     headers = {"X-Request-Id": request_id}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)

@@ -1,20 +1,20 @@
 """Whether the process lives, and whether it can do its work."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from framehouse.adapters.postgres.callbacks import callback_figures
-from framehouse.adapters.postgres.claims import queue_figures
+from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
 from framehouse.entrypoints.api.answers import request_id_of
+from framehouse.entrypoints.api.figures import measure
 
 Seen = TypeVar("Seen")
 
@@ -34,7 +34,7 @@ class OneLook(Generic[Seen]):
         return await asyncio.shield(self._looking)
 
 
-def health_routes(*, db: Database, storage: Storage) -> APIRouter:
+def health_routes(*, db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     async def look_whether_ready() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -55,10 +55,10 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
                 routes[row["route"]] = worse or routes.get(row["route"], "ok")
         return checks, engines
 
-    async def measure() -> str:
-        return metrics_text(await queue_figures(db), await callback_figures(db), await list_checks(db))
-
-    readiness, figures = OneLook(look_whether_ready), OneLook(measure)
+    readiness, figures = (
+        OneLook(look_whether_ready),
+        OneLook(lambda: measure(db, storage, registry, worker_metrics)),
+    )
 
     @router.get("/healthz", summary="The process lives")
     async def healthz(request: Request) -> Response:
@@ -82,51 +82,8 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
     async def metrics(request: Request) -> Response:
         return PlainTextResponse(
             await figures(),
-            media_type="text/plain; version=0.0.4",
+            media_type=CONTENT_TYPE,
             headers={"X-Request-Id": request_id_of(request)},
         )
 
     return router
-
-
-def metrics_text(
-    queue: Mapping[str, float], callbacks: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str, Any]]
-) -> str:
-    """The figures in the text format of Prometheus. They come from the database: every API process tells the same."""
-    lines = [
-        "# HELP framehouse_batches Batches by state.",
-        "# TYPE framehouse_batches gauge",
-        f'framehouse_batches{{state="waiting"}} {queue["waiting"]}',
-        f'framehouse_batches{{state="running"}} {queue["running"]}',
-        "# HELP framehouse_batches_oldest_seconds Age of the oldest batch that is due.",
-        "# TYPE framehouse_batches_oldest_seconds gauge",
-        f"framehouse_batches_oldest_seconds {queue['oldest_s']:.3f}",
-    ]
-    for name, figure, meaning in (
-        ("messages", "messages", "Callback messages of the last day, by state and last HTTP answer (0: none)."),
-        ("tries", "tries", "Tries of these messages."),
-        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages."),
-    ):
-        lines += [f"# HELP framehouse_callback_{name} {meaning}", f"# TYPE framehouse_callback_{name} gauge"]
-        lines += [
-            f'framehouse_callback_{name}{{state="{row["state"]}",code="{row["code"]}"}} {row[figure]}'
-            for row in callbacks
-        ]
-    lines += [
-        "# HELP framehouse_route_checks What workers find of that which a route depends on, by whether it can be used.",
-        "# TYPE framehouse_route_checks gauge",
-    ]
-    counts: Counter[tuple[str, str, str]] = Counter()
-    for row in routes:
-        for state in ("fit", "unfit"):
-            counts[_label(row["model"]), _label(row["route"]), state] += row[state]
-    lines += [
-        f'framehouse_route_checks{{model="{model}",route="{route}",state="{state}"}} {count}'
-        for (model, route, state), count in counts.items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _label(text: str) -> str:
-    """A name from the configuration as the value of a label."""
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -21,10 +22,11 @@ from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.presets import PRESETS
 from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api.account import account_routes
-from framehouse.entrypoints.api.answers import failure, request_id_of
+from framehouse.entrypoints.api.answers import CODE, failure, request_id_in, request_id_of
 from framehouse.entrypoints.api.body import Bodies
 from framehouse.entrypoints.api.console import console_routes
 from framehouse.entrypoints.api.door import Door
@@ -34,7 +36,7 @@ from framehouse.entrypoints.api.health import health_routes
 from framehouse.entrypoints.api.images import image_routes
 from framehouse.entrypoints.api.rate import RateLimit
 from framehouse.entrypoints.api.schemas import BODIES
-from framehouse.entrypoints.api.tasks import HOT_PATH, TaskRoutes, task_routes
+from framehouse.entrypoints.api.tasks import HOT_PATH, MADE, OPERATION, TaskRoutes, task_routes
 from framehouse.entrypoints.api.waiting import Waiting
 from framehouse.entrypoints.traces import trace
 
@@ -53,9 +55,12 @@ def build_api(
     requests_per_second: float,
     retention: timedelta,
     max_body_bytes: int,
+    worker_metrics: str = "",
 ) -> FastAPI:
-    """The app; its lifespan keeps the long polls awake. The database is opened and closed by the caller."""
+    """The app; its lifespan keeps the long polls awake. The database is opened and closed by the caller.
+    `worker_metrics`: the URL of a worker's figures that are told along with ours."""
     waiting = Waiting(db)
+    metrics.begin_api()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +91,7 @@ def build_api(
         app.hot[prefix + HOT_PATH] = tasks
     app.include_router(image_routes(storage=storage, links=links))
     app.include_router(hasten_routes(db=db, links=links))
-    app.include_router(health_routes(db=db, storage=storage))
+    app.include_router(health_routes(db=db, storage=storage, registry=registry, worker_metrics=worker_metrics))
     app.include_router(console_routes(door, registry=registry, prefix=documented))
     app.mount("/presets", StaticFiles(directory=str(PRESETS)))
     _add_docs(app)
@@ -103,23 +108,40 @@ class _App(FastAPI):
         self.hot: dict[str, TaskRoutes] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._hot(scope) if scope["type"] == "http" else None
-        if answer is None:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
             return
-        scope["app"] = self
-        request = Request(scope, receive, send)
+        began = time.perf_counter()
+        request_id_in(scope)
+        logs.about.set(scope)  # each request runs in a context of its own
         try:
-            response = await answer(request)
-        except Exception as error:  # noqa: BLE001 - told to the client, as the framework would
-            response = _answer_to(request, error)
-        await response(scope, receive, send)
+            answer = self._hot(scope)
+            if answer is None:
+                await super().__call__(scope, receive, send)
+                return
+            scope["app"] = self
+            request = Request(scope, receive, send)
+            try:
+                response = await answer(request)
+            except Exception as error:  # noqa: BLE001 - told to the client, as the framework would
+                response = _answer_to(request, error)
+            await response(scope, receive, send)
+        finally:
+            operation, code = scope.get(OPERATION) or _operation(scope), scope.get(CODE, 0)
+            took_s = time.perf_counter() - began
+            metrics.count_request(operation, code, took_s)
+            if spans.started():
+                ids = {"request_id": scope["request_id"]}
+                spans.request(dict(scope["headers"]), scope.get(MADE), took_s, operation=operation, code=code, **ids)
 
     def _hot(self, scope: Scope) -> Callable[[Request], Awaitable[Response]] | None:
         path: str = scope["path"]
         if scope["method"] == "POST":
             routes = self.hot.get(path)
-            return routes.create if routes else None
+            if not routes:
+                return None
+            scope[OPERATION] = "create_task"
+            return routes.create
         if scope["method"] != "GET" or scope["query_string"]:
             return None
         start, _, id = path.rpartition("/")
@@ -127,7 +149,14 @@ class _App(FastAPI):
             return None
         if any(name == b"prefer" for name, _ in scope["headers"]):
             return None
+        scope[OPERATION] = "get_task"
         return lambda request: routes.get(request, id)
+
+
+def _operation(scope: Scope) -> str:
+    """What was asked for, by a name of ours: that of its route."""
+    route = scope.get("route")
+    return str(getattr(route, "operation_id", None) or getattr(route, "name", None) or "other")
 
 
 def _add_docs(app: FastAPI) -> None:
@@ -213,4 +242,5 @@ def _answer_to(request: Request, error: Exception) -> Response:
             log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
             return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
     log.error("request %s broke: %s", request_id_of(request), trace(error))
+    metrics.INTERNAL_ERRORS.inc()
     return failure(request, Refused(5000, "internal error"))

@@ -50,6 +50,8 @@ from framehouse.pipeline.cancel import cancel as cancel_task
 
 MAX_WAIT_S = 60
 HOT_PATH = "/v1/images/omni-image"
+OPERATION, MADE = "framehouse.operation", "framehouse.made"
+"""Where a request's scope has the name of what it asks for, and the task that it made."""
 _INCLUDE = Query(
     None, description='Ours: "request" adds what was asked for, "pictures" those made so far; both: "request,pictures"'
 )
@@ -150,6 +152,9 @@ def task_routes(
             caller = await door.caller(request)
             async with door.body(request, caller, key) as (body, idempotency):
                 ticket = await offer(caller, body, idempotency)
+        request.scope["task_id"] = ticket.task_id
+        if not ticket.replayed:
+            request.scope[MADE] = ticket.task_id
         return success(request, ticket_data(ticket), {"Idempotency-Replayed": "true"} if ticket.replayed else None)
 
     async def get_now(request: Request, id: str) -> Response:
@@ -230,6 +235,8 @@ def task_routes(
         caller = await door.caller(request)
         seconds = _wait_seconds(wait, prefer)
         task = await get_task(caller, id)
+        if seconds:
+            request.scope[OPERATION] = "wait_task"
         if seconds and not task.ended:
             with waiting.watch(task.id) as ended:
                 task = await get_task(caller, str(task.id))

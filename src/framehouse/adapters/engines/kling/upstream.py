@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from framehouse.adapters.telemetry import spans
+
 if TYPE_CHECKING:
     import httpx
 
@@ -166,7 +168,7 @@ class Upstream:
     ) -> tuple[int, Mapping[str, Any] | None]:
         """Status and JSON object of one answer (None: it is none). Raises httpx.HTTPError, ValueError."""
         client = self._client(method)
-        headers = {"Authorization": authorization, "Accept": "application/json", **(headers or {})}
+        headers = {"Authorization": authorization, "Accept": "application/json", **spans.outgoing(), **(headers or {})}
         async with client.stream(method, f"{self.base_url}{PATH}{rest}", headers=headers, json=json) as answer:
             body = bytearray()
             async for piece in answer.aiter_bytes(65536):

@@ -1,6 +1,7 @@
 """The engine: shots -> requests -> whichever replica is least busy -> pictures."""
 
 import asyncio
+import contextvars
 import io
 import json
 import logging
@@ -179,7 +180,7 @@ class OpenAIImages:
     def _probing(self, replica: Replica) -> "asyncio.Task[None]":
         """The probe under way, or a new one."""
         if replica.probing is None or replica.probing.done():
-            replica.probing = asyncio.create_task(self._probe(replica))
+            replica.probing = asyncio.create_task(self._probe(replica), context=contextvars.Context())
         return replica.probing
 
     async def _probe(self, replica: Replica) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from framehouse.adapters.engines.pictures import Png, read_answer
+from framehouse.adapters.telemetry import spans
 from framehouse.domain.errors import Broken, Declined
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ async def ask(
     connect_s = min(CONNECT_LIMIT_S, limit_s)
     limits = httpx.Timeout(limit_s, connect=connect_s, pool=connect_s)
     try:
-        async with asyncio.timeout(limit_s + connect_s), client.stream(method, url, timeout=limits, **sent) as answer:
+        async with (
+            asyncio.timeout(limit_s + connect_s),
+            client.stream(method, url, timeout=limits, headers=spans.outgoing(), **sent) as answer,
+        ):
             most = most_bytes if answer.status_code == 200 else _MOST_ERROR_BYTES
             pieces, length = [], 0
             async for piece in answer.aiter_raw():

@@ -1,0 +1,145 @@
+"""The figures that all processes share, from the database: every API process tells the same."""
+
+import asyncio
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+
+from framehouse import __version__
+from framehouse.adapters.engines.registry import Registry
+from framehouse.adapters.postgres.callbacks import callback_figures
+from framehouse.adapters.postgres.claims import QueueFigures, count_workers, pinned_figures, queue_figures
+from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.route_checks import list_checks
+from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import metrics
+
+_LOOK_LIMIT_S = 8.0
+"""Prometheus gives up after ten seconds, and then has nothing at all of us."""
+_WORKER_LIMIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is in the database. `database` and `storage`: whether they answer."""
+
+    database: bool = True
+    storage: bool = True
+    workers: int = 0
+    queue: Mapping[str, QueueFigures] = field(default_factory=dict)
+    pinned: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    callbacks: Sequence[Mapping[str, Any]] = ()
+    checks: Sequence[Mapping[str, Any]] = ()
+
+
+async def measure(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
+    """All that this process can tell: what all share, its own figures, and those of the worker behind the URL."""
+    shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), _ask(worker_metrics))
+    known = Shared(**shared, storage=stored) if shared else Shared(database=False, storage=stored)
+    models = [model.name for model in registry.models]
+    return metrics.whole_text("api", shared=families(known, models), others=worker)
+
+
+async def _look(db: Database) -> dict[str, Any]:
+    """Empty where the database is away."""
+    try:
+        async with asyncio.timeout(_LOOK_LIMIT_S):
+            return {
+                "queue": await queue_figures(db),
+                "pinned": await pinned_figures(db),
+                "workers": await count_workers(db),
+                "callbacks": await callback_figures(db),
+                "checks": await list_checks(db),
+            }
+    except (DatabaseAway, TimeoutError):
+        return {}
+
+
+async def _storage_answers(storage: Storage) -> bool:
+    try:
+        async with asyncio.timeout(_LOOK_LIMIT_S):
+            await storage.size("images/ready")
+    except (StorageAway, TimeoutError):
+        return False
+    return True
+
+
+async def _ask(url: str) -> str:
+    """The figures of the worker that `serve` started beside us; none while it starts or hangs."""
+    if not url:
+        return ""
+
+    def read() -> str:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(url, timeout=_WORKER_LIMIT_S) as answer:
+            return bytes(answer.read()).decode()
+
+    with suppress(OSError, ValueError):
+        return await asyncio.to_thread(read)
+    return ""
+
+
+def families(known: Shared, models: Sequence[str]) -> Iterator[Metric]:
+    """As Prometheus has them. `models` have figures even while there is nothing of them."""
+    yield InfoMetricFamily("framehouse_build", "The version that runs.", {"version": __version__})
+    for part, up in (("database", known.database), ("storage", known.storage)):
+        yield GaugeMetricFamily(f"framehouse_{part}_up", f"Whether the {part} answers: 1 or 0.", int(up))
+    if not known.database:
+        return
+    yield GaugeMetricFamily("framehouse_workers", "Workers that live.", known.workers)
+    nothing = QueueFigures()
+    queue = {model: known.queue.get(model, nothing) for model in sorted({*models, *known.queue})}
+    yield _gauge(
+        "framehouse_queue_batches",
+        "Batches by state: waiting for a worker, or running.",
+        ("model", "state"),
+        {(m, state): getattr(f, state) for m, f in queue.items() for state in ("waiting", "running")},
+    )
+    yield _gauge(
+        "framehouse_queue_oldest_seconds",
+        "How long the oldest batch that is due has waited.",
+        ("model",),
+        {(model,): figures.oldest_s for model, figures in queue.items()},
+    )
+    yield _gauge(
+        "framehouse_queue_pinned_batches",
+        "Batches of these that have something under way at a route, which alone may go on with them.",
+        ("model", "route"),
+        known.pinned,
+    )
+    yield _gauge(
+        "framehouse_tasks_in_flight",
+        "Tasks that were accepted and have not ended.",
+        ("model",),
+        {(model,): figures.tasks for model, figures in queue.items()},
+    )
+    for name, figure, meaning in (
+        ("messages", "messages", "Callback messages of the last day, by state and class of the last HTTP answer."),
+        ("tries", "tries", "Tries of these messages."),
+        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages."),
+    ):
+        by_state = {(row["state"], row["answer"]): row[figure] for row in known.callbacks}
+        yield _gauge(f"framehouse_callback_{name}", meaning, ("state", "answer"), by_state)
+    checks: Counter[tuple[str, str, str]] = Counter()
+    for row in known.checks:
+        for state in ("fit", "unfit"):
+            checks[row["model"], row["route"], state] += row[state]
+    yield _gauge(
+        "framehouse_route_checks",
+        "What workers find of that which a route depends on, by whether it can be used.",
+        ("model", "route", "state"),
+        checks,
+    )
+
+
+def _gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(name, meaning, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

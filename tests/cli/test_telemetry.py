@@ -1,0 +1,226 @@
+"""What an operator sees of a whole server, API and worker: its traces, its log and its metrics."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, serve
+from tests.collector import Collector, collecting
+from tests.conftest import eventually
+from tests.deploy.tools import promtool
+from tests.engines.openai_server import serving
+
+SECRET = "sesame"
+CALLER = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")
+TRACEPARENT = {"traceparent": f"00-{CALLER[0]}-{CALLER[1]}-01", "X-Request-Id": "from-outside"}
+BODY: dict[str, Any] = {
+    "model_name": "kling-v3-omni",
+    "prompt": f"a fox of {SECRET}",
+    "callback_url": f"http://127.0.0.1:9/hook?token={SECRET}",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A task that came by itself, one whose caller traces, and one whose prompt the server refuses."""
+
+    alone: str
+    traced: str
+    declined: str
+    collector: Collector
+    painted: dict[str, str]
+    metrics: str
+    log: str
+    key: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+    data = tmp_path_factory.mktemp("telemetry") / "data"
+    config = data.parent / "framehouse.toml"
+    async with serving("openai") as model_server:
+        config.write_text(
+            'log_format = "json"\nallow_private_addresses = true\n[models."kling-v3-omni"]\nroutes = [{ engine = '
+            f'"openai_images", kind = "openai", base_urls = ["{model_server.url}"], model = "m" }}]\n'
+        )
+        with collecting() as collector:
+            with serve(data, "--config", config, FRAMEHOUSE_OTLP_ENDPOINT=collector.url) as server:
+                headers = {"Authorization": f"Bearer {server.key}"}
+                async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as http:
+
+                    async def task(**sent: Any) -> str:
+                        made = await http.post(PATH, json=BODY, **sent)
+                        task_id = str(made.json()["data"]["task_id"])
+                        await http.get(f"{PATH}/{task_id}?wait=30")
+                        return task_id
+
+                    alone = await task()
+                    painted = dict(model_server.posts[-1].headers)
+                    traced = await task(headers=TRACEPARENT)
+                    model_server.moods.append(("400 Bad Request", {}, f"safety system: {SECRET}"))
+                    declined = await task()
+                    await http.get(f"/nothing/{SECRET}", headers={"traceparent": f"00-{SECRET}"})
+                    await asyncio.sleep(1.5)  # the callbacks' first tries
+                    metrics = (await http.get("/metrics")).text
+                key = server.key
+                assert await asyncio.to_thread(server.stop) == 0
+            log = (data.parent / "data.log").read_text()
+            yield Seen(alone, traced, declined, collector, painted, metrics, log, key)
+
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) -> None:
+    spans = seen.collector.of(seen.alone)
+    api, worker = "framehouse-api", "framehouse-worker"
+    parents = {span.id: span.name for span in spans.values()}
+    assert {name: (span.service, parents.get(span.parent, "")) for name, span in spans.items()} == {
+        "create_task": (api, ""),
+        "accept": (api, "create_task"),
+        "batch": (worker, "create_task"),
+        "load": (worker, "batch"),
+        "paint": (worker, "batch"),
+        "finish": (worker, "paint"),
+        "settle": (worker, "paint"),
+        "callback": (worker, "create_task"),
+    }
+    assert spans["create_task"].attributes["framehouse.task_id"] == seen.alone
+    assert spans["paint"].attributes["framehouse.route"] == "openai_images"
+    assert spans["batch"].length_ns > spans["paint"].length_ns > spans["finish"].length_ns > 0
+    assert not any(span.failed for span in spans.values())
+
+
+async def test_a_model_server_is_told_which_span_it_works_for(seen: Seen) -> None:
+    paint = seen.collector.of(seen.alone)["paint"]
+    assert seen.painted["traceparent"] == f"00-{UUID(seen.alone).hex}-{paint.id}-01"
+
+
+async def test_a_caller_who_traces_finds_the_request_in_his_trace_and_the_way_to_the_task(seen: Seen) -> None:
+    root = seen.collector.of(seen.traced)["create_task"]
+    (request,) = [span for span in seen.collector.spans if span.trace == CALLER[0]]
+    assert (request.parent, request.links) == (CALLER[1], ((root.trace, root.id),))
+    assert root.links == ((request.trace, CALLER[1]),)
+    assert request.attributes["framehouse.request_id"] == "from-outside"
+
+
+async def test_what_an_engine_refused_is_seen(seen: Seen) -> None:
+    spans = seen.collector.of(seen.declined)
+    assert {name for name, span in spans.items() if span.failed} == {"paint"}
+
+
+async def test_no_prompts_keys_or_urls_are_in_traces(seen: Seen) -> None:
+    assert seen.alone.encode() in seen.collector.raw
+    for secret in (SECRET, seen.key, "http://", "/hook"):
+        assert secret.encode() not in seen.collector.raw
+
+
+async def test_each_line_of_the_log_is_json_with_the_ids_of_what_it_is_about(seen: Seen) -> None:
+    lines = [json.loads(line) for line in seen.log.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
+    (failed,) = [line for line in lines if line["message"] == f"task {seen.declined} failed"]
+    assert failed["task_id"] == seen.declined
+    assert failed["batch_id"].isdecimal()
+    assert SECRET not in seen.log
+    assert any(line["message"].startswith("Stopping") for line in lines)
+
+
+async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -> None:
+    lines = dict(line.rsplit(" ", 1) for line in seen.metrics.splitlines() if not line.startswith("#"))
+    calls = '{model="kling-v3-omni",process="worker",route="openai_images"}'
+    errors = '{kind="declined",model="kling-v3-omni",process="worker",route="openai_images"}'
+    for name, value in {
+        "framehouse_workers": "1.0",
+        'framehouse_accepts_total{outcome="accepted",process="api"}': "3.0",
+        'framehouse_requests_total{code="0",operation="create_task",process="api"}': "3.0",
+        'framehouse_requests_total{code="1202",operation="other",process="api"}': "1.0",
+        f"framehouse_paint_seconds_count{calls}": "2.0",
+        f"framehouse_pictures_total{calls}": "2.0",
+        f"framehouse_engine_errors_total{errors}": "1.0",
+        'framehouse_storage_seconds_count{operation="put",process="worker"}': "2.0",
+        'framehouse_batch_failures_total{fate="failed",model="kling-v3-omni",process="worker"}': "1.0",
+    }.items():
+        assert lines[name] == value, name
+    assert float(lines['framehouse_deliveries_total{outcome="again",process="worker"}']) >= 3
+    assert SECRET not in seen.metrics
+
+
+async def test_prometheus_finds_nothing_wrong_with_the_metrics(seen: Seen) -> None:
+    promtool("check", "metrics", input=seen.metrics)
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["refuses", "hangs"])
+async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dead:
+        url = f"http://127.0.0.1:{dead.getsockname()[1]}"
+        if not answers:
+            dead.close()
+        with serve(tmp_path / "data", OTEL_EXPORTER_OTLP_ENDPOINT=url) as server:
+            with client(server.url, server.key) as http:
+                for _ in range(3):
+                    began = time.monotonic()
+                    task_id = http.post(PATH, json=BODY | {"callback_url": ""}).json()["data"]["task_id"]
+                    assert time.monotonic() - began < 1
+                    assert http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status"] == "succeed"
+                if not answers:
+                    await eventually(lambda: _log(tmp_path, "the collector took no traces"))
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 9
+    log = (tmp_path / "data.log").read_text()
+    assert log.count("the collector took no traces") <= 2, "once by each process"
+    assert "opentelemetry" not in log
+
+
+async def _log(tmp_path: Path, words: str) -> bool:
+    return words in (tmp_path / "data.log").read_text()
+
+
+async def test_traces_without_their_packages_are_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "opentelemetry").mkdir()
+    (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ImportError('not installed')")
+    place = environment()["PYTHONPATH"]
+    extra = {"PYTHONPATH": f"{tmp_path}:{place}", "FRAMEHOUSE_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    told = run("worker", "--data-dir", tmp_path / "data", code=1, **extra).stderr
+    assert 'otlp_endpoint: traces need more packages: pip install "framehouse[otel]"' in told
+
+
+async def test_a_worker_tells_its_metrics_at_its_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["worker", "--data-dir", str(tmp_path / "data")]
+    extra = {"FRAMEHOUSE_WORKER_METRICS_PORT": str(port)}
+    quiet = asyncio.subprocess.DEVNULL
+    worker = await asyncio.create_subprocess_exec(
+        *FRAMEHOUSE, *command, env=environment(**extra), stderr=quiet, stdout=quiet
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5) as http:
+
+            async def look() -> str:
+                try:
+                    text = (await http.get("/metrics")).text
+                except httpx.TransportError:
+                    return ""
+                return text if 'framehouse_claims_total{model="kling-v3-omni",process="worker"} 0.0' in text else ""
+
+            assert await eventually(look, seconds=60)
+            assert (await http.get("/")).status_code == 404
+            assert (await http.post("/metrics")).status_code == 405
+            with socket.create_connection(("127.0.0.1", port)) as slow:
+                slow.sendall(b"GET /metrics HTTP/1.1\r\n" + b"x" * 100_000)
+                assert await look()
+    finally:
+        worker.terminate()
+        assert await asyncio.wait_for(worker.wait(), 30) == 0
