@@ -4,6 +4,8 @@ import secrets
 import time
 from typing import Any
 
+import asyncpg
+
 from framehouse.domain.task import new_task_id
 
 PROMPT = (
@@ -35,17 +37,18 @@ select id, 0, '{prompt}', '', n, at, 'diffusers', 'images/' || id || '/0-' || su
        'image/png', 1024, 1024
 from ids
 """
-Connection = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def make_accounts(connection: Connection, accounts: int) -> None:
+async def make_accounts(connection: "asyncpg.Connection[asyncpg.Record]", accounts: int) -> None:
     await connection.execute(
         "insert into accounts (name, concurrency, callback_secret) "
         f"select 'bench-' || n, 1000000, 'whsec_' || repeat('a', 32) from generate_series(1, {accounts}) n"
     )
 
 
-async def fill(connection: Connection, *, rows: int, accounts: int, expired: int = 0, days: float = 395) -> float:
+async def fill(
+    connection: "asyncpg.Connection[asyncpg.Record]", *, rows: int, accounts: int, expired: int = 0, days: float = 395
+) -> float:
     """So many ended tasks of one picture each, of so many days until now, of accounts of which few have most; the first
     `expired` of them without their pictures. Seconds that it took."""
     began = time.monotonic()
