@@ -6,11 +6,13 @@ real `framehouse serve` beside a simulated one, and is run only when it is asked
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -24,17 +26,22 @@ from scaling.peak import Peak, told
 
 SCALE = RESULTS.with_name("scale.json")
 TEN_MILLION = Traffic()
-GPU_BUSY = 0.8
-"""Of the painters in the day's busiest hour."""
+BUSY, BUSIEST_HOUR = 0.8, 1.35
+"""How busy painters are to be in the day's busiest hour, which has so many times the mean (scaling/day.py)."""
+FULL = 0.7
+"""Beyond that, what waits grows faster than what is done."""
 Rows = list[dict[str, Any]]
 
 
-def site_for(traffic: Traffic, *, paint_s: float = 8.0, per_worker: int = 64, **others: Any) -> Site:
-    """As many painters as the busiest hour needs, so many of them behind each worker; a fixed database."""
-    pictures = traffic.images_per_day / DAY_S * traffic.peak
-    gpus = max(1, round(pictures * paint_s / GPU_BUSY))
-    workers = max(1, -(-gpus // per_worker))
-    apis = max(1, round(pictures / 60))
+def site_for(
+    traffic: Traffic, *, paint_s: float = 8.0, per_worker: int = 64, times: float = BUSIEST_HOUR, **others: Any
+) -> Site:
+    """As many painters as so many times the mean need, so many of them behind each worker; API processes for the
+    busiest minute; one database."""
+    mean = traffic.images_per_day / DAY_S
+    gpus = max(1, math.ceil(mean * times * paint_s / BUSY))
+    workers = math.ceil(gpus / per_worker)
+    apis = max(1, math.ceil(mean * traffic.peak / 60))
     return Site(gpus=gpus, workers=workers, apis=apis, paint_s=paint_s, **others)
 
 
@@ -92,36 +99,39 @@ def peaks(costs: Costs, seed: int) -> Rows:
 
 
 def breaks(costs: Costs, seed: int) -> Rows:
-    """The rate at which each part is full, by what each picture needs of it: the busiest minute is twice the mean."""
+    """The images a day at which the busiest minute fills seven tenths of a part."""
     rows: Rows = []
     for per_worker in (64, 8, 1):
         for cores in (8, 32):
-            full = _where(
-                lambda n, p=per_worker: sum(demand(costs, *_at(n, p), rate=TEN_MILLION.peak).values()), 0.7 * cores
-            )  # type: ignore[misc]
-            rows.append({"what": f"PostgreSQL, {cores} cores, {per_worker} painters to a worker", "full at": full})
-    site = site_for(TEN_MILLION)
-    wal = bytes_per_task(costs, TEN_MILLION, site)["wal"] / TEN_MILLION.pictures
+            told_ = f"PostgreSQL, {cores} cores, {per_worker} painter{'s' * (per_worker > 1)} to a worker"
+            rows.append({"what": told_, "full at": _where(partial(_postgres, costs, per_worker), FULL * cores)})
     rows.append(
-        {"what": "a disk that takes 250 MB of WAL a second", "full at": 0.7 * 250e6 / wal / TEN_MILLION.peak * DAY_S}
+        {
+            "what": "PostgreSQL, 32 cores, 64 painters to a worker, without notifications and what they wake",
+            "full at": _where(partial(_postgres, costs, 64, deaf=True), FULL * 32),
+        }
     )
+    traffic, site = _at(10e6, 64)
+    a_minute = DAY_S / traffic.peak * FULL
+    wal = bytes_per_task(costs, traffic, site)["wal"] / traffic.pictures
+    rows.append({"what": "a disk that takes 250 MB of WAL a second", "full at": 250e6 / wal * a_minute})
     for flush_ms in (1, 5):
-        held_s = flush_ms / 1000 + costs.settle_s + site.network_s
-        ends = 0.7 / (held_s * 1.5)  # an accept holds it too, for several at once
+        # the end of a task holds it for a flush, and so does, for several at once, an accept
+        held_s = 1.5 * (flush_ms / 1000 + costs.settle_s + site.network_s)
         rows.append(
-            {
-                "what": f"one account's row, a flush takes {flush_ms} ms",
-                "full at": ends * TEN_MILLION.pictures / TEN_MILLION.peak * DAY_S,
-            }
+            {"what": f"one account alone, a flush takes {flush_ms} ms", "full at": traffic.pictures / held_s * a_minute}
         )
-    for told_, s in (("a folder", 0.003), ("a bucket, 30 ms to answer", 0.06)):
-        rows.append(
-            {
-                "what": f"the sweeper's removal of pictures, one task after the other, {told_}",
-                "full at": TEN_MILLION.pictures / (s + 0.001) * DAY_S,
-            }
-        )
+    for name, told_ in (("a folder", "a folder"), ("a bucket", "a bucket, 30 ms to each answer")):
+        per_s = costs.expired_per_s[name] / (1 if name == "a folder" else (1 + traffic.pictures) / 2)
+        rows.append({"what": f"removing pictures, {told_}", "full at": per_s * traffic.pictures * DAY_S})
     return rows
+
+
+def _postgres(costs: Costs, per_worker: int, images_per_day: float, *, deaf: bool = False) -> float:
+    """Cores, in the busiest minute."""
+    traffic, site = _at(images_per_day, per_worker)
+    needs = demand(costs, traffic, site, rate=traffic.peak)
+    return sum(s for what, s in needs.items() if not deaf or what not in ("notify", "hearing"))
 
 
 def _at(images_per_day: float, per_worker: int) -> tuple[Traffic, Site]:

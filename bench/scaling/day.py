@@ -1,4 +1,4 @@
-"""A whole day of a site: tasks of all time zones, bursts, painters that die, a pool that is away, a slow storage.
+"""A whole day of a site: tasks of all time zones, bursts, painters that die, pools that are away, a slow storage.
 
 One simulated picture stands for many (`grain`), and a painter for as many. What the day asks of the database and of the
 processes is added up from what each step costs; only painters are scarce here, and what waits, waits for them.
@@ -12,15 +12,16 @@ from dataclasses import dataclass, field
 
 from scaling.model import DAY_S, Costs, Site, Traffic, demand
 
-ZONES = ((8.0, 0.45), (0.0, 0.25), (-7.0, 0.20), (5.5, 0.10))
-"""Hours from UTC, and shares: East Asia, Europe, America, India."""
+ZONES = ((8.0, 0.60), (1.0, 0.20), (-6.0, 0.20))
+"""Hours from UTC, and shares: East Asia, Europe, America."""
 BURSTS = 12
 BURST_S = 600.0
-BURST_SHARE = 0.25
+BURST_SHARE = 0.3
 """Of the mean rate, on top of what there is: a campaign, a script that loops."""
 POOLS = 4
+POOLS_AWAY = 2
 AWAY = (7.0, 8.0)
-"""Hours (UTC) in which one pool is away: as the day's peak begins."""
+"""Hours (UTC) in which half of the painters are away: the busiest."""
 SLOW = (13.0, 13.5)
 SLOW_STORE_S = 6.0
 LIFE_OF_A_PAINTER_S = 5 * DAY_S
@@ -55,7 +56,7 @@ def rate_at(hour: float) -> float:
 
 def _awake(hour: float) -> float:
     """Of one zone: least at four in the morning, most at four in the afternoon."""
-    return 0.12 + (1 - math.cos((hour - 4) / 24 * 2 * math.pi)) / 2
+    return 0.1 + (1 - math.cos((hour - 4) / 24 * 2 * math.pi)) / 2
 
 
 _MEAN = 1.0
@@ -113,8 +114,8 @@ def _within(now: float, hours: tuple[float, float]) -> bool:
 
 
 def _pool(free: list[int], *, away: bool) -> int | None:
-    """The one with most room; the first is the one that goes away. What it has in hand it still finishes."""
-    best = max(range(1 if away else 0, len(free)), key=free.__getitem__)
+    """The one with most room; the first ones are those that go away. What they have in hand they still finish."""
+    best = max(range(POOLS_AWAY if away else 0, len(free)), key=free.__getitem__)
     return best if free[best] > 0 else None
 
 
@@ -136,7 +137,7 @@ def _arrivals(traffic: Traffic, chance: random.Random, grain: int) -> list[tuple
 def _drained(slices: list[Slice]) -> dict[str, float]:
     """Hours after the end of each trouble until half of those who begin have waited no more than a second."""
     found = {}
-    for name, (_, end) in (("a pool away", AWAY), ("a slow storage", SLOW)):
+    for name, (_, end) in (("half of the painters away", AWAY), ("a slow storage", SLOW)):
         first = int(end * 3600 / SLICE_S)
         calm = next(n for n in range(first, len(slices)) if _median(slices[n].ages) <= 1.0)
         found[name] = (calm - first) * SLICE_S / 3600

@@ -1,12 +1,15 @@
 """What things cost, from bench/results/costs.json, and what is asked for: the parameters of both simulations."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from measuring.figures import RESULTS
 
 GROUP = 16
 DAY_S = 86_400
+REST_S = 0.1
+"""Of entrypoints/notifier.py, after a look that found nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +58,19 @@ class Costs:
     picture_bytes: float
     heard_s: float
     """Of a worker, for a task of somebody else's: it is told, and looks."""
+    expired_per_s: Mapping[str, float]
+    """Tasks of one picture, by where they are."""
+
+
+def read_part(name: str) -> dict[str, dict[str, float]]:
+    """What the last run of a part of bench/costs.py found."""
+    found: dict[str, dict[str, float]] = json.loads(RESULTS.with_name("costs.json").read_text())[name]["found"]
+    return found
 
 
 def read_costs() -> Costs:
     """Of the last run of bench/costs.py."""
-    file = json.loads(RESULTS.with_name("costs.json").read_text())
-    parts = {name: part["found"] for name, part in file.items()}
-    s, server, beside = parts["statements"], parts["server"], parts["contention"]
+    s, server, beside, workers, expiring = map(read_part, ("statements", "server", "contention", "workers", "expiring"))
 
     def grouped(name: str, column: str = "cpu_s", *, whole: bool = False) -> Grouped:
         """`whole`: what was measured is a statement of so many rows, and not the share of a row."""
@@ -77,8 +86,8 @@ def read_costs() -> Costs:
     one, nine = server["one picture, 1k"], server["nine pictures, 1k"]
     picture_s = (nine["worker_cpu_s"] - one["worker_cpu_s"]) / 8
     kept = [s["kept in tasks"], s["kept in shots"]]
-    few, more = (parts["workers"][f"{number} workers, 10 tasks a second"] for number in (1, 8))
-    idle = [parts["workers"][f"{number} workers, 0 tasks a second"]["workers_cpu_s"] for number in (1, 8)]
+    few, more = (workers[f"{number} workers, 10 tasks a second"] for number in (1, 8))
+    idle = [workers[f"{number} workers, 0 tasks a second"]["workers_cpu_s"] for number in (1, 8)]
     heard_s = ((more["workers_cpu_s"] - few["workers_cpu_s"]) - (idle[1] - idle[0])) / 7 / 10
     return Costs(
         accept=grouped("one picture: accept, {} at once"),
@@ -107,6 +116,7 @@ def read_costs() -> Costs:
         worker_task_s=max(0.0, one["worker_cpu_s"] - picture_s),
         picture_bytes=one["stored_bytes"],
         heard_s=max(0.0, heard_s),
+        expired_per_s={name: one["tasks a second"] for name, one in expiring.items()},
     )
 
 
@@ -170,8 +180,7 @@ def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> 
     polls = tasks * (traffic.polling * (1 + site.paint_s / traffic.poll_every_s) + 3 * traffic.waiting)
     # each process's statements take some two milliseconds; those that come meanwhile share the next one
     offers, asks = (max(1.0, per_s / site.apis * 0.002) for per_s in (tasks, polls))
-    # a process that is woken while it looks, looks once more: it cannot look more often than that takes
-    looks = min(tasks, 1 / (costs.no_callbacks_s + site.network_s))
+    looks = tasks / (1 + tasks * REST_S)
     return {
         "accept": tasks * (costs.accept.each_s / offers + costs.accept.row_s),
         "claim": tasks * costs.claim.each_s + pictures * costs.claim.row_s,
@@ -180,7 +189,7 @@ def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> 
         "polls": polls * (costs.poll.each_s / asks + costs.poll.row_s),
         "callbacks": 2 * tasks * traffic.callbacks * costs.callback_s,
         "notify": 2 * tasks * costs.notify.of(ears(site)),
-        "hearing": site.workers * looks * costs.no_callbacks_s,
+        "hearing": site.workers * (looks * costs.no_callbacks_s + tasks * costs.nothing_due_s),
         "worker loops": site.workers * (costs.look_s + costs.nothing_due_s + 2 * costs.no_callbacks_s),
         "deletes": tasks * (costs.delete_s + costs.expire_s),
     }

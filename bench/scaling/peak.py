@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from measuring.load import percentile
 from scaling.events import Clock, Cores, Locks, Log, Then, Thread
-from scaling.model import Costs, Site, Traffic, ears
+from scaling.model import REST_S, Costs, Site, Traffic, ears
 
 _MOST, _FEW = 64, 8
 """As in adapters/postgres/grouped.py."""
@@ -123,7 +123,9 @@ class Peak:
         self.clock.after(self.random.expovariate(self.rate), self._arrive)
         pictures = self.random.choices(self._sizes, self._size_shares)[0]
         habits = (self.traffic.polling, self.traffic.waiting, self.traffic.callbacks)
-        habit = self.random.choices(("polls", "waits", "callback"), habits)[0]
+        habit = self.random.choices(("polls", "waits", "callback", "looks away"), [*habits, max(0.0, 1 - sum(habits))])[
+            0
+        ]
         account = bisect_left(self._shares, self.random.random())
         task = Task(account, pictures, habit, self.clock.now, pictures)
         self.seen.tasks += 1
@@ -287,13 +289,19 @@ class Worker:
         peak = self._peak
         taken, peak.messages = peak.messages, 0
 
+        def rested() -> None:
+            self._looking = False
+            if self._look_again:
+                self._look_again = False
+                self._look()
+
         def looked() -> None:
             for _ in range(taken):
                 peak.statement(peak.costs.callback_s, _nothing, writes=peak.costs.settle_bytes, who="callbacks")
-            self._looking = False
-            if self._look_again or taken:
-                self._look_again = False
-                self._look()
+            if taken:
+                rested()
+            else:
+                peak.clock.after(REST_S, rested)
 
         peak.statement(peak.costs.no_callbacks_s, looked, who="hearing")
 

@@ -8,7 +8,7 @@ import re
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import uvloop
@@ -17,7 +17,7 @@ from measuring.house import INSTANT, PATH, Api, postgres_program, serving
 from measuring.house import folder as temporary
 from scaling.counters import Spent
 from scaling.filling import PROMPT
-from scaling.model import Costs, Site, Traffic
+from scaling.model import Costs, Site, Traffic, read_part
 from scaling.peak import Peak, told
 from scaling.server import Watch
 
@@ -80,8 +80,8 @@ class _Clients:
 
 def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
     """By rate: what was simulated, and what was real."""
-    found = {}
     flush = flush_s()
+    found = _many_workers(costs, flush, seed)
     with temporary() as place, serving(place / "data", INSTANT) as (api, key):
         uvloop.run(_Clients(api.port, key).run(5, WARM_S, seed))
         for rate in RATES:
@@ -116,6 +116,23 @@ def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
                     "off": value / real[what] if real[what] else float("nan"),
                 }
             print(f"    {rate:g} a second compared", flush=True)
+    return found
+
+
+def _many_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, float]]:
+    """What bench/costs.py workers found: processes that hear of each other's tasks. No part of it is in the costs."""
+    quiet = replace(SMALL, polling=0.0)
+    found = {}
+    for number in (1, 4, 8):
+        site = Site(os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, paint_s=0.0, shared=True)
+        used = Peak(costs, quiet, site, tasks_per_s=10, seed=seed).run(60.0, WARM_S).used
+        real = read_part("workers")[f"{number} workers, 10 tasks a second"]
+        for who, simulated in (("postgres", used["postgres"]), ("workers", used["worker"])):
+            found[f"{who} cores, {number} workers, 10 tasks a second"] = {
+                "simulated": simulated,
+                "real": real[f"{who}_cpu_s"],
+                "off": simulated / real[f"{who}_cpu_s"],
+            }
     return found
 
 

@@ -12,7 +12,7 @@ from measuring.load import Request, json_body, steadily
 from scaling.counters import Spent, minus, postmaster, tree_cpu_s
 from scaling.filling import PROMPT
 
-RATES = (0, 10)
+RATES = (0, 10, 30)
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def worker(data_dir: Path, log: Path) -> Iterator[int]:
 
 def measure(quick: bool) -> dict[str, Spent]:
     """CPU a second."""
-    seconds = 3 if quick else 15
+    seconds = 3 if quick else 10
     found: dict[str, Spent] = {}
     with temporary() as place, running(place / "data", "api", config=INSTANT) as api, ExitStack() as stack:
         key = make_keys(api.data_dir, 1)[0]

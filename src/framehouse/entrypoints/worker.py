@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
 """The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
 _POLL_S = 1.0
+_MISSES, _REST_S = 8, 0.1
+"""Who was called so many times in a row for nothing, because others were quicker, looks ten times a second at most:
+every task calls all workers, and looking costs PostgreSQL more than all else, where there are many (docs/scale.md)."""
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
 _SLOW_S = 0.5
@@ -104,18 +107,24 @@ class Worker:
             keepers.append(asyncio.create_task(self._report()))
         for keeper in keepers:
             keeper.add_done_callback(lambda _: self.stop())
+        misses = 0
         try:
             while not self._stopping.is_set():
+                if misses > _MISSES:
+                    await asyncio.sleep(_REST_S * random.uniform(0.5, 1.5))
                 self._wake.clear()
-                claimed = 0
+                claimed, had_room = 0, self._room() > 0
                 try:
                     claimed = await self.turn()
                 except TROUBLE as error:
                     log.warning("cannot claim: %s", error)
+                misses = misses + 1 if had_room and not claimed else 0
                 if not claimed or self._room() <= 0:
-                    with suppress(TimeoutError):
+                    try:
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
+                    except TimeoutError:
+                        misses = 0
             for keeper in keepers:
                 if keeper.done():
                     keeper.result()
