@@ -8,8 +8,8 @@ from measuring.figures import RESULTS
 
 GROUP = 16
 DAY_S = 86_400
-REST_S = 0.1
-"""Of entrypoints/notifier.py, after a look that found nothing."""
+REST_S, MISSES = 0.1, 4
+"""Of entrypoints/notifier.py, after a look that found nothing; of entrypoints/worker.py, after so many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> 
         "polls": polls * (costs.poll.each_s / asks + costs.poll.row_s),
         "callbacks": 2 * tasks * traffic.callbacks * costs.callback_s,
         "notify": 2 * tasks * costs.notify.of(ears(site)),
-        "hearing": site.workers * (looks * costs.no_callbacks_s + tasks * costs.nothing_due_s),
+        "hearing": site.workers * looks * (costs.no_callbacks_s + costs.nothing_due_s),
         "worker loops": site.workers * (costs.look_s + costs.nothing_due_s + 2 * costs.no_callbacks_s),
         "deletes": tasks * (costs.delete_s + costs.expire_s),
     }

@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from measuring.load import percentile
 from scaling.events import Clock, Cores, Locks, Log, Then, Thread
-from scaling.model import REST_S, Costs, Site, Traffic, ears
+from scaling.model import MISSES, REST_S, Costs, Site, Traffic, ears
 
 _MOST, _FEW = 64, 8
 """As in adapters/postgres/grouped.py."""
@@ -258,6 +258,7 @@ class Worker:
         self._peak, self._thread = peak, thread
         self._room = self._slots = slots
         self._claiming = self._again = self._looking = self._look_again = False
+        self._misses = 0
         self.painted_s = 0.0
 
     def loop(self) -> None:
@@ -311,13 +312,21 @@ class Worker:
         took = [peak.queue.popleft() for _ in range(min(self._room, len(peak.queue)))]  # nobody else gets them
         self._room -= len(took)
 
-        def claimed() -> None:
+        self._misses = 0 if took else self._misses + 1
+
+        def rested() -> None:
             self._claiming = False
+            if self._room > 0 and (took or self._again):
+                self._claim()
+
+        def claimed() -> None:
             for task, due_at in took:
                 peak.seen.waited.append(peak.clock.now - due_at)
                 self._thread.use(costs.worker_task_s / peak.traffic.pictures, lambda t=task: self._paint(t))  # type: ignore[misc]
-            if self._room > 0 and (took or self._again):
-                self._claim()
+            if self._misses > MISSES:
+                peak.clock.after(REST_S, rested)
+            else:
+                rested()
 
         if took:
             peak.statement(costs.claim.of(len(took)), claimed, writes=costs.claim_bytes * len(took), who="claim")

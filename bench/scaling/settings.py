@@ -25,6 +25,8 @@ from scaling.statements import LEASE, MODELS, RETENTION
 GROUP, RENEWALS = 8, 10
 SPARSE_INDEX = "drop index tasks_owned; create index tasks_owned on tasks (owner) where owner is not null"
 ROOM = "alter table tasks set (fillfactor = 70); alter table shots set (fillfactor = 70)"
+BY_CLAIM = "drop index batches_claimed; create index batches_claimed on batches (claim) where claim is not null"
+BATCH_ROOM = "alter table batches set (fillfactor = 50)"
 VARIANTS: dict[str, tuple[dict[str, str], str, int]] = {
     "as it is, a checkpoint every 500 tasks": ({}, "", 8),
     "every 2,000": ({}, "", 2),
@@ -33,6 +35,8 @@ VARIANTS: dict[str, tuple[dict[str, str], str, int]] = {
     "every 2,000, fillfactor 70": ({}, ROOM, 2),
     "every 2,000, tasks_owned without the status": ({}, SPARSE_INDEX, 2),
     "every 2,000, both of these": ({}, f"{SPARSE_INDEX}; {ROOM}", 2),
+    "every 2,000, batches_claimed by claim, with room": ({}, f"{BY_CLAIM}; {BATCH_ROOM}", 2),
+    "every 2,000, all of these": ({}, f"{SPARSE_INDEX}; {ROOM}; {BY_CLAIM}; {BATCH_ROOM}", 2),
 }
 
 
