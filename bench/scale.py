@@ -65,12 +65,14 @@ def peaks(costs: Costs, seed: int) -> Rows:
     """The busiest minute, at more and more of it, with painters behind few workers or a worker to each."""
     rows: Rows = []
     for per_worker, times in (
-        [(64, n) for n in (0.1, 1, 2, 5, 10)] + [(8, n) for n in (0.1, 1)] + [(1, n) for n in (0.01, 0.1, 0.3)]
+        *((64, times) for times in (0.1, 1, 2, 3, 5, 10)),
+        *((8, times) for times in (0.1, 1, 2, 3)),
+        *((1, times) for times in (0.1, 0.5, 1)),
     ):
         traffic = replace(TEN_MILLION, images_per_day=TEN_MILLION.images_per_day * times)
-        site = site_for(traffic, per_worker=per_worker)
+        site = site_for(traffic, per_worker=per_worker, times=traffic.peak)  # painters are not what is short here
         rate = traffic.tasks_per_s * traffic.peak
-        seconds = max(4.0, min(20.0, 4000 / rate))
+        seconds = max(3.0, min(60.0, 3000 / rate))
         peak = Peak(costs, traffic, site, tasks_per_s=rate, seed=seed)
         seen = peak.run(seconds, warm_s=site.paint_s * 1.7)
         used = seen.used

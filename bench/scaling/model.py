@@ -86,9 +86,9 @@ def read_costs() -> Costs:
     one, nine = server["one picture, 1k"], server["nine pictures, 1k"]
     picture_s = (nine["worker_cpu_s"] - one["worker_cpu_s"]) / 8
     kept = [s["kept in tasks"], s["kept in shots"]]
-    few, more = (workers[f"{number} workers, 10 tasks a second"] for number in (1, 8))
+    few, more = (workers[f"{number} workers, 30 tasks a second"] for number in (1, 8))
     idle = [workers[f"{number} workers, 0 tasks a second"]["workers_cpu_s"] for number in (1, 8)]
-    heard_s = ((more["workers_cpu_s"] - few["workers_cpu_s"]) - (idle[1] - idle[0])) / 7 / 10
+    heard_s = ((more["workers_cpu_s"] - few["workers_cpu_s"]) - (idle[1] - idle[0])) / 7 / 30
     return Costs(
         accept=grouped("one picture: accept, {} at once"),
         claim=grouped("one picture: claim a batch, {} at once"),
