@@ -170,10 +170,11 @@ def sizes(costs: Costs, seed: int) -> Rows:
                 "bucket TB a day": tasks * each["files"] / 1e12,
                 "bucket of 30 days TB": tasks * each["files"] * 30 / 1e12,
                 "apis": site.apis,
-                "worker cores, peak": images
-                / DAY_S
-                * traffic.peak
-                * (costs.worker_picture_s + costs.worker_task_s / traffic.pictures),
+                "worker cores, peak": traffic.peak
+                * (
+                    images / DAY_S * costs.worker_picture_s
+                    + traffic.tasks_per_s * (costs.worker_task_s + site.workers * costs.heard_s)
+                ),
                 "workers": site.workers,
                 "painters at 2 s": site_for(traffic, paint_s=2).gpus,
                 "painters at 8 s": site.gpus,

@@ -21,7 +21,7 @@ from scaling.model import Costs, Site, Traffic, read_part
 from scaling.peak import Peak, told
 from scaling.server import Watch
 
-RATES = (4.0, 12.0, 24.0)
+RATES = (4.0, 12.0, 24.0, 48.0)
 POLL_EVERY_S = 0.5
 SECONDS, WARM_S = 12.0, 3.0
 SMALL = Traffic(sizes=((1, 1.0),), polling=1.0, waiting=0.0, callbacks=0.0, poll_every_s=POLL_EVERY_S, accounts=1)
