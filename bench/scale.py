@@ -220,13 +220,13 @@ def print_rows(name: str, rows: Sequence[dict[str, Any]]) -> None:
 
 def main(names: Sequence[str], seed: int) -> None:
     costs = read_costs()
-    results = json.loads(SCALE.read_text()) if SCALE.exists() else {}
     for name in names:
         began = time.monotonic()
-        results[name] = rows = PARTS[name](costs, seed)
+        rows = PARTS[name](costs, seed)
         print_rows(name, rows)
         print(f"    {time.monotonic() - began:.0f} s", flush=True)
-    SCALE.write_text(json.dumps(results, indent=1) + "\n")
+        results = json.loads(SCALE.read_text()) if SCALE.exists() else {}
+        SCALE.write_text(json.dumps(results | {name: rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
