@@ -17,7 +17,7 @@ from rich.table import Table
 
 from measuring.figures import RESULTS, machine
 
-PARTS = ("statements", "server", "workers", "settings", "contention", "expiring", "partitions")
+PARTS = ("statements", "server", "workers", "settings", "contention", "backlog", "expiring", "partitions")
 COSTS = RESULTS.with_name("costs.json")
 
 
