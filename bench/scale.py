@@ -20,7 +20,7 @@ from rich.table import Table
 
 from measuring.figures import RESULTS
 from scaling import reality
-from scaling.day import run_day, use_by_hour
+from scaling.day import GRAIN, POOLS, run_day, use_by_hour
 from scaling.model import DAY_S, Costs, Site, Traffic, bytes_per_task, demand, read_costs
 from scaling.peak import Peak, told
 
@@ -48,6 +48,7 @@ def site_for(
 def day(costs: Costs, seed: int) -> Rows:
     """Ten million pictures, by hour."""
     site = site_for(TEN_MILLION)
+    site = replace(site, gpus=site.gpus // (GRAIN * POOLS) * GRAIN * POOLS)
     found = run_day(TEN_MILLION, site, seed=seed)
     rows: Rows = list(use_by_hour(found, costs, TEN_MILLION, site))
     ages = sorted(found.ages)

@@ -1,6 +1,6 @@
 """A whole day of a site: tasks of all time zones, bursts, painters that die, pools that are away, a slow storage.
 
-One simulated picture stands for many (`grain`), and a painter for as many. What the day asks of the database and of the
+One simulated picture stands for many (GRAIN), and a painter for as many. What the day asks of the database and of the
 processes is added up from what each step costs; only painters are scarce here, and what waits, waits for them.
 """
 
@@ -18,7 +18,7 @@ BURSTS = 12
 BURST_S = 600.0
 BURST_SHARE = 0.3
 """Of the mean rate, on top of what there is: a campaign, a script that loops."""
-POOLS = 4
+GRAIN, POOLS = 20, 4
 POOLS_AWAY = 2
 AWAY = (7.0, 8.0)
 """Hours (UTC) in which half of the painters are away: the busiest."""
@@ -63,11 +63,11 @@ _MEAN = 1.0
 _MEAN = sum(rate_at(minute / 60) for minute in range(24 * 60)) / (24 * 60)
 
 
-def run_day(traffic: Traffic, site: Site, *, seed: int, grain: int = 20) -> Day:
+def run_day(traffic: Traffic, site: Site, *, seed: int) -> Day:
     """See the module."""
     chance = random.Random(seed)
-    arrivals = iter(_arrivals(traffic, chance, grain))
-    free = [site.gpus // grain // POOLS] * POOLS
+    arrivals = iter(_arrivals(traffic, chance))
+    free = [site.gpus // GRAIN // POOLS] * POOLS
     waiting: deque[float] = deque()  # when each was asked for
     done: list[tuple[float, int]] = []  # when a painter is free again, and of which pool
     back: list[tuple[float, float]] = [
@@ -106,7 +106,7 @@ def run_day(traffic: Traffic, site: Site, *, seed: int, grain: int = 20) -> Day:
             one.busy_s += seconds
             one.ages.append(now - asked_at)
     ages = [age for one in slices for age in one.ages]
-    return Day(slices[: int(DAY_S / SLICE_S)], _drained(slices), ages, repainted * grain)
+    return Day(slices[: int(DAY_S / SLICE_S)], _drained(slices), ages, repainted * GRAIN)
 
 
 def _within(now: float, hours: tuple[float, float]) -> bool:
@@ -119,10 +119,10 @@ def _pool(free: list[int], *, away: bool) -> int | None:
     return best if free[best] > 0 else None
 
 
-def _arrivals(traffic: Traffic, chance: random.Random, grain: int) -> list[tuple[float, int]]:
+def _arrivals(traffic: Traffic, chance: random.Random) -> list[tuple[float, int]]:
     """Times and pictures of the day's tasks, each a grain of them."""
     sizes, shares = zip(*traffic.sizes, strict=True)
-    mean = traffic.tasks_per_s / grain
+    mean = traffic.tasks_per_s / GRAIN
     bursts = [chance.uniform(0, DAY_S) for _ in range(BURSTS)]
     most = mean * (2.2 + BURSTS * BURST_SHARE)
     found, now = [], 0.0
@@ -148,21 +148,21 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2] if values else 0.0
 
 
-def use_by_hour(day: Day, costs: Costs, traffic: Traffic, site: Site, *, grain: int = 20) -> list[dict[str, float]]:
+def use_by_hour(day: Day, costs: Costs, traffic: Traffic, site: Site) -> list[dict[str, float]]:
     """Of each hour: what came in, what is busy of what there is, and how old what waited became."""
     found = []
     per_hour = int(3600 / SLICE_S)
     mean = traffic.images_per_day / DAY_S
     for hour in range(24):
         some = day.slices[hour * per_hour : (hour + 1) * per_hour]
-        started = sum(one.started for one in some) * grain / 3600
+        started = sum(one.started for one in some) * GRAIN / 3600
         ages = sorted(age for one in some for age in one.ages) or [0.0]
         needs = demand(costs, traffic, site, rate=started / mean)
         found.append(
             {
                 "hour": hour,
-                "images a second": sum(one.pictures for one in some) * grain / 3600,
-                "painters": sum(one.busy_s for one in some) * grain / 3600 / site.gpus,
+                "images a second": sum(one.pictures for one in some) * GRAIN / 3600,
+                "painters": sum(one.busy_s for one in some) * GRAIN / 3600 / site.gpus,
                 "postgres": sum(needs.values()) / site.postgres_cores,
                 "age p50": ages[len(ages) // 2],
                 "age p99": ages[len(ages) * 99 // 100],
