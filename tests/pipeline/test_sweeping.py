@@ -263,4 +263,4 @@ async def test_who_is_woken_all_the_time_rests_after_a_look_that_found_nothing()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.25):
             await take_turns(turn, wake, poll_s=60, rest_s=0.1, what="callbacks")
-    assert looks in (6, 7)  # five at once, then ten a second
+    assert 5 <= looks <= 7  # five at once, then ten a second
