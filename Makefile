@@ -81,7 +81,7 @@ gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py
 
 bench: install ## Measure side by side with the alternatives, into bench/results/latest.json; or one part (make bench NAME=accepting)
-	@case "$(NAME)" in previz) .venv/bin/python bench/previz.py ;; *) .venv/bin/python bench/run.py $(NAME) ;; esac
+	@case "$(NAME)" in previz|costs|scale) .venv/bin/python bench/$(NAME).py ;; *) .venv/bin/python bench/run.py $(NAME) ;; esac
 
 MINUTES ?= 10
 RATE ?= 15

@@ -1,18 +1,22 @@
 """The clock of the house: lost work, clocks that jump, and what is removed in the end."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from framehouse.adapters.postgres import callbacks, claims, tasks
 from framehouse.adapters.postgres import elements as library
 from framehouse.adapters.postgres.claims import Claimed
+from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.sweeper import LostWork, keep_house
+from framehouse.entrypoints.turns import take_turns
 from framehouse.entrypoints.worker import WORKER_LOCKS
+from framehouse.pipeline.expire import expire_pictures
 from tests.conftest import House, MakeHouse, eventually, image_base64
 from tests.receivers import receiving
 
@@ -215,3 +219,48 @@ async def test_removing_goes_in_small_steps(make_house: MakeHouse) -> None:
     assert await callbacks.forget_callbacks(house.db, timedelta(0), 500) == 0
     await keep_house(house.db, house.storage, history=HISTORY)
     assert not await house.db.value("select count(*) from idempotency_keys")
+
+
+class Removing:
+    """A storage that takes its time to remove a folder, and has one that it does not remove."""
+
+    def __init__(self, kept: str) -> None:
+        self._kept = kept
+        self.at_once = self.most = 0
+
+    async def delete_folder(self, prefix: str) -> None:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(0.01)
+        self.at_once -= 1
+        if self._kept in prefix:
+            raise StorageAway("not that one")
+
+
+async def test_pictures_are_removed_several_at_a_time_and_one_holds_up_no_other(make_house: MakeHouse) -> None:
+    house = await make_house()
+    tickets = [await house.submit() for _ in range(20)]
+    await house.db.row("update tasks set expires_at = now() - interval '1 second'")
+    storage = Removing(str(tickets[3].task_id))
+    with pytest.raises(StorageAway):
+        await expire_pictures(house.db, cast(Storage, storage))
+    assert 8 < storage.most < 20
+    left = "select array_agg(id) from tasks where expired_at is null"
+    assert await house.db.value(left) == [tickets[3].task_id]
+    assert await expire_pictures(house.db, cast(Storage, Removing("nothing"))) == 1
+    assert await house.db.value(left) is None
+
+
+async def test_who_is_woken_all_the_time_rests_after_a_look_that_found_nothing() -> None:
+    wake, looks = asyncio.Event(), 0
+
+    async def turn() -> int:
+        nonlocal looks
+        looks += 1
+        wake.set()  # somebody else's task has ended
+        return 3 if looks < 5 else 0
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.25):
+            await take_turns(turn, wake, poll_s=60, rest_s=0.1, what="callbacks")
+    assert 5 <= looks <= 7  # five at once, then ten a second

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
+from framehouse.entrypoints.worker import Worker
 from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
 
 LEASE = timedelta(seconds=30)
@@ -392,3 +394,26 @@ async def test_one_bad_row_does_not_refuse_its_neighbours(make_house: MakeHouse)
         house.submit(caller=stranger), return_exceptions=True,
     )  # fmt: skip
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]
+
+
+async def test_a_worker_that_is_called_for_nothing_rests_but_one_without_room_does_not(make_house: MakeHouse) -> None:
+    house = await make_house()
+    for room, seconds in ((1, 0.4), (0, 20)):
+        worker = house.worker()
+        looks = 0
+
+        async def turn(worker: Worker = worker) -> int:
+            nonlocal looks
+            looks += 1
+            worker._call()  # another task, which others take
+            if looks == 100:
+                worker.stop()
+            await asyncio.sleep(0.001)
+            return 0
+
+        worker.turn = turn  # type: ignore[method-assign]
+        worker._room = lambda room=room: room  # type: ignore[method-assign, misc]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await worker.run()
+        assert looks == 100 if room == 0 else 5 <= looks <= 13

@@ -20,6 +20,9 @@ from framehouse.pipeline.notify import ANSWER_LIMIT_S, Again, Delivered, Ended, 
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
+_REST_S = 0.1
+"""After a look that found nothing. Every end of a task wakes every process, and most have nothing to deliver: looking
+each time costs PostgreSQL more than all else, where there are many workers (docs/scale.md)."""
 _MOST_HOSTS = 10_000
 _LATELY_S = 300.0
 _SUSPICIOUS = 3
@@ -75,7 +78,7 @@ class Notifier:
         """Deliver until cancelled; what is under way then is given back by its lease."""
         listener = asyncio.create_task(self._db.listen({ENDED_CHANNEL: lambda _: self._wake.set()}))
         try:
-            await take_turns(self.turn, self._wake, poll_s=_POLL_S, what="callbacks")
+            await take_turns(self.turn, self._wake, poll_s=_POLL_S, rest_s=_REST_S, what="callbacks")
         finally:
             listener.cancel()
             if self._running:  # those that are about to be answered are not sent twice

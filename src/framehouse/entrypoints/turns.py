@@ -12,8 +12,11 @@ from framehouse.adapters.postgres.pool import TROUBLE
 log = logging.getLogger(__name__)
 
 
-async def take_turns(turn: Callable[[], Awaitable[int]], wake: asyncio.Event, *, poll_s: float, what: str) -> NoReturn:
-    """Call `turn`, which says how much it took on, until cancelled; pause only where that was nothing."""
+async def take_turns(
+    turn: Callable[[], Awaitable[int]], wake: asyncio.Event, *, poll_s: float, what: str, rest_s: float = 0
+) -> NoReturn:
+    """Call `turn`, which says how much it took on, until cancelled; pause only where that was nothing: for `rest_s`
+    whoever calls, then until woken."""
     while True:
         wake.clear()
         claimed = 0
@@ -22,6 +25,7 @@ async def take_turns(turn: Callable[[], Awaitable[int]], wake: asyncio.Event, *,
         except TROUBLE as error:
             log.warning("cannot claim %s: %s", what, error)
         if not claimed:
+            await asyncio.sleep(rest_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s * random.uniform(0.8, 1.2)):
                     await wake.wait()

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
 """The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
 _POLL_S = 1.0
+_MISSES, _REST_S = 4, 0.1
+"""Who was called so many times in a row for nothing, because others were quicker, looks ten times a second at most:
+every task calls all workers, and looking costs PostgreSQL more than all else, where there are many (docs/scale.md)."""
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
 _SLOW_S = 0.5
@@ -90,6 +93,7 @@ class Worker:
         self._number = secrets.randbelow(2**31 - 1) + 1
         self._held: dict[int, _Held] = {}
         self._wake = asyncio.Event()
+        self._called = False
         self._stopping = asyncio.Event()
         self._left_some = True
         self._fit: dict[tuple[str, str, str], bool] = {}
@@ -107,18 +111,25 @@ class Worker:
             keepers.append(asyncio.create_task(self._report()))
         for keeper in keepers:
             keeper.add_done_callback(lambda _: self.stop())
+        misses = 0
         try:
             while not self._stopping.is_set():
+                if misses > _MISSES:
+                    await asyncio.sleep(_REST_S * random.uniform(0.5, 1.5))
                 self._wake.clear()
+                called, self._called = self._called and self._room() > 0, False
                 claimed = 0
                 try:
                     claimed = await self.turn()
                 except TROUBLE as error:
                     log.warning("cannot claim: %s", error)
+                misses = 0 if claimed else misses + called
                 if not (claimed and self._left_some) or self._room() <= 0:
-                    with suppress(TimeoutError):
+                    try:
                         async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
                             await self._wake.wait()
+                    except TimeoutError:
+                        misses = 0
             for keeper in keepers:
                 if keeper.done():
                     keeper.result()
@@ -291,11 +302,15 @@ class Worker:
     async def _listen(self) -> None:
         """Be woken by new work, hear of cancelled tasks at once, and show that we live."""
         channels = {
-            claims.BATCHES_CHANNEL: lambda _: self._wake.set(),
+            claims.BATCHES_CHANNEL: lambda _: self._call(),
             claims.ENDED_CHANNEL: self._on_ended,
             claims.HASTEN_CHANNEL: self._on_hasten,
         }
         await self._db.listen(channels, lock=(WORKER_LOCKS, self._number))
+
+    def _call(self) -> None:
+        self._called = True
+        self._wake.set()
 
     def _on_ended(self, task_id: str) -> None:
         self._drop([h for h in self._held.values() if str(h.batch.task_id) == task_id])

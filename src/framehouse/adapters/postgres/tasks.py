@@ -109,8 +109,8 @@ async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-async def mark_expired(db: Database, task_id: UUID) -> None:
-    await db.row("update tasks set expired_at = now() where id = $1", task_id)
+async def mark_expired(db: Database, task_ids: Sequence[UUID]) -> None:
+    await db.row("update tasks set expired_at = now() where id = any ($1::uuid[])", sorted(task_ids))
 
 
 async def forget_tasks(db: Database, older: timedelta, most: int) -> int:

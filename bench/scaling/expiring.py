@@ -1,0 +1,94 @@
+"""How many tasks a second the sweeper relieves of their pictures: in a folder, and in a bucket that is some way off."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import asyncpg
+
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.tasks import tasks_to_expire
+from framehouse.adapters.storage import Storage, open_storage
+from framehouse.pipeline.expire import expire_pictures
+from framehouse.pipeline.settle import folder_of
+from scaling.counters import Spent, database
+from scaling.filling import fill, make_accounts
+
+ANSWER_S = 0.03
+"""Of an object storage in the same region, for a listing as for a removal."""
+
+
+class Far:
+    """A bucket that holds one picture of each task, and answers after a while. As store.py asks a real one."""
+
+    async def delete_folder(self, prefix: str) -> None:
+        await asyncio.sleep(ANSWER_S)
+        await self.delete([prefix])
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for _ in keys:
+            await asyncio.sleep(ANSWER_S)
+
+    async def put(self, key: str, content: bytes) -> None:
+        raise NotImplementedError
+
+    async def put_file(self, key: str, file: BinaryIO) -> None:
+        raise NotImplementedError
+
+    async def get(self, key: str) -> bytes | None:
+        raise NotImplementedError
+
+    async def get_range(self, key: str, start: int, end: int) -> bytes:
+        raise NotImplementedError
+
+    async def size(self, key: str) -> int | None:
+        raise NotImplementedError
+
+    async def remove_unfinished(self, *, older_s: float) -> int:
+        raise NotImplementedError
+
+
+def measure(quick: bool) -> dict[str, Spent]:
+    with database() as (server, data):
+        return asyncio.run(_measure(server, data, 100 if quick else 300))
+
+
+async def _measure(server: EmbeddedPostgres, data: Path, tasks: int) -> dict[str, Spent]:
+    await migrate(server.url)
+    connection = await asyncpg.connect(server.url)
+    dbs = [Database(server.url, size=4) for _ in range(4)]
+    for db in dbs:
+        await db.open()
+    found: dict[str, Spent] = {}
+    try:
+        await make_accounts(connection, 10)
+        await fill(connection, rows=tasks * 8, accounts=10, days=100)
+        folder = open_storage(f"file://{data}/files")
+        for id in await tasks_to_expire(dbs[0], tasks):
+            await folder.put(f"{folder_of(id)}0.png", b"0" * 1_600_000)
+        stores: dict[str, tuple[Storage, int]] = {
+            "a folder": (folder, 1),
+            "a bucket": (Far(), 1),
+            "a bucket, 4 workers": (Far(), 4),
+        }
+        for name, (storage, sweepers) in stores.items():
+            count = "select count(*) from tasks where expired_at is not null"
+            before, began = await connection.fetchval(count), time.perf_counter()
+            await asyncio.gather(*(_sweep(db, storage, tasks // 100) for db in dbs[:sweepers]))
+            took = time.perf_counter() - began
+            gone = await connection.fetchval(count) - before
+            found[name] = {"tasks a second": gone / took, "took_s": took / gone}
+        return found
+    finally:
+        for db in dbs:
+            await db.close()
+        await connection.close()
+
+
+async def _sweep(db: Database, storage: Storage, times: int) -> None:
+    for _ in range(times):
+        await expire_pictures(db, storage)

@@ -1,0 +1,96 @@
+"""Tables full of ended tasks, oldest first, as years of service leave them."""
+
+import secrets
+import time
+from typing import Any
+
+import asyncpg
+
+from framehouse.domain.task import new_task_id
+
+PROMPT = (
+    "A quiet harbour at dawn, fishing boats with red hulls, gulls over the water, soft morning light from the left, "
+    "thin fog between the masts, wet cobblestones in front, wide angle, film grain"
+)
+"""As long as what people write."""
+_AT_ONCE = 200_000
+_FILL = """
+with made as materialized (
+    select n, now() - ({rows} - n) * interval '{apart_s} s' as at, random() as share,
+           1 + floor({accounts} * random() ^ 3)::int as account
+    from generate_series({first}, {last}) n
+), ids as materialized (
+    select *, (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7'
+               || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid as id
+    from made
+), t as (
+    insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,
+                       images_done, resolution, ratio, watermark, units_reserved, units_charged, created_at, updated_at,
+                       ended_at, expires_at, expired_at)
+    select id, account, case when share < 0.3 then 'order-' || n end, 'succeed', 'kling-v3-omni', '{prompt}', '{{}}',
+           'single', 1, 1, '1k', '1:1', false, 8, 8, at, at, at, at + interval '30 days',
+           case when n <= {expired} then at + interval '30 days' end
+    from ids
+)
+insert into shots (task_id, index, prompt, framing, seed, painted_at, engine, key, media_type, width, height)
+select id, 0, '{prompt}', '', n, at, 'diffusers', 'images/' || id || '/0-' || substr(md5(n::text), 1, 12) || '.png',
+       'image/png', 1024, 1024
+from ids
+"""
+
+
+async def make_accounts(connection: "asyncpg.Connection[asyncpg.Record]", accounts: int) -> None:
+    await connection.execute(
+        "insert into accounts (name, concurrency, callback_secret) "
+        f"select 'bench-' || n, 1000000, 'whsec_' || repeat('a', 32) from generate_series(1, {accounts}) n"
+    )
+
+
+async def fill(
+    connection: "asyncpg.Connection[asyncpg.Record]", *, rows: int, accounts: int, expired: int = 0, days: float = 395
+) -> float:
+    """So many ended tasks of one picture each, of so many days until now, of accounts of which few have most; the first
+    `expired` of them without their pictures. Seconds that it took."""
+    began = time.monotonic()
+    await connection.execute("set session_replication_role = replica; set synchronous_commit = off")
+    for first in range(1, rows + 1, _AT_ONCE):
+        last = min(first + _AT_ONCE - 1, rows)
+        values = {"rows": rows, "first": first, "last": last, "accounts": accounts, "expired": expired}
+        statement = _FILL.format(**values, apart_s=days * 86400 / rows, prompt=PROMPT)
+        await connection.execute(statement, timeout=600)
+    await connection.execute("reset session_replication_role; reset synchronous_commit")
+    await connection.execute("vacuum analyze", timeout=600)
+    return time.monotonic() - began
+
+
+def row(
+    account: int, *, pictures: int = 1, references: int = 0, callback: str = "", external: str = ""
+) -> dict[str, Any]:
+    """A task as pipeline/accept.py offers it, each picture a batch of its own."""
+    indexes = range(pictures)
+    return {
+        "task_id": str(new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))),
+        "account_id": account,
+        "key_id": None,
+        "external_task_id": external or None,
+        "idempotency_key": None,
+        "body_hash": None,
+        "model": "kling-v3-omni",
+        "prompt": PROMPT,
+        "elements": [],
+        "result_type": "single",
+        "image_count": pictures,
+        "resolution": "1k",
+        "ratio": "1:1",
+        "watermark": False,
+        "callback_url": callback or None,
+        "owner": None,
+        "units": 8 * pictures,
+        "shots": [{"index": i, "prompt": PROMPT, "framing": "", "seed": 7 + i} for i in indexes],
+        "batches": [[i] for i in indexes],
+        "task_elements": [],
+        "task_references": [
+            {"index": i, "element": None, "url": None, "key": f"references/{i}", "width": 1024, "height": 1024}
+            for i in range(references)
+        ],
+    }

@@ -1,0 +1,167 @@
+"""The simulated machine beside the real one: `framehouse serve` on this machine, at a few rates, and a model of it."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import uvloop
+
+from measuring.house import INSTANT, PATH, Api, postgres_program, serving
+from measuring.house import folder as temporary
+from scaling.counters import Spent
+from scaling.filling import PROMPT
+from scaling.model import Costs, Site, Traffic, read_part
+from scaling.peak import Peak, told
+from scaling.server import Watch
+
+RATES = (4.0, 12.0, 24.0, 48.0)
+POLL_EVERY_S = 0.5
+SECONDS, WARM_S = 12.0, 3.0
+SMALL = Traffic(sizes=((1, 1.0),), polling=1.0, waiting=0.0, callbacks=0.0, poll_every_s=POLL_EVERY_S, accounts=1)
+
+
+@dataclass(slots=True)
+class _Times:
+    accept: list[float] = field(default_factory=list)
+    poll: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+
+
+class _Clients:
+    """Clients that poll, at a steady rate on the mean; connections are kept."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._port = port
+        self._head = f"Host: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.times = _Times()
+
+    async def _ask(self, method: str, path: str, body: str = "") -> bytes:
+        reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+        writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        assert length
+        answer = await reader.readexactly(int(length[1]))
+        self._free.append((reader, writer))
+        return answer
+
+    async def _task(self) -> None:
+        began = time.perf_counter()
+        body = json.dumps({"model_name": "kling-v3-omni", "prompt": PROMPT, "n": 1, "aspect_ratio": "1:1"})
+        id = json.loads(await self._ask("POST", PATH, body))["data"]["task_id"]
+        self.times.accept.append(time.perf_counter() - began)
+        answer = b""
+        while b'"succeed"' not in answer:
+            await asyncio.sleep(POLL_EVERY_S)
+            polled = time.perf_counter()
+            answer = await self._ask("GET", f"{PATH}/{id}")
+            self.times.poll.append(time.perf_counter() - polled)
+        self.times.whole.append(time.perf_counter() - began)
+
+    async def run(self, rate: float, seconds: float, seed: int) -> None:
+        chance = random.Random(seed)
+        async with asyncio.TaskGroup() as group:
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                group.create_task(self._task())
+                await asyncio.sleep(chance.expovariate(rate))
+        for _, writer in self._free:
+            writer.close()
+
+
+def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
+    """By rate: what was simulated, and what was real."""
+    flush = flush_s()
+    found = _many_workers(costs, flush, seed)
+    with temporary() as place, serving(place / "data", INSTANT) as (api, key):
+        uvloop.run(_Clients(api.port, key).run(5, WARM_S, seed))
+        for rate in RATES:
+            real = _real(api, key, rate, seed)
+            site = Site(
+                postgres_cores=os.cpu_count() or 2,
+                flush_s=flush,
+                apis=1,
+                workers=1,
+                gpus=16,
+                paint_s=0.0,
+                store_s=0.002,
+                shared=True,
+                client_s=real["client_cpu_s"] / max(1.0, real["requests"]),
+            )
+            seen = Peak(costs, SMALL, site, tasks_per_s=rate, seed=seed).run(60.0, WARM_S)
+            cores = seen.used
+            simulated = {
+                "accept p50": told(seen.accept, 50),
+                "accept p99": told(seen.accept, 99),
+                "poll p50": told(seen.poll, 50),
+                "whole p50": told(seen.whole, 50),
+                "whole p99": told(seen.whole, 99),
+                "api cores": cores["api"],
+                "worker cores": cores["worker"],
+                "postgres cores": cores["postgres"],
+            }
+            for what, value in simulated.items():
+                found[f"{what}, {rate:g} tasks a second"] = {
+                    "simulated": value,
+                    "real": real[what],
+                    "off": value / real[what] if real[what] else float("nan"),
+                }
+            print(f"    {rate:g} a second compared", flush=True)
+    return found
+
+
+def _many_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, float]]:
+    """What bench/costs.py workers found: processes that hear of each other's tasks. No part of it is in the costs."""
+    quiet = replace(SMALL, polling=0.0)
+    found = {}
+    for number in (1, 4, 8):
+        site = Site(os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, paint_s=0.0, shared=True)
+        used = Peak(costs, quiet, site, tasks_per_s=10, seed=seed).run(60.0, WARM_S).used
+        real = read_part("workers")[f"{number} workers, 10 tasks a second"]
+        for who, simulated in (("postgres", used["postgres"]), ("workers", used["worker"])):
+            found[f"{who} cores, {number} workers, 10 tasks a second"] = {
+                "simulated": simulated,
+                "real": real[f"{who}_cpu_s"],
+                "off": simulated / real[f"{who}_cpu_s"],
+            }
+    return found
+
+
+def _real(api: Api, key: str, rate: float, seed: int) -> Spent:
+    clients = _Clients(api.port, key)
+    cpu, watch = time.process_time(), Watch(api)
+    began = time.monotonic()
+    spent = watch.per_piece(1, lambda: uvloop.run(clients.run(rate, SECONDS, seed)))
+    took = time.monotonic() - began
+    times = clients.times
+    return {
+        "accept p50": told(times.accept, 50),
+        "accept p99": told(times.accept, 99),
+        "poll p50": told(times.poll, 50),
+        "whole p50": told(times.whole, 50),
+        "whole p99": told(times.whole, 99),
+        "api cores": spent["api_cpu_s"] / took,
+        "worker cores": spent["worker_cpu_s"] / took,
+        "postgres cores": spent["postgres_cpu_s"] / took,
+        "client_cpu_s": time.process_time() - cpu,
+        "requests": float(len(times.accept) + len(times.poll)),
+    }
+
+
+def flush_s() -> float:
+    """Seconds of a flush of 8 kB, by PostgreSQL's own test of this disk."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parents[2] / ".cache") as place:
+        command = [postgres_program("pg_test_fsync"), "-s", "1", "-f", f"{place}/file"]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"fdatasync\s+[\d.]+ ops/sec\s+(\d+) usecs/op", out)
+    assert found, out
+    return int(found[1]) / 1e6

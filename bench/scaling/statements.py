@@ -1,0 +1,216 @@
+"""What each statement of a task's life costs PostgreSQL, sent by our own functions, alone and in groups.
+
+On one connection, one after the other, with a million ended tasks of a thousand accounts in the tables. CPU is that of
+all of PostgreSQL's processes, the writers of WAL and of pages among them.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from framehouse.adapters.postgres import callbacks, claims
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.tasks import (
+    Asked,
+    accept_tasks,
+    find_tasks,
+    forget_tasks,
+    list_tasks,
+    mark_expired,
+    tasks_to_expire,
+)
+from scaling.counters import Meter, Spent, database
+from scaling.filling import fill, make_accounts, row
+
+GROUP = 16
+MODELS = ["kling-v3-omni"]
+LEASE, RETENTION = timedelta(seconds=30), timedelta(days=30)
+Costs = dict[str, Spent]
+
+
+class Lives:
+    """Takes tasks through their lives, many at a time, and measures each step for a piece of it."""
+
+    def __init__(self, meter: Meter, accounts: int) -> None:
+        self._meter = meter
+        self._db = meter.db
+        self._accounts = accounts
+        self.costs: Costs = {}
+
+    def _account(self) -> int:
+        return 1 + int(self._accounts * random.random() ** 3)
+
+    async def _accept(self, name: str, rows: Sequence[dict[str, Any]], group: int) -> list[tuple[int, str]]:
+        tasks = len(rows)
+
+        async def work() -> None:
+            for at in range(0, tasks, group):
+                answers = await accept_tasks(self._db, rows[at : at + group])
+                assert {answer.outcome for answer in answers} == {"accepted"}
+
+        self.costs[name] = await self._meter.per_piece(tasks, work)
+        return [(one["account_id"], one["task_id"]) for one in rows]
+
+    async def _claim(self, batches: int, most: int, *, name: str) -> list[claims.Claimed]:
+        held: list[claims.Claimed] = []
+
+        async def work() -> None:
+            while len(held) < batches:
+                more = min(most, batches - len(held))
+                found = await claims.claim_batches(self._db, worker=1, most=more, lease=LEASE, models=MODELS)
+                assert found
+                held.extend(found)
+
+        self.costs[name] = await self._meter.per_piece(batches, work)
+        return held
+
+    async def _settle(self, held: Sequence[claims.Claimed], *, name: str) -> None:
+        async def work() -> None:
+            for batch in held:
+                for shot in batch.shots:
+                    key = f"images/{batch.task_id}/{shot.index}-{batch.claim.hex[:12]}.png"
+                    made = claims.Made(shot.index, "diffusers", key, "", "image/png", 1024, 1024)
+                    how = await claims.settle_shot(self._db, batch.task_id, batch.id, batch.claim, made, RETENTION)
+                    assert how != "lost"
+
+        self.costs[name] = await self._meter.per_piece(len(held), work)
+
+    async def life(self, kind: str, tasks: int, *, pictures: int = 1, references: int = 0, callback: str = "") -> None:
+        """The whole of it: half of the tasks one by one, half in groups."""
+        asked: list[tuple[int, str]] = []
+        for group in (1, GROUP):
+            rows = [
+                row(self._account(), pictures=pictures, references=references, callback=callback)
+                for _ in range(tasks // 2)
+            ]
+            asked += await self._accept(f"{kind}: accept, {group} at once", rows, group)
+        batches = tasks * pictures
+        held = await self._claim(batches // 2, 1, name=f"{kind}: claim a batch, 1 at once")
+        held += await self._claim(batches - batches // 2, GROUP, name=f"{kind}: claim a batch, {GROUP} at once")
+        if pictures == 1 and not callback and not references:
+            await self._repeat(held, asked)
+        await self._settle(held, name=f"{kind}: settle a picture")
+        if callback:
+            await self._deliver(tasks)
+
+    async def _repeat(self, held: Sequence[claims.Claimed], asked: Sequence[tuple[int, str]]) -> None:
+        """What is done again and again while tasks are at work, and by whoever only looks."""
+        for group in (1, GROUP):
+            some = {batch.id: (batch.claim, 0.5) for batch in random.sample(held, group)}
+            await self._often(
+                f"renew leases, {group} at once", 200, partial(claims.renew_leases, self._db, some, LEASE)
+            )
+        for group in (1, GROUP):
+            questions = [Asked(account, id, 1) for account, id in random.sample(asked, group)]
+            await self._often(f"poll, {group} at once", 500, partial(find_tasks, self._db, questions))
+        await self._often("list 30", 300, lambda: list_tasks(self._db, self._account(), limit=30, offset=0))
+        await self._often(
+            "claim, nothing due",
+            500,
+            lambda: claims.claim_batches(self._db, worker=1, most=1, lease=LEASE, models=MODELS),
+        )
+        await self._often("claim callbacks, none due", 500, self._claim_callbacks)
+        await self._often(
+            "look for lost work",
+            500,
+            lambda: claims.quiet_batches(self._db, lease=LEASE, silence=LEASE),  # those that look lost: none
+        )
+        await self._often("notify, nobody listens", 500, lambda: claims.notify(self._db, "nobody", "x" * 36))
+
+    async def _claim_callbacks(self) -> list[callbacks.CallbackMessage]:
+        return await callbacks.claim_callbacks(
+            self._db, most=100, shares=callbacks.Shares(), living=[], failing=[], lease=LEASE
+        )
+
+    async def _deliver(self, tasks: int) -> None:
+        async def work() -> None:
+            while found := await self._claim_callbacks():
+                for message in found:
+                    await callbacks.end_callback(self._db, message, state="delivered", code=200, error="")
+
+        self.costs["callbacks: claim and end a message"] = await self._meter.per_piece(2 * tasks, work)
+
+    async def _often(self, name: str, times: int, call: Callable[[], Awaitable[object]]) -> None:
+        async def work() -> None:
+            for _ in range(times):
+                await call()
+
+        await work()
+        self.costs[name] = await self._meter.per_piece(times, work)
+
+    async def expire(self, ids: Sequence[UUID]) -> None:
+        async def work() -> None:
+            for at in range(0, len(ids), 100):  # as many as the sweeper marks at once
+                await mark_expired(self._db, ids[at : at + 100])
+
+        self.costs["mark a task expired"] = await self._meter.per_piece(len(ids), work)
+
+    async def forget(self, tasks: int) -> None:
+        """Delete what is old, then vacuum: for each task that is deleted."""
+
+        async def delete() -> None:
+            left = tasks
+            while left > 0:
+                left -= await forget_tasks(self._db, timedelta(days=1), min(500, left))
+
+        self.costs["delete a task of one picture"] = await self._meter.per_piece(tasks, delete)
+
+        async def vacuum() -> None:
+            for table in ("tasks", "shots"):
+                await self._db.row(f"vacuum {table}")
+
+        self.costs["vacuum after it, for each task"] = await self._meter.per_piece(tasks, vacuum)
+
+
+def measure(quick: bool) -> Costs:
+    rows, accounts, tasks = (20_000, 100, 64) if quick else (1_000_000, 1000, 3000)
+    with database() as (server, data):
+        return asyncio.run(_measure(server, data, rows, accounts, tasks))
+
+
+async def _measure(server: EmbeddedPostgres, data: Path, rows: int, accounts: int, tasks: int) -> Costs:
+    await migrate(server.url)
+    connection = await asyncpg.connect(server.url)
+    db = Database(server.url, size=1)
+    await db.open()
+    try:
+        await make_accounts(connection, accounts)
+        took = await fill(connection, rows=rows, accounts=accounts, expired=rows * 8 // 10, days=395)
+        print(f"    filled in {took:.0f} s", flush=True)
+        kept = await sizes(connection, rows)
+        lives = Lives(Meter(data, db), accounts)
+        await lives.life("one picture", tasks)
+        await lives.life("nine pictures", tasks // 10, pictures=9)
+        await lives.life("three references", tasks // 4, references=3)
+        await lives.life("callbacks", tasks // 4, callback="https://example.com/callback")
+        await lives.expire(await tasks_to_expire(db, tasks))
+        await lives.forget(rows // 20)
+        return lives.costs | kept
+    finally:
+        await db.close()
+        await connection.close()
+
+
+async def sizes(connection: "asyncpg.Connection[asyncpg.Record]", rows: int) -> Costs:
+    """Bytes that an ended task keeps, of the table and of its indexes."""
+    found: Costs = {}
+    for table in ("tasks", "shots"):
+        heap, indexes = await connection.fetchrow(  # type: ignore[misc]
+            "select pg_table_size($1::regclass), pg_indexes_size($1::regclass)", table
+        )
+        found[f"kept in {table}"] = {"heap_bytes": heap / rows, "index_bytes": indexes / rows}
+    for index, size in await connection.fetch(
+        "select indexrelid::regclass::text, pg_relation_size(indexrelid) from pg_stat_user_indexes "
+        "where relname in ('tasks', 'shots') order by 2 desc"
+    ):
+        found[f"  {index}"] = {"index_bytes": size / rows}
+    return found
