@@ -105,9 +105,12 @@ audit: install ## Look for known weaknesses of what is installed, risky code and
 		$$UV pip install -q --python .cache/audit/bin/python "pip-audit>=2.9" "bandit>=1.8"; }
 	@.venv/bin/python scripts/audit.py .cache/audit
 
-lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
-		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
+lock: ## Pin the newest versions that pyproject.toml allows: all into requirements.lock, parts of it for the image
+	$(LOCKING) --upgrade --group dev pyproject.toml -o requirements.lock
+	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 
 clean: ## Remove what make made; out/ and the data folder stay
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
