@@ -9,13 +9,16 @@ FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements-build.lock requirements-runtime.lock ./
+# pyvips alone has no wheel; without a compiler it is plain Python
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.lock \
-    && python -m venv --without-pip /opt/framehouse \
-    && pip --python /opt/framehouse/bin/python install --require-hashes --only-binary :all: -r requirements-runtime.lock
+    && pip wheel --require-hashes --no-deps --only-binary :all: --no-binary pyvips --no-build-isolation \
+        -w /wheels -r requirements-runtime.lock
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src ./src
-RUN python -m hatchling build -t wheel -d /wheels \
-    && pip --python /opt/framehouse/bin/python install --no-deps /wheels/framehouse-*.whl
+RUN pip wheel --no-deps --no-build-isolation -w /wheels . \
+    && python -m venv --without-pip /opt/framehouse \
+    && pip --python /opt/framehouse/bin/python install --no-index --no-deps /wheels/*.whl \
+    && pip --python /opt/framehouse/bin/python check
 
 FROM build AS build-diffusers
 COPY requirements-diffusers.txt ./

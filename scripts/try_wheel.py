@@ -16,18 +16,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DEMO = ("generate", "Create a three-frame product storyboard", "--model", "kling-v3-omni", "--series")
-SIZE = (1360, 768)
+SIZE = (1280, 720)
 """Of the demo's three pictures."""
 
 
-def installed(wheel: Path, folder: Path) -> Path:
-    """The program, in an environment of its own with what requirements-runtime.lock pins and nothing more."""
-    venv.create(folder, with_pip=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    pinned = ["--require-hashes", "--only-binary", ":all:", "-r", str(ROOT / "requirements-runtime.lock")]
-    for words in (["install", "-q", *pinned], ["install", "-q", "--no-deps", str(wheel)], ["check"]):
-        subprocess.run([*pip, *words], check=True, stdout=subprocess.DEVNULL if words == ["check"] else None)  # noqa: S603
-    return folder / "bin" / "framehouse"
+def installed(wheel: Path, place: Path) -> Path:
+    """The program, in an environment of its own with what requirements-runtime.lock pins and nothing more. The steps are
+    the Dockerfile's."""
+
+    def pip(environment: str, *words: str | Path) -> None:
+        command = [place / environment / "bin" / "python", "-m", "pip", "--disable-pip-version-check", *words]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise SystemExit(f"pip {words[0]}: {done.stderr.strip()[-2000:]}")
+
+    for environment in ("build", "env"):
+        venv.create(place / environment, with_pip=True)
+    pinned = ("--require-hashes", "--only-binary", ":all:")
+    pip("build", "install", *pinned, "-r", ROOT / "requirements-build.lock")
+    from_sources = ("--no-binary", "pyvips", "--no-build-isolation")
+    runtime = ("-w", place / "wheels", "-r", ROOT / "requirements-runtime.lock")
+    pip("build", "wheel", "--no-deps", *pinned, *from_sources, *runtime)
+    pip("env", "install", "--no-index", "--no-deps", *(place / "wheels").glob("*.whl"), wheel)
+    pip("env", "check")
+    return place / "env" / "bin" / "framehouse"
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -43,7 +55,7 @@ def main() -> int:
     version = wheel.name.split("-")[1]
     with tempfile.TemporaryDirectory(prefix="framehouse-wheel-") as scratch:
         place = Path(scratch)
-        program = installed(wheel, place / "env")
+        program = installed(wheel, place)
         elsewhere = place / "elsewhere"
         elsewhere.mkdir()
         clean = {"PATH": os.defpath, "HOME": scratch, "FRAMEHOUSE_DATA_DIR": str(place / "data")}
