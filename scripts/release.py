@@ -147,7 +147,7 @@ def release(version: str, check: str, *, dry: bool) -> None:
         if dry:
             print(f"\nDRY: {version} could be released; nothing was kept.")
     elif dry:
-        print(f"\nDRY: {version} has its tag; a run without DRY moves main on to it, if it is not, and builds the files.")
+        print(f"\nDRY: {version} has its tag; without DRY main moves on to it, if it did not, and the files are built.")
     if dry:
         return
     take_over(version)

@@ -1,4 +1,4 @@
-"""The wheel runs as the image runs it: another user, no capabilities, an empty environment, all read-only but two folders.
+"""The wheel runs as the image runs it: its user, no capabilities, an empty environment, all read-only but two folders.
 
 Without a container engine: a mount namespace, in which everything is made read-only, is what is left of one.
 """
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.dist import ROOT, make
 from tests.cli.running import PATH, client
 from tests.conftest import image_file
 
+ROOT = Path(__file__).parents[2]
 UID = 10001
 DATA, CODE = Path("/media/data"), Path("/media/code")
 """Where the data folder and the unpacked wheel are in the namespace, whose /media is empty otherwise."""
@@ -31,7 +31,11 @@ DATA, CODE = Path("/media/data"), Path("/media/code")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make dist` builds, unpacked; building it fails where a file lacks or is too many."""
     folder = tmp_path_factory.mktemp("dist")
-    built, _ = make(ROOT, folder)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "dist.py", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         archive.extractall(folder / "code")
     (folder / "code").chmod(0o755)

@@ -12,7 +12,16 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path("scripts/release.py")
-UNRELEASED = "# Changelog\n\n## 7.0.0 (unreleased)\n\n- Something, because somebody wanted it.\n\n## 6.9.0 (2026-01-02)\n\n- Old.\n"
+UNRELEASED = """# Changelog
+
+## 7.0.0 (unreleased)
+
+- Something, because somebody wanted it.
+
+## 6.9.0 (2026-01-02)
+
+- Old.
+"""
 
 
 class Clone:
@@ -138,5 +147,7 @@ def test_what_is_checked_is_the_release_itself(clone: Clone) -> None:
     """In its own tree, with the new version, and nothing that is not committed."""
     (clone.place / "dist").mkdir()  # ignored by git, so it is not in the way
     (clone.place / "dist" / "stale").touch()
-    look = "from pathlib import Path; assert '7.0.0' in Path('src/framehouse/__init__.py').read_text(); assert not Path('dist').exists()"
+    look = """from pathlib import Path
+assert '7.0.0' in Path('src/framehouse/__init__.py').read_text()
+assert not Path('dist').exists()"""
     clone.release("7.0.0", "--dry", check=shlex.join([sys.executable, "-c", look]))
