@@ -121,7 +121,7 @@ dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, look into them, and
 	@.cache/deploy/bin/twine check --strict dist/framehouse-*
 	@.venv/bin/python scripts/try_wheel.py dist/framehouse-*.whl
 
-release: install ## Check all, then commit and tag VERSION=1.2.3 on main, and build it; DRY=1 keeps nothing
+release: $(DEPLOY) ## Check all, then commit and tag VERSION=1.2.3 on main, and build it; DRY=1 keeps nothing
 	@.venv/bin/python scripts/release.py "$(VERSION)" $(if $(DRY),--dry)
 
 LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \

@@ -42,7 +42,7 @@ def git(*words: str, at: Path = ROOT) -> str:
 def number(version: str) -> tuple[int, ...]:
     found = _NUMBER.fullmatch(version)
     if not found:
-        raise Refused(f"{version!r} is no version like 1.2.3")
+        raise Refused(f"{version!r} is no version like 1.2.3: make release VERSION=1.2.3")
     return tuple(map(int, found.groups()))
 
 
