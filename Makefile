@@ -126,8 +126,9 @@ release: $(DEPLOY) ## Check all, then commit and tag VERSION=1.2.3 on main, and 
 
 LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
-lock: ## Pin the newest versions that pyproject.toml allows: all into requirements.lock, parts of it for the image
-	$(LOCKING) --upgrade --group dev pyproject.toml -o requirements.lock
+UPGRADE ?= --upgrade
+lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE= keeps those that are pinned), and parts for the image
+	$(LOCKING) $(UPGRADE) --group dev pyproject.toml -o requirements.lock
 	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
 	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 

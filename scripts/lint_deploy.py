@@ -45,7 +45,7 @@ def manifests(tools: Path) -> list[str]:
     return found
 
 
-def units() -> list[str]:
+def units(_: Path) -> list[str]:
     """systemd's own opinion of the units, of which only the program is not there."""
     found = []
     for unit in sorted(UNITS.glob("*.service")):
@@ -66,7 +66,7 @@ def units() -> list[str]:
     return found
 
 
-def caddyfile() -> list[str]:
+def caddyfile(_: Path) -> list[str]:
     return problems("Caddyfile", "caddy", "validate", "--adapter", "caddyfile", "--config", "deploy/compose/Caddyfile")
 
 
@@ -79,13 +79,9 @@ def main() -> int:
     found += problems("yamllint", tools / "yamllint", "--strict", "-d", YAML_RULES, "compose.yaml", "deploy")
     found += problems("shellcheck", tools / "shellcheck", *sorted(ROOT.glob("deploy/**/*.sh")))
     missing = []
-    for program, look in (
-        ("kubectl", lambda: manifests(tools)),
-        ("systemd-analyze", units),
-        ("caddy", caddyfile),
-    ):
+    for program, look in (("kubectl", manifests), ("systemd-analyze", units), ("caddy", caddyfile)):
         if shutil.which(program):
-            found += look()
+            found += look(tools)
         else:
             print(f"NOT LOOKED AT, for there is no {program}")
             missing += [program] if program not in OPTIONAL else []

@@ -74,11 +74,9 @@ def set_version(source: str, version: str) -> str:
 
 def write_release(place: Path, version: str) -> None:
     """Put the version where it stands: in its home, over the changelog's section, and in the file made from the API."""
-    for path, changed in (
-        (place / VERSION_HOME, lambda text: set_version(text, version)),
-        (place / "CHANGELOG.md", lambda text: close_section(text, version, datetime.now(UTC).date().isoformat())),
-    ):
-        path.write_text(changed(path.read_text()))
+    home, changelog = place / VERSION_HOME, place / "CHANGELOG.md"
+    home.write_text(set_version(home.read_text(), version))
+    changelog.write_text(close_section(changelog.read_text(), version, datetime.now(UTC).date().isoformat()))
     described = place / "docs" / "openapi.json"
     api = json.loads(described.read_text())
     api["info"]["version"] = version

@@ -94,7 +94,7 @@ def data(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(data: Path, code: Path) -> Iterator[tuple[str, str]]:
+def serving(data: Path, code: Path) -> Iterator[tuple[str, str | None]]:
     """URL and key of `framehouse serve` in the image; it must end well when it is told to."""
     with (data.parent / "log").open("wb") as log:
         words = ("-m", "framehouse", "serve", "--port", "0", "--json")
@@ -124,13 +124,13 @@ def test_it_serves_where_only_the_data_folder_and_tmp_can_be_written(wheel: Path
     noise = random.Random(7).randbytes(2_000_000)  # a body that is too large for memory goes to /tmp
     large = base64.b64encode(image_file(800, 600) + noise).decode()
     body = {"model_name": "kling-v3-omni", "prompt": "<<<image_1>>> on a beach", "image_list": [{"image": large}]}
-    with serving(data, wheel) as (url, key), client(url, key) as caller:
+    with serving(data, wheel) as (url, key), client(url, key or "") as caller:
         task = caller.post(PATH, json=body).json()["data"]["task_id"]
         ended = caller.get(f"{PATH}/{task}", params={"wait": 60}).json()["data"]
         assert ended["task_status"] == "succeed", ended
         picture = caller.get(ended["task_result"]["images"][0]["url"])
         assert picture.content.startswith(b"\x89PNG")
-    with serving(data, wheel) as (url, again), client(url, key) as caller:  # a new container on the same volume
+    with serving(data, wheel) as (url, again), client(url, key or "") as caller:  # a new container on the same volume
         assert again is None
         assert caller.get(f"{PATH}/{task}").json()["data"]["task_status"] == "succeed"
     assert {path.stat().st_uid for path in data.rglob("*")} == {UID}
