@@ -45,7 +45,7 @@ def manifests(tools: Path) -> list[str]:
     return found
 
 
-def units(_: Path) -> list[str]:
+def units(_tools: Path) -> list[str]:
     """systemd's own opinion of the units, of which only the program is not there."""
     found = []
     for unit in sorted(UNITS.glob("*.service")):
@@ -66,7 +66,7 @@ def units(_: Path) -> list[str]:
     return found
 
 
-def caddyfile(_: Path) -> list[str]:
+def caddyfile(_tools: Path) -> list[str]:
     return problems("Caddyfile", "caddy", "validate", "--adapter", "caddyfile", "--config", "deploy/compose/Caddyfile")
 
 

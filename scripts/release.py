@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 BRANCH = "main"
 VERSION_HOME = Path("src/framehouse/__init__.py")
 CHECK = "make check dist"
+SCRATCH = "framehouse-release-"
 _NUMBER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
@@ -86,8 +88,12 @@ def write_release(place: Path, version: str) -> None:
 @contextmanager
 def working_tree() -> Iterator[Path]:
     """What is committed, in a folder of its own."""
-    git("worktree", "prune")  # of those that were killed
-    with tempfile.TemporaryDirectory(prefix="framehouse-release-") as scratch:
+    for line in git("worktree", "list", "--porcelain").splitlines():
+        if f"/{SCRATCH}" in line and line.startswith("worktree "):  # a run that was killed left it
+            left = line.removeprefix("worktree ")
+            git("worktree", "remove", "--force", left)
+            shutil.rmtree(Path(left).parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH) as scratch:
         place = Path(scratch) / "framehouse"
         git("worktree", "add", "--detach", str(place), "HEAD")
         try:

@@ -1,8 +1,10 @@
 """`make release` on a throwaway clone: what it refuses, what it makes, and that it may be stopped and run again."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -141,6 +143,22 @@ def test_it_may_be_stopped_between_the_tag_and_main(clone: Clone) -> None:
     clone.git("reset", "--quiet", "--hard", before)
     clone.write("README.md", (clone.place / "README.md").read_text() + "\nMore.\n")
     assert "git tag --delete v7.0.0" in clone.release("7.0.0", code=1)
+
+
+def test_a_run_that_was_killed_leaves_nothing_to_the_next(clone: Clone) -> None:
+    before = clone.state()
+    command = [sys.executable, str(SCRIPT), "7.0.0", "--check", "sleep 60"]
+    killed = subprocess.Popen(command, cwd=clone.place, stdout=subprocess.PIPE, start_new_session=True)
+    assert killed.stdout
+    while not killed.stdout.readline().startswith(b"--- sleep"):
+        assert killed.poll() is None
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.stdout.close()
+    (left,) = re.findall(r"^worktree (.*framehouse-release-.*)$", clone.git("worktree", "list", "--porcelain"), re.M)
+    assert clone.state() == before
+    clone.release("7.0.0", "--dry")
+    assert not Path(left).parent.exists()
 
 
 def test_what_is_checked_is_the_release_itself(clone: Clone) -> None:
