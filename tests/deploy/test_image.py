@@ -1,0 +1,136 @@
+"""The wheel runs as the image runs it: its user, no capabilities, an empty environment, all read-only but two folders.
+
+Without a container engine: a mount namespace, in which everything is made read-only, is what is left of one.
+"""
+
+import base64
+import json
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import PATH, client
+from tests.conftest import image_file
+
+ROOT = Path(__file__).parents[2]
+UID = 10001
+DATA, CODE = Path("/media/data"), Path("/media/code")
+"""Where the data folder and the unpacked wheel are in the namespace, whose /media is empty otherwise."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make dist` builds, unpacked; building it fails where a file lacks or is too many."""
+    folder = tmp_path_factory.mktemp("dist")
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "dist.py", folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        archive.extractall(folder / "code")
+    (folder / "code").chmod(0o755)
+    return folder / "code"
+
+
+def closed_above(folder: Path) -> Path | None:
+    """The topmost folder on the way that others may not enter, as root's home."""
+    return next((p for p in reversed(folder.parents) if not p.stat().st_mode & 0o001), None)
+
+
+def script(data: Path, code: Path, passwd: Path) -> str:
+    """What makes the namespace like the image's: see the module."""
+    lines = ["mount -t tmpfs tmpfs /media", f"mkdir {DATA} {CODE}"]
+    pythons = {Path(p) for p in (sys.base_prefix, sys.prefix)}
+    for index, prefix in enumerate(pythons):
+        lines += [f"mkdir /media/{index}", f"mount --rbind {prefix} /media/{index}"]
+    for folder in {f for f in map(closed_above, pythons) if f}:
+        lines.append(f"mount -t tmpfs -o mode=0755 tmpfs {folder}")
+    for index, prefix in enumerate(pythons):
+        if closed_above(prefix):  # it was, when this was written
+            lines += [f"mkdir -p {prefix}", f"mount --rbind /media/{index} {prefix}"]
+    lines += [f"mount --bind {data} {DATA}", f"mount --bind {code} {CODE}", f"mount --bind {passwd} /etc/passwd"]
+    lines += [
+        f'awk \'$5 != "{DATA}" && $5 !~ "^/proc" {{ print $5 }}\' /proc/self/mountinfo |'
+        ' while read -r place; do mount -o remount,bind,ro "$place" || echo "$place is behind another"; done',
+        "mount -t tmpfs -o mode=1777,size=256m,noexec,nosuid,nodev tmpfs /tmp",
+    ]
+    return "\n".join(lines)
+
+
+def in_image(data: Path, code: Path, *words: str) -> list[str]:
+    """A command as the image's user would run it."""
+    passwd = data.parent / "passwd"
+    passwd.write_text(f"root:x:0:0::/:/bin/sh\nframehouse:x:{UID}:{UID}::{DATA}:/usr/sbin/nologin\n")
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(CODE), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= {"FRAMEHOUSE_DATA_DIR": str(DATA), "FRAMEHOUSE_HOST": "127.0.0.1"}
+    become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--no-new-privs"]
+    become += ["--inh-caps=-all", "--bounding-set=-all"]
+    become += ["env", "-i", *(f"{name}={value}" for name, value in environment.items()), sys.executable, *words]
+    return ["unshare", "--mount", "sh", "-euc", f"{script(data, code, passwd)}\ncd {DATA}\nexec {shlex.join(become)}"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """The volume of the image's data folder. Skipped where no namespace can be had; but CI must have one."""
+    if sys.platform != "linux" or os.getuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
+        message = "this needs Linux, root and util-linux"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, UID, UID)
+    return folder
+
+
+@contextmanager
+def serving(data: Path, code: Path) -> Iterator[tuple[str, str | None]]:
+    """URL and key of `framehouse serve` in the image; it must end well when it is told to."""
+    with (data.parent / "log").open("wb") as log:
+        words = ("-m", "framehouse", "serve", "--port", "0", "--json")
+        process = subprocess.Popen(in_image(data, code, *words), stdout=subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert line, (data.parent / "log").read_text()
+        ready = json.loads(line)
+        yield ready["url"], ready["key"]
+        process.terminate()
+        assert process.wait(timeout=60) == 0, (data.parent / "log").read_text()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=60)
+        assert process.stdout
+        process.stdout.close()
+
+
+def test_it_serves_where_only_the_data_folder_and_tmp_can_be_written(wheel: Path, data: Path) -> None:
+    tried = "from pathlib import Path; import framehouse; print(framehouse.__file__); Path('/var/tmp/x').touch()"
+    done = subprocess.run(in_image(data, wheel, "-c", tried), capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"{CODE}/framehouse/"), done.stderr
+    assert "Read-only file system" in done.stderr
+
+    noise = random.Random(7).randbytes(2_000_000)  # a body that is too large for memory goes to /tmp
+    large = base64.b64encode(image_file(800, 600) + noise).decode()
+    body = {"model_name": "kling-v3-omni", "prompt": "<<<image_1>>> on a beach", "image_list": [{"image": large}]}
+    with serving(data, wheel) as (url, key), client(url, key or "") as caller:
+        task = caller.post(PATH, json=body).json()["data"]["task_id"]
+        ended = caller.get(f"{PATH}/{task}", params={"wait": 60}).json()["data"]
+        assert ended["task_status"] == "succeed", ended
+        picture = caller.get(ended["task_result"]["images"][0]["url"])
+        assert picture.content.startswith(b"\x89PNG")
+    with serving(data, wheel) as (url, again), client(url, key or "") as caller:  # a new container on the same volume
+        assert again is None
+        assert caller.get(f"{PATH}/{task}").json()["data"]["task_status"] == "succeed"
+    assert {path.stat().st_uid for path in data.rglob("*")} == {UID}
