@@ -1,7 +1,7 @@
 """What many machines share, as real programs: a PostgreSQL and a PgBouncer of the system's, and an S3 server.
 
-Each is started in a temporary folder, on any address, and by any command before it (`ip netns exec NAME`), can be stopped
-and started again with what it holds, and is gone afterwards. The S3 server is s3rver, from npm: unlike moto it
+Each is started in a temporary folder, on any address, and by any command before it (`ip netns exec NAME`), can be
+stopped and started again with what it holds, and is gone afterwards. The S3 server is s3rver, from npm: unlike moto it
 keeps its files over a restart, refuses an unknown access key, and presigned URLs after their end. It does not compute
 signatures of version 4: a wrong secret, or a URL that was tampered with, it lets pass.
 """
@@ -82,6 +82,16 @@ class Service:
 
 @dataclass
 class Postgres(Service):
+    def start(self) -> None:
+        for left in reversed(range(20)):
+            try:
+                super().start()
+                return
+            except RuntimeError:  # the last processes of a killed server take a moment to leave
+                if not left:
+                    raise
+            time.sleep(0.2)
+
     def url(self, database: str = "framehouse", *, user: str = USER, password: str = PASSWORD) -> str:
         host, port = self.address
         return f"postgresql://{user}:{quote(password, safe='')}@{host}:{port}/{database}"
@@ -113,10 +123,15 @@ class S3(Service):
 
 @contextmanager
 def postgres(
-    host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), settings: dict[str, str] | None = None
+    host: str = "127.0.0.1",
+    *,
+    port: int = 0,
+    prefix: Sequence[str] = (),
+    settings: dict[str, str] | None = None,
+    tls: tuple[str, str] | None = None,
 ) -> Iterator[Postgres]:
-    """A PostgreSQL server of the system's packages, which asks for a password, with the database `framehouse`. `settings`
-    are PostgreSQL's own (`max_connections`, `ssl`, …)."""
+    """A PostgreSQL server of the system's packages, which asks for a password, with the database `framehouse`.
+    `settings` are PostgreSQL's own (`max_connections`, …); `tls` are a certificate and its key."""
     programs = _postgres_programs()
     port = port or free_port()
     with _folder() as folder:
@@ -127,7 +142,14 @@ def postgres(
         _run(_as_nobody([*map(str, make), "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]))
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all scram-sha-256\n")
+        if tls:
+            for name, text in zip(("server.crt", "server.key"), tls, strict=True):
+                (data / name).write_text(text)
+                (data / name).chmod(0o600)
+                if user := _user():
+                    os.chown(data / name, user.pw_uid, user.pw_gid)
         options = {
+            "ssl": "on" if tls else "off",
             "listen_addresses": host,
             "port": str(port),
             "unix_socket_directories": str(folder),
