@@ -158,6 +158,10 @@ async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monk
     for asked in (missing.check(), missing.put("images/a.png", b"x"), missing.put_file("a", io.BytesIO(b"x" * 9))):
         with pytest.raises(StorageWrong, match="no such bucket"):
             await asked
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(StorageWrong, match="AWS_ALLOW_HTTP=true"):
+        await open_storage(bucket.url()).check()
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     with pytest.raises(StorageWrong, match=r"does not let us in.*InvalidAccessKeyId"):
         await open_storage(bucket.url()).check()

@@ -163,6 +163,10 @@ async def _storage_errors(key: str) -> AsyncIterator[None]:
 
 def _fault(said: str) -> StorageAway:
     """Listing tells what a server answered by its words alone."""
+    if "builder error" in said:  # its words for a URL that it may not ask
+        return StorageWrong("storage: the endpoint is http://, which AWS_ALLOW_HTTP=true must allow")
+    if "169.254.169.254" in said:
+        return StorageWrong(f"storage: no credentials are set, and this machine has no role that gives some: {said}")
     found = re.search(r"status code: (4\d\d)", said)
     match found and found[1]:
         case "401" | "403":
