@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test chaos check install diffusers test-servers serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
+.PHONY: demo test chaos check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -43,6 +43,11 @@ chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 task
 
 test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal
+
+test-database: install ## Run the tests of everything that asks the database on Debian's PostgreSQL, then behind PgBouncer
+	@for kind in debian pgbouncer; do \
+		TEST_DATABASE=$$kind .venv/bin/python -m pytest -n auto --dist worksteal tests/pipeline tests/adapters tests/api || exit 1; \
+	done
 
 check: install ## Format, lint, types, import contracts, tests: all that CI runs
 	@.venv/bin/ruff format --check src tests scripts bench fuzz

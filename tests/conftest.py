@@ -2,15 +2,17 @@
 
 import asyncio
 import io
+import os
 import socket
 import uuid
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
@@ -37,6 +39,7 @@ from framehouse.entrypoints.worker import Limits, Worker
 from framehouse.pipeline.accept import AcceptCounter, accept
 from framehouse.pipeline.finish import Finishing
 from framehouse.pipeline.paint import Rules
+from tests import services
 
 hypothesis.settings.register_profile(
     "framehouse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=100
@@ -46,18 +49,34 @@ MISBEHAVING = "tests.misbehaving:Misbehaving"
 RULES = Rules(Finishing("Framehouse test"), timedelta(days=30), allow_private_addresses=False)
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
-    """The run's server; all xdist workers share it, and the last to leave stops it."""
-    base = tmp_path_factory.getbasetemp()
-    server = EmbeddedPostgres((base if worker_id == "master" else base.parent) / "postgres")
-    server.start()
-    yield server
-    server.stop()
+@dataclass(frozen=True)
+class Server:
+    """Where the run's PostgreSQL is, and how through a pooler, if there is one."""
+
+    url: str
+    pooled_url: str = ""
 
 
 @pytest.fixture(scope="session")
-def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
+def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Server]:
+    """The run's server; all xdist workers share it, and the last to leave stops it. TEST_DATABASE names another than
+    the embedded one, and then each has its own: `debian` the system's, `pgbouncer` a PgBouncer before that."""
+    kind = os.environ.get("TEST_DATABASE") or "embedded"
+    if kind == "embedded":
+        base = tmp_path_factory.getbasetemp()
+        server = EmbeddedPostgres((base if worker_id == "master" else base.parent) / "postgres")
+        server.start()
+        yield Server(server.url)
+        server.stop()
+        return
+    assert kind in ("debian", "pgbouncer"), kind
+    with services.postgres() as started, ExitStack() as stack:
+        pooled = stack.enter_context(services.pgbouncer(started)).url() if kind == "pgbouncer" else ""
+        yield Server(started.url(), pooled)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Server, worker_id: str) -> str:
     """The name of a migrated database to copy."""
     name = f"template_{worker_id}"
 
@@ -70,7 +89,7 @@ def template(postgres: EmbeddedPostgres, worker_id: str) -> str:
 
 
 def _named(url: str, name: str) -> str:
-    return url.replace("/framehouse?", f"/{name}?")
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 async def execute(url: str, statement: str) -> None:
@@ -83,13 +102,13 @@ async def execute(url: str, statement: str) -> None:
 
 
 @pytest.fixture
-async def database_url(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def database_url(postgres: Server, template: str) -> AsyncIterator[str]:
     async with fresh_database(postgres, template) as url:
         yield url
 
 
 @asynccontextmanager
-async def fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def fresh_database(postgres: Server, template: str) -> AsyncIterator[str]:
     """The URL of a migrated database that is gone afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     await execute(postgres.url, f'create database "{name}" template "{template}"')
@@ -97,9 +116,16 @@ async def fresh_database(postgres: EmbeddedPostgres, template: str) -> AsyncIter
     await execute(postgres.url, f'drop database "{name}" with (force)')
 
 
+def open_of(server: Server, url: str, *, size: int = 8) -> Database:
+    """A database of the run's server, by its pooler where there is one; still to be opened."""
+    if not server.pooled_url:
+        return Database(url, size=size)
+    return Database(_named(server.pooled_url, urlsplit(url).path[1:]), size=size, direct_url=url)
+
+
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    database = Database(database_url, size=8)
+async def db(postgres: Server, database_url: str) -> AsyncIterator[Database]:
+    database = open_of(postgres, database_url)
     await database.open()
     yield database
     await database.close()

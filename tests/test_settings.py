@@ -93,3 +93,11 @@ def test_prices_that_are_not_named_keep_the_default(tmp_path: Path) -> None:
 def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEHOUSE_PROT", "1")
     assert unknown_variables() == ["FRAMEHOUSE_PROT"]
+
+
+def test_a_way_past_a_pooler_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEHOUSE_DIRECT_DATABASE_URL", "postgresql://direct")
+    with pytest.raises(BadSettings, match="direct_database_url is of no use without database_url"):
+        load_settings()
+    monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "postgresql://pooled")
+    assert load_settings().direct_database_url == "postgresql://direct"

@@ -33,6 +33,12 @@ class Far:
         for _ in keys:
             await asyncio.sleep(ANSWER_S)
 
+    async def check(self) -> None:
+        raise NotImplementedError
+
+    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+        raise NotImplementedError
+
     async def put(self, key: str, content: bytes) -> None:
         raise NotImplementedError
 

@@ -29,7 +29,8 @@ from framehouse.adapters.postgres.accounts import shared_secret
 from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.storage import Storage, open_storage
+from framehouse.adapters.postgres.server import look_at_server
+from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
 from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
@@ -67,9 +68,11 @@ async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncI
         if embedded:
             embedded.start()
             watch = asyncio.create_task(_watch(embedded))
-        url = embedded.url if embedded else settings.database_url
-        await migrate(url)
-        db = Database(url, size=size)
+        url, direct_url = embedded.url if embedded else settings.database_url, settings.direct_database_url
+        if not embedded:
+            await look_at_server(url, direct_url=direct_url)
+        await migrate(direct_url or url)
+        db = Database(url, size=size, direct_url=direct_url)
         await db.open()
         try:
             yield db
@@ -100,17 +103,32 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     registry = open_registry(settings.served_models())
     try:
         async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
-            storage = WatchedStorage(open_storage(settings.effective_storage_url))
+            storage = WatchedStorage(await open_checked_storage(settings))
             yield House(settings, db, storage, registry)
     finally:
         await registry.close()
 
 
+async def open_checked_storage(settings: Settings) -> Storage:
+    """The storage, looked at. One that is away may come back, and polls need none; StorageWrong is raised."""
+    storage = open_storage(settings.effective_storage_url)
+    try:
+        await storage.check()
+    except StorageWrong:
+        raise
+    except StorageAway as error:
+        log.warning("%s", error)
+    return storage
+
+
 async def check(settings: Settings) -> None:
-    """Find what would stop every process of a server, before any is started. Raises BadRoute, BadSettings."""
+    """Find what would stop every process of a server, before any is started. Raises BadRoute, BadSettings, BadServer,
+    StorageAway."""
     from framehouse.adapters.engines.registry import open_registry
 
     await open_registry(settings.served_models()).close()
+    if settings.database_url:
+        await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:
         from PIL import Image
 
@@ -180,6 +198,7 @@ async def run_api(
             retention=timedelta(days=settings.retention_days),
             max_body_bytes=settings.max_body_bytes,
             worker_metrics=worker_metrics,
+            redirect_images=settings.image_delivery == "redirect",
         )
         open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         config = server_config(app, limits_for(open_files), stop_s=settings.stop_s)

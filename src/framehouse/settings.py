@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from framehouse.domain.model import Model
@@ -76,10 +76,18 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="", description="A PostgreSQL server, 14 or newer. Empty: the embedded one in the data folder."
     )
+    direct_database_url: str = Field(
+        default="",
+        description="Where `database_url` leads through a pooler: the same database past it.",
+    )
     storage_url: str = Field(
         default="",
         description="Where pictures are kept: file:///folder, s3://bucket/prefix, gs://… or az://…. "
         "Empty: `files` in the data folder.",
+    )
+    image_delivery: Literal["serve", "redirect"] = Field(
+        default="serve",
+        description="Whether image URLs answer with the bytes, or send clients to a bucket by a presigned URL.",
     )
     models: dict[Annotated[str, Field(min_length=1, max_length=200)], ModelSettings] = Field(
         default=_MODELS, min_length=1, description="The models that are served, by name; replaces the default ones."
@@ -162,6 +170,12 @@ class Settings(BaseSettings):
         if url and (problem := url_problem(url)):
             raise ValueError(problem)
         return url
+
+    @model_validator(mode="after")
+    def _direct(self) -> "Settings":
+        if self.direct_database_url and not self.database_url:
+            raise ValueError("direct_database_url is of no use without database_url")
+        return self
 
     @field_validator("path_prefixes")
     @classmethod

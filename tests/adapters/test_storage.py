@@ -1,15 +1,40 @@
+import asyncio
 import io
+import json
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from framehouse.adapters.storage import Storage, StorageAway, open_storage
+from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
+from tests import services
 
 
-@pytest.mark.parametrize("url", ["", "memory:///"])
-async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, url: str) -> None:
-    storage: Storage = open_storage(url or (tmp_path / "a folder").as_uri())
+@pytest.fixture(scope="module")
+def s3() -> Iterator[services.S3]:
+    with services.s3() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: services.S3, monkeypatch: pytest.MonkeyPatch) -> services.S3:
+    """An S3 server that is reached by what the environment says."""
+    for name, value in s3.variables.items():
+        monkeypatch.setenv(name, value)
+    return s3
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory", "s3"])
+async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    if kind == "s3":
+        url = request.getfixturevalue("bucket").url("pre/fix")
+    else:
+        url = "memory:///" if kind == "memory" else (tmp_path / "a folder").as_uri()
+    storage: Storage = open_storage(url)
+    await storage.check()
     assert await storage.get("images/t/0.png") is None
     assert await storage.size("images/t/0.png") is None
     await storage.put("images/t/0.png", b"first")
@@ -101,3 +126,58 @@ async def test_that_is_what_a_killed_writer_leaves(tmp_path: Path) -> None:
 
     await open_storage((tmp_path / "files").as_uri()).put_file("references/a", Watched(os.urandom(20_000_000)))
     assert set(seen) == {"a#1"}
+
+
+async def test_a_presigned_url_gives_the_picture_for_a_while(bucket: services.S3, tmp_path: Path) -> None:
+    storage = open_storage(bucket.url("pre/fix"))
+    await storage.put("images/t/0.jpg", b"a picture")
+    url = await storage.presign("images/t/0.jpg", "GET", life_s=1)
+    assert url and url.startswith(f"{bucket.variables['AWS_ENDPOINT_URL']}/pictures/pre/fix/images/t/0.jpg?")
+    async with httpx.AsyncClient() as http:
+        answer = await http.get(url)
+        assert (answer.content, answer.headers["content-type"]) == (b"a picture", "image/jpeg")
+        await asyncio.sleep(2.1)  # its clock counts whole seconds
+        assert (await http.get(url)).status_code == 403
+    for url in ("memory:///", (tmp_path / "files").as_uri()):
+        assert await open_storage(url).presign("images/t/0.jpg", "GET", life_s=1) is None
+
+
+async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(bucket.url())
+    bucket.stop()
+    try:
+        for asked in (storage.check(), storage.put("images/a.png", b"x"), storage.size("images/a.png")):
+            with pytest.raises(StorageAway) as away:
+                await asked
+            assert not isinstance(away.value, StorageWrong)
+            assert "Debug source" not in str(away.value)
+    finally:
+        bucket.start()
+    await storage.check()
+    missing = open_storage("s3://missing/prefix")
+    for asked in (missing.check(), missing.put("images/a.png", b"x"), missing.put_file("a", io.BytesIO(b"x" * 9))):
+        with pytest.raises(StorageWrong, match="no such bucket"):
+            await asked
+    monkeypatch.delenv("AWS_ALLOW_HTTP")
+    with pytest.raises(StorageWrong, match="AWS_ALLOW_HTTP=true"):
+        await open_storage(bucket.url()).check()
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    with pytest.raises(StorageWrong, match=r"does not let us in.*InvalidAccessKeyId"):
+        await open_storage(bucket.url()).check()
+
+
+async def test_the_other_clouds_are_opened_and_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline: there is no server of theirs to ask."""
+    key = await asyncio.to_thread(subprocess.check_output, ["openssl", "genpkey", "-algorithm", "rsa"], text=True)
+    account = {"type": "service_account", "private_key": key, "private_key_id": "1", "client_email": "me@example.org"}
+    (tmp_path / "account.json").write_text(json.dumps(account | {"client_id": "1"}))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    url = await open_storage("gs://bucket/prefix").presign("images/a.png", "GET", life_s=60)
+    assert url and url.startswith("https://storage.googleapis.com/bucket/prefix/images/a.png?") and "Signature=" in url
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5a2V5a2V5")
+    url = await open_storage("az://container/prefix").presign("images/a.png", "HEAD", life_s=60)
+    assert (
+        url and url.startswith("https://account.blob.core.windows.net/container/prefix/images/a.png?") and "sig=" in url
+    )

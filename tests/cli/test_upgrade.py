@@ -18,11 +18,10 @@ import asyncpg
 import httpx
 import pytest
 
-from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate, migrations
 from tests.cli.running import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
 from tests.cli.test_serve import REQUEST, config, wait, wait_for
-from tests.conftest import _named, execute, image_base64
+from tests.conftest import Server, _named, execute, image_base64
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""
@@ -152,7 +151,7 @@ class Client(threading.Thread):
 
 
 def test_migrations_go_forward_on_a_full_database_while_it_serves(
-    before: Path, tmp_path: Path, postgres: EmbeddedPostgres
+    before: Path, tmp_path: Path, postgres: Server
 ) -> None:
     name = f"full_{os.getpid()}"
     asyncio.run(execute(postgres.url, f'create database "{name}"'))

@@ -28,13 +28,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from framehouse.adapters.postgres import accounts, claims, tasks
 from framehouse.adapters.postgres.claims import Claimed, Made
-from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.tasks import Accepted
 from framehouse.domain.task import CANCELED
 from framehouse.pipeline.accept import AcceptCounter
 from tests.cli.running import FRAMEHOUSE, environment
-from tests.conftest import MISBEHAVING, PATH, eventually, execute, fresh_database
+from tests.conftest import MISBEHAVING, PATH, Server, eventually, execute, fresh_database, open_of
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
 EXAMPLES, STEPS = (1000, 40) if LONG else (40, 25)
@@ -661,11 +660,11 @@ class Quota(RuleBasedStateMachine):
 
 
 @contextmanager
-def stage(postgres: EmbeddedPostgres, template: str) -> Iterator[Stage]:
+def stage(postgres: Server, template: str) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
         opened = fresh_database(postgres, template)
         url = runner.run(opened.__aenter__())
-        db = Database(url, size=12)
+        db = open_of(postgres, url, size=12)
         runner.run(db.open())
         runner.run(execute(url, WATCH))
         try:
@@ -676,7 +675,7 @@ def stage(postgres: EmbeddedPostgres, template: str) -> Iterator[Stage]:
 
 
 @pytest.mark.timeout(7200 if LONG else 300)
-def test_quota_is_exact_in_any_order(postgres: EmbeddedPostgres, template: str) -> None:
+def test_quota_is_exact_in_any_order(postgres: Server, template: str) -> None:
     with stage(postgres, template) as opened:
         try:
             run_state_machine_as_test(

@@ -97,7 +97,7 @@ async def test_an_upload_that_died_half_way_is_mended_by_the_next(make_house: Ma
 async def test_storing_and_removing_the_same_content_at_once_never_loses_it(make_house: MakeHouse) -> None:
     """With a grace that is short but longer than the way from storing to the task's row, as the real one is."""
     house = await make_house(concurrency=1000)
-    other = Database(house.db.url, size=4)
+    other = Database(house.db.url, size=4, direct_url=house.db.direct_url)
     await other.open()
     stop = asyncio.Event()
     removed = 0

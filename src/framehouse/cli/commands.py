@@ -468,12 +468,13 @@ def _known_problems() -> dict[type[BaseException], str]:
     from framehouse.adapters.postgres.embedded import EmbeddedError
     from framehouse.adapters.postgres.migrate import NewerDatabase
     from framehouse.adapters.postgres.pool import LOST, DatabaseAway
+    from framehouse.adapters.postgres.server import BadServer
     from framehouse.adapters.storage import StorageAway
     from framehouse.domain.errors import Refused
     from framehouse.settings import BadSettings
 
     away = " Is FRAMEHOUSE_DATABASE_URL right, and does the database run?"
-    plain = (BadRoute, EmbeddedError, NewerDatabase, StorageAway, Refused, BadSettings)
+    plain = (BadRoute, BadServer, EmbeddedError, NewerDatabase, StorageAway, Refused, BadSettings)
     return dict.fromkeys(plain, "") | dict.fromkeys((DatabaseAway, asyncpg.PostgresError, *LOST), away)
 
 

@@ -17,7 +17,8 @@ from framehouse.adapters.engines.registry import BadRoute, Registry, open_regist
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.claims import queue_figures
 from framehouse.adapters.postgres.route_checks import list_checks
-from framehouse.adapters.storage import StorageAway, open_storage
+from framehouse.adapters.postgres.server import BadServer, look_at_server
+from framehouse.adapters.storage import StorageAway, folder_of, open_storage
 from framehouse.app import open_database
 from framehouse.cli.commands import EXIT_FAILED, print_json
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
@@ -116,6 +117,7 @@ def _storage(settings: Settings) -> list[Finding]:
 
     async def probe() -> bytes | None:
         storage = open_storage(settings.effective_storage_url)
+        await storage.check()
         await storage.put(key, content)
         found = await storage.get(key)
         await storage.delete([key])
@@ -123,18 +125,46 @@ def _storage(settings: Settings) -> list[Finding]:
 
     try:
         if asyncio.run(probe()) == content:
-            return [Finding(6, "ok", f"Storage {settings.effective_storage_url} keeps what it is given")]
+            kept = [Finding(6, "ok", f"Storage {settings.effective_storage_url} keeps what it is given")]
+            if settings.image_delivery == "redirect" and folder_of(settings.effective_storage_url):
+                do = "Unset it; it has no effect: image URLs answer with the bytes."
+                kept.append(Finding(12, "advice", "image_delivery is redirect, and the storage is a folder", do))
+            return kept
         return [Finding(6, "problem", "The storage returned something else than it was given", "Check the bucket.")]
     except StorageAway as error:
-        return [Finding(6, "problem", str(error), "Check FRAMEHOUSE_STORAGE_URL and its credentials.")]
+        do = "Check FRAMEHOUSE_STORAGE_URL, the bucket's endpoint and its credentials: docs/many-machines.md."
+        return [Finding(6, "problem", str(error), do)]
 
 
 def _database(settings: Settings) -> list[Finding]:
     async def look() -> list[Finding]:
+        where = "embedded"
+        if settings.database_url:
+            server = await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
+            where = (
+                f"external, {'with' if server.tls else 'without'} TLS{', through a pooler' if server.pooled else ''}"
+            )
         async with open_database(settings) as db:
             version = await db.value("show server_version")
-            where = "external" if settings.database_url else "embedded"
             findings = [Finding(7, "ok", f"Database: PostgreSQL {version}, {where}")]
+            if settings.direct_database_url and not server.pooled:
+                findings.append(
+                    Finding(
+                        13,
+                        "advice",
+                        "FRAMEHOUSE_DIRECT_DATABASE_URL is set, and FRAMEHOUSE_DATABASE_URL leads through no pooler",
+                        "Unset it: statements are prepared once where there is no pooler.",
+                    )
+                )
+            if settings.direct_database_url and server.direct_pooled:
+                findings.append(
+                    Finding(
+                        14,
+                        "advice",
+                        "FRAMEHOUSE_DIRECT_DATABASE_URL leads through a pooler, too",
+                        "See that it is in session mode, or workers are taken for dead; or name the server itself.",
+                    )
+                )
             if await db.value("show fsync") != "on":
                 findings.append(
                     Finding(
@@ -171,6 +201,8 @@ def _database(settings: Settings) -> list[Finding]:
 
     try:
         return asyncio.run(look())
+    except BadServer as error:
+        return [Finding(7, "problem", str(error), "Correct it; docs/many-machines.md says what the database must be.")]
     except Exception as error:  # noqa: BLE001 - whatever keeps the database away is the finding
         return [Finding(7, "problem", f"The database cannot be used: {error or type(error).__name__}",
                         "Check FRAMEHOUSE_DATABASE_URL, or the end of postgres.log in the data folder.")]  # fmt: skip

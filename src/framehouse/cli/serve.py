@@ -23,8 +23,16 @@ import uvloop
 from framehouse.adapters.postgres import accounts
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in import CODE_LIFE, create_code
-from framehouse.adapters.storage import open_storage
-from framehouse.app import check, end_with_parent, open_database, run_api, run_worker, set_up_logging, tracing
+from framehouse.app import (
+    check,
+    end_with_parent,
+    open_checked_storage,
+    open_database,
+    run_api,
+    run_worker,
+    set_up_logging,
+    tracing,
+)
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.settings import Settings, load_settings
@@ -133,7 +141,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
             asyncio.run(check(settings))
             if starting:
                 starting.result()
-        open_storage(settings.effective_storage_url)
+        asyncio.run(open_checked_storage(settings))
         _supervise(settings, config, listening, figures, stop, as_json=as_json)
     finally:
         listening.close()

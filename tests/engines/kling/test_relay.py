@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.pipeline.cancel import cancel
@@ -24,7 +23,7 @@ from tests.api.test_tasks import (  # noqa: F401
     test_references_decide_the_shape_and_are_checked,
     test_waiting_answers_when_the_task_ends,
 )
-from tests.conftest import Api, House, MakeHouse, build_house, eventually, fresh_database, image_base64, serving
+from tests.conftest import Api, House, MakeHouse, Server, build_house, eventually, fresh_database, image_base64, serving
 from tests.pipeline.test_working import (  # noqa: F401
     ended,
     nothing_left,
@@ -42,7 +41,7 @@ from tests.pipeline.test_working import (  # noqa: F401
 
 @pytest.fixture
 async def make_house(
-    postgres: EmbeddedPostgres, template: str, db: Database, storage: Storage, tmp_path: Path
+    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
 ) -> AsyncIterator[MakeHouse]:
     """Houses in front of others: the routes are those of the upstream, which has a database and storage of its own."""
     async with AsyncExitStack() as stack:

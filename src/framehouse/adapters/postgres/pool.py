@@ -66,17 +66,27 @@ class Database:
     """A pool whose statements are tried again when the connection is lost.
 
     So a statement may have run although its answer never came, and run twice: each one given here must bear that.
+
+    `direct_url` leads past a pooler that `url` leads through: to it goes what lives as long as a session, and no
+    statement is prepared for a later one, which may meet another session.
     """
 
-    def __init__(self, url: str, *, size: int, patience_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, size: int, patience_s: float = 10.0, direct_url: str = "") -> None:
         self.url = url
+        self.direct_url = direct_url or url
         self._size = size
         self._patience_s = patience_s
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
         self._pool = await asyncpg.create_pool(
-            self.url, min_size=1, max_size=self._size, reset=_keep_session, command_timeout=60, timeout=10
+            self.url,
+            min_size=1,
+            max_size=self._size,
+            reset=_keep_session,
+            command_timeout=60,
+            timeout=10,
+            statement_cache_size=100 if self.direct_url == self.url else 0,  # 0: parsed anew by who executes it
         )
 
     async def close(self) -> None:
@@ -151,7 +161,7 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
         """A connection of its own, for what lives as long as a session: LISTEN and advisory locks."""
-        connection = await asyncpg.connect(self.url, timeout=10)
+        connection = await asyncpg.connect(self.direct_url, timeout=10)
         try:
             yield connection
         finally:

@@ -8,8 +8,20 @@ class StorageAway(Exception):
     """The storage refused or did not answer; the message says how. Trying again later may help."""
 
 
+class StorageWrong(StorageAway):
+    """The storage answers, and does not let us in or has no such bucket: somebody must set something right."""
+
+
 class Storage(Protocol):
     """Keys are relative paths of `[A-Za-z0-9._/-]`. All methods raise StorageAway where the storage is at fault."""
+
+    async def check(self) -> None:
+        """Ask something small of it, to see that it is there and lets us in."""
+        ...
+
+    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+        """A URL by which anybody may GET (or HEAD) the file for so long, a week at most; None: it has no such URLs."""
+        ...
 
     async def put(self, key: str, content: bytes) -> None:
         """Store, replacing what was there. Whole or not at all, and on disk when this returns."""

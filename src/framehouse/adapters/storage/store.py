@@ -2,20 +2,30 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError, NotFoundError
-from obstore.store import LocalStore, ObjectStore, from_url
+import obstore
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
-from framehouse.adapters.storage.base import Storage, StorageAway
+from framehouse.adapters.storage.base import Storage, StorageAway, StorageWrong
+
+if TYPE_CHECKING:
+    from obstore import HTTP_METHOD
+    from obstore.store import RetryConfig
 
 _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
 """What a file is read in; a few of them are in memory at once. S3 takes no smaller ones."""
+_RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
+"""Who stores tries again himself, and whoever waits for an answer should hear within it that the bucket is away."""
+_MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
 def open_storage(url: str) -> Storage:
@@ -28,9 +38,9 @@ def open_storage(url: str) -> Storage:
         if folder := folder_of(url):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             return _Store(LocalStore(folder, automatic_cleanup=True), folder)
-        return _Store(from_url(url), None)
+        return _Store(from_url(url) if urlsplit(url).scheme == "memory" else from_url(url, retry_config=_RETRY), None)
     except (BaseError, OSError, ValueError) as error:
-        raise StorageAway(f"cannot use the storage {url}: {error}") from error
+        raise StorageAway(f"cannot use the storage {url}: {_said(error)}") from error
 
 
 def folder_of(url: str) -> Path | None:
@@ -44,16 +54,30 @@ class _Store:
         self._store = store
         self._folder = folder
 
+    async def check(self) -> None:
+        if self._folder:
+            await self.size("images/ready")
+            return
+        async with _storing(""):  # unlike asking for a file, listing tells an empty bucket from none
+            await self._store.list(prefix="ready/", chunk_size=1).collect_async()
+
+    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+        if not isinstance(self._store, S3Store | GCSStore | AzureStore):
+            return None
+        async with _storing(key):
+            return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=life_s))
+
     async def put(self, key: str, content: bytes) -> None:
-        async with _storage_errors(key):
-            await self._store.put_async(key, content)
+        media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)  # for who is sent to the bucket
+        async with _storing(key):
+            await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)
             if self._folder:
                 await asyncio.to_thread(_flush, self._folder / key)
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
         with file:
             part_bytes = _FOLDER_PART_BYTES if self._folder else _BUCKET_PART_BYTES
-            async with _storage_errors(key):
+            async with _storing(key):
                 await self._store.put_async(key, file, chunk_size=part_bytes, max_concurrency=1)
                 if self._folder:
                     await asyncio.to_thread(_flush, self._folder / key)
@@ -116,10 +140,45 @@ def _flush(path: Path) -> None:
 
 
 @asynccontextmanager
+async def _storing(key: str) -> AsyncIterator[None]:
+    """Who stores needs no file to be there: what is not found is the bucket."""
+    try:
+        async with _storage_errors(key):
+            yield
+    except FileNotFoundError as error:
+        raise StorageWrong(f"storage: there is no such bucket or folder: {_said(error.__cause__ or error)}") from error
+
+
+@asynccontextmanager
 async def _storage_errors(key: str) -> AsyncIterator[None]:
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:
         raise FileNotFoundError(key) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise StorageWrong(f"storage: it does not let us in: {_said(error)}") from error
     except (BaseError, OSError) as error:
-        raise StorageAway(f"storage: {error}") from error
+        raise _fault(_said(error)) from error
+
+
+def _fault(said: str) -> StorageAway:
+    """Listing tells what a server answered by its words alone."""
+    if "builder error" in said:  # its words for a URL that it may not ask
+        return StorageWrong("storage: the endpoint is http://, which AWS_ALLOW_HTTP=true must allow")
+    if "169.254.169.254" in said:
+        return StorageWrong(f"storage: no credentials are set, and this machine has no role that gives some: {said}")
+    found = re.search(r"status code: (4\d\d)", said)
+    match found and found[1]:
+        case "401" | "403":
+            return StorageWrong(f"storage: it does not let us in: {said}")
+        case "404":
+            return StorageWrong(f"storage: there is no such bucket or folder: {said}")
+        case None | "408" | "425" | "429":
+            return StorageAway(f"storage: {said}")
+        case _:
+            return StorageWrong(f"storage: it does not take what we ask: {said}")
+
+
+def _said(error: BaseException) -> str:
+    """The library's own words, without the pages of its insides that it adds; what a server answered is a part."""
+    return " ".join(str(error).partition("\n\nDebug source:")[0].split())[:600]

@@ -8,7 +8,7 @@ from typing import BinaryIO
 from framehouse.adapters.storage.base import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 
-_TIMES = {name: metrics.STORAGE_SECONDS.labels(name) for name in ("put", "get", "size", "delete")}
+_TIMES = {name: metrics.STORAGE_SECONDS.labels(name) for name in ("put", "get", "size", "delete", "check")}
 _ERRORS = {name: metrics.STORAGE_ERRORS.labels(name) for name in _TIMES}
 
 
@@ -28,6 +28,13 @@ class WatchedStorage:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+
+    async def check(self) -> None:
+        with _watched("check"):
+            await self._storage.check()
+
+    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+        return await self._storage.presign(key, method, life_s=life_s)
 
     async def put(self, key: str, content: bytes) -> None:
         with _watched("put"):

@@ -64,7 +64,7 @@ async def _look(db: Database) -> dict[str, Any]:
 async def _storage_answers(storage: Storage) -> bool:
     try:
         async with asyncio.timeout(_LOOK_LIMIT_S):
-            await storage.size("images/ready")
+            await storage.check()
     except (StorageAway, TimeoutError):
         return False
     return True

@@ -44,7 +44,7 @@ def health_routes(*, db: Database, storage: Storage, registry: Registry, worker_
         except DatabaseAway:
             checks["database"] = "away"
         try:
-            await storage.size("images/ready")
+            await storage.check()
         except StorageAway:
             checks["storage"] = "away"
         engines: dict[str, dict[str, str]] = {}

@@ -22,10 +22,13 @@ _KEY = re.compile(
 )
 _PIECE_BYTES = 1024 * 1024
 """What of a picture is in memory at once, for however long its reader takes."""
+_PRESIGNED_S = 3600
+"""How long a bucket's own URL lives: as long as the slowest client takes to follow, not as long as the picture."""
 _PICTURE: dict[str, Any] = {"content": {media_type: {} for media_type in EXTENSIONS}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture"} | _PICTURE,
     206: {"description": "The part that `Range` asks for"} | _PICTURE,
+    302: {"description": "Where the bucket has it, where `image_delivery` is `redirect`"},
     304: {"description": "The picture of `If-None-Match`"},
     404: {"model": ErrorOut, "description": "1203 the image does not exist or has expired"},
     416: {"description": "There is no such part"},
@@ -37,7 +40,8 @@ _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.it
 _GONE = Refused(1203, "the image does not exist or has expired")
 
 
-def image_routes(*, storage: Storage, links: Links) -> APIRouter:
+def image_routes(*, storage: Storage, links: Links, redirect: bool = False) -> APIRouter:
+    """`redirect` sends those who ask for a finished picture to the bucket, where the storage is one."""
     router = APIRouter(tags=["images"])
 
     @router.api_route("/references/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
@@ -56,6 +60,17 @@ def image_routes(*, storage: Storage, links: Links) -> APIRouter:
         total = await storage.size(key) if left_s else None
         if total is None or found is None:
             raise _GONE
+        # the console's pages may show nothing of other hosts
+        if redirect and found[1] and request.headers.get("sec-fetch-site") != "same-origin":
+            life_s = min(left_s, _PRESIGNED_S)
+            if url := await storage.presign(key, request.method, life_s=life_s):
+                headers = {
+                    "Cache-Control": f"private, max-age={life_s // 2}",
+                    "Location": url,
+                    "Vary": "Sec-Fetch-Site",
+                    "X-Request-Id": request_id_of(request),
+                }
+                return Response(status_code=302, headers=headers)
         etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
         headers = {
             "Accept-Ranges": "bytes",

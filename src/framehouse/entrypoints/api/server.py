@@ -55,6 +55,7 @@ def build_api(
     requests_per_second: float,
     retention: timedelta,
     max_body_bytes: int,
+    redirect_images: bool = False,
     worker_metrics: str = "",
 ) -> FastAPI:
     """The app; its lifespan keeps the long polls awake. The database is opened and closed by the caller.
@@ -89,7 +90,7 @@ def build_api(
         for routes in (tasks.router, elements, account):
             app.include_router(routes, prefix=prefix, include_in_schema=prefix == documented)
         app.hot[prefix + HOT_PATH] = tasks
-    app.include_router(image_routes(storage=storage, links=links))
+    app.include_router(image_routes(storage=storage, links=links, redirect=redirect_images))
     app.include_router(hasten_routes(db=db, links=links))
     app.include_router(health_routes(db=db, storage=storage, registry=registry, worker_metrics=worker_metrics))
     app.include_router(console_routes(door, registry=registry, prefix=documented))
