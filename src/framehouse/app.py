@@ -96,7 +96,7 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     """Database, storage and engines."""
     from framehouse.adapters.engines.registry import open_registry
 
-    registry = open_registry(settings.served_models())
+    registry = open_registry(settings.served_models(), settings.worker_labels)
     try:
         async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
             yield House(settings, db, open_storage(settings.effective_storage_url), registry)
@@ -105,10 +105,14 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
 
 
 async def check(settings: Settings) -> None:
-    """Find what would stop every process of a server, before any is started. Raises BadRoute, BadSettings."""
+    """Find what would stop every process of a server, before any is started, and warn of routes that its own worker has
+    not the labels for. Raises BadRoute, BadSettings."""
     from framehouse.adapters.engines.registry import open_registry
 
-    await open_registry(settings.served_models()).close()
+    registry = open_registry(settings.served_models(), settings.worker_labels)
+    for model, route in registry.unserved():
+        log.warning("%s by %s needs %s: this server's own worker does not paint it", model, route.name, route.needed)
+    await registry.close()
     if settings.watermark_logo:
         from PIL import Image
 

@@ -74,15 +74,32 @@ def api(
 
 
 def worker(
-    parent_pipe: int | None, beat_fd: int | None, data_dir: Path | None, config: Path | None, as_json: bool
+    labels: tuple[str, ...],
+    parent_pipe: int | None,
+    beat_fd: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
-    settings = load_settings(config, data_dir=data_dir)
+    settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level)
     if parent_pipe is not None:
         end_with_parent(parent_pipe, gracefully=True)
     else:
         _say("The worker starts", {"worker": os.getpid()}, as_json=as_json)
     uvloop.run(run_worker(settings, beat_fd=beat_fd))
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str] | None:
+    """The labels of the command line; None where there are none."""
+    labels: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.UsageError(f'--label "{text}" is not NAME=VALUE')
+        if labels.setdefault(name, value) != value:
+            raise click.UsageError(f'--label "{name}" is given twice: a label has one value')
+    return labels or None
 
 
 def _say(text: str, value: dict[str, object], *, as_json: bool) -> None:

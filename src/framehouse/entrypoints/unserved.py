@@ -1,7 +1,7 @@
 """Finds batches that wait for a route which no living worker serves: says so, and in the end fails their tasks.
 
-Nobody claims such batches, so nobody else would. How long a route has had nobody is counted by our own clock and our own
-looks: a worker that is started anew fails nothing, and a queue that is merely long is not touched.
+Nobody claims such batches, so nobody else would. How long a route has had nobody is counted by our own clock and our
+own looks: a worker that is started anew fails nothing, and a queue that is merely long is not touched.
 """
 
 import asyncio
@@ -57,18 +57,15 @@ class Unserved:
         for row in await claims.queue_figures(self._db, self._only_task):
             model, waited_for = row["model"], row["route"]
             route = self._registry.route(model, waited_for)
-            name = route.name if route else waited_for
+            name = self._registry.route_name(model, waited_for)
             if not row["waiting"] or (model, name) in served:
                 continue
             alone.add((model, name))
             if (model, name) not in self._since:
-                needs = ", ".join(f"{label}={value}" for label, value in route.needs.items()) if route else ""
-                told = (
-                    f"which needs {needs}" if needs else "which has no worker" if route else "which is not configured"
-                )
-                log.warning("%d batches of %s wait for route %s, %s; no living worker serves it", row["waiting"], model,
-                            name or "(none)", told)  # fmt: skip
                 self._since[model, name] = now
+                what = (f"needs {route.needed}" if route.needs else "has no worker") if route else "is not configured"
+                log.warning("batches of %s wait for route %s, which no living worker serves: it %s",
+                            model, name or "(the first)", what)  # fmt: skip
             if self._registry.model(model) and not route:
                 await claims.start_over(self._db, model, name)
         for key in self._since.keys() - alone:

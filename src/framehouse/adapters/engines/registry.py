@@ -29,13 +29,23 @@ class BadOption(ValueError):
 @dataclass(frozen=True, slots=True)
 class Route:
     """One engine that may paint a model. `name` is told by pictures' facts, metrics and `doctor`, and by it a batch
-    finds the route that it waits for: no two routes of a model have the same. `needs` are the labels of workers that may
-    paint by it; `served` tells whether this process's are among them."""
+    finds the route that it waits for: no two routes of a model have the same. `needs` are labels that a worker must have
+    to paint by it; `served` tells whether this process has them."""
 
     name: str
     engine: Engine
     needs: Mapping[str, str] = field(default_factory=dict)
     served: bool = True
+
+    @property
+    def needed(self) -> str:
+        """What it needs, in words."""
+        return ", ".join(f"{label}={value}" for label, value in self.needs.items())
+
+    @property
+    def label_options(self) -> str:
+        """What the command of a worker that serves it must have."""
+        return " ".join(f"--label {label}={value}" for label, value in self.needs.items())
 
     async def check(self) -> list[Check]:
         """What the engine depends on and how that is; empty where it depends on nothing."""
@@ -84,6 +94,11 @@ class Registry:
         """A route by its name, or with an empty one the model's first."""
         return next((route for route in self._routes.get(model, ()) if name in ("", route.name)), None)
 
+    def route_name(self, model: str, name: str) -> str:
+        """The name of what a batch waits for: its own, or where that is empty the first route's, if the model is known."""
+        route = self.route(model, name)
+        return route.name if route else name
+
     def unserved(self, served: Iterable[tuple[str, str]] | None = None) -> list[tuple[str, Route]]:
         """Each model with those of its routes that are not among what is `served`; None: that are not served here."""
         known = None if served is None else set(served)
@@ -111,8 +126,8 @@ class Registry:
 def open_registry(
     models: Iterable[tuple[Model, list[dict[str, object]]]], labels: Mapping[str, str] | None = None
 ) -> Registry:
-    """Build the engines of all routes; those are served that need none but these `labels`. Raises BadRoute for a name or
-    an option that does not exist."""
+    """Build the engines of all routes; those are served that need none but these `labels`. Raises BadRoute for a name
+    or an option that does not exist."""
     opened: dict[str, tuple[Route, ...]] = {}
     engines: dict[str, Engine] = {}
     known = []

@@ -75,8 +75,8 @@ async def claim_batches(
     task_id: UUID | None = None,
     ready: bool = False,
 ) -> list[Claimed]:
-    """Take up to `most` due batches that wait for these routes, each with its model (of one task, if given; with `ready`
-    only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as processing.
+    """Take up to `most` due batches that wait for these routes, each with its model (of one task, if given; with
+    `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as processing.
     Two workers never get the same one; what a lost worker holds must be freed first."""
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(sql("claim_batches"), worker, most, lease, models, uuid4(), task_id, ready, names)
@@ -107,8 +107,8 @@ async def release_batch(
     count_attempt: bool = True,
     route: str | None = None,
 ) -> None:
-    """Give a batch back, to be claimed again `after` this by anybody who serves `route` (empty: its model's first; None:
-    the one it waited for before). What has something under way stays with the route where that is."""
+    """Give a batch back, to be claimed again `after` this by anybody who serves `route` (empty: its model's first;
+    None: the one it waited for before). What has something under way stays with the route where that is."""
     await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt, route)
 
 
@@ -216,8 +216,8 @@ async def notify(db: Database, channel: str, payload: str) -> None:
 
 
 async def queue_figures(db: Database, task_id: UUID | None = None) -> list[Mapping[str, Any]]:
-    """By model and route (empty: the model's first): how many batches wait for it and run, and the age in seconds of the
-    oldest that is due. Of one task, if given."""
+    """By model and route (empty: the model's first): how many batches wait for it and run, and the age in seconds of
+    the oldest that is due. Of one task, if given."""
     return [dict(row) for row in await db.rows(sql("queue_figures"), task_id)]
 
 
@@ -231,8 +231,8 @@ async def claim_unserved(
     owed: bool,
     task_id: UUID | None = None,
 ) -> list[tuple[int, UUID, UUID]]:
-    """Take batches that have waited for these routes for so long, in order to fail them: id, claim, task. With `owed` also
-    those that have something under way there."""
+    """Take batches that have waited for these routes for so long, in order to fail them: id, claim, task. With `owed`
+    also those that have something under way there."""
     claim = uuid4()
     rows = await db.rows(sql("claim_unserved"), claim, lease, model, list(routes), waited, owed, task_id)
     return [(row["id"], claim, row["task_id"]) for row in rows]

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
 
+from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.callbacks import callback_figures
 from framehouse.adapters.postgres.claims import queue_figures
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
@@ -34,7 +35,7 @@ class OneLook(Generic[Seen]):
         return await asyncio.shield(self._looking)
 
 
-def health_routes(*, db: Database, storage: Storage) -> APIRouter:
+def health_routes(*, db: Database, storage: Storage, registry: Registry) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     async def look_whether_ready() -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -53,10 +54,14 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
                 routes = engines.setdefault(row["model"], {})
                 worse = row["unfit"] and ("away" if not row["fit"] else "partly away")
                 routes[row["route"]] = worse or routes.get(row["route"], "ok")
+            served = [(model, route) for model, routes in engines.items() for route in routes]
+            for model, route in registry.unserved(served):
+                engines.setdefault(model, {})[route.name] = "no worker"
         return checks, engines
 
     async def measure() -> str:
-        return metrics_text(await queue_figures(db), await callback_figures(db), await list_checks(db))
+        queue, callbacks, routes = await queue_figures(db), await callback_figures(db), await list_checks(db)
+        return "".join((metrics_text(queue, callbacks, routes), route_figures(registry, queue, routes)))
 
     readiness, figures = OneLook(look_whether_ready), OneLook(measure)
 
@@ -90,17 +95,17 @@ def health_routes(*, db: Database, storage: Storage) -> APIRouter:
 
 
 def metrics_text(
-    queue: Mapping[str, float], callbacks: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str, Any]]
+    queue: Sequence[Mapping[str, Any]], callbacks: Sequence[Mapping[str, Any]], routes: Sequence[Mapping[str, Any]]
 ) -> str:
     """The figures in the text format of Prometheus. They come from the database: every API process tells the same."""
     lines = [
         "# HELP framehouse_batches Batches by state.",
         "# TYPE framehouse_batches gauge",
-        f'framehouse_batches{{state="waiting"}} {queue["waiting"]}',
-        f'framehouse_batches{{state="running"}} {queue["running"]}',
+        f'framehouse_batches{{state="waiting"}} {sum(row["waiting"] for row in queue)}',
+        f'framehouse_batches{{state="running"}} {sum(row["running"] for row in queue)}',
         "# HELP framehouse_batches_oldest_seconds Age of the oldest batch that is due.",
         "# TYPE framehouse_batches_oldest_seconds gauge",
-        f"framehouse_batches_oldest_seconds {queue['oldest_s']:.3f}",
+        f"framehouse_batches_oldest_seconds {max((row['oldest_s'] for row in queue), default=0):.3f}",
     ]
     for name, figure, meaning in (
         ("messages", "messages", "Callback messages of the last day, by state and last HTTP answer (0: none)."),
@@ -123,6 +128,39 @@ def metrics_text(
     lines += [
         f'framehouse_route_checks{{model="{model}",route="{route}",state="{state}"}} {count}'
         for (model, route, state), count in counts.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def route_figures(registry: Registry, queue: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> str:
+    """What waits for each route and who serves it: what workers are scaled by. Routes with nothing are told as 0, for an
+    autoscaler takes a missing figure for a broken one."""
+    known = registry.unserved(())
+    states: dict[tuple[str, str], Counter[str]] = {(model, route.name): Counter() for model, route in known}
+    oldest_s, workers = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for row in queue:
+        key = row["model"], registry.route_name(row["model"], row["route"])
+        states.setdefault(key, Counter()).update(waiting=row["waiting"], running=row["running"])
+        oldest_s[key] = max(oldest_s[key], row["oldest_s"])
+    for row in checks:
+        key = row["model"], row["route"]
+        states.setdefault(key, Counter())
+        workers[key] = max(workers[key], row["fit"] + row["unfit"])
+    labels = {key: f'model="{_label(key[0])}",route="{_label(key[1])}"' for key in states}
+    lines = [
+        "# HELP framehouse_queue_batches Batches by the route that they wait for, or that they were taken up for.",
+        "# TYPE framehouse_queue_batches gauge",
+        *(
+            f'framehouse_queue_batches{{{labels[key]},state="{state}"}} {counts[state]}'
+            for key, counts in states.items()
+            for state in ("waiting", "running")
+        ),
+        "# HELP framehouse_queue_oldest_seconds Age of the oldest due batch that waits for a route.",
+        "# TYPE framehouse_queue_oldest_seconds gauge",
+        *(f"framehouse_queue_oldest_seconds{{{labels[key]}}} {oldest_s[key]:.3f}" for key in states),
+        "# HELP framehouse_route_workers Living workers that serve a route.",
+        "# TYPE framehouse_route_workers gauge",
+        *(f"framehouse_route_workers{{{labels[key]}}} {workers[key]}" for key in states),
     ]
     return "\n".join(lines) + "\n"
 

@@ -86,7 +86,7 @@ def build_api(
         app.hot[prefix + HOT_PATH] = tasks
     app.include_router(image_routes(storage=storage, links=links))
     app.include_router(hasten_routes(db=db, links=links))
-    app.include_router(health_routes(db=db, storage=storage))
+    app.include_router(health_routes(db=db, storage=storage, registry=registry))
     app.include_router(console_routes(door, registry=registry, prefix=documented))
     app.mount("/presets", StaticFiles(directory=str(PRESETS)))
     _add_docs(app)
