@@ -110,8 +110,8 @@ class Settings(BaseSettings):
     )
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default={},
-        description="Labels of this machine's workers and their values; a route that `needs` some is painted by workers "
-        "that have them. `framehouse worker --label` takes their place.",
+        description="Labels of this machine's workers and their values; a route that `needs` some is painted only by "
+        "workers that have them. `framehouse worker --label` takes their place.",
     )
     lease_s: float = Field(
         default=30,

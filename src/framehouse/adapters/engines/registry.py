@@ -29,8 +29,8 @@ class BadOption(ValueError):
 @dataclass(frozen=True, slots=True)
 class Route:
     """One engine that may paint a model. `name` is told by pictures' facts, metrics and `doctor`, and by it a batch
-    finds the route that it waits for: no two routes of a model have the same. `needs` are labels that a worker must have
-    to paint by it; `served` tells whether this process has them."""
+    finds the route that it waits for: no two routes of a model have the same. `needs` are labels that a worker must
+    have to paint by it; `served` tells whether this process has them."""
 
     name: str
     engine: Engine
@@ -95,7 +95,7 @@ class Registry:
         return next((route for route in self._routes.get(model, ()) if name in ("", route.name)), None)
 
     def route_name(self, model: str, name: str) -> str:
-        """The name of what a batch waits for: its own, or where that is empty the first route's, if the model is known."""
+        """The name of what a batch waits for: that, or where it is empty the first route's, if the model is known."""
         route = self.route(model, name)
         return route.name if route else name
 

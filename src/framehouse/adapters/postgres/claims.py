@@ -76,8 +76,8 @@ async def claim_batches(
     ready: bool = False,
 ) -> list[Claimed]:
     """Take up to `most` due batches that wait for these routes, each with its model (of one task, if given; with
-    `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as processing.
-    Two workers never get the same one; what a lost worker holds must be freed first."""
+    `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as
+    processing. Two workers never get the same one; what a lost worker holds must be freed first."""
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(sql("claim_batches"), worker, most, lease, models, uuid4(), task_id, ready, names)
     if rows:

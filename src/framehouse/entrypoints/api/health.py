@@ -133,8 +133,8 @@ def metrics_text(
 
 
 def route_figures(registry: Registry, queue: Sequence[Mapping[str, Any]], checks: Sequence[Mapping[str, Any]]) -> str:
-    """What waits for each route and who serves it: what workers are scaled by. Routes with nothing are told as 0, for an
-    autoscaler takes a missing figure for a broken one."""
+    """What waits for each route and who serves it: what workers are scaled by. Routes with nothing are told as 0,
+    for an autoscaler takes a missing figure for a broken one."""
     known = registry.unserved(())
     states: dict[tuple[str, str], Counter[str]] = {(model, route.name): Counter() for model, route in known}
     oldest_s, workers = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
