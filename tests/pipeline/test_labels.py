@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -29,12 +31,14 @@ H100, BOUGHT = {"gpu": "h100"}, {"site": "a"}
 
 class Named:
     """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
-    gpu"; "order gpu" keeps a note and loses the first answer."""
+    gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it. `notes` is a file
+    that gets a line per call."""
 
     calls: ClassVar[list[str]] = []
 
-    def __init__(self, *, called: str, max_references: int = 10) -> None:
+    def __init__(self, *, called: str, max_references: int = 10, notes: str = "") -> None:
         self._called = called
+        self._notes = Path(notes) if notes else None
         self._max_references = max_references
 
     def abilities(self) -> Abilities:
@@ -43,6 +47,9 @@ class Named:
     async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
         assert batch.memory is not None
         self.calls.append(self._called)
+        if self._notes:
+            with self._notes.open("a") as file:
+                file.write(f"{self._called} {os.getpid()} {batch.memory.note.get('order', '-')}\n")
         yield Progress(0)
         if f"away {self._called}" in batch.prompt:
             raise Unavailable(f"{self._called} is away")
@@ -51,7 +58,7 @@ class Named:
         if f"order {self._called}" in batch.prompt and not batch.memory.note:
             await batch.memory.keep({"order": "x"})
             raise Unknown("the answer was lost")
-        if f"hang {self._called}" in batch.prompt:
+        if f"hang {self._called}" in batch.prompt and not batch.memory.note:
             await batch.memory.keep({"order": "x"})
             await asyncio.sleep(3600)
         shape = (batch.size.height, batch.size.width, 3)
