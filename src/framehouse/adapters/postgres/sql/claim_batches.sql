@@ -14,7 +14,7 @@ with own as (
         where b.claim is null and b.run_at <= now() and b.model = served.model and b.route = served.route
           and ($6::uuid is null or b.task_id = $6)
           and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
-        order by b.run_at, b.id
+        order by b.model, b.route, b.run_at, b.id -- all of batches_by_route: no other index gives this order
         limit $2 + 100
     ) o
 ), waiting as (
