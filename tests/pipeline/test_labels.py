@@ -202,6 +202,7 @@ async def test_a_pinned_batch_goes_to_who_serves_its_route(make_house: MakeHouse
 
     await eventually(pinned)
     both.stop()
+    await house.workers[0][1]
     start(house, H100, *routes)
     await house.db.row("update batches set run_at = now()")
     await asyncio.sleep(0.5)

@@ -14,16 +14,16 @@ with own as (
         where b.claim is null and b.run_at <= now() and b.model = served.model and b.route = served.route
           and ($6::uuid is null or b.task_id = $6)
           and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
-        order by b.model, b.route, b.run_at, b.id -- all of batches_by_route: no other index gives this order
+        order by b.run_at, b.id
         limit $2 + 100
     ) o
 ), waiting as (
+    -- one after the other, so that no more is locked than is taken
     select b.id, b.run_at
-    from batches b
-    join oldest o on o.id = b.id
-    where b.claim is null and b.run_at <= now()
-    order by b.run_at, b.id
-    for update of b skip locked
+    from (select id from oldest order by run_at, id) o
+    cross join lateral (
+        select b.id, b.run_at from batches b where b.id = o.id and b.claim is null and b.run_at <= now() for update skip locked
+    ) b
     limit $2
 ), due as (
     select id from (select * from own union all select * from waiting) both_of_them
