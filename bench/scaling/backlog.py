@@ -11,7 +11,7 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from scaling.counters import Spent, database
 from scaling.filling import make_accounts
-from scaling.statements import LEASE, MODELS
+from scaling.statements import LEASE, ROUTES
 
 CLAIMS = 100
 _WAIT = """
@@ -57,5 +57,5 @@ async def _measure(server: EmbeddedPostgres, most: int) -> dict[str, Spent]:
 async def _claim(db: Database) -> Spent:
     began = time.perf_counter()
     for _ in range(CLAIMS):
-        assert await claims.claim_batches(db, worker=1, most=4, lease=LEASE, models=MODELS)
+        assert await claims.claim_batches(db, worker=1, most=4, lease=LEASE, routes=ROUTES)
     return {"took_s": (time.perf_counter() - began) / CLAIMS}

@@ -14,7 +14,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.tasks import accept_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
-from scaling.statements import LEASE, MODELS, RETENTION
+from scaling.statements import LEASE, RETENTION, ROUTES
 
 ACCOUNTS, SESSIONS = 64, 16
 
@@ -48,7 +48,7 @@ async def _held(db: Database, tasks: int, accounts: int) -> list[claims.Claimed]
     held: list[claims.Claimed] = []
     for at in range(0, tasks, 16):
         await accept_tasks(db, [row(1 + (at + n) % accounts) for n in range(16)])
-        held += await claims.claim_batches(db, worker=1, most=16, lease=LEASE, models=MODELS)
+        held += await claims.claim_batches(db, worker=1, most=16, lease=LEASE, routes=ROUTES)
     return held
 
 
@@ -117,7 +117,7 @@ async def _timed(db: Database) -> Spent:
         began = time.perf_counter()
         await accept_tasks(db, [row(1)])
         accepted = time.perf_counter()
-        held = await claims.claim_batches(db, worker=1, most=1, lease=LEASE, models=MODELS)
+        held = await claims.claim_batches(db, worker=1, most=1, lease=LEASE, routes=ROUTES)
         claimed = time.perf_counter()
         await _settle_all(db, held)
         took["accept_s"] += (accepted - began) / 50

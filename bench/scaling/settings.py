@@ -20,7 +20,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.tasks import accept_tasks, forget_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
-from scaling.statements import LEASE, MODELS, RETENTION
+from scaling.statements import LEASE, RETENTION, ROUTES
 
 GROUP, RENEWALS = 8, 10
 SPARSE_INDEX = "drop index tasks_owned; create index tasks_owned on tasks (owner) where owner is not null"
@@ -72,7 +72,7 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
         if at % apart < GROUP:
             await connection.execute("checkpoint")
         await accept_tasks(db, [row(1 + int(1000 * random.random() ** 3)) for _ in range(GROUP)])
-        held = await claims.claim_batches(db, worker=1, most=GROUP, lease=LEASE, models=MODELS)
+        held = await claims.claim_batches(db, worker=1, most=GROUP, lease=LEASE, routes=ROUTES)
         for _ in range(RENEWALS):
             await claims.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
         await _settle(db, held)

@@ -32,7 +32,7 @@ from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
 
 GROUP = 16
-MODELS = ["kling-v3-omni"]
+ROUTES = [("kling-v3-omni", "")]
 LEASE, RETENTION = timedelta(seconds=30), timedelta(days=30)
 Costs = dict[str, Spent]
 
@@ -66,7 +66,7 @@ class Lives:
         async def work() -> None:
             while len(held) < batches:
                 more = min(most, batches - len(held))
-                found = await claims.claim_batches(self._db, worker=1, most=more, lease=LEASE, models=MODELS)
+                found = await claims.claim_batches(self._db, worker=1, most=more, lease=LEASE, routes=ROUTES)
                 assert found
                 held.extend(found)
 
@@ -116,7 +116,7 @@ class Lives:
         await self._often(
             "claim, nothing due",
             500,
-            lambda: claims.claim_batches(self._db, worker=1, most=1, lease=LEASE, models=MODELS),
+            lambda: claims.claim_batches(self._db, worker=1, most=1, lease=LEASE, routes=ROUTES),
         )
         await self._often("claim callbacks, none due", 500, self._claim_callbacks)
         await self._often(

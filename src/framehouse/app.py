@@ -100,7 +100,7 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     from framehouse.adapters.engines.registry import open_registry
     from framehouse.adapters.storage.watched import WatchedStorage
 
-    registry = open_registry(settings.served_models())
+    registry = open_registry(settings.served_models(), settings.worker_labels)
     try:
         async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
             storage = WatchedStorage(await open_checked_storage(settings))
@@ -122,11 +122,14 @@ async def open_checked_storage(settings: Settings) -> Storage:
 
 
 async def check(settings: Settings) -> None:
-    """Find what would stop every process of a server, before any is started. Raises BadRoute, BadSettings, BadServer,
-    StorageAway."""
+    """Find what would stop every process of a server, before any is started, and warn of routes that its own worker has
+    not the labels for. Raises BadRoute, BadSettings, BadServer, StorageAway."""
     from framehouse.adapters.engines.registry import open_registry
 
-    await open_registry(settings.served_models()).close()
+    registry = open_registry(settings.served_models(), settings.worker_labels)
+    for model, route in registry.unserved():
+        log.warning("%s by %s needs %s: this server's own worker does not paint it", model, route.name, route.needed)
+    await registry.close()
     if settings.database_url:
         await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:

@@ -116,6 +116,11 @@ class Settings(BaseSettings):
         le=1000,
         description="Batches that one worker has in hand at once; 0: as many as its engines make at once.",
     )
+    worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
+        default={},
+        description="Labels of this machine's workers and their values; a route that `needs` some is painted only by "
+        "workers that have them. `framehouse worker --label` takes their place.",
+    )
     lease_s: float = Field(
         default=30,
         ge=2,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.engines.registry import open_registry
+from framehouse.adapters.engines.registry import Registry, open_registry
 from framehouse.adapters.storage import StorageAway, open_storage
 from framehouse.adapters.storage.watched import WatchedStorage
 from framehouse.adapters.telemetry import logs
@@ -194,5 +194,5 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
 
 
 def test_away_is_all_that_is_told_of_a_database_that_is() -> None:
-    names = [family.name for family in families(Shared(database=False), ["m"])]
+    names = [family.name for family in families(Shared(database=False), Registry({}, []))]
     assert names == ["framehouse_build", "framehouse_database_up", "framehouse_storage_up"]

@@ -511,7 +511,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _claim(self, worker: int, most: int) -> None:
         self.hands += await claims.claim_batches(
-            self.db, worker=worker + 1, most=most, lease=LEASE, models=sorted(PRICES)
+            self.db, worker=worker + 1, most=most, lease=LEASE, routes=[(name, "") for name in sorted(PRICES)]
         )
 
     async def _release(self, hand: int | Claimed) -> None:

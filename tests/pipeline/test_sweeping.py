@@ -25,7 +25,7 @@ HISTORY = timedelta(days=365)
 
 
 async def claim(house: House, *, worker: int) -> list[Claimed]:
-    return await claims.claim_batches(house.db, worker=worker, most=1, lease=LEASE, models=["kling-v3-omni"])
+    return await claims.claim_batches(house.db, worker=worker, most=1, lease=LEASE, routes=[("kling-v3-omni", "")])
 
 
 @asynccontextmanager

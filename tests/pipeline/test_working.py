@@ -45,7 +45,7 @@ async def nothing_left(house: House, *, used: int) -> None:
 
 
 async def claim(house: House, *, worker: int = 1, most: int = 1) -> list[Claimed]:
-    return await claims.claim_batches(house.db, worker=worker, most=most, lease=LEASE, models=["kling-v3-omni"])
+    return await claims.claim_batches(house.db, worker=worker, most=most, lease=LEASE, routes=[("kling-v3-omni", "")])
 
 
 def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
@@ -293,10 +293,10 @@ async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_house: 
     await house.db.row("analyze batches")
     plan = await house.db.rows(
         f"explain (analyze) {sql('claim_batches')}",
-        1, 2, LEASE, ["kling-v3-omni"], uuid4(), None, True,
+        1, 2, LEASE, ["kling-v3-omni"], uuid4(), None, True, [""],
     )  # fmt: skip
     text = "\n".join(row[0] for row in plan)
-    assert "batches_due" in text
+    assert "batches_by_route" in text
     assert "Seq Scan on batches" not in text
 
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from framehouse.adapters.postgres import accounts, tasks
+from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.app import House, make_lost_work, make_worker, open_house
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
@@ -110,6 +111,7 @@ class LocalHouse:
         request = parse_request(body, self._house.registry.model)
         model = self._house.registry.model(request.model)
         assert model is not None
+        await self._look_for_a_worker(model.name)
         ticket = await accept(
             request,
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
@@ -129,6 +131,17 @@ class LocalHouse:
 
         self._stack.push_async_callback(stop)
         return str(ticket.task_id)
+
+    async def _look_for_a_worker(self, model: str) -> None:
+        """Nobody is to wait for a picture that nobody may paint."""
+        first = self._house.registry.route(model, "")
+        assert first is not None
+        living = {(row["model"], row["route"]) for row in await list_checks(self._house.db)}
+        if not first.served and (model, first.name) not in living:
+            raise Problem(
+                f"{model} by {first.name} needs {first.needed}, and no living worker has that. "
+                f"Start one: framehouse worker {first.label_options}; or give worker_labels to this command."
+            )
 
     async def follow(self, task_id: str) -> AsyncIterator[Outcome]:
         while True:

@@ -161,6 +161,13 @@ def api(**options: Any) -> None:
 
 
 @cli.command()
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="What this worker has, for routes that need it, such as gpu=h100. Repeatable. [default: worker_labels]",
+)
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
 @click.option("--beat-fd", type=int, hidden=True)

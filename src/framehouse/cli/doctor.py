@@ -5,10 +5,12 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -92,7 +94,7 @@ def _disk(settings: Settings) -> list[Finding]:
 
 def _engines(settings: Settings) -> list[Finding]:
     try:
-        registry = open_registry(settings.served_models())
+        registry = open_registry(settings.served_models(), settings.worker_labels)
     except BadRoute as error:
         return [Finding(5, "problem", str(error), "Correct the routes in framehouse.toml.")]
     models = "; ".join(f"{m.name} by {', '.join(r.name for r in registry.routes(m.name))}" for m in registry.models)
@@ -100,7 +102,7 @@ def _engines(settings: Settings) -> list[Finding]:
 
 
 async def _routes(registry: Registry) -> list[Finding]:
-    """What the engines depend on, each looked at once."""
+    """What the engines depend on that this machine's labels let it paint by, each looked at once."""
     try:
         once = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
@@ -128,12 +130,35 @@ def _storage(settings: Settings) -> list[Finding]:
             kept = [Finding(6, "ok", f"Storage {settings.effective_storage_url} keeps what it is given")]
             if settings.image_delivery == "redirect" and folder_of(settings.effective_storage_url):
                 do = "Unset it; it has no effect: image URLs answer with the bytes."
-                kept.append(Finding(12, "advice", "image_delivery is redirect, and the storage is a folder", do))
+                kept.append(Finding(15, "advice", "image_delivery is redirect, and the storage is a folder", do))
             return kept
         return [Finding(6, "problem", "The storage returned something else than it was given", "Check the bucket.")]
     except StorageAway as error:
         do = "Check FRAMEHOUSE_STORAGE_URL, the bucket's endpoint and its credentials: docs/many-machines.md."
         return [Finding(6, "problem", str(error), do)]
+
+
+async def _unserved(
+    settings: Settings, served: set[tuple[str, str]], figures: Sequence[Mapping[str, Any]]
+) -> list[Finding]:
+    """Routes that no living worker serves: a problem where something waits for one, or where some workers live."""
+    registry = open_registry(settings.served_models(), settings.worker_labels)
+    await registry.close()
+    waiting: Counter[tuple[str, str]] = Counter()
+    for row in figures:
+        waiting[row["model"], registry.route_name(row["model"], row["route"])] += row["waiting"]
+    findings = []
+    for model, route in registry.unserved(served):
+        found = f"No living worker serves {model} by {route.name}"
+        if count := waiting.pop((model, route.name), 0):
+            found += f", for which {count} batches wait"
+        level: Level = "problem" if count or (served and route.needs) else "advice"
+        findings.append(Finding(12, level, found, f"Start one: framehouse worker {route.label_options}".rstrip() + "."))
+    for (model, name), count in waiting.items():
+        if count and (model, name) not in served:
+            found = f"{count} batches wait for {model} by {name or 'its first route'}, which is not configured"
+            findings.append(Finding(12, "problem", found, "Configure it again, or cancel their tasks."))
+    return findings
 
 
 def _database(settings: Settings) -> list[Finding]:
@@ -183,15 +208,21 @@ def _database(settings: Settings) -> list[Finding]:
                         "framehouse serve makes one; or: framehouse key create default",
                     )
                 )
+            served = set()
             for row in await list_checks(db):
                 told = f"{row['model']} by {row['route']}: {row['what'] or 'the engine'}: {row['told']}"
                 if row["unfit"]:
                     findings.append(Finding(11, "problem", f"A worker reports of {told}", "See its log."))
                 else:
                     findings.append(Finding(11, "ok", f"{row['fit']} worker(s) report of {told}"))
-            figures = (await queue_figures(db)).values()
-            queue = f"{sum(f.waiting for f in figures)} batches wait, {sum(f.running for f in figures)} run"
-            oldest_s = max((f.oldest_s for f in figures), default=0.0)
+                served.add((row["model"], row["route"]))
+            figures = await queue_figures(db)
+            with suppress(BadRoute):  # number 5 tells
+                findings += await _unserved(settings, served, figures)
+            queue = (
+                f"{sum(row['waiting'] for row in figures)} batches wait, {sum(row['running'] for row in figures)} run"
+            )
+            oldest_s = max((row["oldest_s"] for row in figures), default=0)
             if oldest_s > _OLD_S:
                 findings.append(Finding(9, "problem", f"{queue}; the oldest has waited {oldest_s:.0f} s",
                                         "Start more workers: framehouse worker (or framehouse serve)."))  # fmt: skip

@@ -91,6 +91,7 @@ def api(
 
 
 def worker(
+    labels: tuple[str, ...],
     metrics_fd: int | None,
     parent_pipe: int | None,
     beat_fd: int | None,
@@ -98,7 +99,7 @@ def worker(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    settings = load_settings(config, data_dir=data_dir)
+    settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level, settings.log_format)
     figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
     if metrics_fd is None and settings.worker_metrics_port:
@@ -109,6 +110,18 @@ def worker(
         _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
     with tracing(settings, "worker"):
         uvloop.run(run_worker(settings, beat_fd=beat_fd, figures=figures))
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str] | None:
+    """The labels of the command line; None where there are none."""
+    labels: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.UsageError(f'--label "{text}" is not NAME=VALUE')
+        if labels.setdefault(name, value) != value:
+            raise click.UsageError(f'--label "{name}" is given twice: a label has one value')
+    return labels or None
 
 
 def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:

@@ -21,8 +21,9 @@ from framehouse.adapters.postgres.route_checks import RouteCheck, report_checks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.entrypoints.traces import trace
+from framehouse.entrypoints.unserved import Unserved
 from framehouse.pipeline.memory import open_route
-from framehouse.pipeline.paint import Done, Fail, Fate, Retry, Rules, load_batch, paint_batch
+from framehouse.pipeline.paint import Done, Fail, Fate, HandOn, Retry, Rules, load_batch, paint_batch
 
 log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
@@ -98,6 +99,15 @@ class Worker:
         self._left_some = True
         self._fit: dict[tuple[str, str, str], bool] = {}
         metrics.begin_worker((m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models)
+        self._unserved = Unserved(
+            db,
+            registry,
+            retention=rules.retention,
+            lease=self._lease,
+            give_up_after_s=limits.give_up_after_s,
+            owed_give_up_after_s=max(limits.give_up_after_s, _OWED_GIVE_UP_S),
+            only_task=only_task,
+        )
 
     def stop(self) -> None:
         """Claim no more; `run` ends when what is held is finished or handed back."""
@@ -107,6 +117,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped, through lost connections and restarts of Postgres. Raises when leases cannot be kept."""
         keepers = [asyncio.create_task(self._keep_leases()), asyncio.create_task(self._listen())]
+        keepers.append(asyncio.create_task(self._unserved.run()))
         if not self._only_task:
             keepers.append(asyncio.create_task(self._report()))
         for keeper in keepers:
@@ -152,7 +163,7 @@ class Worker:
             worker=self._number,
             most=room,
             lease=self._lease,
-            models=[model.name for model in self._registry.models],
+            routes=self._registry.waited_for,
             task_id=self._only_task,
             ready=ready,
         )
@@ -263,7 +274,20 @@ class Worker:
                     after=timedelta(seconds=pause_s),
                     error=why,
                     count_attempt=blamed,
+                    route="",
                 )
+            case HandOn(route, why):
+                log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, route, why)
+                await claims.release_batch(
+                    self._db,
+                    batch.id,
+                    batch.claim,
+                    after=timedelta(0),
+                    error=why,
+                    count_attempt=False,
+                    route=route,
+                )
+                await claims.notify(self._db, claims.BATCHES_CHANNEL, "")
             case Fail(why):
                 await self._fail(batch, why)
 

@@ -52,7 +52,16 @@ class Fail:
     why: str
 
 
-Fate = Done | Retry | Fail
+@dataclass(frozen=True, slots=True)
+class HandOn:
+    """Now, but by a worker that serves this route: the batch goes back and waits for one. `why` is what was wrong with
+    the routes before; empty where nothing was."""
+
+    route: str
+    why: str = ""
+
+
+Fate = Done | Retry | Fail | HandOn
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,8 @@ async def paint_batch(
     pause.
 
     Dying at any point loses at most the shot under the brush: what was settled before is never painted again. A route
-    that has something of the batch under way is the only one asked.
+    that has something of the batch under way is the only one asked. Where the turn comes to a route that is not served
+    here, the batch is handed on; who takes it up begins there, for those before were asked by who serves them.
     """
     pinned = open_route(batch)
     kept: set[int] = set()
@@ -121,7 +131,8 @@ async def paint_batch(
         return Retry(f'route "{pinned}" has something of this task under way and is not configured any more', owed=True)
     retry: Retry | None = None
     fail = Fail("no engine is configured")
-    for route in routes:
+    start = next((place for place, route in enumerate(routes) if route.name == batch.route), 0)
+    for place, route in enumerate(routes):
         memory = BatchMemory(db, batch, route.name, hurry=hurry, hasten_url=rules.hasten_url(batch.id))
         abilities = route.engine.abilities()
         sent = len(wanted.references) + len(wanted.elements)
@@ -133,6 +144,11 @@ async def paint_batch(
         if sent > abilities.max_references:
             fail = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
             continue
+        if place < start and not pinned:
+            retry = Retry(batch.last_error or "no engine is available")
+            continue
+        if not route.served:
+            return HandOn(route.name, retry.why if retry else "")
         try:
             while missing := tuple(shot for shot in wanted.shots if shot.index not in kept):
                 call = await _next_call(replace(wanted, memory=memory), missing, abilities, db, storage)

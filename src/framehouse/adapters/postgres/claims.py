@@ -26,7 +26,7 @@ class Claimed:
     `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
     decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_s` is how long ago the first of
     the failures was that brought it back, by the database's clock; `notes` is what its routes' engines must remember
-    (migration 0007).
+    (migration 0007); `route` is the one that is to go on with it (empty: the first).
     """
 
     id: int
@@ -49,6 +49,7 @@ class Claimed:
     last_error: str
     failing_s: float
     notes: Mapping[str, Mapping[str, Any]]
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +71,15 @@ async def claim_batches(
     worker: int,
     most: int,
     lease: timedelta,
-    models: Sequence[str],
+    routes: Sequence[tuple[str, str]],
     task_id: UUID | None = None,
     ready: bool = False,
 ) -> list[Claimed]:
-    """Take up to `most` due batches of these models (of one task, if given; with `ready` only those whose pictures need
-    neither be fetched nor checked), oldest first, and mark their tasks as processing. Two workers never get the same
-    one; what a lost worker holds must be freed first."""
-    rows = await db.rows(sql("claim_batches"), worker, most, lease, list(models), uuid4(), task_id, ready)
+    """Take up to `most` due batches that wait for these routes, each with its model (of one task, if given; with
+    `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as
+    processing. Two workers never get the same one; what a lost worker holds must be freed first."""
+    models, names = [model for model, _ in routes], [name for _, name in routes]
+    rows = await db.rows(sql("claim_batches"), worker, most, lease, models, uuid4(), task_id, ready, names)
     if rows:
         await db.row("select start_tasks($1)", sorted({row["task_id"] for row in rows}))
     return [_claimed(row) for row in rows]
@@ -96,10 +98,18 @@ async def renew_leases(db: Database, held: dict[int, tuple[UUID, float]], lease:
 
 
 async def release_batch(
-    db: Database, batch_id: int, claim: UUID, *, after: timedelta, error: str = "", count_attempt: bool = True
+    db: Database,
+    batch_id: int,
+    claim: UUID,
+    *,
+    after: timedelta,
+    error: str = "",
+    count_attempt: bool = True,
+    route: str | None = None,
 ) -> None:
-    """Give a batch back, to be claimed again by anybody `after` this."""
-    await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt)
+    """Give a batch back, to be claimed again `after` this by anybody who serves `route` (empty: its model's first;
+    None: the one it waited for before). What has something under way stays with the route where that is."""
+    await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt, route)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +210,16 @@ async def notify(db: Database, channel: str, payload: str) -> None:
     await db.row("select pg_notify($1, $2), set_config('synchronous_commit', 'off', true)", channel, payload)
 
 
-@dataclass(frozen=True, slots=True)
-class QueueFigures:
-    """How many batches of a model wait and run, of how many tasks, and the age in seconds of the oldest that is due."""
-
-    waiting: int = 0
-    running: int = 0
-    tasks: int = 0
-    oldest_s: float = 0.0
+async def queue_figures(db: Database, task_id: UUID | None = None) -> list[Mapping[str, Any]]:
+    """By model and route (empty: the model's first): how many batches wait for it and run, and the age in seconds of
+    the oldest that is due. Of one task, if given."""
+    return [dict(row) for row in await db.rows(sql("queue_figures"), task_id)]
 
 
-async def queue_figures(db: Database) -> dict[str, QueueFigures]:
-    """The queue by model; what has nothing in it is left out."""
-    rows = await db.rows(sql("queue_figures"))
-    return {row["model"]: QueueFigures(row["waiting"], row["running"], row["tasks"], row["oldest_s"]) for row in rows}
+async def tasks_in_flight(db: Database) -> dict[str, int]:
+    """How many tasks have not ended, by model."""
+    rows = await db.rows("select model, count(distinct task_id) as tasks from batches group by model")
+    return {row["model"]: row["tasks"] for row in rows}
 
 
 async def pinned_figures(db: Database) -> dict[tuple[str, str], int]:
@@ -224,6 +230,28 @@ async def pinned_figures(db: Database) -> dict[tuple[str, str], int]:
 async def count_workers(db: Database) -> int:
     """How many workers live."""
     return int(await db.value(sql("count_workers")))
+
+
+async def claim_unserved(
+    db: Database,
+    model: str,
+    routes: Sequence[str],
+    *,
+    lease: timedelta,
+    waited: timedelta,
+    owed: bool,
+    task_id: UUID | None = None,
+) -> list[tuple[int, UUID, UUID]]:
+    """Take batches that have waited for these routes for so long, in order to fail them: id, claim, task. With `owed`
+    also those that have something under way there."""
+    claim = uuid4()
+    rows = await db.rows(sql("claim_unserved"), claim, lease, model, list(routes), waited, owed, task_id)
+    return [(row["id"], claim, row["task_id"]) for row in rows]
+
+
+async def start_over(db: Database, model: str, route: str) -> None:
+    """Let what waits for a route that does not exist any more begin with its model's first."""
+    await db.row(sql("start_over"), model, route)
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:
@@ -248,6 +276,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         last_error=row["last_error"] or "",
         failing_s=row["failing_s"],
         notes=json.loads(row["notes"]),
+        route=row["route"],
     )
 
 

@@ -14,7 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from framehouse import __version__
 from framehouse.adapters.engines.registry import Registry
 from framehouse.adapters.postgres.callbacks import callback_figures
-from framehouse.adapters.postgres.claims import QueueFigures, count_workers, pinned_figures, queue_figures
+from framehouse.adapters.postgres.claims import count_workers, pinned_figures, queue_figures, tasks_in_flight
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import Storage, StorageAway
@@ -32,7 +32,8 @@ class Shared:
     database: bool = True
     storage: bool = True
     workers: int = 0
-    queue: Mapping[str, QueueFigures] = field(default_factory=dict)
+    queue: Sequence[Mapping[str, Any]] = ()
+    tasks: Mapping[str, int] = field(default_factory=dict)
     pinned: Mapping[tuple[str, str], int] = field(default_factory=dict)
     callbacks: Sequence[Mapping[str, Any]] = ()
     checks: Sequence[Mapping[str, Any]] = ()
@@ -42,8 +43,7 @@ async def measure(db: Database, storage: Storage, registry: Registry, worker_met
     """All that this process can tell: what all share, its own figures, and those of the worker behind the URL."""
     shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), _ask(worker_metrics))
     known = Shared(**shared, storage=stored) if shared else Shared(database=False, storage=stored)
-    models = [model.name for model in registry.models]
-    return metrics.whole_text("api", shared=families(known, models), others=worker)
+    return metrics.whole_text("api", shared=families(known, registry), others=worker)
 
 
 async def _look(db: Database) -> dict[str, Any]:
@@ -52,6 +52,7 @@ async def _look(db: Database) -> dict[str, Any]:
         async with asyncio.timeout(_LOOK_LIMIT_S):
             return {
                 "queue": await queue_figures(db),
+                "tasks": await tasks_in_flight(db),
                 "pinned": await pinned_figures(db),
                 "workers": await count_workers(db),
                 "callbacks": await callback_figures(db),
@@ -85,28 +86,39 @@ async def _ask(url: str) -> str:
     return ""
 
 
-def families(known: Shared, models: Sequence[str]) -> Iterator[Metric]:
-    """As Prometheus has them. `models` have figures even while there is nothing of them."""
+def families(known: Shared, registry: Registry) -> Iterator[Metric]:
+    """As Prometheus has them. Configured models and routes have figures even while there is nothing of them: an
+    autoscaler takes a missing figure for a broken one."""
     yield InfoMetricFamily("framehouse_build", "The version that runs.", {"version": __version__})
     for part, up in (("database", known.database), ("storage", known.storage)):
         yield GaugeMetricFamily(f"framehouse_{part}_up", f"Whether the {part} answers: 1 or 0.", int(up))
     if not known.database:
         return
     yield GaugeMetricFamily("framehouse_workers", "Workers that live.", known.workers)
-    nothing = QueueFigures()
-    queue = {model: known.queue.get(model, nothing) for model in sorted({*models, *known.queue})}
+    routes = [(model.name, route.name) for model in registry.models for route in registry.routes(model.name)]
+    batches = {(*route, state): 0 for route in routes for state in ("waiting", "running")}
+    oldest_s, workers = dict.fromkeys(routes, 0.0), dict.fromkeys(routes, 0)
+    for row in known.queue:
+        route = row["model"], registry.route_name(row["model"], row["route"])
+        for state in ("waiting", "running"):
+            batches[*route, state] = batches.get((*route, state), 0) + row[state]
+        oldest_s[route] = max(oldest_s.get(route, 0.0), row["oldest_s"])
+    for row in known.checks:
+        route = row["model"], row["route"]
+        workers[route] = max(workers.get(route, 0), row["fit"] + row["unfit"])
     yield _gauge(
         "framehouse_queue_batches",
-        "Batches by state: waiting for a worker, or running.",
-        ("model", "state"),
-        {(m, state): getattr(f, state) for m, f in queue.items() for state in ("waiting", "running")},
+        "Batches by the route that they wait for, or that they were taken up for, and by state.",
+        ("model", "route", "state"),
+        batches,
     )
     yield _gauge(
         "framehouse_queue_oldest_seconds",
-        "How long the oldest batch that is due has waited.",
-        ("model",),
-        {(model,): figures.oldest_s for model, figures in queue.items()},
+        "How long the oldest batch that is due has waited for a route.",
+        ("model", "route"),
+        oldest_s,
     )
+    yield _gauge("framehouse_route_workers", "Living workers that serve a route.", ("model", "route"), workers)
     yield _gauge(
         "framehouse_queue_pinned_batches",
         "Batches of these that have something under way at a route, which alone may go on with them.",
@@ -117,7 +129,7 @@ def families(known: Shared, models: Sequence[str]) -> Iterator[Metric]:
         "framehouse_tasks_in_flight",
         "Tasks that were accepted and have not ended.",
         ("model",),
-        {(model,): figures.tasks for model, figures in queue.items()},
+        {(name,): known.tasks.get(name, 0) for name in sorted({*known.tasks, *(m.name for m in registry.models)})},
     )
     for name, figure, meaning in (
         ("messages", "messages", "Callback messages of the last day, by state and class of the last HTTP answer."),

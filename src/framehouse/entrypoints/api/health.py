@@ -53,6 +53,9 @@ def health_routes(*, db: Database, storage: Storage, registry: Registry, worker_
                 routes = engines.setdefault(row["model"], {})
                 worse = row["unfit"] and ("away" if not row["fit"] else "partly away")
                 routes[row["route"]] = worse or routes.get(row["route"], "ok")
+            served = [(model, route) for model, routes in engines.items() for route in routes]
+            for model, route in registry.unserved(served):
+                engines.setdefault(model, {})[route.name] = "no worker"
         return checks, engines
 
     readiness, figures = (

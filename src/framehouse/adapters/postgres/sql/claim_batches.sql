@@ -1,16 +1,29 @@
--- $1 worker, $2 how many, $3 lease, $4 models, $5 claim, $6 only this task, or null, $7 only what has its pictures at hand:
--- all fetched and decoded before
+-- $1 worker, $2 how many, $3 lease, $4 models and $8 in step their routes, $5 claim, $6 only this task, or null, $7 only what
+-- has its pictures at hand: all fetched and decoded before
 -- What somebody holds, stays his until it is freed: a lease that seems to have run out may be the clock's doing.
 with own as (
     -- what this very claim took already, when it runs again because its answer was lost
     select b.id, b.run_at from batches b where b.claim is not null and b.claim = $5
+), oldest as (
+    -- of each route by itself, so that nobody looks through what waits for others; some more, for others are at it too
+    select o.*
+    from unnest($4::text[], $8::text[]) as served (model, route)
+    cross join lateral (
+        select b.id, b.run_at
+        from batches b
+        where b.claim is null and b.run_at <= now() and b.model = served.model and b.route = served.route
+          and ($6::uuid is null or b.task_id = $6)
+          and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
+        order by b.run_at, b.id
+        limit $2 + 100
+    ) o
 ), waiting as (
+    -- one after the other, so that no more is locked than is taken
     select b.id, b.run_at
-    from batches b
-    where b.claim is null and b.run_at <= now() and b.model = any ($4::text[]) and ($6::uuid is null or b.task_id = $6)
-      and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
-    order by b.run_at, b.id
-    for update skip locked
+    from (select id from oldest order by run_at, id) o
+    cross join lateral (
+        select b.id, b.run_at from batches b where b.id = o.id and b.claim is null and b.run_at <= now() for update skip locked
+    ) b
     limit $2
 ), due as (
     select id from (select * from own union all select * from waiting) both_of_them
@@ -23,7 +36,7 @@ with own as (
     where b.id = due.id
     returning b.*
 )
-select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, t.account_id, t.model, t.prompt,
+select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, c.route, t.account_id, t.model, t.prompt,
        t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
        coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
                                                    'seed', s.seed) order by s.index)

@@ -1,14 +1,10 @@
--- By model: what waits and what runs, of how many tasks, and the age of the oldest that is due.
-select model,
-       sum(waiting)::bigint as waiting, sum(running)::bigint as running, count(*) as tasks,
-       coalesce(extract(epoch from now() - min(oldest)), 0)::float8 as oldest_s
-from (
-    select model, task_id,
-           count(*) filter (where claim is null or lease_until < now()) as waiting,
-           count(*) filter (where claim is not null and lease_until >= now()) as running,
-           min(run_at) filter (where claim is null and run_at <= now()) as oldest
-    from batches
-    group by model, task_id
-) by_task
-group by model
-order by model;
+-- $1 only this task, or null. By model and the route that is waited for (empty: the first): what waits, what runs, and the age
+-- of the oldest that is due.
+select model, route,
+       count(*) filter (where claim is null or lease_until < now()) as waiting,
+       count(*) filter (where claim is not null and lease_until >= now()) as running,
+       coalesce(extract(epoch from now() - min(run_at) filter (where claim is null and run_at <= now())), 0)::float8 as oldest_s
+from batches
+where $1::uuid is null or task_id = $1
+group by model, route
+order by model, route;
