@@ -15,6 +15,8 @@ from framehouse.domain.model import Model
 from framehouse.entrypoints.api.figures import Shared, families
 from tests.conftest import PATH, Api, House, MakeHouse, eventually, serving
 
+OMNI, O1 = (f'model="{name}",route="tests.misbehaving:Misbehaving"' for name in ("kling-v3-omni", "kling-image-o1"))
+
 
 async def figures(api: Api) -> dict[str, float]:
     text = (await api.stranger.get("/metrics")).text
@@ -35,22 +37,22 @@ async def test_the_queue_is_told_by_model_even_where_it_is_empty(api: Api) -> No
         await api.create(model_name=model, n=2)
     await api.house.db.row("update batches set run_at = now() - interval '90 s' where model = 'kling-v3-omni'")
     told = await figures(api)
-    assert told['framehouse_queue_batches{model="kling-v3-omni",state="waiting"}'] == 4
-    assert told['framehouse_queue_batches{model="kling-v3-omni",state="running"}'] == 0
-    assert told['framehouse_queue_batches{model="kling-image-o1",state="waiting"}'] == 2
+    assert told[f'framehouse_queue_batches{{{OMNI},state="waiting"}}'] == 4
+    assert told[f'framehouse_queue_batches{{{OMNI},state="running"}}'] == 0
+    assert told[f'framehouse_queue_batches{{{O1},state="waiting"}}'] == 2
     assert told['framehouse_tasks_in_flight{model="kling-v3-omni"}'] == 2
-    assert 90 <= told['framehouse_queue_oldest_seconds{model="kling-v3-omni"}'] < 100
-    assert told['framehouse_queue_oldest_seconds{model="kling-image-o1"}'] < 10
+    assert 90 <= told[f"framehouse_queue_oldest_seconds{{{OMNI}}}"] < 100
+    assert told[f"framehouse_queue_oldest_seconds{{{O1}}}"] < 10
     await api.house.db.row("delete from batches")
     told = await figures(api)
-    assert told['framehouse_queue_batches{model="kling-v3-omni",state="waiting"}'] == 0
-    assert told['framehouse_queue_oldest_seconds{model="kling-v3-omni"}'] == 0
+    assert told[f'framehouse_queue_batches{{{OMNI},state="waiting"}}'] == 0
+    assert told[f"framehouse_queue_oldest_seconds{{{OMNI}}}"] == 0
 
 
 async def test_what_is_running_and_what_is_pinned_to_a_route(api: Api) -> None:
     await api.create("slow 30", n=2)
     api.house.start_worker(concurrency=1, stop_s=0)
-    running = 'framehouse_queue_batches{model="kling-v3-omni",state="running"}'
+    running = f'framehouse_queue_batches{{{OMNI},state="running"}}'
 
     async def painting() -> dict[str, float] | None:
         told = await figures(api)
@@ -154,7 +156,7 @@ async def test_names_of_the_configuration_are_escaped(make_house: MakeHouse) -> 
     async with serving(odd) as api:
         odd.worker()
         text = (await api.stranger.get("/metrics")).text
-    assert 'framehouse_queue_batches{model="a\\"b\\\\c\\nd",state="waiting"} 0.0' in text
+    assert 'framehouse_queue_batches{model="a\\"b\\\\c\\nd",route="a\\"b\\\\c\\nd",state="waiting"} 0.0' in text
     assert 'framehouse_pictures_total{model="a\\"b\\\\c\\nd",process="api",route="a\\"b\\\\c\\nd"} 0.0' in text
 
 

@@ -1,7 +1,7 @@
 """A receiver of callbacks, and a server of reference pictures, as a process that can be killed.
 
-python -m tests.chaos.receiver PORT LOG: what it has taken is a line in LOG before it says so. Now and then it refuses,
-cuts the connection although it has taken the message, or takes its time.
+python -m tests.chaos.receiver PORT LOG [ADDRESS]: what it has taken is a line in LOG before it says so. Now and then it
+refuses, cuts the connection although it has taken the message, or takes its time.
 """
 
 import asyncio
@@ -52,10 +52,10 @@ async def answer(writer: asyncio.StreamWriter, status: str, body: bytes = b"") -
     await writer.drain()
 
 
-async def main(port: int, log: Path) -> None:
-    server = await asyncio.start_server(lambda r, w: serve(r, w, log), "127.0.0.1", port)
+async def main(port: int, log: Path, address: str = "127.0.0.1") -> None:
+    server = await asyncio.start_server(lambda r, w: serve(r, w, log), address, port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(main(int(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4]))

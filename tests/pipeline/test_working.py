@@ -45,7 +45,8 @@ async def nothing_left(house: House, *, used: int) -> None:
 
 
 async def claim(house: House, *, worker: int = 1, most: int = 1) -> list[Claimed]:
-    return await claims.claim_batches(house.db, worker=worker, most=most, lease=LEASE, routes=[("kling-v3-omni", "")])
+    routes = [served for served in house.registry.waited_for if served[0] == "kling-v3-omni"]
+    return await claims.claim_batches(house.db, worker=worker, most=most, lease=LEASE, routes=routes)
 
 
 def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
