@@ -102,7 +102,7 @@ class _Table:
 
     async def claim(self) -> float:
         lease = timedelta(seconds=30)
-        claim = partial(claims.claim_batches, self.db, worker=1, most=4, lease=lease, models=["kling-v3-omni"])
+        claim = partial(claims.claim_batches, self.db, worker=1, most=4, lease=lease, routes=[("kling-v3-omni", "")])
         return await _median([claim() for _ in range(CALLS // 5)])
 
 
