@@ -1,7 +1,7 @@
 """The command line. Each command's module is loaded only when it is called, so that help is instant."""
 
-import _thread
 import os
+import signal
 import sys
 import threading
 from typing import NoReturn
@@ -30,6 +30,8 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)
         return
-    again = threading.Timer(0.01, _thread.interrupt_main)
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    again = threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT))  # it also ends a sleep
     again.daemon = True
     again.start()
