@@ -97,7 +97,7 @@ rules:
   braces: {max-spaces-inside: 1}
   comments: {min-spaces-from-content: 1}
   document-start: disable
-  line-length: {max: 130}
+  line-length: {max: 180}
 """
 
 if __name__ == "__main__":
