@@ -31,7 +31,7 @@ class Host:
     def within(self) -> tuple[str, ...]:
         return ("ip", "netns", "exec", self.name)
 
-    def pull_cable(self) -> None:
+    def unplug(self) -> None:
         """Nothing comes and nothing goes, and the host sees that it has no carrier."""
         _run("ip", "link", "set", self.cable, "down")
 
@@ -56,12 +56,13 @@ class Host:
 
 @contextmanager
 def network(names: Sequence[str]) -> Iterator[tuple[str, list[Host]]]:
-    """Our own address on the bridge, and a host of each name. One network at a time on this machine, whoever else tests:
-    what an earlier one left behind, because it was killed, is removed before and not taken for somebody's."""
+    """Our own address on the bridge, and a host of each name. One network at a time on this machine, whoever else
+    tests; so what is there at the beginning was left behind by one who was killed, and is removed."""
     with (Path(tempfile.gettempdir()) / f"{_PREFIX}.lock").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         bridge = f"{_PREFIX}{os.getpid()}"
-        hosts = [Host(f"{bridge}-{name}", f"{_NET}.{number}", f"{bridge}{name}") for number, name in enumerate(names, 1)]
+        numbered = enumerate(names, 1)
+        hosts = [Host(f"{bridge}-{name}", f"{_NET}.{number}", f"{bridge}{name}") for number, name in numbered]
         try:
             try:
                 _remove_all()
@@ -85,17 +86,16 @@ def _make(bridge: str, hosts: Sequence[Host]) -> None:
         _run("ip", "-n", host.name, "addr", "add", f"{host.address}/24", "dev", "eth0")
         for device in ("eth0", "lo"):
             _run("ip", "-n", host.name, "link", "set", device, "up")
-    hardware = {host.address: _hardware_address("-n", host.name, "link", "show", "eth0") for host in hosts}
-    hardware[f"{_NET}.254"] = _hardware_address("link", "show", bridge)
-    for namespace, device, own in [([], bridge, f"{_NET}.254"), *((["-n", h.name], "eth0", h.address) for h in hosts)]:
-        for address, mac in hardware.items():  # as if behind a router, for who is silent must not seem to be unreachable
-            if address != own:
-                neighbour = ["neigh", "replace", address, "lladdr", mac, "dev", device, "nud", "permanent"]
-                _run("ip", *namespace, *neighbour)
-
-
-def _hardware_address(*words: str) -> str:
-    return str(json.loads(_run("ip", "-j", *words))[0]["address"])
+    # neighbours never need to be found, as if all were behind routers: else who is silent would seem unreachable, soon
+    places = [("-n", host.name, "eth0", host.address) for host in hosts] + [("", "", bridge, f"{_NET}.254")]
+    hardware = {
+        address: json.loads(_run("ip", "-j", *filter(None, within), "link", "show", device))[0]["address"]
+        for *within, device, address in places
+    }
+    for *within, device, own in places:
+        for address in hardware.keys() - {own}:
+            known = ("lladdr", hardware[address], "dev", device, "nud", "permanent")
+            _run("ip", *filter(None, within), "neigh", "replace", address, *known)
 
 
 def _remove_all() -> None:

@@ -1,8 +1,9 @@
-"""A network that loses everything and tells nobody: the database is missed in time and found again, and it forgets in time
+"""A network that loses everything and tells nobody: the database is missed in time and found again, and forgets in time
 who has vanished."""
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import asyncpg
@@ -27,9 +28,7 @@ async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
         heard: list[str] = []
         listening = asyncio.create_task(db.listen({"news": heard.append}, lock=LOCK))
         try:
-            async with asyncio.timeout(10):
-                while heard != [""]:
-                    await asyncio.sleep(0.01)
+            await until(lambda: heard == [""], 10)
             await asyncio.gather(*(db.value("select pg_sleep(0.1)") for _ in range(4)))  # all connections are there
             before = await sessions(there)
             assert len(before) == 5
@@ -63,6 +62,12 @@ async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
             await there.close()
 
 
+async def until(check: Callable[[], bool], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        while not check():  # noqa: ASYNC110 - what is waited for is told by a callback
+            await asyncio.sleep(0.01)
+
+
 async def sessions(there: "asyncpg.Connection[asyncpg.Record]") -> set[int]:
     """Those that came by the network, by their processes."""
     rows = await there.fetch("select pid from pg_stat_activity where client_addr is not null")
@@ -77,9 +82,7 @@ async def test_who_listens_hears_again_after_a_restart_that_nobody_told_of() -> 
         heard: list[str] = []
         listening = asyncio.create_task(db.listen({"news": heard.append}))
         try:
-            async with asyncio.timeout(10):
-                while heard != [""]:
-                    await asyncio.sleep(0.01)
+            await until(lambda: heard == [""], 10)
             c.fall_silent()
             server.kill()
             await asyncio.to_thread(c.forget_connections)

@@ -17,9 +17,9 @@ import asyncpg
 log = logging.getLogger(__name__)
 _MOST_TOLD = 1000
 _SILENT_S = 10
-"""For how long the server's machine may leave unanswered what the network itself answers, before a connection is lost."""
+"""For how long the server's machine may acknowledge nothing, before a connection is lost."""
 _LEFT_ALONE_S = 20
-"""For how long the server waits so for us, before it frees what a vanished host held. Longer, for work is lost with it."""
+"""For how long the server waits so for us, before it frees what a vanished host held. Longer: others take over then."""
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -60,9 +60,9 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def notice_silence(connection: _Session, *, pooled: bool = False) -> None:
-    """Make both ends of a new connection notice a network that loses everything and tells nobody. Left to themselves they
-    wait: we for two minutes with a statement under way, and without one for ever, like the server, which keeps the
-    session and its locks for hours. A server that lives answers the probes, however long its statement takes. A pooler's
+    """Make both ends of a new connection notice a network that loses everything and tells nobody. Left to themselves
+    they wait: we for two minutes with a statement under way, and without one for ever, like the server, which keeps
+    the session and its locks for hours. A server that lives acknowledges, however long its statement takes. A pooler's
     own connections are the pooler's to watch."""
     transport = connection._transport  # type: ignore[attr-defined]  # the library has no other way to its socket
     own: socket.socket | None = transport.get_extra_info("socket")
