@@ -55,8 +55,8 @@ class Host:
 
 
 @contextmanager
-def network(names: Sequence[str]) -> Iterator[tuple[str, list[Host]]]:
-    """Our own address on the bridge, and a host of each name. One network at a time on this machine, whoever else
+def network(names: Sequence[str]) -> Iterator[list[Host]]:
+    """A host of each name, on a bridge that we are on as well. One network at a time on this machine, whoever else
     tests; so what is there at the beginning was left behind by one who was killed, and is removed."""
     with (Path(tempfile.gettempdir()) / f"{_PREFIX}.lock").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
@@ -69,7 +69,7 @@ def network(names: Sequence[str]) -> Iterator[tuple[str, list[Host]]]:
                 _make(bridge, hosts)
             except (OSError, subprocess.CalledProcessError) as error:
                 _give_up(str(getattr(error, "stderr", "") or error).strip())
-            yield f"{_NET}.254", hosts
+            yield hosts
         finally:
             with suppress(OSError, subprocess.CalledProcessError):
                 _remove_all()

@@ -1,6 +1,6 @@
-"""One house on three hosts: two with an API and workers, one with PostgreSQL and the bucket. One of the first two is
-cut off for longer than its leases and comes back, then the third. Afterwards nothing is lost, doubled or untold, and
-work went on.
+"""One house on three hosts: two with an API and workers, one with PostgreSQL and the bucket; a fourth is the world
+outside. One of the first two is cut off for longer than its leases and comes back, then the third. Afterwards nothing
+is lost, doubled or untold, and work went on.
 
 Clients, kinds of tasks and what must be true are those of the chaos. HOSTS_CUT_S is for how long a host is away, and
 with HOSTS_LONG each is cut off in either way (`make hosts`).
@@ -100,15 +100,15 @@ async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str
     random.seed(seed)
     print(f"seed {seed}: a worker's host {of_b}, then the database's {of_c}")  # noqa: T201
     with (
-        network(["a", "b", "c"]) as (here, (a, b, c)),
+        network(["a", "b", "c", "d"]) as (a, b, c, d),
         postgres(c.address, port=5432, prefix=c.within) as server,
         s3(c.address, port=9000, prefix=c.within) as bucket,
         running(tmp_path) as parts,
     ):
         shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("house")}
         settings = bucket.variables | shared
-        upstream = start_upstream(tmp_path, parts, here)
-        receivers = [start_receiver(tmp_path, parts, here, number) for number in range(2)]
+        upstream = start_upstream(tmp_path, parts, d)
+        receivers = [start_receiver(tmp_path, parts, d, number) for number in range(2)]
         config = configure(tmp_path, *upstream)
         words: list[str | Path] = ["--config", config]
         mine: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
@@ -265,7 +265,7 @@ def check_ordered_once(trial: Trial) -> None:
     assert ordered == sum(sent.images for sent in trial.clients.sent if sent.kind == "by relay")
 
 
-def start_upstream(folder: Path, parts: Parts, here: str) -> tuple[str, str]:
+def start_upstream(folder: Path, parts: Parts, host: Host) -> tuple[str, str]:
     """A second Framehouse, which the first one orders from: its URL, and a key."""
     home, port = folder / "upstream", free_port()
     home.mkdir()
@@ -274,16 +274,24 @@ def start_upstream(folder: Path, parts: Parts, here: str) -> tuple[str, str]:
     words: list[str | Path] = ["--data-dir", home]
     run("account", "create", "house", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0)
     key = run_json("key", "create", "house", *words, code=0)["key"]
-    command = [*FRAMEHOUSE, "serve", "--host", here, "--port", str(port), "--data-dir", str(home)]
+    command = [*host.within, *FRAMEHOUSE, "serve", "--host", host.address, "--port", str(port), "--data-dir", str(home)]
     parts.add("upstream", command, environment())
-    return f"http://{here}:{port}", key
+    return f"http://{host.address}:{port}", key
 
 
-def start_receiver(folder: Path, parts: Parts, here: str, number: int) -> str:
+def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
     port = free_port()
-    command = [FRAMEHOUSE[0], "-m", "tests.chaos.receiver", str(port), str(folder / f"told{number}"), here]
+    command = [
+        *host.within,
+        FRAMEHOUSE[0],
+        "-m",
+        "tests.chaos.receiver",
+        str(port),
+        str(folder / f"told{number}"),
+        host.address,
+    ]
     parts.add("receiver", command, environment())
-    return f"http://{here}:{port}"
+    return f"http://{host.address}:{port}"
 
 
 def configure(folder: Path, upstream: str, key: str) -> Path:

@@ -21,7 +21,7 @@ PATIENCE_S, NOTICED_S = 5.0, 15.0
 @pytest.mark.timeout(300)
 async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_LEFT_ALONE_S", 7)
-    with network(["c"]) as (_, (c,)), postgres(c.address, port=5432, prefix=c.within) as server:
+    with network(["c"]) as (c,), postgres(c.address, port=5432, prefix=c.within) as server:
         there = await asyncpg.connect(host=str(server.log.parent), port=5432, user=USER, database="framehouse")
         db = Database(server.url(), size=4, patience_s=PATIENCE_S)
         await db.open()
@@ -76,7 +76,7 @@ async def sessions(there: "asyncpg.Connection[asyncpg.Record]") -> set[int]:
 
 @pytest.mark.timeout(300)
 async def test_who_listens_hears_again_after_a_restart_that_nobody_told_of() -> None:
-    with network(["c"]) as (_, (c,)), postgres(c.address, port=5432, prefix=c.within) as server:
+    with network(["c"]) as (c,), postgres(c.address, port=5432, prefix=c.within) as server:
         db = Database(server.url(), size=1)
         await db.open()
         heard: list[str] = []
