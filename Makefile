@@ -13,7 +13,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
 STAMP := .venv/.installed
 
-.PHONY: demo test chaos check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
+.PHONY: demo test chaos hosts check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -40,6 +40,9 @@ test-servers: install ## Test openai_images against a real Xinference; the first
 TASKS ?= 2000
 chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 tasks come in; then look whether all is well
 	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos
+
+hosts: install ## Cut off one host of several, and then the database's, for a minute, in either way; needs root and iproute2
+	@HOSTS_LONG=1 HOSTS_CUT_S=60 .venv/bin/python -m pytest -n 0 -s tests/hosts
 
 test: install ## Install, and run the tests
 	@.venv/bin/python -m pytest -n auto --dist worksteal

@@ -1,118 +1,271 @@
-"""One house on three hosts: two with an API and workers, one with PostgreSQL and the bucket. One of them is cut off for
-longer than its leases and comes back, then the third; afterwards nothing is lost, doubled or untold, and work went on.
+"""One house on three hosts: two with an API and workers, one with PostgreSQL and the bucket; a fourth is the world
+outside. One of the first two is cut off for longer than its leases and comes back, then the third. Afterwards nothing
+is lost, doubled or untold, and work went on.
 
-Clients, kinds of tasks and what must be true are those of the chaos.
+Clients, kinds of tasks and what must be true are those of the chaos. HOSTS_CUT_S is for how long a host is away, and
+with HOSTS_LONG each is cut off in either way (`make hosts`).
 """
 
 import asyncio
 import os
 import random
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
-from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.entrypoints.worker import WORKER_LOCKS
-from tests.chaos.clients import Clients
+from tests.chaos.clients import Clients, Sent
 from tests.chaos.clock import Clock
 from tests.chaos.processes import Parts, running
-from tests.chaos.test_chaos import PAINTER, UPSTREAM_CONCURRENCY, Chaos, all_is_over, keep_logs, look, open_patiently
-from tests.chaos.test_chaos import verify as verify_all
-from tests.cli.running import FRAMEHOUSE, environment, run, run_json
+from tests.chaos.test_chaos import (
+    PAINTER,
+    UPSTREAM_CONCURRENCY,
+    Chaos,
+    all_is_over,
+    done_lines,
+    keep_logs,
+    look,
+    open_patiently,
+    verify,
+)
+from tests.cli.running import FRAMEHOUSE, PATH, environment, run, run_json
 from tests.conftest import eventually
 from tests.hosts.network import Host, network
 from tests.services import postgres, s3
 from tests.sockets import free_port
 
-TASKS = int(os.environ.get("HOSTS_TASKS", "90"))
+CUT_S = float(os.environ.get("HOSTS_CUT_S", "12"))
+WAYS = [("falls silent", "is unplugged")] + ([("is unplugged", "falls silent")] if os.environ.get("HOSTS_LONG") else [])
 LEASE_S = 3
-CUT_S = 12.0
+NOTICED_S, BACK_S = 20.0, 25.0
+"""Within these an API says that its database is away, and works again when it is back: ten seconds each of silence and
+of patience, and then of what a try to connect may last that was begun before."""
 PORT = 8000
+_AT_ONCE = 4
+_ASK = """
+import sys, time, urllib.error, urllib.request
+began = time.monotonic()
+try:
+    urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + sys.argv[2]}))
+except urllib.error.HTTPError as error:
+    print(error.code, time.monotonic() - began)
+"""
 
 
-@pytest.mark.timeout(600)
-async def test_a_host_is_cut_off_and_returns(tmp_path: Path) -> None:
+@dataclass
+class Trial:
+    """What runs, and what was measured of it."""
+
+    parts: Parts
+    db: Database
+    clients: Clients
+    folder: Path
+    servers: list[str]
+
+    def say(self, what: str, seconds: float) -> None:
+        print(f"{what}: {seconds:.1f} s")  # noqa: T201
+
+    def workers(self, *hosts: Host) -> set[int]:
+        """Their processes."""
+        parts = [part for part in self.parts.named("worker") if any(host.name in part.command for host in hosts)]
+        return {part.process.pid for part in parts if part.process}
+
+    async def held_by(self, host: Host) -> set[tuple[int, str]]:
+        """The batches that a host's workers have, each with its claim."""
+        rows = await self.db.rows(
+            "select b.id, b.claim from batches b join pg_locks l on l.objid = b.worker::oid and l.classid = $1 "
+            "join pg_stat_activity a on a.pid = l.pid where a.client_addr = $2::text::inet and b.claim is not null",
+            WORKER_LOCKS,
+            host.address,
+        )
+        return {(row["id"], str(row["claim"])) for row in rows}
+
+    async def ended(self) -> int:
+        return int(await self.db.value("select count(*) from tasks where ended_at is not null"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("of_b", "of_c"), WAYS)
+async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str) -> None:
     seed = random.randrange(10**6)
     random.seed(seed)
-    print(f"seed {seed}, {TASKS} tasks")  # noqa: T201
-    with network(["a", "b", "c"]) as (here, (a, b, c)), running(tmp_path) as parts:
-        with (
-            postgres(c.address, port=5432, prefix=c.within) as server,
-            s3(c.address, port=9000, prefix=c.within) as bucket,
-        ):
-            shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("house")}
-            settings = bucket.variables | shared
-            upstream = start_upstream(tmp_path, parts, here)
-            receivers = [start_receiver(tmp_path, parts, here, number) for number in range(2)]
-            config = configure(tmp_path, *upstream)
-            words: list[str | Path] = ["--config", config]
-            mine: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
-            run("account", "create", "alice", "--concurrency", "60", *mine, code=0, **settings)
-            key = run_json("key", "create", "alice", *mine, code=0, **settings)["key"]
-            signing = run_json("key", "create", "alice", "--jwt", *mine, code=0, **settings)
-            for host in (a, b):
-                start_house(tmp_path, parts, host, words, settings)
-            db = Database(server.url(), size=2, patience_s=1.0)
-            chaos = Chaos(tmp_path, parts, Clock(tmp_path), db, tmp_path, mounted=False)
-            servers = [f"http://{host.address}:{PORT}" for host in (a, b)]
-            clients = Clients(servers, receivers, key, (signing["access_key"], signing["secret_key"]))
-            looking = asyncio.create_task(look(parts))
-            try:
-                await open_patiently(db)
-                await eventually(lambda: all_work(db, servers), seconds=60)
-                working = asyncio.create_task(clients.run(TASKS, at_once=12))
-                await asyncio.sleep(3)
-                clients.servers = servers[:1]  # as a balancer does, which looks at /readyz
-                ended_meanwhile = await cut(b, parts, db)
-                clients.servers = servers
-                assert ended_meanwhile > 5, "work went on"
-                await asyncio.sleep(3)
-                await cut(c, parts, db)
-                await working
-                began = time.monotonic()
-                await eventually(lambda: all_is_over(db), seconds=120)
-                print(f"all is over {time.monotonic() - began:.1f} s after the last answer")  # noqa: T201
-                await verify_all(chaos, clients, servers)
-            finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
-                await db.close()
-                keep_logs(tmp_path)
+    print(f"seed {seed}: a worker's host {of_b}, then the database's {of_c}")  # noqa: T201
+    with (
+        network(["a", "b", "c", "d"]) as (a, b, c, d),
+        postgres(c.address, port=5432, prefix=c.within) as server,
+        s3(c.address, port=9000, prefix=c.within) as bucket,
+        running(tmp_path) as parts,
+    ):
+        shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("house")}
+        settings = bucket.variables | shared
+        upstream = start_upstream(tmp_path, parts, d)
+        receivers = [start_receiver(tmp_path, parts, d, number) for number in range(2)]
+        config = configure(tmp_path, *upstream)
+        words: list[str | Path] = ["--config", config]
+        mine: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
+        run("account", "create", "alice", "--concurrency", "60", *mine, code=0, **settings)
+        key = run_json("key", "create", "alice", *mine, code=0, **settings)["key"]
+        signing = run_json("key", "create", "alice", "--jwt", *mine, code=0, **settings)
+        for host in (a, b):
+            start_house(tmp_path, parts, host, words, settings)
+        db = Database(server.url(), size=2, patience_s=1.0)
+        servers = [f"http://{host.address}:{PORT}" for host in (a, b)]
+        clients = Clients(servers, receivers, key, (signing["access_key"], signing["secret_key"]))
+        trial = Trial(parts, db, clients, tmp_path, servers)
+        looking = asyncio.create_task(look(parts))
+        working = None
+        try:
+            await open_patiently(db)
+            await eventually(lambda: all_work(db, servers), seconds=60)
+            working = asyncio.create_task(clients.run(10**6, at_once=_AT_ONCE))
+            await asyncio.sleep(2)
+            await cut_one_that_works(trial, a, b, of_b)
+            await cut_the_one_that_all_need(trial, c, of_c)
+            clients.left = 0
+            await working
+            await eventually(lambda: all_is_over(db), seconds=120)
+            await verify(Chaos(tmp_path, parts, Clock(tmp_path), db, tmp_path, mounted=False), clients, servers)
+            check_ordered_once(trial)
+            print(f"{len(clients.sent)} tasks, {sum(sent.images for sent in clients.sent)} pictures")  # noqa: T201
+        finally:
+            tasks = [looking, *([working] if working else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await db.close()
+            keep_logs(tmp_path)
         assert not parts.deaths, "a process that is cut off lives on"
 
 
 async def all_work(db: Database, servers: Sequence[str]) -> bool:
     """Whether both APIs are ready and all four workers are there."""
     workers = await db.value("select count(*) from pg_locks where locktype = 'advisory' and classid = $1", WORKER_LOCKS)
+    return bool(workers == 4 and all([await is_ready(server) for server in servers]))
+
+
+async def is_ready(server: str) -> bool:
     async with httpx.AsyncClient(timeout=5) as client:
         with suppress(httpx.TransportError):
-            ready = [(await client.get(f"{server}/readyz")).status_code == 200 for server in servers]
-            return all(ready) and workers == 4
+            return (await client.get(f"{server}/readyz")).status_code == 200
     return False
 
 
-async def cut(host: Host, parts: Parts, db: Database) -> int:
-    """Cut a host off for a while; how many tasks ended meanwhile, as far as the database can be asked. Whoever works
-    there, or with it, may have to paint anew what it could not hand in."""
-    parts.harmed.update(part.process.pid for part in parts.named("worker") if part.process)
-    count = "select count(*) from tasks where ended_at is not null"
-    host.cut_off()
+async def cut_one_that_works(trial: Trial, a: Host, b: Host, how: str) -> None:
+    """Its work is the other's in time, and what is sent to the other ends as if nothing were."""
+    clients = trial.clients
+    for _ in range(12):  # slow enough to be held for sure, and quick enough for their pictures to come too late
+        body = {"model_name": "direct", "prompt": "slow 4"}
+        data = await clients.insist("POST", PATH, body, key=os.urandom(8).hex())
+        clients.sent.append(Sent(data["task_id"], "slow", 1))
+    async with asyncio.timeout(20):
+        while len(held := await trial.held_by(b)) < 3:  # noqa: ASYNC110 - it lives in other processes
+            await asyncio.sleep(0.05)
+    asked = clients.sent[-1].id
+    trial.parts.harmed.update(trial.workers(b))
+    clients.servers = trial.servers[:1]  # as a balancer does, which looks at /readyz
+    began = time.monotonic()
+    cut(b, how)
     try:
-        if host.name.endswith("-c"):
-            await asyncio.sleep(CUT_S)
-            return 0
-        before = await db.value(count)
-        await asyncio.sleep(CUT_S)
-        return int(await db.value(count) - before)
+        asking = asyncio.create_task(ask_within(b, f"{trial.servers[1]}{PATH}/{asked}", clients.key))
+        claimed = "select id, claim from batches where claim is not null"
+        while held & {(row["id"], str(row["claim"])) for row in await trial.db.rows(claimed)}:
+            assert time.monotonic() - began < LEASE_S + 12, "its work is not given to others"
+            await asyncio.sleep(0.1)
+        trial.say("all that the lost host held is somebody else's after", time.monotonic() - began)
+        first = len(clients.sent)
+        await asyncio.sleep(max(2.0, (began + CUT_S - time.monotonic()) / 2))
+        meanwhile = [sent.id for sent in clients.sent[first:] if sent.kind in ("single", "several", "marked")]
+        await asyncio.sleep(max(5.0, began + CUT_S - time.monotonic()))
+        assert meanwhile, "nothing was accepted"
+        late = "select count(*) from tasks where id = any($1::text[]::uuid[]) and ended_at is null"
+        assert await trial.db.value(late, meanwhile) == 0, "work went on"
+        status, seconds = await asking
+        assert (status, seconds < NOTICED_S) == (503, True), f"its own clients got {status} after {seconds:.1f} s"
+        trial.say("the lost host's API answered 503 after", seconds)
+        check_spared(trial, a, b)
     finally:
-        host.return_to_others()
+        b.come_back()
+    began = time.monotonic()
+    clients.servers = trial.servers
+    await eventually(lambda: is_ready(trial.servers[1]), seconds=BACK_S)
+    trial.say("the returned host's API is ready after", time.monotonic() - began)
+    async with asyncio.timeout(max(1.0, began + BACK_S - time.monotonic())):
+        while not await trial.held_by(b) - held:  # noqa: ASYNC110 - it lives in other processes
+            await asyncio.sleep(0.05)
+    trial.say("the returned host's workers work after", time.monotonic() - began)
 
 
-def start_upstream(folder: Path, parts: Parts, here: str) -> tuple[str, str]:
+async def cut_the_one_that_all_need(trial: Trial, c: Host, how: str) -> None:
+    """Everybody waits, and goes on when it is back."""
+    trial.parts.harmed.update(part.process.pid for part in trial.parts.named("worker") if part.process)
+    cut(c, how)
+    try:
+        began = time.monotonic()
+        async with asyncio.timeout(NOTICED_S):
+            while await is_ready(trial.servers[0]):  # noqa: ASYNC110 - it lives in other processes
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(max(0.0, began + CUT_S / 2 - time.monotonic()))
+    finally:
+        c.come_back()
+    began = time.monotonic()
+    before: int | None = None
+    async with asyncio.timeout(BACK_S):
+        while True:
+            with suppress(*TROUBLE):
+                ended = await trial.ended()
+                before = ended if before is None else before
+                if ended > before:
+                    break
+            await asyncio.sleep(0.1)
+    trial.say("tasks end again, once the database is back, after", time.monotonic() - began)
+    for server in trial.servers:
+        await eventually(partial(is_ready, server), seconds=max(1.0, began + BACK_S - time.monotonic()))
+    trial.say("both APIs are ready after", time.monotonic() - began)
+
+
+def cut(host: Host, how: str) -> None:
+    if how == "falls silent":
+        host.fall_silent()
+    else:
+        host.unplug()
+
+
+async def ask_within(host: Host, url: str, key: str) -> tuple[int, float]:
+    """What a client on the host itself is answered, and after how long."""
+    process = await asyncio.create_subprocess_exec(
+        *host.within, sys.executable, "-c", _ASK, url, key, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    status, seconds = out.split()
+    return int(status), float(seconds)
+
+
+def check_spared(trial: Trial, a: Host, b: Host) -> None:
+    """While one was cut off the others painted each picture once, also what the lost one had painted in vain."""
+    spared, lost = trial.workers(a), trial.workers(b)
+    painted: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for task, index, pid in done_lines(trial.folder / "notes"):
+        painted[task, index].append(int(pid))
+    assert all(len(spared.intersection(pids)) == sum(pid in spared for pid in pids) <= 1 for pids in painted.values())
+    assert any(spared & {*pids} and lost & {*pids} for pids in painted.values()), "none was painted by both"
+
+
+def check_ordered_once(trial: Trial) -> None:
+    """At the upstream, which was never cut off, no more was ordered, and paid for, than was asked of us."""
+    ordered = len(done_lines(trial.folder / "upstream.notes"))
+    assert ordered == sum(sent.images for sent in trial.clients.sent if sent.kind == "by relay")
+
+
+def start_upstream(folder: Path, parts: Parts, host: Host) -> tuple[str, str]:
     """A second Framehouse, which the first one orders from: its URL, and a key."""
     home, port = folder / "upstream", free_port()
     home.mkdir()
@@ -121,16 +274,24 @@ def start_upstream(folder: Path, parts: Parts, here: str) -> tuple[str, str]:
     words: list[str | Path] = ["--data-dir", home]
     run("account", "create", "house", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0)
     key = run_json("key", "create", "house", *words, code=0)["key"]
-    command = [*FRAMEHOUSE, "serve", "--host", here, "--port", str(port), "--data-dir", str(home)]
+    command = [*host.within, *FRAMEHOUSE, "serve", "--host", host.address, "--port", str(port), "--data-dir", str(home)]
     parts.add("upstream", command, environment())
-    return f"http://{here}:{port}", key
+    return f"http://{host.address}:{port}", key
 
 
-def start_receiver(folder: Path, parts: Parts, here: str, number: int) -> str:
+def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
     port = free_port()
-    command = [FRAMEHOUSE[0], "-m", "tests.chaos.receiver", str(port), str(folder / f"told{number}"), here]
+    command = [
+        *host.within,
+        FRAMEHOUSE[0],
+        "-m",
+        "tests.chaos.receiver",
+        str(port),
+        str(folder / f"told{number}"),
+        host.address,
+    ]
     parts.add("receiver", command, environment())
-    return f"http://{here}:{port}"
+    return f"http://{host.address}:{port}"
 
 
 def configure(folder: Path, upstream: str, key: str) -> Path:

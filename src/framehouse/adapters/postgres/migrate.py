@@ -9,6 +9,8 @@ from importlib.resources import files
 
 import asyncpg
 
+from framehouse.adapters.postgres.pool import notice_silence
+
 _LOCK = 0x66726D68  # "frmh"
 _LOCK_PATIENCE = "1s"
 _TRIES = 120
@@ -29,6 +31,7 @@ async def migrate(url: str) -> list[str]:
     """Bring the database up to date; the names of what was applied. One that is interrupted goes on the next time."""
     connection = await asyncpg.connect(url, timeout=30)
     try:
+        await notice_silence(connection)
         # asked for again and again: a statement that waits is a transaction, and building an index waits for those
         while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any, NoReturn, TypeAlias
 
@@ -15,6 +16,10 @@ import asyncpg
 
 log = logging.getLogger(__name__)
 _MOST_TOLD = 1000
+_SILENT_S = 10
+"""For how long the server's machine may acknowledge nothing, before a connection is lost."""
+_LEFT_ALONE_S = 20
+"""For how long the server waits so for us, before it frees what a vanished host held. Longer: others take over then."""
 LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -51,6 +56,30 @@ async def _keep_session(_connection: object) -> None:
     """Nothing here leaves state in a session, and asyncpg's reset costs a round trip per statement (notes, stack)."""
 
 
+_Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+
+async def notice_silence(connection: _Session, *, pooled: bool = False) -> None:
+    """Make both ends of a new connection notice a network that loses everything and tells nobody. Left to themselves
+    they wait: we for two minutes with a statement under way, and without one for ever, like the server, which keeps
+    the session and its locks for hours. A server that lives acknowledges, however long its statement takes. A pooler's
+    own connections are the pooler's to watch."""
+    transport = connection._transport  # type: ignore[attr-defined]  # the library has no other way to its socket
+    own: socket.socket | None = transport.get_extra_info("socket")
+    if own is None or own.family == socket.AF_UNIX:
+        return
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    probes = {"TCP_KEEPIDLE": 5, "TCP_KEEPALIVE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
+    for name, value in (probes | {"TCP_USER_TIMEOUT": _SILENT_S * 1000}).items():
+        if option := getattr(socket, name, None):  # macOS calls the first by the second's name, and lacks the last
+            own.setsockopt(socket.IPPROTO_TCP, option, value)
+    if not pooled:
+        await connection.execute(
+            "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4; "
+            f"set tcp_user_timeout = '{_LEFT_ALONE_S}s'"
+        )
+
+
 def _setter(event: asyncio.Event) -> Callable[[object], None]:
     return lambda _connection: event.set()
 
@@ -79,6 +108,7 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
+        pooled = self.direct_url != self.url
         self._pool = await asyncpg.create_pool(
             self.url,
             min_size=1,
@@ -86,7 +116,8 @@ class Database:
             reset=_keep_session,
             command_timeout=60,
             timeout=10,
-            statement_cache_size=100 if self.direct_url == self.url else 0,  # 0: parsed anew by who executes it
+            init=partial(notice_silence, pooled=pooled),
+            statement_cache_size=0 if pooled else 100,  # 0: parsed anew by who executes it
         )
 
     async def close(self) -> None:
@@ -117,19 +148,22 @@ class Database:
         pause_s = 0.02
         while True:
             try:
-                async with self._pool.acquire() as connection:
-                    try:
-                        return await statement(connection)
-                    except asyncpg.InternalClientError:
-                        connection.terminate()  # or the pool would hand it out again
-                        raise
+                async with asyncio.timeout_at(end):  # all may be busy, or waiting for a server that is silent
+                    connection = await self._pool.acquire()
+                try:
+                    return await statement(connection)
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # or the pool would hand it out again
+                    raise
+                finally:
+                    await self._pool.release(connection)
             except LOST as error:
                 if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
                     raise
                 if isinstance(error, asyncpg.DiskFullError):  # which does not pass in a moment
-                    raise DatabaseAway(str(error)) from error
+                    raise DatabaseAway(str(error) or "it does not answer") from error
                 if loop.time() + pause_s > end or self._pool.is_closing():
-                    raise DatabaseAway(str(error)) from error
+                    raise DatabaseAway(str(error) or "it does not answer") from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, 1.0)
 
@@ -159,10 +193,11 @@ class Database:
             pause_s = min(pause_s * 2, 2.0)
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    async def _connection(self) -> AsyncIterator[_Session]:
         """A connection of its own, for what lives as long as a session: LISTEN and advisory locks."""
         connection = await asyncpg.connect(self.direct_url, timeout=10)
         try:
+            await notice_silence(connection)
             yield connection
         finally:
             with suppress(*LOST, asyncpg.PostgresError):
