@@ -17,6 +17,7 @@ from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
+from framehouse.entrypoints.sweeper import LostWork
 from framehouse.entrypoints.worker import Worker
 from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
 
@@ -243,6 +244,33 @@ async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again
     house.start_worker()
     assert (await ended(house, ticket.task_id)).status == "succeed"
     assert len(notes.read_text().splitlines()) == 2
+
+
+async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A batch is released, the answer is lost, and before the statement is repeated the same worker has it again."""
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await house.submit("unavailable 1, slow 4")
+    release = claims.release_batch
+
+    async def taken_again() -> bool:
+        return bool(await house.db.value("select count(*) from batches where claim is not null"))
+
+    async def released_twice(*args: Any, **options: Any) -> None:
+        await release(*args, **options | {"after": timedelta(0)})
+        worker._wake.set()
+        await eventually(taken_again)
+
+    monkeypatch.setattr(claims, "release_batch", released_twice)
+    worker = house.start_worker(lease_s=1)
+    looking = asyncio.create_task(LostWork(house.db, lease_s=1).run())
+    try:
+        assert (await ended(house, ticket.task_id)).status == "succeed"
+    finally:
+        looking.cancel()
+    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "start", "done"]
 
 
 @pytest.mark.parametrize("routes", [[2, 9], [9, 1]])

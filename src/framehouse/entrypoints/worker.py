@@ -206,7 +206,8 @@ class Worker:
         except TROUBLE as error:
             log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
         finally:
-            self._held.pop(batch.id, None)
+            if self._held.get(batch.id) is held:  # a release whose answer was lost is repeated, and we may have it again
+                del self._held[batch.id]
             if self._left_some:  # else all that was due is taken, and what is new wakes us
                 self._wake.set()
 
