@@ -158,7 +158,7 @@ async def test_chaos(tmp_path: Path) -> None:
                     over.set()
                     await striking
                     chaos_s = time.monotonic() - began
-                    await eventually(lambda: all_is_over(db), seconds=240)
+                    await end_of_all(db)
                     await verify(chaos, clients, [f"http://127.0.0.1:{port}" for port in ports])
                 finally:
                     for task in (striking, looking):
@@ -261,6 +261,22 @@ async def all_is_over(db: Database) -> bool:
     return left is not None and not any(left.values())
 
 
+async def end_of_all(db: Database) -> None:
+    """Wait until all is over; what is not after four minutes is told, with what it waits for."""
+    try:
+        await eventually(lambda: all_is_over(db), seconds=240)
+    except TimeoutError:
+        left: list[str] = []
+        for what, condition in (
+            ("batches", "true"),
+            ("elements", "status in ('submitted', 'processing')"),
+            ("callback_messages", "state = 'waiting'"),
+        ):
+            rows = await db.rows(f"select to_jsonb(x) - 'body' as row, now() from {what} x where {condition} limit 10")  # noqa: S608
+            left += [f"{what} at {row['now']}: {row['row']}" for row in rows]
+        raise AssertionError("\n".join(left) or "tasks that nobody will end") from None
+
+
 async def verify(chaos: Chaos, clients: Clients, servers: list[str]) -> None:
     """What must be true, whatever happened."""
     rows = {str(row["id"]): row for row in await chaos.db.rows("select * from task_answers")}
@@ -327,10 +343,21 @@ def check_painted_once(chaos: Chaos, rows: dict[str, Any]) -> None:
             painted[task, index].append(int(pid))
         for (task, index), pids in painted.items():
             spared = [pid for pid in pids[:-1] if pid not in chaos.parts.harmed]
-            assert not spared, f"{name}: picture {index} of {task} was painted by {pids}, of which {spared} lived on"
+            why = f"{name}: picture {index} of {task} was painted by {pids}, of which {spared} lived on"
+            assert not spared, f"{why}\n{told_of(chaos.folder, task)}"
         chaos.blows[f"painted again ({name})"] = sum(len(pids) - 1 for pids in painted.values())
     direct = {task for task, row in rows.items() if row["model"] == "direct"}
     assert direct >= {task for task, _, _ in done_lines(chaos.folder / "notes")}
+
+
+def told_of(folder: Path, task: str) -> str:
+    """What the house's processes logged of a task and of leases, and the blows, by their time."""
+    lines: list[str] = []
+    for path in [*folder.glob("worker*.log"), *folder.glob("api*.log"), folder / "blows.log"]:
+        for line in path.read_text(errors="replace").splitlines():
+            if path.stem == "blows" or task in line or "lease" in line or "free again" in line or "---" in line:
+                lines.append(f"{line[:300]} ({path.stem})")
+    return "\n".join(sorted(lines))
 
 
 def done_lines(notes: Path) -> list[list[str]]:

@@ -4,6 +4,7 @@ import hmac
 import json
 import signal
 import sys
+import threading
 import time
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from framehouse.domain.callback import signature
 
 _TOLERANCE_S = 300
 _MOST_BYTES = 1_000_000
+_printing = threading.Lock()
 
 
 def list_all(
@@ -98,7 +100,10 @@ def listen(
         signal.signal(number, _interrupt)
     with server:
         click.echo(f"Listening for callbacks on http://{host}:{server.server_address[1]}/  (Ctrl-C ends)", err=True)
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        finally:
+            _printing.acquire()  # for good: Python aborts where it ends while a thread is about to write
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -131,12 +136,14 @@ def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool)
     id = headers.get("webhook-id", "(no id)")[:200]
     # as ASCII, escapes and all: what a stranger sends must not steer the terminal
     if as_json:
-        click.echo(json.dumps({"id": id, "problem": problem, "data": data}))
+        text = json.dumps({"id": id, "problem": problem, "data": data})
     else:
         shown = json.dumps(data, ensure_ascii=False, indent=2)
         text = f"{id}  {problem or 'verified'}\n{shown}"
-        click.echo("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text))
-    sys.stdout.flush()
+        text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    with _printing:
+        click.echo(text)
+        sys.stdout.flush()
 
 
 def _is_number(text: str) -> bool:
