@@ -12,7 +12,7 @@ import pytest
 
 from framehouse.adapters.postgres import claims, tasks
 from framehouse.adapters.postgres.claims import Claimed, Made
-from framehouse.adapters.postgres.pool import sql
+from framehouse.adapters.postgres.pool import DatabaseAway, sql
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
@@ -244,6 +244,32 @@ async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again
     house.start_worker()
     assert (await ended(house, ticket.task_id)).status == "succeed"
     assert len(notes.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "forgets", "status"),
+    [("wrong index", "fail_batch", "failed"), ("unavailable 1", "release_batch", "succeed")],
+)
+async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_out_again(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompt: str, forgets: str, status: str
+) -> None:
+    """As on a full disk. What was asked of an engine may have cost money, whatever came of it."""
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await house.submit(prompt)
+    write_down = getattr(claims, forgets)
+    refusals = [DatabaseAway("No space left on device")] * 2
+
+    async def moody(*args: Any, **options: Any) -> Any:
+        if refusals:
+            raise refusals.pop()
+        return await write_down(*args, **options)
+
+    monkeypatch.setattr(claims, forgets, moody)
+    house.start_worker()
+    task = await ended(house, ticket.task_id, seconds=10)
+    assert (task.status, refusals) == (status, [])
+    assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
 
 
 async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 from framehouse.adapters.engines.base import Batch, Check
@@ -24,6 +25,7 @@ from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.unserved import Unserved
 from framehouse.pipeline.memory import open_route
 from framehouse.pipeline.paint import Done, Fail, Fate, HandOn, Retry, Rules, load_batch, paint_batch
+from framehouse.pipeline.settle import insist
 
 log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
@@ -206,7 +208,9 @@ class Worker:
         except TROUBLE as error:
             log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
         finally:
-            if self._held.get(batch.id) is held:  # a release whose answer was lost is repeated, and we may have it again
+            if (
+                self._held.get(batch.id) is held
+            ):  # a release whose answer was lost is repeated, and we may have it again
                 del self._held[batch.id]
             if self._left_some:  # else all that was due is taken, and what is new wakes us
                 self._wake.set()
@@ -254,7 +258,9 @@ class Worker:
             return Retry(f"internal error ({type(error).__name__})", blamed=True)
 
     async def _write_down(self, held: _Held, fate: Fate) -> None:
+        """Insisted on: forgotten, it would be painted once more."""
         batch = held.batch
+        release = partial(claims.release_batch, self._db, batch.id, batch.claim)
         match fate:
             case Done():
                 pass
@@ -268,32 +274,20 @@ class Worker:
                 pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
                 log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
                 log.debug("batch %s: %s", batch.id, why)  # engines quote prompts; the row keeps the reason
-                await claims.release_batch(
-                    self._db,
-                    batch.id,
-                    batch.claim,
-                    after=timedelta(seconds=pause_s),
-                    error=why,
-                    count_attempt=blamed,
-                    route="",
-                )
+                after = timedelta(seconds=pause_s)
+                step = partial(release, after=after, error=why, count_attempt=blamed, route="")
+                await insist(step, f"giving back batch {batch.id}")
             case HandOn(route, why):
                 log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, route, why)
-                await claims.release_batch(
-                    self._db,
-                    batch.id,
-                    batch.claim,
-                    after=timedelta(0),
-                    error=why,
-                    count_attempt=False,
-                    route=route,
-                )
+                step = partial(release, after=timedelta(0), error=why, count_attempt=False, route=route)
+                await insist(step, f"handing on batch {batch.id}")
                 await claims.notify(self._db, claims.BATCHES_CHANNEL, "")
             case Fail(why):
                 await self._fail(batch, why)
 
     async def _fail(self, batch: Claimed, why: str) -> None:
-        if await claims.fail_batch(self._db, batch.id, batch.claim, why, self._rules.retention):
+        step = partial(claims.fail_batch, self._db, batch.id, batch.claim, why, self._rules.retention)
+        if await insist(step, f"ending task {batch.task_id}"):
             metrics.FAILURES.labels(batch.model, "failed").inc()
             log.info("task %s failed", batch.task_id)
             log.debug("task %s failed: %s", batch.task_id, why)

@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import claims
@@ -17,6 +18,7 @@ from framehouse.domain.sizes import Size
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,19 @@ def folder_of(task_id: object) -> str:
     return f"images/{task_id}/"
 
 
+async def insist(step: Callable[[], Awaitable[T]], what: str) -> T:
+    """Do what must not be forgotten, for it would be done, and paid for, once more: while storage or database are away
+    it is tried again, until the caller gives up on it."""
+    pause_s = 0.5
+    while True:
+        try:
+            return await step()
+        except (StorageAway, DatabaseAway) as error:
+            log.warning("%s again in %.1f s: %s", what, pause_s, error)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
 async def settle_shot(
     batch: Claimed,
     index: int,
@@ -46,26 +61,21 @@ async def settle_shot(
 ) -> Literal["lost", "kept", "succeeded"]:
     """Keep one picture. `lost`: the task ended or the batch is somebody else's, and nothing was changed.
 
-    A finished picture may have cost money: while storage or database are away it is tried again, until the caller
-    gives up on it. The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and
-    what it leaves is removed with the task's folder.
+    The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and what it leaves
+    is removed with the task's folder.
     """
     name = f"{folder_of(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]
     key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.marked else ""
     made = Made(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
-    pause_s = 0.5
-    while True:
-        try:
-            await storage.put(key, finished.content)
-            if watermark_key:
-                await storage.put(watermark_key, finished.marked)
-            outcome = await claims.settle_shot(db, batch.task_id, batch.id, batch.claim, made, retention)
-            break
-        except (StorageAway, DatabaseAway) as error:
-            log.warning("keeping picture %d of task %s again in %.1f s: %s", index, batch.task_id, pause_s, error)
-        await asyncio.sleep(pause_s)
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+    async def keep() -> Literal["lost", "kept", "succeeded"]:
+        await storage.put(key, finished.content)
+        if watermark_key:
+            await storage.put(watermark_key, finished.marked)
+        return await claims.settle_shot(db, batch.task_id, batch.id, batch.claim, made, retention)
+
+    outcome = await insist(keep, f"keeping picture {index} of task {batch.task_id}")
     if outcome != "lost":
         metrics.PICTURES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
