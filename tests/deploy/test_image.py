@@ -23,6 +23,7 @@ from tests.conftest import image_file
 
 ROOT = Path(__file__).parents[2]
 UID = 10001
+TMP = Path("/tmp")
 DATA, CODE = Path("/media/data"), Path("/media/code")
 """Where the data folder and the unpacked wheel are in the namespace, whose /media is empty otherwise."""
 
@@ -53,17 +54,17 @@ def script(data: Path, code: Path, passwd: Path) -> str:
     pythons = {Path(p) for p in (sys.base_prefix, sys.prefix)}
     for index, prefix in enumerate(pythons):
         lines += [f"mkdir /media/{index}", f"mount --rbind {prefix} /media/{index}"]
-    for folder in {f for f in map(closed_above, pythons) if f}:
+    lines += [f"mount --bind {data} {DATA}", f"mount --bind {code} {CODE}", f"mount --bind {passwd} /etc/passwd"]
+    lines.append("mount -t tmpfs -o mode=1777,size=256m,noexec,nosuid,nodev tmpfs /tmp")
+    for folder in {f for f in map(closed_above, pythons) if f and TMP not in f.parents}:
         lines.append(f"mount -t tmpfs -o mode=0755 tmpfs {folder}")
     for index, prefix in enumerate(pythons):
-        if closed_above(prefix):  # it was, when this was written
+        if closed_above(prefix) or TMP in prefix.parents:  # that is hidden now
             lines += [f"mkdir -p {prefix}", f"mount --rbind /media/{index} {prefix}"]
-    lines += [f"mount --bind {data} {DATA}", f"mount --bind {code} {CODE}", f"mount --bind {passwd} /etc/passwd"]
-    lines += [
-        f'awk \'$5 != "{DATA}" && $5 !~ "^/proc" {{ print $5 }}\' /proc/self/mountinfo |'
-        ' while read -r place; do mount -o remount,bind,ro "$place" || echo "$place is behind another"; done',
-        "mount -t tmpfs -o mode=1777,size=256m,noexec,nosuid,nodev tmpfs /tmp",
-    ]
+    lines.append(
+        f'awk \'$5 != "{DATA}" && $5 != "{TMP}" && $5 !~ "^/proc" {{ print $5 }}\' /proc/self/mountinfo |'
+        ' while read -r place; do mount -o remount,bind,ro "$place" || echo "$place is behind another" >&2; done'
+    )
     return "\n".join(lines)
 
 
