@@ -262,8 +262,8 @@ async def all_is_over(db: Database) -> bool:
 
 
 async def end_of_all(db: Database) -> None:
-    """Wait until all is over; what is not by then is told, with what it waits for. A clock that went back puts work off
-    for a minute until that is noticed, and for two more where it was to wait; a try that fails then is a minute more."""
+    """Wait until all is over; what is not by then is told, with what it waits for. A clock that went back puts off
+    work for a minute until that is noticed, two more where it was to wait; a try that fails then is a minute more."""
     try:
         await eventually(lambda: all_is_over(db), seconds=480)
     except TimeoutError:
