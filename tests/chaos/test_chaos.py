@@ -137,7 +137,9 @@ async def test_chaos(tmp_path: Path) -> None:
         upstream = start_upstream(tmp_path, parts)
         receivers = [start_receiver(tmp_path, parts, number) for number in range(2)]
         async with cutting(upstream[0], share=0.01) as relayed:
-            config, settings = configure(tmp_path, data_dir, relayed, upstream[1], clock)
+            config = configure(tmp_path, relayed, upstream[1], lease_s=LEASE_S, worker_concurrency=6)
+            path = f"{clock.path}{os.pathsep}{environment()['PYTHONPATH']}"
+            settings = {"PYTHONPATH": path} if clock.can_jump else {}
             words: list[str | Path] = ["--data-dir", data_dir, "--config", config]
             run("account", "create", "alice", "--concurrency", str(CONCURRENCY), *words, code=0, **settings)
             key = run_json("key", "create", "alice", *words, code=0, **settings)["key"]
@@ -209,9 +211,8 @@ def start_receiver(folder: Path, parts: Parts, number: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def configure(folder: Path, data_dir: Path, upstream: str, key: str, clock: Clock) -> tuple[Path, dict[str, str]]:
-    """The settings file of the house, and the variables of its processes."""
-    notes = folder / "notes"
+def configure(folder: Path, upstream: str, key: str, *, lease_s: int, worker_concurrency: int) -> Path:
+    """The settings file of a house that paints, orders from the upstream and draws."""
     account = f'{{ api_key = "{key}", concurrency = {UPSTREAM_CONCURRENCY} }}'
     relay = (
         f'engine = "kling", base_url = "{upstream}/kling", model = "painter", accounts = [{account}], '
@@ -220,21 +221,21 @@ def configure(folder: Path, data_dir: Path, upstream: str, key: str, clock: Cloc
     config = folder / "framehouse.toml"
     config.write_text(
         f"""
-worker_concurrency = 6
-lease_s = {LEASE_S}
+worker_concurrency = {worker_concurrency}
+lease_s = {lease_s}
 stop_s = 5
 attempts = 100
 give_up_after_s = 86400
 allow_private_addresses = true
 [models.direct]
-routes = [{{ engine = "{PAINTER}", notes = "{notes}", seconds = 0.3 }}]
+routes = [{{ engine = "{PAINTER}", notes = "{folder / "notes"}", seconds = 0.3 }}]
 [models.relay]
 routes = [{{ {relay} }}]
 [models.previz]
 routes = [{{ engine = "previz" }}]
 """
     )
-    return config, {"PYTHONPATH": f"{clock.path}{os.pathsep}{environment()['PYTHONPATH']}"} if clock.can_jump else {}
+    return config
 
 
 def start_house(parts: Parts, words: list[str | Path], settings: dict[str, str]) -> list[int]:

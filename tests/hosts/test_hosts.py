@@ -31,6 +31,7 @@ from tests.chaos.test_chaos import (
     UPSTREAM_CONCURRENCY,
     Chaos,
     all_is_over,
+    configure,
     done_lines,
     keep_logs,
     look,
@@ -109,7 +110,7 @@ async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str
         settings = bucket.variables | shared
         upstream = start_upstream(tmp_path, parts, d)
         receivers = [start_receiver(tmp_path, parts, d, number) for number in range(2)]
-        config = configure(tmp_path, *upstream)
+        config = configure(tmp_path, *upstream, lease_s=LEASE_S, worker_concurrency=4)
         words: list[str | Path] = ["--config", config]
         mine: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
         run("account", "create", "alice", "--concurrency", "60", *mine, code=0, **settings)
@@ -292,33 +293,6 @@ def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
     ]
     parts.add("receiver", command, environment())
     return f"http://{host.address}:{port}"
-
-
-def configure(folder: Path, upstream: str, key: str) -> Path:
-    """The settings file of the house: what each host has for itself is its data folder alone."""
-    account = f'{{ api_key = "{key}", concurrency = {UPSTREAM_CONCURRENCY} }}'
-    relay = (
-        f'engine = "kling", base_url = "{upstream}/kling", model = "painter", accounts = [{account}], '
-        "resubmit = true, answer_s = 3, lost_after_s = 8"
-    )
-    config = folder / "framehouse.toml"
-    config.write_text(
-        f"""
-worker_concurrency = 4
-lease_s = {LEASE_S}
-stop_s = 5
-attempts = 100
-give_up_after_s = 86400
-allow_private_addresses = true
-[models.direct]
-routes = [{{ engine = "{PAINTER}", notes = "{folder / "notes"}", seconds = 0.3 }}]
-[models.relay]
-routes = [{{ {relay} }}]
-[models.previz]
-routes = [{{ engine = "previz" }}]
-"""
-    )
-    return config
 
 
 def start_house(folder: Path, parts: Parts, host: Host, words: list[str | Path], settings: dict[str, str]) -> None:
