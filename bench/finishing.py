@@ -17,7 +17,7 @@ from measuring.figures import Figure, in_turn, median, ratio
 from measuring.photo import photo
 
 SIZE = Size(4096, 4096)
-FINISHING = Finishing(tool="bench", format="png", quality=92, watermark_text="AI generated", watermark_logo=None)
+FINISHING = Finishing(tool="bench", format="png", quality=92, watermark_text="AI generated", watermark_logo=b"")
 
 
 def by_us(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:

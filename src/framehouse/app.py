@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import io
 import logging
 import os
 import resource
@@ -34,6 +35,8 @@ from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open
 from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from framehouse.adapters.engines.registry import Registry
     from framehouse.domain.links import Links
     from framehouse.entrypoints.librarian import Librarian
@@ -133,13 +136,20 @@ async def check(settings: Settings) -> None:
     if settings.database_url:
         await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:
-        from PIL import Image
+        _read_logo(settings.watermark_logo)
 
-        try:
-            with Image.open(settings.watermark_logo) as image:
-                image.load()
-        except (OSError, ValueError, SyntaxError) as error:
-            raise BadSettings(f"Settings: watermark_logo: cannot read {settings.watermark_logo}: {error}") from error
+
+def _read_logo(path: Path) -> bytes:
+    """The file's content, which is a picture. Read once: it may go away, and pictures must not wait for it."""
+    from PIL import Image
+
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadSettings(f"Settings: watermark_logo: cannot read {path}: {error}") from error
+    return content
 
 
 def make_worker(house: House, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
@@ -154,7 +164,7 @@ def make_worker(house: House, links: Links | None = None, *, only_task: UUID | N
         format=s.image_format,
         quality=s.image_quality,
         watermark_text=s.watermark_text,
-        watermark_logo=s.watermark_logo,
+        watermark_logo=_read_logo(s.watermark_logo) if s.watermark_logo else b"",
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
     if links and s.public_url:

@@ -1,6 +1,5 @@
 import io
 import zlib
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -74,11 +73,11 @@ def test_the_mark_is_legible_on_dark_and_light(ground: int) -> None:
     assert np.all(pixels == ground), "the original is not touched"
 
 
-def test_the_mark_may_be_a_logo_or_chinese_and_fits(tmp_path: Path) -> None:
-    logo = tmp_path / "logo.png"
-    Image.new("RGBA", (3000, 40), (255, 0, 0, 255)).save(logo)
-    for text, path in (("人工智能生成", None), ("x" * 60, None), ("", logo)):
-        marked, (top, bottom) = mark(np.full((300, 400, 3), 90, np.uint8), text, path)
+def test_the_mark_may_be_a_logo_or_chinese_and_fits() -> None:
+    logo = io.BytesIO()
+    Image.new("RGBA", (3000, 40), (255, 0, 0, 255)).save(logo, "PNG")
+    for text, content in (("人工智能生成", b""), ("x" * 60, b""), ("", logo.getvalue())):
+        marked, (top, bottom) = mark(np.full((300, 400, 3), 90, np.uint8), text, content)
         assert marked.shape == (300, 400, 3)
         assert 0 <= top < bottom <= 300
         assert (marked != 90).any()

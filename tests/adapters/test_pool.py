@@ -1,6 +1,9 @@
 """Statements outlive the connections that carry them."""
 
 import asyncio
+import os
+import signal
+import time
 
 import asyncpg
 import pytest
@@ -24,3 +27,21 @@ async def test_a_full_disk_is_told_at_once(db: Database) -> None:
     async with asyncio.timeout(2):
         with pytest.raises(DatabaseAway, match="no room"):
             await db.row("do $$ begin raise exception 'no room' using errcode = 'disk_full'; end $$")
+
+
+async def test_a_server_that_hangs_is_not_waited_for_by_who_gives_up(database_url: str) -> None:
+    """Asked to end the statement it says nothing either."""
+    db = Database(database_url, size=1)
+    await db.open()
+    backend = await db.value("select pg_backend_pid()")
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await db.value("select 1")
+        assert time.monotonic() - began < 5
+        assert await db.value("select 1") == 1, "by another connection"
+    finally:
+        os.kill(backend, signal.SIGCONT)
+        await db.close()

@@ -12,8 +12,9 @@ from framehouse.adapters.storage import StorageAway, open_storage
 from framehouse.adapters.storage.watched import WatchedStorage
 from framehouse.adapters.telemetry import logs
 from framehouse.domain.model import Model
-from framehouse.entrypoints.api.figures import Shared, families
+from framehouse.entrypoints.api.figures import Shared, ask_worker, families
 from tests.conftest import PATH, Api, House, MakeHouse, eventually, serving
+from tests.sockets import listening
 
 OMNI, O1 = (f'model="{name}",route="tests.misbehaving:Misbehaving"' for name in ("kling-v3-omni", "kling-image-o1"))
 
@@ -198,3 +199,13 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
 def test_away_is_all_that_is_told_of_a_database_that_is() -> None:
     names = [family.name for family in families(Shared(database=False), Registry({}, []))]
     assert names == ["framehouse_build", "framehouse_database_up", "framehouse_storage_up"]
+
+
+async def test_a_worker_that_dies_while_it_tells_its_figures_leaves_those_of_the_api() -> None:
+    async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+        writer.close()
+
+    async with listening(half) as url:
+        assert await ask_worker(f"{url}/metrics") == ""

@@ -345,3 +345,46 @@ async def test_two_claim_at_once_and_neither_gets_less_than_there_is(make_house:
     )
     ids = [batch.id for got in both for batch in got]
     assert len(ids) == len(set(ids)) == 8
+
+
+async def test_two_workers_whose_routes_differ_do_not_hand_a_batch_to_each_other_without_pause(
+    make_house: MakeHouse,
+) -> None:
+    """The same two routes in two orders, as while a new framehouse.toml is rolled out; nobody is there."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("away gpu, away api")
+    start(house, H100, GPU, API, give_up_after_s=2)
+    start(house, BOUGHT, API, GPU, give_up_after_s=2)
+    task = await ended(house, ticket.task_id, seconds=15)
+    assert "given up after" in task.status_message
+    assert len(Named.calls) < 12
+
+
+async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_before(make_house: MakeHouse) -> None:
+    """The first was busy for a moment, the second took an order, lost the answer, and knows nothing of it later."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("away gpu, order api")
+    start(house, H100 | BOUGHT, GPU, API)
+
+    async def ordered() -> bool:
+        return Named.calls.count("api") == 1 and bool(
+            await house.db.value("select count(*) from batches where notes <> '{}'")
+        )
+
+    await eventually(ordered)
+    await house.db.row("update shots set prompt = 'lose api'")
+    await house.db.row("update tasks set prompt = 'lose api'")
+    await house.db.row("update batches set run_at = now()")
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls[-2:] == ["api", "gpu"]
+
+
+async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_house: MakeHouse) -> None:
+    """It wrote down no route, and nobody serves the first."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("order api")
+    await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
+    served = start(house, BOUGHT, GPU, API)
+    await served._unserved.turn()
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["api"]

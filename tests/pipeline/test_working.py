@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
+import asyncpg
 import pytest
 
 from framehouse.adapters.postgres import claims, tasks
@@ -19,6 +20,7 @@ from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
 from framehouse.entrypoints.sweeper import LostWork
 from framehouse.entrypoints.worker import Worker
+from framehouse.pipeline import paint
 from tests.conftest import MISBEHAVING, House, MakeHouse, eventually, image_base64
 
 LEASE = timedelta(seconds=30)
@@ -270,6 +272,81 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     task = await ended(house, ticket.task_id, seconds=10)
     assert (task.status, refusals) == (status, [])
     assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.LockNotAvailableError("canceling statement due to lock timeout"),
+        asyncpg.SerializationError("could not serialize access"),
+        asyncpg.InvalidPasswordError("it was changed a moment ago"),
+    ],
+)
+async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: asyncpg.PostgresError
+) -> None:
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await house.submit()
+    settle, errors = claims.settle_shot, [error]
+
+    async def moody(*args: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await settle(*args)
+
+    monkeypatch.setattr(claims, "settle_shot", moody)
+    house.start_worker()
+    assert (await ended(house, ticket.task_id, seconds=10)).status == "succeed"
+    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
+
+
+async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    tries: list[int] = []
+
+    def broken(*_args: object, **_options: object) -> None:
+        tries.append(0)
+        raise MemoryError("/a/secret/path")
+
+    monkeypatch.setattr(paint, "finish", broken)
+    monkeypatch.setattr(paint, "FINISH_PAUSES_S", (0.1, 0.1))
+    ticket = await house.submit()
+    house.start_worker()
+    task = await ended(house, ticket.task_id)
+    assert (task.status, task.status_message) == ("failed", "internal error: the picture could not be finished")
+    assert len(tries) == 3
+    assert notes.read_text().count("start") == 1
+    await nothing_left(house, used=0)
+
+
+async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last_moment(
+    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The database is back before the worker has to end, and the next try would have come after that."""
+    notes = tmp_path / "notes"
+    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await house.submit("unknown")
+    away, fail = [True], claims.fail_batch
+    waits = asyncio.Event()
+
+    async def moody(*args: Any) -> bool:
+        if away:
+            waits.set()
+            raise DatabaseAway("gone")
+        return await fail(*args)
+
+    monkeypatch.setattr(claims, "fail_batch", moody)
+    worker = house.start_worker(stop_s=0.1)
+    await waits.wait()
+    away.clear()
+    worker.stop()
+    await house.workers[0][1]
+    assert (await task_of(house, ticket.task_id)).status == "failed"
+    assert notes.read_text().count("start") == 1
 
 
 async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(

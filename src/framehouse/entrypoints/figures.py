@@ -23,10 +23,11 @@ async def telling(listening: socket.socket | None) -> AsyncIterator[None]:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_LIMIT_S), places:
+            async with asyncio.timeout(_LIMIT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_answer(head))
-                await writer.drain()
+                async with places:  # taken by who asks: many who never do must not keep Prometheus out
+                    writer.write(_answer(head))
+                    await writer.drain()
                 writer.close()
                 await writer.wait_closed()
         writer.transport.abort()  # no place for who never asks, or never reads

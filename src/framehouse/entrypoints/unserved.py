@@ -52,6 +52,7 @@ class Unserved:
 
     async def turn(self) -> None:
         """Warn of what has begun to have nobody; fail what has had nobody for too long."""
+        await claims.go_on(self._db)
         served = {(row["model"], row["route"]) for row in await list_checks(self._db)} | set(self._registry.waited_for)
         now, alone = time.monotonic(), set[tuple[str, str]]()
         for row in await claims.queue_figures(self._db, self._only_task):

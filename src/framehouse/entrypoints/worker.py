@@ -24,7 +24,7 @@ from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.entrypoints.traces import trace
 from framehouse.entrypoints.unserved import Unserved
 from framehouse.pipeline.memory import open_route
-from framehouse.pipeline.paint import Done, Fail, Fate, HandOn, Retry, Rules, load_batch, paint_batch
+from framehouse.pipeline.paint import Done, Fail, Fate, HandOn, Retry, Rules, Unfinished, load_batch, paint_batch
 from framehouse.pipeline.settle import insist
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ _OWED_GIVE_UP_S = 86_400.0
 _OWED_ATTEMPTS = 10
 """So many times as often as others a batch is taken up again that has something under way elsewhere."""
 _LATER_S = 3.0
+_HAND_BACK_S = 5.0
+_NO_REASON = "no reason was given"
 _MOST_ALONE_S = 60.0
 """How long a batch that its workers died of waits for others: longer takes only what is made elsewhere."""
 _MOST_LOADING = 16
@@ -203,8 +205,10 @@ class Worker:
                     await self._be_alone(held)
                 await self._write_down(held, await self._paint(held))
         except asyncio.CancelledError:
-            with suppress(*TROUBLE):  # no harm where the batch is cancelled or lost: then it is not ours to release
-                await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
+            # no harm where the batch is cancelled or lost: then it is not ours to release
+            with suppress(TimeoutError, *TROUBLE):
+                async with asyncio.timeout(_HAND_BACK_S):
+                    await claims.release_batch(self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False)
         except TROUBLE as error:
             log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
         finally:
@@ -250,6 +254,10 @@ class Worker:
         except StorageAway as error:
             log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
             return Retry("the storage is not available")
+        except Unfinished as error:
+            metrics.INTERNAL_ERRORS.inc()
+            log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))  # noqa: TRY400
+            return Fail(str(error))
         except TROUBLE:
             raise
         except Exception as error:  # noqa: BLE001 - the worker's edge: one bad batch must not end the others
@@ -261,25 +269,30 @@ class Worker:
         """Insisted on: forgotten, it would be painted once more."""
         batch = held.batch
         release = partial(claims.release_batch, self._db, batch.id, batch.claim)
+        failing_s = batch.failing_s and batch.failing_s + time.monotonic() - held.since
+        give_up_after_s = self._limits.give_up_after_s
+        if isinstance(fate, Retry) and fate.owed:
+            give_up_after_s = max(give_up_after_s, _OWED_GIVE_UP_S)
+        if isinstance(fate, Retry | HandOn) and fate.why and failing_s > give_up_after_s:
+            fate = Fail(f"given up after {failing_s / 60:.0f} minutes: {fate.why}")
+        pause_s = min(_LONGEST_PAUSE_S, max(1.0, failing_s / 4)) * random.uniform(0.8, 1.2)
         match fate:
             case Done():
                 pass
-            case Retry(why, blamed, owed):
-                failing_s = batch.failing_s and batch.failing_s + time.monotonic() - held.since
-                if failing_s > max(self._limits.give_up_after_s, _OWED_GIVE_UP_S if owed else 0):
-                    await self._fail(batch, f"given up after {failing_s / 60:.0f} minutes: {why}")
-                    return
+            case Retry(why, blamed):
                 metrics.FAILURES.labels(batch.model, "retry").inc()
-                growing = 2.0**batch.attempt if blamed else max(1.0, failing_s / 4)
-                pause_s = min(_LONGEST_PAUSE_S, growing) * random.uniform(0.8, 1.2)
+                if blamed:
+                    pause_s = min(_LONGEST_PAUSE_S, 2.0**batch.attempt) * random.uniform(0.8, 1.2)
                 log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
                 log.debug("batch %s: %s", batch.id, why)  # engines quote prompts; the row keeps the reason
                 after = timedelta(seconds=pause_s)
-                step = partial(release, after=after, error=why, count_attempt=blamed, route="")
+                step = partial(release, after=after, error=why or _NO_REASON, count_attempt=blamed, route="")
                 await insist(step, f"giving back batch {batch.id}")
             case HandOn(route, why):
                 log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, route, why)
-                step = partial(release, after=timedelta(0), error=why, count_attempt=False, route=route)
+                # not at once where it was round before: workers whose routes differ would hand it to each other
+                after = timedelta(seconds=pause_s if why and batch.failing_s else 0)
+                step = partial(release, after=after, error=why, count_attempt=False, route=route)
                 await insist(step, f"handing on batch {batch.id}")
                 await claims.notify(self._db, claims.BATCHES_CHANNEL, "")
             case Fail(why):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,13 @@ from framehouse.pipeline.settle import Finished
 
 @dataclass(frozen=True, slots=True)
 class Finishing:
-    """How pictures leave the house. `tool` names us in their metadata."""
+    """How pictures leave the house. `tool` names us in their metadata; `watermark_logo` is an image file's content."""
 
     tool: str
     format: Format = "png"
     quality: int = 92
     watermark_text: str = "AI generated"
-    watermark_logo: Path | None = None
+    watermark_logo: bytes = b""
 
 
 def finish(

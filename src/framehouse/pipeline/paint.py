@@ -1,7 +1,7 @@
 """Shots -> engine -> pictures, each finished and kept as soon as it is made."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,11 +23,13 @@ from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.shot import Shot
-from framehouse.domain.sizes import AUTO, size_of
+from framehouse.domain.sizes import AUTO, Size, size_of
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.memory import BatchMemory, open_route
 from framehouse.pipeline.references import load_elements, load_references
-from framehouse.pipeline.settle import settle_shot
+from framehouse.pipeline.settle import Finished, settle_shot
+
+FINISH_PAUSES_S = (0.5, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,11 @@ class Fail:
     """Final: the task ends as failed, with this reason for the caller."""
 
     why: str
+
+
+class Unfinished(Exception):
+    """An engine painted it, and we could not make files of it: it must not be painted again. The message is for the
+    caller, the cause for the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +137,7 @@ async def paint_batch(
     if pinned and pinned not in {route.name for route in routes}:
         return Retry(f'route "{pinned}" has something of this task under way and is not configured any more', owed=True)
     retry: Retry | None = None
+    passed = False
     fail = Fail("no engine is configured")
     start = next((place for place, route in enumerate(routes) if route.name == batch.route), 0)
     for place, route in enumerate(routes):
@@ -137,6 +145,7 @@ async def paint_batch(
         abilities = route.engine.abilities()
         sent = len(wanted.references) + len(wanted.elements)
         if pinned not in (None, route.name):
+            passed = passed or not (memory.given_up() or sent > abilities.max_references)
             continue
         if reason := memory.given_up():
             fail = Fail(reason)
@@ -171,6 +180,8 @@ async def paint_batch(
             if memory.note:
                 return Retry(error.message, owed=True)
             return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
+    if passed and not retry:  # those before were not asked, for one that had it under way and has given it up
+        retry = Retry(batch.last_error or fail.why)
     return retry or fail
 
 
@@ -246,14 +257,26 @@ async def _keep(
         **painted.facts,
     }
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
-        finished = await asyncio.to_thread(
-            finish, painted.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark
-        )
+        finished = await _finish(painted.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark)
     with spans.span("settle", index=shot.index):
         outcome = await settle_shot(
             batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
         )
     return "lost" if outcome == "lost" else "kept"
+
+
+async def _finish(
+    picture: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
+) -> Finished:
+    """A picture that was paid for gets several tries, some seconds apart: memory may be short for a moment."""
+    pauses = list(FINISH_PAUSES_S)
+    while True:
+        try:
+            return await asyncio.to_thread(finish, picture, size, facts, how, watermark=watermark)
+        except Exception as error:
+            if not pauses:
+                raise Unfinished("internal error: the picture could not be finished") from error
+        await asyncio.sleep(pauses.pop(0))
 
 
 def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:

@@ -11,13 +11,14 @@ from typing import Literal, TypeVar
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import claims
 from framehouse.adapters.postgres.claims import Claimed, Made
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import FAULTS, TROUBLE, Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.sizes import Size
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
+_LAST_TRY_S = 3.0
 T = TypeVar("T")
 
 
@@ -37,15 +38,23 @@ def folder_of(task_id: object) -> str:
 
 
 async def insist(step: Callable[[], Awaitable[T]], what: str) -> T:
-    """Do what must not be forgotten, for it would be done, and paid for, once more: while storage or database are away
-    it is tried again, until the caller gives up on it."""
+    """Do what must not be forgotten, for it would be painted, and paid for, once more: whatever storage and database
+    have against it but the statement itself, it is tried again, until the caller gives up on it; then once more."""
     pause_s = 0.5
     while True:
         try:
             return await step()
-        except (StorageAway, DatabaseAway) as error:
+        except (StorageAway, *TROUBLE) as error:
+            if isinstance(error, FAULTS):
+                raise
             log.warning("%s again in %.1f s: %s", what, pause_s, error)
-        await asyncio.sleep(pause_s)
+        try:
+            await asyncio.sleep(pause_s)
+        except asyncio.CancelledError:  # a worker that is told to stop, or to whom it does not belong any more
+            with suppress(StorageAway, TimeoutError, *TROUBLE):
+                async with asyncio.timeout(_LAST_TRY_S):
+                    await step()
+            raise
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 

@@ -2,7 +2,6 @@
 
 import io
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,14 @@ _MARGIN_SHARE = 0.025
 _OPACITY = 0.82
 
 
-def mark(pixels: NDArray[np.uint8], text: str, logo: Path | None = None) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def mark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """A marked copy of (height, width, 3) pixels, and the rows that differ (first, one past last).
 
-    A logo is an image file with transparency; without one the text is drawn.
+    A logo is the content of an image file with transparency; without one the text is drawn.
     """
     height, width = pixels.shape[:2]
     size = max(12, round(min(width, height) * _HEIGHT_SHARE))
-    stamp = _stamp(text, str(logo) if logo else "", size, width // 2)
+    stamp = _stamp(text, logo, size, width // 2)
     stamp_height, stamp_width = stamp.shape[:2]
     margin = round(min(width, height) * _MARGIN_SHARE)
     top, left = max(0, height - margin - stamp_height), max(0, width - margin - stamp_width)
@@ -35,10 +34,10 @@ def mark(pixels: NDArray[np.uint8], text: str, logo: Path | None = None) -> tupl
 
 
 @lru_cache(maxsize=32)
-def _stamp(text: str, logo: str, size: int, widest: int) -> NDArray[np.uint8]:
+def _stamp(text: str, logo: bytes, size: int, widest: int) -> NDArray[np.uint8]:
     """The mark as RGBA: light, with a soft dark rim that carries it on light grounds."""
     if logo:
-        with Image.open(io.BytesIO(Path(logo).read_bytes())) as image:
+        with Image.open(io.BytesIO(logo)) as image:
             face = image.convert("RGBA")
         scale = min(size * 1.6 / face.height, widest / face.width)
         face = face.resize((max(1, round(face.width * scale)), max(1, round(face.height * scale))))

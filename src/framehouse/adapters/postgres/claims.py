@@ -249,6 +249,11 @@ async def claim_unserved(
     return [(row["id"], claim, row["task_id"]) for row in rows]
 
 
+async def go_on(db: Database) -> None:
+    """Let what has something under way wait for the route where that is."""
+    await db.row(sql("go_on"))
+
+
 async def start_over(db: Database, model: str, route: str) -> None:
     """Let what waits for a route that does not exist any more begin with its model's first."""
     await db.row(sql("start_over"), model, route)

@@ -39,6 +39,10 @@ class DatabaseAway(Exception):
 
 TROUBLE = (DatabaseAway, asyncpg.PostgresError)
 """What a loop that must go on for ever survives."""
+FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
+"""The statement itself is at fault: trying again cannot help. All else of the server's passes, or is set right."""
+_LET_GO_S = 2.0
+"""For how long a server that does not answer is asked to end a statement that nobody waits for any more."""
 
 
 @cache
@@ -156,7 +160,8 @@ class Database:
                     connection.terminate()  # or the pool would hand it out again
                     raise
                 finally:
-                    await self._pool.release(connection)
+                    with suppress(TimeoutError):  # it is closed then
+                        await self._pool.release(connection, timeout=_LET_GO_S)
             except LOST as error:
                 if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
                     raise

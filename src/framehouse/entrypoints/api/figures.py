@@ -1,6 +1,7 @@
 """The figures that all processes share, from the database: every API process tells the same."""
 
 import asyncio
+import http.client
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from framehouse.adapters.postgres.route_checks import list_checks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 
-_LOOK_LIMIT_S = 8.0
+_LOOK_LIMIT_S = 6.0
 """Prometheus gives up after ten seconds, and then has nothing at all of us."""
 _WORKER_LIMIT_S = 2.0
 
@@ -41,7 +42,7 @@ class Shared:
 
 async def measure(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
     """All that this process can tell: what all share, its own figures, and those of the worker behind the URL."""
-    shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), _ask(worker_metrics))
+    shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), ask_worker(worker_metrics))
     known = Shared(**shared, storage=stored) if shared else Shared(database=False, storage=stored)
     return metrics.whole_text("api", shared=families(known, registry), others=worker)
 
@@ -71,7 +72,7 @@ async def _storage_answers(storage: Storage) -> bool:
     return True
 
 
-async def _ask(url: str) -> str:
+async def ask_worker(url: str) -> str:
     """The figures of the worker that `serve` started beside us; none while it starts or hangs."""
     if not url:
         return ""
@@ -81,8 +82,9 @@ async def _ask(url: str) -> str:
         with opener.open(url, timeout=_WORKER_LIMIT_S) as answer:
             return bytes(answer.read()).decode()
 
-    with suppress(OSError, ValueError):
-        return await asyncio.to_thread(read)
+    with suppress(OSError, ValueError, http.client.HTTPException):
+        async with asyncio.timeout(_WORKER_LIMIT_S):
+            return await asyncio.to_thread(read)
     return ""
 
 

@@ -3,7 +3,7 @@
 -- What somebody holds, stays his until it is freed: a lease that seems to have run out may be the clock's doing.
 with own as (
     -- what this very claim took already, when it runs again because its answer was lost
-    select b.id, b.run_at from batches b where b.claim is not null and b.claim = $5
+    select b.id, b.run_at from batches b where b.claim is not null and b.claim = $5 for update
 ), oldest as (
     -- of each route by itself, so that nobody looks through what waits for others; some more, for others are at it too
     select o.*
