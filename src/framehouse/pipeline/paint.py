@@ -180,7 +180,9 @@ async def paint_batch(
             if memory.note:
                 return Retry(error.message, owed=True)
             return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
-    if passed and not retry:  # those before were not asked, for one that had it under way and has given it up
+    if passed and not (
+        retry or pinned
+    ):  # those before were not asked, for one that had it under way and has given it up
         retry = Retry(batch.last_error or fail.why)
     return retry or fail
 

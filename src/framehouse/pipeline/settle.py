@@ -19,6 +19,7 @@ from framehouse.domain.sizes import Size
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
 _LAST_TRY_S = 3.0
+_MOST_REFUSALS = 20
 T = TypeVar("T")
 
 
@@ -38,14 +39,16 @@ def folder_of(task_id: object) -> str:
 
 
 async def insist(step: Callable[[], Awaitable[T]], what: str) -> T:
-    """Do what must not be forgotten, for it would be painted, and paid for, once more: whatever storage and database
-    have against it but the statement itself, it is tried again, until the caller gives up on it; then once more."""
-    pause_s = 0.5
+    """Do what must not be forgotten, for it would be painted, and paid for, once more. While storage or database are
+    away it is tried again, until the caller gives up on it, and then once more; what the database has against it, but
+    for the statement itself, may pass within some minutes."""
+    pause_s, refusals = 0.5, 0
     while True:
         try:
             return await step()
         except (StorageAway, *TROUBLE) as error:
-            if isinstance(error, FAULTS):
+            refusals += not isinstance(error, StorageAway | DatabaseAway)
+            if isinstance(error, FAULTS) or refusals > _MOST_REFUSALS:
                 raise
             log.warning("%s again in %.1f s: %s", what, pause_s, error)
         try:
