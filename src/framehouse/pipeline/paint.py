@@ -180,9 +180,7 @@ async def paint_batch(
             if memory.note:
                 return Retry(error.message, owed=True)
             return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
-    if passed and not (
-        retry or pinned
-    ):  # those before were not asked, for one that had it under way and has given it up
+    if passed and not (retry or pinned):  # those before one that had it under way, and has given it up now
         retry = Retry(batch.last_error or fail.why)
     return retry or fail
 
