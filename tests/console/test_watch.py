@@ -119,6 +119,10 @@ async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
     await page.evaluate("location.hash = '#/account'")
     await expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    await page.evaluate("location.hash = '#/elements'")
+    await page.get_by_role("button", name="中文").click()
+    await expect(page.get_by_role("button", name="English")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")
 
 
 async def test_deliveries_of_callbacks(served: Api, browser: Browser) -> None:

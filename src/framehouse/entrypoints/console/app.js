@@ -37,7 +37,7 @@ function show() {
   const chosen = !key() ? signin : name === "tasks" && rest[0] ? task : known;
   document.title = `${t(key() ? `nav.${name in VIEWS && name ? name : "create"}` : "signin.title")} · Framehouse`;
   chosen.show(view, { signal: leaving.signal, path: rest, problem, again: show });
-  problem = null;
+  if (key()) problem = null; // till then it is told why there is none, wherever one goes
 }
 
 function top() {
