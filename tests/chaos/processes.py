@@ -36,11 +36,13 @@ class Part:
 
 @dataclass
 class Parts:
-    """`harmed` are the processes that were killed or stopped; `deaths` counts the others, which ended by themselves."""
+    """`harmed` are the processes that were killed or stopped, of which the latter are `stopped`; `deaths` counts the
+    others, which ended by themselves."""
 
     folder: Path
     parts: list[Part] = field(default_factory=list)
     harmed: set[int] = field(default_factory=set)
+    stopped: set[int] = field(default_factory=set)
     deaths: list[str] = field(default_factory=list)
 
     def add(self, name: str, command: list[str], environment: dict[str, str]) -> Part:
@@ -89,6 +91,7 @@ class Parts:
         """Let it hang for so long: then it goes on, and believes that no time has passed."""
         if part.process:
             self.harmed.add(part.process.pid)
+            self.stopped.add(part.process.pid)
             part.process.send_signal(signal.SIGSTOP)
             part.stopped_until = time.monotonic() + seconds
 

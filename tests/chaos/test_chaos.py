@@ -338,16 +338,17 @@ async def check_pictures(clients: Clients, servers: list[str]) -> None:
 
 
 def check_painted_once(chaos: Chaos, rows: dict[str, Any]) -> None:
-    """Of all who painted a picture at most one was neither killed nor stopped. Who was stopped for longer than its
-    lease goes on with its brush in hand, and may end after who took its place."""
+    """A picture was painted again only where the process that had painted it was killed or stopped. Who was stopped for
+    longer than its lease goes on with its brush in hand, and may end after who took its place: that is not again."""
     for name in ("notes", "upstream.notes"):
         painted: dict[tuple[str, str], list[int]] = defaultdict(list)
         for task, index, pid in done_lines(chaos.folder / name):
             painted[task, index].append(int(pid))
         for (task, index), pids in painted.items():
-            spared = [pid for pid in pids if pid not in chaos.parts.harmed]
+            others = pids[:-1] if pids[-1] in chaos.parts.stopped else pids
+            spared = [pid for pid in others[:-1] if pid not in chaos.parts.harmed]
             why = f"{name}: picture {index} of {task} was painted by {pids}, of which {spared} lived on"
-            assert len(spared) <= 1, f"{why}\n{told_of(chaos.folder, task)}"
+            assert not spared, f"{why}\n{told_of(chaos.folder, task)}"
         chaos.blows[f"painted again ({name})"] = sum(len(pids) - 1 for pids in painted.values())
     direct = {task for task, row in rows.items() if row["model"] == "direct"}
     assert direct >= {task for task, _, _ in done_lines(chaos.folder / "notes")}

@@ -248,6 +248,18 @@ async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again
     assert len(notes.read_text().splitlines()) == 2
 
 
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str, errors: list[Exception]) -> None:
+    """Have a function of `claims` raise each of these once, and then do as it did."""
+    honest = getattr(claims, name)
+
+    async def moody(*args: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await honest(*args, **options)
+
+    monkeypatch.setattr(claims, name, moody)
+
+
 @pytest.mark.parametrize(
     ("prompt", "forgets", "status"),
     [("wrong index", "fail_batch", "failed"), ("unavailable 1", "release_batch", "succeed")],
@@ -259,15 +271,8 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     notes = tmp_path / "notes"
     house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
     ticket = await house.submit(prompt)
-    write_down = getattr(claims, forgets)
-    refusals = [DatabaseAway("No space left on device")] * 2
-
-    async def moody(*args: Any, **options: Any) -> Any:
-        if refusals:
-            raise refusals.pop()
-        return await write_down(*args, **options)
-
-    monkeypatch.setattr(claims, forgets, moody)
+    refusals: list[Exception] = [DatabaseAway("No space left on device")] * 2
+    refuse(monkeypatch, forgets, refusals)
     house.start_worker()
     task = await ended(house, ticket.task_id, seconds=10)
     assert (task.status, refusals) == (status, [])
@@ -288,14 +293,7 @@ async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
     notes = tmp_path / "notes"
     house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
     ticket = await house.submit()
-    settle, errors = claims.settle_shot, [error]
-
-    async def moody(*args: Any) -> Any:
-        if errors:
-            raise errors.pop()
-        return await settle(*args)
-
-    monkeypatch.setattr(claims, "settle_shot", moody)
+    refuse(monkeypatch, "settle_shot", [error])
     house.start_worker()
     assert (await ended(house, ticket.task_id, seconds=10)).status == "succeed"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
