@@ -15,11 +15,11 @@ from functools import partial
 
 import asyncpg
 
-from framehouse.adapters.postgres import claims
+from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import find_task, list_tasks
+from framehouse.adapters.postgres.task_store import find_task, list_tasks
 from measuring.figures import Figure, median, ratio
 from measuring.house import folder
 
@@ -102,7 +102,9 @@ class _Table:
 
     async def claim(self) -> float:
         lease = timedelta(seconds=30)
-        claim = partial(claims.claim_batches, self.db, worker=1, most=4, lease=lease, routes=[("kling-v3-omni", "")])
+        claim = partial(
+            batch_queue.claim_batches, self.db, worker=1, most=4, lease=lease, routes=[("kling-v3-omni", "")]
+        )
         return await _median([claim() for _ in range(CALLS // 5)])
 
 

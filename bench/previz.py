@@ -16,9 +16,9 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 os.environ["VIPS_CONCURRENCY"] = "1"
 
-from framehouse.adapters.engines.previz.panel import draw_panel
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import RATIOS, size_of
+from framehouse.engines.previz.panel import draw_panel
 
 PROMPTS = (
     "a red fox in the forest",

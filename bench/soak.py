@@ -29,7 +29,7 @@ from typing import Any
 
 import asyncpg
 
-from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
 from soaking.others import Others, others
@@ -111,10 +111,10 @@ async def serving(folder: Path, leak: str) -> AsyncIterator[Served]:
 
 async def soak(served: Served, met: Others, *, minutes: float, rate: float) -> Run:
     """The whole time: a fifth to warm up, a rest, the other fifths, a rest."""
-    await accounts.create_account(served.db, "small", concurrency=2)
-    small = await accounts.find_account(served.db, "small")
+    await account_store.create_account(served.db, "small", concurrency=2)
+    small = await account_store.find_account(served.db, "small")
     assert small is not None
-    small_key = await accounts.create_key(served.db, small["id"])
+    small_key = await account_store.create_key(served.db, small["id"])
     traffic = Traffic(served.url, served.key, small_key, met, rate=rate)
     fifth_s = minutes * 60 / FIFTHS
     samples: list[Sample] = []

@@ -8,6 +8,7 @@ from itertools import chain
 
 from framehouse.domain.errors import Refused
 from framehouse.domain.model import Model
+from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.prompt import (
     MAX_PROMPT_CHARACTERS,
     Cited,
@@ -22,7 +23,6 @@ from framehouse.domain.request import SERIES_AMOUNT, parse_request
 from framehouse.domain.shot import FRAMINGS
 from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest
-from framehouse.pipeline.plan import make_plan
 
 MODEL = Model("kling-v3-omni")
 MOST_S = 1

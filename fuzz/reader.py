@@ -8,7 +8,7 @@ from typing import Any
 from framehouse.adapters.images.base64 import NotBase64, decode_base64
 from framehouse.adapters.spool import Spool
 from framehouse.domain.reference import LongString
-from framehouse.entrypoints.api.reader import JsonReader, from_json
+from framehouse.entrypoints.api.streaming_json import JsonReader, from_json
 
 LONG_BYTES = 24
 

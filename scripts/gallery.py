@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from framehouse.adapters.engines.previz.panel import draw_panel
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import size_of
+from framehouse.engines.previz.panel import draw_panel
 
 ROW_PX, WIDTH_PX, GAP_PX = 300, 2200, 8
 PROMPTS = (

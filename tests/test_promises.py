@@ -20,9 +20,10 @@ from framehouse.domain.element import (
 )
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.domain.request import parse_request
-from framehouse.entrypoints.api.schemas import CreateElementRequest, OmniImageRequest
+from framehouse.entrypoints.api.kling.schemas import CreateElementRequest, OmniImageRequest
 from framehouse.settings import ModelSettings, Settings
-from tests.conftest import MakeHouse, serving
+from tests.support.api_server import serving
+from tests.support.house import MakeHouse
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,7 +10,7 @@ HOMES = (
     "src/framehouse/",
     "src/framehouse/entrypoints/",
     "src/framehouse/adapters/",
-    "src/framehouse/adapters/engines/",
+    "src/framehouse/engines/",
 )
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from framehouse.adapters.engines.base import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
 from measuring.photo import photo
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import asyncpg
 
-from framehouse.adapters.postgres import claims
+from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import accept_tasks
+from framehouse.adapters.postgres.task_store import accept_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
 from scaling.statements import LEASE, RETENTION, ROUTES
@@ -44,11 +44,11 @@ async def _measure(server: EmbeddedPostgres, data: Path, tasks: int, rounds: int
         await connection.close()
 
 
-async def _held(db: Database, tasks: int, accounts: int) -> list[claims.Claimed]:
-    held: list[claims.Claimed] = []
+async def _held(db: Database, tasks: int, accounts: int) -> list[batch_queue.Claimed]:
+    held: list[batch_queue.Claimed] = []
     for at in range(0, tasks, 16):
         await accept_tasks(db, [row(1 + (at + n) % accounts) for n in range(16)])
-        held += await claims.claim_batches(db, worker=1, most=16, lease=LEASE, routes=ROUTES)
+        held += await batch_queue.claim_batches(db, worker=1, most=16, lease=LEASE, routes=ROUTES)
     return held
 
 
@@ -60,10 +60,10 @@ async def _settle(db: Database, tasks: int, accounts: int) -> Spent:
     return {"took_s": (time.perf_counter() - began) / tasks}
 
 
-async def _settle_all(db: Database, held: Iterable[claims.Claimed]) -> None:
+async def _settle_all(db: Database, held: Iterable[batch_queue.Claimed]) -> None:
     for batch in held:
-        made = claims.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
-        await claims.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION)
+        made = batch_queue.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
+        await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION)
 
 
 async def _notify(url: str, meter: Meter, times: int) -> dict[str, Spent]:
@@ -74,11 +74,11 @@ async def _notify(url: str, meter: Meter, times: int) -> dict[str, Spent]:
         for number in (0, 50, 150):
             while len(ears) < number:
                 ears.append(await asyncpg.connect(url))
-                await ears[-1].add_listener(claims.ENDED_CHANNEL, lambda *_: None)
+                await ears[-1].add_listener(batch_queue.ENDED_CHANNEL, lambda *_: None)
 
             async def work() -> None:
                 for _ in range(times):
-                    await claims.notify(meter.db, claims.ENDED_CHANNEL, "x" * 36)
+                    await batch_queue.notify(meter.db, batch_queue.ENDED_CHANNEL, "x" * 36)
                 await asyncio.sleep(0.5)
 
             found[f"notify, {number} listen"] = await meter.per_piece(times, work)
@@ -117,7 +117,7 @@ async def _timed(db: Database) -> Spent:
         began = time.perf_counter()
         await accept_tasks(db, [row(1)])
         accepted = time.perf_counter()
-        held = await claims.claim_batches(db, worker=1, most=1, lease=LEASE, routes=ROUTES)
+        held = await batch_queue.claim_batches(db, worker=1, most=1, lease=LEASE, routes=ROUTES)
         claimed = time.perf_counter()
         await _settle_all(db, held)
         took["accept_s"] += (accepted - began) / 50

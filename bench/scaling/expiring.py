@@ -11,10 +11,10 @@ import asyncpg
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import tasks_to_expire
+from framehouse.adapters.postgres.task_store import tasks_to_expire
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.pipeline.expire import expire_pictures
-from framehouse.pipeline.settle import folder_of
+from framehouse.pipeline.save_shot import folder_of
 from scaling.counters import Spent, database
 from scaling.filling import fill, make_accounts
 

@@ -9,11 +9,11 @@ from measuring.figures import RESULTS
 GROUP = 16
 DAY_S = 86_400
 REST_S, MISSES = 0.1, 4
-"""Of entrypoints/notifier.py, after a look that found nothing; of entrypoints/worker.py, after so many of them."""
+"""The pause of entrypoints/worker/worker.py after this many wake-ups in a row that found no work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Grouped:
+class Coalesced:
     """A statement: seconds of itself, and of each row that shares it."""
 
     each_s: float
@@ -27,16 +27,16 @@ class Grouped:
 class Costs:
     """CPU seconds, and bytes. PostgreSQL's are of statements, those of the API of requests."""
 
-    accept: Grouped
-    claim: Grouped
-    renew: Grouped
-    poll: Grouped
+    accept: Coalesced
+    claim: Coalesced
+    renew: Coalesced
+    poll: Coalesced
     settle_s: float
     callback_s: float
     look_s: float
     nothing_due_s: float
     no_callbacks_s: float
-    notify: Grouped
+    notify: Coalesced
     """Rows are the sessions that listen."""
     delete_s: float
     expire_s: float
@@ -50,9 +50,9 @@ class Costs:
     """By an ended task of one picture."""
     shot_bytes: float
     """By each further picture."""
-    api_accept: Grouped
+    api_accept: Coalesced
     """A request alone costs both; one of many at once only what each row costs."""
-    api_poll: Grouped
+    api_poll: Coalesced
     worker_picture_s: float
     worker_task_s: float
     picture_bytes: float
@@ -72,15 +72,15 @@ def read_costs() -> Costs:
     """Of the last run of bench/costs.py."""
     s, server, beside, workers, expiring = map(read_part, ("statements", "server", "contention", "workers", "expiring"))
 
-    def grouped(name: str, column: str = "cpu_s", *, whole: bool = False) -> Grouped:
+    def grouped(name: str, column: str = "cpu_s", *, whole: bool = False) -> Coalesced:
         """`whole`: what was measured is a statement of so many rows, and not the share of a row."""
         one, many = s[name.format(1)][column], s[name.format(GROUP)][column] * (1 if whole else GROUP)
         row = max(0.0, (many - one) / (GROUP - 1))
-        return Grouped(one - row, row)
+        return Coalesced(one - row, row)
 
-    def requests(name: str, slow: int, fast: int) -> Grouped:
+    def requests(name: str, slow: int, fast: int) -> Coalesced:
         alone, together = (server[f"{name}, {rate} a second"]["api_cpu_s"] for rate in (slow, fast))
-        return Grouped(max(0.0, alone - together), together)
+        return Coalesced(max(0.0, alone - together), together)
 
     nobody, ears = beside["notify, 0 listen"]["cpu_s"], beside["notify, 150 listen"]["cpu_s"]
     one, nine = server["one picture, 1k"], server["nine pictures, 1k"]
@@ -99,7 +99,7 @@ def read_costs() -> Costs:
         look_s=s["look for lost work"]["cpu_s"],
         nothing_due_s=s["claim, nothing due"]["cpu_s"],
         no_callbacks_s=s["claim callbacks, none due"]["cpu_s"],
-        notify=Grouped(nobody, max(0.0, ears - nobody) / 150),
+        notify=Coalesced(nobody, max(0.0, ears - nobody) / 150),
         delete_s=s["delete a task of one picture"]["cpu_s"] + s["vacuum after it, for each task"]["cpu_s"],
         expire_s=s["mark a task expired"]["cpu_s"],
         accept_bytes=s[f"one picture: accept, {GROUP} at once"]["wal_bytes"],

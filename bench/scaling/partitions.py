@@ -17,7 +17,7 @@ import asyncpg
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate, migrations
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import Asked, find_tasks
+from framehouse.adapters.postgres.task_store import Asked, find_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts
 from scaling.statements import Lives

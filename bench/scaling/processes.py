@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from scaling.peak import Peak
 
 _MOST, _FEW = 64, 8
-"""As in adapters/postgres/grouped.py."""
+"""As in adapters/postgres/coalesce.py."""
 
 
 @dataclass(slots=True)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import asyncpg
 
-from framehouse.adapters.postgres import claims
+from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import accept_tasks, forget_tasks
+from framehouse.adapters.postgres.task_store import accept_tasks, forget_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
 from scaling.statements import LEASE, RETENTION, ROUTES
@@ -72,14 +72,14 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
         if at % apart < GROUP:
             await connection.execute("checkpoint")
         await accept_tasks(db, [row(1 + int(1000 * random.random() ** 3)) for _ in range(GROUP)])
-        held = await claims.claim_batches(db, worker=1, most=GROUP, lease=LEASE, routes=ROUTES)
+        held = await batch_queue.claim_batches(db, worker=1, most=GROUP, lease=LEASE, routes=ROUTES)
         for _ in range(RENEWALS):
-            await claims.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
+            await batch_queue.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
         await _settle(db, held)
         await forget_tasks(db, timedelta(days=1), GROUP)
 
 
-async def _settle(db: Database, held: Sequence[claims.Claimed]) -> None:
+async def _settle(db: Database, held: Sequence[batch_queue.Claimed]) -> None:
     for batch in held:
-        made = claims.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
-        assert await claims.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION) == "succeeded"
+        made = batch_queue.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
+        assert await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION) == "succeeded"

@@ -15,11 +15,11 @@ from uuid import UUID
 
 import asyncpg
 
-from framehouse.adapters.postgres import callbacks, claims
+from framehouse.adapters.postgres import batch_queue, callback_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import (
+from framehouse.adapters.postgres.task_store import (
     Asked,
     accept_tasks,
     find_tasks,
@@ -60,26 +60,26 @@ class Lives:
         self.costs[name] = await self._meter.per_piece(tasks, work)
         return [(one["account_id"], one["task_id"]) for one in rows]
 
-    async def _claim(self, batches: int, most: int, *, name: str) -> list[claims.Claimed]:
-        held: list[claims.Claimed] = []
+    async def _claim(self, batches: int, most: int, *, name: str) -> list[batch_queue.Claimed]:
+        held: list[batch_queue.Claimed] = []
 
         async def work() -> None:
             while len(held) < batches:
                 more = min(most, batches - len(held))
-                found = await claims.claim_batches(self._db, worker=1, most=more, lease=LEASE, routes=ROUTES)
+                found = await batch_queue.claim_batches(self._db, worker=1, most=more, lease=LEASE, routes=ROUTES)
                 assert found
                 held.extend(found)
 
         self.costs[name] = await self._meter.per_piece(batches, work)
         return held
 
-    async def _settle(self, held: Sequence[claims.Claimed], *, name: str) -> None:
+    async def _settle(self, held: Sequence[batch_queue.Claimed], *, name: str) -> None:
         async def work() -> None:
             for batch in held:
                 for shot in batch.shots:
                     key = f"images/{batch.task_id}/{shot.index}-{batch.claim.hex[:12]}.png"
-                    made = claims.Made(shot.index, "diffusers", key, "", "image/png", 1024, 1024)
-                    how = await claims.settle_shot(self._db, batch.task_id, batch.id, batch.claim, made, RETENTION)
+                    made = batch_queue.Made(shot.index, "diffusers", key, "", "image/png", 1024, 1024)
+                    how = await batch_queue.settle_shot(self._db, batch.task_id, batch.id, batch.claim, made, RETENTION)
                     assert how != "lost"
 
         self.costs[name] = await self._meter.per_piece(len(held), work)
@@ -102,12 +102,12 @@ class Lives:
         if callback:
             await self._deliver(tasks)
 
-    async def _repeat(self, held: Sequence[claims.Claimed], asked: Sequence[tuple[int, str]]) -> None:
+    async def _repeat(self, held: Sequence[batch_queue.Claimed], asked: Sequence[tuple[int, str]]) -> None:
         """What is done again and again while tasks are at work, and by whoever only looks."""
         for group in (1, GROUP):
             some = {batch.id: (batch.claim, 0.5) for batch in random.sample(held, group)}
             await self._often(
-                f"renew leases, {group} at once", 200, partial(claims.renew_leases, self._db, some, LEASE)
+                f"renew leases, {group} at once", 200, partial(batch_queue.renew_leases, self._db, some, LEASE)
             )
         for group in (1, GROUP):
             questions = [Asked(account, id, 1) for account, id in random.sample(asked, group)]
@@ -116,26 +116,26 @@ class Lives:
         await self._often(
             "claim, nothing due",
             500,
-            lambda: claims.claim_batches(self._db, worker=1, most=1, lease=LEASE, routes=ROUTES),
+            lambda: batch_queue.claim_batches(self._db, worker=1, most=1, lease=LEASE, routes=ROUTES),
         )
         await self._often("claim callbacks, none due", 500, self._claim_callbacks)
         await self._often(
             "look for lost work",
             500,
-            lambda: claims.quiet_batches(self._db, lease=LEASE, silence=LEASE),  # those that look lost: none
+            lambda: batch_queue.quiet_batches(self._db, lease=LEASE, silence=LEASE),  # those that look lost: none
         )
-        await self._often("notify, nobody listens", 500, lambda: claims.notify(self._db, "nobody", "x" * 36))
+        await self._often("notify, nobody listens", 500, lambda: batch_queue.notify(self._db, "nobody", "x" * 36))
 
-    async def _claim_callbacks(self) -> list[callbacks.CallbackMessage]:
-        return await callbacks.claim_callbacks(
-            self._db, most=100, shares=callbacks.Shares(), living=[], failing=[], lease=LEASE
+    async def _claim_callbacks(self) -> list[callback_queue.CallbackMessage]:
+        return await callback_queue.claim_callbacks(
+            self._db, most=100, shares=callback_queue.Shares(), living=[], failing=[], lease=LEASE
         )
 
     async def _deliver(self, tasks: int) -> None:
         async def work() -> None:
             while found := await self._claim_callbacks():
                 for message in found:
-                    await callbacks.end_callback(self._db, message, state="delivered", code=200, error="")
+                    await callback_queue.end_callback(self._db, message, state="delivered", code=200, error="")
 
         self.costs["callbacks: claim and end a message"] = await self._meter.per_piece(2 * tasks, work)
 

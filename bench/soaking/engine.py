@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from framehouse.adapters.engines.base import Abilities, Batch, Painted, Progress
 from framehouse.domain.errors import Broken, Declined
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
 
 
 class Quick:

@@ -4,11 +4,12 @@ A request comes in by an entrypoint, goes down the pipeline one step at a time, 
 adapters, under the rules of the domain. To read it in that order:
 
     cli/          the command line
-    app.py        the wiring: settings -> adapters -> entrypoints
-    entrypoints/  the API and its console, the worker, the librarian, the sweeper
-    pipeline/     accept, plan, paint, finish, settle: a task's life
+    wiring.py     the wiring: settings -> adapters -> entrypoints
+    entrypoints/  the API and its console, the worker, the element_worker, the sweeper
+    pipeline/     accept, generate, finish, save_shot: a task's life
     domain/       what is true: sizes, prompts, requests, errors
-    adapters/     Postgres, storage, images, engines, outbound HTTP, telemetry
+    adapters/     Postgres, storage, images, outbound HTTP, telemetry
+    engines/      what generates images: one folder per engine
 """
 
 __version__ = "0.1.0"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from framehouse.domain.model import Model
-from framehouse.domain.quota import DEFAULT_UNITS
+from framehouse.domain.pricing import DEFAULT_UNITS
 from framehouse.domain.request import url_problem
 
 PREFIX = "FRAMEHOUSE_"

@@ -13,8 +13,10 @@ from framehouse.adapters import fetch as fetching
 from framehouse.adapters.fetch import FetchFailed, fetch, is_public, post
 from framehouse.domain.request import url_problem
 from tests.adapters.test_fetch import http
-from tests.conftest import ELEMENTS, PATH, Api, MakeHouse, element_body, eventually, serving
 from tests.pipeline.test_callbacks import messages, notifying
+from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
 """Both are this machine, so that nothing leaves it; in these tests the first stands for one of the open internet."""
@@ -201,7 +203,7 @@ async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
             element = await api.alice.post(ELEMENTS, json=element_body(element_image_list=images))
             assert not resolver.asked, "accepting looks nothing up"
             house.start_worker()
-            house.start_librarian(allow_private=False)
+            house.start_element_worker(allow_private=False)
             reason = "leads to a private or special address, which is not allowed"
             assert (await api.ended(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
             made = await api.element(element.json()["data"]["task_id"])

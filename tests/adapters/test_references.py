@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.images.decode import check_picture
 from framehouse.adapters.images.header import BadImage, inspect
-from tests.conftest import image_file
+from tests.support.image_files import image_file
 
 
 def by_header(content: bytes) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
-from tests import services
+from tests.support import services
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ from typing import Any
 import jwt
 import pytest
 
-from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres import account_store
 from framehouse.domain.errors import Refused
-from framehouse.entrypoints import auth
-from framehouse.entrypoints.auth import Strangers
-from tests.conftest import PATH, Api
+from framehouse.entrypoints.api import authentication
+from framehouse.entrypoints.api.authentication import Strangers
+from tests.support.api_server import PATH, Api
 
 
 async def code(api: Api, header: str | None) -> int:
@@ -29,7 +29,7 @@ async def test_headers_that_open_nothing(api: Api, header: str | None, expected:
 
 async def token(api: Api, *, secret: str | None = None, algorithm: str = "HS256", **claims: Any) -> str:
     account = await api.house.account()
-    access_key, secret_key = await accounts.create_jwt_key(api.house.db, account["id"])
+    access_key, secret_key = await account_store.create_jwt_key(api.house.db, account["id"])
     now = int(time.time())
     payload = {"iss": access_key, "exp": now + 1800, "nbf": now - 5} | claims
     payload = {name: value for name, value in payload.items() if value is not None}
@@ -63,11 +63,11 @@ async def test_a_token_without_a_signature_opens_nothing(api: Api) -> None:
 
 async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
     account = await api.house.account()
-    key = await accounts.create_key(api.house.db, account["id"])
+    key = await account_store.create_key(api.house.db, account["id"])
     assert await code(api, f"Bearer {key}") == 0
-    listed = await accounts.list_keys(api.house.db, account["id"])
+    listed = await account_store.list_keys(api.house.db, account["id"])
     assert key not in str(listed)
-    assert await accounts.revoke_key(api.house.db, listed[-1]["id"])
+    assert await account_store.revoke_key(api.house.db, listed[-1]["id"])
     assert await code(api, f"bearer {key}") == 1002
     stored = await api.house.db.rows("select * from api_keys")
     assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
@@ -80,16 +80,16 @@ async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked
     task = made["data"]["task_id"]
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
     account = await api.house.account()
-    await accounts.set_account(
+    await account_store.set_account(
         api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=True
     )
     assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1100
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1100
-    await accounts.set_account(
+    await account_store.set_account(
         api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=False
     )
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
-    await accounts.revoke_key(api.house.db, (await accounts.list_keys(api.house.db, account["id"]))[0]["id"])
+    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0]["id"])
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1002
     assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1002
     assert await api.house.db.value("select count(*) from tasks") == 1
@@ -114,7 +114,7 @@ async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.Monk
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert await asyncio.wait_for(strangers.look_up("key", known), 1) == "alice", "who is known does not wait"
-    monkeypatch.setattr(auth, "_TURN_S", 0.01)
+    monkeypatch.setattr(authentication, "_TURN_S", 0.01)
     with pytest.raises(Refused, match="not available") as refused:
         await strangers.look_up("new", known)
     assert (refused.value.code, refused.value.status) == (5001, 503)
@@ -127,8 +127,8 @@ async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.Monk
 async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
     strangers = Strangers()
     key = api.alice.headers["authorization"].removeprefix("Bearer ")
-    assert await strangers.look_up(key, lambda: accounts.find_bearer(api.house.db, key))
+    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key))
     account = await api.house.account()
-    await accounts.revoke_key(api.house.db, (await accounts.list_keys(api.house.db, account["id"]))[0]["id"])
-    assert await strangers.look_up(key, lambda: accounts.find_bearer(api.house.db, key)) is None
+    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0]["id"])
+    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key)) is None
     assert not strangers._known

@@ -16,9 +16,12 @@ from PIL import Image
 from starlette.requests import Request
 
 from framehouse.domain.errors import Refused
-from framehouse.entrypoints.api.body import Bodies
-from tests.api.test_tasks import BODY, error
-from tests.conftest import PATH, Api, MakeHouse, eventually, image_file, serving
+from framehouse.entrypoints.api.request_body import Bodies
+from tests.api.test_omni_image import BODY, error
+from tests.support.api_server import PATH, Api, serving
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
+from tests.support.image_files import image_file
 
 
 def large_png(seed: int = 1, side: int = 700) -> bytes:
@@ -239,7 +242,7 @@ async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
 
 
 async def test_who_waited_for_others_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.entrypoints.api.body._SLOWEST_BYTES_PER_S", 10**7)
+    monkeypatch.setattr("framehouse.entrypoints.api.request_body._SLOWEST_BYTES_PER_S", 10**7)
     bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.1)
     async with asyncio.TaskGroup() as group:
         async with bodies.read(sent_request()):

@@ -9,10 +9,12 @@ from uuid import UUID
 import httpx
 import pytest
 
-from framehouse.adapters.postgres import accounts
-from framehouse.adapters.postgres.callbacks import Shares, claim_callbacks, retry_callback
-from framehouse.adapters.postgres.sign_in import create_code
-from tests.conftest import PATH, Api, MakeHouse, eventually, serving
+from framehouse.adapters.postgres import account_store
+from framehouse.adapters.postgres.callback_queue import Shares, claim_callbacks, retry_callback
+from framehouse.adapters.postgres.sign_in_codes import create_code
+from tests.support.api_server import PATH, Api, serving
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
 
 
 async def test_its_files_are_guarded_and_kept_by_their_etag(api: Api) -> None:
@@ -140,7 +142,9 @@ async def test_a_code_expires_and_a_newer_one_ends_it(api: Api) -> None:
     assert (await sign_in(api, late)).status_code == 401
     first, second = await code_for(api), await code_for(api)
     assert (await sign_in(api, first)).status_code == 401
-    await accounts.set_account(api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True)
+    await account_store.set_account(
+        api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
+    )
     assert (await sign_in(api, second)).status_code == 401, "the account is disabled"
 
 

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from framehouse.adapters.presets import preset_picture, presets
-from framehouse.entrypoints.api.schemas import CreateElementRequest
-from tests.api.test_tasks import BODY, error, json_values
-from tests.conftest import ELEMENTS, MISBEHAVING, PATH, Api, MakeHouse, element_body, image_base64, image_file, serving
+from framehouse.entrypoints.api.kling.schemas import CreateElementRequest
+from tests.api.test_omni_image import BODY, error, json_values
+from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
+from tests.support.house import MISBEHAVING, MakeHouse
+from tests.support.image_files import image_base64, image_file
 
 PRESETS = "/kling/v1/general/advanced-presets-elements"
 DELETE = "/kling/v1/general/delete-elements"
@@ -25,7 +27,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
     assert (task["task_info"], task["task_status"]) == ({"external_task_id": "mine"}, "submitted")
     before = (await api.alice.get(f"{ELEMENTS}/mine")).json()["data"]
     assert (before["task_status"], "task_result" in before) == ("submitted", False)
-    api.house.start_librarian()
+    api.house.start_element_worker()
     made = await api.element(task["task_id"])
     assert made | {"updated_at": 0} == task | {
         "task_status": "succeed",
@@ -73,7 +75,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
 async def test_every_prefix_and_the_older_names_do_the_same(
     api: Api, prefix: str, own: str, official: str, gone: str
 ) -> None:
-    api.house.start_librarian()
+    api.house.start_element_worker()
     base = f"{prefix}/v1/general"
     older = {
         "element_name": "Old",
@@ -154,7 +156,7 @@ async def test_what_no_element_is(api: Api, fields: dict[str, Any], said: str) -
 
 async def test_elements_at_the_edge_are_taken(api: Api) -> None:
     images = {"frontal_image": image_base64(), "refer_images": [{"image_url": image_base64()}] * 3}
-    api.house.start_librarian()
+    api.house.start_element_worker()
     assert await api.saved(
         element_name="语" * 20,
         element_description="述" * 100,
@@ -167,7 +169,7 @@ async def test_elements_at_the_edge_are_taken(api: Api) -> None:
 
 
 async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
-    api.house.start_librarian()
+    api.house.start_element_worker()
     id = await api.saved(external_task_id="shop/1")
     await api.alice.post(DELETE, json={"element_id": id})
     refused = await api.alice.post(ELEMENTS, json=element_body(external_task_id="shop/1"))
@@ -186,7 +188,7 @@ async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> N
 
 
 async def test_other_peoples_elements_are_not_there(api: Api) -> None:
-    api.house.start_librarian()
+    api.house.start_element_worker()
     id = await api.saved(external_task_id="mine")
     assert (await api.bob.get(ELEMENTS)).json()["data"] == []
     for any_id in (id, "mine", (await api.element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
@@ -240,7 +242,7 @@ async def test_what_cannot_be_deleted(api: Api, body: Any) -> None:
 async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: MakeHouse, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     async with serving(await make_house({"engine": MISBEHAVING, "notes": str(notes)})) as api:
-        api.house.start_librarian()
+        api.house.start_element_worker()
         id = await api.saved(external_task_id="mine")
         using = {"element_list": [{"element_id": id}]}
         task = await api.create("<<<element_1>>> on a beach", n=2, **using)
@@ -309,7 +311,7 @@ async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: i
     ],
 )
 async def test_a_cited_element_decides_the_shape_too(api: Api, prompt: str, image: bool, shape: str) -> None:
-    api.house.start_librarian()
+    api.house.start_element_worker()
     id = await api.saved()
     images = [{"image": image_base64(400, 700)}] if image else []
     task = await api.create(prompt, image_list=images, element_list=[{"element_id": id}])

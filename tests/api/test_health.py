@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from framehouse.entrypoints.api.health import OneLook
-from tests.conftest import Api
+from framehouse.entrypoints.api.health_endpoints import OneLook
+from tests.support.api_server import Api
 
 
 async def test_many_who_ask_cost_one_look() -> None:

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 
 from framehouse.pipeline.expire import expire_pictures
-from tests.conftest import Api
+from tests.support.api_server import Api
 
 
 @pytest.fixture

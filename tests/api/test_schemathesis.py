@@ -1,7 +1,7 @@
 """Schemathesis, over every operation: whatever the OpenAPI file allows or forbids, the answer is one that it names.
 
 Each operation by itself, and one after the other by the links of the file: what was created is asked for, listed, ended
-and deleted, while a worker and a librarian make it.
+and deleted, while a worker and a element_worker make it.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ from fastapi.routing import iter_route_contexts
 
 from framehouse.domain.element import TAGS
 from framehouse.domain.links import Links
-from framehouse.entrypoints.api.server import build_api
-from tests.conftest import House, MakeHouse, element_body, image_base64, serving
+from framehouse.entrypoints.api.api_app import build_api
+from tests.support.api_server import element_body, serving
+from tests.support.house import House, MakeHouse
+from tests.support.image_files import image_base64
 
 EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 30")
 """How much is tried. Ten minutes, by hand: SCHEMATHESIS="--max-time 600"
@@ -65,7 +67,7 @@ checks.not_a_server_error.enabled = true
 async def test_every_operation_answers_as_documented(make_house: MakeHouse, tmp_path: Path) -> None:
     house = await make_house(concurrency=1_000_000)
     house.start_worker()
-    house.start_librarian()
+    house.start_element_worker()
     async with serving(house) as api:
         for _ in range(9):  # for the links from lists
             await api.saved()

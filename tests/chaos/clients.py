@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 import jwt
 
-from tests.cli.running import PATH
-from tests.conftest import ELEMENTS, element_body, image_base64
+from tests.support.api_server import ELEMENTS, element_body
+from tests.support.command_line import PATH
+from tests.support.image_files import image_base64
 
 KINDS = {
     "single": 30,

@@ -2,8 +2,8 @@
 
 import os
 
-from framehouse.adapters.engines.base import Batch
-from tests.misbehaving import Misbehaving
+from framehouse.engines.interface import Batch
+from framehouse.testing.misbehaving import Misbehaving
 
 
 class Painter(Misbehaving):

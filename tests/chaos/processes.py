@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cli.running import ROOT
+from tests.support.command_line import ROOT
 
 
 def children(pid: int) -> list[int]:

@@ -5,7 +5,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from tests.sockets import listening
+from tests.support.sockets import listening
 
 
 @asynccontextmanager

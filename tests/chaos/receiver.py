@@ -10,8 +10,8 @@ import random
 import sys
 from pathlib import Path
 
-from tests.conftest import image_file
-from tests.sockets import read_head
+from tests.support.image_files import image_file
+from tests.support.sockets import read_head
 
 PICTURE = image_file(500, 400)
 

@@ -25,10 +25,10 @@ from tests.chaos.clients import Clients, Sent
 from tests.chaos.clock import Clock
 from tests.chaos.processes import Part, Parts, running
 from tests.chaos.proxy import cutting
-from tests.cli.running import FRAMEHOUSE, environment, run, run_json
-from tests.conftest import eventually
-from tests.disks import FILLING, fill, small_disk
-from tests.sockets import free_port
+from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
+from tests.support.disks import FILLING, fill, small_disk
+from tests.support.eventually import eventually
+from tests.support.sockets import free_port
 
 TASKS = int(os.environ.get("CHAOS_TASKS", "220"))
 PAUSE_S = 1.2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run
+from tests.support.command_line import run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import jwt
 import pytest
 
 from framehouse import __version__
-from tests.cli.running import PATH, client, run, run_json, serve
-from tests.conftest import MISBEHAVING
+from tests.support.command_line import PATH, client, run, run_json, serve
+from tests.support.house import MISBEHAVING
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 

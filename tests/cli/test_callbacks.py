@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.running import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
-from tests.conftest import MISBEHAVING
-from tests.receivers import Got, Receiver, receiving
+from tests.support.command_line import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
+from tests.support.house import MISBEHAVING
+from tests.support.receivers import Got, Receiver, receiving
 
 PRIVATE = {"FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES": "1"}
 TASKS = 300

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import PATH, client, run, run_json, serve
-from tests.conftest import ELEMENTS, image_file
+from tests.support.api_server import ELEMENTS
+from tests.support.command_line import PATH, client, run, run_json, serve
+from tests.support.image_files import image_file
 
 
 @pytest.fixture

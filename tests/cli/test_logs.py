@@ -13,17 +13,18 @@ import jwt
 import pytest
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
-from framehouse.entrypoints.traces import trace
-from tests.cli.running import PATH, client, run, run_json, serve
-from tests.conftest import element_body, image_base64
-from tests.telling import WORDS
+from framehouse.adapters.telemetry.safe_traceback import trace
+from tests.support.api_server import element_body
+from tests.support.command_line import PATH, client, run, run_json, serve
+from tests.support.image_files import image_base64
+from tests.support.quoting_engine import WORDS
 
 SECRET = "sesame"
 """In every prompt, token and password of this test."""
 BODY: dict[str, Any] = {"model_name": "kling-v3-omni", "prompt": f"a fox of {SECRET}"}
 
 
-WORKER = "framehouse.entrypoints.worker"
+WORKER = "framehouse.entrypoints.worker.worker"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def ended(http: httpx.Client, task_id: str) -> str:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     data = tmp_path_factory.mktemp("logs") / "data"
     config = data.parent / "framehouse.toml"
-    config.write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "tests.telling:Telling" }]\n')
+    config.write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "tests.support.quoting_engine:Telling" }]\n')
     image = image_base64()
     with serve(data, "--config", config) as server:
         code = re.search(r"#/sign-in/(\S+)", server.out)

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.engines.diffusers.weights import find_weights
-from tests.cli.running import FRAMEHOUSE, environment, run, run_json
+from framehouse.engines.diffusers.weights import find_weights
+from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
 
 COMMIT = "c" * 40
 REPOSITORY = "black-forest-labs/FLUX.2-klein-4B"

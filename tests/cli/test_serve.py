@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
-from tests.conftest import MISBEHAVING
-from tests.sockets import free_port
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
+from tests.support.house import MISBEHAVING
+from tests.support.sockets import free_port
 
 REQUEST = {
     "model_name": "kling-v3-omni",

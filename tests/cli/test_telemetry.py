@@ -14,11 +14,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from tests.cli.running import FRAMEHOUSE, PATH, client, environment, run, serve
-from tests.collector import Collector, collecting
-from tests.conftest import eventually
-from tests.deploy.tools import promtool
-from tests.engines.openai_server import serving
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, serve
+from tests.support.eventually import eventually
+from tests.support.openai_server import serving
+from tests.support.promtool import promtool
+from tests.support.trace_collector import Collector, collecting
 
 SECRET = "sesame"
 CALLER = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")

@@ -19,9 +19,10 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.migrate import migrate, migrations
-from tests.cli.running import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
 from tests.cli.test_serve import REQUEST, config, wait, wait_for
-from tests.conftest import Server, _named, execute, image_base64
+from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
+from tests.support.database import Server, execute, named_database
+from tests.support.image_files import image_base64
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""
@@ -155,7 +156,7 @@ def test_migrations_go_forward_on_a_full_database_while_it_serves(
 ) -> None:
     name = f"full_{os.getpid()}"
     asyncio.run(execute(postgres.url, f'create database "{name}"'))
-    url = _named(postgres.url, name)
+    url = named_database(postgres.url, name)
     settings = {"FRAMEHOUSE_DATABASE_URL": url, "FRAMEHOUSE_STORAGE_URL": (tmp_path / "files").as_uri()}
     old = settings | {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
     path = config(tmp_path, tmp_path / "notes", seconds=0.02)

@@ -12,7 +12,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, Page, Request, async_playwright, expect
 
-from tests.conftest import Api, MakeHouse, serving
+from tests.support.api_server import Api, serving
+from tests.support.house import MakeHouse
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()
@@ -98,11 +99,11 @@ async def looking_at(browser: Browser, api: Api, **options: Any) -> AsyncIterato
 
 @pytest.fixture
 async def served(make_house: MakeHouse) -> AsyncIterator[Api]:
-    """A house that previz paints for, with a worker and a librarian."""
+    """A house that previz paints for, with a worker and a element_worker."""
     house = await make_house(PREVIZ)
     async with serving(house) as api:
         house.start_worker()
-        house.start_librarian()
+        house.start_element_worker()
         yield api
 
 

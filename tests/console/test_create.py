@@ -9,9 +9,9 @@ from pathlib import Path
 
 from playwright.async_api import FilePayload, expect
 
-from tests.conftest import PATH as TASKS
-from tests.conftest import image_file
 from tests.console.conftest import Console
+from tests.support.api_server import PATH as TASKS
+from tests.support.image_files import image_file
 
 
 def picture(name: str, width: int = 400, height: int = 300, format: str = "PNG") -> FilePayload:

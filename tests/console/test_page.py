@@ -7,10 +7,11 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from framehouse.domain.links import Links
-from tests.cli.running import run_json, serve
-from tests.conftest import Api, MakeHouse, serving
 from tests.console.conftest import PREVIZ, Console, looking_at
 from tests.console.test_create import picture
+from tests.support.api_server import Api, serving
+from tests.support.command_line import run_json, serve
+from tests.support.house import MakeHouse
 
 VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account": "table"}
 """And what is there when they are."""

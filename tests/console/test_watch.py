@@ -2,9 +2,10 @@
 
 from playwright.async_api import Browser, expect
 
-from framehouse.adapters.postgres.accounts import set_account
-from tests.conftest import Api, MakeHouse, serving
+from framehouse.adapters.postgres.account_store import set_account
 from tests.console.conftest import PREVIZ, Console, looking_at
+from tests.support.api_server import Api, serving
+from tests.support.house import MakeHouse
 
 
 async def test_cancel(console: Console) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import PATH, client
-from tests.conftest import image_file
+from tests.support.command_line import PATH, client
+from tests.support.image_files import image_file
 
 ROOT = Path(__file__).parents[2]
 UID = 10001

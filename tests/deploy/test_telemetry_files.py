@@ -12,8 +12,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from tests.conftest import MakeHouse, serving
-from tests.deploy.tools import promtool
+from tests.support.api_server import serving
+from tests.support.house import MakeHouse
+from tests.support.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy/prometheus/alerts.yml"

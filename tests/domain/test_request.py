@@ -9,7 +9,7 @@ from framehouse.domain.model import Model
 from framehouse.domain.reference import LongString
 from framehouse.domain.request import parse_request, read_int
 from framehouse.domain.task import ImageRequest
-from framehouse.entrypoints.api.schemas import OmniImageRequest
+from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
 
 MODELS = {
     "kling-v3-omni": Model("kling-v3-omni"),

@@ -5,13 +5,13 @@ import io
 import pytest
 from PIL import Image
 
-from framehouse.adapters.engines.arrange import arrange, worded
-from framehouse.adapters.engines.base import Batch, ReferenceImage, SavedElement
-from framehouse.adapters.engines.pictures import decode_answer, upright
 from framehouse.domain.errors import Broken
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
-from tests.conftest import image_file
+from framehouse.engines.arrange import arrange, worded
+from framehouse.engines.image_files import decode_answer, upright
+from framehouse.engines.interface import Batch, ReferenceImage, SavedElement
+from tests.support.image_files import image_file
 
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250), (250, 0, 250))
 

@@ -17,21 +17,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from framehouse.adapters.engines.base import Engine, Progress, ReferenceImage, SavedElement
-from framehouse.adapters.engines.diffusers import Diffusers, cards, devices
-from framehouse.adapters.engines.diffusers.calls import Piece, next_call
-from framehouse.adapters.engines.diffusers.child import environment_for
-from framehouse.adapters.engines.diffusers.models import DEFAULT, TABLE
-from framehouse.adapters.engines.diffusers.weights import find_weights
-from framehouse.adapters.engines.registry import BadOption
-from framehouse.adapters.engines.resting import Rest
 from framehouse.domain.errors import Broken, Unavailable
 from framehouse.domain.sizes import Size, size_of
-from tests.conftest import MakeHouse, eventually, image_file
-from tests.engines.contract import EngineContract, batch, paint, pictures
+from framehouse.engines.cooldown import Rest
+from framehouse.engines.diffusers import Diffusers, device_memory, devices
+from framehouse.engines.diffusers.calls import Piece, next_call
+from framehouse.engines.diffusers.child import environment_for
+from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+from framehouse.engines.diffusers.weights import find_weights
+from framehouse.engines.interface import Engine, Progress, ReferenceImage, SavedElement
+from framehouse.engines.registry import BadOption
+from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
+from tests.support.image_files import image_file
 
 ROOT = Path(__file__).parents[2]
-MISBEHAVING = [sys.executable, "-m", "tests.engines.misbehaving_process"]
+MISBEHAVING = [sys.executable, "-m", "tests.support.misbehaving_process"]
 TINY: dict[str, Any] = {"devices": ["cpu"], "dtype": "float32", "steps": 2, "max_pixels": 40_000}
 
 
@@ -52,7 +54,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail("CI has to have the extra: make diffusers")
         pytest.skip("the extra diffusers is not installed: make diffusers")
     folder = tmp_path_factory.mktemp("tiny")
-    command = [sys.executable, "-m", "tests.engines.tiny", str(folder)]
+    command = [sys.executable, "-m", "tests.support.tiny_models", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return folder
@@ -178,7 +180,7 @@ async def test_later_frames_look_at_the_first(klein: Diffusers) -> None:
 async def test_an_interrupted_series_goes_on_as_it_would_have(klein: Diffusers) -> None:
     from PIL import Image
 
-    from framehouse.adapters.engines.pictures import png_file
+    from framehouse.engines.image_files import png_file
 
     series = replace(batch(shots=2), series=True)
     first, second = pictures(await paint(klein, series))
@@ -413,7 +415,7 @@ async def test_closing_ends_the_process_and_what_waits(make_engine: MakeEngine) 
 
 
 async def test_a_series_through_the_whole_house(make_house: MakeHouse, tiny: Path) -> None:
-    route = {"engine": "framehouse.adapters.engines.diffusers:Diffusers", "model": str(tiny / "klein")} | TINY
+    route = {"engine": "framehouse.engines.diffusers:Diffusers", "model": str(tiny / "klein")} | TINY
     house = await make_house(route)
     ticket = await house.submit("a seed, a sprout, a tree", result_type="series", series_amount=3)
     house.start_worker()
@@ -515,7 +517,7 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
 def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) -> None:
     device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
     made = Diffusers(**options).options
-    check = cards.judge(device, made, cards.weight_of(made.known, {}), ram_bytes=64e9)
+    check = device_memory.judge(device, made, device_memory.weight_of(made.known, {}), ram_bytes=64e9)
     assert check.told.startswith(f"NVIDIA Card, {gb} GB")
     assert (check.fit, do in check.do, bool(check.do)) == (fit, True, bool(do))
 
@@ -523,9 +525,9 @@ def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) 
 def test_old_cards_and_little_ram_are_told() -> None:
     device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
     options = Diffusers().options
-    weight = cards.weight_of(options.known, {})
-    assert 'dtype = "float16"' in cards.judge(device, options, weight).do
-    assert not cards.judge(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).fit
+    weight = device_memory.weight_of(options.known, {})
+    assert 'dtype = "float16"' in device_memory.judge(device, options, weight).do
+    assert not device_memory.judge(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).fit
 
 
 def test_weights_are_weighed_by_their_headers(tiny: Path) -> None:

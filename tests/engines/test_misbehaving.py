@@ -2,11 +2,11 @@
 
 import pytest
 
-from framehouse.adapters.engines.base import Engine
-from framehouse.adapters.engines.registry import BadRoute, open_registry
 from framehouse.domain.model import Model
-from tests.engines.contract import EngineContract
-from tests.misbehaving import Misbehaving
+from framehouse.engines.interface import Engine
+from framehouse.engines.registry import BadRoute, open_registry
+from framehouse.testing.engine_contract import EngineContract
+from framehouse.testing.misbehaving import Misbehaving
 
 
 class TestMisbehaving(EngineContract):
@@ -21,7 +21,7 @@ class TestMisbehaving(EngineContract):
         ({}, "engine is missing"),
         ({"engine": "none"}, "installed are: .*previz"),
         ({"engine": "no.such:Engine"}, "No module named"),
-        ({"engine": "tests.misbehaving:Nothing"}, "has no attribute"),
+        ({"engine": "framehouse.testing.misbehaving:Nothing"}, "has no attribute"),
         ({"engine": "previz", "speed": 3}, "does not take these options"),
     ],
 )

@@ -11,21 +11,23 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from framehouse.adapters.engines.base import Batch, Engine, Painted, ReferenceImage, SavedElement
-from framehouse.adapters.engines.openai_images import OpenAIImages, exchange
-from framehouse.adapters.engines.openai_images.kinds import KINDS, best_size
-from framehouse.adapters.engines.registry import BadOption, BadRoute, open_registry
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
-from tests.conftest import MakeHouse, eventually, image_base64, image_file
-from tests.engines.contract import EngineContract, batch, paint, pictures
-from tests.engines.openai_server import ModelServer, serving
-from tests.pipeline.test_working import ended
+from framehouse.engines.interface import Batch, Engine, Painted, ReferenceImage, SavedElement
+from framehouse.engines.openai_images import OpenAIImages, http_exchange
+from framehouse.engines.openai_images.server_kinds import KINDS, best_size
+from framehouse.engines.registry import BadOption, BadRoute, open_registry
+from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from tests.entrypoints.test_worker import ended
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
+from tests.support.image_files import image_base64, image_file
+from tests.support.openai_server import ModelServer, serving
 
 SMALL = 256 * 256
-ENGINE = "framehouse.adapters.engines.openai_images:OpenAIImages"
+ENGINE = "framehouse.engines.openai_images:OpenAIImages"
 SELF_HOSTED = ("sglang", "vllm_omni", "xinference")
 
 
@@ -263,7 +265,7 @@ async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
     mood: Any, paid: bool, raised: type[Failed], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if mood == "huge":
-        monkeypatch.setattr("framehouse.adapters.engines.openai_images.engine.MAX_ANSWER_BYTES", 2_000_000)
+        monkeypatch.setattr("framehouse.engines.openai_images.openai_images_engine.MAX_ANSWER_BYTES", 2_000_000)
     options = {"paid": paid, "timeout_s": 0.5 if mood == "hang" else 20}
     async with serving("openai", moods=[mood]) as server, running(server, **options) as engine:
         with pytest.raises(Failed) as failed:
@@ -565,9 +567,9 @@ def test_an_unknown_option_is_a_bad_route() -> None:
 
 
 def test_an_answer_of_any_shape_has_a_sentence() -> None:
-    assert exchange.said(b'{"error": "plain"}') == ("plain", "")
-    assert exchange.said(b'{"message": "plain"}') == ("plain", "")
-    assert exchange.said(b"[1]") == exchange.said(b"<html>") == exchange.said(b"[" * 100_000) == ("", "")
+    assert http_exchange.said(b'{"error": "plain"}') == ("plain", "")
+    assert http_exchange.said(b'{"message": "plain"}') == ("plain", "")
+    assert http_exchange.said(b"[1]") == http_exchange.said(b"<html>") == http_exchange.said(b"[" * 100_000) == ("", "")
 
 
 async def test_a_task_with_references_is_painted_in_the_house(make_house: MakeHouse) -> None:

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.entrypoints.worker import WORKER_LOCKS
+from framehouse.entrypoints.worker.worker import WORKER_LOCKS
 from tests.chaos.clients import Clients, Sent
 from tests.chaos.clock import Clock
 from tests.chaos.processes import Parts, running
@@ -38,11 +38,11 @@ from tests.chaos.test_chaos import (
     open_patiently,
     verify,
 )
-from tests.cli.running import FRAMEHOUSE, PATH, environment, run, run_json
-from tests.conftest import eventually
 from tests.hosts.network import Host, network
-from tests.services import postgres, s3
-from tests.sockets import free_port
+from tests.support.command_line import FRAMEHOUSE, PATH, environment, run, run_json
+from tests.support.eventually import eventually
+from tests.support.services import postgres, s3
+from tests.support.sockets import free_port
 
 CUT_S = float(os.environ.get("HOSTS_CUT_S", "12"))
 WAYS = [("falls silent", "is unplugged")] + ([("is unplugged", "falls silent")] if os.environ.get("HOSTS_LONG") else [])

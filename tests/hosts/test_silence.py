@@ -12,7 +12,7 @@ import pytest
 from framehouse.adapters.postgres import pool
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from tests.hosts.network import network
-from tests.services import USER, postgres
+from tests.support.services import USER, postgres
 
 LOCK = (1718770000, 7)
 PATIENCE_S, NOTICED_S = 5.0, 15.0

@@ -11,12 +11,25 @@ from uuid import UUID
 
 import pytest
 
-from framehouse.adapters.postgres import accounts, callbacks, tasks
-from framehouse.adapters.postgres.callbacks import Shares
+from framehouse.adapters.postgres import account_store, callback_queue, task_store
+from framehouse.adapters.postgres.callback_queue import Shares
 from framehouse.domain.links import Links
-from framehouse.entrypoints.notifier import Notifier
-from tests.conftest import PATH, House, MakeHouse, eventually, serving
-from tests.receivers import Behaviour, Receiver, answer, cut, drip, endless_headers, flood, hang, nonsense, receiving
+from framehouse.entrypoints.callback_worker import CallbackWorker
+from tests.support.api_server import PATH, serving
+from tests.support.eventually import eventually
+from tests.support.house import MISBEHAVING, House, MakeHouse
+from tests.support.receivers import (
+    Behaviour,
+    Receiver,
+    answer,
+    cut,
+    drip,
+    endless_headers,
+    flood,
+    hang,
+    nonsense,
+    receiving,
+)
 
 LINKS = Links("secret", "http://house.example")
 
@@ -24,11 +37,11 @@ LINKS = Links("secret", "http://house.example")
 @asynccontextmanager
 async def notifying(
     house: House, *, allow_private: bool = True, shares: Shares | None = None
-) -> AsyncIterator[Notifier]:
-    notifier = Notifier(house.db, LINKS, allow_private=allow_private, shares=shares)
-    running = asyncio.create_task(notifier.run())
+) -> AsyncIterator[CallbackWorker]:
+    callback_worker = CallbackWorker(house.db, LINKS, allow_private=allow_private, shares=shares)
+    running = asyncio.create_task(callback_worker.run())
     try:
-        yield notifier
+        yield callback_worker
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -37,7 +50,7 @@ async def notifying(
 async def messages(house: House, **wanted: Any) -> list[dict[str, Any]]:
     account = await house.account()
     options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
-    return await callbacks.list_callbacks(house.db, account["id"], **options)
+    return await callback_queue.list_callbacks(house.db, account["id"], **options)
 
 
 async def count(receiver: Receiver, least: int, *, seconds: float = 20) -> None:
@@ -98,7 +111,7 @@ async def test_cancel_is_told_too_and_no_url_means_no_message(make_house: MakeHo
     async with receiving() as receiver, notifying(house):
         await house.submit("quiet")
         ticket = await house.submit(callback_url=receiver.url)
-        await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
         await count(receiver, 1)
         assert receiver.got[0].data["task_status_msg"] == "Canceled"
     assert len(await messages(house)) == 1
@@ -132,10 +145,10 @@ async def test_410_ends_it_and_retry_after_is_respected(make_house: MakeHouse) -
         assert later["last_error"] == "HTTP 429"
         assert (later["next_try_at"] - later["tried_at"]).total_seconds() > 3590
         assert len(await messages(house, failed=True)) == 2
-        assert await callbacks.resend_callback(house.db, house.caller.account_id, later["id"])
+        assert await callback_queue.resend_callback(house.db, house.caller.account_id, later["id"])
         await count(receiver, 3)
         assert receiver.got[2].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
-        assert not await callbacks.resend_callback(house.db, house.caller.account_id + 1, later["id"])
+        assert not await callback_queue.resend_callback(house.db, house.caller.account_id + 1, later["id"])
 
 
 @pytest.mark.parametrize(
@@ -162,7 +175,7 @@ async def test_a_dead_path_does_not_condemn_its_host(make_house: MakeHouse) -> N
     async with receiving(behave=by_path) as receiver, notifying(house):
         for n in range(30):
             ticket = await house.submit(callback_url=receiver.url, external_task_id=f"{'slow' if n < 2 else 'good'}{n}")
-            await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+            await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
         await state(house, lambda ms: sum(m["state"] == "delivered" for m in ms) == 28)
 
 
@@ -174,7 +187,7 @@ async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_h
             ticket = await house.submit(callback_url=receiver.url)
             await house.db.row("select start_tasks($1)", [ticket.task_id])
             await asyncio.sleep(random.uniform(0, 0.02))
-            await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+            await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
         await state(house, lambda ms: len(ms) == 60 and all(m["state"] == "delivered" for m in ms))
 
 
@@ -199,7 +212,7 @@ async def test_24_hours_are_enough(make_house: MakeHouse) -> None:
 async def test_receivers_that_misbehave_are_told_apart(
     make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, why: str
 ) -> None:
-    monkeypatch.setattr("framehouse.pipeline.notify.ANSWER_LIMIT_S", 1.0)
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 1.0)
     house = await make_house()
     async with receiving(behave=behave) as receiver, notifying(house):
         await house.submit(callback_url=receiver.url)
@@ -209,7 +222,7 @@ async def test_receivers_that_misbehave_are_told_apart(
 
 
 async def test_a_hanging_tls_is_no_answer(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.pipeline.notify.ANSWER_LIMIT_S", 1.0)
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 1.0)
     house = await make_house()
     async with receiving(silent=True) as receiver, notifying(house):
         await house.submit(callback_url=receiver.url.replace("http:", "https:"))
@@ -252,7 +265,7 @@ async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse) -> 
         living = await stack.enter_async_context(receiving())
         began = time.monotonic()
         ticket = await house.submit(callback_url=living.url)
-        await tasks.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
+        await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
         await count(living, 1, seconds=5)
         assert time.monotonic() - began < 5
 
@@ -270,7 +283,7 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
         )
         await house.db.row("update callback_messages set state = 'given_up' where sequence = 1")
         other = await house.submit(callback_url=living.url)
-        await tasks.cancel_task(house.db, house.caller.account_id, other.task_id, house.rules.retention)
+        await task_store.cancel_task(house.db, house.caller.account_id, other.task_id, house.rules.retention)
         async with notifying(house, shares=Shares(unknown=4)):
             await count(living, 1, seconds=5)
         assert dead.connections <= 4
@@ -279,7 +292,7 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
 async def test_rotation_signs_with_both_secrets_during_the_overlap(make_house: MakeHouse) -> None:
     house = await make_house()
     old = (await house.account())["callback_secret"]
-    new = await accounts.rotate_secret(house.db, "alice", timedelta(hours=1))
+    new = await account_store.rotate_secret(house.db, "alice", timedelta(hours=1))
     assert new and new != old
     async with receiving() as receiver, notifying(house):
         await house.submit("decline", callback_url=receiver.url)
@@ -288,7 +301,7 @@ async def test_rotation_signs_with_both_secrets_during_the_overlap(make_house: M
         for got in receiver.got:
             got.verify(new)
             got.verify(old)
-        third = await accounts.rotate_secret(house.db, "alice", timedelta(hours=1))
+        third = await account_store.rotate_secret(house.db, "alice", timedelta(hours=1))
         await house.submit("decline", callback_url=receiver.url)
         await count(receiver, 4)
         for secret in (third, new, old):
@@ -299,7 +312,7 @@ async def test_rotation_signs_with_both_secrets_during_the_overlap(make_house: M
         await count(receiver, 6)
         receiver.got[-1].verify(new)
         assert len(receiver.got[-1].headers["webhook-signature"].split()) == 1
-    assert await accounts.rotate_secret(house.db, "nobody", timedelta(0)) is None
+    assert await account_store.rotate_secret(house.db, "nobody", timedelta(0)) is None
 
 
 async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_house: MakeHouse) -> None:
@@ -310,7 +323,7 @@ async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_
         house.start_worker()
         await state(house, lambda ms: len(ms) == 20)
         host = receiver.url.split("/")[2]
-        taken = await callbacks.claim_callbacks(
+        taken = await callback_queue.claim_callbacks(
             house.db, most=5, shares=Shares(), living={host}, failing=(), lease=timedelta(seconds=1)
         )
         assert len(taken) == 5
@@ -333,5 +346,5 @@ async def test_figures(make_house: MakeHouse) -> None:
         text = (await api.stranger.get("/metrics")).text
     assert 'framehouse_callback_messages{answer="2xx",state="delivered"} 1.0' in text
     assert 'framehouse_callback_tries{answer="4xx",state="gone"} 1.0' in text
-    waiting = 'framehouse_queue_batches{model="kling-v3-omni",route="tests.misbehaving:Misbehaving",state="waiting"}'
+    waiting = f'framehouse_queue_batches{{model="kling-v3-omni",route="{MISBEHAVING}",state="waiting"}}'
     assert f"{waiting} 0.0" in text

@@ -1,4 +1,4 @@
-"""From an accepted element to its place in the library: librarians that fetch, die, come late; races with deletion."""
+"""From an accepted element to its place in the library: fetching, dying and late workers, and races with deletion."""
 
 import asyncio
 import json
@@ -11,21 +11,24 @@ from uuid import UUID
 import pytest
 
 from framehouse.adapters.images.checker import PictureChecker
-from framehouse.adapters.postgres import elements as library
-from framehouse.adapters.postgres.elements import ClaimedElement
-from framehouse.adapters.postgres.tasks import Accepted
+from framehouse.adapters.postgres import element_store as library
+from framehouse.adapters.postgres.element_store import ClaimedElement
+from framehouse.adapters.postgres.task_store import Accepted
 from framehouse.domain.element import ElementTask, read_element
 from framehouse.domain.errors import Refused
 from framehouse.domain.reference import Reference
-from framehouse.entrypoints.librarian import Librarian
+from framehouse.entrypoints.element_worker import ElementWorker
 from framehouse.pipeline.accept import AcceptCounter
-from framehouse.pipeline.elements import create_element, delete_element, gather_pictures
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
+from framehouse.pipeline.saved_elements import create_element, delete_element, gather_pictures
 from tests.adapters.test_fetch import http, server
-from tests.conftest import ELEMENTS, House, MakeHouse, element_body, eventually, image_file, serving
+from tests.entrypoints.test_worker import ended as finished
 from tests.pipeline.test_callbacks import LINKS, count, messages, notifying, statuses
-from tests.pipeline.test_working import ended as finished
-from tests.receivers import receiving
+from tests.support.api_server import ELEMENTS, element_body, serving
+from tests.support.eventually import eventually
+from tests.support.house import House, MakeHouse
+from tests.support.image_files import image_file
+from tests.support.receivers import receiving
 
 LEASE = timedelta(seconds=30)
 GOOD = http("200 OK", image_file())
@@ -71,7 +74,7 @@ async def test_pictures_behind_urls_are_fetched_and_kept(make_house: MakeHouse) 
     house = await make_house()
     async with server(lambda path: http("200 OK", image_file(int(path[1:])))) as url:
         id = await by_urls(house, f"{url}/310", f"{url}/320", f"{url}/330", f"{url}/340")
-        house.start_librarian()
+        house.start_element_worker()
         task = await ended(house, id)
     assert task.status == "succeed"
     assert [image.width for image in task.element.images] == [310, 320, 330, 340]
@@ -94,7 +97,7 @@ async def test_a_picture_that_cannot_be_had_is_named(make_house: MakeHouse, answ
         newer = await by_urls(house, f"{url}/good", f"{url}/good", f"{url}/bad")
         flat = {"element_frontal_image": f"{url}/bad", "element_refer_list": [{"image_url": f"{url}/bad"}]}
         older = await submit(house, element_image_list=None, **flat)
-        house.start_librarian()
+        house.start_element_worker()
         task = await ended(house, newer)
         assert task.status == "failed"
         assert task.status_message.startswith("element_image_list.refer_images[1].image_url ")
@@ -107,7 +110,7 @@ async def test_a_picture_that_cannot_be_had_is_named(make_house: MakeHouse, answ
 async def test_private_addresses_are_not_fetched(make_house: MakeHouse) -> None:
     house = await make_house()
     id = await by_urls(house, "http://127.0.0.1:1/a.png", "http://[::1]/b.png")
-    house.start_librarian(allow_private=False)
+    house.start_element_worker(allow_private=False)
     assert "private or special address" in (await ended(house, id)).status_message
 
 
@@ -116,7 +119,7 @@ async def test_a_server_that_is_busy_is_asked_again(make_house: MakeHouse) -> No
     answers = [http("503 Busy"), GOOD, GOOD, GOOD]
     async with server(lambda _: answers.pop(0)) as url:
         id = await by_urls(house, f"{url}/a", f"{url}/b")
-        house.start_librarian()
+        house.start_element_worker()
         assert (await ended(house, id)).status == "succeed"
 
 
@@ -124,7 +127,7 @@ async def test_what_never_comes_is_given_up_with_its_reason(make_house: MakeHous
     house = await make_house()
     async with server(lambda path: GOOD if path == "/good" else http("503 Busy")) as url:
         id = await by_urls(house, f"{url}/good", f"{url}/busy")
-        house.start_librarian(attempts=1)
+        house.start_element_worker(attempts=1)
         task = await ended(house, id)
     why = "element_image_list.refer_images[0].image_url answered HTTP 503"
     assert (task.status, task.status_message) == ("failed", f"given up after 1 attempts: {why}")
@@ -163,7 +166,7 @@ async def test_what_kills_every_librarian_is_given_up(make_house: MakeHouse) -> 
     for _ in range(5):
         assert len(await claim(house)) == 1
         await lose_lease(house)
-    house.start_librarian()
+    house.start_element_worker()
     assert (await ended(house, id)).status_message == "given up after 5 attempts: no reason known"
 
 
@@ -180,7 +183,7 @@ async def test_a_stopped_librarian_hands_back_what_is_under_way(make_house: Make
     house = await make_house()
     async with receiving(silent=True) as dead:
         await by_urls(house, dead.url, dead.url)
-        running = asyncio.create_task(Librarian(house.db, house.storage, allow_private=True).run())
+        running = asyncio.create_task(ElementWorker(house.db, house.storage, allow_private=True).run())
 
         async def fetching() -> bool:
             return dead.connections > 0
@@ -215,7 +218,7 @@ async def test_callbacks_of_elements_are_signed_in_order_and_what_get_answers(ma
         answer = GOOD if end == "succeed" else http("404 Not Found")
         async with server(lambda _: answer) as url:
             id = await by_urls(house, f"{url}/a", f"{url}/b", callback_url=receiver.url, external_task_id="mine")
-            house.start_librarian()
+            house.start_element_worker()
             await count(receiver, 3)
         assert statuses(receiver) == ["processing", "processing", end]
         secret = (await house.account())["callback_secret"]
@@ -235,7 +238,7 @@ async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) ->
     async with receiving() as receiver, notifying(house):
         await submit(house, callback_url=receiver.url)
         await house.submit(callback_url=receiver.url)
-        house.start_librarian()
+        house.start_element_worker()
         house.start_worker()
         await count(receiver, 4)
         kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.got)
@@ -385,7 +388,7 @@ async def test_a_damaged_picture_fails_the_element_and_is_not_kept(make_house: M
     whole = image_file(600, 600)
     broken = b64encode(whole[: len(whole) // 2]).decode()
     id = await submit(house, element_image_list={"frontal_image": broken, "refer_images": [{"image_url": broken}]})
-    house.start_librarian()
+    house.start_element_worker()
     task = await ended(house, id)
     assert task.status == "failed"
     assert "element_image_list.frontal_image is damaged" in task.status_message

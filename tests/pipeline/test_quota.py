@@ -26,14 +26,17 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from framehouse.adapters.postgres import accounts, claims, tasks
-from framehouse.adapters.postgres.claims import Claimed, Made
+from framehouse.adapters.postgres import account_store, batch_queue, task_store
+from framehouse.adapters.postgres.batch_queue import Claimed, Made
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.tasks import Accepted
+from framehouse.adapters.postgres.task_store import Accepted
 from framehouse.domain.task import CANCELED
 from framehouse.pipeline.accept import AcceptCounter
-from tests.cli.running import FRAMEHOUSE, environment
-from tests.conftest import MISBEHAVING, PATH, Server, eventually, execute, fresh_database, open_of
+from tests.support.api_server import PATH
+from tests.support.command_line import FRAMEHOUSE, environment
+from tests.support.database import Server, execute, fresh_database, open_of
+from tests.support.eventually import eventually
+from tests.support.house import MISBEHAVING
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
 EXAMPLES, STEPS = (1000, 40) if LONG else (40, 25)
@@ -266,8 +269,8 @@ class Quota(RuleBasedStateMachine):
         async def make() -> None:
             await self.db.row("truncate accounts, quota_wrong, quota_seen cascade")
             for name in ACCOUNTS:
-                await accounts.create_account(self.db, name, concurrency=concurrency, units_limit=units_limit)
-                found = await accounts.find_account(self.db, name)
+                await account_store.create_account(self.db, name, concurrency=concurrency, units_limit=units_limit)
+                found = await account_store.find_account(self.db, name)
                 assert found is not None
                 self.accounts[name] = Account(found["id"], concurrency, units_limit)
 
@@ -297,7 +300,7 @@ class Quota(RuleBasedStateMachine):
     async def _accept_in_order(self, group: list[Offer]) -> None:
         rows = [offer.row(self.accounts[offer.account].id) for offer in group]
         expected = [self.accounts[offer.account].expect(offer, row) for offer, row in zip(group, rows, strict=True)]
-        answers = await tasks.accept_tasks(self.db, rows)
+        answers = await task_store.accept_tasks(self.db, rows)
         assert [answer.outcome for answer in answers] == expected
         self.stage.seen.update(expected)
         for offer, row, answer in zip(group, rows, answers, strict=True):
@@ -342,7 +345,7 @@ class Quota(RuleBasedStateMachine):
         if held:
             self.tasks[str(batch.task_id)].tried.add("failed")
             self.tasks[str(batch.task_id)].ends.append("broke")
-        assert await claims.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE) == held
+        assert await batch_queue.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE) == held
 
     async def _is_held(self, batch: Claimed) -> bool:
         """Whether who claimed it so still holds it."""
@@ -455,7 +458,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _group(self, group: list[Offer]) -> None:
         rows = [offer.row(self.accounts[offer.account].id) for offer in group]
-        self.answers += zip(group, rows, await tasks.accept_tasks(self.db, rows), strict=True)
+        self.answers += zip(group, rows, await task_store.accept_tasks(self.db, rows), strict=True)
 
     async def _repeat(self, number: int) -> None:
         """A client whose answer was lost."""
@@ -466,7 +469,7 @@ class Quota(RuleBasedStateMachine):
         made = Made(index, "test", key, "", "image/png", 1024, 1024)
         task = self.tasks[str(batch.task_id)]
         task.tried.add("succeed")
-        answer = await claims.settle_shot(self.db, batch.task_id, batch.id, batch.claim, made, LEASE)
+        answer = await batch_queue.settle_shot(self.db, batch.task_id, batch.id, batch.claim, made, LEASE)
         self.stage.seen[answer] += 1
         if answer == "succeeded":
             task.ends.append(f"succeed {key}")
@@ -488,7 +491,7 @@ class Quota(RuleBasedStateMachine):
             batch = self._hand(hand)
             task = self.tasks[str(batch.task_id)]
             task.tried.add("failed")
-            failed = await claims.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE)
+            failed = await batch_queue.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE)
             self.stage.seen["failed" if failed else "too late to fail"] += 1
             if failed:
                 task.ends.append("broke")
@@ -501,39 +504,39 @@ class Quota(RuleBasedStateMachine):
         owner = task.offer.account if own else next(name for name in ACCOUNTS if name != task.offer.account)
         if not own:
             with pytest.raises(LookupError):
-                await tasks.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
+                await task_store.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
             return
         task.tried.add("failed")
-        canceled = await tasks.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
+        canceled = await task_store.cancel_task(self.db, self.accounts[owner].id, UUID(task_id), LEASE)
         self.stage.seen["canceled" if canceled else "too late to cancel"] += 1
         if canceled:
             task.ends.append(CANCELED)
 
     async def _claim(self, worker: int, most: int) -> None:
-        self.hands += await claims.claim_batches(
+        self.hands += await batch_queue.claim_batches(
             self.db, worker=worker + 1, most=most, lease=LEASE, routes=[(name, "") for name in sorted(PRICES)]
         )
 
     async def _release(self, hand: int | Claimed) -> None:
         if self.hands:
             batch = self._hand(hand)
-            await claims.release_batch(self.db, batch.id, batch.claim, after=timedelta(0), error="unavailable")
+            await batch_queue.release_batch(self.db, batch.id, batch.claim, after=timedelta(0), error="unavailable")
 
     async def _renew(self, hand: int) -> None:
         if self.hands:
             held = {b.id: (b.claim, 0.5) for b in self.hands[-1 - hand % len(self.hands) :]}
-            await claims.renew_leases(self.db, held, LEASE)
+            await batch_queue.renew_leases(self.db, held, LEASE)
 
     async def _free(self, every: int) -> None:
         """What the sweeper does with the work of those that died, or are taken for dead."""
-        quiet = await claims.quiet_batches(self.db, lease=3 * LEASE, silence=LEASE)
-        await claims.free_batches(self.db, quiet[::every])
+        quiet = await batch_queue.quiet_batches(self.db, lease=3 * LEASE, silence=LEASE)
+        await batch_queue.free_batches(self.db, quiet[::every])
 
     async def _limit(self, name: str, concurrency: int, units_limit: int | None) -> None:
         account = self.accounts[name]
         self.limits[name].append((concurrency, units_limit))
         async with self.locks[name]:
-            await accounts.set_account(
+            await account_store.set_account(
                 self.db,
                 name,
                 concurrency=concurrency,
@@ -546,7 +549,7 @@ class Quota(RuleBasedStateMachine):
     async def _disable(self, name: str, disabled: bool) -> None:
         self.disabled[name].append(disabled)
         async with self.locks[name]:
-            await accounts.set_account(
+            await account_store.set_account(
                 self.db, name, concurrency=None, units_limit=None, no_limit=False, disabled=disabled
             )
             self.accounts[name].disabled = disabled
@@ -579,7 +582,7 @@ class Quota(RuleBasedStateMachine):
                     if rows[task_id]["ended_at"] is None:
                         account.open[task_id] = task.offer
                     account.used += rows[task_id]["units_charged"]
-            found = await accounts.find_account(self.db, name)
+            found = await account_store.find_account(self.db, name)
             assert found is not None
             assert (found["concurrency"], found["units_limit"], found["disabled"]) == (
                 account.concurrency,
@@ -651,7 +654,7 @@ class Quota(RuleBasedStateMachine):
             await asyncio.gather(*(self._finish(batch) for batch in self.hands[before:]))
         await self._check()
         for name, account in self.accounts.items():
-            found = await accounts.find_account(self.db, name)
+            found = await account_store.find_account(self.db, name)
             assert found is not None
             assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
             assert found["units_used"] == account.used
@@ -741,10 +744,10 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     db = Database(database_url, size=2)
     await db.open()
     await execute(database_url, WATCH)
-    await accounts.create_account(db, "alice", concurrency=LIMIT)
-    account = await accounts.find_account(db, "alice")
+    await account_store.create_account(db, "alice", concurrency=LIMIT)
+    account = await account_store.find_account(db, "alice")
     assert account is not None
-    headers = {"Authorization": f"Bearer {await accounts.create_key(db, account['id'])}"}
+    headers = {"Authorization": f"Bearer {await account_store.create_key(db, account['id'])}"}
     accepted: dict[str, int] = {}
     refused = 0
 
@@ -807,7 +810,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     rows = await db.rows("select id, image_count, status from tasks")
     assert {str(row["id"]): row["image_count"] for row in rows} == accepted
     assert {row["status"] for row in rows} == {"succeed"}
-    found = await accounts.find_account(db, "alice")
+    found = await account_store.find_account(db, "alice")
     assert found is not None
     assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
     assert found["units_used"] == 8 * sum(accepted.values())

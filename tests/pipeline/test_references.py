@@ -7,14 +7,16 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
-from framehouse.adapters.postgres import references, tasks
+from framehouse.adapters.postgres import reference_store, task_store
 from framehouse.adapters.postgres.pool import Database
 from framehouse.entrypoints.sweeper import keep_house
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.references import Inspected, content_of, store
 from tests.adapters.test_fetch import http, server
-from tests.conftest import RULES, House, MakeHouse, eventually, image_base64, image_file
-from tests.pipeline.test_working import ended
+from tests.entrypoints.test_worker import ended
+from tests.support.eventually import eventually
+from tests.support.house import RULES, House, MakeHouse
+from tests.support.image_files import image_base64, image_file
 
 NOW = timedelta(0)
 KEEP = timedelta(days=30)
@@ -32,7 +34,7 @@ async def later(house: House) -> None:
 
 
 async def end(house: House, task_id: UUID) -> None:
-    await tasks.cancel_task(house.db, house.caller.account_id, task_id, KEEP)
+    await task_store.cancel_task(house.db, house.caller.account_id, task_id, KEEP)
 
 
 async def test_a_reference_is_kept_while_a_task_needs_it_and_then_removed(make_house: MakeHouse) -> None:
@@ -74,8 +76,8 @@ async def test_a_sweeper_that_dies_half_way_cannot_take_the_next_ones_file(make_
     first = await house.submit(image_list=[{"image": image_base64()}])
     old = await key_of(house, first.task_id)
     await end(house, first.task_id)
-    assert await references.forget_references(house.db, NOW, 10) == 1
-    assert await references.forget_references(house.db, NOW, 10) == 0, "its answer was lost: twice is once"
+    assert await reference_store.forget_references(house.db, NOW, 10) == 1
+    assert await reference_store.forget_references(house.db, NOW, 10) == 0, "its answer was lost: twice is once"
     second = await house.submit(image_list=[{"image": image_base64()}])
     new = await key_of(house, second.task_id)
     assert old != new
@@ -87,8 +89,8 @@ async def test_a_sweeper_that_dies_half_way_cannot_take_the_next_ones_file(make_
 async def test_an_upload_that_died_half_way_is_mended_by_the_next(make_house: MakeHouse) -> None:
     house = await make_house()
     content = content_of(image_file())
-    key = await references.use_reference(house.db, content.sha256, "references/dead")
-    assert key == await references.use_reference(house.db, content.sha256, "references/other") == "references/dead"
+    key = await reference_store.use_reference(house.db, content.sha256, "references/dead")
+    assert key == await reference_store.use_reference(house.db, content.sha256, "references/other") == "references/dead"
     reference = await store(house.db, house.storage, Inspected(content, 400, 300))
     assert reference.key == key
     assert await house.storage.get(key) == image_file()

@@ -18,14 +18,15 @@ import httpx
 import numpy as np
 import pytest
 
-from framehouse.adapters.engines.base import Batch, ReferenceImage
-from framehouse.adapters.engines.openai_images import OpenAIImages
 from framehouse.domain.errors import Broken
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
-from tests.conftest import eventually, image_file
-from tests.engines.contract import paint, pictures
-from tests.sockets import free_port
+from framehouse.engines.interface import Batch, ReferenceImage
+from framehouse.engines.openai_images import OpenAIImages
+from framehouse.testing.engine_contract import paint, pictures
+from tests.support.eventually import eventually
+from tests.support.image_files import image_file
+from tests.support.sockets import free_port
 
 if os.environ.get("FRAMEHOUSE_TEST_SERVERS") != "1":
     pytest.skip("real model servers run when asked for: make test-servers", allow_module_level=True)

@@ -471,13 +471,13 @@ def _known_problems() -> dict[type[BaseException], str]:
     """Failures that a user can do something about, with what to add to their own words."""
     import asyncpg
 
-    from framehouse.adapters.engines.registry import BadRoute
     from framehouse.adapters.postgres.embedded import EmbeddedError
     from framehouse.adapters.postgres.migrate import NewerDatabase
     from framehouse.adapters.postgres.pool import LOST, DatabaseAway
-    from framehouse.adapters.postgres.server import BadServer
+    from framehouse.adapters.postgres.server_check import BadServer
     from framehouse.adapters.storage import StorageAway
     from framehouse.domain.errors import Refused
+    from framehouse.engines.registry import BadRoute
     from framehouse.settings import BadSettings
 
     away = " Is FRAMEHOUSE_DATABASE_URL right, and does the database run?"

@@ -15,15 +15,15 @@ from typing import Any, Literal
 import click
 
 from framehouse import __version__
-from framehouse.adapters.engines.registry import BadRoute, Registry, open_registry
-from framehouse.adapters.postgres import accounts
-from framehouse.adapters.postgres.claims import queue_figures
-from framehouse.adapters.postgres.route_checks import list_checks
-from framehouse.adapters.postgres.server import BadServer, look_at_server
+from framehouse.adapters.postgres import account_store
+from framehouse.adapters.postgres.batch_queue import queue_figures
+from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.server_check import BadServer, look_at_server
 from framehouse.adapters.storage import StorageAway, folder_of, open_storage
-from framehouse.app import open_database
 from framehouse.cli.commands import EXIT_FAILED, print_json
+from framehouse.engines.registry import BadRoute, Registry, open_registry
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
+from framehouse.wiring import open_database
 
 Level = Literal["ok", "advice", "problem"]
 _LITTLE_DISK_BYTES = 2_000_000_000
@@ -196,7 +196,7 @@ def _database(settings: Settings) -> list[Finding]:
                         7, "problem", "The database runs without fsync", "Turn fsync on: a power cut would lose tasks."
                     )
                 )
-            known = await accounts.list_accounts(db)
+            known = await account_store.list_accounts(db)
             if any(account["keys"] for account in known):
                 findings.append(Finding(8, "ok", f"{len(known)} account(s) with keys"))
             else:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.client import LocalHouse, Outcome, RemoteServer, Source, image_to_send
 from framehouse.cli.commands import Problem, print_json
+from framehouse.cli.generate_sources import LocalHouse, Outcome, RemoteServer, Source, image_to_send
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings

@@ -20,10 +20,13 @@ from pathlib import Path
 import click
 import uvloop
 
-from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
-from framehouse.adapters.postgres.sign_in import CODE_LIFE, create_code
-from framehouse.app import (
+from framehouse.adapters.postgres.sign_in_codes import CODE_LIFE, create_code
+from framehouse.cli.commands import Problem
+from framehouse.domain.account import DEFAULT_ACCOUNT
+from framehouse.settings import Settings, load_settings
+from framehouse.wiring import (
     check,
     end_with_parent,
     open_checked_storage,
@@ -33,9 +36,6 @@ from framehouse.app import (
     set_up_logging,
     tracing,
 )
-from framehouse.cli.commands import Problem
-from framehouse.domain.account import DEFAULT_ACCOUNT
-from framehouse.settings import Settings, load_settings
 
 log = logging.getLogger("framehouse.serve")
 _LOOK_S = 0.25
@@ -167,12 +167,12 @@ async def _first_key(settings: Settings) -> tuple[str, str] | None:
     """At the very first start, the account `default`, its key, which is shown now, and the code of a link that signs in
     to the console. None: there was a key before."""
     async with open_database(settings) as db:
-        await accounts.create_account(db, DEFAULT_ACCOUNT)
-        account = await accounts.find_account(db, DEFAULT_ACCOUNT)
+        await account_store.create_account(db, DEFAULT_ACCOUNT)
+        account = await account_store.find_account(db, DEFAULT_ACCOUNT)
         assert account is not None
-        if await accounts.list_keys(db, account["id"]):
+        if await account_store.list_keys(db, account["id"]):
             return None
-        return await accounts.create_key(db, account["id"]), await create_code(db, account["id"])
+        return await account_store.create_key(db, account["id"]), await create_code(db, account["id"])
 
 
 @dataclass(slots=True)

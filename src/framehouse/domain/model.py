@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from framehouse.domain.quota import DEFAULT_UNITS
+from framehouse.domain.pricing import DEFAULT_UNITS
 from framehouse.domain.sizes import RESOLUTIONS
 
 

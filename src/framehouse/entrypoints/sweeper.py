@@ -9,11 +9,11 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
-from framehouse.adapters.postgres.callbacks import forget_callbacks
-from framehouse.adapters.postgres.claims import Quiet, free_batches, mend_times, quiet_batches
-from framehouse.adapters.postgres.elements import forget_elements
+from framehouse.adapters.postgres.batch_queue import Quiet, free_batches, mend_times, quiet_batches
+from framehouse.adapters.postgres.callback_queue import forget_callbacks
+from framehouse.adapters.postgres.element_store import forget_elements
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.tasks import forget_idempotency_keys, forget_tasks
+from framehouse.adapters.postgres.task_store import forget_idempotency_keys, forget_tasks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 from framehouse.pipeline.expire import expire_pictures, remove_references
@@ -35,7 +35,7 @@ _STEP = 500
 """Rows removed in one transaction: a few milliseconds, so that nobody waits for their locks."""
 
 
-class LostWork:
+class OrphanedBatches:
     """Finds batches whose worker died or hangs, and gives them to others.
 
     Time is this process's own: a batch is lost when it was seen unchanged for long enough, and the time between two
@@ -79,7 +79,7 @@ class LostWork:
 async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history: timedelta) -> None:
     """Sweep until cancelled. What takes long does not hold up the search for lost work."""
     async with asyncio.TaskGroup() as group:
-        group.create_task(LostWork(db, lease_s=lease_s).run())
+        group.create_task(OrphanedBatches(db, lease_s=lease_s).run())
         group.create_task(_repeat(_HOUSEKEEPING_S, partial(keep_house, db, storage, history=history)))
         group.create_task(_repeat(_TIDYING_S, partial(storage.remove_unfinished, older_s=_UNFINISHED_S)))
 

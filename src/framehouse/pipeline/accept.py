@@ -9,23 +9,23 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from framehouse.adapters.postgres.claims import BATCHES_CHANNEL, notify
-from framehouse.adapters.postgres.grouped import Grouped
+from framehouse.adapters.postgres.batch_queue import BATCHES_CHANNEL, notify
+from framehouse.adapters.postgres.coalesce import Coalesced
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.tasks import Accepted, accept_tasks, find_accepted
+from framehouse.adapters.postgres.task_store import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
 from framehouse.domain.element import OFFICIAL
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
-from framehouse.domain.quota import units_for
+from framehouse.domain.plan_shots import default_ratio, make_plan
+from framehouse.domain.pricing import units_for
 from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
-from framehouse.pipeline.elements import find_elements, take_along
-from framehouse.pipeline.plan import default_ratio, make_plan
 from framehouse.pipeline.references import inspect_sent, store
+from framehouse.pipeline.saved_elements import find_elements, take_along
 
 _RETRY_AFTER_S = 2
 _TELL_AGAIN_S = 0.005
@@ -147,17 +147,17 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
 
 
 class AcceptCounter:
-    """Group commit: offers that come in while a transaction is under way share the next one, as `Grouped` says. Workers
-    are told of new work after it, of much work at once."""
+    """Group commit: offers that arrive while a transaction is in progress share the next one (see `Coalesced`). Workers
+    are notified after it, once for many tasks."""
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._grouped = Grouped(self._accept, by_halves=True)
+        self._coalesced = Coalesced(self._accept, by_halves=True)
         self._news = False
         self._telling: asyncio.Task[None] | None = None
 
     async def offer(self, row: Mapping[str, Any]) -> Accepted:
-        return await self._grouped(row)
+        return await self._coalesced(row)
 
     async def _accept(self, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
         answers = await accept_tasks(self.db, rows)

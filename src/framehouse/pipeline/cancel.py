@@ -4,9 +4,9 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from framehouse.adapters.postgres.claims import ENDED_CHANNEL, notify
+from framehouse.adapters.postgres.batch_queue import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.postgres.tasks import cancel_task
+from framehouse.adapters.postgres.task_store import cancel_task
 
 
 async def cancel(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:

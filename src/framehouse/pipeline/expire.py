@@ -5,10 +5,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.references import forget_references, forgotten_files, mark_removed
-from framehouse.adapters.postgres.tasks import mark_expired, tasks_to_expire
+from framehouse.adapters.postgres.reference_store import forget_references, forgotten_files, mark_removed
+from framehouse.adapters.postgres.task_store import mark_expired, tasks_to_expire
 from framehouse.adapters.storage import Storage
-from framehouse.pipeline.settle import folder_of
+from framehouse.pipeline.save_shot import folder_of
 
 REFERENCE_GRACE = timedelta(hours=1)
 """How long a stored reference is kept after its last use: far longer than the way from storing it to its task's row,

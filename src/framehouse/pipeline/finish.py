@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from framehouse.adapters.engines.pictures import Png
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode, png_around
 from framehouse.adapters.images.resize import fit
 from framehouse.adapters.images.watermark import mark
 from framehouse.domain.sizes import Size
-from framehouse.pipeline.settle import Finished
+from framehouse.engines.image_files import Png
+from framehouse.pipeline.save_shot import Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,18 @@ import io
 import secrets
 from dataclasses import dataclass, replace
 
-from framehouse.adapters.engines.base import ReferenceImage, SavedElement
 from framehouse.adapters.fetch import FetchFailed, fetch
 from framehouse.adapters.images.base64 import NotBase64, decode_base64
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.images.header import BadImage, inspect
-from framehouse.adapters.postgres import claims, references
-from framehouse.adapters.postgres.claims import Claimed
+from framehouse.adapters.postgres import batch_queue, reference_store
+from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.element import Element
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, Reference, Sent, is_url
+from framehouse.engines.interface import ReferenceImage, SavedElement
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ async def store(db: Database, storage: Storage, picture: Reference | Inspected) 
     content = picture.content
     # a key of its own for each life of the same content: see migration 0003
     fresh = f"references/{content.sha256}-{secrets.token_hex(4)}"
-    key = await references.use_reference(db, content.sha256, fresh)
+    key = await reference_store.use_reference(db, content.sha256, fresh)
     if key == fresh or await storage.size(key) != content.size:
         await storage.put_file(key, content.open())
     return Reference(key=key, width=picture.width, height=picture.height)
@@ -75,7 +75,7 @@ async def fetch_picture(
     except BadImage as error:
         raise Declined(f"{field} {error}") from error
     stored = await store(db, storage, Inspected(await asyncio.to_thread(content_of, content), width, height))
-    await references.mark_checked(db, stored.key, width, height)
+    await reference_store.mark_checked(db, stored.key, width, height)
     return replace(stored, url=url)
 
 
@@ -93,7 +93,7 @@ async def load_references(
         if not reference.key:
             fetched = await fetch_picture(field, reference.url, db, storage, checker, allow_private=allow_private)
             # a batch beside us may have been first: then all paint from what that one fetched
-            reference = await claims.keep_reference(db, batch.task_id, index, fetched)
+            reference = await batch_queue.keep_reference(db, batch.task_id, index, fetched)
         loaded.append(await load_stored(field, reference.key, db, storage, checker))
     return tuple(loaded)
 
@@ -116,13 +116,13 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
     content = await storage.get(key)
     if content is None:
         raise Declined(f"{field} is no longer there")
-    size = await references.find_checked(db, key)
+    size = await reference_store.find_checked(db, key)
     if size is None:
         try:
             size = await checker.check(content)
         except BadImage as error:
             raise Declined(f"{field} {error}") from error
-        await references.mark_checked(db, key, *size)
+        await reference_store.mark_checked(db, key, *size)
     return ReferenceImage(content, *size)
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framehouse.adapters.engines.base import Batch, Memory, Painted, Progress
-from framehouse.adapters.engines.kling import Kling
-from framehouse.adapters.engines.kling.upstream import Upstream
+from framehouse.engines.interface import Batch, Memory, Painted, Progress
+from framehouse.engines.kling import Kling
+from framehouse.engines.kling.upstream import Upstream
 
 STEPS = (
     "before the note",

@@ -15,17 +15,18 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.engines.registry import open_registry
-from framehouse.adapters.postgres import accounts
+from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
+from framehouse.engines.registry import open_registry
 from framehouse.pipeline.accept import AcceptCounter
-from tests.cli.running import FRAMEHOUSE, environment
-from tests.conftest import House, eventually
 from tests.engines.kling.dying import STEPS
-from tests.engines.kling.upstream import Upstream, upstream
+from tests.support.command_line import FRAMEHOUSE, environment
+from tests.support.eventually import eventually
+from tests.support.house import House
+from tests.support.kling_upstream import Upstream, upstream
 
 TASKS = 500
 WORKERS = 3
@@ -137,8 +138,8 @@ async def test_chaos(database_url: str, tmp_path: Path) -> None:
 
 
 async def open_house(db: Database, storage: Storage, models: dict[str, Any]) -> House:
-    await accounts.create_account(db, "alice", concurrency=10_000)
-    account = await accounts.find_account(db, "alice")
+    await account_store.create_account(db, "alice", concurrency=10_000)
+    account = await account_store.find_account(db, "alice")
     assert account is not None
     registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
     return House(db, storage, registry, Caller(account["id"], "alice"), AcceptCounter(db))
@@ -199,10 +200,10 @@ async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping:
 
 def names_of(row: Any) -> set[str]:
     """The external ids that a task's orders can have: of all its shots, for no account is too small for them."""
-    from framehouse.adapters.engines.base import Batch
-    from framehouse.adapters.engines.kling.orders import plan_orders
     from framehouse.domain.shot import Shot
     from framehouse.domain.sizes import Size
+    from framehouse.engines.interface import Batch
+    from framehouse.engines.kling.orders import plan_orders
 
     shots = tuple(Shot(index, "", "", 0) for index in range(row["image_count"]))
     batch = Batch(str(row["id"]), shots, len(shots), Size(1024, 1024), series=row["result_type"] == "series")

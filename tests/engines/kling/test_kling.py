@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.engines.base import Batch, BatchLost, Engine, Painted, Progress, ReferenceImage, SavedElement
-from framehouse.adapters.engines.kling import Kling
-from framehouse.adapters.engines.registry import BadRoute, open_registry
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.domain.sizes import size_of
-from tests.conftest import eventually, image_file
-from tests.engines.contract import EngineContract, batch, paint, pictures
-from tests.engines.kling.upstream import Upstream, upstream
+from framehouse.engines.interface import Batch, BatchLost, Engine, Painted, Progress, ReferenceImage, SavedElement
+from framehouse.engines.kling import Kling
+from framehouse.engines.registry import BadRoute, open_registry
+from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from tests.support.eventually import eventually
+from tests.support.image_files import image_file
+from tests.support.kling_upstream import Upstream, upstream
 
 
 class Notes:
@@ -181,7 +182,7 @@ async def test_an_upstream_that_refuses_doubles_may_be_asked_twice(served: Upstr
 
 
 async def test_while_it_cannot_be_asked_nothing_is_decided(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.adapters.engines.kling.life._SILENT_S", 0.3)
+    monkeypatch.setattr("framehouse.engines.kling.order_steps._SILENT_S", 0.3)
     served.fault = lambda method, _: "cut" if method == "POST" else "before html"
     memory, engine = Notes(), kling(served)
     with pytest.raises(Unknown):

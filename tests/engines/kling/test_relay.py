@@ -15,7 +15,7 @@ import pytest
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.pipeline.cancel import cancel
-from tests.api.test_tasks import (  # noqa: F401
+from tests.api.test_omni_image import (  # noqa: F401
     test_a_series_fills_the_other_array,
     test_a_task_from_post_to_pictures,
     test_progress_while_processing,
@@ -23,8 +23,7 @@ from tests.api.test_tasks import (  # noqa: F401
     test_references_decide_the_shape_and_are_checked,
     test_waiting_answers_when_the_task_ends,
 )
-from tests.conftest import Api, House, MakeHouse, Server, build_house, eventually, fresh_database, image_base64, serving
-from tests.pipeline.test_working import (  # noqa: F401
+from tests.entrypoints.test_worker import (  # noqa: F401
     ended,
     nothing_left,
     test_a_blocked_event_loop_or_an_odd_size_does_no_harm,
@@ -37,6 +36,11 @@ from tests.pipeline.test_working import (  # noqa: F401
     test_what_fails_ends_the_task_with_its_reason_and_costs_nothing,
     test_workers_outlive_cut_connections,
 )
+from tests.support.api_server import Api, serving
+from tests.support.database import Server, fresh_database
+from tests.support.eventually import eventually
+from tests.support.house import House, MakeHouse, build_house
+from tests.support.image_files import image_base64
 
 
 @pytest.fixture

@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from framehouse.adapters.engines.base import Engine, ReferenceImage, SavedElement
-from framehouse.adapters.engines.previz import Previz, lexicon
-from framehouse.adapters.engines.previz.backdrops import PLACES
-from framehouse.adapters.engines.previz.cutouts import cutout
-from framehouse.adapters.engines.previz.light import light_of
-from framehouse.adapters.engines.previz.panel import draw_panel
-from framehouse.adapters.engines.previz.pictograms import raster
-from framehouse.adapters.engines.previz.reading import read_scene
-from framehouse.adapters.engines.previz.sprites import Pixels
-from framehouse.adapters.engines.previz.styles import STYLES
 from framehouse.domain.errors import Broken
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import RATIOS, RESOLUTIONS, Size, size_of
-from tests.engines.contract import EngineContract
+from framehouse.engines.interface import Engine, ReferenceImage, SavedElement
+from framehouse.engines.previz import Previz, lexicon
+from framehouse.engines.previz.backdrops import PLACES
+from framehouse.engines.previz.cutouts import cutout
+from framehouse.engines.previz.light import light_of
+from framehouse.engines.previz.panel import draw_panel
+from framehouse.engines.previz.pictograms import raster
+from framehouse.engines.previz.reading import read_scene
+from framehouse.engines.previz.sprites import Pixels
+from framehouse.engines.previz.styles import STYLES
+from framehouse.testing.engine_contract import EngineContract
 
 SMALL = Size(320, 180)
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,7 +95,7 @@ def test_the_pictures_are_those_that_were_looked_at(name: str) -> None:
 
 def test_the_same_bytes_in_another_process() -> None:
     code = (
-        "import hashlib; from framehouse.adapters.engines.previz.panel import draw_panel;"
+        "import hashlib; from framehouse.engines.previz.panel import draw_panel;"
         "from framehouse.domain.shot import Shot; from framehouse.domain.sizes import Size;"
         "pixels = draw_panel(Shot(0, 'a fox, watercolor', '', 5), 9, Size(320, 180));"
         "print(hashlib.sha256(pixels.tobytes()).hexdigest())"

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.engines.previz import lexicon
-from framehouse.adapters.engines.previz.backdrops import PLACES
-from framehouse.adapters.engines.previz.pictograms import pack, pictogram
-from framehouse.adapters.engines.previz.reading import read_scene
-from framehouse.adapters.engines.previz.scene import Scene
-from framehouse.adapters.engines.previz.styles import STYLES
+from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.prompt import prompt_parts
 from framehouse.domain.shot import FRAMINGS
 from framehouse.domain.task import ImageRequest
-from framehouse.pipeline.plan import make_plan
+from framehouse.engines.previz import lexicon
+from framehouse.engines.previz.backdrops import PLACES
+from framehouse.engines.previz.pictograms import pack, pictogram
+from framehouse.engines.previz.reading import read_scene
+from framehouse.engines.previz.scene import Scene
+from framehouse.engines.previz.styles import STYLES
 
 
 def read(prompt: str) -> Scene:

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
-from framehouse.adapters.engines.previz.sandbox import behaviour, without_triggers
-from tests.conftest import PATH, MakeHouse, serving
+from framehouse.engines.previz.sandbox import behaviour, without_triggers
+from tests.support.api_server import PATH, serving
+from tests.support.house import MakeHouse
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_several_triggers_add_up_and_none_is_drawn() -> None:
 
 async def test_only_the_first_engine_is_asked(make_house: MakeHouse) -> None:
     """Behind another engine, the words are that engine's."""
-    from tests.conftest import MISBEHAVING
+    from tests.support.house import MISBEHAVING
 
     house = await make_house({"engine": MISBEHAVING}, {"engine": "previz"})
     await house.submit("a fox [sandbox: refuse]")

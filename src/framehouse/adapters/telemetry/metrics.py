@@ -1,5 +1,5 @@
 """The figures of one process, for Prometheus. What is true for all processes alike is asked of the database instead
-(entrypoints/api/figures.py).
+(entrypoints/api/metrics_endpoint.py).
 
 No label comes from a caller: models and routes are the configuration's, all other values are ours.
 """

@@ -1,8 +1,0 @@
-"""The built-in engine: draws each shot as a storyboard panel. Offline, no model, and honest about being a preview.
-
-sandbox -> reading (vocabulary, lexicon) -> scene -> view, light -> backdrops, subjects -> panel -> styles, lettering
-"""
-
-from framehouse.adapters.engines.previz.engine import Previz
-
-__all__ = ["Previz"]

@@ -1,0 +1,105 @@
+"""References as subjects: cut out where their background is plain, framed as a card otherwise."""
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from framehouse.engines.image_files import turned
+from framehouse.engines.interface import ReferenceImage
+from framehouse.engines.previz.sprites import Pixels, outlined
+
+_MASK_PX = 200
+_LARGEST_PX = 1400
+_PLAIN = 26
+_NEAR = 10
+_SAME_HUE, _DARKEST = 0.05, 0.84
+"""What is a little darker than the background and of its hue is a shadow on it; what is lighter is the thing's own."""
+
+
+@lru_cache(maxsize=10)
+def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
+    """The reference as RGBA, trimmed to what it shows, and whether it is cut out. Raises Broken for a damaged file."""
+    picture = _open(reference)
+    alpha = np.asarray(picture.getchannel("A"))
+    mask = alpha if alpha.min() < 16 and (alpha > 128).mean() < 0.94 else _plain_mask(picture)
+    if mask is None:
+        return picture, False
+    if isinstance(mask, np.ndarray) and mask.shape != alpha.shape:
+        grown = Image.fromarray(mask).resize(picture.size, Image.Resampling.BICUBIC)
+        edge = grown.filter(ImageFilter.GaussianBlur(max(picture.size) / 300)).point(
+            lambda a: max(0, min(255, (a - 110) * 4))
+        )
+        picture.putalpha(edge)
+    box = picture.getchannel("A").point(lambda a: 255 if a > 40 else 0).getbbox()
+    return (picture.crop(box), True) if box else (picture, False)
+
+
+def shape_of(reference: ReferenceImage) -> float:
+    """Width by height, as it will appear."""
+    picture, cut = cutout(reference)
+    return picture.width / picture.height if cut else (picture.width * 1.06) / (picture.height + picture.width * 0.06)
+
+
+def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
+    """RGBA pixels of about this height, with a sticker's border or a card's frame; whether it is cut out."""
+    picture, cut = cutout(reference)
+    border = max(2, round(height_px * (0.014 if cut else 0.022)))
+    tall = max(8, height_px - 2 * border)
+    wide = max(8, round(tall * picture.width / picture.height))
+    small = picture.resize((wide, tall), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if cut:
+        return outlined(np.asarray(small), border), True
+    card = Image.new("RGBA", (wide + 2 * border, tall + 2 * border), (250, 248, 244, 255))
+    card.paste(small.convert("RGB"), (border, border))
+    ImageDraw.Draw(card).rectangle(
+        (0, 0, card.width - 1, card.height - 1), outline=(214, 208, 200, 255), width=max(1, border // 5)
+    )
+    return np.asarray(card), False
+
+
+def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> Pixels:
+    """The reference filling the frame, for a prompt that makes it the background."""
+    return np.array(ImageOps.fit(_open(reference).convert("RGB"), (width_px, height_px), Image.Resampling.LANCZOS))
+
+
+def _open(reference: ReferenceImage) -> Image.Image:
+    picture = turned(reference.content, most_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
+    picture.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return picture
+
+
+def _plain_mask(picture: Image.Image) -> NDArray[np.uint8] | None:
+    """What stands before a plain background (255), or None where the background is not plain.
+
+    The background is what is joined to the border through similar colours, found on a reduced picture by growing from
+    the border until nothing changes.
+    """
+    small = picture.convert("RGB")
+    small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)
+    pixels = np.asarray(small).astype(np.int16)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    paper = np.median(border, axis=0)
+    if (np.abs(border - paper).max(axis=1) > _PLAIN).mean() > 0.08:
+        return None
+    noise = float(np.percentile(np.abs(border - paper), 90))
+    ratio = pixels / np.maximum(paper, 1)
+    shadow = (np.ptp(ratio, axis=2) < _SAME_HUE) & (ratio.mean(axis=2) > _DARKEST) & (ratio.mean(axis=2) < 1.02)
+    near = (np.abs(pixels - paper).max(axis=2) < _NEAR + 1.5 * noise) | shadow
+    outside = np.zeros(near.shape, bool)
+    outside[0], outside[-1], outside[:, 0], outside[:, -1] = near[0], near[-1], near[:, 0], near[:, -1]
+    for _ in range(sum(near.shape)):
+        grown = outside.copy()
+        grown[1:] |= outside[:-1]
+        grown[:-1] |= outside[1:]
+        grown[:, 1:] |= outside[:, :-1]
+        grown[:, :-1] |= outside[:, 1:]
+        grown &= near
+        if (grown == outside).all():
+            break
+        outside = grown
+    inside = ~outside
+    if not 0.02 < inside.mean() < 0.9:
+        return None
+    return (inside * 255).astype(np.uint8)

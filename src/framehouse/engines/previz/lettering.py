@@ -1,0 +1,159 @@
+"""Words on the panel: the caption, chips for what no drawing stands for, the corner tag."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from framehouse.adapters.fonts import Ink, draw_text, text_width
+from framehouse.engines.previz.color import Color
+from framehouse.engines.previz.sprites import Pixels
+
+_MARGIN = 0.046
+_MOST_LINES = 3
+_NOT_FIRST = "，。！？、；：,.!?;:)”’」』）"
+_WHITE: Ink = (255, 255, 255, 255)
+_CARD: Ink = (250, 246, 238, 235)
+
+
+@contextmanager
+def _rows_of(canvas: Pixels, top: float, bottom: float) -> Iterator[tuple[Image.Image, ImageDraw.ImageDraw, int]]:
+    """Some rows of the canvas as an image to draw on, with the first one's number; a whole 4k frame is never copied."""
+    first, last = max(0, round(top)), min(canvas.shape[0], round(bottom))
+    strip = Image.fromarray(canvas[first:last])
+    yield strip, ImageDraw.Draw(strip, "RGBA"), first
+    canvas[first:last] = np.asarray(strip)
+
+
+def letter(
+    canvas: Pixels,
+    caption: str,
+    chips: Sequence[str],
+    tag: str,
+    ink: Color,
+    *,
+    boxed: bool,
+    inset: float = 0.0,
+) -> None:
+    """Write on the canvas. `ink` is the dark colour of boxes; `boxed`: the caption stands in a light box (on paper
+    styles), otherwise on a darkened lower edge; `inset` keeps clear of a painted border (share of the short side)."""
+    height, width = canvas.shape[:2]
+    unit = min(height, width)
+    margin = round(unit * (_MARGIN + inset))
+    with _rows_of(canvas, 0, margin + unit * 0.06) as (_, draw, _first):
+        size, pad = round(unit * 0.0235), unit * 0.014
+        right, bottom = margin + text_width(tag, size) + pad * 1.8, margin + unit * 0.037
+        _box(draw, (margin - pad * 0.4, margin - pad * 0.6, right, bottom), pad * 0.6, fill=(*ink, 205))
+        draw_text(draw, margin + pad * 0.7, margin + unit * 0.0145, tag, size, _WHITE)
+    size = round(unit * 0.031)
+    lines = wrap(caption, size, width - 2 * margin - (unit * 0.03 if boxed else 0))
+    step = round(size * 1.32)
+    top = height - margin - step * len(lines)
+    with _rows_of(canvas, top - unit * 0.24, height) as (strip, draw, first):
+        if lines and not boxed:
+            _darken(strip, top - round(unit * 0.05) - first, ink)
+        elif lines:
+            wide = max(text_width(line, size) for line in lines)
+            pad = unit * 0.016
+            left, low = margin - pad * 0.6, top - first + step * len(lines) + pad * 0.6
+            _box(draw, (left, top - first - pad, left + wide + 2 * pad, low), pad, fill=(248, 244, 236, 218))
+        for n, line in enumerate(lines):
+            x, y = margin + (unit * 0.006 if boxed else 0), top - first + (n + 0.5) * step
+            if not boxed:
+                draw_text(draw, x, y + max(1, unit // 500), line, size, (0, 0, 0, 150))
+            draw_text(draw, x, y, line, size, (*ink, 255) if boxed else _WHITE)
+        _chips(draw, chips, margin, width - margin, top - first - unit * 0.075, unit, ink)
+
+
+def stand_in(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
+    """Blank cards with the names of what there is no drawing for, where the subjects would stand."""
+    height, width = canvas.shape[:2]
+    unit = min(height, width)
+    wide = min(width * 0.8 / len(chips), unit * 0.52)
+    tall, inset, drop, size = wide * 0.72, unit * 0.018, unit * 0.014, round(unit * 0.05)
+    with _rows_of(canvas, (height - tall) / 2, (height + tall) / 2 + 2 * drop) as (_, draw, _first):
+        for n, chip in enumerate(chips):
+            x = width / 2 + (n - (len(chips) - 1) / 2) * wide * 1.06 - wide / 2
+            _box(draw, (x + drop, drop, x + wide, tall + drop), unit * 0.03, fill=(0, 0, 0, 60))
+            _box(draw, (x, 0, x + wide, tall), unit * 0.03, fill=_CARD)
+            frame = (x + inset, inset, x + wide - inset, tall - inset)
+            _box(draw, frame, unit * 0.02, outline=(*ink, 120), width=max(1, unit // 300))
+            lines = wrap(chip, size, wide - 4 * inset)
+            for row, line in enumerate(lines):
+                middle = tall / 2 + (row - (len(lines) - 1) / 2) * size * 1.3
+                draw_text(draw, x + wide / 2, middle, line, size, (*ink, 255), center=True)
+
+
+def _box(
+    draw: ImageDraw.ImageDraw,
+    box: tuple[float, float, float, float],
+    radius: float,
+    *,
+    fill: Ink | None = None,
+    outline: Ink | None = None,
+    width: int = 1,
+) -> None:
+    """A rounded rectangle on whole pixels: between them its corners would be painted twice."""
+    left, top, right, bottom = map(round, box)
+    draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
+
+
+def _chips(
+    draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
+) -> None:
+    """Labels from the lower left, side by side: these things belong in the picture."""
+    x, size, pad = left, round(unit * 0.027), unit * 0.014
+    for chip in chips:
+        wide = text_width(chip, size) + 2 * pad
+        if x + wide > right and x > left:
+            x, y = left, y - unit * 0.06
+        box = (x, y, x + wide, y + unit * 0.048)
+        _box(draw, box, unit * 0.024, fill=_CARD, outline=(*ink, 160), width=max(1, unit // 480))
+        draw_text(draw, x + pad, y + unit * 0.024, chip, size, (*ink, 255))
+        x += wide + pad
+
+
+def _darken(image: Image.Image, top: int, ink: Color) -> None:
+    """A gradient to the dark towards the lower edge, so that white letters can be read on anything."""
+    top = max(0, top)
+    size = (image.width, image.height - top)
+    ramp = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)
+    ramp = ramp.point(lambda v: round(min(1.0, v / 255 * 1.25) * 178))
+    strip = Image.composite(Image.new("RGB", size, ink), image.crop((0, top, image.width, image.height)), ramp)
+    image.paste(strip, (0, top))
+
+
+def wrap(text: str, size: int, width: float) -> list[str]:
+    """At most three lines; Latin breaks between words, Chinese anywhere but before punctuation; what does not fit ends
+    in an ellipsis."""
+    lines: list[str] = []
+    line = ""
+    for piece in _pieces(text, size, width):
+        if line and text_width((line + piece).rstrip(), size) > width and piece.strip() not in _NOT_FIRST:
+            lines.append(line.rstrip())
+            line = ""
+            if len(lines) == _MOST_LINES:
+                return [*lines[:-1], _shortened(lines[-1], size, width)]
+        line += piece if line else piece.lstrip()
+    return [*lines, line.rstrip()] if line.strip() else lines
+
+
+def _shortened(line: str, size: int, width: float) -> str:
+    while line and text_width(line + "…", size) > width:
+        line = line[:-1]
+    return line.rstrip() + "…"
+
+
+def _pieces(text: str, size: int, width: float) -> list[str]:
+    """What a line may be broken between: words with the blank behind them, single Chinese characters; a word that may
+    be longer than a line is cut."""
+    most = max(4, int(width / size))
+    pieces: list[str] = []
+    for character in text:
+        last = pieces[-1] if pieces else " "
+        if ord(character) > 0x2E7F or last.endswith(" ") or ord(last[-1]) > 0x2E7F or len(last) >= most:
+            pieces.append(character)
+        else:
+            pieces[-1] += character
+    return pieces

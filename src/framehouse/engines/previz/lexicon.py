@@ -1,0 +1,54 @@
+"""The curated part of the vocabulary: lexicon.toml, which says itself what its tables mean."""
+
+import tomllib
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from framehouse.engines.previz.color import Color
+
+_TABLES: dict[str, Any] = tomllib.loads((files(__package__) / "lexicon.toml").read_text(encoding="utf-8"))
+
+
+def _words(name: str) -> Mapping[str, tuple[str, ...]]:
+    return {
+        meaning: tuple(" ".join(word.split()) for word in words.split("|")) for meaning, words in _TABLES[name].items()
+    }
+
+
+def _colors() -> Mapping[str, Color]:
+    return {name: (red, green, blue) for name, (red, green, blue) in _TABLES["rgb"].items()}
+
+
+MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "icon": _words("pictograms"),
+    "backdrop": _words("backdrops"),
+    "time": _words("times"),
+    "weather": _words("weathers"),
+    "season": _words("seasons"),
+    "mood": _words("moods"),
+    "style": _words("styles"),
+    "color": _words("colors"),
+    "size": _words("sizes"),
+    "number": _words("numbers"),
+    "relation": _words("relations"),
+    "framing": _words("framings"),
+    "tone": _words("tones"),
+    "negation": _words("negations"),
+    "people": _words("people"),
+}
+"""Kind -> meaning -> the words that say it. A word may have several kinds: "snow" is weather and season."""
+RGB = _colors()
+STOP = frozenset(_TABLES["stop"]["english"].split())
+STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())
+NOT_NAMES = frozenset(_TABLES["stop"]["not_names"].split())
+MEASURES: str = _TABLES["stop"]["measures"]
+SCALES: Mapping[str, Mapping[str, float]] = _TABLES["scales"]
+HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
+
+
+def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
+    """What a table with "names" and "kinds" says of a drawing: by its name, else by its group, else None."""
+    if name in table["names"]:
+        return table["names"][name]
+    return next((value for start, value in table["kinds"].items() if kind.startswith(start)), None)

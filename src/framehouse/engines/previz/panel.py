@@ -1,0 +1,230 @@
+"""One storyboard panel, from a shot's words to pixels."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from framehouse.domain.prompt import Cited, prompt_parts
+from framehouse.domain.shot import Shot
+from framehouse.domain.sizes import Size
+from framehouse.engines.interface import ReferenceImage, SavedElement
+from framehouse.engines.previz import lexicon
+from framehouse.engines.previz.backdrops import PLACES, Set, draw_spot
+from framehouse.engines.previz.backdrops.beyond import moon_ground
+from framehouse.engines.previz.backdrops.rooms import table
+from framehouse.engines.previz.backdrops.shores import quay
+from framehouse.engines.previz.backdrops.studio import cylinder, studio_hues
+from framehouse.engines.previz.color import Color
+from framehouse.engines.previz.cutouts import background_of, shape_of, sprite_of
+from framehouse.engines.previz.front import draw_front
+from framehouse.engines.previz.lettering import letter, stand_in
+from framehouse.engines.previz.light import light_of
+from framehouse.engines.previz.pictograms import is_dressed, pack, raster
+from framehouse.engines.previz.reading import read_scene
+from framehouse.engines.previz.sandbox import without_triggers
+from framehouse.engines.previz.scene import Scene, Subject, stream
+from framehouse.engines.previz.sprites import (
+    Pixels,
+    drop_shadow,
+    enlarged,
+    glow,
+    grain,
+    lay,
+    lit_windows,
+    recolored,
+    shade,
+    tone_of,
+)
+from framehouse.engines.previz.styles import STYLES
+from framehouse.engines.previz.subjects import Placed, arrange, is_small, kind_of
+from framehouse.engines.previz.vector import Drawing
+from framehouse.engines.previz.view import SHORT_SIDE, view_of
+
+_SCENERY_PX = 1_800_000
+"""Scenery is drawn with at most so many pixels and scaled up: it is soft by nature, and a renderer's time is not.
+Subjects and letters are drawn at the full size."""
+_STYLED_PX = 1_100_000
+"""The same for pictures that go through a style, subjects included: a brush has no finer strokes at 4k."""
+_FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
+_LAMP: Color = (255, 206, 112)
+_HOUSES = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
+_PRODUCTS = ("lotion-bottle", "perfume", "running-shoe", "headphone", "handbag", "watch", "camera")
+
+
+def draw_panel(
+    shot: Shot,
+    count: int,
+    size: Size,
+    references: Sequence[ReferenceImage] = (),
+    elements: Sequence[SavedElement] = (),
+) -> Pixels:
+    """(height, width, 3) pixels; the same shot, size, references and elements always give the same ones.
+
+    Raises Broken where a reference cannot be decoded. Blocking; releases the GIL where it takes long.
+    """
+    parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
+    seed = shot.seed - shot.index if shot.framing else shot.seed
+    scene = read_scene(parts, caption=_caption(parts))
+    scene = _completed(scene, seed, len(references), len(elements))
+    pictures = {Cited("image", i): reference for i, reference in enumerate(references)}
+    pictures |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
+    framing = shot.framing or scene.framing
+    view, light = view_of(size, framing, shot.seed), light_of(scene, seed)
+    place = PLACES[scene.backdrop]
+    if _stands_low(scene, place.ground):
+        view = replace(view, floor=min(view.floor, view.height * 0.9))
+    styled = STYLES.get(scene.style)
+    work = min(1.0, math.sqrt((_STYLED_PX if styled else _SCENERY_PX) / (size.width * size.height)))
+    width, height = round(size.width * work), round(size.height * work)
+
+    stage = Set(Drawing(view.width, view.height), view, light, scene, seed, shot.seed)
+    place.draw(stage)
+    shapes = {i: shape_of(pictures[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
+    placed = arrange(scene, view, place, shapes, shot.seed)
+    if stage.from_above and placed and place.ground != "air":
+        draw_spot(stage)
+    _prop(stage, place.ground, placed)
+    if scene.setting:
+        scenery = Image.fromarray(background_of(pictures[scene.setting], width, height))
+    else:
+        scenery = Image.fromarray(stage.d.pixels(width, height)).convert("RGB")
+    focus = view.focus + (3.0 if scene.style == "photo" else 0.0)
+    if focus and placed:
+        scenery = scenery.filter(ImageFilter.GaussianBlur(focus * min(width, height) / SHORT_SIDE))
+    canvas = np.array(scenery)
+    del scenery
+    grain(canvas, shot.seed)
+
+    if not styled and (width, height) != size:
+        canvas = enlarged(canvas, size, Image.Resampling.BILINEAR)
+    scale = canvas.shape[0] / view.height
+    for one in placed:
+        _put(canvas, one, scale, stage, pictures)
+    draw_front(canvas, stage)
+    if styled:
+        canvas = styled.apply(canvas, shot.seed)
+        if (width, height) != size:
+            how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
+            canvas = enlarged(canvas, size, how)
+    if scene.chips and not placed:
+        stand_in(canvas, scene.chips, tone_of(light))
+    letter(
+        canvas,
+        scene.caption,
+        scene.chips if placed else (),
+        f"{shot.index + 1}/{count}  {(framing or 'medium wide').upper()}  ·  PREVIEW",
+        tone_of(light),
+        boxed=bool(styled and styled.paper),
+        inset=styled.inset if styled else 0.0,
+    )
+    return canvas
+
+
+def _caption(parts: Sequence[str | Cited]) -> str:
+    words = (part if isinstance(part, str) else f"[{part.kind}_{part.index + 1}]" for part in parts)
+    return " ".join("".join(words).split())
+
+
+def _completed(scene: Scene, seed: int, references: int, elements: int) -> Scene:
+    """The scene with what its words leave open: uncited pictures join it, a place and a product are chosen."""
+    cited = {subject.cited for subject in scene.subjects} | {scene.setting}
+    sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]
+    subjects = (*scene.subjects, *(Subject(cited=one) for one in sent if one not in cited))
+    backdrop = scene.backdrop
+    if not subjects and backdrop in ("", "studio") and (backdrop or not scene.chips) and not _says_much(scene):
+        product = "product" in scene.caption.lower() or "产品" in scene.caption or "商品" in scene.caption
+        backdrop = "studio" if product else backdrop
+        if backdrop == "studio":
+            subjects = (Subject(_PRODUCTS[0] if product else stream(seed, "product").choice(_PRODUCTS)),)
+    if not backdrop:
+        backdrop = _home(subjects, scene, seed)
+    return replace(scene, subjects=subjects, backdrop=backdrop)
+
+
+def _says_much(scene: Scene) -> bool:
+    return bool(scene.time or scene.weather or scene.season)
+
+
+def _home(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
+    """Where the first subject is at home; without one, out of doors."""
+    choice = stream(seed, "backdrop")
+    for subject in subjects:
+        if subject.name:
+            kind = pack()[subject.name].kind
+            homes = (lexicon.by_kind(lexicon.HOMES, subject.name, kind) or "studio meadow").split()
+            if scene.weather or scene.season in ("spring", "autumn", "winter"):
+                homes = [home for home in homes if not PLACES[home].indoors] or ["meadow", "street", "mountain"]
+            return str(choice.choice(homes))
+    if subjects:
+        return "studio"
+    if scene.style == "neon":
+        return "city"
+    return choice.choice(("mountain", "meadow", "sea", "forest", "city"))
+
+
+def _stands_low(scene: Scene, ground: str) -> bool:
+    return ground in ("podium", "table") and bool(scene.subjects)
+
+
+def _prop(stage: Set, ground: str, placed: Sequence[Placed]) -> None:
+    """What the subjects stand on, where the place has it: a podium, a table, a quay, the moon."""
+    standing = [one for one in placed if not one.afloat and not one.sunk]
+    view = stage.view
+    if stage.from_above or not placed:
+        return
+    if ground == "podium" and standing:
+        wall, pale = studio_hues(stage)
+        left = min(one.x - one.width / 2 for one in standing)
+        right = max(one.x + one.width / 2 for one in standing)
+        half = max(90.0, (right - left) * 0.5 + 46)
+        if view.framing != "close-up" or half < view.width * 0.45:
+            cylinder(stage, (left + right) / 2, view.floor + half * 0.08 + 38, half, 44, pale, wall)
+    elif ground == "table" and standing and all(is_small(one.subject) or one.subject.cited for one in standing):
+        table(stage, view.floor, worktop=stage.scene.backdrop == "kitchen")
+    elif ground == "water" and standing:
+        quay(stage, view.floor)
+    elif ground == "moon" and any(
+        not kind_of(one.subject).startswith(("transport-air", "sky-weather")) for one in placed
+    ):
+        moon_ground(stage, view.floor)
+
+
+def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, pictures: dict[Cited, ReferenceImage]) -> None:
+    """One subject with its shadow."""
+    subject, light = one.subject, stage.light
+    height = max(12, round(one.height * scale))
+    x, base = one.x * scale, one.base * scale
+    lit = True
+    if subject.cited:
+        sprite, cut = sprite_of(pictures[subject.cited], height)
+        lit = cut and light.time != "day"
+    else:
+        person = is_dressed(subject.name)
+        sprite = raster(subject.name, subject.color if person else None, height)
+        color = subject.color or (_FOLIAGE.get(stage.season) if subject.name == "deciduous-tree" else None)
+        if color and not person:
+            sprite = recolored(sprite, color, subject.material)
+    if one.flip and not subject.cited:
+        sprite = sprite[:, ::-1]
+    wide = sprite.shape[1]
+    if one.sunk:
+        sprite = sprite[: round(height * (1 - one.sunk))]
+    left, top = round(x - wide / 2), round(base - sprite.shape[0])
+    if stage.from_above:
+        drop_shadow(canvas, sprite, left + round(height * 0.07), top + round(height * 0.09), height / 22)
+        lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
+        return
+    if not one.afloat and not one.sunk:
+        soft = 0.42 if not light.dark else 0.5
+        flat = wide * 0.075
+        shade(canvas, x + wide * 0.06, base, wide * 0.62, max(4, flat * 1.7), soft * 0.7)
+        shade(canvas, x, base - flat * 0.1, wide * 0.42, max(3, flat * 0.7), soft)
+    elif one.sunk:
+        shade(canvas, x, base + 2, wide * 0.56, max(4, wide * 0.05), 0.4)
+    lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
+    if light.dark and subject.name in _HOUSES:
+        glow(canvas, x, base - height * 0.2, height * 0.8, _LAMP, 0.5)
+        lay(canvas, lit_windows(sprite, _LAMP), left, top, light, lit=False)

@@ -1,0 +1,69 @@
+"""The camera: where it stands and how near it is, for each framing and shape of the frame."""
+
+from dataclasses import dataclass
+
+from framehouse.domain.sizes import Size
+from framehouse.engines.previz.scene import stream
+
+SHORT_SIDE = 720.0
+"""A frame's shorter side in its own units; the longer one follows from its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All lengths in units. `floor` is where the main subject stands, `hero` how tall it may be, `zoom` how near the
+    scenery is, `focus` how much of the background is out of focus (0: sharp), `pan` shifts layers by their depth."""
+
+    width: float
+    height: float
+    framing: str
+    horizon: float
+    floor: float
+    hero: float
+    zoom: float
+    center: float
+    pan: float
+    focus: float
+
+    @property
+    def tall(self) -> bool:
+        return self.height > self.width * 1.15
+
+
+# framing: horizon, floor and hero as shares of the height; zoom; centre of the subject; focus
+_CAMERAS = {
+    "": (0.60, 0.82, 0.50, 1.0, 0.5, 0.0),
+    "wide shot": (0.60, 0.80, 0.36, 0.82, 0.46, 0.0),
+    "medium shot": (0.58, 0.88, 0.58, 1.2, 0.54, 2.0),
+    "close-up": (0.56, 1.04, 0.82, 1.9, 0.55, 7.0),
+    "over-the-shoulder shot": (0.54, 0.82, 0.46, 1.35, 0.62, 3.0),
+    "low angle": (0.80, 0.93, 0.70, 1.25, 0.48, 0.0),
+    "top view": (-0.12, 0.74, 0.46, 1.05, 0.5, 0.0),
+}
+
+
+def view_of(size: Size, framing: str, seed: int) -> View:
+    """The camera of a shot. The seed moves it a little, so that a series does not look stamped."""
+    short = min(size.width, size.height)
+    width, height = size.width / short * SHORT_SIDE, size.height / short * SHORT_SIDE
+    horizon, floor, hero, zoom, center, focus = _CAMERAS.get(framing, _CAMERAS[""])
+    move = stream(seed, "camera")
+    if height > width * 1.15 and framing != "top view":  # a tall frame has sky to spare: the ground comes up
+        floor = 0.5 + (floor - 0.5) * 0.84
+        horizon = 0.5 + (horizon - 0.5) * 0.8
+    offset = move.uniform(-0.05, 0.05) if framing else move.choice((-1, 1)) * move.uniform(0.02, 0.1)
+    if width < height:
+        offset *= 0.4
+        center = 0.5 + (center - 0.5) * 0.4
+    return View(
+        width=width,
+        height=height,
+        framing=framing,
+        horizon=height * (horizon + move.uniform(-0.015, 0.015)),
+        floor=height * floor,
+        hero=min(height * hero, width * 1.05 * hero / 0.5),
+        zoom=zoom,
+        center=width * (center + offset),
+        pan=move.uniform(-0.06, 0.06) * width,
+        focus=focus,
+    )

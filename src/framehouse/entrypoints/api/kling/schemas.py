@@ -1,0 +1,266 @@
+"""The shapes that the API documents, and the answers it gives. domain/request.py enforces what goes in."""
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, Field
+
+from framehouse.domain.element import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS, MAX_REFER_IMAGES, TAGS
+from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
+from framehouse.domain.reference import MAX_REFERENCES
+from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
+from framehouse.domain.task import Ticket
+from framehouse.domain.task_json import head_data
+
+Content = TypeVar("Content")
+Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
+
+
+class ImageIn(BaseModel):
+    image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+
+
+class ElementIn(BaseModel):
+    element_id: int | str
+
+
+class WatermarkInfo(BaseModel):
+    enabled: bool = False
+
+
+class OmniImageRequest(BaseModel):
+    """What to make. Unknown fields are ignored; `null` and, for optional fields, `""` mean the default."""
+
+    model_name: str = Field(
+        description="A configured model; `model` is accepted as an alias", examples=["kling-v3-omni"]
+    )
+    prompt: str = Field(
+        min_length=1,
+        max_length=MAX_PROMPT_CHARACTERS,
+        description="May cite what is sent along: <<<image_1>>>, <<<element_2>>>, counted from 1 in list order",
+        examples=["Create a three-frame product storyboard"],
+    )
+    image_list: list[ImageIn] | None = Field(
+        None, max_length=MAX_REFERENCES, description="Images and elements together: at most 10"
+    )
+    element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
+    resolution: Literal["1k", "2k", "4k"] | None = "1k"
+    result_type: Literal["single", "series"] | None = "single"
+    aspect_ratio: Ratio | None = "auto"
+    n: int | None = Field(1, ge=1, le=MAX_N, description="How many pictures; ignored for a series")
+    series_amount: int | Literal["auto"] | None = Field(
+        "auto",
+        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: what the prompt asks for, else 4",
+    )
+    watermark_info: WatermarkInfo | None = None
+    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    external_task_id: str | None = Field(
+        None,
+        max_length=MAX_EXTERNAL_ID_CHARACTERS,
+        description="Your own id, unique for ever; tasks can be asked for by it",
+    )
+    seed: int | None = Field(
+        None, description="Beyond the contract: the first picture's seed; the others count up from it"
+    )
+
+
+class ReferImage(BaseModel):
+    image_url: str = Field(description="As frontal_image")
+
+
+class ElementImages(BaseModel):
+    frontal_image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+    refer_images: list[ReferImage] = Field(min_length=1, max_length=MAX_REFER_IMAGES)
+
+
+class Tag(BaseModel):
+    tag_id: str = Field(description="; ".join(f"{id} {name}" for id, (name, _) in TAGS.items()))
+
+
+class CreateElementRequest(BaseModel):
+    """What to save. The older, flat shape is accepted too: element_frontal_image, element_refer_list."""
+
+    element_name: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
+    element_description: str = Field(min_length=1, max_length=MAX_DESCRIPTION_CHARACTERS)
+    reference_type: Literal["image_refer"] | None = "image_refer"
+    element_image_list: ElementImages
+    tag_list: list[Tag] | None = None
+    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    external_task_id: str | None = Field(
+        None, max_length=MAX_EXTERNAL_ID_CHARACTERS, description="Your own id, unique for ever"
+    )
+
+
+class DeleteElementRequest(BaseModel):
+    element_id: int | str
+
+
+class TaskInfo(BaseModel):
+    external_task_id: str | None = None
+
+
+class Accepted(BaseModel):
+    task_id: str = Field(examples=["019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11"])
+    task_info: TaskInfo
+    task_status: Literal["submitted", "processing", "succeed", "failed"]
+    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    updated_at: int = Field(examples=[1795392000000])
+
+
+class ImageOut(BaseModel):
+    index: int
+    url: str
+    watermark_url: str | None = None
+
+
+class TaskResult(BaseModel):
+    result_type: Literal["single", "series"]
+    images: list[ImageOut]
+    series_images: list[ImageOut]
+
+
+class RequestOut(BaseModel):
+    model_name: str
+    prompt: str
+    result_type: Literal["single", "series"]
+    n: int | None = None
+    series_amount: int | None = None
+    resolution: Literal["1k", "2k", "4k"]
+    aspect_ratio: Ratio
+    watermark_info: WatermarkInfo
+    element_list: list[ElementIn] | None = None
+
+
+class TaskOut(Accepted):
+    task_status_msg: str = Field(description="The reason of a failed task, else empty")
+    task_result: TaskResult | None = Field(None, description="Only when the task succeeded")
+    watermark_info: WatermarkInfo
+    final_unit_deduction: str = Field(examples=["24"])
+    progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
+    pictures: list[ImageOut] | None = Field(
+        None, description="Beyond the contract, with include=pictures while processing: those made so far"
+    )
+    request: RequestOut | None = Field(
+        None, description="Beyond the contract, with include=request: what was asked for, `auto` resolved"
+    )
+
+
+class DeliveryOut(BaseModel):
+    id: str = Field(description="The webhook-id, the same for every try")
+    task_status: Literal["processing", "succeed", "failed"] = Field(description="The change that it tells")
+    url: str
+    state: Literal["waiting", "delivered", "gone", "given_up"]
+    tries: int
+    last_code: int | None = Field(description="The receiver's last HTTP answer")
+    last_error: str
+    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    tried_at: int | None
+    next_try_at: int | None
+
+
+class Concurrency(BaseModel):
+    used: int = Field(description="Pictures in flight")
+    allowed: int
+
+
+class Units(BaseModel):
+    used: int
+    reserved: int = Field(description="Held for tasks that have not ended")
+    limit: int | None = Field(description="null: none")
+
+
+class KeyOut(BaseModel):
+    prefix: str = Field(examples=["fh_Ab12Cd34"])
+    kind: Literal["bearer", "jwt"]
+    models: list[str] | None = Field(description="null: all")
+    created_at: int = Field(examples=[1795392000000])
+
+
+class AccountOut(BaseModel):
+    account: str
+    concurrency: Concurrency
+    units: Units
+    keys: list[KeyOut]
+
+
+class TagOut(BaseModel):
+    id: str
+    name: str
+    description: str
+
+
+class ElementOut(BaseModel):
+    element_id: int = Field(description="Below 2^53")
+    element_name: str
+    element_description: str
+    reference_type: Literal["image_refer"]
+    element_image_list: ElementImages
+    tag_list: list[TagOut]
+    owned_by: str = Field(description="framehouse for presets, else the number of the account")
+    status: Literal["succeed", "deleted"]
+
+
+class ElementResult(BaseModel):
+    elements: list[ElementOut]
+
+
+class ElementTaskOut(Accepted):
+    task_status_msg: str
+    task_result: ElementResult | None = Field(None, description="Only when the task succeeded")
+    final_unit_deduction: str = Field(examples=["0"])
+
+
+class DeletedOut(BaseModel):
+    task_id: str
+    task_status: Literal["succeed"]
+
+
+class Envelope(BaseModel, Generic[Content]):
+    code: int = 0
+    message: str = "SUCCEED"
+    request_id: str
+    data: Content
+
+
+class ErrorOut(BaseModel):
+    code: int = Field(examples=[1201])
+    message: str = Field(examples=["n must be from 1 to 9, not 12"])
+    request_id: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorOut, "description": text}
+    for status, text in (
+        (400, "1200 not JSON, 1201 a field is wrong (all problems named) or the task is unknown"),
+        (401, "1000-1004 authentication"),
+        (403, "1103 no right for this model"),
+        (404, "1203 the model does not exist"),
+        (413, "1200 the body is too large"),
+        (415, "1200 the content type is not JSON"),
+        (429, "1100 account disabled, 1102 units used up, 1302 too many requests, 1303 too many pictures in flight"),
+        (500, "5000 our fault; the request id finds it in our log"),
+        (503, "5001 not now, try again"),
+    )
+}
+READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 429, 500, 503)}
+NAMED_ERRORS = READ_ERRORS | {404: {"model": ErrorOut, "description": "1202 no such path: no id has a line break"}}
+"""What the API's paths may answer, for OpenAPI; NAMED_ERRORS those with an id in them."""
+
+
+def linked(errors: dict[int | str, dict[str, Any]], **links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """What a path may answer, for OpenAPI, where its answer leads to other operations, by their ids."""
+    return errors | {200: {"links": {name: {"operationId": name} | link for name, link in links.items()}}}
+
+
+def json_body(schema: str, examples: dict[str, Any]) -> dict[str, Any]:
+    """A request body for OpenAPI, by the name of its schema: we read bodies ourselves."""
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+BODIES: tuple[type[BaseModel], ...] = (OmniImageRequest, CreateElementRequest, DeleteElementRequest)
+"""The schemas that `json_body` names."""
+
+
+def ticket_data(ticket: Ticket) -> dict[str, Any]:
+    """What POST answers: the moment of acceptance, also when it is asked for again later."""
+    return head_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)

@@ -1,0 +1,1 @@
+"""The worker process: claim batches, generate their images, record the outcomes."""

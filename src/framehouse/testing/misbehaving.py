@@ -1,0 +1,79 @@
+"""An engine that misbehaves on request: words in the prompt say how. It notes every picture it starts and finishes."""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+
+from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+
+
+class Misbehaving:
+    """`notes` is a file that gets a line per picture: "start <task> <index>" and "done <task> <index>"; before
+    them, where a call has elements, "with <name>|<description>|<bytes of each picture> …"."""
+
+    def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:
+        self._notes = Path(notes) if notes else None
+        self._max_batch = max_batch
+        self._max_references = max_references
+        self._seconds = seconds
+        self._unavailable: dict[str, int] = {}
+
+    def abilities(self) -> Abilities:
+        return Abilities(max_references=self._max_references, max_batch=self._max_batch)
+
+    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        if batch.elements and self._notes:
+            told = [f"{e.name}|{e.description}|{[len(i.content) for i in e.images]}" for e in batch.elements]
+            with self._notes.open("a") as file:
+                file.write(f"with {' '.join(told)}\n")
+        for shot in batch.shots:
+            self._note("start", batch, shot.index)
+            self._misbehave(shot.prompt, batch)
+            slow = re.search(r"slow (\d+(?:\.\d+)?)", shot.prompt)
+            seconds = float(slow[1]) if slow else self._seconds
+            for step in range(10):
+                yield Progress(step / 10)
+                await asyncio.sleep(seconds / 10)
+            if "hang" in shot.prompt:
+                await asyncio.sleep(3600)
+            if "leave out" in shot.prompt and shot.index == batch.image_count - 1:
+                return
+            self._note("done", batch, shot.index)
+            index = shot.index + 7 if "wrong index" in shot.prompt else shot.index
+            value = (shot.seed * 37 + shot.index * 50) % 256
+            height, width = (64, 48) if "odd size" in shot.prompt else (batch.size.height, batch.size.width)
+            yield Painted(index, np.full((height, width, 3), value, np.uint8), {"misbehaving": True})
+
+    def _misbehave(self, prompt: str, batch: Batch) -> None:
+        if "decline" in prompt:
+            raise Declined("the engine will not paint this")
+        if "break" in prompt:
+            raise Broken("the engine returned nonsense")
+        if "unknown" in prompt:
+            raise Unknown("the connection broke")
+        if "raise" in prompt:
+            raise ZeroDivisionError("not meant to happen")
+        if "crash" in prompt:
+            os._exit(66)
+        if "block" in prompt:
+            time.sleep(0.5)
+        if "freeze" in prompt:
+            time.sleep(3600)
+        if found := re.search(r"unavailable (\d+)", prompt):
+            seen = self._unavailable[batch.task_id] = self._unavailable.get(batch.task_id, 0) + 1
+            if seen <= int(found[1]):
+                raise Unavailable("the engine is busy")
+
+    def _note(self, what: str, batch: Batch, index: int) -> None:
+        if self._notes:
+            with self._notes.open("a") as file:
+                file.write(f"{what} {batch.task_id} {index}\n")
+
+    async def close(self) -> None:
+        """Nothing is open."""

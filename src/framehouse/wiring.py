@@ -1,0 +1,374 @@
+"""The wiring: settings -> adapters -> entrypoints. The only place that builds things.
+
+What is heavy is imported where it is built: the supervisor and the small commands need none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import io
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from framehouse import __version__
+from framehouse.adapters.postgres.account_store import shared_secret
+from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.server_check import look_at_server
+from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
+from framehouse.settings import BadSettings, Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from framehouse.domain.links import Links
+    from framehouse.engines.registry import Registry
+    from framehouse.entrypoints.element_worker import ElementWorker
+    from framehouse.entrypoints.sweeper import OrphanedBatches
+    from framehouse.entrypoints.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+SIGN_URLS = "sign_urls"
+_WATCH_S = 0.5
+_BEAT_S = 0.5
+_M_ARENA_MAX = -8
+_API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Everything that is open while a process runs."""
+
+    settings: Settings
+    db: Database
+    storage: Storage
+    registry: Registry
+
+
+@asynccontextmanager
+async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncIterator[Database]:
+    """The database of the settings, brought up to date. The embedded one is started, started again when it dies, and
+    stopped by who leaves last; starting and stopping block, so that no interruption leaves them half done."""
+    embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
+    watch = None
+    try:
+        if embedded:
+            embedded.start()
+            watch = asyncio.create_task(_watch(embedded))
+        url, direct_url = embedded.url if embedded else settings.database_url, settings.direct_database_url
+        if not embedded:
+            await look_at_server(url, direct_url=direct_url)
+        await migrate(direct_url or url)
+        db = Database(url, size=size, direct_url=direct_url)
+        await db.open()
+        try:
+            yield db
+        finally:
+            await db.close()
+    finally:
+        if watch:
+            watch.cancel()
+        if embedded:
+            embedded.stop()
+
+
+async def _watch(embedded: EmbeddedPostgres) -> None:
+    while True:
+        await asyncio.sleep(_WATCH_S)
+        try:
+            await asyncio.to_thread(embedded.ensure_running)
+        except EmbeddedError as error:
+            log.error("%s", error)  # noqa: TRY400 - the message says it all
+
+
+@asynccontextmanager
+async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
+    """Database, storage and engines."""
+    from framehouse.adapters.storage.measured import WatchedStorage
+    from framehouse.engines.registry import open_registry
+
+    registry = open_registry(settings.served_models(), settings.worker_labels)
+    try:
+        async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
+            storage = WatchedStorage(await open_checked_storage(settings))
+            yield House(settings, db, storage, registry)
+    finally:
+        await registry.close()
+
+
+async def open_checked_storage(settings: Settings) -> Storage:
+    """The storage, looked at. One that is away may come back, and polls need none; StorageWrong is raised."""
+    storage = open_storage(settings.effective_storage_url)
+    try:
+        await storage.check()
+    except StorageWrong:
+        raise
+    except StorageAway as error:
+        log.warning("%s", error)
+    return storage
+
+
+async def check(settings: Settings) -> None:
+    """Find what would stop every process of a server, before any is started, and warn of routes that its own worker has
+    not the labels for. Raises BadRoute, BadSettings, BadServer, StorageAway."""
+    from framehouse.engines.registry import open_registry
+
+    registry = open_registry(settings.served_models(), settings.worker_labels)
+    for model, route in registry.unserved():
+        log.warning("%s by %s needs %s: this server's own worker does not paint it", model, route.name, route.needed)
+    await registry.close()
+    if settings.database_url:
+        await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
+    if settings.watermark_logo:
+        _read_logo(settings.watermark_logo)
+
+
+def _read_logo(path: Path) -> bytes:
+    """The file's content, which is a picture. Read once: it may go away, and pictures must not wait for it."""
+    from PIL import Image
+
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+    except (OSError, ValueError, SyntaxError) as error:
+        raise BadSettings(f"Settings: watermark_logo: cannot read {path}: {error}") from error
+    return content
+
+
+def make_worker(house: House, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
+    """A worker as the settings say; `only_task` keeps it to one. `links` are for upstreams that call back."""
+    from framehouse.entrypoints.worker.worker import Limits, Worker
+    from framehouse.pipeline.finish import Finishing
+    from framehouse.pipeline.generate import Rules
+
+    s = house.settings
+    finishing = Finishing(
+        tool=f"Framehouse {__version__}",
+        format=s.image_format,
+        quality=s.image_quality,
+        watermark_text=s.watermark_text,
+        watermark_logo=_read_logo(s.watermark_logo) if s.watermark_logo else b"",
+    )
+    rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
+    if links and s.public_url:
+        rules = replace(rules, hasten_url=links.make_hasten)
+    concurrency = s.worker_concurrency or max(2, house.registry.at_once)
+    limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
+    return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
+
+
+def make_orphaned_batches(house: House) -> OrphanedBatches:
+    """The search for work of workers that died, as the settings say."""
+    from framehouse.entrypoints.sweeper import OrphanedBatches
+
+    return OrphanedBatches(house.db, lease_s=house.settings.lease_s)
+
+
+def make_element_worker(house: House, *, only: UUID | None = None) -> ElementWorker:
+    """A element_worker as the settings say; `only` keeps it to one element, by its task's id."""
+    from framehouse.entrypoints.element_worker import ElementWorker
+
+    s = house.settings
+    return ElementWorker(
+        house.db, house.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only
+    )
+
+
+async def run_api(
+    settings: Settings, listening: socket.socket, *, beat_fd: int | None = None, worker_metrics: str = ""
+) -> None:
+    """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`; `worker_metrics`: as `build_api`."""
+    raise_file_limit()
+    import uvicorn
+
+    from framehouse.domain.links import Links
+    from framehouse.entrypoints.api.api_app import build_api
+    from framehouse.entrypoints.api.connection_limits import limits_for, server_config
+
+    async with open_house(settings, size=_API_POOL) as house, beating(beat_fd, limit_s=settings.hung_after_s):
+        app = build_api(
+            db=house.db,
+            storage=house.storage,
+            registry=house.registry,
+            links=Links(await shared_secret(house.db, SIGN_URLS), settings.public_url.rstrip("/")),
+            path_prefixes=settings.path_prefixes,
+            requests_per_second=settings.requests_per_second,
+            retention=timedelta(days=settings.retention_days),
+            max_body_bytes=settings.max_body_bytes,
+            worker_metrics=worker_metrics,
+            redirect_images=settings.image_delivery == "redirect",
+        )
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        config = server_config(app, limits_for(open_files), stop_s=settings.stop_s)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                app.state.waiting.end()
+                await super().shutdown(sockets)
+
+        _freeze()
+        await Server(config).serve(sockets=[listening])
+
+
+async def run_worker(settings: Settings, *, beat_fd: int | None = None, figures: socket.socket | None = None) -> None:
+    """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
+    `figures`. `beat_fd`: as `beating`."""
+    raise_file_limit()
+    _share_heaps()
+    from framehouse.domain.links import Links
+    from framehouse.entrypoints.callback_worker import CallbackWorker
+    from framehouse.entrypoints.sweeper import run_sweeper
+    from framehouse.entrypoints.worker_metrics import telling
+
+    size = _WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
+    async with (
+        open_house(settings, size=size) as house,
+        beating(beat_fd, limit_s=settings.hung_after_s),
+        telling(figures),
+    ):
+        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
+        worker = make_worker(house, links)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
+        beside = [
+            asyncio.create_task(
+                run_sweeper(
+                    house.db,
+                    house.storage,
+                    lease_s=settings.lease_s,
+                    history=timedelta(days=settings.history_days),
+                )
+            ),
+            asyncio.create_task(callback_worker.run()),
+            asyncio.create_task(make_element_worker(house).run()),
+        ]
+        for task in beside:  # none of them ends by itself: if one does, the process is to be started anew
+            task.add_done_callback(lambda _: worker.stop())
+        try:
+            await worker.run()
+            for task in beside:
+                if task.done():
+                    task.result()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+
+@asynccontextmanager
+async def beating(fd: int | None, *, limit_s: float) -> AsyncIterator[None]:
+    """While this is open, a byte now and then to `fd` tells the supervisor that this process's event loop turns. Where
+    it does not for `limit_s`, the process ends itself, saying where it hung: by then its leases have run out."""
+
+    async def beat() -> None:
+        while True:
+            faulthandler.dump_traceback_later(limit_s, exit=True)  # a thread that needs nothing of Python's
+            if fd is not None:
+                with contextlib.suppress(OSError):  # nobody reads
+                    os.write(fd, b".")
+            await asyncio.sleep(_BEAT_S)
+
+    if fd is not None:
+        os.set_blocking(fd, False)
+    beats = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beats.cancel()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us have without asking: callbacks to slow receivers hold many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
+
+
+def _freeze() -> None:
+    """Spare the garbage collector all that is loaded by now and stays: looking through it held everybody up for tens of
+    milliseconds, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _share_heaps() -> None:
+    """Let all threads share two of glibc's heaps. It gives each its own otherwise, and pictures that are finished on
+    many threads leave holes in all of them: a worker was twice as large, for a tenth less time (`make soak`)."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def end_with_parent(pipe: int, *, gracefully: bool) -> None:
+    """End this process when the supervisor's end of the pipe closes, however the supervisor died."""
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        if not gracefully:
+            os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+@contextlib.contextmanager
+def tracing(settings: Settings, part: str) -> Iterator[None]:
+    """While this is open, traces go to the collector of the settings or of OpenTelemetry's own variables, where either
+    names one. Raises BadSettings where the settings do and the packages for it are missing."""
+    told = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    if not (settings.otlp_endpoint or told) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        yield
+        return
+    from framehouse.adapters.telemetry import spans
+
+    try:
+        spans.start(part, version=__version__, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
+    except spans.NoTracing as error:
+        if settings.otlp_endpoint:
+            raise BadSettings(f"Settings: otlp_endpoint: {error}") from error
+        log.warning("no traces, although OTEL_EXPORTER_OTLP_ENDPOINT is set: %s", error)
+    try:
+        yield
+    finally:
+        spans.stop()
+
+
+def set_up_logging(level: str, format: str = "text") -> None:
+    """Log lines on standard error, as text or JSON; prompts, keys and pictures are never in them."""
+    logging.basicConfig(
+        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    if format == "json":
+        from framehouse.adapters.telemetry.logs import JsonLines
+        from framehouse.adapters.telemetry.safe_traceback import trace
+
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines(trace))
+        logging.captureWarnings(True)
+        sys.excepthook = lambda _kind, error, _places: log.critical("ended by an error: %s", trace(error))
+    for name in ("httpx", "httpcore", "asyncio", "pyvips"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    # what they say of requests, lost connections and collectors, we say ourselves
+    for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,293 @@
+"""Clients that are slow, endless or many, on real sockets."""
+
+import asyncio
+import contextlib
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from framehouse.domain.links import Links
+from framehouse.entrypoints.api import connection_limits
+from framehouse.entrypoints.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, limits_for
+from tests.support.api_server import PATH, Api, serving
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+LINKS = Links("secret")  # as the served house
+SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, look_s=0.05)
+
+
+@asynccontextmanager
+async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(api.url).port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def until_closed(reader: asyncio.StreamReader, *, seconds: float = 10) -> bytes:
+    """All that comes until the server ends the connection."""
+    got = bytearray()
+    async with asyncio.timeout(seconds):
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                got += piece
+    return bytes(got)
+
+
+def refusal(answer: bytes) -> tuple[int, int]:
+    """Status and code of an answer in the contract's envelope, which has the headers of all answers."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    envelope = json.loads(body)
+    assert set(envelope) == {"code", "message", "request_id"}
+    for header in (b"x-content-type-options: nosniff", b"cache-control: no-store", b"x-request-id: ", b"date: "):
+        assert head.count(header) == 1, head
+    assert b"server:" not in head
+    return int(head.split()[1]), envelope["code"]
+
+
+@pytest.fixture
+async def hasty(make_house: MakeHouse) -> AsyncIterator[Api]:
+    async with serving(await make_house(), connections=SHORT) as api:
+        yield api
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """A head that never ends, a little at a time."""
+    with contextlib.suppress(ConnectionError):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
+        while not writer.is_closing():
+            writer.write(b"X-Drip: a\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.1)
+
+
+async def test_five_hundred_slow_clients_hold_up_nobody_and_are_cut_off(hasty: Api) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(connected(hasty)) for _ in range(500)]
+        dripping = [asyncio.create_task(drip(writer)) for _, writer in slow]
+        for _ in range(5):
+            began = time.monotonic()
+            assert (await hasty.stranger.get("/healthz")).status_code == 200
+            assert time.monotonic() - began < 2
+        answers = await asyncio.gather(*(until_closed(reader) for reader, _ in slow))
+        told = {refusal(answer) for answer in answers if answer}  # who was just sending sees a reset instead
+        assert told == {(408, 1200)}
+        for task in dripping:
+            task.cancel()
+        await asyncio.gather(*dripping, return_exceptions=True)
+
+
+async def test_who_says_nothing_more_is_let_go(hasty: Api) -> None:
+    half = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+
+    async def let_go(begin: bytes) -> None:
+        async with connected(hasty) as (reader, writer):
+            writer.write(begin)
+            answer = await until_closed(reader, seconds=4)
+            assert answer.count(b" 200 OK") == begin.count(b"healthz"), begin
+
+    await asyncio.gather(*map(let_go, (b"", b"GET", HEALTH + b"GET", HEALTH + b"\r\n" * 10, half)))
+
+
+async def test_blank_lines_do_not_count_as_a_request(hasty: Api) -> None:
+    """uvicorn takes its own limit back for every byte that comes after an answer."""
+    async with connected(hasty) as (reader, writer):
+        writer.write(HEALTH)
+
+        async def more() -> None:
+            while True:
+                writer.write(b"\r\n")
+                await asyncio.sleep(0.05)
+
+        writing = asyncio.create_task(more())
+        assert (await until_closed(reader, seconds=4)).count(b" 200 OK") == 1
+        writing.cancel()
+
+
+async def test_it_looks_at_them_as_often_however_many_came_and_went(
+    hasty: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(30):
+        async with connected(hasty) as (reader, writer):
+            writer.write(HEALTH)
+            await reader.readline()
+        await asyncio.sleep(0.01)
+    looks = 0
+    look = connection_limits._Connection.look
+
+    def counted(connection: connection_limits._Connection, now: float) -> None:
+        nonlocal looks
+        looks += 1
+        look(connection, now)
+
+    monkeypatch.setattr(connection_limits._Connection, "look", counted)
+    async with connected(hasty):
+        await asyncio.sleep(0.4)
+    assert 1 <= looks <= 0.4 / SHORT.look_s + 2
+
+
+async def test_a_long_poll_is_not_a_slow_client(hasty: Api) -> None:
+    task = await hasty.create()
+    began = time.monotonic()
+    assert (await hasty.alice.get(f"{PATH}/{task['task_id']}?wait=2")).status_code == 200
+    assert time.monotonic() - began > 2 * SHORT.head_s
+
+
+async def test_an_endless_line_is_cut_off(api: Api) -> None:
+    chunked = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    header = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "
+
+    async def cut_off(begin: bytes) -> None:
+        async with connected(api) as (reader, writer):
+            writer.write(begin)
+            sent, most = 0, 100 * MAX_HEAD_BYTES
+            answering = asyncio.create_task(until_closed(reader))
+            with contextlib.suppress(ConnectionError):
+                while sent < most and not answering.done():
+                    writer.write(b"a" * 10_000)
+                    sent += 10_000
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            assert sent < most, begin
+            await answering
+
+    for begin in (b"GET /", header[:-2], header, HEALTH + header, chunked + b"1;", chunked + b"0\r\nX-Trailer: "):
+        await cut_off(begin)
+
+
+async def test_a_large_head_is_answered(api: Api) -> None:
+    for line in (b"X-Long: " + b"a" * 100_000, b"\r\n".join(b"X-%d: a" % n for n in range(20_000))):
+        async with connected(api) as (reader, writer):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
+            assert refusal(await until_closed(reader)) == (431, 1200)
+    fits = {"X-Long": "a" * 50_000}
+    assert (await api.stranger.get("/healthz", headers=fits)).status_code == 200
+
+
+async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
+    key = api.alice.headers["authorization"].encode()
+    async with connected(api) as (reader, writer):
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        writer.write(head + b"2\r\n{}\r\n0\r\nAuthorization: " + key + b"\r\n\r\n")
+        assert b'"code":1001' in await until_closed(reader)
+
+
+async def test_when_it_is_full_the_idlest_makes_room(make_house: MakeHouse) -> None:
+    limits = ConnectionLimits(at_once=20)
+    async with serving(await make_house(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(api)) for _ in range(60)]
+        for _ in range(5):
+            async with connected(api) as (reader, writer):
+                writer.write(HEALTH)
+                assert b" 200 " in await reader.readline()
+        assert await until_closed(idle[0][0], seconds=2) == b""
+        last_reader, last_writer = idle[-1]
+        last_writer.write(HEALTH)
+        assert b" 200 " in await last_reader.readline(), "who came last is still there"
+
+
+async def test_when_all_are_busy_the_next_one_is_told(make_house: MakeHouse) -> None:
+    async with serving(await make_house(), connections=ConnectionLimits(at_once=5)) as api:
+        task = await api.create()
+        key = api.alice.headers["authorization"].encode()
+        poll = f"GET {PATH}/{task['task_id']}?wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: ".encode() + key
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(5):
+                _, writer = await stack.enter_async_context(connected(api))
+                writer.write(poll + b"\r\n\r\n")
+
+            async def told() -> bool:
+                async with connected(api) as (reader, writer):
+                    writer.write(HEALTH)
+                    answer = await until_closed(reader) if b" 503 " in await reader.readline() else b""
+                    return b"5001" in answer
+
+            await eventually(told)
+
+
+async def big_picture(api: Api, size: int) -> str:
+    """The path of a picture of so many bytes, which are not one."""
+    key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
+    await api.house.storage.put(key, bytes(size))
+    return LINKS.make(key, None)
+
+
+def peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+async def test_a_picture_that_nobody_reads_costs_little_and_not_for_ever(hasty: Api) -> None:
+    path = await big_picture(hasty, 40_000_000)
+    gc.collect()
+    before = peak_bytes()
+    async with contextlib.AsyncExitStack() as stack:
+        silent = []
+        for _ in range(20):
+            reader, writer = await stack.enter_async_context(connected(hasty))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            silent.append((reader, writer))
+        await asyncio.sleep(0.5)
+        assert (await hasty.stranger.get("/healthz")).status_code == 200
+        assert peak_bytes() - before < 200_000_000, "20 pictures of 40 MB"
+        await asyncio.sleep(2 * SHORT.unread_s)
+        for reader, writer in silent:
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            assert len(await until_closed(reader)) < 40_000_000
+
+
+async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
+    key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
+    content = bytes(range(256)) * 20_000
+    await api.house.storage.put(key, content)
+    path = LINKS.make(key, None)
+    whole = await api.stranger.get(path)
+    assert (whole.content == content, whole.headers["content-length"]) == (True, str(len(content)))
+    part = await api.stranger.get(path, headers={"Range": "bytes=1000001-4000000"})
+    assert (part.status_code, part.content == content[1_000_001:4_000_001]) == (206, True)
+    assert (await api.stranger.get(path, headers={"Range": "bytes=5-7"})).content == content[5:8]
+
+
+async def test_a_wrong_key_is_refused_before_the_body(hasty: Api) -> None:
+    async def refused(kind: str, piece: bytes) -> None:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer fh_wrong\r\n{kind}\r\n\r\n"
+        async with connected(hasty) as (reader, writer):
+            writer.write(head.encode())
+            assert b" 401 " in await asyncio.wait_for(reader.readline(), 5), "before any of it was sent"
+            async with asyncio.timeout(5):  # and the rest of it is not taken for long
+                with contextlib.suppress(ConnectionError):
+                    while True:
+                        writer.write(piece)
+                        await writer.drain()
+                        await asyncio.sleep(0.01)
+
+    piece = b"a" * 65536
+    await asyncio.gather(
+        refused("Content-Length: 10000000000", piece),
+        refused("Transfer-Encoding: chunked", b"%x\r\n%b\r\n" % (len(piece), piece)),
+    )
+
+
+async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
+    key = api.alice.headers["authorization"]
+    for path in (PATH, "/v1/general/advanced-custom-elements", "/v1/general/delete-elements", "/console/sign-in"):
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\nContent-Length: 10000000000\r\n\r\n"
+        async with connected(api) as (reader, writer):
+            writer.write(head.encode())
+            assert b" 413 " in await asyncio.wait_for(reader.readline(), 5), path
+
+
+def test_connections_leave_room_for_other_files() -> None:
+    assert [limits_for(n).at_once for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
+    assert all(limits_for(n).at_once <= n - 48 for n in range(64, 20_000))

@@ -1,0 +1,346 @@
+"""The contract over real HTTP."""
+
+import asyncio
+import json
+import time
+from base64 import b64encode, encodebytes
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from framehouse.adapters.postgres import account_store
+from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
+from tests.support.api_server import PATH, Api, serving
+from tests.support.eventually import eventually
+from tests.support.house import MakeHouse
+from tests.support.image_files import image_base64, image_file
+
+BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
+
+
+def error(answer: httpx.Response, status: int, code: int) -> str:
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), answer.text
+    assert set(body) == {"code", "message", "request_id"}
+    assert answer.headers["x-request-id"] == body["request_id"]
+    return str(body["message"])
+
+
+async def test_a_task_from_post_to_pictures(api: Api) -> None:
+    answer = await api.alice.post(
+        PATH, json=BODY | {"n": 2, "external_task_id": "mine", "watermark_info": {"enabled": True}}
+    )
+    body = answer.json()
+    assert answer.status_code == 200
+    assert (body["code"], body["message"]) == (0, "SUCCEED")
+    data = body["data"]
+    assert set(data) == {"task_id", "task_info", "task_status", "created_at", "updated_at"}
+    assert data["task_info"] == {"external_task_id": "mine"}
+    assert data["task_status"] == "submitted"
+    assert abs(data["created_at"] - time.time() * 1000) < 60_000
+    before = (await api.alice.get(f"{PATH}/{data['task_id']}")).json()["data"]
+    assert before["task_status"] == "submitted"
+    assert before["task_status_msg"] == ""
+    assert before["final_unit_deduction"] == "0"
+    assert "task_result" not in before
+    api.house.start_worker()
+    after = await api.ended("mine")
+    assert after["task_id"] == data["task_id"]
+    assert after["task_status"] == "succeed"
+    assert after["final_unit_deduction"] == "16"
+    assert after["watermark_info"] == {"enabled": True}
+    result = after["task_result"]
+    assert (result["result_type"], result["series_images"]) == ("single", [])
+    assert [image["index"] for image in result["images"]] == [0, 1]
+    for image in result["images"]:
+        for name in ("url", "watermark_url"):
+            picture = await api.stranger.get(image[name])
+            assert picture.status_code == 200
+            assert picture.headers["content-type"] == "image/png"
+            assert picture.content.startswith(b"\x89PNG")
+    assert after == await api.ended("mine"), "polls are stable, URLs included"
+
+
+async def test_a_series_fills_the_other_array(api: Api) -> None:
+    api.house.start_worker()
+    task = await api.create("Create a three-frame product storyboard", result_type="series")
+    result = (await api.ended(task["task_id"]))["task_result"]
+    assert (result["result_type"], result["images"]) == ("series", [])
+    assert [image["index"] for image in result["series_images"]] == [0, 1, 2]
+    assert "watermark_url" not in result["series_images"][0]
+
+
+@pytest.mark.parametrize("prefix", ["/kling", "", "/proxy/kling"])
+async def test_every_prefix_serves_the_same(api: Api, prefix: str) -> None:
+    path = f"{prefix}/v1/images/omni-image"
+    task = (await api.alice.post(path, json=BODY)).json()["data"]
+    assert (await api.alice.get(f"{path}/{task['task_id']}")).json()["data"]["task_id"] == task["task_id"]
+    assert len((await api.alice.get(path)).json()["data"]) == 1
+
+
+async def test_the_list_is_newest_first_and_paged(api: Api) -> None:
+    ids = [(await api.create(f"fox {n}"))["task_id"] for n in range(5)]
+    listed = (await api.alice.get(f"{PATH}?pageNum=1&pageSize=3")).json()["data"]
+    assert [task["task_id"] for task in listed] == ids[:1:-1]
+    rest = (await api.alice.get(f"{PATH}?pageNum=2&pageSize=3")).json()["data"]
+    assert [task["task_id"] for task in rest] == ids[1::-1]
+    assert (await api.bob.get(PATH)).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    "query", ["pageNum=0", "pageNum=1001", "pageSize=0", "pageSize=501", "pageNum=x", "pageSize=1.5"]
+)
+async def test_pages_have_limits(api: Api, query: str) -> None:
+    assert query.split("=")[0] in error(await api.alice.get(f"{PATH}?{query}"), 400, 1201)
+
+
+async def test_other_peoples_tasks_are_not_there(api: Api) -> None:
+    task = await api.create(external_task_id="mine")
+    for id in (task["task_id"], "mine", "nothing", "a%00b", "x" * 300, "..%2F..", "%F0%9F%A6%8A"):
+        for answer in (await api.bob.get(f"{PATH}/{id}"), await api.bob.post(f"{PATH}/{id}/cancel")):
+            assert error(answer, 400, 1201).startswith("Task not found by id/external id: ")
+
+
+async def test_external_ids_may_hold_slashes_and_are_unique_for_ever(api: Api) -> None:
+    name = "shop/42 ä#?%"
+    task = await api.create(external_task_id=name)
+    found = await api.alice.get(httpx.URL(api.url).copy_with(raw_path=f"{PATH}/shop%2F42%20%C3%A4%23%3F%25".encode()))
+    assert found.json()["data"]["task_id"] == task["task_id"]
+    await api.alice.post(f"{PATH}/{task['task_id']}/cancel")
+    refused = await api.alice.post(PATH, json=BODY | {"external_task_id": name})
+    assert error(refused, 400, 1201) == f"External_task_id {name} already exists"
+    assert (await api.bob.post(PATH, json=BODY | {"external_task_id": name})).status_code == 200
+
+
+async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
+    task = await api.create("slow 0.3")
+    began = time.monotonic()
+    still = (await api.alice.get(f"{PATH}/{task['task_id']}?wait=1")).json()["data"]
+    assert still["task_status"] == "submitted"
+    assert time.monotonic() - began >= 1
+    began = time.monotonic()
+    waiting = asyncio.create_task(
+        api.alice.get(f"{PATH}/{task['task_id']}", headers={"Prefer": "respond-async, wait=60"})
+    )
+    await asyncio.sleep(0.1)
+    api.house.start_worker()
+    assert (await waiting).json()["data"]["task_status"] == "succeed"
+    assert time.monotonic() - began < 5
+    assert error(await api.alice.get(f"{PATH}/{task['task_id']}?wait=soon"), 400, 1201).startswith("wait must")
+
+
+async def test_progress_while_processing(api: Api) -> None:
+    task = await api.create("slow 4")
+    api.house.start_worker()
+
+    async def moving() -> dict[str, Any] | None:
+        data: dict[str, Any] = (await api.alice.get(f"{PATH}/{task['task_id']}")).json()["data"]
+        return data if 0 < data.get("progress", 0) < 1 else None
+
+    assert (await eventually(moving))["task_status"] == "processing"
+    await api.alice.post(f"{PATH}/{task['task_id']}/cancel")
+
+
+async def test_cancel_frees_quota_and_units_and_reaches_the_engine(api: Api) -> None:
+    task = await api.create("hang", n=3)
+    worker = api.house.start_worker(concurrency=3)
+    account = await api.house.account()
+    assert (account["images_in_flight"], account["units_reserved"]) == (3, 24)
+    await eventually(lambda: held(worker, 3))
+    canceled = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
+    assert (canceled["task_status"], canceled["task_status_msg"]) == ("failed", "Canceled")
+    assert canceled["final_unit_deduction"] == "0"
+    await eventually(lambda: held(worker, 0), seconds=3)
+    account = await api.house.account()
+    assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, 0)
+    again = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
+    assert again == canceled, "canceling twice changes nothing"
+
+
+async def held(worker: Any, count: int) -> bool:
+    return len(worker._held) == count
+
+
+async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:
+    async with serving(await make_house(concurrency=5)) as api:
+        await api.create(n=3)
+        refused = await api.alice.post(PATH, json=BODY | {"n": 3})
+        assert error(refused, 429, 1303) == "parallel task over resource pack limit"
+        assert int(refused.headers["retry-after"]) > 0
+        await api.create("two frames", result_type="series")
+        error(await api.alice.post(PATH, json=BODY), 429, 1303)
+        assert len((await api.alice.get(PATH)).json()["data"]) == 2, "what is refused is not stored"
+
+
+async def test_quota_holds_under_a_hundred_at_once(make_house: MakeHouse) -> None:
+    async with serving(await make_house(concurrency=20)) as api:
+        answers = await asyncio.gather(*(api.alice.post(PATH, json=BODY | {"n": n % 3 + 1}) for n in range(100)))
+        taken = sum(n % 3 + 1 for n, answer in enumerate(answers) if answer.status_code == 200)
+        assert {answer.json()["code"] for answer in answers} == {0, 1303}
+        assert (await api.house.account())["images_in_flight"] == taken <= 20
+        assert taken >= 18
+
+
+async def test_units_are_reserved_and_run_out(make_house: MakeHouse) -> None:
+    async with serving(await make_house(units_limit=40)) as api:
+        task = await api.create(resolution="4K", n=2)
+        assert "8 units left, 16 needed" in error(await api.alice.post(PATH, json=BODY | {"n": 2}), 429, 1102)
+        await api.alice.post(f"{PATH}/{task['task_id']}/cancel")
+        await api.create(n=5)
+
+
+async def test_an_idempotency_key_answers_the_first_task_again(api: Api) -> None:
+    headers = {"Idempotency-Key": "k1"}
+    first, *rest = await asyncio.gather(*(api.alice.post(PATH, json=BODY, headers=headers) for _ in range(5)))
+    assert {answer.json()["data"]["task_id"] for answer in rest} == {first.json()["data"]["task_id"]}
+    assert sum("idempotency-replayed" in answer.headers for answer in (first, *rest)) == 4
+    assert first.json()["data"] == rest[0].json()["data"]
+    assert "another body" in error(await api.alice.post(PATH, json=BODY | {"n": 2}, headers=headers), 400, 1201)
+    assert (await api.bob.post(PATH, json=BODY, headers=headers)).headers.get("idempotency-replayed") is None
+    assert (await api.house.account())["images_in_flight"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b'{"prompt": "\\ud800"}', "application/json", 400),
+        (b'{"n": NaN}', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b"{}", "multipart/form-data", 415),
+        (b" " * 2001, "application/json", 413),
+    ],
+)
+async def test_bodies_that_are_not_json(make_house: MakeHouse, content: bytes, kind: str, status: int) -> None:
+    async with serving(await make_house(), max_body_bytes=2000 if status == 413 else 10**8) as api:
+        error(await api.alice.post(PATH, content=content, headers={"Content-Type": kind}), status, 1200)
+
+
+async def test_a_body_without_a_length_is_cut_off_at_the_limit(make_house: MakeHouse) -> None:
+    async def endless() -> Any:
+        for _ in range(1000):
+            yield b" " * 1000
+
+    async with serving(await make_house(), max_body_bytes=5000) as api:
+        answer = await api.alice.post(PATH, content=endless(), headers={"Content-Type": "application/json"})
+        error(answer, 413, 1200)
+
+
+@pytest.mark.parametrize("body", [[], "x", 5, None, True])
+async def test_bodies_that_are_no_objects(api: Api, body: object) -> None:
+    error(await api.alice.post(PATH, content=json.dumps(body), headers={"Content-Type": "application/json"}), 400, 1201)
+
+
+async def test_all_problems_of_a_request_are_named(api: Api) -> None:
+    message = error(
+        await api.alice.post(PATH, json={"model_name": "kling-v3-omni", "n": True, "resolution": "8k"}), 400, 1201
+    )
+    assert all(word in message for word in ("prompt", "n must be an integer from 1 to 9", "resolution"))
+    error(await api.alice.post(PATH, json=BODY | {"model_name": "dall-e"}), 404, 1203)
+    assert "element_list[0].element_id 77" in error(
+        await api.alice.post(PATH, json=BODY | {"element_list": [{"element_id": 77}]}), 400, 1201
+    )
+
+
+async def test_problems_of_all_kinds_are_named_together(api: Api) -> None:
+    bad = {"n": 99, "image_list": [{"image": "bm90IGEgcGljdHVyZQ=="}], "element_list": [{"element_id": 9}]}
+    message = error(await api.alice.post(PATH, json=BODY | bad), 400, 1201)
+    assert all(name in message for name in ("n must", "image_list[0].image", "element_list[0].element_id 9"))
+
+
+async def test_base64_may_be_wrapped_and_damaged_pictures_are_no_500(api: Api) -> None:
+    wrapped = encodebytes(image_file()).decode()
+    assert (await api.alice.post(PATH, json=BODY | {"image_list": [{"image": wrapped}]})).status_code == 200
+    for cut in (60, 200, 300):
+        damaged = b64encode(image_file()[:cut]).decode()
+        answer = await api.alice.post(PATH, json=BODY | {"image_list": [{"image": damaged}]})
+        assert answer.status_code in (200, 400)
+
+
+async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
+    images = [{"image": image_base64(900, 600)}, {"image": "data:image/jpeg;base64," + image_base64(400, 300, "JPEG")}]
+    task = await api.create("<<<image_1>>> and <<<image_2>>>", image_list=images)
+    api.house.start_worker()
+    url = (await api.ended(task["task_id"]))["task_result"]["images"][0]["url"]
+    header = (await api.stranger.get(url)).content[16:24]
+    assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (1248, 832)
+    bad = [{"image": image_base64(200, 600)}, {"image": "bm90IGEgcGljdHVyZQ=="}, {"image": "!!"}, {"image": "data:x"}]
+    message = error(await api.alice.post(PATH, json=BODY | {"image_list": bad}), 400, 1201)
+    for index, word in enumerate(("at least 300", "cannot be read as a jpg or png", "base64", "data URL")):
+        assert f"image_list[{index}].image" in message
+        assert word in message
+
+
+async def test_paths_and_methods_that_do_not_exist(api: Api) -> None:
+    error(await api.alice.get("/kling/v1/nothing"), 404, 1202)
+    refused = await api.alice.delete(PATH)
+    error(refused, 405, 1202)
+    assert refused.headers["Allow"] == "GET, POST"
+    refused = await api.stranger.post("/presets/none.png")
+    error(refused, 405, 1202)
+    assert refused.headers["Allow"] == "GET, HEAD"
+    error(await api.stranger.get("/images/..%2F..%2Fetc%2Fpasswd"), 404, 1203)
+
+
+async def test_request_ids_are_kept_when_they_are_usable(api: Api) -> None:
+    kept = await api.alice.get(PATH, headers={"X-Request-Id": "my.request_id-1"})
+    assert kept.headers["x-request-id"] == kept.json()["request_id"] == "my.request_id-1"
+    for bad in ("a b", "x" * 129, "ä"):
+        made = await api.alice.get(PATH, headers=[(b"X-Request-Id", bad.encode())])
+        assert made.headers["x-request-id"] != bad
+
+
+async def test_health_and_docs(api: Api) -> None:
+    assert (await api.stranger.get("/healthz")).json()["status"] == "ok"
+    assert (await api.stranger.get("/readyz")).json()["checks"] == {"database": "ok", "storage": "ok"}
+    for path in ("/docs", "/docs/swagger-ui-bundle.js", "/docs/start.js", "/openapi.json"):
+        answer = await api.stranger.get(path)
+        assert answer.status_code == 200
+    page = (await api.stranger.get("/docs")).text
+    assert "http" not in page.replace("http-equiv", ""), "the page works offline"
+    assert 'href="docs"' in (await api.stranger.get("/")).text
+
+
+async def test_too_many_requests_per_second(make_house: MakeHouse) -> None:
+    async with serving(await make_house(), requests_per_second=3) as api:
+        answers = [await api.alice.get(PATH) for _ in range(6)]
+        assert [a.status_code for a in answers[:3]] == [200] * 3
+        error(answers[-1], 429, 1302)
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert (await api.bob.get(PATH)).status_code == 200
+
+
+async def test_a_disabled_account_and_a_key_without_the_model(api: Api) -> None:
+    account = await api.house.account()
+    key = await account_store.create_key(api.house.db, account["id"], models=["kling-image-o1"])
+    narrow = {"Authorization": f"Bearer {key}"}
+    error(await api.stranger.post(PATH, json=BODY, headers=narrow), 403, 1103)
+    assert (
+        await api.stranger.post(PATH, json=BODY | {"model_name": "kling-image-o1"}, headers=narrow)
+    ).status_code == 200
+    await account_store.set_account(
+        api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
+    )
+    error(await api.alice.get(PATH), 429, 1100)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = tuple(OmniImageRequest.model_fields)
+
+
+@settings(max_examples=1, suppress_health_check=list(HealthCheck))
+@given(bodies=st.lists(st.dictionaries(st.sampled_from(FIELDS), json_values), min_size=200, max_size=200))
+async def test_no_body_is_a_500(api: Api, bodies: list[dict[str, Any]]) -> None:
+    for fields in bodies:
+        answer = await api.alice.post(PATH, json=BODY | fields)
+        assert answer.status_code < 500, answer.text

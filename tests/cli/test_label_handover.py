@@ -1,0 +1,99 @@
+"""Real workers with labels: what one leaves behind when it is killed is gone on with by who serves that route."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.entrypoints.test_worker import ended, nothing_left
+from tests.entrypoints.test_worker_labels import API, GPU, MODEL, NAMED, waits_for
+from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, serve
+from tests.support.eventually import eventually
+from tests.support.house import MISBEHAVING, MakeHouse
+
+ROUTE = 'name = "{0}", engine = "{1}", called = "{0}", notes = "{2}", needs = {{ {3} }}'
+
+
+@contextmanager
+def working(folder: Path, config: Path, url: str, *labels: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A real `framehouse worker` with these labels."""
+    settings = environment(FRAMEHOUSE_DATABASE_URL=url, FRAMEHOUSE_STORAGE_URL=(folder / "files").as_uri())
+    words = [word for label in labels for word in ("--label", label)]
+    with (folder / "worker.log").open("a") as log:
+        process = subprocess.Popen(
+            [*FRAMEHOUSE, "worker", *words, "--data-dir", str(folder / "data"), "--config", str(config)],
+            stderr=log,
+            stdout=log,
+            env=settings,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+async def test_killed_in_between(make_house: MakeHouse, database_url: str, tmp_path: Path) -> None:
+    """The worker of the first route hands on; that of the second is killed with an order under way; another one of its
+    labels goes on with it, and the first is not asked again."""
+    notes, config = tmp_path / "notes", tmp_path / "framehouse.toml"
+    routes = (("gpu", 'gpu = "h100"'), ("api", 'site = "a"'))
+    told = ", ".join("{ " + ROUTE.format(name, NAMED, notes, needs) + " }" for name, needs in routes)
+    config.write_text(f'[models."{MODEL}"]\nroutes = [{told}]\n')
+    house = await make_house(GPU, API)
+
+    def calls() -> list[list[str]]:
+        return [line.split() for line in notes.read_text().splitlines()] if notes.exists() else []
+
+    async def ordered() -> bool:
+        return bool(await house.db.value("select count(*) from batches where notes <> '{}'"))
+
+    async def free() -> bool:
+        return await waits_for(house) is not None
+
+    with working(tmp_path, config, database_url, "gpu=h100"):
+        with working(tmp_path, config, database_url, "site=a") as killed:
+            ticket = await house.submit("away gpu, hang api")
+            await eventually(ordered, seconds=40)
+            os.kill(killed.pid, signal.SIGKILL)
+            killed.wait()
+        await eventually(free, seconds=30)
+        assert await waits_for(house) == "api"
+        with working(tmp_path, config, database_url, "site=a", "more=labels") as heir:
+            assert (await ended(house, ticket.task_id, seconds=40)).status == "succeed"
+            assert [(name, order) for name, _, order in calls()] == [("gpu", "-"), ("api", "-"), ("api", "x")]
+            assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, heir.pid]
+    await nothing_left(house, used=8)
+
+
+def config_that_needs(folder: Path) -> Path:
+    path = folder / "framehouse.toml"
+    routes = f'[{{ engine = "{MISBEHAVING}", name = "far", needs = {{ gpu = "h100" }} }}, {{ engine = "previz" }}]'
+    path.write_text(f'[models."{MODEL}"]\nroutes = {routes}\n')
+    return path
+
+
+def test_what_this_machine_does_not_serve_is_said(tmp_path: Path) -> None:
+    config, data = config_that_needs(tmp_path), tmp_path / "data"
+    words = ("--config", config, "--data-dir", data)
+    said = run("generate", "a fox", *words, "--out", tmp_path / "out", code=1).stderr
+    assert "needs gpu=h100, and no living worker has that" in said
+    assert "framehouse worker --label gpu=h100" in said
+    run("generate", "a fox", *words, "--out", tmp_path / "out", FRAMEHOUSE_WORKER_LABELS='{"gpu": "h100"}')
+    with serve(data, "--config", config):
+        log = (tmp_path / "data.log").read_text()
+    assert "kling-v3-omni by far needs gpu=h100: this server's own worker does not paint it" in log
+    findings = {f["found"]: f for f in run_json("doctor", *words, code=1) if f["number"] == 12}
+    assert findings[f"No living worker serves {MODEL} by far"]["do"] == "Start one: framehouse worker --label gpu=h100."
+
+
+def test_labels_are_names_with_one_value(tmp_path: Path) -> None:
+    for words, said in (
+        (("--label", "gpu"), '--label "gpu" is not NAME=VALUE'),
+        (("--label", "gpu="), "is not NAME=VALUE"),
+        (("--label", "gpu=a", "--label", "gpu=b"), '--label "gpu" is given twice'),
+    ):
+        assert said in run("worker", *words, "--data-dir", tmp_path, code=2).stderr

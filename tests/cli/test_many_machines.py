@@ -1,0 +1,142 @@
+"""The parts apart, as on many machines: one PostgreSQL behind a PgBouncer, one bucket, any number of processes."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cli.test_serve import config, wait, wait_for
+from tests.support import services
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json
+
+BODY = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 3}
+
+
+@dataclass
+class Machines:
+    """What all share, and how their processes are started."""
+
+    folder: Path
+    settings: dict[str, str]
+    bucket: services.S3
+    server: services.Postgres
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, part: str, *words: str | Path) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{part}-{len(self.started)}.log").open("ab") as log:
+            command = [*FRAMEHOUSE, part, *map(str, words), "--config", str(self.folder / "framehouse.toml")]
+            self.started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(**self.settings)))
+        return self.started[-1]
+
+    def api(self, **extra: str) -> str:
+        """The URL of another API process, once it is ready."""
+        self.settings |= extra
+        log = self.folder / f"api-{len(self.started)}.log"
+        process, end = self.start("api", "--port", "0"), time.monotonic() + 30
+        while True:
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            if found := re.search(r"listens on (\S+)", log.read_text()):
+                with_ready = f"{found[1]}/readyz"
+                try:
+                    if httpx.get(with_ready).status_code == 200:
+                        return found[1]
+                except httpx.HTTPError:
+                    pass
+            time.sleep(0.05)
+
+
+@contextmanager
+def machines(folder: Path, *, pooled: bool = True) -> Iterator[Machines]:
+    with ExitStack() as stack:
+        server = stack.enter_context(services.postgres())
+        pooler = stack.enter_context(services.pgbouncer(server, connections=8)) if pooled else server
+        bucket = stack.enter_context(services.s3())
+        settings = (
+            bucket.variables
+            | {
+                "FRAMEHOUSE_DATABASE_URL": pooler.url(),
+                "FRAMEHOUSE_STORAGE_URL": bucket.url("house"),
+                "FRAMEHOUSE_DATA_DIR": str(folder / "data"),
+                "FRAMEHOUSE_LEASE_S": "2",
+            }
+            | ({"FRAMEHOUSE_DIRECT_DATABASE_URL": server.url()} if pooled else {})
+        )
+        config(folder, folder / "notes", seconds=0.3)
+        found = Machines(folder, settings, bucket, server)
+        try:
+            yield found
+        finally:
+            for process in found.started:
+                process.terminate()
+            for process in found.started:
+                process.wait(timeout=60)
+
+
+@pytest.mark.parametrize("pooled", [True, False], ids=["pgbouncer", "direct"])
+def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) -> None:
+    with machines(tmp_path, pooled=pooled) as house:
+        urls = [house.api(), house.api(FRAMEHOUSE_IMAGE_DELIVERY="redirect")]
+        killed, _ = house.start("worker"), house.start("worker")
+        run("account", "create", "default", code=0, **house.settings)
+        key = run_json("key", "create", "default", code=0, **house.settings)["key"]
+        with client(urls[0], key) as one, client(urls[1], key) as other:
+
+            def submit(http: httpx.Client) -> str:
+                return str(http.post(PATH, json=BODY).raise_for_status().json()["data"]["task_id"])
+
+            tasks = [submit(http) for _ in range(4) for http in (one, other)]
+            wait_for(tmp_path / "notes", 2)
+            os.kill(killed.pid, signal.SIGKILL)
+            house.server.kill()
+            house.server.start()
+            house.bucket.stop()
+            tasks.append(submit(one))  # accepting needs no bucket
+            assert one.get("/readyz").json()["checks"] == {"database": "ok", "storage": "away"}
+            house.bucket.start()
+            for task in tasks:
+                ended = wait(one, task)
+                assert (ended["task_status"], len(ended["task_result"]["images"])) == ("succeed", 3), ended
+            picture = ended["task_result"]["images"][0]["url"]
+            served = httpx.get(picture)
+            assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
+            led = httpx.get(picture.replace(urls[0], urls[1]))
+            assert (led.status_code, led.content) == (302, b"")
+            assert led.headers["location"].startswith(house.settings["AWS_ENDPOINT_URL"])
+            console = httpx.get(picture.replace(urls[0], urls[1]), headers={"Sec-Fetch-Site": "same-origin"})
+            assert (console.status_code, console.content) == (200, served.content)
+            there = httpx.get(led.headers["location"])
+            assert (there.content, there.headers["content-type"]) == (served.content, "image/png")
+            head = httpx.head(picture.replace(urls[0], urls[1]), follow_redirects=True)
+            assert head.headers["content-length"] == str(len(served.content))
+            gone = httpx.get(re.sub(r"signature=\w", "signature=0", picture.replace(urls[0], urls[1])))
+            assert (gone.status_code, gone.json()["code"]) == (404, 1203) or picture.split("signature=")[1][0] == "0"
+        found = {f["number"]: f for f in run_json("doctor", code=0, **house.settings)}
+        assert (found[6]["level"], found[7]["level"]) == ("ok", "ok")
+        assert ("through a pooler" in found[7]["found"]) is pooled
+
+
+def test_what_is_wrong_with_what_all_share_is_said_at_the_start(tmp_path: Path) -> None:
+    with services.s3() as bucket:
+        right = bucket.variables | {
+            "FRAMEHOUSE_STORAGE_URL": bucket.url(),
+            "FRAMEHOUSE_DATA_DIR": str(tmp_path / "data"),
+        }
+        serve, api, worker, doctor = ["serve", "--port", "0"], ["api", "--port", "0"], ["worker"], ["doctor"]
+        nowhere = "postgresql://me:secret@127.0.0.1:1/x"
+        for wrong, words, commands in (
+            ({"AWS_ACCESS_KEY_ID": "nobody"}, "it does not let us in", (serve, doctor)),
+            ({"FRAMEHOUSE_STORAGE_URL": "s3://missing/prefix"}, "no such bucket", (worker,)),
+            ({"FRAMEHOUSE_DATABASE_URL": nowhere}, "cannot be reached", (serve, api, worker, doctor)),
+        ):
+            for command in commands:
+                done = run(*command, code=1, **(right | wrong))
+                said = done.stderr + done.stdout
+                assert words in said and "secret" not in said, said

@@ -1,0 +1,393 @@
+"""Workers with labels: each paints by the routes that it serves, hands on to the next, and leaves nothing to nobody."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import numpy as np
+import pytest
+
+from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.pool import sql
+from framehouse.adapters.postgres.route_health import RouteCheck, list_checks, report_checks
+from framehouse.domain.errors import Declined, Unavailable, Unknown
+from framehouse.domain.model import Model
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.registry import BadRoute, open_registry
+from framehouse.entrypoints.worker.worker import Limits, Worker
+from framehouse.pipeline.cancel import cancel
+from tests.entrypoints.test_worker import LEASE, ended, nothing_left, task_of
+from tests.support.api_server import serving
+from tests.support.eventually import eventually
+from tests.support.house import MISBEHAVING, RULES, House, MakeHouse
+from tests.support.image_files import image_base64
+
+MODEL = "kling-v3-omni"
+NAMED = "tests.entrypoints.test_worker_labels:Named"
+H100, BOUGHT = {"gpu": "h100"}, {"site": "a"}
+
+
+class Named:
+    """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
+    gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it, "lose gpu"
+    is never asked again. `notes` is a file that gets a line per call."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, *, called: str, max_references: int = 10, notes: str = "") -> None:
+        self._called = called
+        self._notes = Path(notes) if notes else None
+        self._max_references = max_references
+
+    def abilities(self) -> Abilities:
+        return Abilities(max_references=self._max_references)
+
+    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        assert batch.memory is not None
+        self.calls.append(self._called)
+        if self._notes:
+            with self._notes.open("a") as file:
+                file.write(f"{self._called} {os.getpid()} {batch.memory.note.get('order', '-')}\n")
+        yield Progress(0)
+        if f"away {self._called}" in batch.prompt:
+            raise Unavailable(f"{self._called} is away")
+        if f"lose {self._called}" in batch.prompt:
+            await batch.memory.give_up("it is not sent again")
+            raise Unavailable("it is not sent again")
+        if f"decline {self._called}" in batch.prompt:
+            raise Declined("no")
+        if f"order {self._called}" in batch.prompt and not batch.memory.note:
+            await batch.memory.keep({"order": "x"})
+            raise Unknown("the answer was lost")
+        if f"hang {self._called}" in batch.prompt and not batch.memory.note:
+            await batch.memory.keep({"order": "x"})
+            await asyncio.sleep(3600)
+        shape = (batch.size.height, batch.size.width, 3)
+        yield Painted(batch.shots[0].index, np.zeros(shape, np.uint8))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    Named.calls.clear()
+
+
+def route(name: str, needs: dict[str, str] | None = None, **options: Any) -> dict[str, object]:
+    return {"engine": NAMED, "called": name, "name": name, "needs": needs or {}} | options
+
+
+GPU, API = route("gpu", H100), route("api", BOUGHT)
+
+
+def worker(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
+    registry = open_registry([(Model(MODEL), list(routes))], labels)
+    return Worker(house.db, house.storage, registry, RULES, Limits(**limits))
+
+
+def start(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
+    started = worker(house, labels, *routes, **limits)
+    house.workers.append((started, asyncio.create_task(started.run())))
+    return started
+
+
+async def waits_for(house: House) -> str | None:
+    """What the only batch waits for, when nobody holds it."""
+    found = await house.db.value("select route from batches where claim is null")
+    return None if found is None else str(found)
+
+
+async def test_each_paints_only_by_what_it_serves(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit()
+    start(house, BOUGHT, *routes)
+    await asyncio.sleep(0.5)
+    assert await waits_for(house) == "", "the fallback must not paint what the first may"
+    assert Named.calls == []
+    start(house, H100, *routes)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["gpu"]
+    await nothing_left(house, used=8)
+
+
+async def test_the_next_goes_on_where_the_first_is_away(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("away gpu", n=3)
+    start(house, BOUGHT, *routes)
+    start(house, H100 | {"more": "labels"}, *routes)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls.count("api") == 3
+    assert await house.db.value("select array_agg(distinct engine) from shots") == ["api"]
+    await nothing_left(house, used=24)
+
+
+async def test_where_all_are_away_it_begins_again_with_the_first(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("away gpu, away api")
+    start(house, BOUGHT, *routes)
+    start(house, H100, *routes)
+
+    async def twice() -> bool:
+        return Named.calls[:4] == ["gpu", "api", "gpu", "api"]
+
+    await eventually(twice)
+    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+
+
+async def test_after_give_up_after_s_it_fails(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("away gpu, away api")
+    start(house, BOUGHT, *routes, give_up_after_s=0.5)
+    start(house, H100, *routes, give_up_after_s=0.5)
+    assert "given up after" in (await ended(house, ticket.task_id)).status_message
+    await nothing_left(house, used=0)
+
+
+async def test_a_refusal_is_not_handed_on(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("decline gpu")
+    start(house, BOUGHT, *routes)
+    start(house, H100, *routes)
+    assert (await ended(house, ticket.task_id)).status == "failed"
+    assert Named.calls == ["gpu"]
+
+
+async def test_what_the_first_cannot_take_is_handed_on_at_once_and_is_no_failure(make_house: MakeHouse) -> None:
+    routes = (route("gpu", H100, max_references=0), API)
+    house = await make_house(*routes)
+    ticket = await house.submit("a fox", image_list=[{"image": image_base64()}])
+    start(house, H100, *routes)
+
+    async def handed_on() -> bool:
+        return await waits_for(house) == "api"
+
+    await eventually(handed_on)
+    assert await house.db.value("select failing_since from batches") is None
+    start(house, BOUGHT, *routes)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["api"]
+
+
+async def test_a_last_route_that_gives_up_does_not_end_what_the_first_may_still_make(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("away gpu, lose api")
+    start(house, BOUGHT, *routes)
+    start(house, H100, *routes)
+
+    async def asked_again() -> bool:
+        return Named.calls.count("gpu") > 1
+
+    await eventually(asked_again)
+    assert Named.calls.count("api") == 1
+    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+
+
+async def test_a_pinned_batch_goes_to_who_serves_its_route(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("away gpu, order api")
+    both = start(house, H100 | BOUGHT, *routes)
+
+    async def pinned() -> bool:
+        return await waits_for(house) == "api"
+
+    await eventually(pinned)
+    both.stop()
+    await house.workers[0][1]
+    start(house, H100, *routes)
+    await house.db.row("update batches set run_at = now()")
+    await asyncio.sleep(0.5)
+    assert Named.calls == ["gpu", "api"]
+    start(house, BOUGHT, *routes)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["gpu", "api", "api"]
+    await nothing_left(house, used=8)
+
+
+async def test_one_that_was_pinned_before_there_were_labels_is_handed_on(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    ticket = await house.submit("order api")
+    await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}'""")
+    start(house, H100, *routes)
+    start(house, BOUGHT, *routes)
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["api"]
+
+
+async def test_a_note_and_its_route_are_one_write(make_house: MakeHouse) -> None:
+    """Whoever dies after it: the batch waits for where its order is, and goes on there when it is freed."""
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    await house.submit()
+    (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
+    await batch_queue.keep_note(house.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
+    for quiet in await batch_queue.quiet_batches(house.db, lease=LEASE, silence=-LEASE):
+        await batch_queue.free_batches(house.db, [quiet])
+    assert await waits_for(house) == "api"
+    (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
+    await batch_queue.release_batch(house.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
+    assert await waits_for(house) == "api", "no release takes it away from there"
+
+
+async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_house: MakeHouse) -> None:
+    house = await make_house(route("new"))
+    ticket = await house.submit()
+    await house.db.row("update batches set route = 'old'")
+    await worker(house, {}, route("new"))._unserved.turn()
+    assert await waits_for(house) == ""
+    await house.db.row("""update batches set route = 'old', notes = '{"old": {"note": {"order": "x"}}}'""")
+    await worker(house, {}, route("new"))._unserved.turn()
+    assert await waits_for(house) == "old"
+    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+
+
+async def test_what_nobody_serves_is_told_and_fails_in_the_end(
+    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    old, owed, young = [await house.submit() for _ in range(3)]
+    await house.db.row("update batches set run_at = now() - interval '2 hours' where task_id <> $1", young.task_id)
+    await house.db.row(
+        """update batches set notes = '{"gpu": {"note": {"order": "x"}}}', route = 'gpu' where task_id = $1""",
+        owed.task_id,
+    )
+    looker = worker(house, BOUGHT, *routes, give_up_after_s=3600)._unserved
+    await looker.turn()
+    assert "route gpu, which no living worker serves: it needs gpu=h100" in caplog.text
+    caplog.clear()
+    await looker.turn()
+    assert not caplog.text, "told once"
+    assert not (await task_of(house, old.task_id)).ended, "nobody has looked for so long"
+    for key in looker._since:
+        looker._since[key] -= 3601
+    await looker.turn()
+    assert "no worker serves the route" in (await task_of(house, old.task_id)).status_message
+    assert not (await task_of(house, young.task_id)).ended, "it has not waited for so long"
+    assert not (await task_of(house, owed.task_id)).ended, "what may have been paid for is insisted on"
+    for key in looker._since:
+        looker._since[key] -= 86_400
+    await looker.turn()
+    assert (await task_of(house, owed.task_id)).ended
+    await report_checks(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
+    await house.db.row("update batches set run_at = now() - interval '2 days'")
+    await looker.turn()
+    assert not (await task_of(house, young.task_id)).ended, "there is somebody again"
+    assert not looker._since
+
+
+async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
+    routes = (GPU, API)
+    house = await make_house(*routes)
+    await house.submit("a fox", n=2)
+    await house.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
+    await house.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
+    looking = asyncio.create_task(worker(house, BOUGHT, *routes)._report())
+    await eventually(lambda: list_checks(house.db))
+    looking.cancel()
+    async with serving(house) as api:
+        ready = (await api.stranger.get("/readyz")).json()
+        metrics = (await api.stranger.get("/metrics")).text
+    assert ready["engines"][MODEL] == {"gpu": "no worker", "api": "ok"}
+    names = {"gpu": (1, 0), "api": (1, 1)}
+    for name, (waiting, workers) in names.items():
+        labels = f'model="{MODEL}",route="{name}"'
+        assert f'framehouse_queue_batches{{{labels},state="waiting"}} {waiting}.0\n' in metrics
+        assert f'framehouse_queue_batches{{{labels},state="running"}} 0.0\n' in metrics
+        assert f"framehouse_route_workers{{{labels}}} {workers}.0\n" in metrics
+    assert f'framehouse_queue_oldest_seconds{{model="{MODEL}",route="gpu"}} 9' in metrics
+    assert 'framehouse_queue_batches{model="kling-image-o1",route="gpu",state="waiting"} 0.0\n' in metrics
+
+
+def test_what_a_route_needs_is_words() -> None:
+    for needs in ({"gpus": 8}, ["gpu"], {"gpu": ""}, "h100"):
+        with pytest.raises(BadRoute, match="needs must be labels"):
+            open_registry([(Model("m"), [{"engine": MISBEHAVING, "needs": needs}])])
+
+
+async def test_nobody_wades_through_what_waits_for_others(make_house: MakeHouse) -> None:
+    house = await make_house()
+    ticket = await house.submit()
+    for model, name, count in (("other", "", 30_000), (MODEL, "api", 30_000), (MODEL, "gpu", 2)):
+        await house.db.row(
+            "insert into batches (task_id, model, route, shot_indexes, run_at) "
+            "select $1, $2, $3, '{0}', now() - interval '1 hour' from generate_series(1, $4::int)",
+            ticket.task_id,
+            model,
+            name,
+            count,
+        )
+    await house.db.row("analyze batches")
+    plan = await house.db.rows(
+        f"explain (analyze, buffers, format json) {sql('claim_batches')}",
+        1, 2, LEASE, [MODEL, MODEL, "nobody's"], uuid4(), None, False, ["", "gpu", ""],
+    )  # fmt: skip
+    top = json.loads(plan[0][0])[0]["Plan"]
+    assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200, plan[0][0]
+
+
+async def test_two_claim_at_once_and_neither_gets_less_than_there_is(make_house: MakeHouse) -> None:
+    house = await make_house()
+    await house.submit(n=8)
+    routes = [(MODEL, ""), (MODEL, "x")]
+    both = await asyncio.gather(
+        *(batch_queue.claim_batches(house.db, worker=n, most=4, lease=LEASE, routes=routes) for n in (1, 2))
+    )
+    ids = [batch.id for got in both for batch in got]
+    assert len(ids) == len(set(ids)) == 8
+
+
+async def test_two_workers_whose_routes_differ_do_not_hand_a_batch_to_each_other_without_pause(
+    make_house: MakeHouse,
+) -> None:
+    """The same two routes in two orders, as while a new framehouse.toml is rolled out; nobody is there."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("away gpu, away api")
+    start(house, H100, GPU, API, give_up_after_s=2)
+    start(house, BOUGHT, API, GPU, give_up_after_s=2)
+    task = await ended(house, ticket.task_id, seconds=15)
+    assert "given up after" in task.status_message
+    assert len(Named.calls) < 12
+
+
+async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_before(make_house: MakeHouse) -> None:
+    """The first was busy for a moment, the second took an order, lost the answer, and knows nothing of it later."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("away gpu, order api")
+    start(house, H100 | BOUGHT, GPU, API)
+
+    async def ordered() -> bool:
+        return Named.calls.count("api") == 1 and bool(
+            await house.db.value("select count(*) from batches where notes <> '{}'")
+        )
+
+    await eventually(ordered)
+    await house.db.row("update shots set prompt = 'lose api'")
+    await house.db.row("update tasks set prompt = 'lose api'")
+    await house.db.row("update batches set run_at = now()")
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls[-2:] == ["api", "gpu"]
+
+
+async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_house: MakeHouse) -> None:
+    """It wrote down no route, and nobody serves the first."""
+    house = await make_house(GPU, API)
+    ticket = await house.submit("order api")
+    await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
+    served = start(house, BOUGHT, GPU, API)
+    await served._unserved.turn()
+    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert Named.calls == ["api"]

@@ -1,0 +1,1 @@
+"""What tests share: servers, fakes and helpers. Nothing here is a test."""

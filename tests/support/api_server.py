@@ -1,0 +1,114 @@
+"""The API of a house on a real loopback socket, with clients that hold the keys of alice and bob."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import uvicorn
+
+from framehouse.adapters.postgres import account_store
+from framehouse.domain.links import Links
+from framehouse.entrypoints.api.api_app import build_api
+from framehouse.entrypoints.api.connection_limits import ConnectionLimits, server_config
+from tests.support.eventually import eventually
+from tests.support.house import House
+from tests.support.image_files import image_base64
+
+
+@dataclass
+class Api:
+    """A real server on a loopback port. `alice` and `bob` are clients with keys, `stranger` has none."""
+
+    house: House
+    url: str
+    alice: httpx.AsyncClient
+    bob: httpx.AsyncClient
+    stranger: httpx.AsyncClient
+
+    async def create(self, prompt: str = "a fox", **fields: Any) -> dict[str, Any]:
+        body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
+        answer = await self.alice.post(PATH, json=body)
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def create_element(self, **fields: Any) -> dict[str, Any]:
+        answer = await self.alice.post(ELEMENTS, json=element_body(**fields))
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def element(self, any_id: str) -> dict[str, Any]:
+        """The element task when it has ended."""
+
+        async def look() -> dict[str, Any] | None:
+            data: dict[str, Any] = (await self.alice.get(f"{ELEMENTS}/{any_id}")).json()["data"]
+            return data if data["task_status"] in ("succeed", "failed") else None
+
+        found: dict[str, Any] = await eventually(look)
+        return found
+
+    async def saved(self, **fields: Any) -> int:
+        """The id of an element that is made; a element_worker must be there."""
+        task = await self.element((await self.create_element(**fields))["task_id"])
+        return int(task["task_result"]["elements"][0]["element_id"])
+
+    async def ended(self, task_id: str) -> dict[str, Any]:
+        data: dict[str, Any] = (await self.alice.get(f"{PATH}/{task_id}?wait=30")).json()["data"]
+        assert data["task_status"] in ("succeed", "failed"), data
+        return data
+
+
+PATH = "/kling/v1/images/omni-image"
+
+
+ELEMENTS = "/kling/v1/general/advanced-custom-elements"
+
+
+MakeApi = Callable[..., Awaitable[Api]]
+
+
+@asynccontextmanager
+async def serving(house: House, *, connections: ConnectionLimits | None = None, **options: Any) -> AsyncIterator[Api]:
+    """The API of a house on a free loopback port."""
+    settings: dict[str, Any] = {
+        "links": Links("secret"),
+        "path_prefixes": ["/kling", "", "/proxy/kling"],
+        "requests_per_second": 0,
+        "retention": timedelta(days=30),
+        "max_body_bytes": 150_000_000,
+    }
+    app = build_api(db=house.db, storage=house.storage, registry=house.registry, **(settings | options))
+    listening = socket.create_server(("127.0.0.1", 0))
+    # as uvloop does it; asyncio does not, and every answer on a kept connection would come 40 ms late
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    server = uvicorn.Server(server_config(app, connections or ConnectionLimits(), stop_s=1))
+    running = asyncio.create_task(server.serve(sockets=[listening]))
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    await account_store.create_account(house.db, "bob")
+    clients = []
+    for name in ("alice", "bob"):
+        account = await account_store.find_account(house.db, name)
+        assert account is not None
+        key = await account_store.create_key(house.db, account["id"])
+        clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
+    stranger = httpx.AsyncClient(base_url=url, timeout=60)
+    try:
+        yield Api(house, url, clients[0], clients[1], stranger)
+    finally:
+        for client in (*clients, stranger):
+            await client.aclose()
+        server.should_exit = True
+        await running
+        listening.close()
+
+
+def element_body(**fields: Any) -> dict[str, Any]:
+    images = {"frontal_image": image_base64(600, 400), "refer_images": [{"image_url": image_base64(400, 400)}]}
+    body = {"element_name": "Red bag", "element_description": "A red bag", "element_image_list": images}
+    return body | fields

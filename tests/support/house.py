@@ -1,0 +1,104 @@
+"""A whole Framehouse in the process of the test: database, storage, engines, and workers started on request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from framehouse.adapters.postgres import account_store
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage
+from framehouse.domain.account import Caller
+from framehouse.domain.model import Model
+from framehouse.domain.request import parse_request
+from framehouse.domain.task import Ticket
+from framehouse.engines.registry import Registry, open_registry
+from framehouse.entrypoints.element_worker import ElementWorker
+from framehouse.entrypoints.worker.worker import Limits, Worker
+from framehouse.pipeline.accept import AcceptCounter, accept
+from framehouse.pipeline.finish import Finishing
+from framehouse.pipeline.generate import Rules
+
+MISBEHAVING = "framehouse.testing.misbehaving:Misbehaving"
+
+
+RULES = Rules(Finishing("Framehouse test"), timedelta(days=30), allow_private_addresses=False)
+
+
+@dataclass
+class House:
+    """A whole house in the test's own process, with an account, and workers that are started when asked for."""
+
+    db: Database
+    storage: Storage
+    registry: Registry
+    caller: Caller
+    counter: AcceptCounter
+    workers: list[tuple[Worker, "asyncio.Task[None]"]] = field(default_factory=list)
+    element_workers: list["asyncio.Task[None]"] = field(default_factory=list)
+    rules: Rules = RULES
+
+    async def submit(self, prompt: str = "a fox", *, caller: Caller | None = None, **fields: Any) -> Ticket:
+        """Accept a request as the API does."""
+        body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
+        request = parse_request(body, self.registry.model)
+        model = self.registry.model(request.model)
+        assert model is not None
+        return await accept(
+            request,
+            caller=caller or self.caller,
+            model=model,
+            counter=self.counter,
+            storage=self.storage,
+        )
+
+    def worker(self, **limits: Any) -> Worker:
+        return Worker(self.db, self.storage, self.registry, self.rules, Limits(**limits))
+
+    def start_worker(self, **limits: Any) -> Worker:
+        worker = self.worker(**limits)
+        self.workers.append((worker, asyncio.create_task(worker.run())))
+        return worker
+
+    def start_element_worker(self, **options: Any) -> ElementWorker:
+        """One that may fetch from this machine, unless told otherwise."""
+        element_worker = ElementWorker(self.db, self.storage, **({"allow_private": True} | options))
+        self.element_workers.append(asyncio.create_task(element_worker.run()))
+        return element_worker
+
+    async def account(self) -> dict[str, Any]:
+        found = await account_store.find_account(self.db, self.caller.account_name)
+        assert found is not None
+        return found
+
+    async def close(self) -> None:
+        for worker, running in self.workers:
+            worker.stop()
+            await running
+        for element_worker in self.element_workers:
+            element_worker.cancel()
+        await asyncio.gather(*self.element_workers, return_exceptions=True)
+        await self.registry.close()
+
+
+async def build_house(
+    db: Database,
+    storage: Storage,
+    *routes: dict[str, object],
+    concurrency: int = 100,
+    units_limit: int | None = None,
+) -> House:
+    """A house with the account alice."""
+    chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
+    models = [
+        (Model("kling-v3-omni"), chosen),
+        (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), chosen),
+    ]
+    await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
+    account = await account_store.find_account(db, "alice")
+    assert account is not None
+    return House(db, storage, open_registry(models), Caller(account["id"], "alice"), AcceptCounter(db))
+
+
+MakeHouse = Callable[..., Awaitable[House]]

@@ -1,0 +1,49 @@
+"""The real process with a pipeline that misbehaves: words in a prompt say how. Loaded in the spawned process alone.
+
+`[oom N]`: out of memory where a call has more than N pictures. `[die]`: the process is killed. `[die FILE]`: the same,
+once, for then the file is there. `[hang]`, `[slow S]`: seconds before it is called. `[nan]`: no numbers come out.
+"""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framehouse.engines.diffusers.process import Painter, Process, main
+
+
+class MisbehavingPainter(Painter):
+    def call(self, **arguments: Any) -> Any:
+        import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as edit_plus
+        import torch
+
+        edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = 64 * 64, 56 * 56  # a million pixels take seconds
+        prompts = str(arguments["prompt"])
+        if (most := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(most[1]):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if found := re.search(r"\[die(?: (\S+))?\]", prompts):
+            mark = Path(found[1] or os.devnull)
+            if found[1] is None or not mark.exists():
+                if found[1]:
+                    mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if "[hang]" in prompts:
+            time.sleep(3600)
+        if found := re.search(r"\[slow (\S+)\]", prompts):
+            time.sleep(float(found[1]))
+        if "[nan]" in prompts:
+            return [np.full((64, 64, 3), np.nan, np.float32)] * len(arguments["generator"])
+        return super().call(**arguments)
+
+
+class MisbehavingProcess(Process):
+    def load(self, settings: dict[str, Any]) -> Painter:
+        return MisbehavingPainter(settings)
+
+
+if __name__ == "__main__":
+    main(MisbehavingProcess)

@@ -1,0 +1,252 @@
+"""A strict model server on a real socket, of each kind: it refuses every field that the real one does not know, paints
+small pictures from prompt, seed and all references, and misbehaves when it is told to."""
+
+import asyncio
+import base64
+import hashlib
+import io
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tests.support.sockets import listening, read_head
+
+_TUNED = {"num_inference_steps", "guidance_scale"}
+_OWN = {"response_format", "output_format", "seed", "generator_device"} | _TUNED
+_BASE = {"model", "prompt", "n", "size"}
+GENERATIONS = {
+    "sglang": _BASE | _OWN,
+    "vllm_omni": _BASE | _OWN,
+    "xinference": _BASE | {"response_format", "kwargs"},
+    "openai": _BASE | {"output_format", "quality"},
+}
+EDITS = GENERATIONS | {"xinference": _BASE | {"response_format"}}
+PARTS = {"sglang": "image[]", "vllm_omni": "image[]", "xinference": "image", "openai": "image[]"}
+NEEDED = {"sglang": {"response_format"}, "vllm_omni": set(), "xinference": {"response_format"}, "openai": set()}
+
+
+@dataclass
+class Post:
+    """A request for pictures as it came in. `files` are the references' bytes, in order."""
+
+    path: str
+    fields: dict[str, Any]
+    files: list[bytes]
+    headers: dict[str, str]
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+@dataclass
+class ModelServer:
+    """`moods` are taken one by one, one per POST, then all is well: "cut", "hang", "half", "html", "garbage", "few",
+    "huge", "address", "large picture", or a status line with headers and an error message, as (503, {}, "…").
+    `keeps`: it drops references beyond so many. `edits`: what /edits answers instead of painting."""
+
+    kind: str
+    model: str = "m"
+    moods: list[Any] = field(default_factory=list)
+    keeps: int = 100
+    edits: tuple[int, str] | None = None
+    key: str = ""
+    health: int = 200
+    gate: asyncio.Event | None = None
+    url: str = ""
+    posts: list[Post] = field(default_factory=list)
+    now: int = 0
+    peak: int = 0
+    aborted: int = 0
+
+    def paths(self) -> list[str]:
+        return [post.path.removeprefix("/v1/images/") for post in self.posts]
+
+
+@asynccontextmanager
+async def serving(kind: str, **options: Any) -> AsyncIterator[ModelServer]:
+    server = ModelServer(kind, **options)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _serve(server, reader, writer)
+
+    async with listening(serve) as url:
+        server.url = f"{url}/v1"
+        yield server
+
+
+async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    method, path, headers = await read_head(reader)
+    body = await _body(reader, headers)
+    if method == "GET":
+        return await _get(server, path, headers, writer)
+    post = Post(path, *_parse(headers, body, PARTS[server.kind]), headers)
+    server.posts.append(post)
+    mood = server.moods.pop(0) if server.moods else ""
+    server.now += 1
+    server.peak = max(server.peak, server.now)
+    try:
+        if server.gate is not None:
+            await _wait(server, reader)
+        await _answer(server, post, mood, writer)
+    finally:
+        server.now -= 1
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", 0)))
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readline()
+    return body
+
+
+async def _wait(server: ModelServer, reader: asyncio.StreamReader) -> None:
+    """Until the gate opens; whoever hangs up before is noted."""
+    opens = server.gate
+    assert opens is not None
+    gate, gone = asyncio.create_task(opens.wait()), asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait([gate, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not gate.done():
+            server.aborted += 1
+            raise OSError("the client hung up")
+    finally:
+        gate.cancel()
+        gone.cancel()
+        await asyncio.gather(gate, gone, return_exceptions=True)
+
+
+async def _get(server: ModelServer, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
+    if server.key and headers.get("authorization") != f"Bearer {server.key}" and path != "/health":
+        return await _send(writer, 401, {"error": {"message": "no", "code": "invalid_api_key"}})
+    here = "/health" if server.kind in ("sglang", "vllm_omni") else "/v1/models"
+    status = server.health if path == here else 404
+    return await _send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
+
+
+async def _answer(server: ModelServer, post: Post, mood: Any, writer: asyncio.StreamWriter) -> None:
+    if mood == "cut":
+        return writer.transport.abort()
+    if mood == "hang":
+        await asyncio.sleep(3600)
+    if isinstance(mood, tuple):
+        status, headers, told = mood
+        error = told if isinstance(told, dict) else _error(server, told)
+        return await _send(writer, status, error, headers)
+    if mood == "html":
+        return await _send(writer, 200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+    if mood == "garbage":
+        return await _send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"no picture").decode()}]})
+    if mood == "address":
+        return await _send(writer, 200, {"data": [{"url": "/v1/images/1/content"}]})
+    try:
+        content = _painted(server, post, mood)
+    except Refused as refused:
+        return await _send(writer, refused.status, _error(server, refused.message))
+    if mood == "huge":
+        return await _send(writer, 200, b" " * 3_000_000)
+    if mood == "half":
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[:100])
+        await writer.drain()
+        return writer.transport.abort()
+    return await _send(writer, 200, content, {"Set-Cookie": "a=b"})
+
+
+def _painted(server: ModelServer, post: Post, mood: Any) -> bytes:
+    edit = post.path == "/v1/images/edits"
+    if not edit and post.path != "/v1/images/generations":
+        raise Refused(404, "Not Found")
+    if server.key and post.headers.get("authorization") != f"Bearer {server.key}":
+        raise Refused(401, "Incorrect API key provided")
+    sent = post.fields
+    if unknown := set(sent) - (EDITS if edit else GENERATIONS)[server.kind]:
+        raise Refused(400, f"unknown fields: {', '.join(sorted(unknown))}")
+    if missing := (_BASE | NEEDED[server.kind]) - set(sent):
+        raise Refused(400, f"missing: {', '.join(sorted(missing))}")
+    if sent["model"] != server.model and server.kind != "sglang":
+        raise Refused(400 if server.kind == "vllm_omni" else 404, f"Model not found: {sent['model']}")
+    if sent.get("response_format", "b64_json") != "b64_json" or sent.get("output_format", "png") != "png":
+        raise Refused(400, "wrong format")
+    count = int(sent["n"])
+    if not 1 <= count <= 10 or (not edit and not isinstance(sent["n"], int)):
+        raise Refused(400, "n must be from 1 to 10")
+    width, height = map(int, str(sent["size"]).split("x"))
+    if (
+        width % 16
+        or height % 16
+        or (server.kind == "openai" and (max(width, height) > 3840 or width * height > 8294400))
+    ):
+        raise Refused(400, f"Invalid size {sent['size']}")
+    if edit and not post.files:
+        raise Refused(422, f"Field '{PARTS[server.kind]}' is required")
+    if edit and server.edits:
+        raise Refused(*server.edits)
+    for content in post.files:
+        Image.open(io.BytesIO(content)).load()
+    seed = sent.get("seed", json.loads(sent.get("kwargs", "{}")).get("seed"))
+    if server.kind in ("sglang", "vllm_omni"):
+        seed = int(seed)
+    elif seed is None:
+        seed = random.getrandbits(40)
+    if mood == "large picture":
+        buffer = io.BytesIO()
+        Image.new("L", (10_000, 9_000)).save(buffer, "PNG", compress_level=1)
+        return json.dumps({"data": [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}]}).encode()
+    seen = b"".join(post.files[: server.keeps])
+    made = [_picture(f"{sent['prompt']} {seed + k} ".encode() + seen, width, height) for k in range(count)]
+    data = [{"b64_json": base64.b64encode(one).decode(), "revised_prompt": sent["prompt"]} for one in made]
+    return json.dumps({"created": 1, "data": data[1:] if mood == "few" else data}).encode()
+
+
+def _picture(from_what: bytes, width: int, height: int) -> bytes:
+    noise = np.random.default_rng(int.from_bytes(hashlib.sha256(from_what).digest()[:8], "big"))
+    small = Image.fromarray(noise.integers(0, 256, (4, 4, 3), np.uint8))
+    buffer = io.BytesIO()
+    small.resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _parse(headers: dict[str, str], body: bytes, part_name: str) -> tuple[dict[str, Any], list[bytes]]:
+    """Fields and files of a JSON or multipart body. A file under another name than the kind's is an unknown field."""
+    media, _, boundary = headers["content-type"].partition("; boundary=")
+    if media == "application/json":
+        return json.loads(body), []
+    assert media == "multipart/form-data"
+    fields: dict[str, Any] = {}
+    files = []
+    for part in body.split(b"--" + boundary.encode())[1:-1]:
+        head, _, content = part[2:-2].partition(b"\r\n\r\n")
+        name = head.split(b'name="')[1].split(b'"')[0].decode()
+        if b"filename=" in head:
+            files.append(content)
+            if name != part_name:
+                fields[name] = "a file"
+        else:
+            fields[name] = content.decode()
+    return fields, files
+
+
+def _error(server: ModelServer, message: str) -> dict[str, Any]:
+    if server.kind == "openai":
+        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+    return {"detail": message}
+
+
+async def _send(writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = "".join(f"{k}: {v}\r\n" for k, v in (headers or {}).items())
+    writer.write(
+        f"HTTP/1.1 {status} X\r\n{head}Content-Length: {len(content)}\r\nConnection: close\r\n\r\n".encode() + content
+    )
+    await writer.drain()
