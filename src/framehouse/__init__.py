@@ -5,7 +5,7 @@ adapters, under the rules of the domain. To read it in that order:
 
     cli/          the command line
     wiring.py     the wiring: settings -> adapters -> entrypoints
-    entrypoints/  the API and its console, the worker, the element_worker, the sweeper
+    entrypoints/  the API and its console, the worker, the sweeper
     pipeline/     accept, generate, finish, save_shot: a task's life
     domain/       what is true: sizes, prompts, requests, errors
     adapters/     Postgres, storage, images, outbound HTTP, telemetry
