@@ -161,7 +161,7 @@ async def test_cancel_frees_quota_and_units_and_reaches_the_engine(api: Api) -> 
 
 
 async def held(worker: Any, count: int) -> bool:
-    return len(worker._held) == count
+    return len(worker.held) == count
 
 
 async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:

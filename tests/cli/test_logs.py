@@ -24,7 +24,7 @@ SECRET = "sesame"
 BODY: dict[str, Any] = {"model_name": "kling-v3-omni", "prompt": f"a fox of {SECRET}"}
 
 
-WORKER = "framehouse.entrypoints.worker.worker"
+WORKER = "framehouse.entrypoints.worker.record_outcome"
 
 
 @dataclass(frozen=True)

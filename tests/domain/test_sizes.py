@@ -1,6 +1,7 @@
 import pytest
 
-from framehouse.domain.reference import ratio_from_references, reference_problem
+from framehouse.domain.aspect_ratio import ratio_from_references
+from framehouse.domain.reference import reference_problem
 from framehouse.domain.sizes import RATIOS, RESOLUTIONS, nearest_ratio, size_of
 
 CONTRACT = {

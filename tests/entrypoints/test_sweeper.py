@@ -15,7 +15,7 @@ from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.poll_loop import take_turns
 from framehouse.entrypoints.sweeper import OrphanedBatches, keep_house
-from framehouse.entrypoints.worker.worker import WORKER_LOCKS
+from framehouse.entrypoints.worker.listen import WORKER_LOCKS
 from framehouse.pipeline.expire import expire_pictures
 from tests.support.eventually import eventually
 from tests.support.house import House, MakeHouse

@@ -19,7 +19,7 @@ from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Task
 from framehouse.entrypoints.sweeper import OrphanedBatches
-from framehouse.entrypoints.worker.worker import Worker
+from framehouse.entrypoints.worker.claim import ClaimSignal, run_claim_loop
 from framehouse.pipeline import generate
 from tests.support.eventually import eventually
 from tests.support.house import MISBEHAVING, House, MakeHouse
@@ -369,7 +369,7 @@ async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
 
     async def released_twice(*args: Any, **options: Any) -> None:
         await release(*args, **options | {"after": timedelta(0)})
-        worker._wake.set()
+        worker._signal.event.set()
         await eventually(taken_again)
 
     monkeypatch.setattr(batch_queue, "release_batch", released_twice)
@@ -537,24 +537,23 @@ async def test_one_bad_row_does_not_refuse_its_neighbours(make_house: MakeHouse)
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]
 
 
-async def test_a_worker_that_is_called_for_nothing_rests_but_one_without_room_does_not(make_house: MakeHouse) -> None:
-    house = await make_house()
-    for room, seconds in ((1, 0.4), (0, 20)):
-        worker = house.worker()
-        looks = 0
+@pytest.mark.parametrize(("free_slots", "seconds"), [(1, 0.4), (0, 20)])
+async def test_a_worker_that_is_woken_for_nothing_rests_but_one_without_free_slots_does_not(
+    free_slots: int, seconds: float
+) -> None:
+    signal = ClaimSignal()
+    claims = 0
 
-        async def turn(worker: Worker = worker) -> int:
-            nonlocal looks
-            looks += 1
-            worker._call()  # another task, which others take
-            if looks == 100:
-                worker.stop()
-            await asyncio.sleep(0.001)
-            return 0
+    async def claim() -> int:
+        nonlocal claims
+        claims += 1
+        signal.notify()  # another task, which other workers claim
+        if claims == 100:
+            signal.stop()
+        await asyncio.sleep(0.001)
+        return 0
 
-        worker.turn = turn  # type: ignore[method-assign]
-        worker._room = lambda room=room: room  # type: ignore[method-assign, misc]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await worker.run()
-        assert looks == 100 if room == 0 else 5 <= looks <= 13
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await run_claim_loop(claim, lambda: free_slots, signal)
+    assert claims == 100 if free_slots == 0 else 5 <= claims <= 13

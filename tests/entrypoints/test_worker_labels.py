@@ -17,8 +17,11 @@ from framehouse.adapters.postgres.pool import sql
 from framehouse.adapters.postgres.route_health import RouteCheck, list_checks, report_checks
 from framehouse.domain.errors import Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
+from framehouse.domain.retry import RetryLimits
 from framehouse.engines.interface import Abilities, Batch, Painted, Progress
 from framehouse.engines.registry import BadRoute, open_registry
+from framehouse.entrypoints.worker.route_health import report_route_health
+from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
 from tests.entrypoints.test_worker import LEASE, ended, nothing_left, task_of
@@ -95,6 +98,11 @@ def start(house: House, labels: dict[str, str], *routes: dict[str, object], **li
     started = worker(house, labels, *routes, **limits)
     house.workers.append((started, asyncio.create_task(started.run())))
     return started
+
+
+def unserved(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> UnservedRoutes:
+    registry = open_registry([(Model(MODEL), list(routes))], labels)
+    return UnservedRoutes(house.db, registry, retention=RULES.retention, lease_s=30, limits=RetryLimits(**limits))
 
 
 async def waits_for(house: House) -> str | None:
@@ -246,10 +254,10 @@ async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_ho
     house = await make_house(route("new"))
     ticket = await house.submit()
     await house.db.row("update batches set route = 'old'")
-    await worker(house, {}, route("new"))._unserved.turn()
+    await unserved(house, {}, route("new")).check_once()
     assert await waits_for(house) == ""
     await house.db.row("""update batches set route = 'old', notes = '{"old": {"note": {"order": "x"}}}'""")
-    await worker(house, {}, route("new"))._unserved.turn()
+    await unserved(house, {}, route("new")).check_once()
     assert await waits_for(house) == "old"
     await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
 
@@ -265,26 +273,26 @@ async def test_what_nobody_serves_is_told_and_fails_in_the_end(
         """update batches set notes = '{"gpu": {"note": {"order": "x"}}}', route = 'gpu' where task_id = $1""",
         owed.task_id,
     )
-    looker = worker(house, BOUGHT, *routes, give_up_after_s=3600)._unserved
-    await looker.turn()
-    assert "route gpu, which no living worker serves: it needs gpu=h100" in caplog.text
+    looker = unserved(house, BOUGHT, *routes, give_up_after_s=3600)
+    await looker.check_once()
+    assert "route gpu, which no live worker serves: it needs gpu=h100" in caplog.text
     caplog.clear()
-    await looker.turn()
+    await looker.check_once()
     assert not caplog.text, "told once"
     assert not (await task_of(house, old.task_id)).ended, "nobody has looked for so long"
     for key in looker._since:
         looker._since[key] -= 3601
-    await looker.turn()
+    await looker.check_once()
     assert "no worker serves the route" in (await task_of(house, old.task_id)).status_message
     assert not (await task_of(house, young.task_id)).ended, "it has not waited for so long"
     assert not (await task_of(house, owed.task_id)).ended, "what may have been paid for is insisted on"
     for key in looker._since:
         looker._since[key] -= 86_400
-    await looker.turn()
+    await looker.check_once()
     assert (await task_of(house, owed.task_id)).ended
     await report_checks(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
     await house.db.row("update batches set run_at = now() - interval '2 days'")
-    await looker.turn()
+    await looker.check_once()
     assert not (await task_of(house, young.task_id)).ended, "there is somebody again"
     assert not looker._since
 
@@ -295,7 +303,8 @@ async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
     await house.submit("a fox", n=2)
     await house.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await house.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
-    looking = asyncio.create_task(worker(house, BOUGHT, *routes)._report())
+    registry = open_registry([(Model(MODEL), list(routes))], BOUGHT)
+    looking = asyncio.create_task(report_route_health(house.db, registry, worker=1))
     await eventually(lambda: list_checks(house.db))
     looking.cancel()
     async with serving(house) as api:
@@ -387,7 +396,7 @@ async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_hou
     house = await make_house(GPU, API)
     ticket = await house.submit("order api")
     await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
-    served = start(house, BOUGHT, GPU, API)
-    await served._unserved.turn()
+    start(house, BOUGHT, GPU, API)
+    await unserved(house, BOUGHT, GPU, API).check_once()
     assert (await ended(house, ticket.task_id)).status == "succeed"
     assert Named.calls == ["api"]

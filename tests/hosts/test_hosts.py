@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.entrypoints.worker.worker import WORKER_LOCKS
+from framehouse.entrypoints.worker.listen import WORKER_LOCKS
 from tests.chaos.clients import Clients, Sent
 from tests.chaos.clock import Clock
 from tests.chaos.processes import Parts, running

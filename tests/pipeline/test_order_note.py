@@ -99,18 +99,18 @@ async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_ho
         worker = api.house.start_worker()
 
         async def held() -> bool:
-            return bool(worker._held)
+            return len(worker.held) > 0
 
         await eventually(held)
-        (batch,) = worker._held.values()
+        (batch,) = worker.held
         url = links.make_hasten(batch.batch.id)
         assert url
         for wrong in (url[:-1] + "x", url.replace(f"/{batch.batch.id}/", "/999/"), f"{api.url}/hasten/x/ü"):
             assert (await api.stranger.post(wrong)).status_code == 404
-        assert not batch.hurry.is_set()
+        assert not batch.wake.is_set()
         assert (await api.stranger.post(url, content=b"whatever")).status_code == 200
         async with asyncio.timeout(5):
-            await batch.hurry.wait()
+            await batch.wake.wait()
         await cancel(api.house.db, api.house.caller.account_id, ticket.task_id, RULES.retention)
 
 

@@ -162,12 +162,12 @@ async def test_the_same_content_is_decoded_once(make_house: MakeHouse) -> None:
     first = await house.submit(image_list=[{"image": image_base64()}], n=2)
     worker = house.start_worker(concurrency=1)
     assert (await ended(house, first.task_id)).status == "succeed"
-    assert len(worker._checker._idle) == 1
+    assert len(worker.checker._idle) == 1
     worker.stop()
     second = await house.submit(image_list=[{"image": image_base64()}])
     another = house.start_worker()
     assert (await ended(house, second.task_id)).status == "succeed"
-    assert another._checker._idle == [], "no process was needed"
+    assert another.checker._idle == [], "no process was needed"
 
 
 async def test_references_by_url_meet_the_same_checks(make_house: MakeHouse) -> None:
@@ -220,12 +220,12 @@ async def test_pictures_that_never_come_hold_up_nobody_else(make_house: MakeHous
         slow = [await house.submit(image_list=[{"image": f"{url}?{n}"}]) for n in range(20)]
 
         async def loading() -> bool:
-            return len(worker._held) >= 16
+            return len(worker.held) >= 16
 
         await eventually(loading)
         for _ in range(3):
             ordinary = await house.submit("a fox")
             assert (await ended(house, ordinary.task_id)).status == "succeed"
-        assert len(worker._held) <= 18, "no more than some are begun with"
+        assert len(worker.held) <= 18, "no more than some are begun with"
         for ticket in slow:
             await end(house, ticket.task_id)

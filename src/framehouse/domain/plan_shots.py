@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from framehouse.domain.prompt import listed_shots, pictures_asked, ratio_asked
-from framehouse.domain.reference import deciding_reference
+from framehouse.domain.aspect_ratio import ratio_of_request
+from framehouse.domain.prompt import listed_shots, pictures_asked
 from framehouse.domain.request import SERIES_AMOUNT
 from framehouse.domain.shot import FRAMINGS, Shot
-from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest
 
 DEFAULT_SERIES_AMOUNT = 4
@@ -37,7 +36,7 @@ def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series:
     if whole_series and request.result_type == "series":
         max_batch = count
     batches = tuple(tuple(range(start, min(start + max_batch, count))) for start in range(0, count, max_batch))
-    return Plan(shots, _ratio(request), batches)
+    return Plan(shots, ratio_of_request(request), batches)
 
 
 def _count(request: ImageRequest) -> int:
@@ -62,18 +61,3 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
         shots.append(Shot(index, prompt, framing, seed + index))
     return shots
-
-
-def _ratio(request: ImageRequest) -> str:
-    if request.ratio != AUTO:
-        return request.ratio
-    if asked := ratio_asked(request.prompt, RATIOS):
-        return asked
-    if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):
-        return AUTO
-    return default_ratio(request)
-
-
-def default_ratio(request: ImageRequest) -> str:
-    """The shape where neither the words nor a reference say one."""
-    return "16:9" if request.result_type == "series" else "1:1"

@@ -1,11 +1,8 @@
 """A picture the caller sent along, and the rules it must meet (contract, `image_list`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
-
-from framehouse.domain.prompt import Cited, citations, resolve_citation
-from framehouse.domain.sizes import nearest_ratio
 
 MAX_REFERENCES = 10
 MAX_REFERENCE_BYTES = 10_000_000
@@ -82,22 +79,3 @@ def reference_problem(width: int, height: int) -> str | None:
     if max(width, height) > MAX_ASPECT * min(width, height):
         return f"is {width}x{height} px; the aspect ratio must be between 1:2.5 and 2.5:1"
     return None
-
-
-def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
-    """Whose shape `auto` takes: the first that the prompt cites, else the first image. An element that is not cited
-    decides nothing, for its pictures show what it is, not how the whole is framed."""
-    cited = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
-    first = next((Cited(*found) for found in cited if found), None)
-    return first or (Cited("image", 0) if images else None)
-
-
-def ratio_from_references(
-    prompt: str, images: Sequence[tuple[int, int]], elements: Sequence[tuple[int, int]]
-) -> str | None:
-    """The listed shape nearest to the deciding reference's, or None where there is none. Sizes are (width, height) in
-    pixels, an element's that of its frontal picture."""
-    which = deciding_reference(prompt, images=len(images), elements=len(elements))
-    if which is None:
-        return None
-    return nearest_ratio(*(elements if which.kind == "element" else images)[which.index])

@@ -16,12 +16,12 @@ from framehouse.adapters.postgres.task_store import Accepted, accept_tasks, find
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
+from framehouse.domain.aspect_ratio import default_ratio, ratio_from_references
 from framehouse.domain.element import OFFICIAL
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
-from framehouse.domain.plan_shots import default_ratio, make_plan
+from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.pricing import units_for
-from framehouse.domain.reference import ratio_from_references
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
 from framehouse.pipeline.references import inspect_sent, store

@@ -1,80 +1,48 @@
-"""Shots -> engine -> pictures, each finished and kept as soon as it is made."""
+"""Shots -> route -> images, each finished and saved as soon as it is generated."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
-from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
-from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
-from framehouse.domain.reference import ratio_from_references
+from framehouse.domain.errors import Broken, Failed
+from framehouse.domain.outcome import Outcome
+from framehouse.domain.routing import RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import Shot
-from framehouse.domain.sizes import AUTO, Size, size_of
+from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Painted, ReferenceImage
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
-from framehouse.pipeline.order_note import BatchMemory, open_route
-from framehouse.pipeline.references import load_elements, load_references
+from framehouse.pipeline.order_note import BatchMemory, route_with_open_order
 from framehouse.pipeline.save_shot import Finished, settle_shot
 
+SaveResult = Literal["saved", "lost"]
+Save = Callable[[Route, Shot, Painted], Awaitable[SaveResult]]
 FINISH_PAUSES_S = (0.5, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Every shot of the batch is kept, or nobody wants them any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Not now: the batch goes back and is due again later. `blamed`: it may be the batch's own fault, so its tries
-    are counted. `owed`: something of it is under way elsewhere, so it is not given up soon."""
-
-    why: str
-    blamed: bool = False
-    owed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Final: the task ends as failed, with this reason for the caller."""
-
-    why: str
-
-
 class Unfinished(Exception):
-    """An engine painted it, and we could not make files of it: it must not be painted again. The message is for the
-    caller, the cause for the log."""
-
-
-@dataclass(frozen=True, slots=True)
-class HandOn:
-    """Now, but by a worker that serves this route: the batch goes back and waits for one. `why` is what was wrong with
-    the routes before; empty where nothing was."""
-
-    route: str
-    why: str = ""
-
-
-Fate = Done | Retry | Fail | HandOn
+    """An engine generated an image, and no file could be made of it. It must not be generated again. The message is for
+    the caller, the cause is for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How this house paints: what pictures are like, how long they are kept, where references may come from, and by
-    which URL others may hasten a batch (None: nobody can reach this house)."""
+    """How images are generated here: how they are finished, how long they are stored, which addresses references may
+    have, and the URL of a batch's upstream callback (None: upstreams cannot reach this server)."""
 
     finishing: Finishing
     retention: timedelta
@@ -82,39 +50,7 @@ class Rules:
     hasten_url: Callable[[int], str | None] = lambda _: None
 
 
-async def load_batch(
-    batch: Claimed, *, db: Database, storage: Storage, checker: PictureChecker, rules: Rules
-) -> Batch | Fate:
-    """What the engines are to be given for a claimed batch, its pictures fetched and checked; or, where they cannot be
-    had, what is to become of it. May take long, and paints nothing."""
-    try:
-        references = await load_references(batch, db, storage, checker, allow_private=rules.allow_private_addresses)
-        elements = await load_elements(batch.elements, db, storage, checker)
-    except Unavailable as error:
-        return Retry(error.message, blamed=True)
-    except Declined as error:
-        return Fail(error.message)
-    ratio = batch.ratio
-    if ratio == AUTO:
-        sizes = [(reference.width, reference.height) for reference in references]
-        frontal = [(element.images[0].width, element.images[0].height) for element in elements]
-        found = ratio_from_references(batch.prompt, sizes, frontal)
-        assert found is not None  # auto is left only where a reference decides
-        ratio = await batch_queue.keep_ratio(db, batch.task_id, found)
-    return Batch(
-        task_id=str(batch.task_id),
-        shots=batch.shots,
-        image_count=batch.image_count,
-        size=size_of(ratio, batch.resolution),
-        references=references,
-        elements=elements,
-        model=batch.model,
-        prompt=batch.prompt,
-        series=batch.result_type == "series",
-    )
-
-
-async def paint_batch(
+async def generate_batch(
     batch: Claimed,
     wanted: Batch,
     routes: Sequence[Route],
@@ -123,93 +59,94 @@ async def paint_batch(
     storage: Storage,
     rules: Rules,
     on_progress: Callable[[float], None],
-    hurry: asyncio.Event,
-) -> Fate:
-    """Make the shots of a claimed batch, which are `wanted`, and say what is to become of it. `hurry` ends an engine's
-    pause.
+    wake: asyncio.Event,
+) -> Outcome:
+    """Generate the shots of a claimed batch, described by `wanted`, by the first route that can. `wake` ends the pause
+    of an engine that waits for its upstream.
 
-    Dying at any point loses at most the shot under the brush: what was settled before is never painted again. A route
-    that has something of the batch under way is the only one asked. Where the turn comes to a route that is not served
-    here, the batch is handed on; who takes it up begins there, for those before were asked by who serves them.
+    A crash at any point loses at most the shot in progress: saved shots are never generated again.
     """
-    pinned = open_route(batch)
-    kept: set[int] = set()
-    if pinned and pinned not in {route.name for route in routes}:
-        return Retry(f'route "{pinned}" has something of this task under way and is not configured any more', owed=True)
-    retry: Retry | None = None
-    passed = False
-    fail = Fail("no engine is configured")
-    start = next((place for place, route in enumerate(routes) if route.name == batch.route), 0)
-    for place, route in enumerate(routes):
-        memory = BatchMemory(db, batch, route.name, hurry=hurry, hasten_url=rules.hasten_url(batch.id))
-        abilities = route.engine.abilities()
-        sent = len(wanted.references) + len(wanted.elements)
-        if pinned not in (None, route.name):
-            passed = passed or not (memory.given_up() or sent > abilities.max_references)
-            continue
-        if reason := memory.given_up():
-            fail = Fail(reason)
-            continue
-        if sent > abilities.max_references:
-            fail = Fail(f"{batch.model} takes at most {abilities.max_references} references, {sent} were sent")
-            continue
-        if place < start and not pinned:
-            retry = Retry(batch.last_error or "no engine is available")
-            continue
-        if not route.served:
-            return HandOn(route.name, retry.why if retry else "")
-        try:
-            while missing := tuple(shot for shot in wanted.shots if shot.index not in kept):
-                call = await _next_call(replace(wanted, memory=memory), missing, abilities, db, storage)
-                if await _paint_by(route, batch, call, db, storage, rules, on_progress, kept) == "lost":
-                    break
-            return Done()
-        except BatchLost:
-            return Done()
-        except Unavailable as error:
-            if memory.note:
-                return Retry(error.message, owed=True)
-            pinned = None
-            if memory.given_up():
-                fail = Fail(error.message)
-            else:
-                retry = Retry(error.message)
-        except (Declined, Broken) as error:
-            return Fail(error.message)
-        except Unknown as error:
-            if memory.note:
-                return Retry(error.message, owed=True)
-            return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
-    if passed and not (retry or pinned):  # those before one that had it under way, and has given it up now
-        retry = Retry(batch.last_error or fail.why)
-    return retry or fail
+    notes = {r.name: BatchMemory(db, batch, r.name, hurry=wake, hasten_url=rules.hasten_url(batch.id)) for r in routes}
+    by_name = {route.name: route for route in routes}
+    save = partial(_save, batch, wanted.size, db=db, storage=storage, rules=rules)
+    first_frame = partial(_load_first_frame, batch.task_id, db, storage)
+    saved: set[int] = set()
+    choice = choose_routes(
+        [
+            RouteState(r.name, r.engine.abilities().max_references, served=r.served, given_up=notes[r.name].given_up())
+            for r in routes
+        ],
+        model=batch.model,
+        references=len(wanted.references) + len(wanted.elements),
+        order_at=route_with_open_order(batch),
+        resume_at=batch.route,
+        last_error=batch.last_error,
+    )
+    try:
+        name = next(choice)
+        while True:
+            note = notes[name]
+            call = replace(wanted, memory=note)
+            error = await _try_route(by_name[name], batch, call, saved, save, first_frame, on_progress)
+            name = choice.send(RouteResult(error, open_order=bool(note.note), given_up=bool(note.given_up())))
+    except StopIteration as end:
+        outcome: Outcome = end.value
+        return outcome
 
 
-async def _next_call(
-    wanted: Batch, missing: tuple[Shot, ...], abilities: Abilities, db: Database, storage: Storage
-) -> Batch:
-    """As many of the missing shots as the engine takes at once, with the first picture of the series if it is made."""
-    if not (wanted.series and abilities.whole_series):
-        return replace(wanted, shots=missing[: abilities.max_batch])
-    if missing[0].index == 0:
-        return replace(wanted, shots=missing)
-    first = await batch_queue.first_picture(db, UUID(wanted.task_id))
-    content = await storage.get(first[0]) if first else None
-    frame = ReferenceImage(content, *first[1:]) if first and content else None
-    return replace(wanted, shots=missing, first_frame=frame)
-
-
-async def _paint_by(
+async def _try_route(
     route: Route,
     batch: Claimed,
     wanted: Batch,
-    db: Database,
-    storage: Storage,
-    rules: Rules,
+    saved: set[int],
+    save: Save,
+    first_frame: Callable[[], Awaitable[ReferenceImage | None]],
     on_progress: Callable[[float], None],
-    kept: set[int],
-) -> Literal["kept", "lost"]:
-    """One call of one engine; `kept` grows by what was made. `lost`: the task ended or the batch is somebody else's."""
+) -> Failed | None:
+    """Generate the shots that are not in `saved` by this route, in as many calls as its engine needs. Returns the error
+    that the engine raised on purpose; None if every shot is saved or the batch was lost."""
+    abilities = route.engine.abilities()
+    try:
+        while missing := tuple(shot for shot in wanted.shots if shot.index not in saved):
+            shots = _shots_of_call(missing, abilities, series=wanted.series)
+            frame = await first_frame() if _needs_first_frame(shots, abilities, series=wanted.series) else None
+            call = replace(wanted, shots=shots, first_frame=frame)
+            if await _call_engine(route, batch, call, saved, save, on_progress) == "lost":
+                return None
+    except BatchLost:
+        return None
+    except Failed as error:
+        return error
+    return None
+
+
+def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> tuple[Shot, ...]:
+    """As many of the missing shots as the engine takes in one call."""
+    return missing if series and abilities.whole_series else missing[: abilities.max_batch]
+
+
+def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
+    """Whether the engine makes the later images of a series match the first one, which was generated before."""
+    return series and abilities.whole_series and shots[0].index != 0
+
+
+async def _load_first_frame(task_id: UUID, db: Database, storage: Storage) -> ReferenceImage | None:
+    """The first image of a task, None if it is not generated yet."""
+    first = await batch_queue.first_picture(db, task_id)
+    content = await storage.get(first[0]) if first else None
+    return ReferenceImage(content, *first[1:]) if first and content else None
+
+
+async def _call_engine(
+    route: Route,
+    batch: Claimed,
+    wanted: Batch,
+    saved: set[int],
+    save: Save,
+    on_progress: Callable[[float], None],
+) -> SaveResult:
+    """One call of one engine; the indexes of its shots are added to `saved`. `lost`: the task ended or another worker
+    has the batch."""
     shots = {shot.index: shot for shot in wanted.shots}
     done = batch.batch_size - len(batch.shots) + sum(shot.index < wanted.shots[0].index for shot in batch.shots)
     with (
@@ -227,26 +164,27 @@ async def _paint_by(
                 if not shots:
                     call.whole()
                 with call.beside():
-                    if await _keep(route, batch, wanted, shot, event, db, storage, rules) == "lost":
+                    if await save(route, shot, event) == "lost":
                         return "lost"
-                kept.add(shot.index)
+                saved.add(shot.index)
                 on_progress((done + len(wanted.shots) - len(shots)) / batch.batch_size)
         if shots:
             raise Broken(f"{route.name} left out {len(shots)} of {len(wanted.shots)} pictures")
-    return "kept"
+    return "saved"
 
 
-async def _keep(
-    route: Route,
+async def _save(
     batch: Claimed,
-    wanted: Batch,
+    size: Size,
+    route: Route,
     shot: Shot,
     painted: Painted,
+    *,
     db: Database,
     storage: Storage,
     rules: Rules,
-) -> Literal["kept", "lost"]:
-    """Finish a painted picture and settle it."""
+) -> SaveResult:
+    """Finish a generated image and save it."""
     facts = {
         "model": batch.model,
         "engine": route.name,
@@ -257,18 +195,18 @@ async def _keep(
         **painted.facts,
     }
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
-        finished = await _finish(painted.picture, wanted.size, facts, rules.finishing, watermark=batch.watermark)
+        finished = await _finish(painted.picture, size, facts, rules.finishing, watermark=batch.watermark)
     with spans.span("settle", index=shot.index):
         outcome = await settle_shot(
             batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
         )
-    return "lost" if outcome == "lost" else "kept"
+    return "lost" if outcome == "lost" else "saved"
 
 
 async def _finish(
     picture: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
 ) -> Finished:
-    """A picture that was paid for gets several tries, some seconds apart: memory may be short for a moment."""
+    """Finish an image, in up to three attempts: it was paid for, and memory may be short for a moment."""
     pauses = list(FINISH_PAUSES_S)
     while True:
         try:
@@ -280,5 +218,5 @@ async def _finish(
 
 
 def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:
-    """Whether an engine of a third party kept to what it must return."""
+    """Whether an engine returned what the interface demands. Third-party engines may not."""
     return isinstance(picture, Png) or (picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8)

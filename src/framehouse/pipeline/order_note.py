@@ -57,6 +57,6 @@ class BatchMemory:
         self._kept = kept
 
 
-def open_route(batch: Claimed) -> str | None:
-    """The route that has something of this batch under way."""
+def route_with_open_order(batch: Claimed) -> str | None:
+    """The route that has an open order of this batch, None if there is none."""
     return next((route for route, kept in batch.notes.items() if kept.get("note")), None)

@@ -38,7 +38,7 @@ def folder_of(task_id: object) -> str:
     return f"images/{task_id}/"
 
 
-async def insist(step: Callable[[], Awaitable[T]], what: str) -> T:
+async def retry_until_saved(step: Callable[[], Awaitable[T]], what: str) -> T:
     """Do what must not be forgotten, for it would be painted, and paid for, once more. While storage or database are
     away it is tried again, until the caller gives up on it, and then once more; what the database has against it, but
     for the statement itself, may pass within some minutes."""
@@ -87,7 +87,7 @@ async def settle_shot(
             await storage.put(watermark_key, finished.marked)
         return await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, retention)
 
-    outcome = await insist(keep, f"keeping picture {index} of task {batch.task_id}")
+    outcome = await retry_until_saved(keep, f"keeping picture {index} of task {batch.task_id}")
     if outcome != "lost":
         metrics.PICTURES.labels(batch.model, engine).inc()
     if outcome == "succeeded":

@@ -1,26 +1,28 @@
-"""Finds batches that wait for a route which no living worker serves: says so, and in the end fails their tasks.
+"""Find batches that wait for a route that no live worker serves: log a warning, and in the end fail their tasks.
 
-Nobody claims such batches, so nobody else would. How long a route has had nobody is counted by our own clock and our
-own looks: a worker that is started anew fails nothing, and a queue that is merely long is not touched.
+No worker claims such batches. The time that a route has been unserved is counted by this process's own clock: a worker
+that was just started fails nothing, and a long queue of a served route is not touched.
 """
 
 import asyncio
 import logging
 import time
 from datetime import timedelta
+from typing import NoReturn
 from uuid import UUID
 
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.domain.retry import RetryLimits
 from framehouse.engines.registry import Registry
 
 log = logging.getLogger(__name__)
-_LOOK_S = 30.0
+_CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """`run` looks every half minute; `turn` is one look. `only_task` keeps it to the batches of one."""
+    """`run` checks every half minute; `check_once` is one check. `only_task` limits it to the batches of one task."""
 
     def __init__(
         self,
@@ -28,58 +30,57 @@ class UnservedRoutes:
         registry: Registry,
         *,
         retention: timedelta,
-        lease: timedelta,
-        give_up_after_s: float,
-        owed_give_up_after_s: float,
+        lease_s: float,
+        limits: RetryLimits,
         only_task: UUID | None = None,
     ) -> None:
         self._db = db
         self._registry = registry
         self._retention = retention
-        self._lease = lease
-        self._give_up_after_s = give_up_after_s
-        self._owed_give_up_after_s = owed_give_up_after_s
+        self._lease = timedelta(seconds=lease_s)
+        self._limits = limits
         self._only_task = only_task
         self._since: dict[tuple[str, str], float] = {}
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         while True:
-            await asyncio.sleep(min(_LOOK_S, self._give_up_after_s))
+            await asyncio.sleep(min(_CHECK_S, self._limits.give_up_after_s))
             try:
-                await self.turn()
+                await self.check_once()
             except TROUBLE as error:
-                log.warning("cannot look for work that nobody serves: %s", error)
+                log.warning("cannot look for batches of unserved routes: %s", error)
 
-    async def turn(self) -> None:
-        """Warn of what has begun to have nobody; fail what has had nobody for too long."""
+    async def check_once(self) -> None:
+        """Warn of routes that have become unserved; fail the batches of those that have been unserved for too long."""
         await batch_queue.go_on(self._db)
         served = {(row["model"], row["route"]) for row in await list_checks(self._db)} | set(self._registry.waited_for)
-        now, alone = time.monotonic(), set[tuple[str, str]]()
+        now, unserved = time.monotonic(), set[tuple[str, str]]()
         for row in await batch_queue.queue_figures(self._db, self._only_task):
             model, waited_for = row["model"], row["route"]
             route = self._registry.route(model, waited_for)
             name = self._registry.route_name(model, waited_for)
             if not row["waiting"] or (model, name) in served:
                 continue
-            alone.add((model, name))
+            unserved.add((model, name))
             if (model, name) not in self._since:
                 self._since[model, name] = now
                 what = (f"needs {route.needed}" if route.needs else "has no worker") if route else "is not configured"
-                log.warning("batches of %s wait for route %s, which no living worker serves: it %s",
+                log.warning("batches of %s wait for route %s, which no live worker serves: it %s",
                             model, name or "(the first)", what)  # fmt: skip
             if self._registry.model(model) and not route:
                 await batch_queue.start_over(self._db, model, name)
-        for key in self._since.keys() - alone:
+        for key in self._since.keys() - unserved:
             del self._since[key]
         for (model, name), since in self._since.items():
-            if now - since >= self._give_up_after_s:
+            if now - since >= self._limits.give_up_after_s:
                 await self._fail(model, name, now - since)
 
-    async def _fail(self, model: str, name: str, alone_s: float) -> None:
+    async def _fail(self, model: str, name: str, unserved_s: float) -> None:
         first = self._registry.route(model, "")
         names = ["", name] if first and first.name == name else [name]
-        waited, owed = timedelta(seconds=self._give_up_after_s), alone_s >= self._owed_give_up_after_s
-        why = f"given up after {alone_s / 60:.0f} minutes: no worker serves the route that it waits for"
+        waited = timedelta(seconds=self._limits.give_up_after_s)
+        owed = unserved_s >= self._limits.give_up_s(open_order=True)
+        why = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that it waits for"
         while found := await batch_queue.claim_unserved(
             self._db, model, names, lease=self._lease, waited=waited, owed=owed, task_id=self._only_task
         ):

@@ -1,59 +1,42 @@
-"""Claims batches, keeps their leases, runs the step, writes down what became of it."""
+"""The worker: starts the loops of this folder, runs a task per held batch, and stops them in order."""
 
 import asyncio
 import logging
-import random
 import secrets
-import time
-from collections.abc import Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
+from typing import Any, NoReturn
 from uuid import UUID
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.route_health import RouteCheck, report_checks
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
-from framehouse.adapters.telemetry.safe_traceback import trace
-from framehouse.engines.interface import Batch, Check
+from framehouse.domain.retry import RetryLimits
 from framehouse.engines.registry import Registry
+from framehouse.entrypoints.worker.claim import ClaimSignal, claim_batches, run_claim_loop
+from framehouse.entrypoints.worker.held import HeldBatch, HeldBatches
+from framehouse.entrypoints.worker.leases import keep_leases
+from framehouse.entrypoints.worker.listen import listen
+from framehouse.entrypoints.worker.process_batch import process_batch
+from framehouse.entrypoints.worker.record_outcome import record_outcome
+from framehouse.entrypoints.worker.route_health import report_route_health
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
-from framehouse.pipeline.generate import Done, Fail, Fate, HandOn, Retry, Rules, Unfinished, load_batch, paint_batch
-from framehouse.pipeline.order_note import open_route
-from framehouse.pipeline.save_shot import insist
+from framehouse.pipeline.generate import Rules
 
 log = logging.getLogger(__name__)
-WORKER_LOCKS = 1718774120
-"""The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
-_POLL_S = 1.0
-_MISSES, _REST_S = 4, 0.1
-"""Who was called so many times in a row for nothing, because others were quicker, looks ten times a second at most:
-every task calls all workers, and looking costs PostgreSQL more than all else, where there are many (docs/scale.md)."""
-_LONGEST_PAUSE_S = 60.0
-_MOST_CHECKERS = 4
-_SLOW_S = 0.5
-_REPORT_S = 30.0
-_OWED_GIVE_UP_S = 86_400.0
-_OWED_ATTEMPTS = 10
-"""So many times as often as others a batch is taken up again that has something under way elsewhere."""
-_LATER_S = 3.0
+_CHECKER_LIMIT = 4
 _HAND_BACK_S = 5.0
-_NO_REASON = "no reason was given"
-_MOST_ALONE_S = 60.0
-"""How long a batch that its workers died of waits for others: longer takes only what is made elsewhere."""
-_MOST_LOADING = 16
-"""Whose pictures are on their way; with so many, only batches that have theirs are taken on."""
+_ISOLATION_S = 60.0
+"""How long an isolated batch waits for the others to end. Only batches made by an upstream take longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a worker takes on and how long it insists. Of what is under way elsewhere, and may have been paid for,
-    it does so for much longer."""
+    """How much a worker takes, and how long it tries."""
 
     concurrency: int = 2
     lease_s: float = 30.0
@@ -61,20 +44,14 @@ class Limits:
     attempts: int = 5
     give_up_after_s: float = 3600.0
 
-
-@dataclass(slots=True)
-class _Held:
-    batch: Claimed
-    suspect: bool = False
-    progress: float = 0.0
-    since: float = field(default_factory=time.monotonic)
-    loaded: bool = False
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    task: "asyncio.Task[None] | None" = field(default=None)
+    @property
+    def retry(self) -> RetryLimits:
+        return RetryLimits(self.attempts, self.give_up_after_s)
 
 
 class Worker:
-    """One worker process's share of the work. `run` until `stop`; `turn` is one look at the queue."""
+    """One worker process's share of the work. Call `run`; `stop` ends it. `held` are the batches that it has now.
+    `only_task` limits it to the batches of one task."""
 
     def __init__(
         self,
@@ -86,303 +63,113 @@ class Worker:
         *,
         only_task: UUID | None = None,
     ) -> None:
+        self.held = HeldBatches(limits.concurrency)
+        self.checker = PictureChecker(at_once=min(_CHECKER_LIMIT, limits.concurrency))
         self._db = db
         self._storage = storage
         self._registry = registry
         self._rules = rules
         self._limits = limits
         self._only_task = only_task
-        self._painting = asyncio.Semaphore(limits.concurrency)
-        self._checker = PictureChecker(at_once=min(_MOST_CHECKERS, limits.concurrency))
-        self._lease = timedelta(seconds=limits.lease_s)
         self._number = secrets.randbelow(2**31 - 1) + 1
-        self._held: dict[int, _Held] = {}
-        self._wake = asyncio.Event()
-        self._called = False
-        self._stopping = asyncio.Event()
-        self._left_some = True
-        self._fit: dict[tuple[str, str, str], bool] = {}
+        self._slots = asyncio.Semaphore(limits.concurrency)
+        self._signal = ClaimSignal()
         metrics.begin_worker((m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models)
-        self._unserved = UnservedRoutes(
-            db,
-            registry,
-            retention=rules.retention,
-            lease=self._lease,
-            give_up_after_s=limits.give_up_after_s,
-            owed_give_up_after_s=max(limits.give_up_after_s, _OWED_GIVE_UP_S),
-            only_task=only_task,
-        )
 
     def stop(self) -> None:
-        """Claim no more; `run` ends when what is held is finished or handed back."""
-        self._stopping.set()
-        self._wake.set()
+        """Claim no more; `run` ends when the held batches are finished or handed back."""
+        self._signal.stop()
 
     async def run(self) -> None:
-        """Work until stopped, through lost connections and restarts of Postgres. Raises when leases cannot be kept."""
-        keepers = [asyncio.create_task(self._keep_leases()), asyncio.create_task(self._listen())]
-        keepers.append(asyncio.create_task(self._unserved.run()))
-        if not self._only_task:
-            keepers.append(asyncio.create_task(self._report()))
-        for keeper in keepers:
-            keeper.add_done_callback(lambda _: self.stop())
-        misses = 0
+        """Work until stopped, through lost connections and restarts of Postgres. Raises the error of a loop that
+        broke, because leases may not be renewed then."""
+        loops = [asyncio.create_task(loop) for loop in self._loops()]
+        for loop in loops:
+            loop.add_done_callback(lambda _: self.stop())
         try:
-            while not self._stopping.is_set():
-                if misses > _MISSES:
-                    await asyncio.sleep(_REST_S * random.uniform(0.5, 1.5))
-                self._wake.clear()
-                called, self._called = self._called and self._room() > 0, False
-                claimed = 0
-                try:
-                    claimed = await self.turn()
-                except TROUBLE as error:
-                    log.warning("cannot claim: %s", error)
-                misses = 0 if claimed else misses + called
-                if not (claimed and self._left_some) or self._room() <= 0:
-                    try:
-                        async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
-                            await self._wake.wait()
-                    except TimeoutError:
-                        misses = 0
-            for keeper in keepers:
-                if keeper.done():
-                    keeper.result()
+            await run_claim_loop(self._claim, lambda: self.held.free_slots, self._signal)
+            for loop in loops:
+                if loop.done():
+                    loop.result()
         finally:
             await self._finish_or_hand_back()
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
-            await self._checker.close()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self.checker.close()
 
-    async def turn(self) -> int:
-        """Claim as much as there is room for and start on it; how many batches that were."""
-        room = self._room()
-        self._left_some = True
-        if room <= 0:
-            return 0
-        ready = sum(not held.loaded for held in self._held.values()) >= _MOST_LOADING
-        batches = await batch_queue.claim_batches(
+    def _loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
+        loops = [
+            keep_leases(self._db, self.held, lease_s=self._limits.lease_s),
+            listen(self._db, self.held, self._signal, worker=self._number),
+            UnservedRoutes(
+                self._db,
+                self._registry,
+                retention=self._rules.retention,
+                lease_s=self._limits.lease_s,
+                limits=self._limits.retry,
+                only_task=self._only_task,
+            ).run(),
+        ]
+        if not self._only_task:
+            loops.append(report_route_health(self._db, self._registry, worker=self._number))
+        return loops
+
+    async def _claim(self) -> int:
+        claimed = await claim_batches(
             self._db,
+            self.held,
+            self._signal,
             worker=self._number,
-            most=room,
-            lease=self._lease,
             routes=self._registry.waited_for,
-            task_id=self._only_task,
-            ready=ready,
+            lease=timedelta(seconds=self._limits.lease_s),
+            limits=self._limits.retry,
+            only_task=self._only_task,
         )
-        self._left_some = ready or len(batches) == room
-        suspects = [batch for batch in batches if self._is_suspect(batch)]
-        for batch in suspects[1:]:  # one at a time; before the first begins, which may be the end of us
-            after = timedelta(seconds=_LATER_S)
-            await batch_queue.release_batch(self._db, batch.id, batch.claim, after=after, count_attempt=False)
-        for batch in batches:
-            if batch not in suspects[1:]:
-                metrics.CLAIMS.labels(batch.model).inc()
-                held = self._held[batch.id] = _Held(batch, suspect=batch in suspects)
-                held.task = asyncio.create_task(self._work(held))
-        return len(batches)
+        for held in claimed:
+            held.task = asyncio.create_task(self._work(held))
+        return len(claimed)
 
-    def _is_suspect(self, batch: Claimed) -> bool:
-        """Whether it may be what its workers died of. What is under way elsewhere was painted by none of them."""
-        return 1 < batch.attempt >= self._limits.attempts - 1 and not open_route(batch)
-
-    def _room(self) -> int:
-        """How many more to take on. Those whose pictures take long to come do not count, for they paint nothing yet:
-        one slow server must not stop everybody's tasks."""
-        if any(held.suspect for held in self._held.values()):
-            return 0
-        now = time.monotonic()
-        busy = sum(held.loaded or now - held.since < _SLOW_S for held in self._held.values())
-        return self._limits.concurrency - busy
-
-    async def _work(self, held: _Held) -> None:
+    async def _work(self, held: HeldBatch) -> None:
+        """Process a held batch and record its outcome; when cancelled, hand it back."""
         batch = held.batch
         logs.about.set({"task_id": batch.task_id, "batch_id": batch.id})
         try:
             with spans.span("batch", task=batch.task_id, batch_id=batch.id, model=batch.model, attempt=batch.attempt):
-                if held.suspect:
-                    await self._be_alone(held)
-                await self._write_down(held, await self._paint(held))
-        except asyncio.CancelledError:
-            # no harm where the batch is cancelled or lost: then it is not ours to release
-            with suppress(TimeoutError, *TROUBLE):
-                async with asyncio.timeout(_HAND_BACK_S):
-                    await batch_queue.release_batch(
-                        self._db, batch.id, batch.claim, after=timedelta(0), count_attempt=False
-                    )
-        except TROUBLE as error:
-            log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
-        finally:
-            if (
-                self._held.get(batch.id) is held
-            ):  # a release whose answer was lost is repeated, and we may have it again
-                del self._held[batch.id]
-            if self._left_some:  # else all that was due is taken, and what is new wakes us
-                self._wake.set()
-
-    async def _be_alone(self, held: _Held) -> None:
-        """Wait until nothing else is in hand, so that a batch that kills its worker takes no other along."""
-        if others := [other.task for other in self._held.values() if other is not held and other.task]:
-            await asyncio.wait(others, timeout=_MOST_ALONE_S)
-
-    async def _paint(self, held: _Held) -> Fate:
-        batch = held.batch
-        if batch.attempt > self._limits.attempts * (_OWED_ATTEMPTS if open_route(batch) else 1):
-            return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
-
-        def on_progress(share: float) -> None:
-            held.progress = max(held.progress, share)
-
-        try:
-            with spans.span("load", pictures=len(batch.references) + len(batch.elements)):
-                loaded = await load_batch(
-                    batch, db=self._db, storage=self._storage, checker=self._checker, rules=self._rules
-                )
-            if not isinstance(loaded, Batch):
-                return loaded
-            held.loaded = True
-            async with self._painting:
-                return await paint_batch(
-                    batch,
-                    loaded,
+                if held.isolated and (others := self.held.tasks_besides(held)):
+                    await asyncio.wait(others, timeout=_ISOLATION_S)
+                outcome = await process_batch(
+                    held,
                     self._registry.routes(batch.model),
                     db=self._db,
                     storage=self._storage,
+                    checker=self.checker,
                     rules=self._rules,
-                    on_progress=on_progress,
-                    hurry=held.hurry,
+                    limits=self._limits.retry,
+                    slots=self._slots,
                 )
-        except StorageAway as error:
-            log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
-            return Retry("the storage is not available")
-        except Unfinished as error:
-            metrics.INTERNAL_ERRORS.inc()
-            log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))  # noqa: TRY400
-            return Fail(str(error))
-        except TROUBLE:
-            raise
-        except Exception as error:  # noqa: BLE001 - the worker's edge: one bad batch must not end the others
-            metrics.INTERNAL_ERRORS.inc()
-            log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))  # noqa: TRY400
-            return Retry(f"internal error ({type(error).__name__})", blamed=True)
+                await record_outcome(
+                    self._db, held, outcome, limits=self._limits.retry, retention=self._rules.retention
+                )
+        except asyncio.CancelledError:
+            await self._hand_back(held)
+        except TROUBLE as error:
+            log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
+        finally:
+            self.held.remove(held)
+            self._signal.slot_freed()
 
-    async def _write_down(self, held: _Held, fate: Fate) -> None:
-        """Insisted on: forgotten, it would be painted once more."""
-        batch = held.batch
-        release = partial(batch_queue.release_batch, self._db, batch.id, batch.claim)
-        failing_s = batch.failing_s and batch.failing_s + time.monotonic() - held.since
-        give_up_after_s = self._limits.give_up_after_s
-        if isinstance(fate, Retry) and fate.owed:
-            give_up_after_s = max(give_up_after_s, _OWED_GIVE_UP_S)
-        if isinstance(fate, Retry | HandOn) and fate.why and failing_s > give_up_after_s:
-            fate = Fail(f"given up after {failing_s / 60:.0f} minutes: {fate.why}")
-        pause_s = min(_LONGEST_PAUSE_S, max(1.0, failing_s / 4)) * random.uniform(0.8, 1.2)
-        match fate:
-            case Done():
-                pass
-            case Retry(why, blamed):
-                metrics.FAILURES.labels(batch.model, "retry").inc()
-                if blamed:
-                    pause_s = min(_LONGEST_PAUSE_S, 2.0**batch.attempt) * random.uniform(0.8, 1.2)
-                log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, pause_s)
-                log.debug("batch %s: %s", batch.id, why)  # engines quote prompts; the row keeps the reason
-                after = timedelta(seconds=pause_s)
-                step = partial(release, after=after, error=why or _NO_REASON, count_attempt=blamed, route="")
-                await insist(step, f"giving back batch {batch.id}")
-            case HandOn(route, why):
-                log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, route, why)
-                # not at once where it was round before: workers whose routes differ would hand it to each other
-                after = timedelta(seconds=pause_s if why and batch.failing_s else 0)
-                step = partial(release, after=after, error=why, count_attempt=False, route=route)
-                await insist(step, f"handing on batch {batch.id}")
-                await batch_queue.notify(self._db, batch_queue.BATCHES_CHANNEL, "")
-            case Fail(why):
-                await self._fail(batch, why)
-
-    async def _fail(self, batch: Claimed, why: str) -> None:
-        step = partial(batch_queue.fail_batch, self._db, batch.id, batch.claim, why, self._rules.retention)
-        if await insist(step, f"ending task {batch.task_id}"):
-            metrics.FAILURES.labels(batch.model, "failed").inc()
-            log.info("task %s failed", batch.task_id)
-            log.debug("task %s failed: %s", batch.task_id, why)
-            await batch_queue.notify(self._db, batch_queue.ENDED_CHANNEL, str(batch.task_id))
-
-    async def _keep_leases(self) -> None:
-        """Renew, several times per lease; what is no longer ours was cancelled or lost, and is stopped."""
-        renewed_at = time.monotonic()
-        while True:
-            await asyncio.sleep(min(1.0, self._limits.lease_s / 6))
-            held = dict(self._held)
-            if not held:
-                renewed_at = time.monotonic()
-                continue
-            marks = {number: (h.batch.claim, h.progress) for number, h in held.items()}
-            try:
-                ours = await batch_queue.renew_leases(self._db, marks, self._lease)
-            except TROUBLE as error:
-                log.warning("cannot renew leases: %s", error)
-                continue
-            if (late_s := time.monotonic() - renewed_at) > self._limits.lease_s / 2:
-                log.warning("leases were renewed after %.1f s; this machine or the database is slow", late_s)
-            renewed_at = time.monotonic()
-            self._drop([h for number, h in held.items() if number not in ours])
-
-    def _drop(self, lost: Sequence[_Held]) -> None:
-        for held in lost:
-            if held.task:
-                held.task.cancel()
-
-    async def _listen(self) -> None:
-        """Be woken by new work, hear of cancelled tasks at once, and show that we live."""
-        channels = {
-            batch_queue.BATCHES_CHANNEL: lambda _: self._call(),
-            batch_queue.ENDED_CHANNEL: self._on_ended,
-            batch_queue.HASTEN_CHANNEL: self._on_hasten,
-        }
-        await self._db.listen(channels, lock=(WORKER_LOCKS, self._number))
-
-    def _call(self) -> None:
-        self._called = True
-        self._wake.set()
-
-    def _on_ended(self, task_id: str) -> None:
-        self._drop([h for h in self._held.values() if str(h.batch.task_id) == task_id])
-
-    def _on_hasten(self, batch_id: str) -> None:
-        if batch_id.isdecimal() and (held := self._held.get(int(batch_id))):
-            held.hurry.set()
-
-    async def _report(self) -> None:
-        """Look at what the engines depend on and write it down, for `/readyz`, metrics and `doctor`."""
-        while True:
-            nothing = [Check("", fit=True, told="depends on nothing")]
-            rows = [
-                RouteCheck(model, route.name, check.what, check.fit, check.told)
-                for model, route, checks in await self._registry.check()
-                for check in checks or nothing
-            ]
-            self._tell(rows)
-            try:
-                await report_checks(self._db, self._number, rows)
-            except TROUBLE as error:
-                log.warning("cannot report how the routes are: %s", error)
-            await asyncio.sleep(_REPORT_S)
-
-    def _tell(self, checks: Sequence[RouteCheck]) -> None:
-        """Log what has become unfit, or fit again."""
-        for check in checks:
-            before = self._fit.get(check[:3], True)
-            self._fit[check[:3]] = check.fit
-            if before and not check.fit:
-                log.warning("%s by %s: %s: %s", check.model, check.route, check.what, check.told)
-            elif check.fit and not before:
-                log.info("%s by %s: %s: fit again: %s", check.model, check.route, check.what, check.told)
+    async def _hand_back(self, held: HeldBatch) -> None:
+        """Release a batch, due immediately. Does nothing if it was cancelled or lost."""
+        with suppress(TimeoutError, *TROUBLE):
+            async with asyncio.timeout(_HAND_BACK_S):
+                await batch_queue.release_batch(
+                    self._db, held.batch.id, held.batch.claim, after=timedelta(0), count_attempt=False
+                )
 
     async def _finish_or_hand_back(self) -> None:
-        """What ends within the limit ends here; the rest is due again at once, for whoever is there."""
-        tasks = [h.task for h in self._held.values() if h.task]
-        if tasks:
+        """Wait for the held batches up to the limit, then cancel the rest."""
+        if tasks := self.held.tasks_besides():
             _, late = await asyncio.wait(tasks, timeout=self._limits.stop_s)
             for task in late:
                 task.cancel()

@@ -1,0 +1,98 @@
+"""Which route generates a batch, and what happens to the batch when a route cannot.
+
+The rules are one pure generator: it yields the name of the route to try, is sent the result, and returns the outcome.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from framehouse.domain.errors import Failed, Unavailable, Unknown
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """A configured route as it stands for one batch.
+
+    `served`: this worker may use it. `max_references`: the references and elements that its engine takes. `given_up`:
+    why this route is never tried again for the batch; empty if it may be.
+    """
+
+    name: str
+    max_references: int
+    served: bool = True
+    given_up: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteResult:
+    """The result of trying a route. Without an `error`, every shot is saved or the batch was lost.
+
+    `open_order`: the route has an open order afterwards. `given_up`: it must never be tried again for this batch.
+    """
+
+    error: Failed | None = None
+    open_order: bool = False
+    given_up: bool = False
+
+
+def choose_routes(
+    routes: Sequence[RouteState],
+    *,
+    model: str,
+    references: int,
+    order_at: str | None = None,
+    resume_at: str = "",
+    last_error: str = "",
+) -> Generator[str, RouteResult, Outcome]:
+    """Try the routes of a model in their order until one generates the batch.
+
+    `references` counts references and elements. `order_at` is the route with an open order, which is tried first and
+    alone while the order is open. `resume_at` is the route that the batch was handed over to: workers that serve the
+    earlier routes have already tried them. An unknown or empty name means the first route. `last_error` is the error of
+    the attempt before.
+    """
+    places = {route.name: place for place, route in enumerate(routes)}
+    if order_at is not None and order_at not in places:
+        return Retry(
+            f'route "{order_at}" has an open order of this task and is not configured any more', open_order=True
+        )
+    start = places.get(resume_at if order_at is None else order_at, 0)
+    problems = [_problem(route, model, references) for route in routes]
+    if order_at is not None and problems[start]:
+        return Fail(problems[start])
+    earlier_usable = not all(problems[:start])
+    retry = Retry(last_error or "no engine is available") if earlier_usable and order_at is None else None
+    fail = Fail(next((problem for problem in reversed(problems[:start]) if problem), "no engine is configured"))
+    for route, problem in zip(routes[start:], problems[start:], strict=True):
+        if problem:
+            fail = Fail(problem)
+            continue
+        if not route.served:
+            return HandOver(route.name, retry.why if retry else "")
+        result = yield route.name
+        match result.error:
+            case None:
+                return Done()
+            case Unavailable() | Unknown() as error if result.open_order:
+                return Retry(error.message, open_order=True)
+            case Unavailable() as error if result.given_up:
+                fail = Fail(error.message)
+            case Unavailable() as error:
+                retry = Retry(error.message)
+            case Unknown() as error:
+                return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
+            case error:
+                return Fail(error.message)
+    if retry is None and earlier_usable:  # the route with the order gave up; the routes before it were not tried
+        return Retry(last_error or fail.why)
+    return retry or fail
+
+
+def _problem(route: RouteState, model: str, references: int) -> str:
+    """Why a route cannot generate the batch at all; empty if it can."""
+    if route.given_up:
+        return route.given_up
+    if references > route.max_references:
+        return f"{model} takes at most {route.max_references} references, {references} were sent"
+    return ""

@@ -1,0 +1,112 @@
+"""Claim batches: as many as there are free slots, whenever there may be some."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.telemetry import metrics
+from framehouse.domain.retry import RetryLimits, may_be_poison
+from framehouse.entrypoints.worker.held import HeldBatch, HeldBatches
+from framehouse.pipeline.order_note import route_with_open_order
+
+log = logging.getLogger(__name__)
+_POLL_S = 1.0
+MISSES_BEFORE_REST, REST_S = 4, 0.1
+"""After this many wake-ups in a row that found no work, a worker claims at most ten times a second. Each new task wakes
+all workers, and with many workers their claims cost PostgreSQL more than everything else (docs/scale.md)."""
+_LOADING_LIMIT = 16
+"""With this many batches waiting for references, only batches whose references are stored are claimed."""
+_NEXT_POISON_S = 3.0
+
+
+@dataclass(slots=True)
+class ClaimSignal:
+    """Wakes the claim loop. `notified`: new work was announced since the last claim. `more_due`: the last claim may
+    have left due batches behind. `stopping`: claim no more."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    notified: bool = False
+    more_due: bool = True
+    stopping: bool = False
+
+    def notify(self) -> None:
+        self.notified = True
+        self.event.set()
+
+    def slot_freed(self) -> None:
+        """If nothing was left behind, there is nothing to wake for: new work has its own notification."""
+        if self.more_due:
+            self.event.set()
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.event.set()
+
+
+async def run_claim_loop(
+    claim: Callable[[], Awaitable[int]], free_slots: Callable[[], int], signal: ClaimSignal
+) -> None:
+    """Call `claim`, which returns how many batches it got, until stopped."""
+    misses = 0
+    while not signal.stopping:
+        if misses > MISSES_BEFORE_REST:
+            await asyncio.sleep(REST_S * random.uniform(0.5, 1.5))
+        signal.event.clear()
+        notified, signal.notified = signal.notified and free_slots() > 0, False
+        claimed = 0
+        try:
+            claimed = await claim()
+        except TROUBLE as error:
+            log.warning("cannot claim: %s", error)
+        misses = 0 if claimed else misses + notified
+        if not (claimed and signal.more_due) or free_slots() <= 0:
+            try:
+                async with asyncio.timeout(_POLL_S * random.uniform(0.8, 1.2)):
+                    await signal.event.wait()
+            except TimeoutError:
+                misses = 0
+
+
+async def claim_batches(
+    db: Database,
+    held: HeldBatches,
+    signal: ClaimSignal,
+    *,
+    worker: int,
+    routes: Sequence[tuple[str, str]],
+    lease: timedelta,
+    limits: RetryLimits,
+    only_task: UUID | None = None,
+) -> list[HeldBatch]:
+    """Claim once, for the free slots, and add the batches to the table.
+
+    At most one of them may be poison. The others that may be are released before any work starts, because the first one
+    may kill this process.
+    """
+    free = held.free_slots
+    signal.more_due = True
+    if free <= 0:
+        return []
+    ready = held.loading >= _LOADING_LIMIT
+    batches = await batch_queue.claim_batches(
+        db, worker=worker, most=free, lease=lease, routes=routes, task_id=only_task, ready=ready
+    )
+    signal.more_due = ready or len(batches) == free
+    poison = [
+        batch for batch in batches
+        if may_be_poison(batch.attempt, limits, open_order=route_with_open_order(batch) is not None)
+    ]  # fmt: skip
+    for batch in poison[1:]:
+        after = timedelta(seconds=_NEXT_POISON_S)
+        await batch_queue.release_batch(db, batch.id, batch.claim, after=after, count_attempt=False)
+    claimed = [HeldBatch(batch, isolated=batch in poison) for batch in batches if batch not in poison[1:]]
+    for entry in claimed:
+        metrics.CLAIMS.labels(entry.batch.model).inc()
+        held.add(entry)
+    return claimed

@@ -1,0 +1,106 @@
+"""The table of held batches: those that this worker claimed and whose leases it renews."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from framehouse.adapters.postgres.batch_queue import Claimed
+
+_SLOW_LOADING_S = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class HeldBatch:
+    """A claimed batch and the asyncio task that works on it.
+
+    `isolated`: it may be what killed its workers, so nothing else runs next to it. `progress` is from 0 to 1. `loaded`:
+    its references are here. `wake` ends a pause of its engine early.
+    """
+
+    batch: Claimed
+    isolated: bool = False
+    progress: float = 0.0
+    held_since: float = field(default_factory=time.monotonic)
+    loaded: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    def report_progress(self, share: float) -> None:
+        self.progress = max(self.progress, share)
+
+    @property
+    def failing_s(self) -> float:
+        """Seconds since its first failure; 0 if it has none."""
+        return self.batch.failing_s and self.batch.failing_s + time.monotonic() - self.held_since
+
+
+class HeldBatches:
+    """All held batches of one worker, which generates up to `limit` of them at the same time."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._by_id: dict[int, HeldBatch] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __iter__(self) -> Iterator[HeldBatch]:
+        return iter(list(self._by_id.values()))
+
+    def add(self, held: HeldBatch) -> None:
+        self._by_id[held.batch.id] = held
+
+    def remove(self, held: HeldBatch) -> None:
+        """Remove this entry. If its release was repeated after a lost answer, the worker may have claimed the batch
+        again: the new entry stays."""
+        if self._by_id.get(held.batch.id) is held:
+            del self._by_id[held.batch.id]
+
+    @property
+    def loading(self) -> int:
+        """How many wait for their references."""
+        return sum(not held.loaded for held in self)
+
+    @property
+    def free_slots(self) -> int:
+        """How many more batches to take. A batch that loads slowly does not count, because it generates nothing yet:
+        one slow server must not stop the tasks of everybody. None while an isolated batch is held."""
+        if any(held.isolated for held in self):
+            return 0
+        now = time.monotonic()
+        return self._limit - sum(held.loaded or now - held.held_since < _SLOW_LOADING_S for held in self)
+
+    def tasks_besides(self, held: HeldBatch | None = None) -> list[asyncio.Task[None]]:
+        """The running tasks of all batches but this one."""
+        return [other.task for other in self if other is not held and other.task]
+
+    def leases(self) -> dict[int, HeldBatch]:
+        """A copy of the table, by batch id."""
+        return dict(self._by_id)
+
+    def wake(self, batch_id: str) -> None:
+        """End the pause of a batch's engine; does nothing for another worker's batch."""
+        if batch_id.isdecimal() and (held := self._by_id.get(int(batch_id))):
+            held.wake.set()
+
+    def cancel_task(self, task_id: str) -> None:
+        """Stop the work for a task that has ended."""
+        cancel(held for held in self if str(held.batch.task_id) == task_id)
+
+
+def claims_of(leases: Mapping[int, HeldBatch]) -> dict[int, tuple[UUID, float]]:
+    """The claim and the progress of each held batch."""
+    return {number: (held.batch.claim, held.progress) for number, held in leases.items()}
+
+
+def cancel_lost(leases: Mapping[int, HeldBatch], renewed: Set[int]) -> None:
+    """Stop the work for batches whose lease could not be renewed."""
+    cancel(held for number, held in leases.items() if number not in renewed)
+
+
+def cancel(lost: Iterator[HeldBatch]) -> None:
+    for held in lost:
+        if held.task:
+            held.task.cancel()

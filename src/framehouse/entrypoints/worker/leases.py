@@ -1,0 +1,39 @@
+"""Renew the leases of held batches, several times per lease, and stop the work for those that were lost."""
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+from typing import NoReturn
+
+from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.entrypoints.worker.held import HeldBatches, cancel_lost, claims_of
+
+log = logging.getLogger(__name__)
+_RENEW_S = 1.0
+
+
+async def keep_leases(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
+    """Renew until cancelled. A batch that is not renewed was cancelled, or another worker has it."""
+    renewed_at = time.monotonic()
+    while True:
+        await asyncio.sleep(min(_RENEW_S, lease_s / 6))
+        if not len(held):
+            renewed_at = time.monotonic()
+            continue
+        try:
+            await renew_leases(db, held, lease_s=lease_s)
+        except TROUBLE as error:
+            log.warning("cannot renew leases: %s", error)
+            continue
+        if (late_s := time.monotonic() - renewed_at) > lease_s / 2:
+            log.warning("leases were renewed after %.1f s; this machine or the database is slow", late_s)
+        renewed_at = time.monotonic()
+
+
+async def renew_leases(db: Database, held: HeldBatches, *, lease_s: float) -> None:
+    """Renew once."""
+    leases = held.leases()
+    renewed = await batch_queue.renew_leases(db, claims_of(leases), timedelta(seconds=lease_s))
+    cancel_lost(leases, renewed)

@@ -1,0 +1,69 @@
+"""Load and generate one held batch, and turn every error into an outcome: one bad batch must not end the others."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.postgres.batch_queue import Claimed
+from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.telemetry import metrics, spans
+from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.domain.outcome import Fail, Outcome, Retry
+from framehouse.domain.retry import RetryLimits, attempts_used_up
+from framehouse.engines.interface import Batch
+from framehouse.engines.registry import Route
+from framehouse.entrypoints.worker.held import HeldBatch
+from framehouse.pipeline.generate import Rules, Unfinished, generate_batch
+from framehouse.pipeline.load import load_batch
+from framehouse.pipeline.order_note import route_with_open_order
+
+log = logging.getLogger(__name__)
+
+
+async def process_batch(
+    held: HeldBatch,
+    routes: Sequence[Route],
+    *,
+    db: Database,
+    storage: Storage,
+    checker: PictureChecker,
+    rules: Rules,
+    limits: RetryLimits,
+    slots: asyncio.Semaphore,
+) -> Outcome:
+    """Generate a held batch in one of the `slots`; its references load without one. Raises only `TROUBLE`: then nothing
+    can be recorded."""
+    batch = held.batch
+    if attempts_used_up(batch.attempt, limits, open_order=route_with_open_order(batch) is not None):
+        return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
+    try:
+        with spans.span("load", pictures=len(batch.references) + len(batch.elements)):
+            loaded = await load_batch(
+                batch, db=db, storage=storage, checker=checker, allow_private=rules.allow_private_addresses
+            )
+        if not isinstance(loaded, Batch):
+            return loaded
+        held.loaded = True
+        async with slots:
+            return await generate_batch(
+                batch, loaded, routes, db=db, storage=storage, rules=rules,
+                on_progress=held.report_progress, wake=held.wake,
+            )  # fmt: skip
+    except StorageAway as error:
+        log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
+        return Retry("the storage is not available")
+    except Unfinished as error:
+        _log_internal_error(batch, error)
+        return Fail(str(error))
+    except TROUBLE:
+        raise
+    except Exception as error:  # noqa: BLE001 - the worker's edge
+        _log_internal_error(batch, error)
+        return Retry(f"internal error ({type(error).__name__})", counts_attempt=True)
+
+
+def _log_internal_error(batch: Claimed, error: Exception) -> None:
+    metrics.INTERNAL_ERRORS.inc()
+    log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))

@@ -1,0 +1,71 @@
+"""Record the outcome of a held batch. It is retried until saved: a forgotten outcome would be generated again."""
+
+import logging
+import random
+from datetime import timedelta
+
+from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.telemetry import metrics
+from framehouse.domain.outcome import Done, Fail, Outcome
+from framehouse.domain.retry import Release, RetryLimits, next_step
+from framehouse.entrypoints.worker.held import HeldBatch
+from framehouse.pipeline.save_shot import retry_until_saved
+
+log = logging.getLogger(__name__)
+_NO_REASON = "no reason was given"
+
+
+async def record_outcome(
+    db: Database, held: HeldBatch, outcome: Outcome, *, limits: RetryLimits, retention: timedelta
+) -> None:
+    """Release the batch for a later attempt, end its task, or do nothing if it is done."""
+    step = next_step(
+        outcome,
+        attempt=held.batch.attempt,
+        failing_s=held.failing_s,
+        limits=limits,
+        jitter=random.uniform(0.8, 1.2),
+    )
+    match step:
+        case Done():
+            pass
+        case Release():
+            await _release(db, held, step)
+        case Fail(why):
+            await _fail(db, held, why, retention)
+
+
+async def _release(db: Database, held: HeldBatch, release: Release) -> None:
+    batch = held.batch
+    if release.route:
+        log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, release.route, release.why)
+        what, error = f"handing over batch {batch.id}", release.why
+    else:
+        metrics.FAILURES.labels(batch.model, "retry").inc()
+        log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, release.after_s)
+        log.debug("batch %s: %s", batch.id, release.why)  # engines quote prompts; the row keeps the reason
+        what, error = f"releasing batch {batch.id}", release.why or _NO_REASON
+
+    async def save() -> None:
+        await batch_queue.release_batch(
+            db, batch.id, batch.claim, after=timedelta(seconds=release.after_s), error=error,
+            count_attempt=release.counts_attempt, route=release.route,
+        )  # fmt: skip
+
+    await retry_until_saved(save, what)
+    if release.route:
+        await batch_queue.notify(db, batch_queue.BATCHES_CHANNEL, "")
+
+
+async def _fail(db: Database, held: HeldBatch, why: str, retention: timedelta) -> None:
+    batch = held.batch
+
+    async def save() -> bool:
+        return await batch_queue.fail_batch(db, batch.id, batch.claim, why, retention)
+
+    if await retry_until_saved(save, f"ending task {batch.task_id}"):
+        metrics.FAILURES.labels(batch.model, "failed").inc()
+        log.info("task %s failed", batch.task_id)
+        log.debug("task %s failed: %s", batch.task_id, why)
+        await batch_queue.notify(db, batch_queue.ENDED_CHANNEL, str(batch.task_id))

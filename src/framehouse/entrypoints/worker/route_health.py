@@ -1,0 +1,48 @@
+"""Check the routes that this worker serves and report their health, for `/readyz`, metrics and `doctor`."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import NoReturn
+
+from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.route_health import RouteCheck, report_checks
+from framehouse.engines.interface import Check
+from framehouse.engines.registry import Registry
+
+log = logging.getLogger(__name__)
+_REPORT_S = 30.0
+
+
+async def report_route_health(db: Database, registry: Registry, *, worker: int) -> NoReturn:
+    """Check and report every half minute until cancelled."""
+    healthy: dict[tuple[str, str, str], bool] = {}
+    while True:
+        checks = await check_routes(registry)
+        log_changes(checks, healthy)
+        try:
+            await report_checks(db, worker, checks)
+        except TROUBLE as error:
+            log.warning("cannot report the health of the routes: %s", error)
+        await asyncio.sleep(_REPORT_S)
+
+
+async def check_routes(registry: Registry) -> list[RouteCheck]:
+    """The result of each health check, with one row for a route that depends on nothing."""
+    nothing = [Check("", fit=True, told="depends on nothing")]
+    return [
+        RouteCheck(model, route.name, check.what, check.fit, check.told)
+        for model, route, checks in await registry.check()
+        for check in checks or nothing
+    ]
+
+
+def log_changes(checks: Sequence[RouteCheck], healthy: dict[tuple[str, str, str], bool]) -> None:
+    """Log the checks that changed since the last call, and update `healthy`."""
+    for check in checks:
+        before = healthy.get(check[:3], True)
+        healthy[check[:3]] = check.fit
+        if before and not check.fit:
+            log.warning("%s by %s: %s: %s", check.model, check.route, check.what, check.told)
+        elif check.fit and not before:
+            log.info("%s by %s: %s: healthy again: %s", check.model, check.route, check.what, check.told)

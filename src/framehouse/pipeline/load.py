@@ -1,0 +1,45 @@
+"""References and elements of a claimed batch -> what an engine gets."""
+
+from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.batch_queue import Claimed
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage
+from framehouse.domain.aspect_ratio import ratio_from_references
+from framehouse.domain.errors import Declined, Unavailable
+from framehouse.domain.outcome import Fail, Outcome, Retry
+from framehouse.domain.sizes import AUTO, size_of
+from framehouse.engines.interface import Batch
+from framehouse.pipeline.references import load_elements, load_references
+
+
+async def load_batch(
+    batch: Claimed, *, db: Database, storage: Storage, checker: PictureChecker, allow_private: bool
+) -> Batch | Outcome:
+    """Fetch and check the references of a claimed batch. Returns what the engines get, or the outcome if a reference
+    cannot be loaded. May take long; generates nothing."""
+    try:
+        references = await load_references(batch, db, storage, checker, allow_private=allow_private)
+        elements = await load_elements(batch.elements, db, storage, checker)
+    except Unavailable as error:
+        return Retry(error.message, counts_attempt=True)
+    except Declined as error:
+        return Fail(error.message)
+    ratio = batch.ratio
+    if ratio == AUTO:
+        sizes = [(reference.width, reference.height) for reference in references]
+        frontal = [(element.images[0].width, element.images[0].height) for element in elements]
+        found = ratio_from_references(batch.prompt, sizes, frontal)
+        assert found is not None  # a ratio stays auto only if a reference decides
+        ratio = await batch_queue.keep_ratio(db, batch.task_id, found)
+    return Batch(
+        task_id=str(batch.task_id),
+        shots=batch.shots,
+        image_count=batch.image_count,
+        size=size_of(ratio, batch.resolution),
+        references=references,
+        elements=elements,
+        model=batch.model,
+        prompt=batch.prompt,
+        series=batch.result_type == "series",
+    )
