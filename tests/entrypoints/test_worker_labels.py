@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -151,26 +152,6 @@ async def test_where_all_are_away_it_begins_again_with_the_first(make_house: Mak
     await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
 
 
-async def test_after_give_up_after_s_it_fails(make_house: MakeHouse) -> None:
-    routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("away gpu, away api")
-    start(house, BOUGHT, *routes, give_up_after_s=0.5)
-    start(house, H100, *routes, give_up_after_s=0.5)
-    assert "given up after" in (await ended(house, ticket.task_id)).status_message
-    await nothing_left(house, used=0)
-
-
-async def test_a_refusal_is_not_handed_on(make_house: MakeHouse) -> None:
-    routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("decline gpu")
-    start(house, BOUGHT, *routes)
-    start(house, H100, *routes)
-    assert (await ended(house, ticket.task_id)).status == "failed"
-    assert Named.calls == ["gpu"]
-
-
 async def test_what_the_first_cannot_take_is_handed_on_at_once_and_is_no_failure(make_house: MakeHouse) -> None:
     routes = (route("gpu", H100, max_references=0), API)
     house = await make_house(*routes)
@@ -317,7 +298,9 @@ async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
         assert f'framehouse_queue_batches{{{labels},state="waiting"}} {waiting}.0\n' in metrics
         assert f'framehouse_queue_batches{{{labels},state="running"}} 0.0\n' in metrics
         assert f"framehouse_route_workers{{{labels}}} {workers}.0\n" in metrics
-    assert f'framehouse_queue_oldest_seconds{{model="{MODEL}",route="gpu"}} 9' in metrics
+    oldest = re.search(rf'framehouse_queue_oldest_seconds{{model="{MODEL}",route="gpu"}} (\S+)', metrics)
+    assert oldest
+    assert 90 <= float(oldest[1]) < 900
     assert 'framehouse_queue_batches{model="kling-image-o1",route="gpu",state="waiting"} 0.0\n' in metrics
 
 

@@ -1,1 +1,1 @@
-"""A task's life, one file per step, in order: accept, plan, paint, finish, settle."""
+"""A task's life, one file per step, in order: accept, load, generate, finish, save_shot."""
