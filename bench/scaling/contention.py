@@ -8,6 +8,7 @@ from pathlib import Path
 import asyncpg
 
 from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
@@ -74,11 +75,11 @@ async def _notify(url: str, meter: Meter, times: int) -> dict[str, Spent]:
         for number in (0, 50, 150):
             while len(ears) < number:
                 ears.append(await asyncpg.connect(url))
-                await ears[-1].add_listener(batch_queue.ENDED_CHANNEL, lambda *_: None)
+                await ears[-1].add_listener(ENDED_CHANNEL, lambda *_: None)
 
             async def work() -> None:
                 for _ in range(times):
-                    await batch_queue.notify(meter.db, batch_queue.ENDED_CHANNEL, "x" * 36)
+                    await notify(meter.db, ENDED_CHANNEL, "x" * 36)
                 await asyncio.sleep(0.5)
 
             found[f"notify, {number} listen"] = await meter.per_piece(times, work)

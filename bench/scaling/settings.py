@@ -17,7 +17,7 @@ from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.task_store import accept_tasks, forget_tasks
+from framehouse.adapters.postgres.task_store import accept_tasks, delete_old_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, row
 from scaling.statements import LEASE, RETENTION, ROUTES
@@ -76,7 +76,7 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
         for _ in range(RENEWALS):
             await batch_queue.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
         await _settle(db, held)
-        await forget_tasks(db, timedelta(days=1), GROUP)
+        await delete_old_tasks(db, timedelta(days=1), GROUP)
 
 
 async def _settle(db: Database, held: Sequence[batch_queue.Claimed]) -> None:

@@ -15,15 +15,16 @@ from uuid import UUID
 
 import asyncpg
 
-from framehouse.adapters.postgres import batch_queue, callback_queue
+from framehouse.adapters.postgres import batch_queue, callback_queue, orphaned_batches
+from framehouse.adapters.postgres.channels import notify
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import (
     Asked,
     accept_tasks,
+    delete_old_tasks,
     find_tasks,
-    forget_tasks,
     list_tasks,
     mark_expired,
     tasks_to_expire,
@@ -122,9 +123,9 @@ class Lives:
         await self._often(
             "look for lost work",
             500,
-            lambda: batch_queue.quiet_batches(self._db, lease=LEASE, silence=LEASE),  # those that look lost: none
+            lambda: orphaned_batches.unrenewed_batches(self._db, lease=LEASE, silence=LEASE),  # there are none
         )
-        await self._often("notify, nobody listens", 500, lambda: batch_queue.notify(self._db, "nobody", "x" * 36))
+        await self._often("notify, nobody listens", 500, lambda: notify(self._db, "nobody", "x" * 36))
 
     async def _claim_callbacks(self) -> list[callback_queue.CallbackMessage]:
         return await callback_queue.claim_callbacks(
@@ -160,7 +161,7 @@ class Lives:
         async def delete() -> None:
             left = tasks
             while left > 0:
-                left -= await forget_tasks(self._db, timedelta(days=1), min(500, left))
+                left -= await delete_old_tasks(self._db, timedelta(days=1), min(500, left))
 
         self.costs["delete a task of one picture"] = await self._meter.per_piece(tasks, delete)
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from framehouse.adapters.postgres import batch_queue, task_store
+from framehouse.adapters.postgres import batch_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres.batch_queue import Claimed, Made
 from framehouse.adapters.postgres.pool import DatabaseAway, sql
 from framehouse.adapters.storage import Storage, StorageAway
@@ -180,8 +180,8 @@ async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
     ticket = await house.submit(n=2)
     (early,) = await claim(house, worker=1)
     assert (
-        await batch_queue.free_batches(
-            house.db, await batch_queue.quiet_batches(house.db, lease=3 * LEASE, silence=LEASE)
+        await orphaned_batches.requeue_batches(
+            house.db, await orphaned_batches.unrenewed_batches(house.db, lease=3 * LEASE, silence=LEASE)
         )
         == 1
     )

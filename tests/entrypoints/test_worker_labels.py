@@ -12,9 +12,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres import batch_queue, orphaned_batches
 from framehouse.adapters.postgres.pool import sql
-from framehouse.adapters.postgres.route_health import RouteCheck, list_checks, report_checks
+from framehouse.adapters.postgres.route_health import RouteCheck, list_route_health, report_route_health
 from framehouse.domain.errors import Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.engines.interface import Abilities, Batch, Painted, Progress
@@ -234,8 +234,8 @@ async def test_a_note_and_its_route_are_one_write(make_house: MakeHouse) -> None
     await house.submit()
     (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
     await batch_queue.keep_note(house.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
-    for quiet in await batch_queue.quiet_batches(house.db, lease=LEASE, silence=-LEASE):
-        await batch_queue.free_batches(house.db, [quiet])
+    for quiet in await orphaned_batches.unrenewed_batches(house.db, lease=LEASE, silence=-LEASE):
+        await orphaned_batches.requeue_batches(house.db, [quiet])
     assert await waits_for(house) == "api"
     (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
     await batch_queue.release_batch(house.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
@@ -282,7 +282,7 @@ async def test_what_nobody_serves_is_told_and_fails_in_the_end(
         looker._since[key] -= 86_400
     await looker.turn()
     assert (await task_of(house, owed.task_id)).ended
-    await report_checks(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
+    await report_route_health(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
     await house.db.row("update batches set run_at = now() - interval '2 days'")
     await looker.turn()
     assert not (await task_of(house, young.task_id)).ended, "there is somebody again"
@@ -296,7 +296,7 @@ async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
     await house.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await house.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
     looking = asyncio.create_task(worker(house, BOUGHT, *routes)._report())
-    await eventually(lambda: list_checks(house.db))
+    await eventually(lambda: list_route_health(house.db))
     looking.cancel()
     async with serving(house) as api:
         ready = (await api.stranger.get("/readyz")).json()

@@ -230,7 +230,7 @@ async def test_callbacks_of_elements_are_signed_in_order_and_what_get_answers(ma
         assert receiver.got[-1].data == (await api.alice.get(f"{ELEMENTS}/{id}")).json()["data"]
     for either_id in (str(id), "mine"):
         listed = await messages(house, either_id=either_id)
-        assert [(m["task_id"], m["status"]) for m in listed] == [(id, end), (id, "processing")]
+        assert [(m.task_id, m.status) for m in listed] == [(id, end), (id, "processing")]
 
 
 async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) -> None:
@@ -244,8 +244,8 @@ async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) ->
         kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.got)
         assert kinds == [False, False, True, True]
     message = (await messages(house))[0]
-    assert {m["state"] for m in await messages(house)} <= {"delivered", "waiting"}
-    assert message["callback_url"] == receiver.url
+    assert {m.state for m in await messages(house)} <= {"delivered", "waiting"}
+    assert message.callback_url == receiver.url
 
 
 async def made(house: House) -> int:

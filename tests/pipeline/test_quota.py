@@ -26,7 +26,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from framehouse.adapters.postgres import account_store, batch_queue, task_store
+from framehouse.adapters.postgres import account_store, batch_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres.batch_queue import Claimed, Made
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import Accepted
@@ -272,7 +272,7 @@ class Quota(RuleBasedStateMachine):
                 await account_store.create_account(self.db, name, concurrency=concurrency, units_limit=units_limit)
                 found = await account_store.find_account(self.db, name)
                 assert found is not None
-                self.accounts[name] = Account(found["id"], concurrency, units_limit)
+                self.accounts[name] = Account(found.id, concurrency, units_limit)
 
         self._run(make())
 
@@ -529,8 +529,8 @@ class Quota(RuleBasedStateMachine):
 
     async def _free(self, every: int) -> None:
         """What the sweeper does with the work of those that died, or are taken for dead."""
-        quiet = await batch_queue.quiet_batches(self.db, lease=3 * LEASE, silence=LEASE)
-        await batch_queue.free_batches(self.db, quiet[::every])
+        quiet = await orphaned_batches.unrenewed_batches(self.db, lease=3 * LEASE, silence=LEASE)
+        await orphaned_batches.requeue_batches(self.db, quiet[::every])
 
     async def _limit(self, name: str, concurrency: int, units_limit: int | None) -> None:
         account = self.accounts[name]
@@ -584,13 +584,13 @@ class Quota(RuleBasedStateMachine):
                     account.used += rows[task_id]["units_charged"]
             found = await account_store.find_account(self.db, name)
             assert found is not None
-            assert (found["concurrency"], found["units_limit"], found["disabled"]) == (
+            assert (found.concurrency, found.units_limit, found.disabled) == (
                 account.concurrency,
                 account.units_limit,
                 account.disabled,
             )
             reserved = account.units - account.used
-            assert (found["images_in_flight"], found["units_reserved"], found["units_used"]) == (
+            assert (found.images_in_flight, found.units_reserved, found.units_used) == (
                 account.images,
                 reserved,
                 account.used,
@@ -656,8 +656,8 @@ class Quota(RuleBasedStateMachine):
         for name, account in self.accounts.items():
             found = await account_store.find_account(self.db, name)
             assert found is not None
-            assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
-            assert found["units_used"] == account.used
+            assert (found.images_in_flight, found.units_reserved) == (0, 0)
+            assert found.units_used == account.used
         assert await self.db.value("select count(*) from batches") == 0
         note(f"{len(self.tasks)} tasks, {dict(Counter(str(t.ended_as) for t in self.tasks.values()))}")
 
@@ -747,7 +747,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     await account_store.create_account(db, "alice", concurrency=LIMIT)
     account = await account_store.find_account(db, "alice")
     assert account is not None
-    headers = {"Authorization": f"Bearer {await account_store.create_key(db, account['id'])}"}
+    headers = {"Authorization": f"Bearer {await account_store.create_key(db, account.id)}"}
     accepted: dict[str, int] = {}
     refused = 0
 
@@ -800,7 +800,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
         for api in apis:
             await api.aclose()
 
-    most = await db.value("select most from quota_seen where account_id = $1", account["id"])
+    most = await db.value("select most from quota_seen where account_id = $1", account.id)
     told = f"{len(accepted)} tasks accepted, {refused} refused, at most {most} of {LIMIT} images in flight"
     seen = sampling.result()
     print(f"{told}; {seen.total()} samples saw at most {max(seen)}")  # noqa: T201 - shown with -s
@@ -812,7 +812,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     assert {row["status"] for row in rows} == {"succeed"}
     found = await account_store.find_account(db, "alice")
     assert found is not None
-    assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
-    assert found["units_used"] == 8 * sum(accepted.values())
+    assert (found.images_in_flight, found.units_reserved) == (0, 0)
+    assert found.units_used == 8 * sum(accepted.values())
     assert await db.value("select count(*) from batches") == 0
     await db.close()

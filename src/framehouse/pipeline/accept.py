@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from framehouse.adapters.postgres.batch_queue import BATCHES_CHANNEL, notify
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.coalesce import Coalesced
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.task_store import Accepted, accept_tasks, find_accepted

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.batch_queue import Claimed, Made, Saved
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import FAULTS, TROUBLE, Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
@@ -70,7 +71,7 @@ async def settle_shot(
     db: Database,
     storage: Storage,
     retention: timedelta,
-) -> Literal["lost", "kept", "succeeded"]:
+) -> Saved:
     """Keep one picture. `lost`: the task ended or the batch is somebody else's, and nothing was changed.
 
     The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and what it leaves
@@ -81,7 +82,7 @@ async def settle_shot(
     key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.marked else ""
     made = Made(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
 
-    async def keep() -> Literal["lost", "kept", "succeeded"]:
+    async def keep() -> Saved:
         await storage.put(key, finished.content)
         if watermark_key:
             await storage.put(watermark_key, finished.marked)
@@ -92,5 +93,5 @@ async def settle_shot(
         metrics.PICTURES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
         with suppress(DatabaseAway):
-            await batch_queue.notify(db, batch_queue.ENDED_CHANNEL, str(batch.task_id))
+            await notify(db, ENDED_CHANNEL, str(batch.task_id))
     return outcome

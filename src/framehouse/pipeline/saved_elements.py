@@ -11,8 +11,8 @@ from uuid import UUID
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import element_store as library
-from framehouse.adapters.postgres.batch_queue import notify
-from framehouse.adapters.postgres.element_store import ELEMENTS_CHANNEL, ClaimedElement
+from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, notify
+from framehouse.adapters.postgres.element_store import ClaimedElement
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.presets import preset_picture, presets
 from framehouse.adapters.storage import Storage

@@ -87,7 +87,7 @@ async def _in_one(connection: "asyncpg.Connection[asyncpg.Record]", statements: 
 
 
 async def _put_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Replace the functions if one of them has changed; whether one had. functions/README.md has the rules for changes."""
+    """Replace the functions if one of them has changed; whether one had. functions/README.md has the rules."""
     text = functions()
     digest = hashlib.sha256(text.encode()).hexdigest()
     if await connection.fetchval("select value from settings where name = 'functions'") == digest:

@@ -10,9 +10,16 @@ import time
 from datetime import timedelta
 from uuid import UUID
 
-from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.batch_queue import fail_batch
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.queue_metrics import measure_queue
+from framehouse.adapters.postgres.route_health import list_route_health
+from framehouse.adapters.postgres.waiting_routes import (
+    claim_unserved_batches,
+    restart_at_first_route,
+    route_to_open_orders,
+)
 from framehouse.engines.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -52,14 +59,15 @@ class UnservedRoutes:
 
     async def turn(self) -> None:
         """Warn of what has begun to have nobody; fail what has had nobody for too long."""
-        await batch_queue.go_on(self._db)
-        served = {(row["model"], row["route"]) for row in await list_checks(self._db)} | set(self._registry.waited_for)
+        await route_to_open_orders(self._db)
+        served = {(found.model, found.route) for found in await list_route_health(self._db)}
+        served |= set(self._registry.waited_for)
         now, alone = time.monotonic(), set[tuple[str, str]]()
-        for row in await batch_queue.queue_figures(self._db, self._only_task):
-            model, waited_for = row["model"], row["route"]
+        for row in await measure_queue(self._db, self._only_task):
+            model, waited_for = row.model, row.route
             route = self._registry.route(model, waited_for)
             name = self._registry.route_name(model, waited_for)
-            if not row["waiting"] or (model, name) in served:
+            if not row.waiting or (model, name) in served:
                 continue
             alone.add((model, name))
             if (model, name) not in self._since:
@@ -68,7 +76,7 @@ class UnservedRoutes:
                 log.warning("batches of %s wait for route %s, which no living worker serves: it %s",
                             model, name or "(the first)", what)  # fmt: skip
             if self._registry.model(model) and not route:
-                await batch_queue.start_over(self._db, model, name)
+                await restart_at_first_route(self._db, model, name)
         for key in self._since.keys() - alone:
             del self._since[key]
         for (model, name), since in self._since.items():
@@ -80,10 +88,10 @@ class UnservedRoutes:
         names = ["", name] if first and first.name == name else [name]
         waited, owed = timedelta(seconds=self._give_up_after_s), alone_s >= self._owed_give_up_after_s
         why = f"given up after {alone_s / 60:.0f} minutes: no worker serves the route that it waits for"
-        while found := await batch_queue.claim_unserved(
-            self._db, model, names, lease=self._lease, waited=waited, owed=owed, task_id=self._only_task
+        while found := await claim_unserved_batches(
+            self._db, model, names, lease=self._lease, waited=waited, open_orders=owed, task_id=self._only_task
         ):
             for batch_id, claim, task_id in found:
-                if await batch_queue.fail_batch(self._db, batch_id, claim, why, self._retention):
+                if await fail_batch(self._db, batch_id, claim, why, self._retention):
                     log.info("task %s failed: %s", task_id, why)
-                    await batch_queue.notify(self._db, batch_queue.ENDED_CHANNEL, str(task_id))
+                    await notify(self._db, ENDED_CHANNEL, str(task_id))

@@ -14,9 +14,11 @@ from uuid import UUID
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.batch_queue import Claimed
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, HASTEN_CHANNEL, notify
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.route_health import RouteCheck, report_checks
+from framehouse.adapters.postgres.route_health import REPORT_S, RouteCheck, report_route_health
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import trace
@@ -28,8 +30,6 @@ from framehouse.pipeline.order_note import open_route
 from framehouse.pipeline.save_shot import insist
 
 log = logging.getLogger(__name__)
-WORKER_LOCKS = 1718774120
-"""The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
 _POLL_S = 1.0
 _MISSES, _REST_S = 4, 0.1
 """Who was called so many times in a row for nothing, because others were quicker, looks ten times a second at most:
@@ -37,7 +37,6 @@ every task calls all workers, and looking costs PostgreSQL more than all else, w
 _LONGEST_PAUSE_S = 60.0
 _MOST_CHECKERS = 4
 _SLOW_S = 0.5
-_REPORT_S = 30.0
 _OWED_GIVE_UP_S = 86_400.0
 _OWED_ATTEMPTS = 10
 """So many times as often as others a batch is taken up again that has something under way elsewhere."""
@@ -296,7 +295,7 @@ class Worker:
                 after = timedelta(seconds=pause_s if why and batch.failing_s else 0)
                 step = partial(release, after=after, error=why, count_attempt=False, route=route)
                 await insist(step, f"handing on batch {batch.id}")
-                await batch_queue.notify(self._db, batch_queue.BATCHES_CHANNEL, "")
+                await notify(self._db, BATCHES_CHANNEL, "")
             case Fail(why):
                 await self._fail(batch, why)
 
@@ -306,7 +305,7 @@ class Worker:
             metrics.FAILURES.labels(batch.model, "failed").inc()
             log.info("task %s failed", batch.task_id)
             log.debug("task %s failed: %s", batch.task_id, why)
-            await batch_queue.notify(self._db, batch_queue.ENDED_CHANNEL, str(batch.task_id))
+            await notify(self._db, ENDED_CHANNEL, str(batch.task_id))
 
     async def _keep_leases(self) -> None:
         """Renew, several times per lease; what is no longer ours was cancelled or lost, and is stopped."""
@@ -336,9 +335,9 @@ class Worker:
     async def _listen(self) -> None:
         """Be woken by new work, hear of cancelled tasks at once, and show that we live."""
         channels = {
-            batch_queue.BATCHES_CHANNEL: lambda _: self._call(),
-            batch_queue.ENDED_CHANNEL: self._on_ended,
-            batch_queue.HASTEN_CHANNEL: self._on_hasten,
+            BATCHES_CHANNEL: lambda _: self._call(),
+            ENDED_CHANNEL: self._on_ended,
+            HASTEN_CHANNEL: self._on_hasten,
         }
         await self._db.listen(channels, lock=(WORKER_LOCKS, self._number))
 
@@ -364,10 +363,10 @@ class Worker:
             ]
             self._tell(rows)
             try:
-                await report_checks(self._db, self._number, rows)
+                await report_route_health(self._db, self._number, rows)
             except TROUBLE as error:
                 log.warning("cannot report how the routes are: %s", error)
-            await asyncio.sleep(_REPORT_S)
+            await asyncio.sleep(REPORT_S)
 
     def _tell(self, checks: Sequence[RouteCheck]) -> None:
         """Log what has become unfit, or fit again."""

@@ -45,7 +45,7 @@ begin
             if not found then
                 select * into known from idempotency_keys k
                 where k.account_id = r.account_id and k.key = r.idempotency_key
-                  and k.created_at > now() - interval '24 hours';
+                  and k.created_at > now() - idempotency_window();
             end if;
             if found then
                 task_id := known.task_id; created_at := known.created_at;

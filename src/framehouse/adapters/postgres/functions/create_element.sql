@@ -13,7 +13,7 @@ begin
         return next; return;
     end if;
     select * into known from idempotency_keys k
-    where k.account_id = r.account_id and k.key = p_row ->> 'idempotency_key' and k.created_at > now() - interval '24 hours';
+    where k.account_id = r.account_id and k.key = p_row ->> 'idempotency_key' and k.created_at > now() - idempotency_window();
     if found then
         task_id := known.task_id; created_at := known.created_at;
         outcome := case when known.body_hash = (p_row ->> 'body_hash')::bytea then 'replayed' else 'key_reused' end;
