@@ -190,9 +190,9 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
     seen: list[object] = []
     offer = api.house.db.rows
 
-    async def rows(*values: Any) -> Any:
+    async def rows(*values: Any, **named: Any) -> Any:
         seen.append(logs.about.get().get("request_id"))
-        return await offer(*values)
+        return await offer(*values, **named)
 
     monkeypatch.setattr(api.house.db, "rows", rows)
     await asyncio.gather(*(api.create() for _ in range(4)))

@@ -19,7 +19,7 @@ from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.reference import ratio_from_references
-from framehouse.domain.shot import Shot
+from framehouse.domain.shot import Finished, Shot
 from framehouse.domain.sizes import AUTO, Size, size_of
 from framehouse.engines.image_files import Png
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Painted, ReferenceImage
@@ -27,7 +27,7 @@ from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.order_note import BatchMemory, open_route
 from framehouse.pipeline.references import load_elements, load_references
-from framehouse.pipeline.save_shot import Finished, settle_shot
+from framehouse.pipeline.save_shot import settle_shot
 
 FINISH_PAUSES_S = (0.5, 5.0)
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -15,23 +14,13 @@ from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import FAULTS, TROUBLE, Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
-from framehouse.domain.sizes import Size
+from framehouse.domain.shot import Finished
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
 _LAST_TRY_S = 3.0
 _MOST_REFUSALS = 20
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A picture's file, and its marked copy (empty where none was asked for)."""
-
-    content: bytes
-    marked: bytes
-    media_type: str
-    size: Size
 
 
 def folder_of(task_id: object) -> str:

@@ -4,22 +4,40 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 from uuid import UUID, uuid4
 
 import asyncpg
 
 from framehouse.adapters.postgres.pool import Database, sql, told
+from framehouse.adapters.postgres.reference_store import reference_columns
 from framehouse.domain.element import Element, ElementTask
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import read_task_id
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """What became of an offered element. `outcome` is one of accepted, replayed, key_reused, external_taken."""
+class NewElement:
+    """An element that is to be created. `images` come with the fields in which they were sent. `idempotency` is the
+    caller's key and the hash of the body."""
 
-    outcome: str
+    task_id: UUID
+    element_id: int
+    account_id: int
+    name: str
+    description: str
+    tags: tuple[str, ...]
+    images: tuple[tuple[str, Reference], ...]
+    external_task_id: str = ""
+    callback_url: str = ""
+    idempotency: tuple[str, bytes] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """Answer to an offered element."""
+
+    outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
     task_id: UUID
     created_at: datetime
 
@@ -34,9 +52,9 @@ class ClaimedElement:
     last_error: str
 
 
-async def create_element(db: Database, row: dict[str, Any]) -> Created:
+async def create_element(db: Database, element: NewElement) -> Created:
     """Offer an element. Running twice with the same task id accepts it once."""
-    answer = await db.row("select * from create_element(:row::text::jsonb)", row=json.dumps(row))
+    answer = await db.row("select * from create_element(:row::text::jsonb)", row=json.dumps(_row(element)))
     assert answer is not None
     return Created(answer["outcome"], answer["task_id"], answer["created_at"])
 
@@ -135,6 +153,27 @@ async def delete_old_elements(db: Database, age: timedelta, limit: int) -> int:
     """Delete up to `limit` elements that failed or were deleted longer than `age` ago; how many. Their external ids
     stay taken."""
     return int(await db.value(sql("delete_old_elements"), age=age, limit=limit))
+
+
+def _row(element: NewElement) -> dict[str, object]:
+    key, body_hash = element.idempotency or (None, None)
+    return {
+        "id": str(element.task_id),
+        "element_id": element.element_id,
+        "account_id": element.account_id,
+        "external_task_id": element.external_task_id or None,
+        # apart from the keys of image tasks: no header can hold this character
+        "idempotency_key": None if key is None else f"elements\x1f{key}",
+        "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
+        "name": element.name,
+        "description": element.description,
+        "tags": list(element.tags),
+        "callback_url": element.callback_url or None,
+        "images": [
+            reference_columns(image) | {"index": index, "field": field}
+            for index, (field, image) in enumerate(element.images)
+        ],
+    }
 
 
 def element_from(row: asyncpg.Record) -> ElementTask:

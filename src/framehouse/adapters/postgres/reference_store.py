@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.domain.reference import Reference
 
 
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
@@ -46,3 +47,13 @@ async def files_to_delete(db: Database, limit: int) -> list[str]:
 
 async def mark_removed(db: Database, keys: Sequence[str]) -> None:
     await db.row("delete from forgotten_files where key = any(:keys::text[])", keys=list(keys))
+
+
+def reference_columns(reference: Reference) -> dict[str, object]:
+    """A reference in a row of a task or an element: what is not known yet is null."""
+    return {
+        "url": reference.url or None,
+        "key": reference.key or None,
+        "width": reference.width or None,
+        "height": reference.height or None,
+    }

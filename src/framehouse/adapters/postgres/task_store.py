@@ -1,37 +1,47 @@
 """Tasks in Postgres: accepted, read, cancelled, expired."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import pydantic_core
 
+from framehouse.adapters.postgres.new_task import NewTask, accept_rows
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
+
+AcceptOutcome = Literal[
+    "accepted",
+    "replayed",
+    "key_gone",
+    "key_reused",
+    "disabled",
+    "external_taken",
+    "element_gone",
+    "over_concurrency",
+    "over_units",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of one offered task. `outcome` is one of accepted, replayed, key_gone, key_reused, disabled,
-    external_taken, element_gone, over_concurrency, over_units; `detail` says the figures."""
+    """Answer to one offered task. `detail` is the missing element of `element_gone`, or the numbers of a limit."""
 
-    outcome: str
+    outcome: AcceptOutcome
     task_id: UUID
     created_at: datetime
     detail: str
 
 
-async def accept_tasks(db: Database, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
-    """Offer tasks, in one transaction and one round trip; one row's refusal does not touch its neighbours.
+async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[Accepted]:
+    """Offer tasks, in one transaction and one round trip; one refusal does not touch the others.
 
     Running twice with the same task ids accepts once.
     """
-    numbered = pydantic_core.to_json([{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]).decode()
-    answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=numbered)
+    answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=accept_rows(tasks))
     return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
 
