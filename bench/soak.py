@@ -114,7 +114,7 @@ async def soak(served: Served, met: Others, *, minutes: float, rate: float) -> R
     await account_store.create_account(served.db, "small", concurrency=2)
     small = await account_store.find_account(served.db, "small")
     assert small is not None
-    small_key = await account_store.create_key(served.db, small["id"])
+    small_key = await account_store.create_key(served.db, small.id)
     traffic = Traffic(served.url, served.key, small_key, met, rate=rate)
     fifth_s = minutes * 60 / FIFTHS
     samples: list[Sample] = []

@@ -8,12 +8,13 @@ from pathlib import Path
 import asyncpg
 
 from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import accept_tasks
 from scaling.counters import Meter, Spent, database
-from scaling.filling import fill, make_accounts, row
+from scaling.filling import fill, make_accounts, new_task
 from scaling.statements import LEASE, RETENTION, ROUTES
 
 ACCOUNTS, SESSIONS = 64, 16
@@ -47,7 +48,7 @@ async def _measure(server: EmbeddedPostgres, data: Path, tasks: int, rounds: int
 async def _held(db: Database, tasks: int, accounts: int) -> list[batch_queue.Claimed]:
     held: list[batch_queue.Claimed] = []
     for at in range(0, tasks, 16):
-        await accept_tasks(db, [row(1 + (at + n) % accounts) for n in range(16)])
+        await accept_tasks(db, [new_task(1 + (at + n) % accounts) for n in range(16)])
         held += await batch_queue.claim_batches(db, worker=1, most=16, lease=LEASE, routes=ROUTES)
     return held
 
@@ -74,11 +75,11 @@ async def _notify(url: str, meter: Meter, times: int) -> dict[str, Spent]:
         for number in (0, 50, 150):
             while len(ears) < number:
                 ears.append(await asyncpg.connect(url))
-                await ears[-1].add_listener(batch_queue.ENDED_CHANNEL, lambda *_: None)
+                await ears[-1].add_listener(ENDED_CHANNEL, lambda *_: None)
 
             async def work() -> None:
                 for _ in range(times):
-                    await batch_queue.notify(meter.db, batch_queue.ENDED_CHANNEL, "x" * 36)
+                    await notify(meter.db, ENDED_CHANNEL, "x" * 36)
                 await asyncio.sleep(0.5)
 
             found[f"notify, {number} listen"] = await meter.per_piece(times, work)
@@ -115,7 +116,7 @@ async def _timed(db: Database) -> Spent:
     took = {"accept_s": 0.0, "claim_s": 0.0, "settle_s": 0.0}
     for _ in range(50):
         began = time.perf_counter()
-        await accept_tasks(db, [row(1)])
+        await accept_tasks(db, [new_task(1)])
         accepted = time.perf_counter()
         held = await batch_queue.claim_batches(db, worker=1, most=1, lease=LEASE, routes=ROUTES)
         claimed = time.perf_counter()

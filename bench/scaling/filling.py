@@ -2,10 +2,12 @@
 
 import secrets
 import time
-from typing import Any
 
 import asyncpg
 
+from framehouse.adapters.postgres.new_task import NewTask
+from framehouse.domain.reference import Reference
+from framehouse.domain.shot import Shot
 from framehouse.domain.task import new_task_id
 
 PROMPT = (
@@ -63,34 +65,24 @@ async def fill(
     return time.monotonic() - began
 
 
-def row(
+def new_task(
     account: int, *, pictures: int = 1, references: int = 0, callback: str = "", external: str = ""
-) -> dict[str, Any]:
-    """A task as pipeline/accept.py offers it, each picture a batch of its own."""
+) -> NewTask:
+    """A task as pipeline/accept.py offers it, each image a batch of its own."""
     indexes = range(pictures)
-    return {
-        "task_id": str(new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))),
-        "account_id": account,
-        "key_id": None,
-        "external_task_id": external or None,
-        "idempotency_key": None,
-        "body_hash": None,
-        "model": "kling-v3-omni",
-        "prompt": PROMPT,
-        "elements": [],
-        "result_type": "single",
-        "image_count": pictures,
-        "resolution": "1k",
-        "ratio": "1:1",
-        "watermark": False,
-        "callback_url": callback or None,
-        "owner": None,
-        "units": 8 * pictures,
-        "shots": [{"index": i, "prompt": PROMPT, "framing": "", "seed": 7 + i} for i in indexes],
-        "batches": [[i] for i in indexes],
-        "task_elements": [],
-        "task_references": [
-            {"index": i, "element": None, "url": None, "key": f"references/{i}", "width": 1024, "height": 1024}
-            for i in range(references)
-        ],
-    }
+    return NewTask(
+        task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),
+        account_id=account,
+        model="kling-v3-omni",
+        prompt=PROMPT,
+        result_type="single",
+        resolution="1k",
+        ratio="1:1",
+        watermark=False,
+        units=8 * pictures,
+        shots=tuple(Shot(i, PROMPT, "", 7 + i) for i in indexes),
+        batches=tuple((i,) for i in indexes),
+        references=tuple(Reference(key=f"references/{i}", width=1024, height=1024) for i in range(references)),
+        external_task_id=external,
+        callback_url=callback,
+    )

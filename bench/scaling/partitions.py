@@ -9,13 +9,12 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from importlib.resources import files
 from pathlib import Path
 
 import asyncpg
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
-from framehouse.adapters.postgres.migrate import migrate, migrations
+from framehouse.adapters.postgres.migrate import functions, migrate, migrations
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import Asked, find_tasks
 from scaling.counters import Meter, Spent, database
@@ -58,7 +57,8 @@ async def _make_partitions(connection: "asyncpg.Connection[asyncpg.Record]") -> 
         for what, instead in ENDS.items():
             changed = changed.replace(what, instead)
         await connection.execute(changed)
-    await connection.execute((files("framehouse.adapters.postgres") / "functions.sql").read_text())
+    await connection.execute("set check_function_bodies = off")
+    await connection.execute(functions())
     begin, names = datetime.now(UTC) - timedelta(days=DAYS + 1), []
     while begin < datetime.now(UTC) + WEEK:
         names.append(f"{begin:%Y%m%d}")

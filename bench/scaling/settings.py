@@ -17,9 +17,9 @@ from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.task_store import accept_tasks, forget_tasks
+from framehouse.adapters.postgres.task_store import accept_tasks, delete_old_tasks
 from scaling.counters import Meter, Spent, database
-from scaling.filling import fill, make_accounts, row
+from scaling.filling import fill, make_accounts, new_task
 from scaling.statements import LEASE, RETENTION, ROUTES
 
 GROUP, RENEWALS = 8, 10
@@ -71,12 +71,12 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
     for at in range(0, tasks, GROUP):
         if at % apart < GROUP:
             await connection.execute("checkpoint")
-        await accept_tasks(db, [row(1 + int(1000 * random.random() ** 3)) for _ in range(GROUP)])
+        await accept_tasks(db, [new_task(1 + int(1000 * random.random() ** 3)) for _ in range(GROUP)])
         held = await batch_queue.claim_batches(db, worker=1, most=GROUP, lease=LEASE, routes=ROUTES)
         for _ in range(RENEWALS):
             await batch_queue.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
         await _settle(db, held)
-        await forget_tasks(db, timedelta(days=1), GROUP)
+        await delete_old_tasks(db, timedelta(days=1), GROUP)
 
 
 async def _settle(db: Database, held: Sequence[batch_queue.Claimed]) -> None:

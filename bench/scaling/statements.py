@@ -10,26 +10,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from framehouse.adapters.postgres import batch_queue, callback_queue
+from framehouse.adapters.postgres import batch_queue, callback_queue, orphaned_batches
+from framehouse.adapters.postgres.channels import notify
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
+from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import (
     Asked,
     accept_tasks,
+    delete_old_tasks,
     find_tasks,
-    forget_tasks,
     list_tasks,
     mark_expired,
     tasks_to_expire,
 )
 from scaling.counters import Meter, Spent, database
-from scaling.filling import fill, make_accounts, row
+from scaling.filling import fill, make_accounts, new_task
 
 GROUP = 16
 ROUTES = [("kling-v3-omni", "")]
@@ -49,16 +50,16 @@ class Lives:
     def _account(self) -> int:
         return 1 + int(self._accounts * random.random() ** 3)
 
-    async def _accept(self, name: str, rows: Sequence[dict[str, Any]], group: int) -> list[tuple[int, str]]:
-        tasks = len(rows)
+    async def _accept(self, name: str, offered: Sequence[NewTask], group: int) -> list[tuple[int, str]]:
+        tasks = len(offered)
 
         async def work() -> None:
             for at in range(0, tasks, group):
-                answers = await accept_tasks(self._db, rows[at : at + group])
+                answers = await accept_tasks(self._db, offered[at : at + group])
                 assert {answer.outcome for answer in answers} == {"accepted"}
 
         self.costs[name] = await self._meter.per_piece(tasks, work)
-        return [(one["account_id"], one["task_id"]) for one in rows]
+        return [(task.account_id, str(task.task_id)) for task in offered]
 
     async def _claim(self, batches: int, most: int, *, name: str) -> list[batch_queue.Claimed]:
         held: list[batch_queue.Claimed] = []
@@ -88,11 +89,11 @@ class Lives:
         """The whole of it: half of the tasks one by one, half in groups."""
         asked: list[tuple[int, str]] = []
         for group in (1, GROUP):
-            rows = [
-                row(self._account(), pictures=pictures, references=references, callback=callback)
+            offered = [
+                new_task(self._account(), pictures=pictures, references=references, callback=callback)
                 for _ in range(tasks // 2)
             ]
-            asked += await self._accept(f"{kind}: accept, {group} at once", rows, group)
+            asked += await self._accept(f"{kind}: accept, {group} at once", offered, group)
         batches = tasks * pictures
         held = await self._claim(batches // 2, 1, name=f"{kind}: claim a batch, 1 at once")
         held += await self._claim(batches - batches // 2, GROUP, name=f"{kind}: claim a batch, {GROUP} at once")
@@ -122,9 +123,9 @@ class Lives:
         await self._often(
             "look for lost work",
             500,
-            lambda: batch_queue.quiet_batches(self._db, lease=LEASE, silence=LEASE),  # those that look lost: none
+            lambda: orphaned_batches.unrenewed_batches(self._db, lease=LEASE, silence=LEASE),  # there are none
         )
-        await self._often("notify, nobody listens", 500, lambda: batch_queue.notify(self._db, "nobody", "x" * 36))
+        await self._often("notify, nobody listens", 500, lambda: notify(self._db, "nobody", "x" * 36))
 
     async def _claim_callbacks(self) -> list[callback_queue.CallbackMessage]:
         return await callback_queue.claim_callbacks(
@@ -160,7 +161,7 @@ class Lives:
         async def delete() -> None:
             left = tasks
             while left > 0:
-                left -= await forget_tasks(self._db, timedelta(days=1), min(500, left))
+                left -= await delete_old_tasks(self._db, timedelta(days=1), min(500, left))
 
         self.costs["delete a task of one picture"] = await self._meter.per_piece(tasks, delete)
 

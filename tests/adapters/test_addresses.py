@@ -210,7 +210,7 @@ async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
             assert made["task_status_msg"].endswith(reason)
 
             async def told() -> bool:
-                return any(reason in (m["last_error"] or "") for m in await messages(house))
+                return any(reason in (m.last_error or "") for m in await messages(house))
 
             await eventually(told)
             await nothing_inside(api, task["task_id"])

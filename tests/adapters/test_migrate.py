@@ -1,14 +1,16 @@
 """Migrations: once, whoever starts; never in the way of those who serve."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from framehouse.adapters.postgres import migrate as module
-from framehouse.adapters.postgres.migrate import NewerDatabase, migrate, migrations
+from framehouse.adapters.postgres.migrate import NewerDatabase, functions, migrate, migrations
 
 
 @pytest.fixture
@@ -37,8 +39,21 @@ async def test_an_index_that_was_half_made_is_made_anew(database_url: str, forge
 async def test_changed_functions_are_put_in_place(database_url: str, forget: asyncpg.Connection) -> None:
     await forget.execute("update settings set value = 'other' where name = 'functions'")
     await forget.execute("drop function cancel_task")
-    assert await migrate(database_url) == ["functions.sql"]
+    assert await migrate(database_url) == ["functions"]
     assert await forget.fetchval("select cancel_task(gen_random_uuid(), 1, '', '1 day')") is None
+
+
+async def test_bodies_of_functions_are_valid(forget: asyncpg.Connection) -> None:
+    """migrate() does not check them, because some call functions of later files."""
+    await forget.execute("set check_function_bodies = on")
+    await forget.execute(functions())
+
+
+def test_each_file_creates_one_function_that_it_is_named_after() -> None:
+    folder = Path(module.__file__).parent / "functions"
+    for file in folder.glob("*.sql"):
+        (name,) = re.findall(r"^create or replace function (\w+)", file.read_text(), re.MULTILINE)
+        assert file.stem in (name, f"{name}_of_task", f"{name}_of_element")
 
 
 async def test_a_newer_database_is_left_alone(database_url: str, forget: asyncpg.Connection) -> None:

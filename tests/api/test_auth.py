@@ -67,7 +67,7 @@ async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
     assert await code(api, f"Bearer {key}") == 0
     listed = await account_store.list_keys(api.house.db, account["id"])
     assert key not in str(listed)
-    assert await account_store.revoke_key(api.house.db, listed[-1]["id"])
+    assert await account_store.revoke_key(api.house.db, listed[-1].id)
     assert await code(api, f"bearer {key}") == 1002
     stored = await api.house.db.rows("select * from api_keys")
     assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
@@ -89,7 +89,7 @@ async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked
         api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=False
     )
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
-    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0]["id"])
+    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0].id)
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1002
     assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1002
     assert await api.house.db.value("select count(*) from tasks") == 1
@@ -129,6 +129,6 @@ async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
     key = api.alice.headers["authorization"].removeprefix("Bearer ")
     assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key))
     account = await api.house.account()
-    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0]["id"])
+    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0].id)
     assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key)) is None
     assert not strangers._known

@@ -12,7 +12,7 @@ from framehouse.adapters.storage.measured import WatchedStorage
 from framehouse.adapters.telemetry import logs
 from framehouse.domain.model import Model
 from framehouse.engines.registry import Registry, open_registry
-from framehouse.entrypoints.api.metrics_endpoint import Shared, ask_worker, families
+from framehouse.entrypoints.api.metrics_endpoint import ask_worker, families
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
 from tests.support.house import House, MakeHouse
@@ -190,9 +190,9 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
     seen: list[object] = []
     offer = api.house.db.rows
 
-    async def rows(*values: Any) -> Any:
+    async def rows(*values: Any, **named: Any) -> Any:
         seen.append(logs.about.get().get("request_id"))
-        return await offer(*values)
+        return await offer(*values, **named)
 
     monkeypatch.setattr(api.house.db, "rows", rows)
     await asyncio.gather(*(api.create() for _ in range(4)))
@@ -201,7 +201,7 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
 
 
 def test_away_is_all_that_is_told_of_a_database_that_is() -> None:
-    names = [family.name for family in families(Shared(database=False), Registry({}, []))]
+    names = [family.name for family in families(None, True, Registry({}, []))]
     assert names == ["framehouse_build", "framehouse_database_up", "framehouse_storage_up"]
 
 

@@ -172,7 +172,7 @@ def test_migrations_go_forward_on_a_full_database_while_it_serves(
     ):
         time.sleep(2)
         began = time.monotonic()
-        assert asyncio.run(migrate(url))[-1] == "functions.sql"
+        assert asyncio.run(migrate(url))[-1] == "functions"
         took_s = time.monotonic() - began
         assert asyncio.run(query(url, "select max(number) from migrations")) == migrations()[-1][0]
         with part("worker", *words, env=environment(**settings)):

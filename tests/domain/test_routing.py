@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -35,11 +36,18 @@ def route(name: str, *, served: bool = True, takes: int = 10, given_up: str = ""
 
 
 def choose(
-    routes: list[RouteState], results: dict[str, RouteResult], *, references: int = 1, **batch: str | None
+    routes: list[RouteState],
+    results: dict[str, RouteResult],
+    *,
+    references: int = 1,
+    order_at: str | None = None,
+    resume_at: str = "",
+    last_error: str = "",
 ) -> tuple[list[str], Outcome]:
     """The routes that were tried, in order, and the outcome."""
-    options = {"order_at": None, "resume_at": "", "last_error": ""} | batch
-    steps = choose_routes(routes, model="m", references=references, **options)  # type: ignore[arg-type]
+    steps = choose_routes(
+        routes, model="m", references=references, order_at=order_at, resume_at=resume_at, last_error=last_error
+    )
     tried: list[str] = []
     try:
         name = next(steps)
@@ -136,7 +144,15 @@ def test_after_an_order_is_given_up_the_later_routes_are_tried_and_then_the_earl
     assert choose(unusable, results, order_at="b") == (["b", "c"], Fail("never again"))
 
 
-def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], dict[str, str | None]]]:
+class Before(NamedTuple):
+    """What earlier attempts left."""
+
+    order_at: str | None
+    resume_at: str
+    last_error: str
+
+
+def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], Before]]:
     rng = random.Random(16)
     for _ in range(count):
         names = ["a", "b", "c"]
@@ -144,24 +160,20 @@ def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, Rout
             route(n, served=rng.random() < 0.7, takes=rng.choice((0, 1, 10)), given_up=rng.choice(("", "", "gone")))
             for n in names
         ]
-        batch = {
-            "order_at": rng.choice((None, None, *names)),
-            "resume_at": rng.choice(("", *names)),
-            "last_error": rng.choice(("", "before")),
-        }
-        yield routes, {name: rng.choice(RESULTS) for name in names}, batch
+        before = Before(rng.choice((None, None, *names)), rng.choice(("", *names)), rng.choice(("", "before")))
+        yield routes, {name: rng.choice(RESULTS) for name in names}, before
 
 
 def test_what_holds_in_every_case_of_three_routes() -> None:
-    for routes, results, batch in _random_cases(5000):
-        tried, outcome = choose(routes, results, **batch)
+    for routes, results, before in _random_cases(5000):
+        tried, outcome = choose(routes, results, **before._asdict())
         by_name = {r.name: r for r in routes}
         usable = {r.name for r in routes if not r.given_up and r.max_references >= 1}
         places = [routes.index(by_name[name]) for name in tried]
         assert places == sorted(set(places)), "in their order, none twice"
         assert all(by_name[name].served and name in usable for name in tried)
         assert all(results[name] in CONTINUES for name in tried[:-1]), "nothing is tried after a final result"
-        order_at = batch["order_at"]
+        order_at = before.order_at
         if order_at and tried:
             assert tried[0] == order_at, "an open order comes first"
         if tried and results[tried[-1]] not in CONTINUES:
@@ -175,7 +187,7 @@ def test_what_holds_in_every_case_of_three_routes() -> None:
 
 
 def test_the_sweep_above_reaches_every_outcome() -> None:
-    kinds = {type(choose(routes, results, **batch)[1]) for routes, results, batch in _random_cases(500)}
+    kinds = {type(choose(routes, results, **before._asdict())[1]) for routes, results, before in _random_cases(500)}
     assert kinds == {Done, Retry, Fail, HandOver}
 
 

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from framehouse.adapters.postgres import batch_queue, callback_queue, task_store
+from framehouse.adapters.postgres import batch_queue, callback_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres import element_store as library
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.entrypoints.poll_loop import take_turns
 from framehouse.entrypoints.sweeper import OrphanedBatches, keep_house
-from framehouse.entrypoints.worker.listen import WORKER_LOCKS
 from framehouse.pipeline.expire import expire_pictures
 from tests.support.eventually import eventually
 from tests.support.house import House, MakeHouse
@@ -119,10 +119,10 @@ async def test_one_that_is_renewed_at_the_last_moment_is_left_alone(make_house: 
     await house.submit()
     (batch,) = await claim(house, worker=4242)
     await database_clock(house, 31)
-    seen = await batch_queue.quiet_batches(house.db, lease=LEASE, silence=timedelta(seconds=2))
-    assert [quiet.alive for quiet in seen] == [False]
+    seen = await orphaned_batches.unrenewed_batches(house.db, lease=LEASE, silence=timedelta(seconds=2))
+    assert [batch.alive for batch in seen] == [False]
     await batch_queue.renew_leases(house.db, {batch.id: (batch.claim, 0)}, LEASE)
-    assert await batch_queue.free_batches(house.db, seen) == 0
+    assert await orphaned_batches.requeue_batches(house.db, seen) == 0
 
 
 async def all_put_off(house: House, url: str, by: str) -> None:
@@ -207,7 +207,7 @@ async def test_old_elements_go_too(make_house: MakeHouse) -> None:
     await keep_house(house.db, house.storage, history=HISTORY)
     assert await house.db.value("select array_agg(external_task_id) from elements") == ["e1"]
     assert await house.db.value("select count(*) from taken_ids where kind = 'element'") == 1199
-    assert await library.forget_elements(house.db, HISTORY, 10) == 0
+    assert await library.delete_old_elements(house.db, HISTORY, 10) == 0
 
 
 async def test_removing_goes_in_small_steps(make_house: MakeHouse) -> None:
@@ -217,8 +217,8 @@ async def test_removing_goes_in_small_steps(make_house: MakeHouse) -> None:
         "select $1, n::text, '', gen_random_uuid(), now() - interval '25 hours' from generate_series(1, 1200) n",
         house.caller.account_id,
     )
-    assert await task_store.forget_idempotency_keys(house.db, 500) == 500
-    assert await callback_queue.forget_callbacks(house.db, timedelta(0), 500) == 0
+    assert await task_store.delete_old_idempotency_keys(house.db, 500) == 500
+    assert await callback_queue.delete_old_callbacks(house.db, timedelta(0), 500) == 0
     await keep_house(house.db, house.storage, history=HISTORY)
     assert not await house.db.value("select count(*) from idempotency_keys")
 

@@ -11,12 +11,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from framehouse.adapters.postgres import batch_queue, task_store
+from framehouse.adapters.postgres import batch_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import DatabaseAway, sql
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
+from framehouse.domain.shot import Shot
 from framehouse.domain.task import Task
 from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.entrypoints.worker.claim import ClaimSignal, run_claim_loop
@@ -180,8 +182,8 @@ async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
     ticket = await house.submit(n=2)
     (early,) = await claim(house, worker=1)
     assert (
-        await batch_queue.free_batches(
-            house.db, await batch_queue.quiet_batches(house.db, lease=3 * LEASE, silence=LEASE)
+        await orphaned_batches.requeue_batches(
+            house.db, await orphaned_batches.unrenewed_batches(house.db, lease=3 * LEASE, silence=LEASE)
         )
         == 1
     )
@@ -513,15 +515,12 @@ async def test_workers_outlive_cut_connections(make_house: MakeHouse) -> None:
 async def test_offering_the_same_task_twice_accepts_it_once(make_house: MakeHouse) -> None:
     """What happens when the answer to an accept is lost and it is sent again."""
     house = await make_house()
-    task_id = str(uuid4())
-    row: dict[str, Any] = {
-        "task_id": task_id, "account_id": house.caller.account_id, "model": "kling-v3-omni", "prompt": "x",
-        "elements": [], "result_type": "single", "image_count": 1, "resolution": "1k", "ratio": "1:1",
-        "watermark": False, "units": 8, "shots": [{"index": 0, "prompt": "x", "framing": "", "seed": 1}],
-        "batches": [[0]], "task_references": [], "external_task_id": "mine",
-    }  # fmt: skip
-    first = await task_store.accept_tasks(house.db, [row])
-    again = await task_store.accept_tasks(house.db, [row])
+    task = NewTask(
+        uuid4(), house.caller.account_id, "kling-v3-omni", "x", "single", "1k", "1:1", watermark=False, units=8,
+        shots=(Shot(0, "x", "", 1),), batches=((0,),), external_task_id="mine",
+    )  # fmt: skip
+    first = await task_store.accept_tasks(house.db, [task])
+    again = await task_store.accept_tasks(house.db, [task])
     assert [a.outcome for a in first + again] == ["accepted", "accepted"]
     assert first == again
     assert (await house.account())["images_in_flight"] == 1

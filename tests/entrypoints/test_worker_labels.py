@@ -13,15 +13,15 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres import batch_queue, orphaned_batches
 from framehouse.adapters.postgres.pool import sql
-from framehouse.adapters.postgres.route_health import RouteCheck, list_checks, report_checks
+from framehouse.adapters.postgres.route_health import RouteCheck, list_route_health, report_route_health
 from framehouse.domain.errors import Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.domain.retry import RetryLimits
 from framehouse.engines.interface import Abilities, Batch, Painted, Progress
 from framehouse.engines.registry import BadRoute, open_registry
-from framehouse.entrypoints.worker.route_health import report_route_health
+from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
@@ -223,8 +223,8 @@ async def test_a_note_and_its_route_are_one_write(make_house: MakeHouse) -> None
     await house.submit()
     (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
     await batch_queue.keep_note(house.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
-    for quiet in await batch_queue.quiet_batches(house.db, lease=LEASE, silence=-LEASE):
-        await batch_queue.free_batches(house.db, [quiet])
+    for quiet in await orphaned_batches.unrenewed_batches(house.db, lease=LEASE, silence=-LEASE):
+        await orphaned_batches.requeue_batches(house.db, [quiet])
     assert await waits_for(house) == "api"
     (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
     await batch_queue.release_batch(house.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
@@ -271,7 +271,7 @@ async def test_what_nobody_serves_is_told_and_fails_in_the_end(
         looker._since[key] -= 86_400
     await looker.check_once()
     assert (await task_of(house, owed.task_id)).ended
-    await report_checks(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
+    await report_route_health(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
     await house.db.row("update batches set run_at = now() - interval '2 days'")
     await looker.check_once()
     assert not (await task_of(house, young.task_id)).ended, "there is somebody again"
@@ -285,8 +285,8 @@ async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
     await house.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await house.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
     registry = open_registry([(Model(MODEL), list(routes))], BOUGHT)
-    looking = asyncio.create_task(report_route_health(house.db, registry, worker=1))
-    await eventually(lambda: list_checks(house.db))
+    looking = asyncio.create_task(keep_checking(house.db, registry, worker=1))
+    await eventually(lambda: list_route_health(house.db))
     looking.cancel()
     async with serving(house) as api:
         ready = (await api.stranger.get("/readyz")).json()

@@ -21,8 +21,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.entrypoints.worker.listen import WORKER_LOCKS
 from tests.chaos.clients import Clients, Sent
 from tests.chaos.clock import Clock
 from tests.chaos.processes import Parts, running

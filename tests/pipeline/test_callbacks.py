@@ -13,6 +13,7 @@ import pytest
 
 from framehouse.adapters.postgres import account_store, callback_queue, task_store
 from framehouse.adapters.postgres.callback_queue import Shares
+from framehouse.domain.callback import Delivery
 from framehouse.domain.links import Links
 from framehouse.entrypoints.callback_worker import CallbackWorker
 from tests.support.api_server import PATH, serving
@@ -47,7 +48,7 @@ async def notifying(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def messages(house: House, **wanted: Any) -> list[dict[str, Any]]:
+async def messages(house: House, **wanted: Any) -> list[Delivery]:
     account = await house.account()
     options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
     return await callback_queue.list_callbacks(house.db, account["id"], **options)
@@ -60,12 +61,12 @@ async def count(receiver: Receiver, least: int, *, seconds: float = 20) -> None:
     await eventually(enough, seconds=seconds)
 
 
-async def state(house: House, check: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    async def look() -> list[dict[str, Any]] | None:
+async def state(house: House, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
+    async def look() -> list[Delivery] | None:
         found = await messages(house)
         return found if check(found) else None
 
-    found: list[dict[str, Any]] = await eventually(look)
+    found: list[Delivery] = await eventually(look)
     return found
 
 
@@ -94,7 +95,7 @@ async def test_each_change_is_told_once_in_order_and_signed(make_house: MakeHous
         if end == "succeed":
             assert last["task_result"]["images"][0]["url"].startswith("http://house.example/images/")
             assert last["final_unit_deduction"] == "16"
-    assert {m["state"] for m in await messages(house)} == {"delivered"}
+    assert {m.state for m in await messages(house)} == {"delivered"}
 
 
 async def test_the_body_is_what_get_answers(make_house: MakeHouse) -> None:
@@ -138,17 +139,18 @@ async def test_410_ends_it_and_retry_after_is_respected(make_house: MakeHouse) -
         await house.submit(callback_url=receiver.url)
         house.start_worker()
         await count(receiver, 2)
-        found = await state(house, lambda ms: any(m["last_code"] == 429 for m in ms))
+        found = await state(house, lambda ms: any(m.last_code == 429 for m in ms))
         later, gone = found
-        assert (gone["state"], gone["last_code"]) == ("gone", 410)
-        assert later["state"] == "waiting"
-        assert later["last_error"] == "HTTP 429"
-        assert (later["next_try_at"] - later["tried_at"]).total_seconds() > 3590
+        assert (gone.state, gone.last_code) == ("gone", 410)
+        assert later.state == "waiting"
+        assert later.last_error == "HTTP 429"
+        assert later.next_try_at and later.tried_at
+        assert (later.next_try_at - later.tried_at).total_seconds() > 3590
         assert len(await messages(house, failed=True)) == 2
-        assert await callback_queue.resend_callback(house.db, house.caller.account_id, later["id"])
+        assert await callback_queue.resend_callback(house.db, house.caller.account_id, later.id)
         await count(receiver, 3)
         assert receiver.got[2].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
-        assert not await callback_queue.resend_callback(house.db, house.caller.account_id + 1, later["id"])
+        assert not await callback_queue.resend_callback(house.db, house.caller.account_id + 1, later.id)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +161,10 @@ async def test_odd_wishes_for_a_pause_lose_nothing(make_house: MakeHouse, retry_
     async with receiving(f"429 Slow\r\nRetry-After: {retry_after}") as receiver, notifying(house):
         ticket = await house.submit(callback_url=receiver.url)
         await house.db.row("select start_tasks($1)", [ticket.task_id])
-        (message,) = await state(house, lambda ms: bool(ms[0]["last_error"]) or ms[0]["state"] != "waiting")
-        assert message["state"] in ("waiting", "delivered")
-        if message["next_try_at"]:
-            assert (message["next_try_at"] - message["created_at"]).total_seconds() <= 24 * 3600 + 1
+        (message,) = await state(house, lambda ms: bool(ms[0].last_error) or ms[0].state != "waiting")
+        assert message.state in ("waiting", "delivered")
+        if message.next_try_at:
+            assert (message.next_try_at - message.created_at).total_seconds() <= 24 * 3600 + 1
 
 
 async def test_a_dead_path_does_not_condemn_its_host(make_house: MakeHouse) -> None:
@@ -176,7 +178,7 @@ async def test_a_dead_path_does_not_condemn_its_host(make_house: MakeHouse) -> N
         for n in range(30):
             ticket = await house.submit(callback_url=receiver.url, external_task_id=f"{'slow' if n < 2 else 'good'}{n}")
             await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
-        await state(house, lambda ms: sum(m["state"] == "delivered" for m in ms) == 28)
+        await state(house, lambda ms: sum(m.state == "delivered" for m in ms) == 28)
 
 
 async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_house: MakeHouse) -> None:
@@ -188,7 +190,7 @@ async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_h
             await house.db.row("select start_tasks($1)", [ticket.task_id])
             await asyncio.sleep(random.uniform(0, 0.02))
             await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
-        await state(house, lambda ms: len(ms) == 60 and all(m["state"] == "delivered" for m in ms))
+        await state(house, lambda ms: len(ms) == 60 and all(m.state == "delivered" for m in ms))
 
 
 async def test_24_hours_are_enough(make_house: MakeHouse) -> None:
@@ -199,8 +201,8 @@ async def test_24_hours_are_enough(make_house: MakeHouse) -> None:
         await state(house, lambda ms: len(ms) == 2)
         await house.db.row("update callback_messages set created_at = now() - interval '24 hours'")
         async with notifying(house):
-            found = await state(house, lambda ms: all(m["state"] == "given_up" for m in ms))
-        assert {m["last_error"] for m in found} == {"HTTP 500"}
+            found = await state(house, lambda ms: all(m.state == "given_up" for m in ms))
+        assert {m.last_error for m in found} == {"HTTP 500"}
         assert statuses(receiver) == ["processing", "failed"]
 
 
@@ -217,8 +219,8 @@ async def test_receivers_that_misbehave_are_told_apart(
     async with receiving(behave=behave) as receiver, notifying(house):
         await house.submit(callback_url=receiver.url)
         house.start_worker()
-        found = await state(house, lambda ms: any(m["last_error"] for m in ms))
-        assert any(why in (m["last_error"] or "") for m in found)
+        found = await state(house, lambda ms: any(m.last_error for m in ms))
+        assert any(why in (m.last_error or "") for m in found)
 
 
 async def test_a_hanging_tls_is_no_answer(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +229,7 @@ async def test_a_hanging_tls_is_no_answer(make_house: MakeHouse, monkeypatch: py
     async with receiving(silent=True) as receiver, notifying(house):
         await house.submit(callback_url=receiver.url.replace("http:", "https:"))
         house.start_worker()
-        await state(house, lambda ms: any("no answer" in (m["last_error"] or "") for m in ms))
+        await state(house, lambda ms: any("no answer" in (m.last_error or "") for m in ms))
 
 
 async def test_an_answer_is_enough_and_its_body_is_not_read(make_house: MakeHouse) -> None:
@@ -235,7 +237,7 @@ async def test_an_answer_is_enough_and_its_body_is_not_read(make_house: MakeHous
     async with receiving(behave=flood) as receiver, notifying(house):
         await house.submit(callback_url=receiver.url)
         house.start_worker()
-        await state(house, lambda ms: len(ms) == 2 and all(m["state"] == "delivered" for m in ms))
+        await state(house, lambda ms: len(ms) == 2 and all(m.state == "delivered" for m in ms))
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1/x", "http://[::ffff:10.0.0.1]/x"])
@@ -244,8 +246,8 @@ async def test_private_addresses_are_not_called(make_house: MakeHouse, url: str)
     async with notifying(house, allow_private=False):
         await house.submit(callback_url=url)
         house.start_worker()
-        found = await state(house, lambda ms: any(m["last_error"] for m in ms))
-        assert "private or special address" in found[-1]["last_error"]
+        found = await state(house, lambda ms: any(m.last_error for m in ms))
+        assert "private or special address" in (found[-1].last_error or "")
 
 
 async def connected(receivers: list[Receiver], least: int) -> bool:
@@ -328,13 +330,13 @@ async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_
         )
         assert len(taken) == 5
         async with notifying(house), notifying(house):
-            await state(house, lambda ms: all(m["state"] == "delivered" for m in ms))
+            await state(house, lambda ms: all(m.state == "delivered" for m in ms))
         assert len({got.headers["webhook-id"] for got in receiver.got}) == 20
         by_task: dict[str, list[str]] = {}
         for got in receiver.got:
             by_task.setdefault(got.data["task_id"], []).append(got.data["task_status"])
         assert all(list(dict.fromkeys(told)) == ["processing", "failed"] for told in by_task.values())
-        assert {UUID(task) for task in by_task} == {m["task_id"] for m in await messages(house)}
+        assert {UUID(task) for task in by_task} == {m.task_id for m in await messages(house)}
 
 
 async def test_figures(make_house: MakeHouse) -> None:
@@ -342,7 +344,7 @@ async def test_figures(make_house: MakeHouse) -> None:
     async with serving(house) as api, receiving("410 Gone") as receiver, notifying(house):
         await house.submit("decline", callback_url=receiver.url)
         house.start_worker()
-        await state(house, lambda ms: len(ms) == 2 and all(m["state"] != "waiting" for m in ms))
+        await state(house, lambda ms: len(ms) == 2 and all(m.state != "waiting" for m in ms))
         text = (await api.stranger.get("/metrics")).text
     assert 'framehouse_callback_messages{answer="2xx",state="delivered"} 1.0' in text
     assert 'framehouse_callback_tries{answer="4xx",state="gone"} 1.0' in text

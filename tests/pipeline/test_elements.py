@@ -1,18 +1,18 @@
 """From an accepted element to its place in the library: fetching, dying and late workers, and races with deletion."""
 
 import asyncio
-import json
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import element_store as library
-from framehouse.adapters.postgres.element_store import ClaimedElement
+from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
+from framehouse.adapters.postgres.new_task import NewTask, accept_rows
 from framehouse.adapters.postgres.task_store import Accepted
 from framehouse.domain.element import ElementTask, read_element
 from framehouse.domain.errors import Refused
@@ -198,12 +198,11 @@ async def test_a_stopped_librarian_hands_back_what_is_under_way(make_house: Make
 async def test_offering_the_same_element_twice_accepts_it_once(make_house: MakeHouse) -> None:
     """What happens when the answer is lost and it is sent again."""
     house = await make_house()
-    row = {
-        "id": "019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11", "element_id": 2**41, "account_id": house.caller.account_id,
-        "name": "x", "description": "y", "tags": [], "external_task_id": "mine",
-        "images": [{"index": i, "field": "f", "key": "references/x", "width": 300, "height": 300} for i in range(2)],
-    }  # fmt: skip
-    assert await library.create_element(house.db, row) == await library.create_element(house.db, row)
+    element = NewElement(
+        uuid4(), 2**41, house.caller.account_id, "x", "y", (), external_task_id="mine",
+        images=tuple(("f", Reference(key="references/x", width=300, height=300)) for _ in range(2)),
+    )  # fmt: skip
+    assert await library.create_element(house.db, element) == await library.create_element(house.db, element)
     (claimed,) = await claim(house)
     await library.finish_element(house.db, claimed, claimed.task.element.images)
     at = datetime.now(UTC)
@@ -230,7 +229,7 @@ async def test_callbacks_of_elements_are_signed_in_order_and_what_get_answers(ma
         assert receiver.got[-1].data == (await api.alice.get(f"{ELEMENTS}/{id}")).json()["data"]
     for either_id in (str(id), "mine"):
         listed = await messages(house, either_id=either_id)
-        assert [(m["task_id"], m["status"]) for m in listed] == [(id, end), (id, "processing")]
+        assert [(m.task_id, m.status) for m in listed] == [(id, end), (id, "processing")]
 
 
 async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) -> None:
@@ -244,8 +243,8 @@ async def test_callbacks_of_both_kinds_share_one_queue(make_house: MakeHouse) ->
         kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.got)
         assert kinds == [False, False, True, True]
     message = (await messages(house))[0]
-    assert {m["state"] for m in await messages(house)} <= {"delivered", "waiting"}
-    assert message["callback_url"] == receiver.url
+    assert {m.state for m in await messages(house)} <= {"delivered", "waiting"}
+    assert message.callback_url == receiver.url
 
 
 async def made(house: House) -> int:
@@ -284,13 +283,13 @@ async def test_accept_and_delete_at_the_same_moment(make_house: MakeHouse) -> No
 class Interrupted(AcceptCounter):
     """Something happens when a task was checked and is not yet accepted."""
 
-    def __init__(self, house: House, what: Callable[[dict[str, Any]], Awaitable[Any]]) -> None:
+    def __init__(self, house: House, what: Callable[[NewTask], Awaitable[Any]]) -> None:
         super().__init__(house.db)
         self._what = what
 
-    async def offer(self, row: Mapping[str, Any]) -> Accepted:
-        await self._what(dict(row))
-        return await super().offer(row)
+    async def offer(self, task: NewTask) -> Accepted:
+        await self._what(task)
+        return await super().offer(task)
 
 
 async def test_an_element_deleted_between_check_and_accept_is_refused_by_name(make_house: MakeHouse) -> None:
@@ -308,9 +307,9 @@ async def test_a_delete_waits_for_an_accept_that_has_begun(make_house: MakeHouse
     house = await make_house()
     id = await made(house)
 
-    async def accept_slowly(row: dict[str, Any]) -> None:
+    async def accept_slowly(task: NewTask) -> None:
         async with house.db._connection() as connection, connection.transaction():
-            await connection.execute("select accept_tasks($1::text::jsonb)", json.dumps([row | {"ordinal": 0}]))
+            await connection.execute("select accept_tasks($1::text::jsonb)", accept_rows([task]))
             deleting = asyncio.create_task(delete_element(house.db, house.caller.account_id, id))
             await asyncio.sleep(0.2)
             assert not deleting.done()

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.domain.errors import Unavailable, Unknown
 from framehouse.domain.links import Links
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Check, Painted, Progress
@@ -117,11 +117,11 @@ async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_ho
 async def test_workers_report_how_their_routes_are(make_house: MakeHouse) -> None:
     house = await make_house({"engine": ORDERING})
     house.start_worker()
-    rows = await eventually(lambda: list_checks(house.db))
+    rows = await eventually(lambda: list_route_health(house.db))
     async with serving(house) as api:
         ready = (await api.stranger.get("/readyz")).json()
         metrics = (await api.stranger.get("/metrics")).text
     assert ready["status"] == "ok"
     assert ready["engines"]["kling-v3-omni"] == {ORDERING: "away"}
     assert f'framehouse_route_checks{{model="kling-v3-omni",route="{ORDERING}",state="unfit"}} 1' in metrics
-    assert {(row["what"], row["fit"], row["unfit"], row["told"]) for row in rows} == {("a server", 0, 1, "is away")}
+    assert {(row.what, row.healthy, row.unhealthy, row.reason) for row in rows} == {("a server", 0, 1, "is away")}

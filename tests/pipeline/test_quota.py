@@ -26,10 +26,12 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from framehouse.adapters.postgres import account_store, batch_queue, task_store
+from framehouse.adapters.postgres import account_store, batch_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import Accepted
+from framehouse.domain.shot import Shot
 from framehouse.domain.task import CANCELED
 from framehouse.pipeline.accept import AcceptCounter
 from tests.support.api_server import PATH
@@ -110,17 +112,15 @@ class Offer:
     def units(self) -> int:
         return self.images * PRICES[self.model]
 
-    def row(self, account_id: int) -> dict[str, Any]:
-        indexes = list(range(self.images))
+    def task(self, account_id: int) -> NewTask:
+        indexes = tuple(range(self.images))
         body = repr((self.images, self.model, self.series, self.external)).encode()
-        return {
-            "task_id": str(uuid4()), "account_id": account_id, "model": self.model, "prompt": "x", "elements": [],
-            "external_task_id": self.external, "idempotency_key": self.key, "body_hash": "\\x" + body.hex(),
-            "result_type": "series" if self.series else "single", "image_count": self.images, "resolution": "1k",
-            "ratio": "1:1", "watermark": False, "units": self.units, "task_references": [], "task_elements": [],
-            "shots": [{"index": index, "prompt": "x", "framing": "", "seed": index} for index in indexes],
-            "batches": [indexes[start : start + self.max_batch] for start in range(0, self.images, self.max_batch)],
-        }  # fmt: skip
+        return NewTask(
+            uuid4(), account_id, self.model, "x", "series" if self.series else "single", "1k", "1:1", False, self.units,
+            shots=tuple(Shot(index, "x", "", index) for index in indexes),
+            batches=tuple(indexes[start : start + self.max_batch] for start in range(0, self.images, self.max_batch)),
+            external_task_id=self.external or "", idempotency=(self.key, body) if self.key else None,
+        )  # fmt: skip
 
 
 @dataclass
@@ -132,7 +132,7 @@ class Account:
     units_limit: int | None
     disabled: bool = False
     externals: set[str] = field(default_factory=set)
-    keys: dict[str, tuple[str, str]] = field(default_factory=dict)
+    keys: dict[str, tuple[str, tuple[str, bytes] | None]] = field(default_factory=dict)
     open: dict[str, Offer] = field(default_factory=dict)
     used: int = 0
 
@@ -144,10 +144,10 @@ class Account:
     def units(self) -> int:
         return self.used + sum(offer.units for offer in self.open.values())
 
-    def expect(self, offer: Offer, row: dict[str, Any]) -> str:
+    def expect(self, offer: Offer, task: NewTask) -> str:
         """What must become of an offer if nothing else happens; if accepted, it is taken in."""
         if offer.key in self.keys:
-            return "replayed" if self.keys[offer.key][1] == row["body_hash"] else "key_reused"
+            return "replayed" if self.keys[offer.key][1] == task.idempotency else "key_reused"
         if self.disabled:
             return "disabled"
         if offer.external in self.externals:
@@ -156,15 +156,15 @@ class Account:
             return "over_concurrency"
         if self.units_limit is not None and self.units + offer.units > self.units_limit:
             return "over_units"
-        self.take(offer, row)
+        self.take(offer, task)
         return "accepted"
 
-    def take(self, offer: Offer, row: dict[str, Any]) -> None:
-        self.open[row["task_id"]] = offer
+    def take(self, offer: Offer, task: NewTask) -> None:
+        self.open[str(task.task_id)] = offer
         if offer.external:
             self.externals.add(offer.external)
         if offer.key:
-            self.keys[offer.key] = (row["task_id"], row["body_hash"])
+            self.keys[offer.key] = (str(task.task_id), task.idempotency)
 
 
 @dataclass
@@ -246,7 +246,7 @@ class Quota(RuleBasedStateMachine):
         self.accounts: dict[str, Account] = {}
         self.tasks: dict[str, Task] = {}
         self.hands: list[Claimed] = []
-        self.answers: list[tuple[Offer, dict[str, Any], Accepted]] = []
+        self.answers: list[tuple[Offer, NewTask, Accepted]] = []
         self.limits: dict[str, list[tuple[int, int | None]]] = {}
         self.disabled: dict[str, list[bool]] = {}
         self.locks = {name: asyncio.Lock() for name in ACCOUNTS}
@@ -272,7 +272,7 @@ class Quota(RuleBasedStateMachine):
                 await account_store.create_account(self.db, name, concurrency=concurrency, units_limit=units_limit)
                 found = await account_store.find_account(self.db, name)
                 assert found is not None
-                self.accounts[name] = Account(found["id"], concurrency, units_limit)
+                self.accounts[name] = Account(found.id, concurrency, units_limit)
 
         self._run(make())
 
@@ -298,14 +298,14 @@ class Quota(RuleBasedStateMachine):
         self._run(self._fail_alone(hand))
 
     async def _accept_in_order(self, group: list[Offer]) -> None:
-        rows = [offer.row(self.accounts[offer.account].id) for offer in group]
-        expected = [self.accounts[offer.account].expect(offer, row) for offer, row in zip(group, rows, strict=True)]
-        answers = await task_store.accept_tasks(self.db, rows)
+        tasks = [offer.task(self.accounts[offer.account].id) for offer in group]
+        expected = [self.accounts[offer.account].expect(offer, task) for offer, task in zip(group, tasks, strict=True)]
+        answers = await task_store.accept_tasks(self.db, tasks)
         assert [answer.outcome for answer in answers] == expected
         self.stage.seen.update(expected)
-        for offer, row, answer in zip(group, rows, answers, strict=True):
+        for offer, task, answer in zip(group, tasks, answers, strict=True):
             if answer.outcome == "accepted":
-                self.tasks[row["task_id"]] = Task(offer)
+                self.tasks[str(task.task_id)] = Task(offer)
             elif answer.outcome == "replayed" and offer.key:
                 assert str(answer.task_id) == self.accounts[offer.account].keys[offer.key][0]
 
@@ -412,17 +412,17 @@ class Quota(RuleBasedStateMachine):
     def _check_answers(self, before: dict[str, tuple[int, int, int, int | None]]) -> None:
         taken: Counter[str] = Counter()
         units: Counter[str] = Counter()
-        for offer, row, answer in self.answers:
+        for offer, task, answer in self.answers:
             if answer.outcome == "accepted":
                 account = self.accounts[offer.account]
-                assert str(answer.task_id) == row["task_id"]
+                assert answer.task_id == task.task_id
                 assert offer.key is None or offer.key not in account.keys, "one key, one task"
                 assert offer.external is None or offer.external not in account.externals, "one external id, one task"
-                account.take(offer, row)
-                self.tasks[row["task_id"]] = Task(offer)
+                account.take(offer, task)
+                self.tasks[str(task.task_id)] = Task(offer)
                 taken[offer.account] += offer.images
                 units[offer.account] += offer.units
-        for offer, row, answer in self.answers:
+        for offer, task, answer in self.answers:
             self.stage.seen[f"{answer.outcome} at once"] += 1
             account, name = self.accounts[offer.account], offer.account
             images_before, units_before, *_ = before[name]
@@ -430,9 +430,9 @@ class Quota(RuleBasedStateMachine):
                 case "accepted":
                     assert False in self.disabled[name]
                 case "replayed":
-                    assert account.keys[str(offer.key)] == (str(answer.task_id), row["body_hash"])
+                    assert account.keys[str(offer.key)] == (str(answer.task_id), task.idempotency)
                 case "key_reused":
-                    assert account.keys[str(offer.key)][1] != row["body_hash"]
+                    assert account.keys[str(offer.key)][1] != task.idempotency
                 case "external_taken":
                     assert offer.external in account.externals
                 case "disabled":
@@ -453,12 +453,12 @@ class Quota(RuleBasedStateMachine):
         return self.hands[-1 - which % len(self.hands)] if isinstance(which, int) else which
 
     async def _offer(self, process: int, offer: Offer) -> None:
-        row = offer.row(self.accounts[offer.account].id)
-        self.answers.append((offer, row, await self.counters[process].offer(row)))
+        task = offer.task(self.accounts[offer.account].id)
+        self.answers.append((offer, task, await self.counters[process].offer(task)))
 
     async def _group(self, group: list[Offer]) -> None:
-        rows = [offer.row(self.accounts[offer.account].id) for offer in group]
-        self.answers += zip(group, rows, await task_store.accept_tasks(self.db, rows), strict=True)
+        tasks = [offer.task(self.accounts[offer.account].id) for offer in group]
+        self.answers += zip(group, tasks, await task_store.accept_tasks(self.db, tasks), strict=True)
 
     async def _repeat(self, number: int) -> None:
         """A client whose answer was lost."""
@@ -529,8 +529,8 @@ class Quota(RuleBasedStateMachine):
 
     async def _free(self, every: int) -> None:
         """What the sweeper does with the work of those that died, or are taken for dead."""
-        quiet = await batch_queue.quiet_batches(self.db, lease=3 * LEASE, silence=LEASE)
-        await batch_queue.free_batches(self.db, quiet[::every])
+        quiet = await orphaned_batches.unrenewed_batches(self.db, lease=3 * LEASE, silence=LEASE)
+        await orphaned_batches.requeue_batches(self.db, quiet[::every])
 
     async def _limit(self, name: str, concurrency: int, units_limit: int | None) -> None:
         account = self.accounts[name]
@@ -584,13 +584,13 @@ class Quota(RuleBasedStateMachine):
                     account.used += rows[task_id]["units_charged"]
             found = await account_store.find_account(self.db, name)
             assert found is not None
-            assert (found["concurrency"], found["units_limit"], found["disabled"]) == (
+            assert (found.concurrency, found.units_limit, found.disabled) == (
                 account.concurrency,
                 account.units_limit,
                 account.disabled,
             )
             reserved = account.units - account.used
-            assert (found["images_in_flight"], found["units_reserved"], found["units_used"]) == (
+            assert (found.images_in_flight, found.units_reserved, found.units_used) == (
                 account.images,
                 reserved,
                 account.used,
@@ -656,8 +656,8 @@ class Quota(RuleBasedStateMachine):
         for name, account in self.accounts.items():
             found = await account_store.find_account(self.db, name)
             assert found is not None
-            assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
-            assert found["units_used"] == account.used
+            assert (found.images_in_flight, found.units_reserved) == (0, 0)
+            assert found.units_used == account.used
         assert await self.db.value("select count(*) from batches") == 0
         note(f"{len(self.tasks)} tasks, {dict(Counter(str(t.ended_as) for t in self.tasks.values()))}")
 
@@ -747,7 +747,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     await account_store.create_account(db, "alice", concurrency=LIMIT)
     account = await account_store.find_account(db, "alice")
     assert account is not None
-    headers = {"Authorization": f"Bearer {await account_store.create_key(db, account['id'])}"}
+    headers = {"Authorization": f"Bearer {await account_store.create_key(db, account.id)}"}
     accepted: dict[str, int] = {}
     refused = 0
 
@@ -800,7 +800,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
         for api in apis:
             await api.aclose()
 
-    most = await db.value("select most from quota_seen where account_id = $1", account["id"])
+    most = await db.value("select most from quota_seen where account_id = $1", account.id)
     told = f"{len(accepted)} tasks accepted, {refused} refused, at most {most} of {LIMIT} images in flight"
     seen = sampling.result()
     print(f"{told}; {seen.total()} samples saw at most {max(seen)}")  # noqa: T201 - shown with -s
@@ -812,7 +812,7 @@ async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tm
     assert {row["status"] for row in rows} == {"succeed"}
     found = await account_store.find_account(db, "alice")
     assert found is not None
-    assert (found["images_in_flight"], found["units_reserved"]) == (0, 0)
-    assert found["units_used"] == 8 * sum(accepted.values())
+    assert (found.images_in_flight, found.units_reserved) == (0, 0)
+    assert found.units_used == 8 * sum(accepted.values())
     assert await db.value("select count(*) from batches") == 0
     await db.close()

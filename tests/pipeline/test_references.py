@@ -76,8 +76,8 @@ async def test_a_sweeper_that_dies_half_way_cannot_take_the_next_ones_file(make_
     first = await house.submit(image_list=[{"image": image_base64()}])
     old = await key_of(house, first.task_id)
     await end(house, first.task_id)
-    assert await reference_store.forget_references(house.db, NOW, 10) == 1
-    assert await reference_store.forget_references(house.db, NOW, 10) == 0, "its answer was lost: twice is once"
+    assert await reference_store.delete_unused_references(house.db, NOW, 10) == 1
+    assert await reference_store.delete_unused_references(house.db, NOW, 10) == 0, "its answer was lost: twice is once"
     second = await house.submit(image_list=[{"image": image_base64()}])
     new = await key_of(house, second.task_id)
     assert old != new

@@ -95,7 +95,7 @@ async def serving(house: House, *, connections: ConnectionLimits | None = None, 
     for name in ("alice", "bob"):
         account = await account_store.find_account(house.db, name)
         assert account is not None
-        key = await account_store.create_key(house.db, account["id"])
+        key = await account_store.create_key(house.db, account.id)
         clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
     stranger = httpx.AsyncClient(base_url=url, timeout=60)
     try:

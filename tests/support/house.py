@@ -70,7 +70,7 @@ class House:
     async def account(self) -> dict[str, Any]:
         found = await account_store.find_account(self.db, self.caller.account_name)
         assert found is not None
-        return found
+        return found._asdict()
 
     async def close(self) -> None:
         for worker, running in self.workers:
@@ -98,7 +98,7 @@ async def build_house(
     await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
     account = await account_store.find_account(db, "alice")
     assert account is not None
-    return House(db, storage, open_registry(models), Caller(account["id"], "alice"), AcceptCounter(db))
+    return House(db, storage, open_registry(models), Caller(account.id, "alice"), AcceptCounter(db))
 
 
 MakeHouse = Callable[..., Awaitable[House]]

@@ -13,7 +13,7 @@ from rich.table import Table
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.pool import Database
 from framehouse.cli.commands import Problem, print_json
-from framehouse.domain.account import DEFAULT_CONCURRENCY
+from framehouse.domain.account import DEFAULT_CONCURRENCY, Account, Key
 from framehouse.settings import load_settings
 from framehouse.wiring import open_database
 
@@ -31,22 +31,22 @@ def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Da
     return asyncio.run(run())
 
 
-async def account_named(db: Database, name: str) -> dict[str, Any]:
+async def account_named(db: Database, name: str) -> Account:
     found = await account_store.find_account(db, name)
     if found is None:
         raise Problem(f'There is no account "{name}". See: framehouse account list')
     return found
 
 
-def _public(account: dict[str, Any]) -> dict[str, Any]:
+def _public(account: Account) -> dict[str, Any]:
     names = ("name", "disabled", "concurrency", "images_in_flight", "units_limit", "units_reserved", "units_used")
-    return {name: account[name] for name in names} | {"created_at": account["created_at"].isoformat()}
+    return {name: getattr(account, name) for name in names} | {"created_at": account.created_at.isoformat()}
 
 
 def create(
     name: str, concurrency: int | None, units: int | None, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    async def work(db: Database) -> dict[str, Any]:
+    async def work(db: Database) -> Account:
         allowed = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         if not name.strip() or "\0" in name or len(name) > 100:
             raise Problem("An account's name has 1 to 100 characters.")
@@ -56,7 +56,7 @@ def create(
 
     made = with_database(data_dir, config, work)
     if as_json:
-        print_json(_public(made) | {"callback_secret": made["callback_secret"]})
+        print_json(_public(made) | {"callback_secret": made.callback_secret})
     else:
         click.echo(f'Made the account "{name}". Give it a key: framehouse key create {name}')
 
@@ -64,7 +64,7 @@ def create(
 def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     found = with_database(data_dir, config, account_store.list_accounts)
     if as_json:
-        print_json([_public(account) | {"keys": account["keys"]} for account in found])
+        print_json([_public(account) | {"keys": keys} for account, keys in found])
         return
     if not found:
         click.echo("No accounts yet. Make one: framehouse account create NAME")
@@ -72,18 +72,17 @@ def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("account", "in flight", "units used", "keys", ""):
         table.add_column(column, justify="left" if column in ("account", "") else "right")
-    for a in found:
-        limit = "" if a["units_limit"] is None else f" of {a['units_limit']}"
-        in_flight = f"{a['images_in_flight']} of {a['concurrency']}"
-        table.add_row(
-            a["name"], in_flight, f"{a['units_used']}{limit}", str(a["keys"]), "disabled" if a["disabled"] else ""
-        )
+    for account, keys in found:
+        limit = "" if account.units_limit is None else f" of {account.units_limit}"
+        in_flight = f"{account.images_in_flight} of {account.concurrency}"
+        state = "disabled" if account.disabled else ""
+        table.add_row(account.name, in_flight, f"{account.units_used}{limit}", str(keys), state)
     Console().print(table)
 
 
 def show(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     account = with_database(data_dir, config, lambda db: account_named(db, name))
-    shown = _public(account) | {"callback_secret": account["callback_secret"]}
+    shown = _public(account) | {"callback_secret": account.callback_secret}
     if as_json:
         print_json(shown)
         return
@@ -107,7 +106,7 @@ def change(
     if concurrency is None and units is None and disabled is None:
         raise click.UsageError("nothing to change: give --concurrency, --units, --disable or --enable")
 
-    async def work(db: Database) -> dict[str, Any]:
+    async def work(db: Database) -> Account:
         await account_store.set_account(
             db, name, concurrency=concurrency, units_limit=limit, no_limit=no_limit, disabled=disabled
         )
@@ -143,7 +142,7 @@ def create_key(
             raise click.UsageError(f'--model "{model}" is not configured; there are: {", ".join(known)}')
 
     async def work(db: Database) -> dict[str, str]:
-        account_id = (await account_named(db, account))["id"]
+        account_id = (await account_named(db, account)).id
         if jwt:
             access_key, secret_key = await account_store.create_jwt_key(db, account_id, models=list(models) or None)
             return {"access_key": access_key, "secret_key": secret_key}
@@ -159,21 +158,26 @@ def create_key(
 
 
 def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    async def work(db: Database) -> list[dict[str, Any]]:
-        return await account_store.list_keys(db, (await account_named(db, account))["id"])
+    async def work(db: Database) -> list[Key]:
+        return await account_store.list_keys(db, (await account_named(db, account)).id)
 
     found = with_database(data_dir, config, work)
     if as_json:
-        print_json([k | {n: k[n].isoformat() if k[n] else None for n in ("created_at", "revoked_at")} for k in found])
+        print_json(
+            [
+                key._asdict()
+                | {n: at.isoformat() if (at := getattr(key, n)) else None for n in ("created_at", "revoked_at")}
+                for key in found
+            ]
+        )
         return
     if not found:
         click.echo(f"No keys yet. Make one: framehouse key create {account}")
-    for k in found:
-        state = f"revoked {k['revoked_at']:%Y-%m-%d}" if k["revoked_at"] else "live"
-        kind = "jwt" if k["jwt"] else "bearer"
-        click.echo(
-            f"{k['prefix']}…  {kind:6}  {k['created_at']:%Y-%m-%d}  {state}  {', '.join(k['models'] or ['all models'])}"
-        )
+    for key in found:
+        state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "live"
+        kind = "jwt" if key.jwt else "bearer"
+        models = ", ".join(key.models or ["all models"])
+        click.echo(f"{key.prefix}…  {kind:6}  {key.created_at:%Y-%m-%d}  {state}  {models}")
 
 
 def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -181,12 +185,12 @@ def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | 
         raise click.UsageError(f"give at least {_LEAST_PREFIX} characters of the key")
 
     async def work(db: Database) -> list[str]:
-        account_id = (await account_named(db, account))["id"]
+        account_id = (await account_named(db, account)).id
         matching = await account_store.find_keys(db, account_id, prefix.rstrip("…"))
         if len(matching) > 1:
-            shown = ", ".join(k["prefix"] for k in matching)
+            shown = ", ".join(prefix for _, prefix in matching)
             raise Problem(f'"{prefix}" fits several keys: {shown}. Give more of it.')
-        if not matching or not (revoked := await account_store.revoke_key(db, matching[0]["id"])):
+        if not matching or not (revoked := await account_store.revoke_key(db, matching[0][0])):
             raise Problem(
                 f'"{account}" has no living key that starts with "{prefix}". See: framehouse key list {account}'
             )

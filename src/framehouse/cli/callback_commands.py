@@ -18,7 +18,7 @@ from framehouse.adapters.postgres import callback_queue
 from framehouse.adapters.postgres.pool import Database
 from framehouse.cli.account_commands import account_named, with_database
 from framehouse.cli.commands import Problem, print_json
-from framehouse.domain.callback import signature
+from framehouse.domain.callback import Delivery, signature
 
 _TOLERANCE_S = 300
 _MOST_BYTES = 1_000_000
@@ -28,27 +28,30 @@ _printing = threading.Lock()
 def list_all(
     task: str | None, failed: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    async def work(db: Database) -> list[dict[str, Any]]:
-        account_id = (await account_named(db, account))["id"]
+    async def work(db: Database) -> list[Delivery]:
+        account_id = (await account_named(db, account)).id
         return await callback_queue.list_callbacks(db, account_id, either_id=task, failed=failed, limit=limit)
 
     found = with_database(data_dir, config, work)
     if as_json:
         times = ("created_at", "tried_at", "next_try_at")
-        print_json([row | {name: row[name].isoformat() if row[name] else None for name in times} for row in found])
+        print_json(
+            [
+                row._asdict() | {name: at.isoformat() if (at := getattr(row, name)) else None for name in times}
+                for row in found
+            ]
+        )
         return
     if not found:
         click.echo("No callbacks." if not failed else "No callbacks with trouble.")
     for row in found:
-        when = f"{row['created_at']:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{row['id']}  {when}  {row['status']:10}  {row['state']:9}  {row['callback_url']}")
-        if row["tries"]:
-            last = row["last_error"] or f"HTTP {row['last_code']}"
-            click.echo(
-                f"    task {row['task_id']}; {row['tries']} tries, the last at {row['tried_at']:%H:%M:%S}: {last}"
-            )
-        if row["next_try_at"] and row["tries"]:
-            click.echo(f"    next try at {row['next_try_at']:%Y-%m-%d %H:%M:%S} UTC")
+        when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+        click.echo(f"{row.id}  {when}  {row.status:10}  {row.state:9}  {row.callback_url}")
+        if row.tries:
+            last = row.last_error or f"HTTP {row.last_code}"
+            click.echo(f"    task {row.task_id}; {row.tries} tries, the last at {row.tried_at:%H:%M:%S}: {last}")
+        if row.next_try_at and row.tries:
+            click.echo(f"    next try at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def resend(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -58,7 +61,7 @@ def resend(id: str, account: str, data_dir: Path | None, config: Path | None, as
         raise click.UsageError(f'"{id}" is no message id; see: framehouse callback list') from None
 
     async def work(db: Database) -> bool:
-        return await callback_queue.resend_callback(db, (await account_named(db, account))["id"], message)
+        return await callback_queue.resend_callback(db, (await account_named(db, account)).id, message)
 
     if not with_database(data_dir, config, work):
         raise Problem(f'The account "{account}" has no message {id}. See: framehouse callback list')
@@ -112,7 +115,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 async def _secrets(db: Database, account: str) -> list[str]:
     found = await account_named(db, account)
-    return [found["callback_secret"], *(found["callback_secret_old"] or "").split()]
+    return [found.callback_secret, *(found.callback_secret_old or "").split()]
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:

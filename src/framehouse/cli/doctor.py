@@ -6,18 +6,18 @@ import platform
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
 from framehouse import __version__
 from framehouse.adapters.postgres import account_store
-from framehouse.adapters.postgres.batch_queue import queue_figures
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.queue_metrics import RouteQueue, measure_queue
+from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.postgres.server_check import BadServer, look_at_server
 from framehouse.adapters.storage import StorageAway, folder_of, open_storage
 from framehouse.cli.commands import EXIT_FAILED, print_json
@@ -138,15 +138,13 @@ def _storage(settings: Settings) -> list[Finding]:
         return [Finding(6, "problem", str(error), do)]
 
 
-async def _unserved(
-    settings: Settings, served: set[tuple[str, str]], figures: Sequence[Mapping[str, Any]]
-) -> list[Finding]:
+async def _unserved(settings: Settings, served: set[tuple[str, str]], figures: Sequence[RouteQueue]) -> list[Finding]:
     """Routes that no living worker serves: a problem where something waits for one, or where some workers live."""
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()
     waiting: Counter[tuple[str, str]] = Counter()
     for row in figures:
-        waiting[row["model"], registry.route_name(row["model"], row["route"])] += row["waiting"]
+        waiting[row.model, registry.route_name(row.model, row.route)] += row.waiting
     findings = []
     for model, route in registry.unserved(served):
         found = f"No living worker serves {model} by {route.name}"
@@ -197,7 +195,7 @@ def _database(settings: Settings) -> list[Finding]:
                     )
                 )
             known = await account_store.list_accounts(db)
-            if any(account["keys"] for account in known):
+            if any(keys for _, keys in known):
                 findings.append(Finding(8, "ok", f"{len(known)} account(s) with keys"))
             else:
                 findings.append(
@@ -209,20 +207,18 @@ def _database(settings: Settings) -> list[Finding]:
                     )
                 )
             served = set()
-            for row in await list_checks(db):
-                told = f"{row['model']} by {row['route']}: {row['what'] or 'the engine'}: {row['told']}"
-                if row["unfit"]:
+            for found in await list_route_health(db):
+                told = f"{found.model} by {found.route}: {found.what or 'the engine'}: {found.reason}"
+                if found.unhealthy:
                     findings.append(Finding(11, "problem", f"A worker reports of {told}", "See its log."))
                 else:
-                    findings.append(Finding(11, "ok", f"{row['fit']} worker(s) report of {told}"))
-                served.add((row["model"], row["route"]))
-            figures = await queue_figures(db)
+                    findings.append(Finding(11, "ok", f"{found.healthy} worker(s) report of {told}"))
+                served.add((found.model, found.route))
+            figures = await measure_queue(db)
             with suppress(BadRoute):  # number 5 tells
                 findings += await _unserved(settings, served, figures)
-            queue = (
-                f"{sum(row['waiting'] for row in figures)} batches wait, {sum(row['running'] for row in figures)} run"
-            )
-            oldest_s = max((row["oldest_s"] for row in figures), default=0)
+            queue = f"{sum(row.waiting for row in figures)} batches wait, {sum(row.running for row in figures)} run"
+            oldest_s = max((row.oldest_s for row in figures), default=0)
             if oldest_s > _OLD_S:
                 findings.append(Finding(9, "problem", f"{queue}; the oldest has waited {oldest_s:.0f} s",
                                         "Start more workers: framehouse worker (or framehouse serve)."))  # fmt: skip

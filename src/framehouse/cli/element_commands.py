@@ -74,7 +74,7 @@ async def _create(settings: Settings, account: str, body: dict[str, Any]) -> Ele
     async with open_house(settings, size=4) as house:
         if account == DEFAULT_ACCOUNT:
             await account_store.create_account(house.db, account)
-        account_id = (await account_named(house.db, account))["id"]
+        account_id = (await account_named(house.db, account)).id
         ticket = await create_element(request, account_id=account_id, db=house.db, storage=house.storage)
         making = asyncio.create_task(make_element_worker(house, only=ticket.task_id).run())
         try:
@@ -102,7 +102,7 @@ def list_all(
     show_presets: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
     async def work(db: Database) -> list[ElementTask]:
-        return await library.list_elements(db, (await account_named(db, account))["id"], limit=limit, offset=0)
+        return await library.list_elements(db, (await account_named(db, account)).id, limit=limit, offset=0)
 
     if show_presets:
         found = [_shown(element) for element in presets().values()]
@@ -128,7 +128,7 @@ def delete(id: str, account: str, data_dir: Path | None, config: Path | None, as
         raise click.UsageError(f'an element\'s id is a number, not "{id}"; see: framehouse element list')
 
     async def work(db: Database) -> None:
-        await delete_element(db, (await account_named(db, account))["id"], number)
+        await delete_element(db, (await account_named(db, account)).id, number)
 
     try:
         with_database(data_dir, config, work)

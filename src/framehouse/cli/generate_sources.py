@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 import httpx
 
 from framehouse.adapters.postgres import account_store, task_store
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.cli.commands import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
@@ -91,7 +91,7 @@ class LocalHouse:
             await account_store.create_account(self._house.db, DEFAULT_ACCOUNT)
             account = await account_store.find_account(self._house.db, DEFAULT_ACCOUNT)
             assert account is not None
-            self._account_id: int = account["id"]
+            self._account_id: int = account.id
             self._owner = secrets.randbelow(2**31 - 1) + 1
             holding = asyncio.create_task(self._house.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
             self._stack.callback(holding.cancel)
@@ -136,7 +136,7 @@ class LocalHouse:
         """Nobody is to wait for a picture that nobody may paint."""
         first = self._house.registry.route(model, "")
         assert first is not None
-        living = {(row["model"], row["route"]) for row in await list_checks(self._house.db)}
+        living = {(found.model, found.route) for found in await list_route_health(self._house.db)}
         if not first.served and (model, first.name) not in living:
             raise Problem(
                 f"{model} by {first.name} needs {first.needed}, and no living worker has that. "

@@ -170,9 +170,9 @@ async def _first_key(settings: Settings) -> tuple[str, str] | None:
         await account_store.create_account(db, DEFAULT_ACCOUNT)
         account = await account_store.find_account(db, DEFAULT_ACCOUNT)
         assert account is not None
-        if await account_store.list_keys(db, account["id"]):
+        if await account_store.list_keys(db, account.id):
             return None
-        return await account_store.create_key(db, account["id"]), await create_code(db, account["id"])
+        return await account_store.create_key(db, account.id), await create_code(db, account.id)
 
 
 @dataclass(slots=True)

@@ -37,7 +37,7 @@ def _shown(task: Task) -> dict[str, Any]:
 
 
 async def _task(db: Database, account: str, id: str) -> tuple[int, Task]:
-    account_id = (await account_named(db, account))["id"]
+    account_id = (await account_named(db, account)).id
     found = await task_store.find_task(db, account_id, id) if "\0" not in id else None
     if found is None:
         raise Problem(f'The account "{account}" has no task {id}. See: framehouse task list --account {account}')
@@ -46,7 +46,7 @@ async def _task(db: Database, account: str, id: str) -> tuple[int, Task]:
 
 def list_all(account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     async def work(db: Database) -> list[Task]:
-        return await task_store.list_tasks(db, (await account_named(db, account))["id"], limit=limit, offset=0)
+        return await task_store.list_tasks(db, (await account_named(db, account)).id, limit=limit, offset=0)
 
     found = with_database(data_dir, config, work)
     if as_json:

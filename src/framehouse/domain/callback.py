@@ -2,11 +2,39 @@
 
 import base64
 import hmac
+import itertools
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal, NamedTuple
 from uuid import UUID
 
+from framehouse.domain.task import Status
+
 GIVE_UP_AFTER_S = 24 * 3600.0
+ANSWER_LIMIT_S = 10.0
+LEASE_S = 2 * ANSWER_LIMIT_S
+"""How long a worker may hold a claimed message."""
+ASKING_CODES = (429, 503)
+"""Answers whose `Retry-After` is obeyed."""
 _LONGEST_PAUSE_S = 3600.0
+_LONGEST_JITTER = 0.5
+
+
+class Delivery(NamedTuple):
+    """A callback message and its delivery so far. `next_try_at` is None once the delivery has ended."""
+
+    id: UUID
+    task_id: UUID
+    external_task_id: str | None
+    status: Status
+    state: Literal["waiting", "delivered", "gone", "given_up"]
+    tries: int
+    last_code: int | None
+    last_error: str | None
+    callback_url: str
+    created_at: datetime
+    tried_at: datetime | None
+    next_try_at: datetime | None
 
 
 def message_id(id: UUID) -> str:
@@ -27,5 +55,16 @@ def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> s
 def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
     """Seconds until the next try after the `attempt`-th: 1, 2, 4 … up to an hour, but not before the receiver asks for.
     `jitter`, from 0 to 1, stretches it by up to a half, so that receivers that come back are not met by all at once."""
-    growing = min(_LONGEST_PAUSE_S, 2.0 ** min(attempt - 1, 20))
-    return max(growing * (1 + jitter / 2), min(retry_after_s, GIVE_UP_AFTER_S))
+    return max(_growing_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
+
+
+def longest_pauses_s() -> list[float]:
+    """The longest pause after the first, second, … attempt, if the receiver asks for none. The last holds for all that
+    follow."""
+    attempts = itertools.count(1)
+    growing = itertools.takewhile(lambda pause_s: pause_s < _LONGEST_PAUSE_S, map(_growing_s, attempts))
+    return [pause_s * (1 + _LONGEST_JITTER) for pause_s in (*growing, _LONGEST_PAUSE_S)]
+
+
+def _growing_s(attempt: int) -> float:
+    return min(_LONGEST_PAUSE_S, 2.0 ** min(attempt - 1, 20))

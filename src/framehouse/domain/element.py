@@ -18,6 +18,10 @@ MAX_ELEMENT_ID = 2**53 - 1
 """The largest integer that JavaScript clients keep exact."""
 FIRST_OWN_ID = 2**40
 """Presets have ids below, own elements random ones from here on, so the two never meet."""
+MAKING_LIMIT_S = 75.0
+"""All fetches have ended by then, each of which has 60 seconds; the rest is for the storage."""
+LEASE_S = MAKING_LIMIT_S + 15
+"""How long a worker may hold a claimed element."""
 OFFICIAL = "framehouse"
 REFERENCE_TYPE = "image_refer"
 TAGS: Mapping[str, tuple[str, str]] = {

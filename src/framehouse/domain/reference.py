@@ -21,15 +21,6 @@ class Reference:
     width: int = 0
     height: int = 0
 
-    def columns(self) -> dict[str, object]:
-        """As the database keeps it: what is not known yet is null."""
-        return {
-            "url": self.url or None,
-            "key": self.key or None,
-            "width": self.width or None,
-            "height": self.height or None,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Content:

@@ -1,6 +1,8 @@
-"""One picture to be made."""
+"""One image of a task: what it shows, and the files that it becomes."""
 
 from dataclasses import dataclass
+
+from framehouse.domain.sizes import Size
 
 FRAMINGS = ("wide shot", "medium shot", "close-up", "over-the-shoulder shot", "low angle", "top view")
 """How a series looks at its subject, in this order and then from the start."""
@@ -14,3 +16,13 @@ class Shot:
     prompt: str
     framing: str
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The file of a generated image, and its watermarked copy (empty if none was requested)."""
+
+    content: bytes
+    marked: bytes
+    media_type: str
+    size: Size

@@ -1,10 +1,12 @@
 """Tasks and elements as clients see them: what POST answers, and the `data` of GET, which is a callback's body too."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from framehouse.domain.account import Account, Key
+from framehouse.domain.callback import Delivery
 from framehouse.domain.element import REFERENCE_TYPE, TAGS, Element, ElementTask
 from framehouse.domain.links import Links
 from framehouse.domain.task import Status, Task
@@ -76,44 +78,44 @@ def request_data(task: Task) -> dict[str, Any]:
     return data
 
 
-def account_data(account: Mapping[str, Any], keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """An account as its own callers see it; of its living keys, what tells them apart."""
+def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
+    """An account as its own callers see it; its active keys without anything secret."""
     return {
-        "account": account["name"],
-        "concurrency": {"used": account["images_in_flight"], "allowed": account["concurrency"]},
+        "account": account.name,
+        "concurrency": {"used": account.images_in_flight, "allowed": account.concurrency},
         "units": {
-            "used": account["units_used"],
-            "reserved": account["units_reserved"],
-            "limit": account["units_limit"],
+            "used": account.units_used,
+            "reserved": account.units_reserved,
+            "limit": account.units_limit,
         },
         "keys": [
             {
-                "prefix": key["prefix"],
-                "kind": "jwt" if key["jwt"] else "bearer",
-                "models": key["models"],
-                "created_at": milliseconds(key["created_at"]),
+                "prefix": key.prefix,
+                "kind": "jwt" if key.jwt else "bearer",
+                "models": key.models,
+                "created_at": milliseconds(key.created_at),
             }
             for key in keys
-            if key["revoked_at"] is None
+            if key.revoked_at is None
         ],
     }
 
 
-def delivery_data(message: Mapping[str, Any]) -> dict[str, Any]:
+def delivery_data(message: Delivery) -> dict[str, Any]:
     """A callback message and what became of it."""
-    tried, after = message["tried_at"], message["next_try_at"]
-    waits = after is not None and message["tries"] > 0  # one that was never tried is due, or behind an earlier one
+    tried, after = message.tried_at, message.next_try_at
+    waits = message.tries > 0  # one that was never tried is due, or behind an earlier one
     return {
-        "id": str(message["id"]),
-        "task_status": message["status"],
-        "url": message["callback_url"],
-        "state": message["state"],
-        "tries": message["tries"],
-        "last_code": message["last_code"],
-        "last_error": message["last_error"] or "",
-        "created_at": milliseconds(message["created_at"]),
+        "id": str(message.id),
+        "task_status": message.status,
+        "url": message.callback_url,
+        "state": message.state,
+        "tries": message.tries,
+        "last_code": message.last_code,
+        "last_error": message.last_error or "",
+        "created_at": milliseconds(message.created_at),
         "tried_at": milliseconds(tried) if tried else None,
-        "next_try_at": milliseconds(after) if waits else None,
+        "next_try_at": milliseconds(after) if after and waits else None,
     }
 
 

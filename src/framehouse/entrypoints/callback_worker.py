@@ -8,15 +8,16 @@ from contextlib import suppress
 from datetime import timedelta
 
 from framehouse.adapters.postgres import callback_queue
-from framehouse.adapters.postgres.batch_queue import ENDED_CHANNEL
 from framehouse.adapters.postgres.callback_queue import CallbackMessage, Shares
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.domain.callback import LEASE_S
 from framehouse.domain.links import Links
 from framehouse.domain.task import Task
 from framehouse.entrypoints.poll_loop import take_turns
-from framehouse.pipeline.deliver_callback import ANSWER_LIMIT_S, Again, Delivered, Ended, deliver
+from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, deliver
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
@@ -28,7 +29,7 @@ _LATELY_S = 300.0
 _SUSPICIOUS = 3
 _BROKEN_PAUSE_S = 60.0
 _STOP_S = 2.0
-_LEASE = timedelta(seconds=2 * ANSWER_LIMIT_S)
+_LEASE = timedelta(seconds=LEASE_S)
 
 
 class KnownHosts:
@@ -129,13 +130,12 @@ class CallbackWorker:
         with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id
             match outcome:
                 case Delivered(code):
-                    await callback_queue.end_callback(
-                        self._db, message, state=callback_queue.DELIVERED, code=code, error=""
-                    )
+                    await callback_queue.end_callback(self._db, message, state="delivered", code=code, error="")
                 case Ended(why, code, gone):
-                    state = callback_queue.GONE if gone else callback_queue.GIVEN_UP
                     log.warning("callback %s of task %s ended: %s", message.id, message.task.id, why)
-                    await callback_queue.end_callback(self._db, message, state=state, code=code, error=why)
+                    await callback_queue.end_callback(
+                        self._db, message, state="gone" if gone else "given_up", code=code, error=why
+                    )
                 case Again(after_s, why, code):
                     after = timedelta(seconds=after_s)
                     await callback_queue.retry_callback(self._db, message, after=after, code=code, error=why)

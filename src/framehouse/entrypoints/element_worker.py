@@ -10,12 +10,13 @@ from uuid import UUID
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import element_store
-from framehouse.adapters.postgres.batch_queue import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.element_store import ELEMENTS_CHANNEL, ClaimedElement
+from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, ENDED_CHANNEL, notify
+from framehouse.adapters.postgres.element_store import ClaimedElement
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import logs
 from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.domain.element import LEASE_S, MAKING_LIMIT_S
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.entrypoints.poll_loop import take_turns
 from framehouse.pipeline.saved_elements import gather_pictures
@@ -26,9 +27,7 @@ _MOST, _SLOW_S = 4, 2.0
 """So many at once, of which those do not count that take longer: one slow server must not stop everybody's elements."""
 _MOST_SLOW = 16
 """With so many under way, only elements are taken on that need nothing fetched."""
-_LIMIT_S = 75.0
-"""All fetches have ended by then, each of which has 60 seconds; what is left is for the storage."""
-_LEASE = timedelta(seconds=_LIMIT_S + 15)
+_LEASE = timedelta(seconds=LEASE_S)
 _STORAGE_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 60.0
 
@@ -66,7 +65,11 @@ class ElementWorker:
         if room <= 0 or len(self._running) >= 2 * _MOST_SLOW:
             return 0
         claimed = await element_store.claim_elements(
-            self._db, most=room, lease=_LEASE, task_id=self._only, ready=len(self._running) >= _MOST_SLOW
+            self._db,
+            most=room,
+            lease=_LEASE,
+            task_id=self._only,
+            ready=len(self._running) >= _MOST_SLOW,
         )
         for one in claimed:
             task = asyncio.create_task(self._make(one))
@@ -99,7 +102,7 @@ class ElementWorker:
             await element_store.fail_element(self._db, claimed, why)
             return
         try:
-            async with asyncio.timeout(_LIMIT_S):
+            async with asyncio.timeout(MAKING_LIMIT_S):
                 images = await gather_pictures(
                     claimed, self._db, self._storage, self._checker, allow_private=self._allow_private
                 )

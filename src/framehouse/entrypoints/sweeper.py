@@ -9,11 +9,12 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
-from framehouse.adapters.postgres.batch_queue import Quiet, free_batches, mend_times, quiet_batches
-from framehouse.adapters.postgres.callback_queue import forget_callbacks
-from framehouse.adapters.postgres.element_store import forget_elements
+from framehouse.adapters.postgres.callback_queue import delete_old_callbacks
+from framehouse.adapters.postgres.due_times import fix_due_times
+from framehouse.adapters.postgres.element_store import delete_old_elements
+from framehouse.adapters.postgres.orphaned_batches import Unrenewed, requeue_batches, unrenewed_batches
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.task_store import forget_idempotency_keys, forget_tasks
+from framehouse.adapters.postgres.task_store import delete_old_idempotency_keys, delete_old_tasks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 from framehouse.pipeline.expire import expire_pictures, remove_references
@@ -46,25 +47,26 @@ class OrphanedBatches:
     def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._lease_s = lease_s
-        self._seen: dict[Quiet, float] = {}
+        self._seen: dict[Unrenewed, float] = {}
         self._clock = clock
         self._looked_at = clock()
 
     async def look(self) -> int:
         """One look; how many batches are free again."""
         silence_s = min(_SILENCE_S, self._lease_s / 2)
-        quiet = await quiet_batches(
+        unrenewed = await unrenewed_batches(
             self._db, lease=timedelta(seconds=self._lease_s), silence=timedelta(seconds=silence_s)
         )
         now = self._clock()
         passed_s, self._looked_at = min(now - self._looked_at, 1.5 * _LOOK_S), now
-        self._seen = {batch: self._seen[batch] + passed_s if batch in self._seen else 0.0 for batch in quiet}
-        lost = [b for b in quiet if self._seen[b] >= (self._lease_s if b.alive else min(DEAD_AFTER_S, self._lease_s))]
-        freed = await free_batches(self._db, lost) if lost else 0
-        if freed:
-            metrics.LOST_BATCHES.inc(freed)
-            log.warning("%d batches of lost workers are free again", freed)
-        return freed
+        self._seen = {batch: self._seen[batch] + passed_s if batch in self._seen else 0.0 for batch in unrenewed}
+        dead_after_s = min(DEAD_AFTER_S, self._lease_s)
+        orphaned = [b for b in unrenewed if self._seen[b] >= (self._lease_s if b.alive else dead_after_s)]
+        requeued = await requeue_batches(self._db, orphaned) if orphaned else 0
+        if requeued:
+            metrics.LOST_BATCHES.inc(requeued)
+            log.warning("%d batches of lost workers are free again", requeued)
+        return requeued
 
     async def run(self) -> NoReturn:
         """Look until cancelled."""
@@ -95,15 +97,15 @@ async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoRe
 
 async def keep_house(db: Database, storage: Storage, *, history: timedelta) -> None:
     """Remove what is over, in small steps, and mend what a clock that went back has put off."""
-    if mended := await mend_times(db, _LONGEST_PAUSE):
-        log.warning("the clock has gone back; %d that waited for it are due now", mended)
+    if fixed := await fix_due_times(db, _LONGEST_PAUSE):
+        log.warning("the clock has gone back; %d that waited for it are due now", fixed)
     steps: list[Callable[[], Awaitable[int]]] = [
-        partial(forget_idempotency_keys, db, _STEP),
-        partial(forget_callbacks, db, _CALLBACKS_KEPT, _STEP),
+        partial(delete_old_idempotency_keys, db, _STEP),
+        partial(delete_old_callbacks, db, _CALLBACKS_KEPT, _STEP),
         partial(expire_pictures, db, storage),
         partial(remove_references, db, storage),
-        partial(forget_tasks, db, history, _STEP),
-        partial(forget_elements, db, history, _STEP),
+        partial(delete_old_tasks, db, history, _STEP),
+        partial(delete_old_elements, db, history, _STEP),
     ]
     for step in steps:
         while await step():

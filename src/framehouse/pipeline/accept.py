@@ -5,19 +5,19 @@ import contextvars
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import assert_never
 
-from framehouse.adapters.postgres.batch_queue import BATCHES_CHANNEL, notify
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.coalesce import Coalesced
+from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.task_store import Accepted, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
 from framehouse.domain.aspect_ratio import default_ratio, ratio_from_references
-from framehouse.domain.element import OFFICIAL
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.plan_shots import make_plan
@@ -74,44 +74,28 @@ async def accept(
         sizes = [(reference.width, reference.height) for reference in references]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
         ratio = ratio_from_references(request.prompt, sizes, frontal) or default_ratio(request)
-    stored = [
-        *((None, reference) for reference in references),
-        *((index, image) for index, element in enumerate(elements) for image in element.images),
-    ]
-    row = {
-        "task_id": str(task_id),
-        "account_id": caller.account_id,
-        "key_id": caller.key_id,
-        "external_task_id": request.external_task_id or None,
-        "idempotency_key": idempotency[0] if idempotency else None,
-        "body_hash": "\\x" + idempotency[1].hex() if idempotency else None,
-        "model": request.model,
-        "prompt": request.prompt,
-        "elements": list(request.elements),
-        "result_type": request.result_type,
-        "image_count": len(plan.shots),
-        "resolution": request.resolution,
-        "ratio": ratio,
-        "watermark": request.watermark,
-        "callback_url": request.callback_url or None,
-        "owner": owner,
-        "units": units_for(len(plan.shots), request.resolution, model.units),
-        "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in plan.shots],
-        "batches": [list(batch) for batch in plan.batches],
-        "task_elements": [
-            {
-                "index": i,
-                "element_id": e.id,
-                "owned": e.owned_by != OFFICIAL,
-                "name": e.name,
-                "description": e.description,
-            }
-            for i, e in enumerate(elements)
-        ],
-        "task_references": [r.columns() | {"index": i, "element": e} for i, (e, r) in enumerate(stored)],
-    }
+    task = NewTask(
+        task_id=task_id,
+        account_id=caller.account_id,
+        model=request.model,
+        prompt=request.prompt,
+        result_type=request.result_type,
+        resolution=request.resolution,
+        ratio=ratio,
+        watermark=request.watermark,
+        units=units_for(len(plan.shots), request.resolution, model.units),
+        shots=tuple(plan.shots),
+        batches=tuple(map(tuple, plan.batches)),
+        references=tuple(references),
+        elements=tuple(elements),
+        external_task_id=request.external_task_id,
+        callback_url=request.callback_url,
+        idempotency=idempotency,
+        key_id=caller.key_id,
+        owner=owner,
+    )
     began_ns = spans.now_ns()
-    answer = await counter.offer(row)
+    answer = await counter.offer(task)
     if answer.outcome == "accepted":
         spans.record("accept", task_id, began_ns, model=request.model, images=len(plan.shots))
     return _ticket(answer, request)
@@ -143,7 +127,7 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
         case "over_units":
             raise Refused(1102, f"units used up ({answer.detail})")
         case other:
-            raise RuntimeError(f"accept_tasks answered {other}")
+            assert_never(other)
 
 
 class AcceptCounter:
@@ -156,11 +140,11 @@ class AcceptCounter:
         self._news = False
         self._telling: asyncio.Task[None] | None = None
 
-    async def offer(self, row: Mapping[str, Any]) -> Accepted:
-        return await self._coalesced(row)
+    async def offer(self, task: NewTask) -> Accepted:
+        return await self._coalesced(task)
 
-    async def _accept(self, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
-        answers = await accept_tasks(self.db, rows)
+    async def _accept(self, tasks: Sequence[NewTask]) -> list[Accepted]:
+        answers = await accept_tasks(self.db, tasks)
         for outcome, count in Counter(answer.outcome for answer in answers).items():
             metrics.ACCEPTS.labels(outcome).inc(count)
         self._news = True

@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from framehouse.adapters.postgres.batch_queue import ENDED_CHANNEL, notify
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.task_store import cancel_task
 

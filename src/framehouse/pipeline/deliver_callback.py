@@ -9,12 +9,10 @@ from dataclasses import dataclass
 
 from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
-from framehouse.domain.callback import GIVE_UP_AFTER_S, message_id, pause_s, signature
+from framehouse.domain.callback import ANSWER_LIMIT_S, ASKING_CODES, GIVE_UP_AFTER_S, message_id, pause_s, signature
 from framehouse.domain.element import ElementTask
 from framehouse.domain.links import Links
 from framehouse.domain.task_json import element_task_data, task_data
-
-ANSWER_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
         if code == 410:
             return Ended("the receiver is gone", code, gone=True)
         why = f"HTTP {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
-        if code in (429, 503):
+        if code in ASKING_CODES:
             retry_after_s = _seconds(answered.get("retry-after", ""))
     except TimeoutError:
         why = f"no answer within {ANSWER_LIMIT_S:.0f} s"

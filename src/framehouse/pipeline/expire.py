@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.reference_store import forget_references, forgotten_files, mark_removed
+from framehouse.adapters.postgres.reference_store import delete_unused_references, files_to_delete, mark_removed
 from framehouse.adapters.postgres.task_store import mark_expired, tasks_to_expire
 from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import folder_of
@@ -39,8 +39,8 @@ async def remove_references(
 ) -> int:
     """Look at up to `most` references that were not used for long, and remove those that nobody needs; how many were
     looked at. The decision is one statement and final; a file that the storage keeps is removed by a later turn."""
-    looked_at = await forget_references(db, grace, most)
-    while keys := await forgotten_files(db, most):
+    looked_at = await delete_unused_references(db, grace, most)
+    while keys := await files_to_delete(db, most):
         await storage.delete(keys)
         await mark_removed(db, keys)
     return looked_at

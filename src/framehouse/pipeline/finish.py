@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode, png_around
 from framehouse.adapters.images.resize import fit
 from framehouse.adapters.images.watermark import mark
+from framehouse.domain.shot import Finished
 from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png
-from framehouse.pipeline.save_shot import Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Failed
 from framehouse.domain.outcome import Outcome
 from framehouse.domain.routing import RouteResult, RouteState, choose_routes
-from framehouse.domain.shot import Shot
+from framehouse.domain.shot import Finished, Shot
 from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Painted, ReferenceImage
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
 from framehouse.pipeline.order_note import BatchMemory, route_with_open_order
-from framehouse.pipeline.save_shot import Finished, settle_shot
+from framehouse.pipeline.save_shot import settle_shot
 
 SaveResult = Literal["saved", "lost"]
 Save = Callable[[Route, Shot, Painted], Awaitable[SaveResult]]

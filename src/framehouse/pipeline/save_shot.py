@@ -4,33 +4,23 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.batch_queue import Claimed, Made, Saved
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import FAULTS, TROUBLE, Database, DatabaseAway
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
-from framehouse.domain.sizes import Size
+from framehouse.domain.shot import Finished
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
 _LAST_TRY_S = 3.0
 _MOST_REFUSALS = 20
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A picture's file, and its marked copy (empty where none was asked for)."""
-
-    content: bytes
-    marked: bytes
-    media_type: str
-    size: Size
 
 
 def folder_of(task_id: object) -> str:
@@ -70,7 +60,7 @@ async def settle_shot(
     db: Database,
     storage: Storage,
     retention: timedelta,
-) -> Literal["lost", "kept", "succeeded"]:
+) -> Saved:
     """Keep one picture. `lost`: the task ended or the batch is somebody else's, and nothing was changed.
 
     The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and what it leaves
@@ -81,7 +71,7 @@ async def settle_shot(
     key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.marked else ""
     made = Made(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
 
-    async def keep() -> Literal["lost", "kept", "succeeded"]:
+    async def keep() -> Saved:
         await storage.put(key, finished.content)
         if watermark_key:
             await storage.put(watermark_key, finished.marked)
@@ -92,5 +82,5 @@ async def settle_shot(
         metrics.PICTURES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
         with suppress(DatabaseAway):
-            await batch_queue.notify(db, batch_queue.ENDED_CHANNEL, str(batch.task_id))
+            await notify(db, ENDED_CHANNEL, str(batch.task_id))
     return outcome

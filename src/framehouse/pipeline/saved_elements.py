@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import assert_never
 from uuid import UUID
 
 from framehouse.adapters.images.checker import PictureChecker
 from framehouse.adapters.postgres import element_store as library
-from framehouse.adapters.postgres.batch_queue import notify
-from framehouse.adapters.postgres.element_store import ELEMENTS_CHANNEL, ClaimedElement
+from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, notify
+from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.presets import preset_picture, presets
 from framehouse.adapters.storage import Storage
@@ -49,28 +50,28 @@ async def create_element(
     if found:
         raise refused_fields(found)
     images = [await store(db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
-    row = {
-        "id": str(new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))),
-        "element_id": FIRST_OWN_ID + secrets.randbelow(MAX_ELEMENT_ID - FIRST_OWN_ID),
-        "account_id": account_id,
-        "external_task_id": request.external_task_id or None,
-        # apart from the keys of image tasks: no header can hold this character
-        "idempotency_key": f"elements\x1f{idempotency[0]}" if idempotency else None,
-        "body_hash": "\\x" + idempotency[1].hex() if idempotency else None,
-        "name": request.name,
-        "description": request.description,
-        "tags": list(request.tags),
-        "callback_url": request.callback_url or None,
-        "images": [
-            image.columns() | {"index": i, "field": sent.field}
-            for i, (sent, image) in enumerate(zip(request.images, images, strict=True))
-        ],
-    }
-    created = await library.create_element(db, row)
-    if created.outcome == "external_taken":
-        raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
-    if created.outcome == "key_reused":
-        raise Refused(1201, "Idempotency-Key was used before with another body")
+    element = NewElement(
+        task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),
+        element_id=FIRST_OWN_ID + secrets.randbelow(MAX_ELEMENT_ID - FIRST_OWN_ID),
+        account_id=account_id,
+        name=request.name,
+        description=request.description,
+        tags=tuple(request.tags),
+        images=tuple((sent.field, image) for sent, image in zip(request.images, images, strict=True)),
+        external_task_id=request.external_task_id,
+        callback_url=request.callback_url,
+        idempotency=idempotency,
+    )
+    created = await library.create_element(db, element)
+    match created.outcome:
+        case "external_taken":
+            raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
+        case "key_reused":
+            raise Refused(1201, "Idempotency-Key was used before with another body")
+        case "accepted" | "replayed":
+            pass
+        case other:
+            assert_never(other)
     with suppress(DatabaseAway):
         await notify(db, ELEMENTS_CHANNEL, "")
     replayed = created.outcome == "replayed"

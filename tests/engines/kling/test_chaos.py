@@ -142,7 +142,7 @@ async def open_house(db: Database, storage: Storage, models: dict[str, Any]) -> 
     account = await account_store.find_account(db, "alice")
     assert account is not None
     registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
-    return House(db, storage, registry, Caller(account["id"], "alice"), AcceptCounter(db))
+    return House(db, storage, registry, Caller(account.id, "alice"), AcceptCounter(db))
 
 
 async def submit(house: House, chances: random.Random) -> dict[str, str]:

@@ -6,12 +6,11 @@ import secrets
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import asyncpg
 
 from framehouse.adapters.postgres.pool import Database, sql
-from framehouse.domain.account import DEFAULT_CONCURRENCY, KEY_PREFIX, Caller
+from framehouse.domain.account import DEFAULT_CONCURRENCY, KEY_PREFIX, Account, Caller, Key
 
 _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
@@ -49,44 +48,52 @@ async def create_account(
 ) -> bool:
     """Make an account with a callback secret of its own. False: the name is taken, and nothing was changed."""
     made = await db.value(
-        "insert into accounts (name, concurrency, units_limit, callback_secret) values ($1, $2, $3, $4) "
-        "on conflict (name) do nothing returning id",
-        name,
-        concurrency,
-        units_limit,
-        _new_secret(),
+        "insert into accounts (name, concurrency, units_limit, callback_secret) "
+        "values (:name, :concurrency, :units_limit, :secret) on conflict (name) do nothing returning id",
+        name=name,
+        concurrency=concurrency,
+        units_limit=units_limit,
+        secret=_new_secret(),
     )
     return made is not None
 
 
-async def get_account(db: Database, account_id: int) -> dict[str, Any]:
+async def get_account(db: Database, account_id: int) -> Account:
     """The account of a caller. Raises LookupError."""
-    row = await db.row("select * from accounts where id = $1", account_id)
+    row = await db.row("select * from accounts where id = :id", id=account_id)
     if row is None:
         raise LookupError(account_id)
-    return dict(row)
+    return _account(row)
 
 
-async def list_accounts(db: Database) -> list[dict[str, Any]]:
-    return [dict(row) for row in await db.rows(sql("list_accounts"))]
+async def list_accounts(db: Database) -> list[tuple[Account, int]]:
+    """All accounts by name, each with the number of its active keys."""
+    return [(_account(row), row["keys"]) for row in await db.rows(sql("list_accounts"))]
 
 
-async def find_account(db: Database, name: str) -> dict[str, Any] | None:
-    row = await db.row("select * from accounts where name = $1", name)
-    return dict(row) if row else None
+async def find_account(db: Database, name: str) -> Account | None:
+    row = await db.row("select * from accounts where name = :name", name=name)
+    return _account(row) if row else None
 
 
 async def set_account(
     db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
 ) -> bool:
     """Change what is given and leave the rest. Work under way is not touched. False: no such account."""
-    changed = await db.value(sql("set_account"), name, concurrency, units_limit, no_limit, disabled)
+    changed = await db.value(
+        sql("set_account"),
+        name=name,
+        concurrency=concurrency,
+        units_limit=units_limit,
+        no_limit=no_limit,
+        disabled=disabled,
+    )
     return changed is not None
 
 
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
     """A new callback secret; the old one signs too until the overlap is over. None: no such account."""
-    secret = await db.value(sql("rotate_secret"), name, _new_secret(), overlap)
+    secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap)
     return str(secret) if secret else None
 
 
@@ -94,11 +101,12 @@ async def create_key(db: Database, account_id: int, *, models: list[str] | None 
     """A new bearer key. It is shown now or never: only its hash is stored."""
     key = new_key()
     await db.row(
-        "insert into api_keys (account_id, prefix, hash, models) values ($1, $2, $3, $4) on conflict (hash) do nothing",
-        account_id,
-        key_prefix(key),
-        key_hash(key),
-        models,
+        "insert into api_keys (account_id, prefix, hash, models) values (:account_id, :prefix, :hash, :models) "
+        "on conflict (hash) do nothing",
+        account_id=account_id,
+        prefix=key_prefix(key),
+        hash=key_hash(key),
+        models=models,
     )
     return key
 
@@ -107,44 +115,50 @@ async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | N
     """A new access key and secret key, for clients that sign their tokens themselves."""
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
-        "insert into api_keys (account_id, prefix, access_key, secret_key, models) values ($1, $2, $3, $4, $5) "
-        "on conflict (access_key) do nothing",
-        account_id,
-        key_prefix(access_key),
-        access_key,
-        secret_key,
-        models,
+        "insert into api_keys (account_id, prefix, access_key, secret_key, models) "
+        "values (:account_id, :prefix, :access_key, :secret_key, :models) on conflict (access_key) do nothing",
+        account_id=account_id,
+        prefix=key_prefix(access_key),
+        access_key=access_key,
+        secret_key=secret_key,
+        models=models,
     )
     return access_key, secret_key
 
 
-async def list_keys(db: Database, account_id: int) -> list[dict[str, Any]]:
+async def list_keys(db: Database, account_id: int) -> list[Key]:
     rows = await db.rows(
         "select id, prefix, access_key is not null as jwt, models, created_at, revoked_at "
-        "from api_keys where account_id = $1 order by id",
-        account_id,
+        "from api_keys where account_id = :account_id order by id",
+        account_id=account_id,
     )
-    return [dict(row) for row in rows]
+    return [Key(*row) for row in rows]
 
 
 async def revoke_key(db: Database, key_id: int) -> str | None:
-    """Revoke a key, at once and for ever; its prefix, or None where it was revoked before."""
+    """Revoke a key, immediately and for ever; its prefix, or None if it was revoked before."""
     prefix = await db.value(
-        "update api_keys set revoked_at = now() where id = $1 and revoked_at is null returning prefix", key_id
+        "update api_keys set revoked_at = now() where id = :key_id and revoked_at is null returning prefix",
+        key_id=key_id,
     )
     return str(prefix) if prefix else None
 
 
-async def find_keys(db: Database, account_id: int, start: str) -> list[dict[str, Any]]:
-    """The account's living keys that start so; of a whole key, only that very one."""
+async def find_keys(db: Database, account_id: int, start: str) -> list[tuple[int, str]]:
+    """Ids and prefixes of the account's active keys that begin with `start`; only the key itself, if `start` is one."""
     rows = await db.rows(
-        "select id, prefix from api_keys where account_id = $1 and revoked_at is null and "
-        "case when length($2) > length(prefix) then hash = $3 or access_key = $2 else starts_with(prefix, $2) end",
-        account_id,
-        start,
-        key_hash(start),
+        "select id, prefix from api_keys where account_id = :account_id and revoked_at is null and case "
+        "when length(:start) > length(prefix) then hash = :hash or access_key = :start "
+        "else starts_with(prefix, :start) end",
+        account_id=account_id,
+        start=start,
+        hash=key_hash(start),
     )
-    return [dict(row) for row in rows]
+    return [(row["id"], row["prefix"]) for row in rows]
+
+
+def _account(row: asyncpg.Record) -> Account:
+    return Account(*(row[column] for column in Account._fields))
 
 
 def _caller(row: asyncpg.Record) -> Caller:
@@ -155,20 +169,22 @@ def _caller(row: asyncpg.Record) -> Caller:
 async def find_bearer(db: Database, key: str) -> tuple[Caller, bool] | None:
     """The caller behind a bearer key and whether the account is disabled, or None."""
     wanted = key_hash(key)
-    row = await db.row(sql("find_bearer_key"), wanted)
+    row = await db.row(sql("find_bearer_key"), hash=wanted)
     if row is None or not hmac.compare_digest(row["hash"], wanted):
         return None
     return _caller(row), row["disabled"]
 
 
 async def find_jwt_key(db: Database, access_key: str) -> JwtKey | None:
-    row = await db.row(sql("find_jwt_key"), access_key)
+    row = await db.row(sql("find_jwt_key"), access_key=access_key)
     return JwtKey(_caller(row), row["secret_key"], row["disabled"]) if row else None
 
 
 async def shared_secret(db: Database, name: str) -> str:
     """A secret that all processes agree on, made by whoever asks first."""
     await db.row(
-        "insert into settings (name, value) values ($1, $2) on conflict (name) do nothing", name, secrets.token_hex(32)
+        "insert into settings (name, value) values (:name, :value) on conflict (name) do nothing",
+        name=name,
+        value=secrets.token_hex(32),
     )
-    return str(await db.value("select value from settings where name = $1", name))
+    return str(await db.value("select value from settings where name = :name", name=name))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -14,9 +14,8 @@ from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 
-BATCHES_CHANNEL = "framehouse_batches"
-ENDED_CHANNEL = "framehouse_ended"
-HASTEN_CHANNEL = "framehouse_hasten"
+Saved = Literal["lost", "kept", "succeeded"]
+"""Result of recording a shot: the claim was lost and nothing changed; it is recorded; it was the last of its task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +78,19 @@ async def claim_batches(
     `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as
     processing. Two workers never get the same one; what a lost worker holds must be freed first."""
     models, names = [model for model, _ in routes], [name for _, name in routes]
-    rows = await db.rows(sql("claim_batches"), worker, most, lease, models, uuid4(), task_id, ready, names)
+    rows = await db.rows(
+        sql("claim_batches"),
+        worker=worker,
+        limit=most,
+        lease=lease,
+        models=models,
+        routes=names,
+        claim=uuid4(),
+        task_id=task_id,
+        ready=ready,
+    )
     if rows:
-        await db.row("select start_tasks($1)", sorted({row["task_id"] for row in rows}))
+        await db.row("select start_tasks(:task_ids)", task_ids=sorted({row["task_id"] for row in rows}))
     return [_claimed(row) for row in rows]
 
 
@@ -89,10 +98,10 @@ async def renew_leases(db: Database, held: dict[int, tuple[UUID, float]], lease:
     """Keep these batches (id -> claim, progress 0..1); those still ours. The others were cancelled or lost."""
     rows = await db.rows(
         sql("renew_leases"),
-        list(held),
-        [claim for claim, _ in held.values()],
-        [progress for _, progress in held.values()],
-        lease,
+        batch_ids=list(held),
+        claims=[claim for claim, _ in held.values()],
+        progress=[progress for _, progress in held.values()],
+        lease=lease,
     )
     return {row["id"] for row in rows}
 
@@ -109,69 +118,56 @@ async def release_batch(
 ) -> None:
     """Give a batch back, to be claimed again `after` this by anybody who serves `route` (empty: its model's first;
     None: the one it waited for before). What has something under way stays with the route where that is."""
-    await db.row(sql("release_batch"), batch_id, claim, after, told(error) or None, count_attempt, route)
-
-
-@dataclass(frozen=True, slots=True)
-class Quiet:
-    """A held batch that looks as if nobody renewed it. The same again later: nobody did. `alive` tells whether its
-    worker's connection lives; all connections are new after a restart of the server."""
-
-    id: int
-    claim: UUID
-    lease_until: datetime
-    server_started_at: datetime
-    alive: bool = field(compare=False)
-
-
-async def quiet_batches(db: Database, *, lease: timedelta, silence: timedelta) -> list[Quiet]:
-    """Held batches whose lease does not look as if it was renewed within `silence`."""
-    return [Quiet(**row) for row in await db.rows(sql("list_quiet_batches"), lease, silence)]
-
-
-async def free_batches(db: Database, lost: Sequence[Quiet]) -> int:
-    """Take these from whoever holds them, unless they were renewed since; how many are due again."""
-    ids, claims, leases = [q.id for q in lost], [q.claim for q in lost], [q.lease_until for q in lost]
-    return len(await db.rows(sql("free_batches"), ids, claims, leases))
-
-
-async def mend_times(db: Database, longest_pause: timedelta) -> int:
-    """Make due what waits only because the clock has gone back: batches, elements and callbacks; how many that were."""
-    return int(await db.value(sql("mend_times"), longest_pause))
+    await db.row(
+        sql("release_batch"),
+        batch_id=batch_id,
+        claim=claim,
+        after=after,
+        error=told(error) or None,
+        count_attempt=count_attempt,
+        route=route,
+    )
 
 
 async def settle_shot(
     db: Database, task_id: UUID, batch_id: int, claim: UUID, made: Made, retention: timedelta
-) -> Literal["lost", "kept", "succeeded"]:
-    """Record one finished shot; the last one ends and charges the task. `lost`: nothing was changed."""
-    answer = await db.value(
-        "select settle_shot($1, $2, $3, $4::int::smallint, $5, $6, $7, $8, $9, $10, $11)",
-        task_id,
-        batch_id,
-        claim,
-        made.index,
-        made.engine,
-        made.key,
-        made.watermark_key,
-        made.media_type,
-        made.width,
-        made.height,
-        retention,
+) -> Saved:
+    """Record one finished shot; the last one ends and charges the task."""
+    saved: Saved = await db.value(
+        sql("settle_shot"),
+        task_id=task_id,
+        batch_id=batch_id,
+        claim=claim,
+        index=made.index,
+        engine=made.engine,
+        key=made.key,
+        watermark_key=made.watermark_key,
+        media_type=made.media_type,
+        width=made.width,
+        height=made.height,
+        retention=retention,
     )
-    if answer == "lost":
-        return "lost"
-    return "succeeded" if answer == "succeeded" else "kept"
+    return saved
 
 
 async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
     """End the batch's task as failed, charging nothing. False: the batch was lost meanwhile."""
-    return bool(await db.value("select fail_batch($1, $2, $3, $4)", batch_id, claim, told(message), retention))
+    return bool(
+        await db.value(
+            "select fail_batch(:batch_id, :claim, :message, :retention)",
+            batch_id=batch_id,
+            claim=claim,
+            message=told(message),
+            retention=retention,
+        )
+    )
 
 
 async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
     """Key, width and height of a task's first picture, if it is made."""
     row = await db.row(
-        "select key, width, height from shots where task_id = $1 and index = 0 and painted_at is not null", task_id
+        "select key, width, height from shots where task_id = :task_id and index = 0 and painted_at is not null",
+        task_id=task_id,
     )
     return (row["key"], row["width"], row["height"]) if row else None
 
@@ -179,17 +175,24 @@ async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | N
 async def keep_note(db: Database, batch_id: int, claim: UUID, route: str, note: Mapping[str, Any] | None) -> bool:
     """Write down what a route's engine must remember of a claimed batch; None forgets it. False: the batch was lost."""
     text = None if note is None else json.dumps(note)
-    return bool(await db.value(sql("keep_note"), batch_id, claim, route, text))
+    return bool(await db.value(sql("keep_note"), batch_id=batch_id, claim=claim, route=route, note=text))
 
 
 async def batch_exists(db: Database, batch_id: int) -> bool:
     """Whether a batch is still to be made: false once its shots are, or its task has ended."""
-    return bool(await db.value("select exists (select from batches where id = $1)", batch_id))
+    return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 
 
 async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
     """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
-    row = await db.row(sql("keep_reference"), task_id, index, reference.key, reference.width, reference.height)
+    row = await db.row(
+        sql("keep_reference"),
+        task_id=task_id,
+        index=index,
+        key=reference.key,
+        width=reference.width,
+        height=reference.height,
+    )
     assert row is not None
     return Reference(reference.url, row["key"], row["width"], row["height"])
 
@@ -197,66 +200,12 @@ async def keep_reference(db: Database, task_id: UUID, index: int, reference: Ref
 async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> str:
     """Remember the shape that a fetched reference decided; the one to use, decided by whoever was first."""
     kept = await db.value(
-        "update tasks set ratio = case ratio when 'auto' then $2 else ratio end where id = $1 returning ratio",
-        task_id,
-        ratio,
+        "update tasks set ratio = case ratio when 'auto' then :ratio else ratio end "
+        "where id = :task_id returning ratio",
+        task_id=task_id,
+        ratio=ratio,
     )
     return str(kept)
-
-
-async def notify(db: Database, channel: str, payload: str) -> None:
-    """Wake who listens. Sent apart from the transaction: inside, it takes a lock that all commits share. It is all that
-    its own transaction does, and nothing is lost with it: that one need not wait for the disk."""
-    await db.row("select pg_notify($1, $2), set_config('synchronous_commit', 'off', true)", channel, payload)
-
-
-async def queue_figures(db: Database, task_id: UUID | None = None) -> list[Mapping[str, Any]]:
-    """By model and route (empty: the model's first): how many batches wait for it and run, and the age in seconds of
-    the oldest that is due. Of one task, if given."""
-    return [dict(row) for row in await db.rows(sql("queue_figures"), task_id)]
-
-
-async def tasks_in_flight(db: Database) -> dict[str, int]:
-    """How many tasks have not ended, by model."""
-    rows = await db.rows("select model, count(distinct task_id) as tasks from batches group by model")
-    return {row["model"]: row["tasks"] for row in rows}
-
-
-async def pinned_figures(db: Database) -> dict[tuple[str, str], int]:
-    """How many batches have something under way, by model and route."""
-    return {(row["model"], row["route"]): row["batches"] for row in await db.rows(sql("pinned_figures"))}
-
-
-async def count_workers(db: Database) -> int:
-    """How many workers live."""
-    return int(await db.value(sql("count_workers")))
-
-
-async def claim_unserved(
-    db: Database,
-    model: str,
-    routes: Sequence[str],
-    *,
-    lease: timedelta,
-    waited: timedelta,
-    owed: bool,
-    task_id: UUID | None = None,
-) -> list[tuple[int, UUID, UUID]]:
-    """Take batches that have waited for these routes for so long, in order to fail them: id, claim, task. With `owed`
-    also those that have something under way there."""
-    claim = uuid4()
-    rows = await db.rows(sql("claim_unserved"), claim, lease, model, list(routes), waited, owed, task_id)
-    return [(row["id"], claim, row["task_id"]) for row in rows]
-
-
-async def go_on(db: Database) -> None:
-    """Let what has something under way wait for the route where that is."""
-    await db.row(sql("go_on"))
-
-
-async def start_over(db: Database, model: str, route: str) -> None:
-    """Let what waits for a route that does not exist any more begin with its model's first."""
-    await db.row(sql("start_over"), model, route)
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:

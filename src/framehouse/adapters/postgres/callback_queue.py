@@ -1,9 +1,9 @@
 """Callback messages in Postgres: claimed host by host and in order per task, tried again later, ended."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Literal
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -11,10 +11,11 @@ import asyncpg
 from framehouse.adapters.postgres.element_store import element_from
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.adapters.postgres.task_store import task_from
+from framehouse.domain.callback import Delivery
 from framehouse.domain.element import ElementTask
 from framehouse.domain.task import Task, read_task_id
 
-DELIVERED, GONE, GIVEN_UP = "delivered", "gone", "given_up"
+EndState = Literal["delivered", "gone", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,30 @@ async def claim_callbacks(
     """Take due messages, oldest first, of no host more than its share at once, of a task only the first that is not
     done. An answer that is lost is mended by the lease running out."""
     rows = await db.rows(
-        sql("claim_callbacks"), most, shares.living, lease, uuid4(), list(living), list(failing), shares.unknown
+        sql("claim_callbacks"),
+        limit=most,
+        lease=lease,
+        claim=uuid4(),
+        healthy_share=shares.living,
+        healthy_hosts=list(living),
+        unknown_share=shares.unknown,
+        failing_hosts=list(failing),
     )
     return [_message(row) for row in rows]
 
 
-async def end_callback(db: Database, message: CallbackMessage, *, state: str, code: int | None, error: str) -> None:
+async def end_callback(
+    db: Database, message: CallbackMessage, *, state: EndState, code: int | None, error: str
+) -> None:
     """It is delivered, or nobody will try again."""
-    await db.row("select end_callback($1, $2, $3, $4, $5)", message.id, message.claim, state, code, error or None)
+    await db.row(
+        "select end_callback(:id, :claim, :state, :code, :error)",
+        id=message.id,
+        claim=message.claim,
+        state=state,
+        code=code,
+        error=error or None,
+    )
 
 
 async def retry_callback(
@@ -63,45 +80,48 @@ async def retry_callback(
     """It is due again later."""
     await db.row(
         "update callback_messages "
-        "set run_at = now() + $3, last_code = $4, last_error = $5, claim = null, lease_until = null "
-        "where id = $1 and claim = $2 and state = 'waiting'",
-        message.id,
-        message.claim,
-        after,
-        code,
-        error,
+        "set run_at = now() + :after, last_code = :code, last_error = :error, claim = null, lease_until = null "
+        "where id = :id and claim = :claim and state = 'waiting'",
+        id=message.id,
+        claim=message.claim,
+        after=after,
+        code=code,
+        error=error,
     )
 
 
 async def list_callbacks(
     db: Database, account_id: int, *, either_id: str | None, failed: bool, limit: int
-) -> list[dict[str, Any]]:
-    """Messages of an account (of one task, if given; those with trouble, if asked for), newest first."""
+) -> list[Delivery]:
+    """Messages of an account, newest first; of one task, if given; with `failed` only what was not delivered."""
     task_id = read_task_id(either_id) if either_id else None
-    rows = await db.rows(sql("list_callbacks"), account_id, task_id, either_id, failed, limit)
-    return [dict(row) for row in rows]
+    rows = await db.rows(
+        sql("list_callbacks"),
+        account_id=account_id,
+        task_id=task_id,
+        external_id=either_id,
+        failed=failed,
+        limit=limit,
+    )
+    return [Delivery(*row) for row in rows]
 
 
 async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
-    """Make a message due now and start its 24 hours anew, whatever became of it; its id stays. False: there is none."""
-    found = await db.value(sql("resend_callback"), account_id, message_id)
+    """Make a message due now, with 24 hours from now, even if it was delivered; its id stays. False: there is none."""
+    found = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
     return found is not None
 
 
-async def callback_figures(db: Database) -> Sequence[dict[str, Any]]:
-    """The last day's messages by state and last answer."""
-    return [dict(row) for row in await db.rows(sql("callback_figures"))]
-
-
-async def forget_callbacks(db: Database, older: timedelta, most: int) -> int:
-    """Remove up to `most` messages that are done and old; how many."""
-    removed = await db.rows(
+async def delete_old_callbacks(db: Database, age: timedelta, limit: int) -> int:
+    """Delete up to `limit` messages that have ended and are older than `age`; how many."""
+    deleted = await db.rows(
         "delete from callback_messages where id in (select id from callback_messages "
-        "where created_at < now() - $1::interval and state <> 'waiting' limit $2 for update skip locked) returning 1",
-        older,
-        most,
+        "where created_at < now() - :age::interval and state <> 'waiting' limit :limit for update skip locked) "
+        "returning 1",
+        age=age,
+        limit=limit,
     )
-    return len(removed)
+    return len(deleted)
 
 
 def _message(row: asyncpg.Record) -> CallbackMessage:

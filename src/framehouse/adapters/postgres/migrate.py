@@ -1,4 +1,4 @@
-"""Numbered SQL files, applied in order, and then the functions; under a lock so that ten starts at once do it once.
+"""Apply numbered SQL files in order, then the functions; under a lock, so that ten starts at once do it once.
 
 Older processes may be serving meanwhile: a migration never waits long for a lock, for all others queue behind it.
 """
@@ -15,6 +15,8 @@ _LOCK = 0x66726D68  # "frmh"
 _LOCK_PATIENCE = "1s"
 _TRIES = 120
 _OUTSIDE = "-- Outside a transaction"
+FUNCTIONS = "functions"
+"""Name of the folder, and of what was applied when one of its files has changed."""
 
 
 class NewerDatabase(Exception):
@@ -25,6 +27,12 @@ def migrations() -> list[tuple[int, str, str]]:
     """Number, name and SQL of every migration, in order."""
     found = [f for f in (files(__package__) / "migrations").iterdir() if f.name.endswith(".sql")]
     return sorted((int(f.name.split("_")[0]), f.name, f.read_text()) for f in found)
+
+
+def functions() -> str:
+    """SQL of all functions, in an order that stays the same."""
+    found = [f for f in (files(__package__) / FUNCTIONS).iterdir() if f.name.endswith(".sql")]
+    return "\n".join(f.read_text() for f in sorted(found, key=lambda f: f.name))
 
 
 async def migrate(url: str) -> list[str]:
@@ -56,7 +64,7 @@ async def migrate(url: str) -> list[str]:
             await _in_one(connection, statements, number, name)
             applied.append(name)
         if await _put_functions(connection):
-            applied.append("functions.sql")
+            applied.append(FUNCTIONS)
         return applied
     finally:
         await connection.close()
@@ -79,12 +87,13 @@ async def _in_one(connection: "asyncpg.Connection[asyncpg.Record]", statements: 
 
 
 async def _put_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Put functions.sql in place, unless it is; whether it was not."""
-    text = (files(__package__) / "functions.sql").read_text()
+    """Replace the functions if one of them has changed; whether one had. functions/README.md has the rules."""
+    text = functions()
     digest = hashlib.sha256(text.encode()).hexdigest()
     if await connection.fetchval("select value from settings where name = 'functions'") == digest:
         return False
     async with connection.transaction():
+        await connection.execute("set local check_function_bodies = off")  # some call functions of later files
         await connection.execute(text)
         await connection.execute(
             "insert into settings (name, value) values ('functions', $1) "

@@ -14,6 +14,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import asyncpg
 
+from framehouse.adapters.postgres.named_parameters import bind
+
 log = logging.getLogger(__name__)
 _MOST_TOLD = 1000
 _SILENT_S = 10
@@ -133,16 +135,20 @@ class Database:
         except (*LOST, asyncpg.PostgresError):
             self._pool.terminate()
 
-    async def rows(self, statement: str, *values: Any) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(statement, *values))
+    async def rows(self, statement: str, /, *values: Any, **named: Any) -> list[asyncpg.Record]:
+        """All rows. A statement takes its values by name, for `:name`, or in order, for `$1`."""
+        text, values = bind(statement, values, named)
+        rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *values))
         return rows
 
-    async def row(self, statement: str, *values: Any) -> asyncpg.Record | None:
-        row: asyncpg.Record | None = await self._run(lambda connection: connection.fetchrow(statement, *values))
+    async def row(self, statement: str, /, *values: Any, **named: Any) -> asyncpg.Record | None:
+        text, values = bind(statement, values, named)
+        row: asyncpg.Record | None = await self._run(lambda connection: connection.fetchrow(text, *values))
         return row
 
-    async def value(self, statement: str, *values: Any) -> Any:
-        return await self._run(lambda connection: connection.fetchval(statement, *values))
+    async def value(self, statement: str, /, *values: Any, **named: Any) -> Any:
+        text, values = bind(statement, values, named)
+        return await self._run(lambda connection: connection.fetchval(text, *values))
 
     async def _run(self, statement: Callable[[_Connection], Awaitable[Any]]) -> Any:
         if self._pool is None:

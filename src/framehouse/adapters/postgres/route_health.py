@@ -1,10 +1,16 @@
-"""How the workers find what their engines depend on: written by each, read by whoever asks for health."""
+"""What the engines of routes depend on, as the workers find it: each worker reports, and readers see live workers."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
 
 from framehouse.adapters.postgres.pool import Database, sql, told
+
+REPORT_S = 30.0
+"""Seconds between two reports of one worker."""
+_AGE = timedelta(seconds=4 * REPORT_S)
+"""An older report is of a worker that is gone."""
 
 
 class RouteCheck(NamedTuple):
@@ -17,13 +23,24 @@ class RouteCheck(NamedTuple):
     told: str
 
 
-async def report_checks(db: Database, worker: int, checks: Sequence[RouteCheck]) -> None:
-    """Write down all that a worker found, in place of what it found before."""
+class RouteHealth(NamedTuple):
+    """The findings of all live workers about one thing that a route depends on: how many find it healthy and unhealthy,
+    and the reason that the last unhealthy one gave."""
+
+    model: str
+    route: str
+    what: str
+    healthy: int
+    unhealthy: int
+    reason: str
+
+
+async def report_route_health(db: Database, worker: int, checks: Sequence[RouteCheck]) -> None:
+    """Replace all that this worker reported before."""
     rows = [check._replace(what=told(check.what), told=told(check.told))._asdict() for check in checks]
-    await db.row(sql("report_checks"), worker, json.dumps(rows))
+    await db.row(sql("report_route_health"), worker=worker, checks=json.dumps(rows))
 
 
-async def list_checks(db: Database) -> list[Mapping[str, Any]]:
-    """The findings of the workers that live: model, route, what, how many workers find it fit and unfit, and the last
-    unfit one's words."""
-    return [dict(row) for row in await db.rows(sql("list_checks"))]
+async def list_route_health(db: Database) -> list[RouteHealth]:
+    """What live workers found, by model, route and thing."""
+    return [RouteHealth(*row) for row in await db.rows(sql("list_route_health"), age=_AGE)]

@@ -1,37 +1,47 @@
 """Tasks in Postgres: accepted, read, cancelled, expired."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 import asyncpg
-import pydantic_core
 
+from framehouse.adapters.postgres.new_task import NewTask, accept_rows
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
+
+AcceptOutcome = Literal[
+    "accepted",
+    "replayed",
+    "key_gone",
+    "key_reused",
+    "disabled",
+    "external_taken",
+    "element_gone",
+    "over_concurrency",
+    "over_units",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What became of one offered task. `outcome` is one of accepted, replayed, key_gone, key_reused, disabled,
-    external_taken, element_gone, over_concurrency, over_units; `detail` says the figures."""
+    """Answer to one offered task. `detail` is the missing element of `element_gone`, or the numbers of a limit."""
 
-    outcome: str
+    outcome: AcceptOutcome
     task_id: UUID
     created_at: datetime
     detail: str
 
 
-async def accept_tasks(db: Database, rows: Sequence[Mapping[str, Any]]) -> list[Accepted]:
-    """Offer tasks, in one transaction and one round trip; one row's refusal does not touch its neighbours.
+async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[Accepted]:
+    """Offer tasks, in one transaction and one round trip; one refusal does not touch the others.
 
     Running twice with the same task ids accepts once.
     """
-    numbered = pydantic_core.to_json([{**row, "ordinal": ordinal} for ordinal, row in enumerate(rows)]).decode()
-    answers = await db.rows("select * from accept_tasks($1::text::jsonb) order by ordinal", numbered)
+    answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=accept_rows(tasks))
     return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
 
@@ -39,10 +49,11 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
     """The task that was accepted for this very body under this idempotency key, and when."""
     row = await db.row(
         "select task_id, created_at from idempotency_keys "
-        "where account_id = $1 and key = $2 and body_hash = $3 and created_at > now() - interval '24 hours'",
-        account_id,
-        key,
-        body_hash,
+        "where account_id = :account_id and key = :key and body_hash = :body_hash "
+        "and created_at > now() - idempotency_window()",
+        account_id=account_id,
+        key=key,
+        body_hash=body_hash,
     )
     return (row["task_id"], row["created_at"]) if row else None
 
@@ -66,7 +77,13 @@ class Found(NamedTuple):
 async def find_tasks(db: Database, asked: Sequence[Asked]) -> list[Found]:
     """What is asked for, in one statement, in order."""
     accounts, ids, keys = zip(*asked, strict=True)
-    rows = await db.rows(sql("find_tasks"), accounts, [read_task_id(id) for id in ids], ids, keys)
+    rows = await db.rows(
+        sql("find_tasks"),
+        account_ids=accounts,
+        task_ids=[read_task_id(id) for id in ids],
+        external_ids=ids,
+        key_ids=keys,
+    )
     return [Found(bool(row["refused"]), task_from(row) if row["id"] else None) for row in rows]
 
 
@@ -77,12 +94,19 @@ async def find_task(db: Database, account_id: int, either_id: str) -> Task | Non
 
 async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:
     """Newest first."""
-    return [task_from(row) for row in await db.rows(sql("list_tasks"), account_id, limit, offset)]
+    rows = await db.rows(sql("list_tasks"), account_id=account_id, limit=limit, offset=offset)
+    return [task_from(row) for row in rows]
 
 
 async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
     """End a task that has not ended. False: it had. Raises LookupError where the account has no such task."""
-    ended = await db.value("select cancel_task($1, $2, $3, $4)", task_id, account_id, CANCELED, retention)
+    ended = await db.value(
+        "select cancel_task(:task_id, :account_id, :message, :retention)",
+        task_id=task_id,
+        account_id=account_id,
+        message=CANCELED,
+        retention=retention,
+    )
     if ended is None:
         raise LookupError(task_id)
     return bool(ended)
@@ -91,43 +115,45 @@ async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: t
 async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
     """Those of these tasks that have ended."""
     rows = await db.rows(
-        "select id from tasks where id = any($1::uuid[]) and status in ('succeed', 'failed')", list(task_ids)
+        "select id from tasks where id = any(:task_ids::uuid[]) and status in ('succeed', 'failed')",
+        task_ids=list(task_ids),
     )
     return [row["id"] for row in rows]
 
 
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
     """Tasks at work for a command that has died: nobody holds their owner's lock of this class any more."""
-    return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class)]
+    return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class=lock_class)]
 
 
 async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
     """Ended tasks whose pictures are due for removal, oldest first."""
     rows = await db.rows(
-        "select id from tasks where expired_at is null and expires_at < now() order by expires_at limit $1", limit
+        "select id from tasks where expired_at is null and expires_at < now() order by expires_at limit :limit",
+        limit=limit,
     )
     return [row["id"] for row in rows]
 
 
 async def mark_expired(db: Database, task_ids: Sequence[UUID]) -> None:
-    await db.row("update tasks set expired_at = now() where id = any ($1::uuid[])", sorted(task_ids))
+    await db.row("update tasks set expired_at = now() where id = any (:task_ids::uuid[])", task_ids=sorted(task_ids))
 
 
-async def forget_tasks(db: Database, older: timedelta, most: int) -> int:
-    """Remove up to `most` tasks whose pictures were removed so long ago, with all that is theirs; how many. Their
-    external ids stay taken."""
-    return int(await db.value(sql("forget_tasks"), older, most))
+async def delete_old_tasks(db: Database, age: timedelta, limit: int) -> int:
+    """Delete up to `limit` tasks whose images were removed longer than `age` ago, with all that belongs to them; how
+    many. Their external ids stay taken."""
+    return int(await db.value(sql("delete_old_tasks"), age=age, limit=limit))
 
 
-async def forget_idempotency_keys(db: Database, most: int) -> int:
-    """Remove up to `most` keys that are over; how many."""
-    removed = await db.rows(
+async def delete_old_idempotency_keys(db: Database, limit: int) -> int:
+    """Delete up to `limit` keys that are out of the window; how many."""
+    deleted = await db.rows(
         "delete from idempotency_keys where (account_id, key) in ("
-        "select account_id, key from idempotency_keys where created_at < now() - interval '24 hours' "
-        "order by created_at limit $1 for update skip locked) returning 1",
-        most,
+        "select account_id, key from idempotency_keys where created_at < now() - idempotency_window() "
+        "order by created_at limit :limit for update skip locked) returning 1",
+        limit=limit,
     )
-    return len(removed)
+    return len(deleted)
 
 
 def task_from(row: asyncpg.Record) -> Task:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse, PlainTextResponse
 
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
 from framehouse.engines.registry import Registry
@@ -49,10 +49,10 @@ def health_routes(*, db: Database, storage: Storage, registry: Registry, worker_
             checks["storage"] = "away"
         engines: dict[str, dict[str, str]] = {}
         with suppress(DatabaseAway):
-            for row in await list_checks(db):
-                routes = engines.setdefault(row["model"], {})
-                worse = row["unfit"] and ("away" if not row["fit"] else "partly away")
-                routes[row["route"]] = worse or routes.get(row["route"], "ok")
+            for found in await list_route_health(db):
+                routes = engines.setdefault(found.model, {})
+                worse = found.unhealthy and ("away" if not found.healthy else "partly away")
+                routes[found.route] = worse or routes.get(found.route, "ok")
             served = [(model, route) for model, routes in engines.items() for route in routes]
             for model, route in registry.unserved(served):
                 engines.setdefault(model, {})[route.name] = "no worker"

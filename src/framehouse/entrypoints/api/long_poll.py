@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from framehouse.adapters.postgres.batch_queue import ENDED_CHANNEL
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.task_store import ended_tasks
 

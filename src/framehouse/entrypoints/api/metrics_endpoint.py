@@ -13,10 +13,17 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
 from framehouse import __version__
-from framehouse.adapters.postgres.batch_queue import count_workers, pinned_figures, queue_figures, tasks_in_flight
-from framehouse.adapters.postgres.callback_queue import callback_figures
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.queue_metrics import (
+    CallbackCount,
+    RouteQueue,
+    count_callbacks,
+    count_open_orders,
+    count_tasks_in_flight,
+    count_workers,
+    measure_queue,
+)
+from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
@@ -28,39 +35,36 @@ _WORKER_LIMIT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What is in the database. `database` and `storage`: whether they answer."""
+    """Numbers from the database."""
 
-    database: bool = True
-    storage: bool = True
     workers: int = 0
-    queue: Sequence[Mapping[str, Any]] = ()
+    queue: Sequence[RouteQueue] = ()
     tasks: Mapping[str, int] = field(default_factory=dict)
-    pinned: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    callbacks: Sequence[Mapping[str, Any]] = ()
-    checks: Sequence[Mapping[str, Any]] = ()
+    open_orders: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    callbacks: Sequence[CallbackCount] = ()
+    route_health: Sequence[RouteHealth] = ()
 
 
 async def measure(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
     """All that this process can tell: what all share, its own figures, and those of the worker behind the URL."""
     shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), ask_worker(worker_metrics))
-    known = Shared(**shared, storage=stored) if shared else Shared(database=False, storage=stored)
-    return metrics.whole_text("api", shared=families(known, registry), others=worker)
+    return metrics.whole_text("api", shared=families(shared, stored, registry), others=worker)
 
 
-async def _look(db: Database) -> dict[str, Any]:
-    """Empty where the database is away."""
+async def _look(db: Database) -> Shared | None:
+    """None if the database is away."""
     try:
         async with asyncio.timeout(_LOOK_LIMIT_S):
-            return {
-                "queue": await queue_figures(db),
-                "tasks": await tasks_in_flight(db),
-                "pinned": await pinned_figures(db),
-                "workers": await count_workers(db),
-                "callbacks": await callback_figures(db),
-                "checks": await list_checks(db),
-            }
+            return Shared(
+                queue=await measure_queue(db),
+                tasks=await count_tasks_in_flight(db),
+                open_orders=await count_open_orders(db),
+                workers=await count_workers(db),
+                callbacks=await count_callbacks(db),
+                route_health=await list_route_health(db),
+            )
     except (DatabaseAway, TimeoutError):
-        return {}
+        return None
 
 
 async def _storage_answers(storage: Storage) -> bool:
@@ -88,26 +92,26 @@ async def ask_worker(url: str) -> str:
     return ""
 
 
-def families(known: Shared, registry: Registry) -> Iterator[Metric]:
+def families(known: Shared | None, stored: bool, registry: Registry) -> Iterator[Metric]:
     """As Prometheus has them. Configured models and routes have figures even while there is nothing of them: an
     autoscaler takes a missing figure for a broken one."""
     yield InfoMetricFamily("framehouse_build", "The version that runs.", {"version": __version__})
-    for part, up in (("database", known.database), ("storage", known.storage)):
+    for part, up in (("database", known is not None), ("storage", stored)):
         yield GaugeMetricFamily(f"framehouse_{part}_up", f"Whether the {part} answers: 1 or 0.", int(up))
-    if not known.database:
+    if known is None:
         return
     yield GaugeMetricFamily("framehouse_workers", "Workers that live.", known.workers)
     routes = [(model.name, route.name) for model in registry.models for route in registry.routes(model.name)]
     batches = {(*route, state): 0 for route in routes for state in ("waiting", "running")}
     oldest_s, workers = dict.fromkeys(routes, 0.0), dict.fromkeys(routes, 0)
     for row in known.queue:
-        route = row["model"], registry.route_name(row["model"], row["route"])
-        for state in ("waiting", "running"):
-            batches[*route, state] = batches.get((*route, state), 0) + row[state]
-        oldest_s[route] = max(oldest_s.get(route, 0.0), row["oldest_s"])
-    for row in known.checks:
-        route = row["model"], row["route"]
-        workers[route] = max(workers.get(route, 0), row["fit"] + row["unfit"])
+        route = row.model, registry.route_name(row.model, row.route)
+        for state, count in (("waiting", row.waiting), ("running", row.running)):
+            batches[*route, state] = batches.get((*route, state), 0) + count
+        oldest_s[route] = max(oldest_s.get(route, 0.0), row.oldest_s)
+    for found in known.route_health:
+        route = found.model, found.route
+        workers[route] = max(workers.get(route, 0), found.healthy + found.unhealthy)
     yield _gauge(
         "framehouse_queue_batches",
         "Batches by the route that they wait for, or that they were taken up for, and by state.",
@@ -125,7 +129,7 @@ def families(known: Shared, registry: Registry) -> Iterator[Metric]:
         "framehouse_queue_pinned_batches",
         "Batches of these that have something under way at a route, which alone may go on with them.",
         ("model", "route"),
-        known.pinned,
+        known.open_orders,
     )
     yield _gauge(
         "framehouse_tasks_in_flight",
@@ -138,12 +142,12 @@ def families(known: Shared, registry: Registry) -> Iterator[Metric]:
         ("tries", "tries", "Tries of these messages."),
         ("oldest_seconds", "oldest_s", "Age of the oldest of these messages."),
     ):
-        by_state = {(row["state"], row["answer"]): row[figure] for row in known.callbacks}
+        by_state = {(row.state, row.answer): getattr(row, figure) for row in known.callbacks}
         yield _gauge(f"framehouse_callback_{name}", meaning, ("state", "answer"), by_state)
     checks: Counter[tuple[str, str, str]] = Counter()
-    for row in known.checks:
-        for state in ("fit", "unfit"):
-            checks[row["model"], row["route"], state] += row[state]
+    for found in known.route_health:
+        for state, count in (("fit", found.healthy), ("unfit", found.unhealthy)):
+            checks[found.model, found.route, state] += count
     yield _gauge(
         "framehouse_route_checks",
         "What workers find of that which a route depends on, by whether it can be used.",

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from starlette.responses import JSONResponse
 
-from framehouse.adapters.postgres.batch_queue import HASTEN_CHANNEL, notify
+from framehouse.adapters.postgres.channels import HASTEN_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database
 from framehouse.domain.errors import Refused
 from framehouse.domain.links import Links

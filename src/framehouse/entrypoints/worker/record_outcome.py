@@ -5,6 +5,7 @@ import random
 from datetime import timedelta
 
 from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.outcome import Done, Fail, Outcome
@@ -55,7 +56,7 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
 
     await retry_until_saved(save, what)
     if release.route:
-        await batch_queue.notify(db, batch_queue.BATCHES_CHANNEL, "")
+        await notify(db, BATCHES_CHANNEL, "")
 
 
 async def _fail(db: Database, held: HeldBatch, why: str, retention: timedelta) -> None:
@@ -68,4 +69,4 @@ async def _fail(db: Database, held: HeldBatch, why: str, retention: timedelta) -
         metrics.FAILURES.labels(batch.model, "failed").inc()
         log.info("task %s failed", batch.task_id)
         log.debug("task %s failed: %s", batch.task_id, why)
-        await batch_queue.notify(db, batch_queue.ENDED_CHANNEL, str(batch.task_id))
+        await notify(db, ENDED_CHANNEL, str(batch.task_id))

@@ -11,9 +11,16 @@ from datetime import timedelta
 from typing import NoReturn
 from uuid import UUID
 
-from framehouse.adapters.postgres import batch_queue
+from framehouse.adapters.postgres.batch_queue import fail_batch
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.route_health import list_checks
+from framehouse.adapters.postgres.queue_metrics import measure_queue
+from framehouse.adapters.postgres.route_health import list_route_health
+from framehouse.adapters.postgres.waiting_routes import (
+    claim_unserved_batches,
+    restart_at_first_route,
+    route_to_open_orders,
+)
 from framehouse.domain.retry import RetryLimits
 from framehouse.engines.registry import Registry
 
@@ -52,14 +59,15 @@ class UnservedRoutes:
 
     async def check_once(self) -> None:
         """Warn of routes that have become unserved; fail the batches of those that have been unserved for too long."""
-        await batch_queue.go_on(self._db)
-        served = {(row["model"], row["route"]) for row in await list_checks(self._db)} | set(self._registry.waited_for)
+        await route_to_open_orders(self._db)
+        served = {(found.model, found.route) for found in await list_route_health(self._db)}
+        served |= set(self._registry.waited_for)
         now, unserved = time.monotonic(), set[tuple[str, str]]()
-        for row in await batch_queue.queue_figures(self._db, self._only_task):
-            model, waited_for = row["model"], row["route"]
+        for row in await measure_queue(self._db, self._only_task):
+            model, waited_for = row.model, row.route
             route = self._registry.route(model, waited_for)
             name = self._registry.route_name(model, waited_for)
-            if not row["waiting"] or (model, name) in served:
+            if not row.waiting or (model, name) in served:
                 continue
             unserved.add((model, name))
             if (model, name) not in self._since:
@@ -68,7 +76,7 @@ class UnservedRoutes:
                 log.warning("batches of %s wait for route %s, which no live worker serves: it %s",
                             model, name or "(the first)", what)  # fmt: skip
             if self._registry.model(model) and not route:
-                await batch_queue.start_over(self._db, model, name)
+                await restart_at_first_route(self._db, model, name)
         for key in self._since.keys() - unserved:
             del self._since[key]
         for (model, name), since in self._since.items():
@@ -79,12 +87,12 @@ class UnservedRoutes:
         first = self._registry.route(model, "")
         names = ["", name] if first and first.name == name else [name]
         waited = timedelta(seconds=self._limits.give_up_after_s)
-        owed = unserved_s >= self._limits.give_up_s(open_order=True)
+        open_orders = unserved_s >= self._limits.give_up_s(open_order=True)
         why = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that it waits for"
-        while found := await batch_queue.claim_unserved(
-            self._db, model, names, lease=self._lease, waited=waited, owed=owed, task_id=self._only_task
+        while found := await claim_unserved_batches(
+            self._db, model, names, lease=self._lease, waited=waited, open_orders=open_orders, task_id=self._only_task
         ):
             for batch_id, claim, task_id in found:
-                if await batch_queue.fail_batch(self._db, batch_id, claim, why, self._retention):
+                if await fail_batch(self._db, batch_id, claim, why, self._retention):
                     log.info("task %s failed: %s", task_id, why)
-                    await batch_queue.notify(self._db, batch_queue.ENDED_CHANNEL, str(task_id))
+                    await notify(self._db, ENDED_CHANNEL, str(task_id))

@@ -17,13 +17,13 @@ from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.retry import RetryLimits
 from framehouse.engines.registry import Registry
+from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.claim import ClaimSignal, claim_batches, run_claim_loop
 from framehouse.entrypoints.worker.held import HeldBatch, HeldBatches
 from framehouse.entrypoints.worker.leases import keep_leases
 from framehouse.entrypoints.worker.listen import listen
 from framehouse.entrypoints.worker.process_batch import process_batch
 from framehouse.entrypoints.worker.record_outcome import record_outcome
-from framehouse.entrypoints.worker.route_health import report_route_health
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.pipeline.generate import Rules
 
@@ -112,7 +112,7 @@ class Worker:
             ).run(),
         ]
         if not self._only_task:
-            loops.append(report_route_health(self._db, self._registry, worker=self._number))
+            loops.append(keep_checking(self._db, self._registry, worker=self._number))
         return loops
 
     async def _claim(self) -> int:

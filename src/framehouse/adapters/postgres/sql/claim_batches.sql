@@ -1,21 +1,21 @@
--- $1 worker, $2 how many, $3 lease, $4 models and $8 in step their routes, $5 claim, $6 only this task, or null, $7 only what
--- has its pictures at hand: all fetched and decoded before
--- What somebody holds, stays his until it is freed: a lease that seems to have run out may be the clock's doing.
+-- Up to :limit due batches of these routes, oldest first. :routes[i] is a route of :models[i]. With :ready only batches whose
+-- references are all fetched and decoded. :task_id restricts the claim to one task; null does not.
+-- A claimed batch stays with its worker until it is requeued: a lease that seems to be over may be the work of a clock.
 with own as (
     -- what this very claim took already, when it runs again because its answer was lost
-    select b.id, b.run_at from batches b where b.claim is not null and b.claim = $5 for update
+    select b.id, b.run_at from batches b where b.claim is not null and b.claim = :claim for update
 ), oldest as (
     -- of each route by itself, so that nobody looks through what waits for others; some more, for others are at it too
     select o.*
-    from unnest($4::text[], $8::text[]) as served (model, route)
+    from unnest(:models::text[], :routes::text[]) as served (model, route)
     cross join lateral (
         select b.id, b.run_at
         from batches b
         where b.claim is null and b.run_at <= now() and b.model = served.model and b.route = served.route
-          and ($6::uuid is null or b.task_id = $6)
-          and (not $7 or not exists (select from pictures_to_load p where p.task_id = b.task_id))
+          and (:task_id::uuid is null or b.task_id = :task_id)
+          and (not :ready or not exists (select from pictures_to_load p where p.task_id = b.task_id))
         order by b.run_at, b.id
-        limit $2 + 100
+        limit :limit + 100
     ) o
 ), waiting as (
     -- one after the other, so that no more is locked than is taken
@@ -24,14 +24,14 @@ with own as (
     cross join lateral (
         select b.id, b.run_at from batches b where b.id = o.id and b.claim is null and b.run_at <= now() for update skip locked
     ) b
-    limit $2
+    limit :limit
 ), due as (
     select id from (select * from own union all select * from waiting) both_of_them
     order by run_at, id
-    limit $2
+    limit :limit
 ), claimed as (
     update batches b
-    set claim = $5, worker = $1, lease_until = now() + $3, attempt = b.attempt + 1, progress = 0
+    set claim = :claim, worker = :worker, lease_until = now() + :lease, attempt = b.attempt + 1, progress = 0
     from due
     where b.id = due.id
     returning b.*

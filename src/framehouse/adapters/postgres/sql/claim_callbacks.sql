@@ -1,5 +1,6 @@
--- $1 how many, $3 lease, $4 claim; at once of one host: $2 of those in $5, one of those in $6, $7 of any other
--- Host by host, so that ten thousand messages to a dead receiver do not stand before anybody else's.
+-- Up to :limit due messages. Deliveries to one host at the same time: :healthy_share for :healthy_hosts, one for
+-- :failing_hosts, :unknown_share for all others.
+-- Host by host, so that ten thousand messages to a dead receiver do not delay the others.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
     union all
@@ -17,19 +18,19 @@ with recursive hosts as (
         select id, run_at from callback_messages w
         where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
         order by w.run_at, w.id
-        limit greatest(case when h.host = any ($5::text[]) then $2 when h.host = any ($6::text[]) then 1 else $7 end - busy.n, 0)
+        limit greatest(case when h.host = any (:healthy_hosts::text[]) then :healthy_share when h.host = any (:failing_hosts::text[]) then 1 else :unknown_share end - busy.n, 0)
     ) m
     where h.host is not null
 ), picked as (
     -- the array is made once, whatever the planner believes of a table that has just been filled
     select m.id
     from callback_messages m
-    where m.id = any (array(select id from due order by run_at, id limit $1))
+    where m.id = any (array(select id from due order by run_at, id limit :limit))
       and m.state = 'waiting' and (m.claim is null or m.lease_until < now())
     for update of m skip locked
 ), claimed as (
     update callback_messages m
-    set claim = $4, lease_until = now() + $3, attempt = m.attempt + 1, tried_at = now()
+    set claim = :claim, lease_until = now() + :lease, attempt = m.attempt + 1, tried_at = now()
     from picked
     where m.id = picked.id
     returning m.*

@@ -1,6 +1,6 @@
--- $1 account, $2 task id or null, $3 external id, $4 element id. A task's own id goes before somebody's external one.
+-- By task id, external id or element id; any may be null. A task id takes precedence over an external id.
 select e.*
 from element_answers e
-where e.account_id = $1 and (e.id = $2 or e.external_task_id = $3 or e.element_id = $4 and e.deleted_at is null)
-order by e.id = $2 desc nulls last, e.external_task_id = $3 desc nulls last
+where e.account_id = :account_id and (e.id = :task_id or e.external_task_id = :external_id or e.element_id = :element_id and e.deleted_at is null)
+order by e.id = :task_id desc nulls last, e.external_task_id = :external_id desc nulls last
 limit 1;

@@ -1,4 +1,3 @@
--- $1 access key
 select k.id as key_id, k.secret_key, k.models, k.account_id, a.name, a.disabled
 from api_keys k join accounts a on a.id = k.account_id
-where k.access_key = $1 and k.revoked_at is null;
+where k.access_key = :access_key and k.revoked_at is null;

@@ -1,8 +1,7 @@
--- $1 accounts, $2 task ids or nulls, $3 external ids, $4 keys or nulls, in step: one row for each, in order, all null where
--- there is no such task. A task's own id goes before somebody's external one. The parts of each union are looked into in
--- turn, until one has a row.
+-- One row for each place of the four arrays, in order; all null if there is no such task. A null key is not checked. A task id
+-- takes precedence over an external id: the second part of the union runs only if the first finds no row.
 select asked.key is not null and (a.disabled or k.id is null) as refused, t.*
-from unnest($1::bigint[], $2::uuid[], $3::text[], $4::bigint[]) with ordinality
+from unnest(:account_ids::bigint[], :task_ids::uuid[], :external_ids::text[], :key_ids::bigint[]) with ordinality
      as asked (account, id, external_id, key, place)
 left join accounts a on a.id = asked.account
 left join api_keys k on k.id = asked.key and k.revoked_at is null

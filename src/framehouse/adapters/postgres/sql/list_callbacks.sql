@@ -1,4 +1,4 @@
--- $1 account, $2 task id or null, $3 external id or null, $4 only what was not delivered, $5 limit; newest first
+-- Newest first. :task_id and :external_id may be null; both null: of all tasks. With :failed only what was not delivered.
 select m.id, t.id as task_id, t.external_task_id, m.status, m.state, m.attempt as tries, m.last_code, m.last_error, t.callback_url,
        m.created_at, m.tried_at, case when m.state = 'waiting' then m.run_at end as next_try_at
 from callback_messages m
@@ -7,7 +7,7 @@ cross join lateral (
     union all
     select id, account_id, external_task_id, callback_url from elements where id = m.element_task_id
 ) t
-where t.account_id = $1 and ($2::uuid is null and $3::text is null or t.id = $2 or t.external_task_id = $3)
-  and (not $4 or m.state in ('gone', 'given_up') or m.state = 'waiting' and m.last_error is not null)
+where t.account_id = :account_id and (:task_id::uuid is null and :external_id::text is null or t.id = :task_id or t.external_task_id = :external_id)
+  and (not :failed or m.state in ('gone', 'given_up') or m.state = 'waiting' and m.last_error is not null)
 order by m.created_at desc, m.sequence desc
-limit $5;
+limit :limit;

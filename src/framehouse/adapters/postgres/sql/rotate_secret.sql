@@ -1,8 +1,8 @@
--- $1 name, $2 new secret, $3 how long the old one signs too. Run twice with the same secret, it changes nothing more.
+-- The old secret signs too during :overlap. A second run with the same secret changes nothing but the end of the overlap.
 update accounts
-set callback_secret_old = case when callback_secret = $2 then callback_secret_old
+set callback_secret_old = case when callback_secret = :secret then callback_secret_old
         else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,
-    callback_secret_old_until = now() + $3,
-    callback_secret = $2
-where name = $1
+    callback_secret_old_until = now() + :overlap,
+    callback_secret = :secret
+where name = :name
 returning callback_secret;

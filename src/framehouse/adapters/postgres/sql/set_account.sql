@@ -1,7 +1,7 @@
--- $1 name, $2 concurrency or null, $3 units limit or null, $4 true: no units limit, $5 disabled or null
+-- Null leaves a column as it is; :no_limit removes the units limit.
 update accounts
-set concurrency = coalesce($2, concurrency),
-    units_limit = case when $4 then null else coalesce($3, units_limit) end,
-    disabled = coalesce($5, disabled)
-where name = $1
+set concurrency = coalesce(:concurrency, concurrency),
+    units_limit = case when :no_limit then null else coalesce(:units_limit, units_limit) end,
+    disabled = coalesce(:disabled, disabled)
+where name = :name
 returning id;

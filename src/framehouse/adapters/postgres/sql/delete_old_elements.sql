@@ -1,10 +1,10 @@
--- $1 how long after they failed or were deleted, $2 how many
+-- Elements that failed or were deleted longer than :age ago. Their external ids stay taken.
 with old as (
     select id, account_id, external_task_id from elements
-    where (status = 'failed' or deleted_at is not null) and updated_at < now() - $1::interval
-      and (deleted_at is null or deleted_at < now() - $1::interval)
+    where (status = 'failed' or deleted_at is not null) and updated_at < now() - :age::interval
+      and (deleted_at is null or deleted_at < now() - :age::interval)
     order by updated_at
-    limit $2
+    limit :limit
     for update skip locked
 ), taken as (
     insert into taken_ids (account_id, kind, external_task_id)

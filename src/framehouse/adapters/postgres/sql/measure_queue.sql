@@ -1,10 +1,10 @@
--- $1 only this task, or null. By model and the route that is waited for (empty: the first): what waits, what runs, and the age
--- of the oldest that is due.
+-- By model and the route that batches wait for (empty: the first). oldest_s is the age of the oldest due batch. :task_id
+-- restricts the figures to one task; null does not.
 select model, route,
        count(*) filter (where claim is null or lease_until < now()) as waiting,
        count(*) filter (where claim is not null and lease_until >= now()) as running,
        coalesce(extract(epoch from now() - min(run_at) filter (where claim is null and run_at <= now())), 0)::float8 as oldest_s
 from batches
-where $1::uuid is null or task_id = $1
+where :task_id::uuid is null or task_id = :task_id
 group by model, route
 order by model, route;

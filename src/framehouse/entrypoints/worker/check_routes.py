@@ -6,25 +6,24 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.route_health import RouteCheck, report_checks
+from framehouse.adapters.postgres.route_health import REPORT_S, RouteCheck, report_route_health
 from framehouse.engines.interface import Check
 from framehouse.engines.registry import Registry
 
 log = logging.getLogger(__name__)
-_REPORT_S = 30.0
 
 
-async def report_route_health(db: Database, registry: Registry, *, worker: int) -> NoReturn:
+async def keep_checking(db: Database, registry: Registry, *, worker: int) -> NoReturn:
     """Check and report every half minute until cancelled."""
     healthy: dict[tuple[str, str, str], bool] = {}
     while True:
         checks = await check_routes(registry)
         log_changes(checks, healthy)
         try:
-            await report_checks(db, worker, checks)
+            await report_route_health(db, worker, checks)
         except TROUBLE as error:
             log.warning("cannot report the health of the routes: %s", error)
-        await asyncio.sleep(_REPORT_S)
+        await asyncio.sleep(REPORT_S)
 
 
 async def check_routes(registry: Registry) -> list[RouteCheck]:

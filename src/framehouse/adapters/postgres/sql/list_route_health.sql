@@ -1,10 +1,10 @@
--- What workers that reported within the last two minutes found. A worker reports every half a minute.
+-- What the workers that reported within :age found.
 select model, route, what,
        count(*) filter (where fit) as fit,
        count(*) filter (where not fit) as unfit,
        coalesce((array_agg(told order by seen_at desc) filter (where not fit))[1],
                 (array_agg(told order by seen_at desc))[1]) as told
 from route_checks
-where seen_at > now() - interval '2 minutes'
+where seen_at > now() - :age::interval
 group by model, route, what
 order by model, route, what;

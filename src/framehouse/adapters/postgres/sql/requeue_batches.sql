@@ -1,8 +1,8 @@
--- $1 batches, $2 their claims, $3 their leases: all as they were seen, so that one renewed since is left alone.
+-- Arrays in step: a batch whose claim or lease has changed since it was seen is skipped.
 with lost as (
     select b.id
     from batches b
-    join unnest($1::bigint[], $2::uuid[], $3::timestamptz[]) as q (id, claim, lease_until)
+    join unnest(:batch_ids::bigint[], :claims::uuid[], :leases::timestamptz[]) as q (id, claim, lease_until)
       on b.id = q.id and b.claim = q.claim and b.lease_until = q.lease_until
     order by b.id
     for update of b skip locked

@@ -1,4 +1,4 @@
--- What has something under way waits for the route where that is. Workers older than routes write that down as none.
+-- A waiting batch that has an open order waits for the route of that order. Workers older than routes release it without one.
 update batches b set route = begun.route
 from (
     select b.id, min(n.key) as route

@@ -1,9 +1,10 @@
--- $1 how long after their pictures' end, $2 how many. Callbacks, shots and what a task took along go with it.
+-- Tasks whose images were removed longer than :age ago, with their callbacks, shots, elements and references. Their external
+-- ids stay taken.
 with old as (
     select id, account_id, external_task_id from tasks
-    where expired_at < now() - $1::interval
+    where expired_at < now() - :age::interval
     order by expired_at
-    limit $2
+    limit :limit
     for update skip locked
 ), taken as (
     insert into taken_ids (account_id, kind, external_task_id)

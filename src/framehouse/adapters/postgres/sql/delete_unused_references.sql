@@ -1,11 +1,11 @@
--- $1 grace, $2 how many to look at. Forgets what was not used for so long and is not needed; what is needed is looked at
--- again after another grace. A row that somebody is touching just now is locked or no longer old: it is skipped.
+-- Looks at up to :limit contents that were not used for :grace. Deletes those that are not needed; looks at the others again
+-- after another :grace. A row that is used at this moment is locked or no longer old: it is skipped.
 with due as (
     select s.sha256, s.key, exists (select from needed_references n where n.key = s.key) as needed
     from stored_references s
-    where s.used_at < now() - $1::interval
+    where s.used_at < now() - :grace::interval
     order by s.used_at
-    limit $2
+    limit :limit
     for update of s skip locked
 ), needed as (
     update stored_references s set used_at = now() from due where s.sha256 = due.sha256 and due.needed

@@ -1,4 +1,4 @@
--- Batches that have something under way at a route, which alone may go on with them.
+-- Batches that have an open order, by the route of the order.
 select b.model, n.route, count(*) as batches
 from batches b, jsonb_each(b.notes) as n (route, kept)
 where b.notes <> '{}' and n.kept ? 'note'

@@ -1,9 +1,9 @@
--- The last day's messages by state and the class of the last answer, with their tries and the age of the oldest in seconds.
+-- Messages of the last :age by state and class of the last answer, with their attempts and the age of the oldest.
 select state, case when last_code between 100 and 599 then last_code / 100 || 'xx'
                    when last_code is null then 'none' else 'other' end as answer,
        count(*) as messages, coalesce(sum(attempt), 0) as tries,
        extract(epoch from now() - min(created_at))::float8 as oldest_s
 from callback_messages
-where created_at > now() - interval '25 hours'
+where created_at > now() - :age::interval
 group by 1, 2
 order by 1, 2;

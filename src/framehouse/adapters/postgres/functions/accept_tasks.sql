@@ -1,0 +1,142 @@
+-- Accept a group of tasks. One row's refusal does not touch its neighbours, and a row that was already
+-- accepted (its answer was lost on the way) is answered as accepted again. What is decided row by row is written
+-- for all of them at once, which costs a third. The plans hold for groups of all sizes: making them takes longer than
+-- running them.
+create or replace function accept_tasks(p_rows jsonb)
+returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
+language plpgsql set plan_cache_mode = force_generic_plan as $$
+declare
+    rows     accept_row[] := array(select r from jsonb_populate_recordset(null::accept_row, p_rows) r);
+    r        record;
+    account  bigint;
+    images   bigint;  -- in flight, and units taken, of the account, with what this group adds
+    units    bigint;
+    externals text[]; -- what this group accepts for the account
+    keys     text[];
+    keyed    int[];
+    known    record;
+    gone     bigint;
+    keys_sent boolean := false;
+    accepted int[] := '{}';
+begin
+    perform from accounts a where a.id in (select o.account_id from unnest(rows) o) order by a.id for update;
+    for r in
+        select o.*, a.disabled, a.concurrency, a.images_in_flight, a.units_limit,
+               a.units_used + a.units_reserved as units_taken,
+               (select t.created_at from tasks t where t.id = o.task_id) as before,
+               o.key_id is not null and not exists (select from api_keys k where k.id = o.key_id and k.revoked_at is null) as key_gone
+        from unnest(rows) o left join accounts a on a.id = o.account_id
+        order by o.account_id, o.ordinal
+    loop
+        ordinal := r.ordinal; task_id := r.task_id; created_at := now(); detail := null;
+        if account is distinct from r.account_id then
+            account := r.account_id; images := r.images_in_flight; units := r.units_taken;
+            externals := '{}'; keys := '{}'; keyed := '{}';
+        end if;
+        if r.before is not null then
+            created_at := r.before; outcome := 'accepted'; return next; continue;
+        end if;
+        if r.key_gone then
+            outcome := 'key_gone'; return next; continue;
+        end if;
+        if r.idempotency_key is not null then
+            select o.task_id, o.body_hash, now() as created_at into known
+            from unnest(rows) o where o.ordinal = keyed[array_position(keys, r.idempotency_key)];
+            if not found then
+                select * into known from idempotency_keys k
+                where k.account_id = r.account_id and k.key = r.idempotency_key
+                  and k.created_at > now() - idempotency_window();
+            end if;
+            if found then
+                task_id := known.task_id; created_at := known.created_at;
+                outcome := case when known.body_hash = r.body_hash then 'replayed' else 'key_reused' end;
+                return next; continue;
+            end if;
+        end if;
+        if r.disabled then
+            outcome := 'disabled'; return next; continue;
+        end if;
+        if r.external_task_id is not null and (r.external_task_id = any (externals) or exists (
+            select 1 from tasks t where t.account_id = r.account_id and t.external_task_id = r.external_task_id
+            union all
+            select 1 from taken_ids i
+            where i.account_id = r.account_id and i.kind = 'task' and i.external_task_id = r.external_task_id
+        )) then
+            outcome := 'external_taken'; return next; continue;
+        end if;
+        if r.elements <> '{}' then
+            -- locked, so that an element is deleted either before this, or after the task took along what it needs
+            perform from elements e where e.element_id = any (r.elements) order by e.id for share;
+            select o.element_id into gone from jsonb_to_recordset(r.task_elements) as o (element_id bigint, owned boolean)
+            where o.owned and not exists (
+                select 1 from elements e
+                where e.element_id = o.element_id and e.account_id = r.account_id and e.deleted_at is null
+            )
+            limit 1;
+            if found then
+                outcome := 'element_gone'; detail := gone; return next; continue;
+            end if;
+        end if;
+        if images + r.image_count > r.concurrency then
+            outcome := 'over_concurrency';
+            detail := format('%s of %s images in flight, %s more asked for', images, r.concurrency, r.image_count);
+            return next; continue;
+        end if;
+        if units + r.units > r.units_limit then
+            outcome := 'over_units';
+            detail := format('%s units left, %s needed', greatest(r.units_limit - units, 0), r.units);
+            return next; continue;
+        end if;
+        images := images + r.image_count; units := units + r.units;
+        accepted := accepted || r.ordinal;
+        if r.external_task_id is not null then
+            externals := externals || r.external_task_id;
+        end if;
+        if r.idempotency_key is not null then
+            keys := keys || r.idempotency_key; keyed := keyed || r.ordinal; keys_sent := true;
+        end if;
+        outcome := 'accepted'; return next;
+    end loop;
+    if accepted = '{}' then
+        return;
+    end if;
+    with o as materialized (select * from unnest(rows) o where o.ordinal = any (accepted)),
+    t as (
+        insert into tasks (id, account_id, external_task_id, model, prompt, elements, result_type, image_count,
+                           resolution, ratio, watermark, callback_url, owner, units_reserved)
+        select o.task_id, o.account_id, o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
+               o.resolution, o.ratio, o.watermark, o.callback_url, o.owner, o.units
+        from o
+    ), s as (
+        insert into shots (task_id, index, prompt, framing, seed)
+        select o.task_id, s.index, s.prompt, s.framing, s.seed
+        from o, jsonb_to_recordset(o.shots) as s (index smallint, prompt text, framing text, seed bigint)
+    ), b as (
+        insert into batches (task_id, model, shot_indexes)
+        select o.task_id, o.model, array(select jsonb_array_elements_text(b.value)::smallint)
+        from o, jsonb_array_elements(o.batches) with ordinality as b (value, place)
+        order by o.ordinal, b.place
+    )
+    update accounts a
+    set images_in_flight = a.images_in_flight + sums.images, units_reserved = a.units_reserved + sums.units
+    from (select o.account_id, sum(o.image_count) as images, sum(o.units) as units from o group by o.account_id) sums
+    where a.id = sums.account_id;
+    if exists (select from unnest(rows) o where o.task_elements <> '[]' or o.task_references <> '[]') then
+        insert into task_elements (task_id, index, name, description)
+        select o.task_id, e.index, e.name, e.description
+        from unnest(rows) o, jsonb_to_recordset(o.task_elements) as e (index smallint, name text, description text)
+        where o.ordinal = any (accepted);
+        insert into task_references (task_id, index, element, url, key, width, height)
+        select o.task_id, f.index, f.element, f.url, f.key, f.width, f.height
+        from unnest(rows) o, jsonb_to_recordset(o.task_references)
+             as f (index smallint, element smallint, url text, key text, width integer, height integer)
+        where o.ordinal = any (accepted);
+    end if;
+    if keys_sent then
+        insert into idempotency_keys as k (account_id, key, body_hash, task_id)
+        select o.account_id, o.idempotency_key, o.body_hash, o.task_id from unnest(rows) o
+        where o.ordinal = any (accepted) and o.idempotency_key is not null
+        on conflict (account_id, key) do update
+        set body_hash = excluded.body_hash, task_id = excluded.task_id, created_at = excluded.created_at;
+    end if;
+end $$;

@@ -1,0 +1,11 @@
+-- Charge the account of a task that has ended, and free the quota and the units that accept_tasks reserved for it.
+-- end_task calls this in the transaction that ends the task: a task is charged once.
+create or replace function charge_account(t tasks) returns void
+language plpgsql as $$
+begin
+    update accounts
+    set images_in_flight = images_in_flight - t.image_count,
+        units_reserved = units_reserved - t.units_reserved,
+        units_used = units_used + t.units_charged
+    where id = t.account_id;
+end $$;

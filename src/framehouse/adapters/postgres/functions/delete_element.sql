@@ -1,0 +1,13 @@
+-- Delete an account's element and let go of its pictures. p_at makes a repetition known whose answer was lost.
+create or replace function delete_element(p_account bigint, p_element_id bigint, p_at timestamptz) returns uuid
+language plpgsql as $$
+declare
+    gone uuid;
+begin
+    update elements set deleted_at = p_at
+    where account_id = p_account and element_id = p_element_id and status = 'succeed'
+      and (deleted_at is null or deleted_at = p_at)
+    returning id into gone;
+    delete from element_references where element = gone;
+    return gone;
+end $$;

@@ -1,0 +1,16 @@
+-- A claimed message is delivered, or nobody will try again; the task's next one is due.
+create or replace function end_callback(p_id uuid, p_claim uuid, p_state text, p_code integer, p_error text) returns void
+language plpgsql as $$
+declare
+    m callback_messages;
+begin
+    update callback_messages
+    set state = p_state, last_code = p_code, last_error = p_error, claim = null, lease_until = null
+    where id = p_id and claim = p_claim and state = 'waiting'
+    returning * into m;
+    if found then
+        update callback_messages set run_at = now()
+        where (task_id = m.task_id or element_task_id = m.element_task_id)
+          and sequence > m.sequence and state = 'waiting' and run_at = 'infinity';
+    end if;
+end $$;

@@ -1,0 +1,20 @@
+-- End a task whose row the caller has locked: delete its batches, charge its account, queue its callback.
+create or replace function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
+returns void
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    update tasks
+    set status = p_status, status_message = p_message, units_charged = p_charge, updated_at = now(), ended_at = now(),
+        expires_at = now() + p_retention
+    where id = p_task and status in ('submitted', 'processing')
+    returning * into t;
+    if not found then
+        return;
+    end if;
+    -- in the order in which leases are renewed, so that the two never wait for each other
+    delete from batches where id in (select id from batches where task_id = p_task order by id for update);
+    perform charge_account(t);
+    perform queue_callback(t);
+end $$;

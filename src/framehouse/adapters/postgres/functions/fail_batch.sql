@@ -1,0 +1,16 @@
+-- End a task as failed because of a claimed batch; nothing is charged. False: the batch was lost meanwhile.
+create or replace function fail_batch(p_batch bigint, p_claim uuid, p_message text, p_retention interval)
+returns boolean
+language plpgsql as $$
+declare
+    t uuid;
+begin
+    select tasks.id into t from tasks join batches b on b.task_id = tasks.id
+    where b.id = p_batch and b.claim = p_claim
+    for update of tasks;
+    if not found or not exists (select 1 from batches where id = p_batch and claim = p_claim) then
+        return false;
+    end if;
+    perform end_task(t, 'failed', p_message, 0, p_retention);
+    return true;
+end $$;

@@ -1,0 +1,24 @@
+-- Tell of a change, in the transaction that makes it. The caller has just changed the row of the task.
+-- A message behind one that still waits is not due until that one is done: end_callback makes it so.
+create or replace function queue_message(
+    p_task uuid, p_element_task uuid, p_url text, p_status text, p_status_message text, p_units bigint, p_updated_at timestamptz
+) returns void
+language plpgsql as $$
+declare
+    before text;
+begin
+    if p_url is null then
+        return;
+    end if;
+    -- locked, so that end_callback either is seen here or sees what is inserted here
+    select state into before from callback_messages
+    where (task_id = p_task or element_task_id = p_element_task) and sequence = 1
+    for update;
+    insert into callback_messages
+        (task_id, element_task_id, sequence, host, status, status_message, units_charged, updated_at, run_at)
+    values (p_task, p_element_task, case p_status when 'processing' then 1 else 2 end,
+            left(lower(substring(p_url from '^[^/]*//([^/?#]*)')), 300),
+            p_status, p_status_message, p_units, p_updated_at,
+            case when before = 'waiting' then 'infinity' else now() end)
+    on conflict do nothing;
+end $$;

@@ -1,0 +1,37 @@
+-- Record one finished shot of a claimed batch; with the last one the task succeeds and is charged.
+-- Answers 'lost' (somebody else holds the batch, or the task has ended: nothing was changed), 'kept' or 'succeeded';
+-- the same again when it runs twice because its answer was lost.
+create or replace function settle_shot(
+    p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
+    p_width integer, p_height integer, p_retention interval
+) returns text
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    select * into t from tasks where id = p_task for update;
+    if exists (select 1 from shots where task_id = p_task and index = p_index and key = p_key) then
+        return case t.status when 'succeed' then 'succeeded' else 'kept' end;
+    end if;
+    if not exists (select 1 from batches where id = p_batch and task_id = p_task and claim = p_claim) then
+        return 'lost';
+    end if;
+    update shots
+    set painted_at = now(), engine = p_engine, key = p_key, watermark_key = nullif(p_watermark_key, ''),
+        media_type = p_media_type, width = p_width, height = p_height
+    where task_id = t.id and index = p_index and painted_at is null;
+    if not found then
+        return 'kept';
+    end if;
+    update tasks set images_done = images_done + 1, updated_at = now() where id = t.id;
+    if t.images_done + 1 = t.image_count then
+        perform end_task(t.id, 'succeed', '', t.units_reserved, p_retention);
+        return 'succeeded';
+    end if;
+    delete from batches b
+    where b.id = p_batch and not exists (
+        select 1 from shots s
+        where s.task_id = b.task_id and s.index = any (b.shot_indexes) and s.painted_at is null
+    );
+    return 'kept';
+end $$;

@@ -1,0 +1,15 @@
+-- Apart from the claim, so that tasks and batches are never locked in the other order.
+create or replace function start_tasks(p_tasks uuid[]) returns void
+language plpgsql as $$
+declare
+    t tasks;
+begin
+    for t in
+        update tasks set status = 'processing', updated_at = now()
+        from (select id from tasks where id = any (p_tasks) and status = 'submitted' order by id for update) due
+        where tasks.id = due.id
+        returning tasks.*
+    loop
+        perform queue_callback(t);
+    end loop;
+end $$;

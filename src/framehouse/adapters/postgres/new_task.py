@@ -1,0 +1,87 @@
+"""A task before it is accepted, and the row of it that the function accept_tasks takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import pydantic_core
+
+from framehouse.adapters.postgres.reference_store import reference_columns
+from framehouse.domain.element import OFFICIAL, Element
+from framehouse.domain.reference import Reference
+from framehouse.domain.shot import Shot
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A planned task. `elements` come with stored images. `idempotency` is the caller's key and the hash of the body.
+    `key_id` is the API key to check; None: none. `owner` is the advisory lock of the command that waits for the task;
+    None: none."""
+
+    task_id: UUID
+    account_id: int
+    model: str
+    prompt: str
+    result_type: str
+    resolution: str
+    ratio: str
+    watermark: bool
+    units: int
+    shots: tuple[Shot, ...]
+    batches: tuple[tuple[int, ...], ...]
+    references: tuple[Reference, ...] = ()
+    elements: tuple[Element, ...] = ()
+    external_task_id: str = ""
+    callback_url: str = ""
+    idempotency: tuple[str, bytes] | None = None
+    key_id: int | None = None
+    owner: int | None = None
+
+
+def accept_rows(tasks: Sequence[NewTask]) -> str:
+    """The argument of accept_tasks: a JSON array of `accept_row` (migration 0005), numbered from 0."""
+    return pydantic_core.to_json([_row(task, ordinal) for ordinal, task in enumerate(tasks)]).decode()
+
+
+def _row(task: NewTask, ordinal: int) -> dict[str, object]:
+    key, body_hash = task.idempotency or (None, None)
+    stored = [
+        *((None, reference) for reference in task.references),
+        *((index, image) for index, element in enumerate(task.elements) for image in element.images),
+    ]
+    return {
+        "ordinal": ordinal,
+        "task_id": str(task.task_id),
+        "account_id": task.account_id,
+        "key_id": task.key_id,
+        "external_task_id": task.external_task_id or None,
+        "idempotency_key": key,
+        "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
+        "model": task.model,
+        "prompt": task.prompt,
+        "elements": [element.id for element in task.elements],
+        "result_type": task.result_type,
+        "image_count": len(task.shots),
+        "resolution": task.resolution,
+        "ratio": task.ratio,
+        "watermark": task.watermark,
+        "callback_url": task.callback_url or None,
+        "owner": task.owner,
+        "units": task.units,
+        "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in task.shots],
+        "batches": task.batches,
+        "task_elements": [
+            {
+                "index": index,
+                "element_id": element.id,
+                "owned": element.owned_by != OFFICIAL,
+                "name": element.name,
+                "description": element.description,
+            }
+            for index, element in enumerate(task.elements)
+        ],
+        "task_references": [
+            reference_columns(reference) | {"index": index, "element": element}
+            for index, (element, reference) in enumerate(stored)
+        ],
+    }

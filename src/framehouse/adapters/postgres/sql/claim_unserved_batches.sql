@@ -1,0 +1,16 @@
+-- Batches that have waited for these unserved routes for longer than :waited, claimed in order to fail them: this is no attempt.
+-- With :open_orders also those that have an open order. :task_id restricts the claim to one task; null does not.
+with due as (
+    select id
+    from batches
+    where claim is null and model = :model and route = any (:routes::text[]) and run_at < now() - :waited::interval
+      and (:open_orders or not exists (select from jsonb_each(notes) n where n.value ? 'note')) and (:task_id::uuid is null or task_id = :task_id)
+    order by id
+    for update skip locked
+    limit 100
+)
+update batches b
+set claim = :claim, worker = null, lease_until = now() + :lease::interval
+from due
+where b.id = due.id
+returning b.id, b.task_id;

@@ -1,0 +1,12 @@
+-- Replaces all that :worker reported before. Also deletes what workers reported that are long gone.
+with gone as (
+    delete from route_checks
+    where seen_at < now() - interval '1 hour'
+       or (worker = :worker and (model, route, what) not in
+           (select f.model, f.route, f.what from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, what text)))
+)
+insert into route_checks (worker, model, route, what, fit, told)
+select :worker, f.model, f.route, f.what, f.fit, f.told
+from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, what text, fit boolean, told text)
+on conflict (worker, model, route, what) do update
+set fit = excluded.fit, told = excluded.told, seen_at = now();
