@@ -222,7 +222,7 @@ async def run_api(
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-                app.state.waiting.end()
+                app.end_long_polls()
                 await super().shutdown(sockets)
 
         _freeze()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from framehouse.entrypoints.api.health_endpoints import OneLook
+from framehouse.entrypoints.api.shared_call import SharedCall
 from tests.support.api_server import Api
 
 
@@ -20,7 +20,7 @@ async def test_many_who_ask_cost_one_look() -> None:
             raise LookupError
         return looks
 
-    ask = OneLook(look)
+    ask = SharedCall(look)
     asking = [asyncio.create_task(ask()) for _ in range(50)]
     await asyncio.sleep(0)
     asking.pop().cancel()

@@ -57,7 +57,7 @@ async def test_every_answer_is_guarded(api: Api, monkeypatch: pytest.MonkeyPatch
         (await api.stranger.get(await picture(api)), kept),
     ]
     with monkeypatch.context() as patch:
-        patch.setattr("framehouse.entrypoints.api.kling.omni_image_endpoints.list_tasks", None)
+        patch.setattr("framehouse.adapters.postgres.task_store.list_tasks", None)
         answers.append((await api.alice.get(PATH), never))
         assert answers[-1][0].status_code == 500
     for answer, cached in answers:

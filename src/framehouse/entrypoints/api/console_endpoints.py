@@ -3,20 +3,19 @@
 import hashlib
 import ipaddress
 import re
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-from fastapi import APIRouter, Request, Response
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from framehouse import __version__
 from framehouse.adapters.postgres.sign_in_codes import exchange_code
 from framehouse.domain.errors import Refused
-from framehouse.engines.registry import Registry
+from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import request_id_of, success
-from framehouse.entrypoints.api.request_context import RequestContext
 
-_FILES = files("framehouse") / "entrypoints" / "console"
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -36,50 +35,40 @@ _LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d{1,5})
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
-def console_routes(door: RequestContext, *, registry: Registry, prefix: str) -> APIRouter:
-    """The page at `/` and its files under `/console`. `prefix` is where the page finds the API."""
-    router = APIRouter(include_in_schema=False)
-    pages = {f"/console/{name}": _Page(file) for name, file in _files(_FILES)}
-    pages["/"] = pages.pop("/console/index.html")
+async def page(_context: ApiContext, request: Request) -> Response:
+    return _page(request.scope["path"]).answer(request)
+
+
+async def configuration(context: ApiContext, request: Request) -> Response:
+    """What the page needs of this server; the prefix is where the page finds the API."""
     config = {
         "version": __version__,
-        "prefix": prefix,
+        "prefix": context.prefix,
         "models": [
             {
                 "name": model.name,
                 "resolutions": list(model.resolutions),
                 "series": model.series,
                 "units": dict(model.units),
-                "preview": registry.routes(model.name)[0].name == "previz",
+                "preview": context.registry.routes(model.name)[0].name == "previz",
             }
-            for model in registry.models
+            for model in context.registry.models
         ],
     }
+    return JSONResponse(config, headers=_HEADERS | {"X-Request-Id": request_id_of(request)})
 
-    async def page(request: Request) -> Response:
-        return pages[request.scope["route"].path].answer(request)
 
-    for path in pages:
-        router.add_api_route(path, page, methods=["GET", "HEAD"])
-
-    @router.get("/console/config.json")
-    async def configuration(request: Request) -> Response:
-        return JSONResponse(config, headers=_HEADERS | {"X-Request-Id": request_id_of(request)})
-
-    @router.post("/console/sign-in")
-    async def sign_in(request: Request) -> Response:
-        if not _is_local(request):
-            raise Refused(1002, "this link works only on the machine that the server runs on; paste a key instead")
-        async with door.body(request, None) as (body, _):
-            code = body.get("code") if isinstance(body, dict) else None
-        if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE_CHARACTERS or not code.isascii():
-            raise Refused(1201, "code is required")
-        made = await exchange_code(door.db, code)
-        if made is None:
-            raise Refused(1002, "this link was used before or is too old; paste a key instead")
-        return success(request, {"key": made[0], "account": made[1]}, {"Cache-Control": "no-store"})
-
-    return router
+async def sign_in(context: ApiContext, request: Request) -> Response:
+    if not _is_local(request):
+        raise Refused(1002, "this link works only on the machine that the server runs on; paste a key instead")
+    async with context.body(request, None) as (body, _):
+        code = body.get("code") if isinstance(body, dict) else None
+    if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE_CHARACTERS or not code.isascii():
+        raise Refused(1201, "code is required")
+    made = await exchange_code(context.db, code)
+    if made is None:
+        raise Refused(1002, "this link was used before or is too old; paste a key instead")
+    return success(request, {"key": made[0], "account": made[1]}, {"Cache-Control": "no-store"})
 
 
 class _Page:
@@ -97,11 +86,21 @@ class _Page:
         return Response(self._content, headers=headers)
 
 
-def _files(folder: Traversable, path: str = "") -> list[tuple[str, Traversable]]:
-    found = []
+def _files(folder: Traversable, path: str) -> dict[str, Traversable]:
+    found: dict[str, Traversable] = {}
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        found += _files(entry, f"{path}{entry.name}/") if entry.is_dir() else [(path + entry.name, entry)]
+        found |= _files(entry, f"{path}{entry.name}/") if entry.is_dir() else {path + entry.name: entry}
     return found
+
+
+_PAGES = _files(files("framehouse") / "entrypoints" / "console", "/console/")
+_PAGES["/"] = _PAGES.pop("/console/index.html")
+PAGE_PATHS = tuple(_PAGES)
+
+
+@cache
+def _page(path: str) -> _Page:
+    return _Page(_PAGES[path])
 
 
 def _is_local(request: Request) -> bool:

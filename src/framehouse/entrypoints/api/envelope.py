@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any
 
 import pydantic_core
@@ -77,10 +78,10 @@ def success(request: Request, data: Any, headers: dict[str, str] | None = None) 
     return _Answer(200, body, {"X-Request-Id": request_id, **(headers or {})})
 
 
-def failure(request: Request, error: Refused) -> Response:
+def failure(request: Request, error: Refused, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
     request_id = request_id_of(request)
     request.scope[CODE] = error.code
-    headers = {"X-Request-Id": request_id}
+    headers = {"X-Request-Id": request_id, **headers}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     body = {"code": error.code, "message": error.message, "request_id": request_id}

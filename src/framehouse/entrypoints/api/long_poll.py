@@ -1,4 +1,4 @@
-"""Long polls: one listening connection tells all waiting requests of this process which tasks have ended."""
+"""Long polls: one listening connection wakes the waiting requests of this process when their tasks end."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from framehouse.adapters.postgres.task_store import ended_tasks
 _LOOK_S = 2.0
 
 
-class Waiting:
-    """Who waits for which task. What a lost notification missed is found by a look every two seconds."""
+class LongPolls:
+    """The waiting requests of one process, by task. A look every two seconds finds what a lost notification missed."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -21,7 +21,7 @@ class Waiting:
 
     @contextmanager
     def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set when the task ends. Watch before looking at the task, and no end is missed."""
+        """An event that is set when the task ends. Watch before reading the task, so that no end is missed."""
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
         try:
@@ -37,7 +37,7 @@ class Waiting:
             event.set()
 
     def end(self) -> None:
-        """The server stops: everybody is answered with what there is."""
+        """Wake all waiting requests, because the server stops: each answers with the task as it is."""
         for task_id in list(self._events):
             self._set(task_id)
 

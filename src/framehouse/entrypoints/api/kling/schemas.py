@@ -1,6 +1,6 @@
-"""The shapes that the API documents, and the answers it gives. domain/request.py enforces what goes in."""
+"""The schemas of requests and responses, for the OpenAPI document. domain/request.py validates requests."""
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
@@ -8,8 +8,6 @@ from framehouse.domain.element import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARA
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
 from framehouse.domain.reference import MAX_REFERENCES
 from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
-from framehouse.domain.task import Ticket
-from framehouse.domain.task_json import head_data
 
 Content = TypeVar("Content")
 Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
@@ -225,42 +223,3 @@ class ErrorOut(BaseModel):
     code: int = Field(examples=[1201])
     message: str = Field(examples=["n must be from 1 to 9, not 12"])
     request_id: str
-
-
-ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorOut, "description": text}
-    for status, text in (
-        (400, "1200 not JSON, 1201 a field is wrong (all problems named) or the task is unknown"),
-        (401, "1000-1004 authentication"),
-        (403, "1103 no right for this model"),
-        (404, "1203 the model does not exist"),
-        (413, "1200 the body is too large"),
-        (415, "1200 the content type is not JSON"),
-        (429, "1100 account disabled, 1102 units used up, 1302 too many requests, 1303 too many pictures in flight"),
-        (500, "5000 our fault; the request id finds it in our log"),
-        (503, "5001 not now, try again"),
-    )
-}
-READ_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (400, 401, 429, 500, 503)}
-NAMED_ERRORS = READ_ERRORS | {404: {"model": ErrorOut, "description": "1202 no such path: no id has a line break"}}
-"""What the API's paths may answer, for OpenAPI; NAMED_ERRORS those with an id in them."""
-
-
-def linked(errors: dict[int | str, dict[str, Any]], **links: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """What a path may answer, for OpenAPI, where its answer leads to other operations, by their ids."""
-    return errors | {200: {"links": {name: {"operationId": name} | link for name, link in links.items()}}}
-
-
-def json_body(schema: str, examples: dict[str, Any]) -> dict[str, Any]:
-    """A request body for OpenAPI, by the name of its schema: we read bodies ourselves."""
-    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "examples": examples}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
-
-
-BODIES: tuple[type[BaseModel], ...] = (OmniImageRequest, CreateElementRequest, DeleteElementRequest)
-"""The schemas that `json_body` names."""
-
-
-def ticket_data(ticket: Ticket) -> dict[str, Any]:
-    """What POST answers: the moment of acceptance, also when it is asked for again later."""
-    return head_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)

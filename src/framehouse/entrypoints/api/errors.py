@@ -1,0 +1,38 @@
+"""The response to every error, in the contract's envelope."""
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from framehouse.adapters.postgres.pool import DatabaseAway
+from framehouse.adapters.storage import StorageAway
+from framehouse.adapters.telemetry import metrics
+from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.envelope import failure, request_id_of
+
+log = logging.getLogger(__name__)
+_MAX_PATH_CHARACTERS = 200
+
+
+def no_such_path(request: Request) -> Refused:
+    return Refused(1202, f"there is no {request.url.path[:_MAX_PATH_CHARACTERS]}")
+
+
+def not_allowed(request: Request) -> Refused:
+    path = request.url.path[:_MAX_PATH_CHARACTERS]
+    return Refused(1202, f"{request.method} is not allowed on {path}", status=405)
+
+
+def error_response(request: Request, error: Exception) -> Response:
+    """The response to an error; errors of the server itself are logged as well."""
+    match error:
+        case Refused():
+            return failure(request, error)
+        case DatabaseAway() | StorageAway():
+            log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
+            return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
+    log.error("request %s broke: %s", request_id_of(request), trace(error))
+    metrics.INTERNAL_ERRORS.inc()
+    return failure(request, Refused(5000, "internal error"))

@@ -1,0 +1,72 @@
+"""Parameters of the Kling dialect: their documentation, and how they are read."""
+
+import re
+
+from starlette.requests import Request
+
+from framehouse.domain.errors import Refused, refused_fields
+from framehouse.domain.request import read_int, shown
+from framehouse.entrypoints.api.documentation import Parameter
+
+MAX_PAGE, MAX_PAGE_SIZE = 1000, 500
+_PAGE_SIZE = 30
+_MAX_WAIT_S = 60
+IDEMPOTENCY_KEY = Parameter(
+    "header", "Idempotency-Key", "A repeat with the same key and body answers the first task again; kept 24 h"
+)
+PAGE = (
+    Parameter("query", "pageNum", f"1 to {MAX_PAGE}", default="1"),
+    Parameter("query", "pageSize", f"1 to {MAX_PAGE_SIZE}", default=str(_PAGE_SIZE)),
+)
+WAIT = Parameter("query", "wait", f"Ours: answer when the task ends, after at most this many seconds (≤ {_MAX_WAIT_S})")
+PREFER = Parameter("header", "prefer", "Prefer: wait=30 means the same")
+INCLUDE = Parameter(
+    "query",
+    "include",
+    'Ours: "request" adds what was asked for, "pictures" those made so far; both: "request,pictures"',
+)
+
+
+def read_page(request: Request) -> tuple[int, int]:
+    """Limit and offset of a page of a list. Raises Refused (1201)."""
+    page = request.query_params.get(PAGE[0].name) or "1"
+    size = request.query_params.get(PAGE[1].name) or str(_PAGE_SIZE)
+    problems = []
+    number, limit = read_int(page), read_int(size)
+    if number is None or not 1 <= number <= MAX_PAGE:
+        problems.append(f"pageNum must be an integer from 1 to {MAX_PAGE}, not {shown(page)}")
+    if limit is None or not 1 <= limit <= MAX_PAGE_SIZE:
+        problems.append(f"pageSize must be an integer from 1 to {MAX_PAGE_SIZE}, not {shown(size)}")
+    if problems or number is None or limit is None:
+        raise refused_fields(problems)
+    return limit, (number - 1) * limit
+
+
+def read_wait(request: Request) -> int:
+    """For how many seconds the client wants to wait for the end of a task. Raises Refused (1201)."""
+    wait = request.query_params.get(WAIT.name)
+    prefer = request.headers.get(PREFER.name)
+    if wait is None and prefer and (found := re.search(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})", prefer)):
+        wait = found[1]
+    if not wait:
+        return 0
+    seconds = read_int(wait)
+    if seconds is None or seconds < 0:
+        raise Refused(1201, f"wait must be a number of seconds from 0 to {_MAX_WAIT_S}, not {shown(wait)}")
+    return min(seconds, _MAX_WAIT_S)
+
+
+def read_include(request: Request) -> frozenset[str]:
+    """The parts that the client wants in a task beyond the contract."""
+    return frozenset((request.query_params.get(INCLUDE.name) or "").split(","))
+
+
+def can_be_id(text: str) -> bool:
+    """Whether a task or an element can have this id."""
+    return len(text) <= 255 and "\0" not in text
+
+
+def not_found(id: str) -> Refused:
+    """The error for an id that this account does not have."""
+    echo = "".join(c if c.isprintable() else "\ufffd" for c in id[:255])
+    return Refused(1201, f"Task not found by id/external id: {echo}")

@@ -1,0 +1,201 @@
+"""The routes of the Kling dialect."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from framehouse.entrypoints.api.documentation import Body, Json, Operation
+from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples, omni_image_endpoints
+from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
+from framehouse.entrypoints.api.kling.responses import ERRORS, NAMED_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
+from framehouse.entrypoints.api.kling.schemas import (
+    Accepted,
+    AccountOut,
+    CreateElementRequest,
+    DeletedOut,
+    DeleteElementRequest,
+    DeliveryOut,
+    ElementTaskOut,
+    Envelope,
+    OmniImageRequest,
+    TaskOut,
+)
+from framehouse.entrypoints.api.routing import Route
+
+_TASKS = "/v1/images/omni-image"
+_ELEMENTS, _OLD_ELEMENTS = "/v1/general/advanced-custom-elements", "/v1/general/custom-elements"
+_PRESETS, _OLD_PRESETS = "/v1/general/advanced-presets-elements", "/v1/general/presets-elements"
+_DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanced-elements"
+
+
+def _links(*names: str, id: str) -> dict[str, Json]:
+    """Links to these operations, whose `id` is this value of the response's data."""
+    return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
+
+
+def _element_links(task: str) -> dict[str, Json]:
+    """Links from a response whose data has an element task at this place."""
+    id = f"{task}/task_result/elements/0/element_id"
+    delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
+    return _links("get_element", id=id) | {"delete_element": delete}
+
+
+def _and_aliases(route: Route, old_path: str) -> Iterator[Route]:
+    """The route, and the other spellings of its path in the contract: a slash at its end, and its older name."""
+    yield route
+    for path in (f"{route.path}/", old_path, f"{old_path}/"):
+        yield replace(route, path=path, documentation=None)
+
+
+_TASK_ROUTES = (
+    Route(
+        "POST",
+        _TASKS,
+        omni_image_endpoints.create_task,
+        "create_task",
+        Operation(
+            "tasks",
+            "Accept a task",
+            success_of(Envelope[Accepted], ERRORS),
+            parameters=(IDEMPOTENCY_KEY,),
+            body=Body(OmniImageRequest, examples.CREATE_TASK),
+            links=_links("get_task", "cancel_task", "list_callbacks", id="/task_id"),
+        ),
+    ),
+    Route(
+        "GET",
+        _TASKS,
+        omni_image_endpoints.list_tasks,
+        "list_tasks",
+        Operation(
+            "tasks",
+            "List tasks, newest first",
+            success_of(Envelope[list[TaskOut]], READ_ERRORS),
+            parameters=(*PAGE, INCLUDE),
+            links=_links("get_task", "cancel_task", id="/0/task_id"),
+        ),
+    ),
+    Route(
+        "GET",
+        _TASKS + "/{id:path}/callbacks",
+        omni_image_endpoints.list_callbacks,
+        "list_callbacks",
+        Operation(
+            "tasks",
+            "The callback messages of a task, newest first, and what became of them",
+            success_of(Envelope[list[DeliveryOut]], NAMED_ERRORS),
+        ),
+    ),
+    Route(
+        "GET",
+        _TASKS + "/{id:path}",
+        omni_image_endpoints.get_task,
+        "get_task",
+        Operation(
+            "tasks",
+            "One task, by task id or external id",
+            success_of(Envelope[TaskOut], NAMED_ERRORS),
+            parameters=(WAIT, INCLUDE, PREFER),
+            links=_links("cancel_task", "list_callbacks", id="/task_id"),
+        ),
+    ),
+    Route(
+        "POST",
+        _TASKS + "/{id:path}/cancel",
+        omni_image_endpoints.cancel_task,
+        "cancel_task",
+        Operation(
+            "tasks",
+            "End a task that has not ended; its quota and units come back",
+            success_of(Envelope[TaskOut], NAMED_ERRORS),
+            links=_links("get_task", id="/task_id"),
+        ),
+    ),
+)
+
+_CREATE_ELEMENT = Route(
+    "POST",
+    _ELEMENTS,
+    element_endpoints.create_element,
+    "create_element",
+    Operation(
+        "elements",
+        "Save an element",
+        success_of(Envelope[Accepted], SAVE_ERRORS),
+        parameters=(IDEMPOTENCY_KEY,),
+        body=Body(CreateElementRequest, examples.CREATE_ELEMENT),
+        links=_links("get_element", id="/task_id"),
+    ),
+)
+_LIST_ELEMENTS = Route(
+    "GET",
+    _ELEMENTS,
+    element_endpoints.list_elements,
+    "list_elements",
+    Operation(
+        "elements",
+        "List own elements, newest first",
+        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
+        parameters=PAGE,
+        links=_element_links("/0"),
+    ),
+)
+_LIST_PRESETS = Route(
+    "GET",
+    _PRESETS,
+    element_endpoints.list_presets,
+    "list_presets",
+    Operation(
+        "elements",
+        "List the presets",
+        success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
+        parameters=PAGE,
+    ),
+)
+_DELETE_ELEMENT = Route(
+    "POST",
+    _DELETE,
+    element_endpoints.delete_element,
+    "delete_element",
+    Operation(
+        "elements",
+        "Delete an own element",
+        success_of(Envelope[DeletedOut], SAVE_ERRORS),
+        body=Body(DeleteElementRequest, examples.DELETE_ELEMENT),
+    ),
+)
+_GET_ELEMENT = Route(
+    "GET",
+    _ELEMENTS + "/{id:path}",
+    element_endpoints.get_element,
+    "get_element",
+    Operation(
+        "elements",
+        "One element, by task id, external id or element id",
+        success_of(Envelope[ElementTaskOut], NAMED_ERRORS),
+        links=_element_links(""),
+    ),
+)
+
+_ACCOUNT_ROUTE = Route(
+    "GET",
+    "/v1/account",
+    account_endpoints.get_account,
+    "account",
+    Operation(
+        "account",
+        "The own account: concurrency, units, keys by their prefixes",
+        success_of(Envelope[AccountOut], {status: READ_ERRORS[status] for status in (401, 429, 500, 503)}),
+        operation_id="account_kling_v1_account_get",
+    ),
+)
+
+ROUTES = (
+    *_TASK_ROUTES,
+    *_and_aliases(_CREATE_ELEMENT, _OLD_ELEMENTS),
+    *_and_aliases(_LIST_ELEMENTS, _OLD_ELEMENTS),
+    *_and_aliases(_LIST_PRESETS, _OLD_PRESETS),
+    *_and_aliases(_DELETE_ELEMENT, _OLD_DELETE),
+    _GET_ELEMENT,
+    replace(_GET_ELEMENT, path=_OLD_ELEMENTS + "/{id:path}", documentation=None),
+    _ACCOUNT_ROUTE,
+)

@@ -1,0 +1,101 @@
+"""The OpenAPI document, from the table of routes and the schemas of requests and responses."""
+
+from collections.abc import Iterable
+
+from pydantic.json_schema import models_json_schema
+
+from framehouse import __version__
+from framehouse.entrypoints.api.documentation import Answer, Json, Model, Operation, Parameter
+from framehouse.entrypoints.api.routing import Route
+
+_REF = "#/components/schemas/{model}"
+
+
+def make_document(routes: Iterable[Route], prefix: str) -> Json:
+    """The OpenAPI document, in which prefixed routes have the given prefix."""
+    documented = [(route, route.documentation) for route in routes if route.documentation]
+    paths: Json = {}
+    for route, operation in documented:
+        path = (prefix if route.prefixed else "") + route.path.replace(":path}", "}")
+        paths.setdefault(path, {})[route.method.lower()] = _operation(route, operation)
+    security = {"bearer": {"type": "http", "scheme": "bearer", "description": "API key or JWT"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Framehouse",
+            "description": "The omni-image task API. Send `Authorization: Bearer <key>`; "
+            "pictures come by polling or waiting.",
+            "version": __version__,
+        },
+        "paths": paths,
+        "components": {
+            "schemas": _schemas([operation for _, operation in documented]),
+            "securitySchemes": security,
+        },
+    }
+
+
+def _operation(route: Route, operation: Operation) -> Json:
+    document: Json = {
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "operationId": operation.operation_id or route.operation,
+    }
+    parameters = [_path_parameter(name) for name in _names_in(route.path)]
+    if parameters := parameters + [_parameter(parameter) for parameter in operation.parameters]:
+        document["parameters"] = parameters
+    if operation.body:
+        content = {"schema": _reference(operation.body.model), "examples": dict(operation.body.examples)}
+        document["requestBody"] = {"required": True, "content": {"application/json": content}}
+    document["responses"] = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    if operation.links:
+        links = {name: {"operationId": name} | link for name, link in operation.links.items()}
+        document["responses"]["200"]["links"] = links
+    if route.prefixed:
+        document["security"] = [{"bearer": []}]
+    return document
+
+
+def _names_in(path: str) -> list[str]:
+    return [part.split("}")[0].removesuffix(":path") for part in path.split("{")[1:]]
+
+
+def _path_parameter(name: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "title": name.title()}}
+
+
+def _parameter(parameter: Parameter) -> Json:
+    schema: Json = {"title": parameter.name.title()}
+    if parameter.default is None:
+        schema["anyOf"] = [{"type": "string"}, {"type": "null"}]
+    else:
+        schema |= {"type": "string", "default": parameter.default}
+    described = {"description": parameter.description} if parameter.description else {}
+    head = {"name": parameter.name, "in": parameter.place, "required": False}
+    return head | {"schema": schema | described} | described
+
+
+def _answer(answer: Answer) -> Json:
+    content = {"application/json": {"schema": _reference(answer.model)}} if answer.model else dict(answer.content)
+    return {"description": answer.description} | ({"content": content} if content else {})
+
+
+def _reference(model: Model) -> Json:
+    return {"$ref": _REF.format(model=_name(model))}
+
+
+def _name(model: Model) -> str:
+    """The name of a schema, as pydantic writes it: Envelope[list[TaskOut]] is Envelope_list_TaskOut__."""
+    return "".join(letter if letter.isalnum() else "_" for letter in model.__name__)
+
+
+def _schemas(operations: Iterable[Operation]) -> Json:
+    answers = {answer.model for operation in operations for answer in operation.answers.values() if answer.model}
+    bodies = {operation.body.model for operation in operations if operation.body}
+    _, sent = models_json_schema([(model, "serialization") for model in answers], ref_template=_REF)
+    _, received = models_json_schema([(model, "validation") for model in bodies], ref_template=_REF)
+    for schema in sent["$defs"].values():
+        for field in schema.get("properties", {}).values():
+            if "default" in field and field["default"] is None:
+                del field["default"]  # a response has no such field then, not null
+    return dict(sorted((sent["$defs"] | received["$defs"]).items()))

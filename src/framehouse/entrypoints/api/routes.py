@@ -1,0 +1,84 @@
+"""The table of all endpoints: each dialect's routes, and the routes that are not part of a dialect."""
+
+from framehouse.entrypoints.api import console_endpoints, health_endpoints, static_endpoints, upstream_callback
+from framehouse.entrypoints.api.documentation import Answer, Operation
+from framehouse.entrypoints.api.image_endpoints import ANSWERS, SIGNATURE, get_image
+from framehouse.entrypoints.api.kling import routes as kling
+from framehouse.entrypoints.api.routing import Route
+
+_JSON = Answer("Successful Response", content={"application/json": {"schema": {}}})
+_TEXT = Answer("Successful Response", content={"text/plain": {"schema": {"type": "string"}}})
+
+_IMAGE_ROUTES = (
+    Route(
+        "GET",
+        "/images/{path:path}",
+        get_image,
+        "get_image",
+        Operation("images", "A picture, by the signed URL that its task or element names", ANSWERS, SIGNATURE),
+        prefixed=False,
+    ),
+    Route("HEAD", "/images/{path:path}", get_image, "image", prefixed=False),
+    Route("GET", "/references/{path:path}", get_image, "image", prefixed=False),
+    Route("HEAD", "/references/{path:path}", get_image, "image", prefixed=False),
+)
+
+_HEALTH_ROUTES = (
+    Route(
+        "GET",
+        "/healthz",
+        health_endpoints.healthz,
+        "healthz",
+        Operation("health", "The process lives", {200: _JSON}, operation_id="healthz_healthz_get"),
+        prefixed=False,
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        health_endpoints.readyz,
+        "readyz",
+        Operation(
+            "health",
+            "Database and storage answer; how the engines are",
+            {200: _JSON, 503: Answer("One does not")},
+            operation_id="readyz_readyz_get",
+        ),
+        prefixed=False,
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        health_endpoints.metrics,
+        "metrics",
+        Operation("health", "Figures for Prometheus", {200: _TEXT}, operation_id="metrics_metrics_get"),
+        prefixed=False,
+    ),
+)
+
+_BROWSER_ROUTES = (
+    *(
+        Route(method, path, console_endpoints.page, "page", prefixed=False)
+        for path in console_endpoints.PAGE_PATHS
+        for method in ("GET", "HEAD")
+    ),
+    Route("GET", "/console/config.json", console_endpoints.configuration, "configuration", prefixed=False),
+    Route("POST", "/console/sign-in", console_endpoints.sign_in, "sign_in", prefixed=False),
+    Route("GET", "/docs", static_endpoints.docs, "docs", prefixed=False),
+    *(
+        Route(method, path, endpoint, "other", prefixed=False)
+        for path, endpoint in (
+            ("/docs/{path:path}", static_endpoints.docs_file),
+            ("/openapi.json", static_endpoints.openapi),
+            ("/presets/{path:path}", static_endpoints.preset_file),
+        )
+        for method in ("GET", "HEAD")
+    ),
+)
+
+ROUTES = (
+    *kling.ROUTES,
+    *_IMAGE_ROUTES,
+    Route("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
+    *_HEALTH_ROUTES,
+    *_BROWSER_ROUTES,
+)
