@@ -152,7 +152,7 @@ def serve(**options: Any) -> None:
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--worker-metrics", hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--beat-fd", type=int, hidden=True)
+@click.option("--heartbeat-fd", type=int, hidden=True)
 @_data_options
 @_json_option
 def api(**options: Any) -> None:
@@ -170,7 +170,7 @@ def api(**options: Any) -> None:
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--beat-fd", type=int, hidden=True)
+@click.option("--heartbeat-fd", type=int, hidden=True)
 @_data_options
 @_json_option
 def worker(**options: Any) -> None:
@@ -194,7 +194,7 @@ _name = click.argument("name")
 @_json_option
 def account_create(**options: Any) -> None:
     """Make an account. It needs a key next: framehouse key create NAME"""
-    call("accounts.create", **options)
+    call("account_commands.create", **options)
 
 
 @account.command("list")
@@ -202,7 +202,7 @@ def account_create(**options: Any) -> None:
 @_json_option
 def account_list(**options: Any) -> None:
     """All accounts."""
-    call("accounts.list_all", **options)
+    call("account_commands.list_all", **options)
 
 
 @account.command("show")
@@ -211,7 +211,7 @@ def account_list(**options: Any) -> None:
 @_json_option
 def account_show(**options: Any) -> None:
     """One account: limits, what is in flight, units used, the secret that signs its callbacks."""
-    call("accounts.show", **options)
+    call("account_commands.show", **options)
 
 
 @account.command("set")
@@ -223,7 +223,7 @@ def account_show(**options: Any) -> None:
 @_json_option
 def account_set(**options: Any) -> None:
     """Change an account's limits. Works at once, also beside a running server; work under way goes on."""
-    call("accounts.change", **options)
+    call("account_commands.change", **options)
 
 
 @account.command("rotate-secret")
@@ -239,7 +239,7 @@ def account_set(**options: Any) -> None:
 @_json_option
 def account_rotate_secret(**options: Any) -> None:
     """Make a new secret for the account's callbacks. During the overlap each message carries both signatures."""
-    call("accounts.rotate", **options)
+    call("account_commands.rotate", **options)
 
 
 @cli.group()
@@ -258,7 +258,7 @@ _account = click.argument("account")
 @_json_option
 def key_create(**options: Any) -> None:
     """Make a key for ACCOUNT. It is shown now and never again."""
-    call("accounts.create_key", **options)
+    call("account_commands.create_key", **options)
 
 
 @key.command("list")
@@ -267,7 +267,7 @@ def key_create(**options: Any) -> None:
 @_json_option
 def key_list(**options: Any) -> None:
     """The keys of ACCOUNT, by their first characters."""
-    call("accounts.list_keys", **options)
+    call("account_commands.list_keys", **options)
 
 
 @key.command("revoke")
@@ -277,7 +277,7 @@ def key_list(**options: Any) -> None:
 @_json_option
 def key_revoke(**options: Any) -> None:
     """End the key of ACCOUNT that starts with PREFIX (or is it). Works at once."""
-    call("accounts.revoke_key", **options)
+    call("account_commands.revoke_key", **options)
 
 
 @cli.group()
@@ -295,7 +295,7 @@ _of_account = click.option("--account", default="default", show_default=True)
 @_json_option
 def task_list(**options: Any) -> None:
     """The newest tasks."""
-    call("tasks.list_all", **options)
+    call("task_commands.list_all", **options)
 
 
 @task.command("show")
@@ -305,7 +305,7 @@ def task_list(**options: Any) -> None:
 @_json_option
 def task_show(**options: Any) -> None:
     """One task, by its id or external id."""
-    call("tasks.show", **options)
+    call("task_commands.show", **options)
 
 
 @task.command("cancel")
@@ -315,7 +315,7 @@ def task_show(**options: Any) -> None:
 @_json_option
 def task_cancel(**options: Any) -> None:
     """End a task that has not ended; its quota and units come back."""
-    call("tasks.cancel", **options)
+    call("task_commands.cancel", **options)
 
 
 @cli.group()
@@ -339,7 +339,7 @@ def element_create(**options: Any) -> None:
 
     framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
     """
-    call("elements.create", **options)
+    call("element_commands.create", **options)
 
 
 @element.command("list")
@@ -350,7 +350,7 @@ def element_create(**options: Any) -> None:
 @_json_option
 def element_list(**options: Any) -> None:
     """The account's elements, newest first."""
-    call("elements.list_all", **options)
+    call("element_commands.list_all", **options)
 
 
 @element.command("delete")
@@ -360,7 +360,7 @@ def element_list(**options: Any) -> None:
 @_json_option
 def element_delete(**options: Any) -> None:
     """Delete the element ID. Tasks accepted before are not touched."""
-    call("elements.delete", **options)
+    call("element_commands.delete", **options)
 
 
 @cli.group()
@@ -377,7 +377,7 @@ def callback() -> None:
 @_json_option
 def callback_list(**options: Any) -> None:
     """The newest messages (of one TASK, by either id): how often tried, the last answer, the next try."""
-    call("callbacks.list_all", **options)
+    call("callback_commands.list_all", **options)
 
 
 @callback.command("resend")
@@ -387,7 +387,7 @@ def callback_list(**options: Any) -> None:
 @_json_option
 def callback_resend(**options: Any) -> None:
     """Send a message again, now, with its old webhook-id. ID is as `callback list` shows it."""
-    call("callbacks.resend", **options)
+    call("callback_commands.resend", **options)
 
 
 @callback.command("listen")
@@ -404,7 +404,7 @@ def callback_listen(**options: Any) -> None:
 
     The server must allow private addresses to reach it: FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES=1 framehouse serve
     """
-    call("callbacks.listen", **options)
+    call("callback_commands.listen", **options)
 
 
 @cli.group()
@@ -423,7 +423,7 @@ def models_pull(**options: Any) -> None:
 
     framehouse models pull black-forest-labs/FLUX.2-klein-4B
     """
-    call("models.fetch", **options)
+    call("model_commands.fetch", **options)
 
 
 @models.command("list")
@@ -431,7 +431,7 @@ def models_pull(**options: Any) -> None:
 @_json_option
 def models_list(**options: Any) -> None:
     """The weights that are here, whether they are complete, and which configured models use them."""
-    call("models.list_all", **options)
+    call("model_commands.list_all", **options)
 
 
 @cli.command()
