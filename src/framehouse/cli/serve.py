@@ -19,7 +19,7 @@ import uvloop
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in_codes import CODE_LIFE, create_code
-from framehouse.cli.commands import Problem
+from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.runtime.log_setup import set_up_logging
 from framehouse.runtime.parent_pipe import parent_pipe, stop_with_parent
@@ -64,7 +64,7 @@ def _listen_for_figures(settings: Settings) -> socket.socket:
     return listen(settings.worker_metrics_host, settings.worker_metrics_port, by=where)
 
 
-def api(
+def run_api_process(
     host: str | None,
     port: int | None,
     listen_fd: int | None,
@@ -86,7 +86,7 @@ def api(
         uvloop.run(run_api(settings, listening, heartbeat_fd=heartbeat_fd, worker_metrics=worker_metrics or ""))
 
 
-def worker(
+def run_worker_process(
     labels: tuple[str, ...],
     metrics_fd: int | None,
     parent_pipe: int | None,
@@ -136,7 +136,7 @@ def _tell(settings: Settings, text: str) -> None:
         click.echo(text, err=True)
 
 
-def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def run_server(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
