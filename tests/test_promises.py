@@ -3,14 +3,17 @@
 import io
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
+import click
 from openapi_spec_validator import validate
 
 from framehouse import __version__
 from framehouse.adapters.images.header import inspect
 from framehouse.adapters.presets import preset_picture, presets
 from framehouse.cli.commands import cli
+from framehouse.cli.lazy_group import LazyCommand
 from framehouse.domain.element import (
     FIRST_OWN_ID,
     MAX_DESCRIPTION_CHARACTERS,
@@ -48,11 +51,29 @@ def test_every_error_code_is_documented() -> None:
     assert {int(code): int(status) for status, code in rows} == HTTP_STATUS
 
 
+def real_commands() -> dict[str, click.Command]:
+    return {name: stub.load() for name, stub in cli.commands.items() if isinstance(stub, LazyCommand)}
+
+
 def test_every_command_is_documented() -> None:
     page = read("docs/cli.md")
-    for name, command in cli.commands.items():
+    for name, command in real_commands().items():
         for sub in getattr(command, "commands", {"": None}):
             assert f"framehouse {name} {sub}".strip() in page
+
+
+def test_the_list_of_commands_shows_the_help_of_each() -> None:
+    commands = real_commands()
+    assert list(commands) == list(cli.commands)
+    for name, command in commands.items():
+        assert command.name == name
+        for limit in range(20, 200):
+            assert cli.commands[name].get_short_help_str(limit) == command.get_short_help_str(limit)
+
+
+def test_no_two_modules_have_the_same_file_name() -> None:
+    names = Counter(path.name for path in (ROOT / "src" / "framehouse").rglob("*.py") if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_documented_requests_are_those_that_are_read() -> None:

@@ -6,19 +6,11 @@ What is heavy is imported where it is built: the supervisor and the small comman
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import faulthandler
-import gc
 import io
 import logging
-import os
-import resource
 import signal
 import socket
-import sys
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,11 +19,19 @@ from uuid import UUID
 
 from framehouse import __version__
 from framehouse.adapters.postgres.account_store import shared_secret
-from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.server_check import look_at_server
 from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
+from framehouse.runtime.database_restart import keep_database_running
+from framehouse.runtime.process_limits import (
+    freeze_loaded_objects,
+    limit_malloc_arenas,
+    open_file_limit,
+    raise_file_limit,
+)
+from framehouse.runtime.watchdog import watchdog
 from framehouse.settings import BadSettings, Settings
 
 if TYPE_CHECKING:
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
-_WATCH_S = 0.5
-_BEAT_S = 0.5
-_M_ARENA_MAX = -8
 _API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
 
 
@@ -70,7 +67,7 @@ async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncI
     try:
         if embedded:
             embedded.start()
-            watch = asyncio.create_task(_watch(embedded))
+            watch = asyncio.create_task(keep_database_running(embedded))
         url, direct_url = embedded.url if embedded else settings.database_url, settings.direct_database_url
         if not embedded:
             await look_at_server(url, direct_url=direct_url)
@@ -86,15 +83,6 @@ async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncI
             watch.cancel()
         if embedded:
             embedded.stop()
-
-
-async def _watch(embedded: EmbeddedPostgres) -> None:
-    while True:
-        await asyncio.sleep(_WATCH_S)
-        try:
-            await asyncio.to_thread(embedded.ensure_running)
-        except EmbeddedError as error:
-            log.error("%s", error)  # noqa: TRY400 - the message says it all
 
 
 @asynccontextmanager
@@ -192,9 +180,10 @@ def make_element_worker(house: House, *, only: UUID | None = None) -> ElementWor
 
 
 async def run_api(
-    settings: Settings, listening: socket.socket, *, beat_fd: int | None = None, worker_metrics: str = ""
+    settings: Settings, listening: socket.socket, *, heartbeat_fd: int | None = None, worker_metrics: str = ""
 ) -> None:
-    """Serve the API on an open socket until told to stop. `beat_fd`: as `beating`; `worker_metrics`: as `build_api`."""
+    """Serve the API on an open socket until a signal. `heartbeat_fd`: see `watchdog`; `worker_metrics`: see
+    `build_api`."""
     raise_file_limit()
     import uvicorn
 
@@ -202,7 +191,10 @@ async def run_api(
     from framehouse.entrypoints.api.api_app import build_api
     from framehouse.entrypoints.api.connection_limits import limits_for, server_config
 
-    async with open_house(settings, size=_API_POOL) as house, beating(beat_fd, limit_s=settings.hung_after_s):
+    async with (
+        open_house(settings, size=_API_POOL) as house,
+        watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
+    ):
         app = build_api(
             db=house.db,
             storage=house.storage,
@@ -215,8 +207,7 @@ async def run_api(
             worker_metrics=worker_metrics,
             redirect_images=settings.image_delivery == "redirect",
         )
-        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        config = server_config(app, limits_for(open_files), stop_s=settings.stop_s)
+        config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
 
@@ -225,15 +216,17 @@ async def run_api(
                 app.end_long_polls()
                 await super().shutdown(sockets)
 
-        _freeze()
+        freeze_loaded_objects()
         await Server(config).serve(sockets=[listening])
 
 
-async def run_worker(settings: Settings, *, beat_fd: int | None = None, figures: socket.socket | None = None) -> None:
+async def run_worker(
+    settings: Settings, *, heartbeat_fd: int | None = None, figures: socket.socket | None = None
+) -> None:
     """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
-    `figures`. `beat_fd`: as `beating`."""
+    `figures`. `heartbeat_fd`: see `watchdog`."""
     raise_file_limit()
-    _share_heaps()
+    limit_malloc_arenas()
     from framehouse.domain.links import Links
     from framehouse.entrypoints.callback_worker import CallbackWorker
     from framehouse.entrypoints.sweeper import run_sweeper
@@ -242,7 +235,7 @@ async def run_worker(settings: Settings, *, beat_fd: int | None = None, figures:
     size = _WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
     async with (
         open_house(settings, size=size) as house,
-        beating(beat_fd, limit_s=settings.hung_after_s),
+        watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
         telling(figures),
     ):
         links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
@@ -274,101 +267,3 @@ async def run_worker(settings: Settings, *, beat_fd: int | None = None, figures:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-
-
-@asynccontextmanager
-async def beating(fd: int | None, *, limit_s: float) -> AsyncIterator[None]:
-    """While this is open, a byte now and then to `fd` tells the supervisor that this process's event loop turns. Where
-    it does not for `limit_s`, the process ends itself, saying where it hung: by then its leases have run out."""
-
-    async def beat() -> None:
-        while True:
-            faulthandler.dump_traceback_later(limit_s, exit=True)  # a thread that needs nothing of Python's
-            if fd is not None:
-                with contextlib.suppress(OSError):  # nobody reads
-                    os.write(fd, b".")
-            await asyncio.sleep(_BEAT_S)
-
-    if fd is not None:
-        os.set_blocking(fd, False)
-    beats = asyncio.create_task(beat())
-    try:
-        yield
-    finally:
-        beats.cancel()
-        faulthandler.cancel_dump_traceback_later()
-
-
-def raise_file_limit() -> None:
-    """Allow as many open files as the system lets us have without asking: callbacks to slow receivers hold many."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
-
-
-def _freeze() -> None:
-    """Spare the garbage collector all that is loaded by now and stays: looking through it held everybody up for tens of
-    milliseconds, again and again."""
-    gc.collect()
-    gc.freeze()
-
-
-def _share_heaps() -> None:
-    """Let all threads share two of glibc's heaps. It gives each its own otherwise, and pictures that are finished on
-    many threads leave holes in all of them: a worker was twice as large, for a tenth less time (`make soak`)."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-
-
-def end_with_parent(pipe: int, *, gracefully: bool) -> None:
-    """End this process when the supervisor's end of the pipe closes, however the supervisor died."""
-
-    def watch() -> None:
-        os.read(pipe, 1)
-        if not gracefully:
-            os._exit(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
-
-
-@contextlib.contextmanager
-def tracing(settings: Settings, part: str) -> Iterator[None]:
-    """While this is open, traces go to the collector of the settings or of OpenTelemetry's own variables, where either
-    names one. Raises BadSettings where the settings do and the packages for it are missing."""
-    told = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
-    if not (settings.otlp_endpoint or told) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        yield
-        return
-    from framehouse.adapters.telemetry import spans
-
-    try:
-        spans.start(part, version=__version__, endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio)
-    except spans.NoTracing as error:
-        if settings.otlp_endpoint:
-            raise BadSettings(f"Settings: otlp_endpoint: {error}") from error
-        log.warning("no traces, although OTEL_EXPORTER_OTLP_ENDPOINT is set: %s", error)
-    try:
-        yield
-    finally:
-        spans.stop()
-
-
-def set_up_logging(level: str, format: str = "text") -> None:
-    """Log lines on standard error, as text or JSON; prompts, keys and pictures are never in them."""
-    logging.basicConfig(
-        level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    if format == "json":
-        from framehouse.adapters.telemetry.logs import JsonLines
-        from framehouse.adapters.telemetry.safe_traceback import trace
-
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonLines(trace))
-        logging.captureWarnings(True)
-        sys.excepthook = lambda _kind, error, _places: log.critical("ended by an error: %s", trace(error))
-    for name in ("httpx", "httpcore", "asyncio", "pyvips"):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    # what they say of requests, lost connections and collectors, we say ourselves
-    for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""The command line. Each command's module is loaded only when it is called, so that help is instant."""
+"""The command line. Commands are imported when they are called, and heavy modules inside them: help is instant."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command line. What it exits with is said by `commands.run`."""
+    """Run the command line. `commands.run` defines the exit codes."""
     sys.unraisablehook = _interrupt_again
     try:
         from framehouse.cli.commands import run  # here, so that Ctrl-C while it loads ends quietly too

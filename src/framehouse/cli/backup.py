@@ -28,7 +28,7 @@ from framehouse import __version__
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres, make_data_dir
 from framehouse.adapters.postgres.migrate import migrations
 from framehouse.adapters.storage import folder_of
-from framehouse.cli.commands import Problem, print_json
+from framehouse.cli.output import Problem, print_json
 from framehouse.settings import CONFIG_NAME, Settings, load_settings
 
 _ABOUT, _DUMP, _COMPLETE, _FILES = "backup.json", "database.dump", "complete.json", "files/"
@@ -62,7 +62,7 @@ def back_up(file: Path, without_pictures: bool, data_dir: Path | None, config: P
         click.echo(f"The pictures are in {settings.storage_url}: back them up there.", err=True)
 
 
-def restore(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir)
     embedded = _embedded(settings)
     if embedded.exists:

@@ -20,7 +20,7 @@ from framehouse.adapters.postgres.queue_metrics import RouteQueue, measure_queue
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.postgres.server_check import BadServer, look_at_server
 from framehouse.adapters.storage import StorageAway, folder_of, open_storage
-from framehouse.cli.commands import EXIT_FAILED, print_json
+from framehouse.cli.output import EXIT_FAILED, print_json
 from framehouse.engines.registry import BadRoute, Registry, open_registry
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
 from framehouse.wiring import open_database
@@ -40,7 +40,7 @@ class Finding:
     do: str = ""
 
 
-def run(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def run_doctor(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     findings = _examine(data_dir, config)
     if as_json:
         print_json([{"number": f.number, "level": f.level, "found": f.found, "do": f.do} for f in findings])

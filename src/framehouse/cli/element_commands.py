@@ -1,40 +1,37 @@
 """framehouse element …"""
 
-import asyncio
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from framehouse.adapters.postgres import account_store
-from framehouse.adapters.postgres import element_store as library
-from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.presets import presets
-from framehouse.cli.account_commands import account_named, with_database
-from framehouse.cli.commands import Problem, print_json
-from framehouse.cli.generate_sources import image_to_send
-from framehouse.domain.account import DEFAULT_ACCOUNT
-from framehouse.domain.element import Element, ElementTask, read_element
-from framehouse.domain.errors import Refused, refused_fields
-from framehouse.domain.request import read_int
-from framehouse.pipeline.saved_elements import create_element, delete_element
-from framehouse.settings import Settings, load_settings
-from framehouse.wiring import make_element_worker, open_house
+from framehouse.cli.options import account_option, data_options, json_option
+from framehouse.cli.output import Problem, print_json
 
-_LOOK_S = 0.1
+if TYPE_CHECKING:
+    from framehouse.adapters.postgres.pool import Database
+    from framehouse.domain.element import Element, ElementTask
 
 
-def _shown(element: Element) -> dict[str, Any]:
-    return {
-        "element_id": element.id,
-        "name": element.name,
-        "description": element.description,
-        "tags": list(element.tags),
-        "pictures": len(element.images),
-    }
+@click.group()
+def element() -> None:
+    """Saved elements: what a prompt cites as <<<element_1>>>."""
 
 
-def create(
+@element.command("create")
+@click.argument("name")
+@click.option("--frontal", required=True, metavar="PATH|URL", help="What it looks like from the front.")
+@click.option(
+    "--refer", multiple=True, required=True, metavar="PATH|URL", help="Another side of it. Repeatable, up to 3 times."
+)
+@click.option("--description", help="At most 100 characters. [default: its name]")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="o_101 to o_108; see docs/elements.md. Repeatable.")
+@account_option
+@data_options
+@json_option
+def create_element(
     name: str,
     frontal: str,
     refer: tuple[str, ...],
@@ -45,6 +42,17 @@ def create(
     config: Path | None,
     as_json: bool,
 ) -> None:
+    """Save an element under NAME, of two to four pictures.
+
+    framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
+    """
+    import asyncio
+
+    from framehouse.cli.create_element import create_element_here
+    from framehouse.cli.image_argument import image_to_send
+    from framehouse.domain.errors import Refused
+    from framehouse.settings import load_settings
+
     body = {
         "element_name": name,
         "element_description": description or name,
@@ -55,7 +63,7 @@ def create(
         "tag_list": [{"tag_id": tag} for tag in tags],
     }
     try:
-        made = asyncio.run(_create(load_settings(config, data_dir=data_dir), account, body))
+        made = asyncio.run(create_element_here(load_settings(config, data_dir=data_dir), account, body))
     except Refused as error:
         raise Problem(error.message, code=error.code) from error
     if as_json:
@@ -66,43 +74,22 @@ def create(
         )
 
 
-async def _create(settings: Settings, account: str, body: dict[str, Any]) -> Element:
-    """Accept it as the API does, and make it here, beside a running server or without one."""
-    request, problems = read_element(body)
-    if problems:
-        raise refused_fields(problems)
-    async with open_house(settings, size=4) as house:
-        if account == DEFAULT_ACCOUNT:
-            await account_store.create_account(house.db, account)
-        account_id = (await account_named(house.db, account)).id
-        ticket = await create_element(request, account_id=account_id, db=house.db, storage=house.storage)
-        making = asyncio.create_task(make_element_worker(house, only=ticket.task_id).run())
-        try:
-            task = await _ended(house.db, account_id, str(ticket.task_id), making)
-        finally:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
-    if task.status != "succeed":
-        raise Problem(f"The element was not made: {task.status_message}")
-    return task.element
-
-
-async def _ended(db: Database, account_id: int, task_id: str, making: "asyncio.Task[None]") -> ElementTask:
-    while True:
-        task = await library.find_element(db, account_id, task_id, 0)
-        assert task is not None
-        if task.ended:
-            return task
-        if making.done():
-            making.result()
-        await asyncio.sleep(_LOOK_S)
-
-
-def list_all(
+@element.command("list")
+@click.option("--presets", "show_presets", is_flag=True, help="Those that ship with Framehouse.")
+@account_option
+@click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
+@data_options
+@json_option
+def list_elements(
     show_presets: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
+    """The account's elements, newest first."""
+    from framehouse.adapters.postgres import element_store
+    from framehouse.adapters.presets import presets
+    from framehouse.cli.local_database import get_account, with_database
+
     async def work(db: Database) -> list[ElementTask]:
-        return await library.list_elements(db, (await account_named(db, account)).id, limit=limit, offset=0)
+        return await element_store.list_elements(db, (await get_account(db, account)).id, limit=limit, offset=0)
 
     if show_presets:
         found = [_shown(element) for element in presets().values()]
@@ -122,13 +109,24 @@ def list_all(
         click.echo(f"{one['element_id']:<16}  {one['name']:20}  {told}")
 
 
-def delete(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+@element.command("delete")
+@click.argument("id")
+@account_option
+@data_options
+@json_option
+def delete_element(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Delete the element ID. Tasks accepted before are not touched."""
+    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.domain.errors import Refused
+    from framehouse.domain.request import read_int
+    from framehouse.pipeline import saved_elements
+
     number = read_int(id)
     if number is None:
         raise click.UsageError(f'an element\'s id is a number, not "{id}"; see: framehouse element list')
 
     async def work(db: Database) -> None:
-        await delete_element(db, (await account_named(db, account)).id, number)
+        await saved_elements.delete_element(db, (await get_account(db, account)).id, number)
 
     try:
         with_database(data_dir, config, work)
@@ -138,3 +136,13 @@ def delete(id: str, account: str, data_dir: Path | None, config: Path | None, as
         print_json({"element_id": number, "deleted": True})
     else:
         click.echo(f"Deleted {number}. Tasks accepted before keep what they took along of it.")
+
+
+def _shown(element: Element) -> dict[str, Any]:
+    return {
+        "element_id": element.id,
+        "name": element.name,
+        "description": element.description,
+        "tags": list(element.tags),
+        "pictures": len(element.images),
+    }

@@ -4,12 +4,10 @@ import asyncio
 import json
 import random
 import secrets
-from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -17,10 +15,9 @@ import httpx
 
 from framehouse.adapters.postgres import account_store, task_store
 from framehouse.adapters.postgres.route_health import list_route_health
-from framehouse.cli.commands import Problem
+from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
-from framehouse.domain.reference import is_url
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Status
 from framehouse.pipeline.accept import AcceptCounter, accept
@@ -53,16 +50,6 @@ class Outcome:
     message: str = ""
     units: str = "0"
     pictures: tuple[FoundPicture, ...] = ()
-
-
-def image_to_send(value: str) -> str:
-    """A URL as it is; a file as base64, as every server of the contract takes it."""
-    if is_url(value):
-        return value
-    try:
-        return b64encode(Path(value).read_bytes()).decode()
-    except OSError as error:
-        raise Problem(f"Cannot read the image {value}: {error.strerror}.") from error
 
 
 class Source(Protocol):

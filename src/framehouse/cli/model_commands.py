@@ -1,23 +1,41 @@
 """framehouse models …"""
 
-import asyncio
-import signal
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.table import Table
 
-from framehouse.cli.commands import Problem, print_json
-from framehouse.engines.diffusers.hub import Pulled, PullFailed, pull
-from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
-from framehouse.engines.diffusers.weights import REPOSITORY, list_weights
-from framehouse.settings import load_settings
+from framehouse.cli.options import data_options, json_option
+from framehouse.cli.output import Problem, print_json
+
+if TYPE_CHECKING:
+    from framehouse.engines.diffusers.hub import Pulled
 
 
-def fetch(repository: str, revision: str, as_json: bool) -> None:
+@click.group()
+def models() -> None:
+    """Weights for the engine diffusers: what is here, and how more comes."""
+
+
+@models.command("pull")
+@click.argument("repository")
+@click.option("--revision", default="main", show_default=True, help="A branch, a tag or a commit.")
+@json_option
+def pull_model(repository: str, revision: str, as_json: bool) -> None:
+    """Fetch REPOSITORY's weights from the Hugging Face hub and check them; interrupted, it goes on the next time.
+
+    They come into the cache that Hugging Face's own programs use (HF_HOME, HF_HUB_CACHE). HF_TOKEN opens what is gated.
+
+    framehouse models pull black-forest-labs/FLUX.2-klein-4B
+    """
+    import signal
+
+    from framehouse.engines.diffusers.hub import PullFailed
+    from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+    from framehouse.engines.diffusers.weights import REPOSITORY
+
     if not REPOSITORY.fullmatch(repository):
         raise click.UsageError(f'"{repository}" is no repository; one looks like {DEFAULT}')
     signal.signal(signal.SIGINT, signal.default_int_handler)  # said outright: a shell's background jobs ignore it
@@ -52,6 +70,13 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def _pull_shown(repository: str, revision: str, *, quiet: bool) -> Pulled:
     """Pull with a bar on standard error, where there is a terminal."""
+    import asyncio
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from framehouse.engines.diffusers.hub import pull
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet) as progress:
@@ -65,7 +90,17 @@ def _pull_shown(repository: str, revision: str, *, quiet: bool) -> Pulled:
         return asyncio.run(pull(repository, revision, told))
 
 
-def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+@models.command("list")
+@data_options
+@json_option
+def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """The weights that are here, whether they are complete, and which configured models use them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+    from framehouse.engines.diffusers.weights import list_weights
+
     used = _used(data_dir, config)
     rows: list[dict[str, Any]] = [
         {
@@ -104,6 +139,8 @@ def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
 
 def _asked(repository: str) -> str:
     """How the table says that a model is asked."""
+    from framehouse.engines.diffusers.model_defaults import TABLE
+
     entry = TABLE[repository]
     shown = f"{entry.shown} references" if entry.shown else "words alone"
     return f"{entry.steps} steps, guidance {entry.guidance:g}, {shown}"
@@ -111,6 +148,9 @@ def _asked(repository: str) -> str:
 
 def _used(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
     """Which configured model is painted with which repository."""
+    from framehouse.engines.diffusers.model_defaults import DEFAULT
+    from framehouse.settings import load_settings
+
     routes = [
         (model.name, route)
         for model, some in load_settings(config, data_dir=data_dir).served_models()

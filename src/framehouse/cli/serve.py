@@ -1,20 +1,16 @@
 """framehouse serve | api | worker: the parts together under one supervisor, or apart."""
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -23,24 +19,24 @@ import uvloop
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in_codes import CODE_LIFE, create_code
-from framehouse.cli.commands import Problem
+from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT
+from framehouse.runtime.log_setup import set_up_logging
+from framehouse.runtime.parent_pipe import parent_pipe, stop_with_parent
+from framehouse.runtime.stop_signals import StopSignals, catch_stop_signals
+from framehouse.runtime.supervisor import SupervisedProcess, keep_running, stop_processes
+from framehouse.runtime.trace_export import export_traces
 from framehouse.settings import Settings, load_settings
 from framehouse.wiring import (
     check,
-    end_with_parent,
     open_checked_storage,
     open_database,
     run_api,
     run_worker,
-    set_up_logging,
-    tracing,
 )
 
 log = logging.getLogger("framehouse.serve")
-_LOOK_S = 0.25
-_LONGEST_PAUSE_S = 30.0
-_HEALTHY_S = 60.0
+_READY_CHECK_S = 0.05
 _READY_LIMIT_S = 60.0
 _PORT_PATIENCE_S = 3.0
 
@@ -68,13 +64,13 @@ def _listen_for_figures(settings: Settings) -> socket.socket:
     return listen(settings.worker_metrics_host, settings.worker_metrics_port, by=where)
 
 
-def api(
+def run_api_process(
     host: str | None,
     port: int | None,
     listen_fd: int | None,
     worker_metrics: str | None,
     parent_pipe: int | None,
-    beat_fd: int | None,
+    heartbeat_fd: int | None,
     data_dir: Path | None,
     config: Path | None,
     as_json: bool,
@@ -82,19 +78,19 @@ def api(
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
     if parent_pipe is not None:
-        end_with_parent(parent_pipe, gracefully=False)
+        stop_with_parent(parent_pipe, gracefully=False)
     listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
         _say(settings, f"The API listens on {_url(listening)}", {"url": _url(listening)}, as_json=as_json)
-    with tracing(settings, "api"):
-        uvloop.run(run_api(settings, listening, beat_fd=beat_fd, worker_metrics=worker_metrics or ""))
+    with export_traces("api", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
+        uvloop.run(run_api(settings, listening, heartbeat_fd=heartbeat_fd, worker_metrics=worker_metrics or ""))
 
 
-def worker(
+def run_worker_process(
     labels: tuple[str, ...],
     metrics_fd: int | None,
     parent_pipe: int | None,
-    beat_fd: int | None,
+    heartbeat_fd: int | None,
     data_dir: Path | None,
     config: Path | None,
     as_json: bool,
@@ -105,11 +101,11 @@ def worker(
     if metrics_fd is None and settings.worker_metrics_port:
         figures = _listen_for_figures(settings)
     if parent_pipe is not None:
-        end_with_parent(parent_pipe, gracefully=True)
+        stop_with_parent(parent_pipe, gracefully=True)
     else:
         _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
-    with tracing(settings, "worker"):
-        uvloop.run(run_worker(settings, beat_fd=beat_fd, figures=figures))
+    with export_traces("worker", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
+        uvloop.run(run_worker(settings, heartbeat_fd=heartbeat_fd, figures=figures))
 
 
 def _labels(given: tuple[str, ...]) -> dict[str, str] | None:
@@ -140,14 +136,14 @@ def _tell(settings: Settings, text: str) -> None:
         click.echo(text, err=True)
 
 
-def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def run_server(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
     listening = listen(settings.host, settings.port)
     figures = _listen_for_figures(settings)
     settings = settings.model_copy(update={"port": listening.getsockname()[1]})
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
-    stop = _catch_signals()
+    signals = catch_stop_signals()
     try:
         with ThreadPoolExecutor(1) as beside:  # loading the engines takes as long as starting the database
             starting = beside.submit(embedded.start) if embedded else None
@@ -155,7 +151,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
             if starting:
                 starting.result()
         asyncio.run(open_checked_storage(settings))
-        _supervise(settings, config, listening, figures, stop, as_json=as_json)
+        _supervise(settings, config, listening, figures, signals, as_json=as_json)
     finally:
         listening.close()
         figures.close()
@@ -175,150 +171,56 @@ async def _first_key(settings: Settings) -> tuple[str, str] | None:
         return await account_store.create_key(db, account.id), await create_code(db, account.id)
 
 
-@dataclass(slots=True)
-class _Signals:
-    """How often we were told to stop."""
-
-    count: int = 0
-
-
-def _catch_signals() -> _Signals:
-    stop = _Signals()
-
-    def told(_number: int, _frame: object) -> None:
-        stop.count += 1
-
-    signal.signal(signal.SIGTERM, told)
-    signal.signal(signal.SIGINT, told)
-    return stop
-
-
-@dataclass(slots=True)
-class _Part:
-    """A supervised process: restarted when it ends unasked, with growing pauses, and when it hangs.
-
-    Once it has shown on its pipe that it lives, it must go on to. Silence counts by our own looks, each for little, so
-    that a pause of the whole machine ends nobody.
-    """
-
-    name: str
-    command: list[str]
-    pass_fds: tuple[int, ...]
-    environment: dict[str, str]
-    most_silent_s: float
-    process: subprocess.Popen[bytes] | None = None
-    beats: int = -1
-    silent_s: float | None = None
-    looked_at: float = 0.0
-    started_at: float = 0.0
-    pause_s: float = 0.0
-    due_at: float = field(default=0.0)
-
-    def look(self) -> None:
-        now = time.monotonic()
-        if self.process is None:
-            if now >= self.due_at:
-                self._start(now)
-            return
-        code = self.process.poll()
-        if code is None:
-            self._listen(self.process, now)
-            if now - self.started_at > _HEALTHY_S:
-                self.pause_s = 0.0
-            return
-        os.close(self.beats)
-        log.error("the %s process ended with code %s; starting it again in %.1f s", self.name, code, self.pause_s)
-        self.process, self.due_at = None, now + self.pause_s
-        self.pause_s = min(_LONGEST_PAUSE_S, self.pause_s * 2 or 0.5)
-
-    def _start(self, now: float) -> None:
-        self.beats, theirs = os.pipe()
-        os.set_blocking(self.beats, False)
-        self.process = subprocess.Popen(  # noqa: S603
-            [*self.command, "--beat-fd", str(theirs)],
-            pass_fds=(*self.pass_fds, theirs),
-            start_new_session=True,
-            env=os.environ | self.environment,
-        )
-        os.close(theirs)
-        self.started_at, self.silent_s = now, None
-
-    def _listen(self, process: subprocess.Popen[bytes], now: float) -> None:
-        passed_s, self.looked_at = min(now - self.looked_at, 2 * _LOOK_S), now
-        with contextlib.suppress(BlockingIOError):
-            if os.read(self.beats, 4096):
-                self.silent_s = 0.0
-                return
-        if self.silent_s is not None:
-            self.silent_s += passed_s
-            if self.silent_s > self.most_silent_s:
-                log.error("the %s process hangs and is ended", self.name)
-                process.kill()
-
-
 def _supervise(
     settings: Settings,
     config: Path | None,
     listening: socket.socket,
     figures: socket.socket,
-    stop: _Signals,
+    signals: StopSignals,
     *,
     as_json: bool,
 ) -> None:
-    """Keep API and worker running until told to stop; told twice, stop at once. Both look after the database."""
-    ours, theirs = os.pipe()  # its closing tells the children that we are gone, however we went
-    command = [sys.executable, "-m", "framehouse"]
-    options = ["--parent-pipe", str(ours), "--data-dir", str(settings.data_dir)]
-    options += ["--config", str(config)] if config else []
+    """Keep API and worker running until a signal; a second signal stops them immediately. Both keep the database
+    running."""
+    with parent_pipe() as pipe:
+        processes = _processes(settings, config, listening, figures, pipe)
+        url = _url(listening)
+        try:
+            if not keep_running(
+                processes, signals, until=lambda: _is_ready(url), limit_s=_READY_LIMIT_S, check_s=_READY_CHECK_S
+            ):
+                raise Problem("The API did not get ready; the lines above say why.")
+            if not signals.stop:
+                _greet(url, asyncio.run(_first_key(settings)), as_json=as_json)
+            keep_running(processes, signals)
+            _tell(settings, "Stopping: finishing what is in hand. Ctrl-C again stops at once.")
+        finally:
+            stop_processes(processes, signals, stop_s=settings.stop_s)
+
+
+def _processes(
+    settings: Settings, config: Path | None, listening: socket.socket, figures: socket.socket, pipe: int
+) -> list[SupervisedProcess]:
+    """The API and the worker of this server, with the sockets that they inherit."""
     for one in (listening, figures):
         one.set_inheritable(True)
-    fd, metrics_fd = listening.fileno(), figures.fileno()
-    told = ["--worker-metrics", f"{_url(figures)}/metrics"]
-    where = {"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)}
-    parts = [
-        _Part(
-            "API", [*command, "api", "--listen-fd", str(fd), *told, *options], (ours, fd), where, settings.hung_after_s
-        ),
-        _Part(
-            "worker",
-            [*command, "worker", "--metrics-fd", str(metrics_fd), *options],
-            (ours, metrics_fd),
-            where,
-            settings.hung_after_s,
-        ),
+    api_fd, metrics_fd = listening.fileno(), figures.fileno()
+    options = ["--parent-pipe", str(pipe), "--data-dir", str(settings.data_dir)]
+    options += ["--config", str(config)] if config else []
+    commands = {
+        "API": ["api", "--listen-fd", str(api_fd), "--worker-metrics", f"{_url(figures)}/metrics"],
+        "worker": ["worker", "--metrics-fd", str(metrics_fd)],
+    }
+    return [
+        SupervisedProcess(
+            name,
+            [sys.executable, "-m", "framehouse", *commands[name], *options],
+            pass_fds=(pipe, fd),
+            environment={"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)},
+            hung_after_s=settings.hung_after_s,
+        )
+        for name, fd in (("API", api_fd), ("worker", metrics_fd))
     ]
-    url, ready, began = _url(listening), False, time.monotonic()
-    try:
-        while not stop.count:
-            for part in parts:
-                part.look()
-            if not ready:
-                ready = _is_ready(url)
-                if ready:
-                    _greet(url, asyncio.run(_first_key(settings)), as_json=as_json)
-                elif time.monotonic() - began > _READY_LIMIT_S:
-                    raise Problem("The API did not get ready; the lines above say why.")
-            time.sleep(_LOOK_S if ready else 0.05)
-        _tell(settings, "Stopping: finishing what is in hand. Ctrl-C again stops at once.")
-    finally:
-        _stop_parts(parts, stop, settings.stop_s)
-        os.close(ours)
-        os.close(theirs)
-
-
-def _stop_parts(parts: list[_Part], stop: _Signals, stop_s: float) -> None:
-    """Ask all to stop, wait as long as they may take, then end what is left."""
-    running = [part.process for part in parts if part.process and part.process.poll() is None]
-    for process in running:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
-    end = time.monotonic() + stop_s + 5
-    while any(process.poll() is None for process in running) and time.monotonic() < end and stop.count < 2:
-        time.sleep(0.02)
-    for process in running:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def _url(listening: socket.socket) -> str:

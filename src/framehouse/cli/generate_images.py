@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.commands import Problem, print_json
-from framehouse.cli.generate_sources import LocalHouse, Outcome, RemoteServer, Source, image_to_send
+from framehouse.cli.generate_sources import LocalHouse, Outcome, RemoteServer, Source
+from framehouse.cli.image_argument import image_to_send
+from framehouse.cli.output import Problem, print_json
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
@@ -27,7 +28,7 @@ _SHEET_CELL_PX = 640
 _SHEET_GAP_PX = 16
 
 
-def run(
+def generate_images(
     *,
     prompt: str,
     images: tuple[str, ...],

@@ -1,0 +1,101 @@
+"""framehouse generate"""
+
+from pathlib import Path
+
+import click
+
+from framehouse.cli.options import data_options, json_option
+
+
+@click.command()
+@click.argument("prompt")
+@click.option(
+    "--image", "images", multiple=True, metavar="PATH|URL", help="A reference; cite it as <<<image_1>>>. Repeatable."
+)
+@click.option(
+    "--element",
+    "elements",
+    multiple=True,
+    metavar="ID",
+    help="A saved element; cite it as <<<element_1>>>. Repeatable.",
+)
+@click.option(
+    "--series",
+    is_flag=False,
+    flag_value="auto",
+    default=None,
+    metavar="[N]",
+    help="Pictures that belong together: 2 to 9, or as many as the prompt asks for.",
+)
+@click.option("-n", "n", type=click.IntRange(1, 9), help="How many single pictures. [default: 1]")
+@click.option(
+    "--aspect", default="auto", metavar="RATIO", help="16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9 or auto. [default: auto]"
+)
+@click.option(
+    "--resolution", type=click.Choice(["1k", "2k", "4k"], case_sensitive=False), default="1k", show_default=True
+)
+@click.option("--watermark", is_flag=True, help="Also make a watermarked copy of each picture.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="The same seed gives the same pictures.")
+@click.option("--model", default="kling-v3-omni", show_default=True, help="Which configured model.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("out"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+@click.option(
+    "--server", envvar="FRAMEHOUSE_SERVER", metavar="URL", help="Let this server make them, instead of this machine."
+)
+@click.option("--key", envvar="FRAMEHOUSE_KEY", metavar="KEY", help="API key for --server.")
+@data_options
+@json_option
+def generate(
+    prompt: str,
+    images: tuple[str, ...],
+    elements: tuple[str, ...],
+    series: str | None,
+    n: int | None,
+    aspect: str,
+    resolution: str,
+    watermark: bool,
+    seed: int | None,
+    model: str,
+    out: Path,
+    server: str | None,
+    key: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Make pictures from PROMPT.
+
+    Works on this machine with nothing to start first, or with --server and --key as a client of any server
+    that speaks the API.
+
+    \b
+    framehouse generate "A red fox in the snow" -n 2 --aspect 3:2
+    framehouse generate "Frame 1: a seed. Frame 2: a sprout. Frame 3: a tree" --series
+    framehouse generate "The bag of <<<image_1>>> on a beach" --image bag.png --resolution 2k
+    framehouse generate "四格漫画：一只猫学做饭" --series --server http://127.0.0.1:8000 --key fh_…
+    """
+    from framehouse.cli.generate_images import generate_images
+
+    generate_images(
+        prompt=prompt,
+        images=images,
+        elements=elements,
+        series=series,
+        n=n,
+        aspect=aspect,
+        resolution=resolution,
+        watermark=watermark,
+        seed=seed,
+        model=model,
+        out=out,
+        server=server,
+        key=key,
+        data_dir=data_dir,
+        config=config,
+        as_json=as_json,
+    )

@@ -1,0 +1,32 @@
+"""Commands that work on the database of this machine's settings."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from framehouse.adapters.postgres import account_store
+from framehouse.adapters.postgres.pool import Database
+from framehouse.cli.output import Problem
+from framehouse.domain.account import Account
+from framehouse.settings import load_settings
+from framehouse.wiring import open_database
+
+Result = TypeVar("Result")
+
+
+def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Database], Awaitable[Result]]) -> Result:
+    """The result of `work` with the database of this configuration, alongside a running server or without one."""
+
+    async def run() -> Result:
+        async with open_database(load_settings(config, data_dir=data_dir)) as db:
+            return await work(db)
+
+    return asyncio.run(run())
+
+
+async def get_account(db: Database, name: str) -> Account:
+    found = await account_store.find_account(db, name)
+    if found is None:
+        raise Problem(f'There is no account "{name}". See: framehouse account list')
+    return found

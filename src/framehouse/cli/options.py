@@ -1,0 +1,24 @@
+"""Options that several commands take."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout and nothing else.")
+account_option = click.option("--account", default="default", show_default=True)
+
+
+def data_options(command: Command) -> Command:
+    """--data-dir and --config, which every command that works on this machine takes."""
+    command = click.option(
+        "--config", type=click.Path(path_type=Path, dir_okay=False), envvar="FRAMEHOUSE_CONFIG",
+        help="Settings file. [default: framehouse.toml in the data folder]",
+    )(command)  # fmt: skip
+    return click.option(
+        "--data-dir", type=click.Path(path_type=Path, file_okay=False),
+        help="Folder that holds everything local. [env: FRAMEHOUSE_DATA_DIR]",
+    )(command)  # fmt: skip

@@ -1,0 +1,1 @@
+"""Processes: supervision, heartbeats, limits, logging and trace export."""

@@ -1,0 +1,30 @@
+"""A pipe that tells child processes that their supervisor is gone, even if it was killed: its closing is the sign."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def parent_pipe() -> Iterator[int]:
+    """The end that children read; the other end stays open in this process alone."""
+    read_end, write_end = os.pipe()
+    try:
+        yield read_end
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def stop_with_parent(pipe: int, *, gracefully: bool) -> None:
+    """Stop this process when the supervisor's end of the pipe closes: by SIGTERM, or immediately."""
+
+    def watch() -> None:
+        os.read(pipe, 1)
+        if not gracefully:
+            os._exit(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="stop-with-parent", daemon=True).start()

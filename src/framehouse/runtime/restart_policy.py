@@ -1,0 +1,53 @@
+"""When a supervised process is restarted after it ended, and when it counts as hung. Times are monotonic seconds."""
+
+from dataclasses import dataclass, replace
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+HEALTHY_AFTER_S = 60.0
+LONGEST_STEP_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """The next start of a process: `due_at`, after `pause_s`. `next_pause_s` is the pause after the end that follows,
+    if that end comes soon."""
+
+    due_at: float = 0.0
+    pause_s: float = 0.0
+    next_pause_s: float = 0.0
+
+
+def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
+    """The restart of a process that ended after `ran_s`.
+
+    The first restart is immediate. Each further pause is twice as long, up to 30 seconds, until a process has run for
+    a minute.
+    """
+    pause_s = 0.0 if ran_s > HEALTHY_AFTER_S else previous.next_pause_s
+    return Restart(now + pause_s, pause_s, min(LONGEST_PAUSE_S, pause_s * 2 or FIRST_PAUSE_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """How long a process has sent no heartbeat; `silent_s` is None until its first one, because starting takes time."""
+
+    checked_at: float
+    silent_s: float | None = None
+
+
+def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
+    """The silence after another check, with or without a heartbeat since the check before.
+
+    One check adds half a second at most. If the whole machine was suspended, the process has time to send its next
+    heartbeat.
+    """
+    if heartbeat:
+        return Silence(now, 0.0)
+    if silence.silent_s is None:
+        return replace(silence, checked_at=now)
+    return Silence(now, silence.silent_s + min(now - silence.checked_at, LONGEST_STEP_S))
+
+
+def is_hung(silence: Silence, *, hung_after_s: float) -> bool:
+    return silence.silent_s is not None and silence.silent_s > hung_after_s
