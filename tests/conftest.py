@@ -17,6 +17,7 @@ from tests.support import services
 from tests.support.api_server import Api, serving
 from tests.support.database import Server, execute, fresh_database, named_database, open_of
 from tests.support.house import House, MakeHouse, build_house
+from tests.support.relay import relaying
 
 hypothesis.settings.register_profile(
     "framehouse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=100
@@ -24,6 +25,14 @@ hypothesis.settings.register_profile(
 
 
 hypothesis.settings.load_profile("framehouse")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests that see a task from its client to its images with a relay too."""
+    if metafunc.definition.get_closest_marker("also_relayed"):
+        metafunc.parametrize(
+            "make_house", ["make_direct_house", "make_relay"], ids=["direct", "relayed"], indirect=True
+        )
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +86,14 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
-async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
+def make_house(request: pytest.FixtureRequest) -> MakeHouse:
+    """`make_direct_house`; in tests that are marked `also_relayed`, `make_relay` as well."""
+    make: MakeHouse = request.getfixturevalue(getattr(request, "param", "make_direct_house"))
+    return make
+
+
+@pytest.fixture
+async def make_direct_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
     """A house whose models are painted by the given route (the misbehaving engine by default)."""
     houses: list[House] = []
 
@@ -88,6 +104,15 @@ async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]
     yield make
     for house in houses:
         await house.close()
+
+
+@pytest.fixture
+async def make_relay(
+    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
+) -> AsyncIterator[MakeHouse]:
+    """A house in front of another one, which generates by the given routes."""
+    async with relaying(postgres, template, db, storage, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

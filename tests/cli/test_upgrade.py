@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.migrate import migrate, migrations
-from tests.cli.test_serve import REQUEST, config, wait, wait_for
 from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
 from tests.support.database import Server, execute, named_database
 from tests.support.image_files import image_base64
+from tests.support.served_house import REQUEST, config, wait, wait_for
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""

@@ -22,8 +22,8 @@ from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
 from framehouse.engines.registry import open_registry
 from framehouse.pipeline.accept import AcceptCounter
-from tests.engines.kling.dying import STEPS
 from tests.support.command_line import FRAMEHOUSE, environment
+from tests.support.dying_kling import STEPS
 from tests.support.eventually import eventually
 from tests.support.house import House
 from tests.support.kling_upstream import Upstream, upstream
@@ -87,7 +87,7 @@ def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[st
 
     def route(served: Upstream, **options: Any) -> dict[str, Any]:
         keys = [{"api_key": key, "concurrency": images} for key, images in served.accounts.items()]
-        dying = {"engine": "tests.engines.kling.dying:Dying", "deaths": str(folder / "deaths"), "most": 3}
+        dying = {"engine": "tests.support.dying_kling:Dying", "deaths": str(folder / "deaths"), "most": 3}
         return dying | {"base_url": served.base_url, "accounts": keys, "answer_s": 0.6, "lost_after_s": 2.5} | options
 
     return {
