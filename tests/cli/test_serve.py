@@ -10,13 +10,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.served_house import REQUEST, config, post_patiently, wait, wait_for
 from tests.support.sockets import free_port
 
 
 def test_the_curl_of_the_readme(tmp_path: Path) -> None:
-    with serve(tmp_path / "data") as server:
+    with serve_as_it_is(tmp_path / "data") as server:
         assert "shown this once" in server.out
         with client(server.url, server.key) as http:
             task = http.post(PATH, json=REQUEST).json()["data"]

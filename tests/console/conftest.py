@@ -1,6 +1,5 @@
 """The console in a real Chromium, on real pages of a real server."""
 
-import os
 import shutil
 from collections.abc import AsyncIterator
 
@@ -10,6 +9,7 @@ from playwright.async_api import Browser, async_playwright, expect
 from tests.support.api_server import Api, serving
 from tests.support.browser import PREVIZ, Console, looking_at
 from tests.support.house import MakeHouse
+from tests.support.system_packages import lacks
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()
@@ -21,10 +21,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Skipped where there is no Chromium; but CI must have one."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        message = "there is no Chromium on this machine (Debian: apt-get install chromium)"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        lacks("Chromium", "chromium fonts-noto-cjk")
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield launched
