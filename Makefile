@@ -11,9 +11,14 @@ export FRAMEHOUSE_DATA_DIR ?= $(CURDIR)/.framehouse
 ifneq ($(shell mkdir -p "$(HOME)/.cache" 2>/dev/null && test -w "$(HOME)/.cache" && echo yes),yes)
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
+# Python compiles each file once, and not in each of the many processes that tests start.
+export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
+# Most tests wait for other processes: three workers for each core keep the cores busy.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 6)')
+PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(DURATIONS),--durations=$(DURATIONS))
 
-.PHONY: demo test chaos hosts check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
+.PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
 
 help: ## What can be made
@@ -39,25 +44,34 @@ test-servers: install ## Test openai_images against a real Xinference; the first
 
 TASKS ?= 2000
 chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 tasks come in; then look whether all is well
-	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos
+	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos tests/engines/kling/test_chaos.py
 
 hosts: install ## Cut off one host of several, and then the database's, for a minute, in either way; needs root and iproute2
 	@HOSTS_LONG=1 HOSTS_CUT_S=60 .venv/bin/python -m pytest -n 0 -s tests/hosts
 
-test: install ## Install, and run the tests
-	@.venv/bin/python -m pytest -n auto --dist worksteal
+test: install ## Install, and run the tests; DURATIONS=60 prints the slowest
+	@$(PYTEST)
+
+test-random: install ## Run the tests that try random values, with new ones and many more than in make test
+	@FRAMEHOUSE_TEST_LONG=1 SCHEMATHESIS="--max-time 600" $(PYTEST) --timeout 7200 tests/pipeline/test_quota.py \
+		tests/api/test_schemathesis.py tests/engines/test_image_files.py tests/engines/previz tests/adapters
+
+RUNS ?= 20
+steady: install ## Run the tests RUNS=20 times, each in another order, and print a table of the runs
+	@.venv/bin/python scripts/steady.py $(RUNS) --jobs $(JOBS)
 
 test-database: install ## Run the tests of everything that asks the database on Debian's PostgreSQL, then behind PgBouncer
 	@for kind in debian pgbouncer; do \
-		TEST_DATABASE=$$kind .venv/bin/python -m pytest -n auto --dist worksteal tests/pipeline tests/adapters tests/api || exit 1; \
+		TEST_DATABASE=$$kind $(PYTEST) tests/pipeline tests/adapters tests/api || exit 1; \
 	done
 
-check: install ## Format, lint, types, import contracts, tests: all that CI runs
+lint: install ## Format, lint, types and import contracts
 	@.venv/bin/ruff format --check src tests scripts bench fuzz
 	@.venv/bin/ruff check src tests scripts bench fuzz
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/python -m pytest -n auto --dist worksteal
+
+check: lint test ## Format, lint, types, import contracts, tests: all that CI runs
 
 $(STAMP): requirements.lock pyproject.toml Makefile
 	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer; none was found. Install it, or call: make PYTHON=/path/to/python3.11"; exit 1; }

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -15,15 +16,39 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from tests.support import services
 from tests.support.api_server import Api, serving
+from tests.support.data_folder import NO_SYNC, DataFolders
 from tests.support.database import Server, execute, fresh_database, named_database, open_of
 from tests.support.house import House, MakeHouse, build_house
+from tests.support.relay import relaying
+from tests.support.system_packages import summary
 
-hypothesis.settings.register_profile(
-    "framehouse", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=100
-)
+_COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("repeatable", derandomize=True, max_examples=50, **_COMMON)
+hypothesis.settings.register_profile("random", max_examples=1000, print_blob=True, **_COMMON)
+hypothesis.settings.load_profile("random" if os.environ.get("FRAMEHOUSE_TEST_LONG") else "repeatable")
 
 
-hypothesis.settings.load_profile("framehouse")
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line which packages the machine lacks."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    if line := summary(reasons):
+        terminalreporter.write_line(line, yellow=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests that see a task from its client to its images with a relay too."""
+    if metafunc.definition.get_closest_marker("also_relayed"):
+        metafunc.parametrize(
+            "make_house", ["make_direct_house", "make_relay"], ids=["direct", "relayed"], indirect=True
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """All processes of a run share the template of data folders."""
+    base = tmp_path_factory.getbasetemp()
+    DataFolders.shared = base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +60,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterat
         base = tmp_path_factory.getbasetemp()
         server = EmbeddedPostgres((base if worker_id == "master" else base.parent) / "postgres")
         server.start()
+        for statement in (*NO_SYNC.split(";"), "select pg_reload_conf()"):
+            asyncio.run(execute(server.url, statement))
         yield Server(server.url)
         server.stop()
         return
@@ -77,7 +104,14 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
-async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
+def make_house(request: pytest.FixtureRequest) -> MakeHouse:
+    """`make_direct_house`; in tests that are marked `also_relayed`, `make_relay` as well."""
+    make: MakeHouse = request.getfixturevalue(getattr(request, "param", "make_direct_house"))
+    return make
+
+
+@pytest.fixture
+async def make_direct_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
     """A house whose models are painted by the given route (the misbehaving engine by default)."""
     houses: list[House] = []
 
@@ -88,6 +122,15 @@ async def make_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]
     yield make
     for house in houses:
         await house.close()
+
+
+@pytest.fixture
+async def make_relay(
+    postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
+) -> AsyncIterator[MakeHouse]:
+    """A house in front of another one, which generates by the given routes."""
+    async with relaying(postgres, template, db, storage, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What must stay true: documents, the committed OpenAPI file, versions, licences."""
 
+import ast
 import io
 import json
 import re
@@ -123,3 +124,23 @@ def test_what_is_bundled_has_its_licence() -> None:
     notice = read("NOTICE")
     for folder in (ROOT / "src" / "framehouse" / "assets").iterdir():
         assert f"assets/{folder.name}" in notice
+
+
+def imported_by(source: str) -> set[str]:
+    """The names of the modules that a file imports, and of what it imports from them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update({node.module} | {f"{node.module}.{name.name}" for name in node.names})
+    return found
+
+
+def test_no_test_module_imports_from_a_test_module_or_a_conftest() -> None:
+    """What tests share is in tests/support, which contains no tests."""
+    shared = [path for path in (ROOT / "tests").rglob("*.py") if path.is_relative_to(ROOT / "tests" / "support")]
+    assert not [path.name for path in shared if path.name.startswith("test_")]
+    for path in (ROOT / "tests").rglob("*.py"):
+        wrong = [name for name in imported_by(path.read_text()) if re.match(r"tests\.(.+\.)?(test_|conftest)", name)]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}: move what they share to tests/support"

@@ -12,11 +12,11 @@ import pytest
 from framehouse.adapters import fetch as fetching
 from framehouse.adapters.fetch import FetchFailed, fetch, is_public, post
 from framehouse.domain.request import url_problem
-from tests.adapters.test_fetch import http
-from tests.pipeline.test_callbacks import messages, notifying
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
+from tests.support.callbacks import messages, notifying
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse
+from tests.support.http_answers import http
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
 """Both are this machine, so that nothing leaves it; in these tests the first stands for one of the open internet."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from framehouse.domain.element import MAX_ELEMENT_ID
-from tests.api.test_omni_image import BODY
+from tests.support.api_answers import BODY
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
 from tests.support.house import MakeHouse
 

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.request_body import Bodies
-from tests.api.test_omni_image import BODY, error
+from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse

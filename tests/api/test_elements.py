@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from framehouse.adapters.presets import preset_picture, presets
 from framehouse.entrypoints.api.kling.schemas import CreateElementRequest
-from tests.api.test_omni_image import BODY, error, json_values
+from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
 from tests.support.house import MISBEHAVING, MakeHouse
 from tests.support.image_files import image_base64, image_file

@@ -13,22 +13,14 @@ from hypothesis import strategies as st
 
 from framehouse.adapters.postgres import account_store
 from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
+from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64, image_file
 
-BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
-
-def error(answer: httpx.Response, status: int, code: int) -> str:
-    body = answer.json()
-    assert (answer.status_code, body["code"]) == (status, code), answer.text
-    assert set(body) == {"code", "message", "request_id"}
-    assert answer.headers["x-request-id"] == body["request_id"]
-    return str(body["message"])
-
-
+@pytest.mark.also_relayed
 async def test_a_task_from_post_to_pictures(api: Api) -> None:
     answer = await api.alice.post(
         PATH, json=BODY | {"n": 2, "external_task_id": "mine", "watermark_info": {"enabled": True}}
@@ -64,6 +56,7 @@ async def test_a_task_from_post_to_pictures(api: Api) -> None:
     assert after == await api.ended("mine"), "polls are stable, URLs included"
 
 
+@pytest.mark.also_relayed
 async def test_a_series_fills_the_other_array(api: Api) -> None:
     api.house.start_worker()
     task = await api.create("Create a three-frame product storyboard", result_type="series")
@@ -115,6 +108,7 @@ async def test_external_ids_may_hold_slashes_and_are_unique_for_ever(api: Api) -
     assert (await api.bob.post(PATH, json=BODY | {"external_task_id": name})).status_code == 200
 
 
+@pytest.mark.also_relayed
 async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
     task = await api.create("slow 0.3")
     began = time.monotonic()
@@ -132,6 +126,7 @@ async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
     assert error(await api.alice.get(f"{PATH}/{task['task_id']}?wait=soon"), 400, 1201).startswith("wait must")
 
 
+@pytest.mark.also_relayed
 async def test_progress_while_processing(api: Api) -> None:
     task = await api.create("slow 4")
     api.house.start_worker()
@@ -164,6 +159,7 @@ async def held(worker: Any, count: int) -> bool:
     return len(worker.held) == count
 
 
+@pytest.mark.also_relayed
 async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:
     async with serving(await make_house(concurrency=5)) as api:
         await api.create(n=3)
@@ -263,6 +259,7 @@ async def test_base64_may_be_wrapped_and_damaged_pictures_are_no_500(api: Api) -
         assert answer.status_code in (200, 400)
 
 
+@pytest.mark.also_relayed
 async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
     images = [{"image": image_base64(900, 600)}, {"image": "data:image/jpeg;base64," + image_base64(400, 300, "JPEG")}]
     task = await api.create("<<<image_1>>> and <<<image_2>>>", image_list=images)
@@ -330,11 +327,6 @@ async def test_a_disabled_account_and_a_key_without_the_model(api: Api) -> None:
     error(await api.alice.get(PATH), 429, 1100)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=30),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
 FIELDS = tuple(OmniImageRequest.model_fields)
 
 

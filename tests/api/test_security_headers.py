@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from framehouse.domain.links import Links
-from tests.api.test_connection_limits import connected, refusal, until_closed
-from tests.api.test_omni_image import BODY, error
+from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
 from tests.support.house import MakeHouse
+from tests.support.raw_connections import connected, refusal, until_closed
 
 PRESETS = "/v1/general/advanced-presets-elements?pageSize=1"
 

@@ -1,14 +1,22 @@
 """What several tests of the command line share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from tests.support.command_line import run
+from tests.support.data_folder import prepare
 
 
 @pytest.fixture(scope="module")
-def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with the account `default`. Its database runs meanwhile, so that no command has to start it."""
     folder = tmp_path_factory.mktemp("shared") / "data"
+    prepare(folder)
+    server = EmbeddedPostgres(folder)
+    server.start()
     run("account", "create", "default", "--data-dir", folder)
-    return folder
+    yield folder
+    server.stop()

@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.test_serve import REQUEST, config, wait, wait_for
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
 from tests.support.image_files import image_base64
+from tests.support.served_house import REQUEST, config, wait, wait_for
 
 
 def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.cli.test_serve import config
 from tests.support.command_line import FRAMEHOUSE, client, environment, run, run_json, serve
 from tests.support.image_files import image_file
+from tests.support.served_house import config
 
 PROMPT = "Create a three-frame product storyboard"
 

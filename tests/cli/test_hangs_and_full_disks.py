@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.test_serve import REQUEST, config, post_patiently, wait
 from tests.support.command_line import PATH, Server, client, run, run_json, serve
 from tests.support.disks import FILLING, fill, small_disk
+from tests.support.served_house import REQUEST, config, post_patiently, wait
 
 SHORT = {"FRAMEHOUSE_LEASE_S": "2"}
 """What hangs is then replaced after ten seconds, the least there is."""

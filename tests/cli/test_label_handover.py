@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.entrypoints.test_worker import ended, nothing_left
-from tests.entrypoints.test_worker_labels import API, GPU, MODEL, NAMED, waits_for
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, serve
 from tests.support.eventually import eventually
 from tests.support.house import MISBEHAVING, MakeHouse
+from tests.support.named_engine import API, GPU, MODEL, NAMED
+from tests.support.tasks import ended, nothing_left, waits_for
 
 ROUTE = 'name = "{0}", engine = "{1}", called = "{0}", notes = "{2}", needs = {{ {3} }}'
 

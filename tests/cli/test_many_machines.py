@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cli.test_serve import config, wait, wait_for
 from tests.support import services
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json
+from tests.support.served_house import config, wait, wait_for
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 3}
 

@@ -4,50 +4,19 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
-from tests.support.house import MISBEHAVING
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
+from tests.support.served_house import REQUEST, config, post_patiently, wait, wait_for
 from tests.support.sockets import free_port
-
-REQUEST = {
-    "model_name": "kling-v3-omni",
-    "prompt": "Create a three-frame product storyboard",
-    "result_type": "series",
-}
-
-
-def config(folder: Path, notes: Path, *, seconds: float) -> Path:
-    path = folder / "framehouse.toml"
-    route = f'{{ engine = "{MISBEHAVING}", notes = "{notes}", seconds = {seconds} }}'
-    path.write_text(f'worker_concurrency = 2\n[models."kling-v3-omni"]\nroutes = [{route}]\n')
-    return path
-
-
-def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        data: dict[str, Any] = http.get(f"{PATH}/{task_id}?wait=30").json()["data"]
-        if data["task_status"] in ("succeed", "failed"):
-            return data
-    raise AssertionError("the task did not end")
-
-
-def wait_for(notes: Path, lines: int) -> None:
-    end = time.monotonic() + 30
-    while not notes.exists() or sum(line.startswith("done") for line in notes.read_text().splitlines()) < lines:
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_the_curl_of_the_readme(tmp_path: Path) -> None:
-    with serve(tmp_path / "data") as server:
+    with serve_as_it_is(tmp_path / "data") as server:
         assert "shown this once" in server.out
         with client(server.url, server.key) as http:
             task = http.post(PATH, json=REQUEST).json()["data"]
@@ -100,20 +69,6 @@ def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
         with client(server.url, server.key) as http:
             task_id = post_patiently(http)
             assert wait(http, task_id)["task_status"] == "succeed"
-
-
-def post_patiently(http: httpx.Client, *, seconds: float = 30) -> str:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            answer = http.post(PATH, json=REQUEST, timeout=10)
-            if answer.status_code == 200:
-                return str(answer.json()["data"]["task_id"])
-            assert answer.status_code == 503, answer.text
-        except httpx.TransportError:
-            pass
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_sigterm_finishes_what_is_in_hand(tmp_path: Path) -> None:

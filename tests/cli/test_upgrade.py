@@ -19,10 +19,10 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.migrate import migrate, migrations
-from tests.cli.test_serve import REQUEST, config, wait, wait_for
-from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve
+from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.database import Server, execute, named_database
 from tests.support.image_files import image_base64
+from tests.support.served_house import REQUEST, config, wait, wait_for
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""
@@ -54,7 +54,7 @@ def test_an_upgrade_in_the_midst_of_work(before: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     path = config(tmp_path, notes, seconds=0.4)
     old = {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
-    with serve(tmp_path / "data", "--config", path, **old) as server:
+    with serve_as_it_is(tmp_path / "data", "--config", path, **old) as server:
         key = server.key
         with client(server.url, key) as http:
             body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}

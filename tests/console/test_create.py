@@ -9,13 +9,9 @@ from pathlib import Path
 
 from playwright.async_api import FilePayload, expect
 
-from tests.console.conftest import Console
 from tests.support.api_server import PATH as TASKS
+from tests.support.browser import Console, picture
 from tests.support.image_files import image_file
-
-
-def picture(name: str, width: int = 400, height: int = 300, format: str = "PNG") -> FilePayload:
-    return {"name": name, "mimeType": "image/png", "buffer": image_file(width, height, format)}
 
 
 async def test_signing_in_and_one_picture(console: Console) -> None:

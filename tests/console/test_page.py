@@ -7,9 +7,8 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from framehouse.domain.links import Links
-from tests.console.conftest import PREVIZ, Console, looking_at
-from tests.console.test_create import picture
 from tests.support.api_server import Api, serving
+from tests.support.browser import PREVIZ, Console, looking_at, picture
 from tests.support.command_line import run_json, serve
 from tests.support.house import MakeHouse
 

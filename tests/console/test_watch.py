@@ -3,8 +3,8 @@
 from playwright.async_api import Browser, expect
 
 from framehouse.adapters.postgres.account_store import set_account
-from tests.console.conftest import PREVIZ, Console, looking_at
 from tests.support.api_server import Api, serving
+from tests.support.browser import PREVIZ, Console, looking_at
 from tests.support.house import MakeHouse
 
 

@@ -31,6 +31,7 @@ from framehouse.testing.engine_contract import EngineContract, batch, paint, pic
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse
 from tests.support.image_files import image_file
+from tests.support.system_packages import lacks_extra
 
 ROOT = Path(__file__).parents[2]
 MISBEHAVING = [sys.executable, "-m", "tests.support.misbehaving_process"]
@@ -50,9 +51,7 @@ def quiet_children() -> Iterator[None]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny models, made by a process that may load torch."""
     if importlib.util.find_spec("torch") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has to have the extra: make diffusers")
-        pytest.skip("the extra diffusers is not installed: make diffusers")
+        lacks_extra()
     folder = tmp_path_factory.mktemp("tiny")
     command = [sys.executable, "-m", "tests.support.tiny_models", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)

@@ -20,11 +20,11 @@ from framehouse.engines.openai_images import OpenAIImages, http_exchange
 from framehouse.engines.openai_images.server_kinds import KINDS, best_size
 from framehouse.engines.registry import BadOption, BadRoute, open_registry
 from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
-from tests.entrypoints.test_worker import ended
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64, image_file
 from tests.support.openai_server import ModelServer, serving
+from tests.support.tasks import ended
 
 SMALL = 256 * 256
 ENGINE = "framehouse.engines.openai_images:OpenAIImages"

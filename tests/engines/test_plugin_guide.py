@@ -1,33 +1,50 @@
-"""The engine of docs/engines.md is a working one: short, installed by an entry point, and it passes the contract."""
+"""The examples of docs/engines.md work: the engine is short and installed by an entry point, and passes the contract in
+its author's own tests."""
 
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from framehouse.domain.model import Model
-from framehouse.engines.interface import Engine
 from framehouse.engines.registry import open_registry
 from framehouse.testing.engine_contract import EngineContract
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
+ENGINE, TESTS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-class TestWritten(EngineContract):
-    @pytest.fixture
-    def engine(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
-        found = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-        assert found
-        assert len(found[1].splitlines()) < 60
-        (tmp_path / "my_engines.py").write_text(found[1])
-        package = tmp_path / "my_engines-1.dist-info"
-        package.mkdir()
-        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-engines\nVersion: 1\n")
-        (package / "entry_points.txt").write_text("[framehouse.engines]\nplain = my_engines:Plain\n")
-        monkeypatch.syspath_prepend(str(tmp_path))
-        monkeypatch.delitem(sys.modules, "my_engines", raising=False)
-        registry = open_registry([(Model("m"), [{"engine": "plain", "grey": 90}])])
-        (route,) = registry.routes("m")
-        assert route.name == "plain"
-        return route.engine
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """A folder with the engine as an installed package."""
+    assert len(ENGINE.splitlines()) < 60
+    (tmp_path / "my_engines.py").write_text(ENGINE)
+    package = tmp_path / "my_engines-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: my-engines\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[framehouse.engines]\nplain = my_engines:Plain\n")
+    return tmp_path
+
+
+def test_the_engine_is_found_by_its_entry_point(plugin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(plugin))
+    monkeypatch.delitem(sys.modules, "my_engines", raising=False)
+    registry = open_registry([(Model("m"), [{"engine": "plain", "grey": 90}])])
+    (route,) = registry.routes("m")
+    assert route.name == "plain"
+
+
+def test_the_engine_passes_the_contract_outside_the_repository(plugin: Path) -> None:
+    assert len(TESTS.splitlines()) <= 10
+    (plugin / "test_my_engines.py").write_text(TESTS)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
+    done = subprocess.run(command, cwd=plugin, env=clean, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    names = [name for name in vars(EngineContract) if name.startswith("test_")]
+    assert int(passed[1]) >= len(names), "each test of the contract ran"

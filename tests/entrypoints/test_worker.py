@@ -6,60 +6,33 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from framehouse.adapters.postgres import batch_queue, orphaned_batches, task_store
-from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.batch_queue import Made
 from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import DatabaseAway, sql
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
-from framehouse.domain.task import Task
 from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.entrypoints.worker.claim import ClaimSignal, run_claim_loop
 from framehouse.pipeline import generate
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING, House, MakeHouse
+from tests.support.house import MISBEHAVING, MakeHouse
 from tests.support.image_files import image_base64
-
-LEASE = timedelta(seconds=30)
-
-
-async def task_of(house: House, task_id: UUID) -> Task:
-    found = await task_store.find_task(house.db, house.caller.account_id, str(task_id))
-    assert found is not None
-    return found
-
-
-async def ended(house: House, task_id: UUID, *, seconds: float = 20) -> Task:
-    async def look() -> Task | None:
-        task = await task_of(house, task_id)
-        return task if task.ended else None
-
-    task: Task = await eventually(look, seconds=seconds)
-    return task
-
-
-async def nothing_left(house: House, *, used: int) -> None:
-    account = await house.account()
-    assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
-    assert await house.db.value("select count(*) from batches") == 0
-
-
-async def claim(house: House, *, worker: int = 1, most: int = 1) -> list[Claimed]:
-    routes = [served for served in house.registry.waited_for if served[0] == "kling-v3-omni"]
-    return await batch_queue.claim_batches(house.db, worker=worker, most=most, lease=LEASE, routes=routes)
+from tests.support.tasks import LEASE, claim, ended, nothing_left, task_of
 
 
 def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
     return Made(index, "test", key, "", "image/png", 1024, 1024)
 
 
+@pytest.mark.also_relayed
 @pytest.mark.parametrize("max_batch", [1, 2, 9])
 async def test_a_task_is_painted_whatever_the_batch(make_house: MakeHouse, max_batch: int) -> None:
     house = await make_house({"engine": MISBEHAVING, "max_batch": max_batch})
@@ -75,6 +48,7 @@ async def test_a_task_is_painted_whatever_the_batch(make_house: MakeHouse, max_b
     await nothing_left(house, used=40)
 
 
+@pytest.mark.also_relayed
 @pytest.mark.parametrize(
     ("prompt", "reason"),
     [
@@ -115,6 +89,7 @@ async def test_unavailable_goes_to_the_next_route_and_then_waits(make_house: Mak
     assert await house.db.value("select engine from shots") == "previz"
 
 
+@pytest.mark.also_relayed
 async def test_unavailable_alone_is_asked_again_later(make_house: MakeHouse) -> None:
     house = await make_house()
     ticket = await house.submit("unavailable 1")
@@ -131,6 +106,7 @@ async def test_what_nobody_takes_is_given_up(make_house: MakeHouse) -> None:
     await nothing_left(house, used=0)
 
 
+@pytest.mark.also_relayed
 async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_house: MakeHouse) -> None:
     house = await make_house()
     ticket = await house.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
@@ -139,6 +115,7 @@ async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_house: Make
     assert {(picture.width, picture.height) for picture in task.pictures} == {(1440, 2560)}
 
 
+@pytest.mark.also_relayed
 async def test_more_references_than_the_engine_takes_are_not_dropped(make_house: MakeHouse) -> None:
     house = await make_house({"engine": MISBEHAVING, "max_references": 1})
     ticket = await house.submit(image_list=[{"image": image_base64()}] * 2)
@@ -154,6 +131,7 @@ async def test_a_reference_that_cannot_be_had_is_named(make_house: MakeHouse) ->
     assert task.status_message == "image_list[1].image leads to a private or special address, which is not allowed"
 
 
+@pytest.mark.also_relayed
 async def test_two_workers_share_without_painting_twice(make_house: MakeHouse, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
@@ -246,6 +224,7 @@ class Moody:
         return getattr(self._storage, name)
 
 
+@pytest.mark.also_relayed
 async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again(
     make_house: MakeHouse, tmp_path: Path
 ) -> None:
@@ -480,6 +459,7 @@ async def test_cancel_and_finish_at_the_same_moment_count_once(make_house: MakeH
     await nothing_left(house, used=charged)
 
 
+@pytest.mark.also_relayed
 async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_house: MakeHouse) -> None:
     house = await make_house()
     await house.submit("hang")
@@ -497,6 +477,7 @@ async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_house: Mak
     assert batch.attempt == 1, "handing back is nobody's fault"
 
 
+@pytest.mark.also_relayed
 async def test_workers_outlive_cut_connections(make_house: MakeHouse) -> None:
     house = await make_house()
     ticket = await house.submit("slow 1", n=4)

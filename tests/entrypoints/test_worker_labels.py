@@ -2,92 +2,34 @@
 
 import asyncio
 import json
-import os
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pytest
 
 from framehouse.adapters.postgres import batch_queue, orphaned_batches
 from framehouse.adapters.postgres.pool import sql
 from framehouse.adapters.postgres.route_health import RouteCheck, list_route_health, report_route_health
-from framehouse.domain.errors import Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.domain.retry import RetryLimits
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
 from framehouse.engines.registry import BadRoute, open_registry
 from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
-from tests.entrypoints.test_worker import LEASE, ended, nothing_left, task_of
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.house import MISBEHAVING, RULES, House, MakeHouse
 from tests.support.image_files import image_base64
-
-MODEL = "kling-v3-omni"
-NAMED = "tests.entrypoints.test_worker_labels:Named"
-H100, BOUGHT = {"gpu": "h100"}, {"site": "a"}
-
-
-class Named:
-    """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
-    gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it, "lose gpu"
-    is never asked again. `notes` is a file that gets a line per call."""
-
-    calls: ClassVar[list[str]] = []
-
-    def __init__(self, *, called: str, max_references: int = 10, notes: str = "") -> None:
-        self._called = called
-        self._notes = Path(notes) if notes else None
-        self._max_references = max_references
-
-    def abilities(self) -> Abilities:
-        return Abilities(max_references=self._max_references)
-
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
-        assert batch.memory is not None
-        self.calls.append(self._called)
-        if self._notes:
-            with self._notes.open("a") as file:
-                file.write(f"{self._called} {os.getpid()} {batch.memory.note.get('order', '-')}\n")
-        yield Progress(0)
-        if f"away {self._called}" in batch.prompt:
-            raise Unavailable(f"{self._called} is away")
-        if f"lose {self._called}" in batch.prompt:
-            await batch.memory.give_up("it is not sent again")
-            raise Unavailable("it is not sent again")
-        if f"decline {self._called}" in batch.prompt:
-            raise Declined("no")
-        if f"order {self._called}" in batch.prompt and not batch.memory.note:
-            await batch.memory.keep({"order": "x"})
-            raise Unknown("the answer was lost")
-        if f"hang {self._called}" in batch.prompt and not batch.memory.note:
-            await batch.memory.keep({"order": "x"})
-            await asyncio.sleep(3600)
-        shape = (batch.size.height, batch.size.width, 3)
-        yield Painted(batch.shots[0].index, np.zeros(shape, np.uint8))
-
-    async def close(self) -> None:
-        """Nothing is open."""
+from tests.support.named_engine import API, BOUGHT, GPU, H100, MODEL, Named, route
+from tests.support.tasks import LEASE, ended, nothing_left, task_of, waits_for
 
 
 @pytest.fixture(autouse=True)
 def _no_calls() -> None:
     Named.calls.clear()
-
-
-def route(name: str, needs: dict[str, str] | None = None, **options: Any) -> dict[str, object]:
-    return {"engine": NAMED, "called": name, "name": name, "needs": needs or {}} | options
-
-
-GPU, API = route("gpu", H100), route("api", BOUGHT)
 
 
 def worker(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
@@ -104,12 +46,6 @@ def start(house: House, labels: dict[str, str], *routes: dict[str, object], **li
 def unserved(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> UnservedRoutes:
     registry = open_registry([(Model(MODEL), list(routes))], labels)
     return UnservedRoutes(house.db, registry, retention=RULES.retention, lease_s=30, limits=RetryLimits(**limits))
-
-
-async def waits_for(house: House) -> str | None:
-    """What the only batch waits for, when nobody holds it."""
-    found = await house.db.value("select route from batches where claim is null")
-    return None if found is None else str(found)
 
 
 async def test_each_paints_only_by_what_it_serves(make_house: MakeHouse) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.system_packages import lacks
 
 _NET = "10.231.77"
 _PREFIX = "fhosts"
@@ -68,6 +71,8 @@ def network(names: Sequence[str]) -> Iterator[list[Host]]:
                 _remove_all()
                 _make(bridge, hosts)
             except (OSError, subprocess.CalledProcessError) as error:
+                if shutil.which("ip") is None:
+                    lacks("ip", "iproute2")
                 _give_up(str(getattr(error, "stderr", "") or error).strip())
             yield hosts
         finally:

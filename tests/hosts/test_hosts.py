@@ -23,22 +23,11 @@ import pytest
 
 from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from tests.chaos.clients import Clients, Sent
-from tests.chaos.clock import Clock
-from tests.chaos.processes import Parts, running
-from tests.chaos.test_chaos import (
-    PAINTER,
-    UPSTREAM_CONCURRENCY,
-    Chaos,
-    all_is_over,
-    configure,
-    done_lines,
-    keep_logs,
-    look,
-    open_patiently,
-    verify,
-)
 from tests.hosts.network import Host, network
+from tests.support.chaos.clients import Clients, Sent
+from tests.support.chaos.deployment import PAINTER, UPSTREAM_CONCURRENCY, configure, keep_logs, look, open_patiently
+from tests.support.chaos.processes import Parts, running
+from tests.support.chaos.verify import all_is_over, done_lines, verify
 from tests.support.command_line import FRAMEHOUSE, PATH, environment, run, run_json
 from tests.support.eventually import eventually
 from tests.support.services import postgres, s3
@@ -134,7 +123,7 @@ async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str
             clients.left = 0
             await working
             await eventually(lambda: all_is_over(db), seconds=120)
-            await verify(Chaos(tmp_path, parts, Clock(tmp_path), db, tmp_path, mounted=False), clients, servers)
+            await verify(tmp_path, parts, db, clients, servers)
             check_ordered_once(trial)
             print(f"{len(clients.sent)} tasks, {sum(sent.images for sent in clients.sent)} pictures")  # noqa: T201
         finally:
@@ -286,7 +275,7 @@ def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
         *host.within,
         FRAMEHOUSE[0],
         "-m",
-        "tests.chaos.receiver",
+        "tests.support.chaos.receiver",
         str(port),
         str(folder / f"told{number}"),
         host.address,

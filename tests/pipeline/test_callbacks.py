@@ -3,22 +3,18 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from framehouse.adapters.postgres import account_store, callback_queue, task_store
 from framehouse.adapters.postgres.callback_queue import Shares
-from framehouse.domain.callback import Delivery
-from framehouse.domain.links import Links
-from framehouse.entrypoints.callback_worker import CallbackWorker
 from tests.support.api_server import PATH, serving
+from tests.support.callbacks import LINKS, count, messages, notifying, state, statuses
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING, House, MakeHouse
+from tests.support.house import MISBEHAVING, MakeHouse
 from tests.support.receivers import (
     Behaviour,
     Receiver,
@@ -31,47 +27,6 @@ from tests.support.receivers import (
     nonsense,
     receiving,
 )
-
-LINKS = Links("secret", "http://house.example")
-
-
-@asynccontextmanager
-async def notifying(
-    house: House, *, allow_private: bool = True, shares: Shares | None = None
-) -> AsyncIterator[CallbackWorker]:
-    callback_worker = CallbackWorker(house.db, LINKS, allow_private=allow_private, shares=shares)
-    running = asyncio.create_task(callback_worker.run())
-    try:
-        yield callback_worker
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def messages(house: House, **wanted: Any) -> list[Delivery]:
-    account = await house.account()
-    options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
-    return await callback_queue.list_callbacks(house.db, account["id"], **options)
-
-
-async def count(receiver: Receiver, least: int, *, seconds: float = 20) -> None:
-    async def enough() -> bool:
-        return len(receiver.got) >= least
-
-    await eventually(enough, seconds=seconds)
-
-
-async def state(house: House, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
-    async def look() -> list[Delivery] | None:
-        found = await messages(house)
-        return found if check(found) else None
-
-    found: list[Delivery] = await eventually(look)
-    return found
-
-
-def statuses(receiver: Receiver) -> list[str]:
-    return [got.data["task_status"] for got in receiver.got]
 
 
 @pytest.mark.parametrize(("prompt", "end"), [("a fox", "succeed"), ("decline", "failed")])

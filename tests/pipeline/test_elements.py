@@ -21,14 +21,14 @@ from framehouse.entrypoints.element_worker import ElementWorker
 from framehouse.pipeline.accept import AcceptCounter
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.saved_elements import create_element, delete_element, gather_pictures
-from tests.adapters.test_fetch import http, server
-from tests.entrypoints.test_worker import ended as finished
-from tests.pipeline.test_callbacks import LINKS, count, messages, notifying, statuses
 from tests.support.api_server import ELEMENTS, element_body, serving
+from tests.support.callbacks import LINKS, count, messages, notifying, statuses
 from tests.support.eventually import eventually
 from tests.support.house import House, MakeHouse
+from tests.support.http_answers import http, server
 from tests.support.image_files import image_file
 from tests.support.receivers import receiving
+from tests.support.tasks import ended as finished
 
 LEASE = timedelta(seconds=30)
 GOOD = http("200 OK", image_file())

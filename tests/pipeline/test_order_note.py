@@ -14,10 +14,10 @@ from framehouse.domain.links import Links
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Check, Painted, Progress
 from framehouse.pipeline.cancel import cancel
 from framehouse.pipeline.order_note import BatchMemory
-from tests.entrypoints.test_worker import claim, ended, nothing_left
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.house import MISBEHAVING, RULES, MakeHouse
+from tests.support.tasks import claim, ended, nothing_left
 
 ORDERING = "tests.pipeline.test_order_note:Ordering"
 

@@ -12,11 +12,11 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.entrypoints.sweeper import keep_house
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.references import Inspected, content_of, store
-from tests.adapters.test_fetch import http, server
-from tests.entrypoints.test_worker import ended
 from tests.support.eventually import eventually
 from tests.support.house import RULES, House, MakeHouse
+from tests.support.http_answers import http, server
 from tests.support.image_files import image_base64, image_file
+from tests.support.tasks import ended
 
 NOW = timedelta(0)
 KEEP = timedelta(days=30)

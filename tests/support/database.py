@@ -36,7 +36,7 @@ async def execute(url: str, statement: str) -> None:
 async def fresh_database(postgres: Server, template: str) -> AsyncIterator[str]:
     """The URL of a migrated database that is gone afterwards."""
     name = f"test_{uuid.uuid4().hex}"
-    await execute(postgres.url, f'create database "{name}" template "{template}"')
+    await execute(postgres.url, f'create database "{name}" template "{template}" strategy file_copy')
     yield named_database(postgres.url, name)
     await execute(postgres.url, f'drop database "{name}" with (force)')
 

@@ -1,6 +1,8 @@
 """Small image files to send."""
 
 import io
+import struct
+import zlib
 from base64 import b64encode
 from typing import Any
 
@@ -16,3 +18,12 @@ def image_file(width: int = 400, height: int = 300, format: str = "PNG", **optio
 
 def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> str:
     return b64encode(image_file(width, height, format)).decode()
+
+
+def packed_zeros(megabytes: int) -> bytes:
+    """So many million zeros as zlib packs them. Packing takes no longer for more: after a full flush, the same input
+    gives the same output."""
+    packer = zlib.compressobj()
+    first, later = (packer.compress(b"\0" * 1_000_000) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    last_block, adler = b"\x03\0", struct.pack(">I", (megabytes * 1_000_000 % 65_521) << 16 | 1)
+    return first + later * (megabytes - 1) + last_block + adler

@@ -19,12 +19,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import quote
 
-import pytest
-
 from tests.support.sockets import free_port
+from tests.support.system_packages import lacks
 
 ROOT = Path(__file__).parents[2]
 S3RVER = "s3rver@3.7.1"
@@ -180,7 +178,7 @@ def pgbouncer(
     """A PgBouncer in transaction mode in front of a server, with so many connections to it for each database."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
-        _missing("PgBouncer", "pgbouncer")
+        lacks("PgBouncer", "pgbouncer")
     port = port or free_port()
     with _folder() as folder:
         (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
@@ -233,7 +231,7 @@ def _s3rver() -> list[str]:
     """How to run it; fetched at the first use, and by one of all tests' processes."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        _missing("Node.js with npm", "nodejs npm")
+        lacks("Node.js with npm", "nodejs npm")
     folder = ROOT / ".cache" / "s3rver"
     program = folder / "node_modules" / "s3rver" / "bin" / "s3rver.js"
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,16 +247,8 @@ def _postgres_programs() -> Path:
     """The newest of the system's own: not the wheel's, which everything else is tested with."""
     found = [p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
-        _missing("PostgreSQL", "postgresql")
+        lacks("PostgreSQL", "postgresql")
     return max(found, key=lambda p: int(p.parent.name))
-
-
-def _missing(what: str, packages: str) -> NoReturn:
-    """Skipped where it is missing; but CI must have it."""
-    message = f"there is no {what} on this machine (Debian: apt-get install {packages})"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def _user() -> pwd.struct_passwd | None:

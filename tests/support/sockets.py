@@ -1,9 +1,14 @@
 """A bare HTTP server for fakes that must be able to cut, hang and lie: requests as they come, answers as bytes."""
 
 import asyncio
+import fcntl
+import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,7 +47,26 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, s
     return method, target, {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
 
 
+_PORTS = range(20_000, 32_000)
+"""Below the ports that Linux and macOS give to outgoing connections, one of which could take a port between its choice
+and its use."""
+_reserved: list[IO[bytes]] = []
+
+
 def free_port() -> int:
-    """A loopback port that nobody listens on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    """A loopback port that nobody listens on, reserved for this process: no other test of this machine gets it."""
+    folder = Path(tempfile.gettempdir()) / f"framehouse-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    first = int.from_bytes(os.urandom(4))  # not by `random`, whose seed is the same in all processes of a run
+    for step in range(len(_PORTS)):
+        port = _PORTS[(first + step) % len(_PORTS)]
+        reservation = (folder / str(port)).open("ab")
+        try:
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return port
+    raise AssertionError("no port is free")

@@ -1,6 +1,6 @@
 """The tests that every engine must pass. Subclass `EngineContract` in a test module and override its `engine` fixture.
 
-It needs pytest and pytest-asyncio: `pip install framehouse[testing]`.
+It needs pytest and pytest-asyncio, in any mode: `pip install framehouse[testing]`. docs/engines.md has an example.
 """
 
 import asyncio
@@ -42,23 +42,26 @@ def pictures(events: list[Painted | Progress]) -> list[Painted]:
 
 
 class EngineContract:
-    """The suite."""
+    """The suite. Each test gets the engine from the fixture `engine`, which a subclass overrides."""
 
     @pytest.fixture
     def engine(self) -> Engine:
-        raise NotImplementedError
+        raise NotImplementedError("override the fixture `engine` in your subclass of EngineContract")
 
+    @pytest.mark.asyncio
     async def test_paints_each_shot_once(self, engine: Engine) -> None:
         most = engine.abilities().max_batch
         painted = pictures(await paint(engine, batch(shots=most)))
         assert sorted(p.index for p in painted) == list(range(most))
 
+    @pytest.mark.asyncio
     async def test_pictures_are_rgb(self, engine: Engine) -> None:
         for painted in pictures(await paint(engine, batch())):
             assert painted.pixels.dtype == np.uint8
             assert painted.pixels.ndim == 3
             assert painted.pixels.shape[2] == 3
 
+    @pytest.mark.asyncio
     @pytest.mark.parametrize("ratio", RATIOS)
     async def test_every_shape_comes_out_in_that_shape(self, engine: Engine, ratio: str) -> None:
         size = size_of(ratio, "1k")
@@ -66,16 +69,19 @@ class EngineContract:
         height, width = painted.pixels.shape[:2]
         assert width / height == pytest.approx(size.width / size.height, rel=0.02)
 
+    @pytest.mark.asyncio
     async def test_progress_never_leaves_0_to_1(self, engine: Engine) -> None:
         shares = [e.share for e in await paint(engine, batch()) if isinstance(e, Progress)]
         assert all(0 <= share <= 1 for share in shares)
 
+    @pytest.mark.asyncio
     async def test_the_same_seed_paints_the_same(self, engine: Engine) -> None:
         if not engine.abilities().seeds:
             pytest.skip("has no seeds")
         first, second = [pictures(await paint(engine, batch()))[0].pixels for _ in range(2)]
         assert np.array_equal(first, second)
 
+    @pytest.mark.asyncio
     async def test_another_seed_paints_something_else(self, engine: Engine) -> None:
         one, other = [
             pictures(await paint(engine, replace(batch(), shots=(Shot(0, "a fox", "", seed),))))[0].pixels
@@ -83,14 +89,17 @@ class EngineContract:
         ]
         assert not np.array_equal(one, other)
 
+    @pytest.mark.asyncio
     async def test_takes_as_many_references_as_it_says(self, engine: Engine) -> None:
         most = min(10, engine.abilities().max_references)
         assert len(pictures(await paint(engine, batch(references=most)))) == 1
 
+    @pytest.mark.asyncio
     async def test_ten_at_once(self, engine: Engine) -> None:
         answers = await asyncio.gather(*(paint(engine, batch()) for _ in range(10)))
         assert all(len(pictures(events)) == 1 for events in answers)
 
+    @pytest.mark.asyncio
     async def test_cancelling_ends_it(self, engine: Engine) -> None:
         task = asyncio.create_task(paint(engine, batch(size=size_of("1:1", "4k"))))
         await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
 """A receiver of callbacks, and a server of reference pictures, as a process that can be killed.
 
-python -m tests.chaos.receiver PORT LOG [ADDRESS]: what it has taken is a line in LOG before it says so. Now and then it
-refuses, cuts the connection although it has taken the message, or takes its time.
+python -m tests.support.chaos.receiver PORT LOG [ADDRESS]: it appends each message that it takes to LOG before it
+answers. At random it refuses, cuts the connection although it has taken the message, or answers late.
 """
 
 import asyncio

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,12 +26,15 @@ STEPS = (
 
 
 class Dying(Kling):
-    """`deaths` is a file that gets a line per death; none is died more than `most` times."""
+    """`deaths` is a file that gets a line per death. A process dies at the `at`-th time that it comes to a step, or by
+    chance if that is 0; there are at most `most` deaths of each step."""
 
-    def __init__(self, *, deaths: str, most: int, **options: Any) -> None:
+    def __init__(self, *, deaths: str, most: int, at: int, **options: Any) -> None:
         super().__init__(**options)
         self._deaths = Path(deaths)
         self._most = most
+        self._at = at
+        self._times: Counter[str] = Counter()
         self._upstream.__class__ = _DyingUpstream
         vars(self._upstream)["step"] = self.step
 
@@ -38,7 +42,9 @@ class Dying(Kling):
         """Perhaps the last one."""
         assert name in STEPS
         before = self._deaths.read_text().splitlines() if self._deaths.exists() else []
-        if before.count(name) < self._most and random.random() < 0.03:
+        self._times[name] += 1
+        due = self._times[name] == self._at if self._at else random.random() < 0.03
+        if due and before.count(name) < self._most:
             with self._deaths.open("a") as file:
                 file.write(f"{name}\n")
             os.kill(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,13 @@ KINDS = {
 LARGE = image_base64(900, 700, "PNG")
 
 
+def kinds(dice: random.Random) -> Iterator[str]:
+    """Each kind of task once, and then more by their weights, without end."""
+    yield from dice.sample(list(KINDS), len(KINDS))
+    while True:
+        yield dice.choices(list(KINDS), weights=list(KINDS.values()))[0]
+
+
 @dataclass
 class Sent:
     """A task that was accepted, and what must become of it."""
@@ -58,6 +65,11 @@ class Clients:
     answers: Counter[str] = field(default_factory=Counter)
     elements: list[int] = field(default_factory=list)
     left: int = 0
+    dice: random.Random = field(default_factory=random.Random)
+    pause_s: float = 0.3
+
+    def __post_init__(self) -> None:
+        self.kinds = kinds(self.dice)
 
     async def run(self, tasks: int, *, at_once: int) -> None:
         """Send so many tasks."""
@@ -70,9 +82,9 @@ class Clients:
     async def _client(self) -> None:
         while self.left > 0:
             self.left -= 1
-            kind = random.choices(list(KINDS), weights=list(KINDS.values()))[0]
+            kind = next(self.kinds)
             await self._submit(kind)
-            await asyncio.sleep(random.uniform(0, 0.3))
+            await asyncio.sleep(self.dice.uniform(0, self.pause_s))
 
     async def _keep_elements(self) -> None:
         """Save an element now and then, and delete an old one."""
@@ -94,22 +106,24 @@ class Clients:
         images, marked = 1, kind == "marked"
         match kind:
             case "several":
-                images = body["n"] = random.randint(2, 4)
+                images = body["n"] = self.dice.randint(2, 4)
             case "series":
-                images = random.randint(2, 5)
+                images = self.dice.randint(2, 5)
                 body |= {"result_type": "series", "series_amount": images}
             case "marked":
                 body["watermark_info"] = {"enabled": True}
             case "with a picture":
-                body["image_list"] = [{"image": image_base64(300 + random.randrange(40), 300)}]
+                body["image_list"] = [{"image": image_base64(300 + self.dice.randrange(40), 300)}]
             case "with a large picture":
                 body["image_list"] = [{"image": LARGE}, {"image": "data:image/png;base64," + LARGE}]
             case "with a URL":
-                body["image_list"] = [{"image": random.choice(self.receivers) + f"/{random.randrange(10**9)}.png"}]
+                body["image_list"] = [
+                    {"image": self.dice.choice(self.receivers) + f"/{self.dice.randrange(10**9)}.png"}
+                ]
             case "with an element":
                 body |= {"element_list": [{"element_id": self.elements[-1] if self.elements else 101}]}
             case "by relay":
-                images = body["n"] = random.choice([1, 1, 2])
+                images = body["n"] = self.dice.choice([1, 1, 2])
                 body["model_name"] = "relay"
             case "cancelled":
                 body["prompt"] = "slow 5"
@@ -120,9 +134,9 @@ class Clients:
             case "by previz":
                 body["model_name"] = "previz"
         name = uuid.uuid4().hex
-        if random.random() < 0.5:
+        if self.dice.random() < 0.5:
             body["external_task_id"] = name
-        told = random.choice(["", *self.receivers])
+        told = self.dice.choice(["", *self.receivers])
         if told:
             body["callback_url"] = f"{told}/hook"
         data = await self.insist("POST", PATH, body, key=name)
@@ -132,7 +146,7 @@ class Clients:
             return
         self.sent.append(Sent(data["task_id"], kind, images, told, marked))
         if kind == "cancelled":
-            await asyncio.sleep(random.uniform(0, 2))
+            await asyncio.sleep(self.dice.uniform(0, 2))
             await self.insist("POST", f"{PATH}/{data['task_id']}/cancel", {})
 
     async def insist(
@@ -142,7 +156,7 @@ class Clients:
         end = time.monotonic() + 240
         while True:
             try:
-                async with httpx.AsyncClient(timeout=15, base_url=random.choice(self.servers)) as http:
+                async with httpx.AsyncClient(timeout=15, base_url=self.dice.choice(self.servers)) as http:
                     headers = {"Authorization": f"Bearer {self._token()}"} | ({"Idempotency-Key": key} if key else {})
                     answer = await http.request(method, path, json=body, headers=headers)
                 told = answer.json()
@@ -157,11 +171,11 @@ class Clients:
             except (httpx.TransportError, json.JSONDecodeError) as error:
                 self.answers[type(error).__name__] += 1
             assert time.monotonic() < end, f"{method} {path} was not answered"
-            await asyncio.sleep(random.uniform(0.05, 0.4))
+            await asyncio.sleep(self.dice.uniform(0.05, 0.4))
 
     def _token(self) -> str:
         """Our key, or a JWT that we sign; good for long, since clocks jump here."""
-        if random.random() < 0.7:
+        if self.dice.random() < 0.7:
             return self.key
         now = int(time.time())
         return jwt.encode({"iss": self.signing[0], "exp": now + 86_400, "nbf": now - 86_400}, self.signing[1])

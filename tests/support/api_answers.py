@@ -1,0 +1,21 @@
+"""The smallest request of the API, its errors, and any JSON value for a field."""
+
+import httpx
+from hypothesis import strategies as st
+
+BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
+
+
+def error(answer: httpx.Response, status: int, code: int) -> str:
+    body = answer.json()
+    assert (answer.status_code, body["code"]) == (status, code), answer.text
+    assert set(body) == {"code", "message", "request_id"}
+    assert answer.headers["x-request-id"] == body["request_id"]
+    return str(body["message"])
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)

@@ -1,0 +1,67 @@
+"""An engine that records which route called it, and two routes that use it and need different labels."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from framehouse.domain.errors import Declined, Unavailable, Unknown
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+
+MODEL = "kling-v3-omni"
+
+NAMED = "tests.support.named_engine:Named"
+
+H100, BOUGHT = {"gpu": "h100"}, {"site": "a"}
+
+
+class Named:
+    """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
+    gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it, "lose gpu"
+    is never asked again. `notes` is a file that gets a line per call."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, *, called: str, max_references: int = 10, notes: str = "") -> None:
+        self._called = called
+        self._notes = Path(notes) if notes else None
+        self._max_references = max_references
+
+    def abilities(self) -> Abilities:
+        return Abilities(max_references=self._max_references)
+
+    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        assert batch.memory is not None
+        self.calls.append(self._called)
+        if self._notes:
+            with self._notes.open("a") as file:
+                file.write(f"{self._called} {os.getpid()} {batch.memory.note.get('order', '-')}\n")
+        yield Progress(0)
+        if f"away {self._called}" in batch.prompt:
+            raise Unavailable(f"{self._called} is away")
+        if f"lose {self._called}" in batch.prompt:
+            await batch.memory.give_up("it is not sent again")
+            raise Unavailable("it is not sent again")
+        if f"decline {self._called}" in batch.prompt:
+            raise Declined("no")
+        if f"order {self._called}" in batch.prompt and not batch.memory.note:
+            await batch.memory.keep({"order": "x"})
+            raise Unknown("the answer was lost")
+        if f"hang {self._called}" in batch.prompt and not batch.memory.note:
+            await batch.memory.keep({"order": "x"})
+            await asyncio.sleep(3600)
+        shape = (batch.size.height, batch.size.width, 3)
+        yield Painted(batch.shots[0].index, np.zeros(shape, np.uint8))
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def route(name: str, needs: dict[str, str] | None = None, **options: Any) -> dict[str, object]:
+    return {"engine": NAMED, "called": name, "name": name, "needs": needs or {}} | options
+
+
+GPU, API = route("gpu", H100), route("api", BOUGHT)
