@@ -21,15 +21,15 @@ from framehouse.domain.links import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext
 from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in
-from framehouse.entrypoints.api.errors import error_response, no_such_path, not_allowed
+from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed
 from framehouse.entrypoints.api.health_endpoints import check_readiness
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.metrics_endpoint import measure
 from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.rate_limit import RateLimit
 from framehouse.entrypoints.api.request_body import Bodies
+from framehouse.entrypoints.api.router import Router
 from framehouse.entrypoints.api.routes import ROUTES
-from framehouse.entrypoints.api.routing import Router
 from framehouse.entrypoints.api.shared_call import SharedCall
 from framehouse.pipeline.accept import AcceptCounter
 

@@ -6,7 +6,7 @@ from pydantic.json_schema import models_json_schema
 
 from framehouse import __version__
 from framehouse.entrypoints.api.documentation import Answer, Json, Model, Operation, Parameter
-from framehouse.entrypoints.api.routing import Route
+from framehouse.entrypoints.api.router import Route
 
 _REF = "#/components/schemas/{model}"
 

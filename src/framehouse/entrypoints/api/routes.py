@@ -3,8 +3,8 @@
 from framehouse.entrypoints.api import console_endpoints, health_endpoints, static_endpoints, upstream_callback
 from framehouse.entrypoints.api.documentation import Answer, Operation
 from framehouse.entrypoints.api.image_endpoints import ANSWERS, SIGNATURE, get_image
-from framehouse.entrypoints.api.kling import routes as kling
-from framehouse.entrypoints.api.routing import Route
+from framehouse.entrypoints.api.kling import kling_routes
+from framehouse.entrypoints.api.router import Route
 
 _JSON = Answer("Successful Response", content={"application/json": {"schema": {}}})
 _TEXT = Answer("Successful Response", content={"text/plain": {"schema": {"type": "string"}}})
@@ -76,7 +76,7 @@ _BROWSER_ROUTES = (
 )
 
 ROUTES = (
-    *kling.ROUTES,
+    *kling_routes.ROUTES,
     *_IMAGE_ROUTES,
     Route("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
     *_HEALTH_ROUTES,

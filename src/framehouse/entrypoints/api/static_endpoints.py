@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from framehouse.adapters.presets import PRESETS
 from framehouse.entrypoints.api.context import ApiContext
-from framehouse.entrypoints.api.errors import no_such_path
+from framehouse.entrypoints.api.error_responses import no_such_path
 
 _SWAGGER_UI = files("framehouse") / "assets" / "swagger-ui"
 _CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"

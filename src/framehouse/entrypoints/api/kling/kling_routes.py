@@ -19,7 +19,7 @@ from framehouse.entrypoints.api.kling.schemas import (
     OmniImageRequest,
     TaskOut,
 )
-from framehouse.entrypoints.api.routing import Route
+from framehouse.entrypoints.api.router import Route
 
 _TASKS = "/v1/images/omni-image"
 _ELEMENTS, _OLD_ELEMENTS = "/v1/general/advanced-custom-elements", "/v1/general/custom-elements"
