@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from framehouse.adapters.postgres.coalesce import LARGEST_GROUP, SMALLEST_HALF
 from scaling.events import Then, Thread
 from scaling.model import MISSES, REST_S
 
 if TYPE_CHECKING:
     from scaling.peak import Peak
-
-_MOST, _FEW = 64, 8
-"""As in adapters/postgres/coalesce.py."""
 
 
 @dataclass(slots=True)
@@ -48,7 +46,7 @@ class Api:
         self._offering = bool(self._offers)
         if not self._offering:
             return
-        peak, size = self._peak, min(_MOST, max(_FEW, (len(self._offers) + 1) // 2))
+        peak, size = self._peak, min(LARGEST_GROUP, max(SMALLEST_HALF, (len(self._offers) + 1) // 2))
         group, self._offers = self._offers[:size], self._offers[size:]
         rows = sorted({task.account for task in group})
 
@@ -88,7 +86,7 @@ class Api:
         self._asking = bool(self._asked)
         if not self._asking:
             return
-        group, self._asked = self._asked[:_MOST], self._asked[_MOST:]
+        group, self._asked = self._asked[:LARGEST_GROUP], self._asked[LARGEST_GROUP:]
 
         def answered() -> None:
             for then in group:

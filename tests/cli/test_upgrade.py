@@ -46,6 +46,10 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("before")
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
+    engine = folder / "src" / "framehouse" / "testing"  # where the configuration of the tests has it
+    engine.mkdir()
+    (engine / "__init__.py").touch()
+    (engine / "misbehaving.py").write_bytes(git("show", f"{release}:tests/misbehaving.py"))
     return folder / "src"
 
 

@@ -412,7 +412,7 @@ async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_house: 
     await house.db.row("analyze batches")
     plan = await house.db.rows(
         f"explain (analyze) {sql('claim_batches')}",
-        worker=1, limit=2, lease=LEASE, models=["kling-v3-omni"], claim=uuid4(), task_id=None, ready=True, routes=[""],
+        worker=1, limit=2, lease=LEASE, models=["kling-v3-omni"], routes=[""], claim=uuid4(), task_id=None, ready=True,
     )  # fmt: skip
     text = "\n".join(row[0] for row in plan)
     assert "batches_by_route" in text

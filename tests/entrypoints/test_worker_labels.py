@@ -261,8 +261,8 @@ async def test_nobody_wades_through_what_waits_for_others(make_house: MakeHouse)
     await house.db.row("analyze batches")
     plan = await house.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
-        worker=1, limit=2, lease=LEASE, models=[MODEL, MODEL, "nobody's"], claim=uuid4(), task_id=None, ready=False,
-        routes=["", "gpu", ""],
+        worker=1, limit=2, lease=LEASE, models=[MODEL, MODEL, "nobody's"], routes=["", "gpu", ""],
+        claim=uuid4(), task_id=None, ready=False,
     )  # fmt: skip
     top = json.loads(plan[0][0])[0]["Plan"]
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200, plan[0][0]

@@ -1,1 +1,4 @@
-"""Postgres: truth and queue. SQL over a few lines stands in sql/verb_noun.sql and runs in psql as it is."""
+"""PostgreSQL holds truth and queue. A statement of more than a few lines is a file in sql/, a function in functions/.
+
+psql runs these files once their names are set, for example with `\\set limit 10`.
+"""

@@ -96,12 +96,7 @@ async def list_callbacks(
     """Messages of an account, newest first; of one task, if given; with `failed` only what was not delivered."""
     task_id = read_task_id(either_id) if either_id else None
     rows = await db.rows(
-        sql("list_callbacks"),
-        account_id=account_id,
-        task_id=task_id,
-        external_id=either_id,
-        failed=failed,
-        limit=limit,
+        sql("list_callbacks"), account_id=account_id, task_id=task_id, external_id=either_id, failed=failed, limit=limit
     )
     return [Delivery(*row) for row in rows]
 
