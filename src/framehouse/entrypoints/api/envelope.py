@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.request_headers import find_header
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -63,8 +64,8 @@ def request_id_of(request: Request) -> str:
 def request_id_in(scope: MutableMapping[str, Any]) -> str:
     """As `request_id_of`, by the scope that all of a request share."""
     if "request_id" not in scope:
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        scope["request_id"] = sent.decode() if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
+        sent = find_header(scope, b"x-request-id")
+        scope["request_id"] = sent if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
     return str(scope["request_id"])
 
 
