@@ -26,11 +26,7 @@ HEADERS = {
 
 CODE = "framehouse.code"
 """Where a request's scope has the code of its answer; nowhere where it succeeded."""
-WHOLE = "framehouse.whole"
-"""The ASGI extension by which our own connections take a whole answer: status, the lines of its head, and its body. It
-goes out as one packet, and past what only checks and changes other people's headers."""
-_GUARDS = list(HEADERS.items())
-_GUARD_LINES = b"".join(b"%s: %s\r\n" % header for header in _GUARDS)
+GUARDS = list(HEADERS.items())
 
 
 class _Answer(Response):
@@ -47,11 +43,7 @@ class _Answer(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if whole := scope.get("extensions", {}).get(WHOLE):
-            head = b"".join([b"%s: %s\r\n" % header for header in self.raw_headers])
-            await whole(self.status_code, head + _GUARD_LINES, self.body)
-            return
-        headers = [*self.raw_headers, *_GUARDS]
+        headers = [*self.raw_headers, *GUARDS]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
