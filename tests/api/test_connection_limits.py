@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from framehouse.adapters.storage import StorageAway
 from framehouse.domain.links import Links
 from framehouse.entrypoints.api import connection_limits
 from framehouse.entrypoints.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, limits_for
@@ -225,6 +226,23 @@ async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
     part = await api.stranger.get(path, headers={"Range": "bytes=1000001-4000000"})
     assert (part.status_code, part.content == content[1_000_001:4_000_001]) == (206, True)
     assert (await api.stranger.get(path, headers={"Range": "bytes=5-7"})).content == content[5:8]
+
+
+async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, read = await big_picture(api, 3_000_000), api.house.storage.get_range
+
+    async def break_off(key: str, start: int, end: int) -> bytes:
+        if start:
+            raise StorageAway("the disk is gone")
+        return await read(key, start, end)
+
+    monkeypatch.setattr(api.house.storage, "get_range", break_off)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await api.stranger.get(path)
+    counted = 'framehouse_requests_total{code="5001",operation="get_image",process="api"}'
+    assert counted in (await api.stranger.get("/metrics")).text
 
 
 async def test_a_wrong_key_is_refused_before_the_body(hasty: Api) -> None:

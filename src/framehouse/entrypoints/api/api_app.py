@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache, partial
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Router as Lifespan
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -101,8 +101,13 @@ class Api:
         started = time.perf_counter()
         request_id_in(scope)
         logs.about.set(scope)  # each request runs in a context of its own
+        request = Request(scope, receive)
         try:
-            await self._answer(scope, receive, send)
+            response = await self._respond(request)
+            await response(scope, receive, send)
+        except Exception as error:
+            error_response(request, error)  # only logged and counted: the response has begun, so the server ends it
+            raise
         finally:
             took_s = time.perf_counter() - started
             operation, code = scope.get(OPERATION, "other"), scope.get(CODE, 0)
@@ -112,25 +117,21 @@ class Api:
                 headers = dict(scope["headers"])
                 spans.request(headers, scope.get(CREATED_TASK), took_s, operation=operation, code=code, **ids)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        try:
-            response = await self._respond(request)
-        except Exception as error:  # noqa: BLE001 - the edge of the API: every error becomes a response
-            response = error_response(request, error)
-        try:
-            await response(scope, receive, send)
-        except Exception as error:
-            error_response(request, error)  # only logged and counted: the response has begun, the server ends it
-            raise
-
     async def _respond(self, request: Request) -> ASGIApp:
         scope = request.scope
-        if match := self._router.find(scope["method"], scope["path"]):
-            scope[OPERATION], scope["path_params"] = match.route.operation, match.parameters
-            return await match.route.endpoint(self._context, request)
-        others = self._router.find_all(scope["path"])
-        if not others:
+        try:
+            if match := self._router.find(scope["method"], scope["path"]):
+                route, scope["path_params"] = match
+                scope[OPERATION] = route.operation
+                return await route.endpoint(self._context, request)
+            return self._refuse(request)
+        except Exception as error:  # noqa: BLE001 - the edge of the API: every error becomes a response
+            return error_response(request, error)
+
+    def _refuse(self, request: Request) -> Response:
+        """The response to a request without a route. Its operation is the first route of its path."""
+        routes = self._router.find_all(request.scope["path"])
+        if not routes:
             raise no_such_path(request)
-        scope[OPERATION] = others[0].operation
-        return failure(request, not_allowed(request), {"Allow": ", ".join(sorted(route.method for route in others))})
+        request.scope[OPERATION] = routes[0].operation
+        return failure(request, not_allowed(request), {"Allow": ", ".join(sorted(route.method for route in routes))})

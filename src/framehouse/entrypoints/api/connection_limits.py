@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from framehouse.entrypoints.api.envelope import WHOLE, raw_failure
+from framehouse.entrypoints.api.envelope import raw_failure
 from framehouse.entrypoints.api.security_headers import GuardedAnswers
 
 log = logging.getLogger(__name__)
@@ -177,25 +177,6 @@ class _Connection(HttpToolsProtocol):
         self._head_is_whole = True
         self._room.waiting.pop(self, None)
         super().on_headers_complete()
-        self.scope["extensions"] = {WHOLE: partial(self._answer, self.cycle)}  # type: ignore[dict-item] # its task has not begun yet
-
-    async def _answer(self, cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes) -> None:
-        """What `cycle.send` does with the two messages of an answer, for one that is there as a whole."""
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
-            return
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        always = b"".join([b"%s: %s\r\n" % header for header in cycle.default_headers])
-        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        if cycle.scope["method"] == "HEAD":
-            body = b""
-        cycle.transport.write(b"".join((STATUS_LINE[status], always, lines, end, body)))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
 
     def on_body(self, body: bytes) -> None:
         self._unseen = 0

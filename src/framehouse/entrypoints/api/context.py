@@ -21,6 +21,7 @@ from framehouse.entrypoints.api.authentication import Strangers, authenticate
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.rate_limit import RateLimit
 from framehouse.entrypoints.api.request_body import Bodies
+from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.shared_call import SharedCall
 from framehouse.pipeline.accept import AcceptCounter
 
@@ -58,14 +59,14 @@ class ApiContext:
 
     async def caller(self, request: Request) -> Caller:
         """The caller of a request. Raises Refused: as `authenticate`, and 1302."""
-        caller = await authenticate(self.db, request.headers.get("authorization"), self.strangers)
+        caller = await authenticate(self.db, find_header(request.scope, b"authorization"), self.strangers)
         self.rate.check(caller)
         return caller
 
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
         """The result of `work` for the caller. The statement that `work` runs must check the key as well: this saves a
         round trip to the database. Raises as `caller`, which takes precedence over what `work` raises."""
-        header = request.headers.get("authorization")
+        header = find_header(request.scope, b"authorization")
         caller = await authenticate(self.db, header, self.strangers, remembered=True)
         try:
             self.rate.check(caller)

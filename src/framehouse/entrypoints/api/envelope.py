@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.request_headers import find_header
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -25,11 +26,7 @@ HEADERS = {
 
 CODE = "framehouse.code"
 """Where a request's scope has the code of its answer; nowhere where it succeeded."""
-WHOLE = "framehouse.whole"
-"""The ASGI extension by which our own connections take a whole answer: status, the lines of its head, and its body. It
-goes out as one packet, and past what only checks and changes other people's headers."""
-_GUARDS = list(HEADERS.items())
-_GUARD_LINES = b"".join(b"%s: %s\r\n" % header for header in _GUARDS)
+GUARDS = list(HEADERS.items())
 
 
 class _Answer(Response):
@@ -46,11 +43,7 @@ class _Answer(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if whole := scope.get("extensions", {}).get(WHOLE):
-            head = b"".join([b"%s: %s\r\n" % header for header in self.raw_headers])
-            await whole(self.status_code, head + _GUARD_LINES, self.body)
-            return
-        headers = [*self.raw_headers, *_GUARDS]
+        headers = [*self.raw_headers, *GUARDS]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -63,8 +56,8 @@ def request_id_of(request: Request) -> str:
 def request_id_in(scope: MutableMapping[str, Any]) -> str:
     """As `request_id_of`, by the scope that all of a request share."""
     if "request_id" not in scope:
-        sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        scope["request_id"] = sent.decode() if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
+        sent = find_header(scope, b"x-request-id")
+        scope["request_id"] = sent if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
     return str(scope["request_id"])
 
 

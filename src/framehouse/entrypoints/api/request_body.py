@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from framehouse.adapters.spool import Spool, SpoolFull
 from framehouse.adapters.storage import StorageAway
 from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.streaming_json import (
     LONG_BYTES,
     MAX_SKELETON_BYTES,
@@ -31,7 +32,7 @@ _FREED_BYTES = 4 * 1024 * 1024
 
 def is_small(request: Request) -> bool:
     """Whether the body says of itself that it is one to be parsed whole."""
-    length = request.headers.get("content-length", "")
+    length = find_header(request.scope, b"content-length") or ""
     return length.isdecimal() and int(length[:18]) <= LONG_BYTES
 
 
@@ -100,10 +101,10 @@ class Bodies:
             raise Refused(1200, "the body ended too early") from None
 
     def _check_head(self, request: Request) -> None:
-        kind = request.headers.get("content-type", "application/json")
-        if kind != _JSON and kind.split(";")[0].strip().lower() != _JSON:
+        kind = find_header(request.scope, b"content-type")
+        if kind is not None and kind != _JSON and kind.split(";")[0].strip().lower() != _JSON:
             raise Refused(1200, f"the Content-Type must be {_JSON}", status=415)
-        length = request.headers.get("content-length", "")
+        length = find_header(request.scope, b"content-length") or ""
         if length.isdecimal():
             self._check_size(int(length[:18]))
 

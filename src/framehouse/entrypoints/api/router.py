@@ -3,7 +3,6 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -31,9 +30,8 @@ class Route:
     prefixed: bool = True
 
 
-class Match(NamedTuple):
-    route: Route
-    parameters: dict[str, str]
+Match = tuple[Route, dict[str, str]]
+"""A route, and the parameters in the path of a request."""
 
 
 class Router:
@@ -42,26 +40,27 @@ class Router:
     def __init__(self, routes: Sequence[Route], prefixes: Sequence[str]) -> None:
         self._routes = routes
         self._exact: dict[tuple[str, str], Match] = {}
-        self._patterns: dict[str, list[tuple[re.Pattern[str], Route]]] = {method: [] for method in _METHODS}
+        self._patterns: dict[str, list[tuple[str, re.Pattern[str], Route]]] = {method: [] for method in _METHODS}
         for route in routes:
             starts = prefixes if route.prefixed else [""]
             if "{" in route.path:
-                self._patterns[route.method].append((_pattern(starts, route.path), route))
+                end = route.path.rpartition("}")[2]
+                self._patterns[route.method].append((end, _pattern(starts, route.path), route))
             else:
-                self._exact |= {(route.method, start + route.path): Match(route, {}) for start in starts}
+                self._exact |= {(route.method, start + route.path): (route, {}) for start in starts}
 
     def find(self, method: str, path: str) -> Match | None:
         """The route of a request, with the parameters in its path."""
         if found := self._exact.get((method, path)):
             return found
-        for pattern, route in self._patterns.get(method, ()):
-            if fitting := pattern.fullmatch(path):
-                return Match(route, fitting.groupdict())
+        for end, pattern, route in self._patterns.get(method, ()):
+            if path.endswith(end) and (fitting := pattern.fullmatch(path)):
+                return route, fitting.groupdict()
         return None
 
     def find_all(self, path: str) -> list[Route]:
         """The routes of this path by all methods, in the order of the table."""
-        found = [match.route for method in _METHODS if (match := self.find(method, path))]
+        found = [match[0] for method in _METHODS if (match := self.find(method, path))]
         return sorted(found, key=self._routes.index)
 
 

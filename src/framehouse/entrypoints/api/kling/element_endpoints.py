@@ -12,14 +12,14 @@ from framehouse.domain.request import read_int
 from framehouse.domain.task_json import element_task_data, preset_data
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
-from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, can_be_id, not_found, read_page
+from framehouse.entrypoints.api.kling.parameters import can_be_id, not_found, read_idempotency_key, read_page
 from framehouse.entrypoints.api.kling.responses import accepted
 from framehouse.pipeline import saved_elements
 
 
 async def create_element(context: ApiContext, request: Request) -> Response:
     caller = await context.caller(request)
-    async with context.body(request, caller, request.headers.get(IDEMPOTENCY_KEY.name)) as (body, idempotency):
+    async with context.body(request, caller, read_idempotency_key(request)) as (body, idempotency):
         wanted, problems = read_element(body)
         ticket = await saved_elements.create_element(
             wanted,

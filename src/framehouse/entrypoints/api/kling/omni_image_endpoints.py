@@ -17,10 +17,10 @@ from framehouse.domain.task_json import delivery_data, pictures_made, request_da
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext, Idempotency
 from framehouse.entrypoints.api.envelope import success
 from framehouse.entrypoints.api.kling.parameters import (
-    IDEMPOTENCY_KEY,
     MAX_PAGE_SIZE,
     can_be_id,
     not_found,
+    read_idempotency_key,
     read_include,
     read_page,
     read_wait,
@@ -34,7 +34,7 @@ from framehouse.pipeline.cancel import cancel
 async def create_task(context: ApiContext, request: Request) -> Response:
     """A large body is read only after its key is verified; a small one is read first, and the statement that accepts
     the task verifies the key."""
-    key = request.headers.get(IDEMPOTENCY_KEY.name)
+    key = read_idempotency_key(request)
 
     async def accept_small(caller: Caller) -> Ticket:
         return await _accept(context, caller, *await context.small_body(request, key))

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.request import read_int, shown
 from framehouse.entrypoints.api.documentation import Parameter
+from framehouse.entrypoints.api.request_headers import find_header
 
 MAX_PAGE, MAX_PAGE_SIZE = 1000, 500
 _PAGE_SIZE = 30
@@ -29,8 +30,8 @@ INCLUDE = Parameter(
 
 def read_page(request: Request) -> tuple[int, int]:
     """Limit and offset of a page of a list. Raises Refused (1201)."""
-    page = request.query_params.get(PAGE[0].name) or "1"
-    size = request.query_params.get(PAGE[1].name) or str(_PAGE_SIZE)
+    page = _find(request, PAGE[0]) or "1"
+    size = _find(request, PAGE[1]) or str(_PAGE_SIZE)
     problems = []
     number, limit = read_int(page), read_int(size)
     if number is None or not 1 <= number <= MAX_PAGE:
@@ -44,10 +45,10 @@ def read_page(request: Request) -> tuple[int, int]:
 
 def read_wait(request: Request) -> int:
     """For how many seconds the client wants to wait for the end of a task. Raises Refused (1201)."""
-    wait = request.query_params.get(WAIT.name)
-    prefer = request.headers.get(PREFER.name)
-    if wait is None and prefer and (found := re.search(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})", prefer)):
-        wait = found[1]
+    wait = _find(request, WAIT)
+    if wait is None and (prefer := find_header(request.scope, b"prefer")):
+        found = re.search(r"(?:^|[,;\s])wait\s*=\s*(\d{1,9})", prefer)
+        wait = found[1] if found else None
     if not wait:
         return 0
     seconds = read_int(wait)
@@ -58,7 +59,17 @@ def read_wait(request: Request) -> int:
 
 def read_include(request: Request) -> frozenset[str]:
     """The parts that the client wants in a task beyond the contract."""
-    return frozenset((request.query_params.get(INCLUDE.name) or "").split(","))
+    include = _find(request, INCLUDE)
+    return frozenset(include.split(",")) if include else frozenset()
+
+
+def _find(request: Request, parameter: Parameter) -> str | None:
+    """A query parameter. Parsing an empty query would take longer than finding the route."""
+    return request.query_params.get(parameter.name) if request.scope["query_string"] else None
+
+
+def read_idempotency_key(request: Request) -> str | None:
+    return find_header(request.scope, b"idempotency-key")
 
 
 def can_be_id(text: str) -> bool:
