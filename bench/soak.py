@@ -32,13 +32,14 @@ import asyncpg
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
+from framehouse.wiring import API_POOL, BUSY_POOL, WORKER_POOL
 from soaking.others import Others, others
 from soaking.traffic import ENDED, Traffic
 from soaking.verdict import FIFTHS, Run, count_by_fifth, judge, table
 from soaking.watch import Sample, connections, look
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
-MOST_CONNECTIONS = 16 + 24 + 8
+MOST_CONNECTIONS = API_POOL + WORKER_POOL + BUSY_POOL + 8
 """What the pools of the API and of the worker may hold, and the connections that listen."""
 _EVERY_S = 2.0
 _REST_S = 20.0

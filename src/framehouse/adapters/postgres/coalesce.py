@@ -9,8 +9,8 @@ from framehouse.adapters.postgres.pool import DatabaseAway
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
-_MOST = 64
-_FEW = 8
+MOST = 64
+FEW = 8
 
 
 class Coalesced(Generic[Question, Answer]):
@@ -43,14 +43,14 @@ class Coalesced(Generic[Question, Answer]):
     async def _run(self) -> None:
         while self._waiting:
             await self._gather()
-            size = min(_MOST, max(_FEW, (len(self._waiting) + 1) // 2)) if self._by_halves else _MOST
+            size = min(MOST, max(FEW, (len(self._waiting) + 1) // 2)) if self._by_halves else MOST
             group, self._waiting = self._waiting[:size], self._waiting[size:]
             await self._settle(group)
 
     async def _gather(self) -> None:
         """Let the event loop turn for as long as each turn brings another caller: he is here already, only unread."""
         seen = 0
-        while seen < len(self._waiting) < _MOST:
+        while seen < len(self._waiting) < MOST:
             seen = len(self._waiting)
             await asyncio.sleep(0)
 
