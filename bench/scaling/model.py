@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from framehouse.entrypoints.worker.worker import REST_S
-from measuring.figures import RESULTS
+from measuring.comparisons import RESULTS
 
 GROUP = 16
 DAY_S = 86_400
