@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from framehouse.adapters.postgres.coalesce import FEW, MOST
-from framehouse.entrypoints.worker.worker import MISSES, REST_S
+from framehouse.entrypoints.worker.worker import MISSES_BEFORE_REST, REST_S
 from scaling.events import Clock, Cores, Locks, Then, Thread
 from scaling.model import Costs, Site, Traffic
 
@@ -216,7 +216,7 @@ class Worker:
             for task, due_at in took:
                 peak.seen.waited.append(peak.clock.now - due_at)
                 self._thread.use(costs.worker_task_s / peak.traffic.pictures, lambda t=task: self._paint(t))  # type: ignore[misc]
-            if self._misses > MISSES:
+            if self._misses > MISSES_BEFORE_REST:
                 peak.clock.after(REST_S, rested)
             else:
                 rested()

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 WORKER_LOCKS = 1718774120
 """The class of the advisory locks by which others see that a worker lives; sql/list_quiet_batches.sql has it too."""
 _POLL_S = 1.0
-MISSES, REST_S = 4, 0.1
+MISSES_BEFORE_REST, REST_S = 4, 0.1
 """Who was called so many times in a row for nothing, because others were quicker, looks ten times a second at most:
 every task calls all workers, and looking costs PostgreSQL more than all else, where there are many (docs/scale.md)."""
 _LONGEST_PAUSE_S = 60.0
@@ -129,7 +129,7 @@ class Worker:
         misses = 0
         try:
             while not self._stopping.is_set():
-                if misses > MISSES:
+                if misses > MISSES_BEFORE_REST:
                     await asyncio.sleep(REST_S * random.uniform(0.5, 1.5))
                 self._wake.clear()
                 called, self._called = self._called and self._room() > 0, False
