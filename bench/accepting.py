@@ -9,8 +9,8 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 
-from measuring.figures import Figure, in_turn, median, ratio
-from measuring.house import PATH, Api, folder, make_keys, running
+from measuring.comparisons import Figure, in_turn, median, ratio
+from measuring.framehouse_processes import PATH, Api, folder, make_keys, running
 from measuring.load import CLIENTS, Request, json_body, percentile, pgbench, steadily, wrk
 from measuring.peers import environment_of, free_port, program
 

@@ -24,8 +24,8 @@ from fastapi import FastAPI
 from PIL import Image as Pillow
 from pydantic import BaseModel
 
-from measuring.figures import Figure, median, ratio
-from measuring.house import BENCH, PATH, folder, processes, serving
+from measuring.comparisons import Figure, median, ratio
+from measuring.framehouse_processes import BENCH, PATH, folder, processes, serving
 from measuring.peers import free_port, program
 
 PICTURES = 10

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from measuring.figures import RESULTS, machine
+from measuring.comparisons import RESULTS, machine
 
 PARTS = ("statements", "server", "workers", "settings", "contention", "backlog", "expiring", "partitions")
 COSTS = RESULTS.with_name("costs.json")

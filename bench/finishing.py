@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from framehouse.adapters.fonts import draw_text
 from framehouse.domain.sizes import Size
 from framehouse.pipeline.finish import Finishing, finish
-from measuring.figures import Figure, in_turn, median, ratio
+from measuring.comparisons import Figure, in_turn, median, ratio
 from measuring.photo import photo
 
 SIZE = Size(4096, 4096)

@@ -11,10 +11,10 @@ import signal
 import sys
 import time
 
-from measuring.figures import Figure, print_table, save
+from measuring.comparisons import Figure, print_table, save
 from measuring.page import write_page
 
-NAMES = ("accepting", "tasks", "bodies", "finishing", "beside", "filled", "starting")
+NAMES = ("accepting", "tasks", "bodies", "finishing", "server_overhead", "full_tables", "starting")
 
 
 def main(names: list[str], rounds: int) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from measuring.figures import RESULTS
+from measuring.comparisons import RESULTS
 from scaling import reality
 from scaling.day import GRAIN, POOLS, run_day, use_by_hour
 from scaling.model import DAY_S, Costs, Site, Traffic, bytes_per_task, demand, read_costs

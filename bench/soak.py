@@ -32,13 +32,14 @@ import asyncpg
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
-from soaking.others import Others, others
+from framehouse.wiring import API_POOL, BUSY_POOL, WORKER_POOL
+from soaking.outside_server import OutsideServer, outside_server
 from soaking.traffic import ENDED, Traffic
 from soaking.verdict import FIFTHS, Run, count_by_fifth, judge, table
 from soaking.watch import Sample, connections, look
 
 RESULTS = Path(__file__).parent / "results" / "soak.json"
-MOST_CONNECTIONS = 16 + 24 + 8
+MOST_CONNECTIONS = API_POOL + WORKER_POOL + BUSY_POOL + 8
 """What the pools of the API and of the worker may hold, and the connections that listen."""
 _EVERY_S = 2.0
 _REST_S = 20.0
@@ -109,7 +110,7 @@ async def serving(folder: Path, leak: str) -> AsyncIterator[Served]:
         process.wait(timeout=60)
 
 
-async def soak(served: Served, met: Others, *, minutes: float, rate: float) -> Run:
+async def soak(served: Served, met: OutsideServer, *, minutes: float, rate: float) -> Run:
     """The whole time: a fifth to warm up, a rest, the other fifths, a rest."""
     await account_store.create_account(served.db, "small", concurrency=2)
     small = await account_store.find_account(served.db, "small")
@@ -163,7 +164,7 @@ async def _rest(served: Served) -> Sample:
     return await served.sample()
 
 
-async def _facts(served: Served, met: Others, run: Run) -> dict[str, Any]:
+async def _facts(served: Served, met: OutsideServer, run: Run) -> dict[str, Any]:
     """What the database, the storage, the receivers and the log say in the end."""
     db, folder = served.db, served.folder
     rows = {str(row["id"]): row for row in await db.rows("select * from tasks")}
@@ -218,7 +219,7 @@ def _say(text: str) -> None:
 async def main(folder: Path, minutes: float, rate: float, leak: str) -> bool:
     """Whether all promises were kept."""
     _say(f"{minutes:g} minutes, {rate:g} requests a second" + (f", an engine that leaks {leak}" if leak else ""))
-    async with others() as met, serving(folder, leak) as served:
+    async with outside_server() as met, serving(folder, leak) as served:
         run = await soak(served, met, minutes=minutes, rate=rate)
     rows, figures = judge(run)
     kept = all(row.kept for row in rows)

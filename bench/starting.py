@@ -4,8 +4,8 @@ import subprocess
 import sys
 import time
 
-from measuring.figures import Figure, in_turn, median
-from measuring.house import FRAMEHOUSE, environment, folder, running
+from measuring.comparisons import Figure, in_turn, median
+from measuring.framehouse_processes import FRAMEHOUSE, environment, folder, running
 
 
 def _help() -> float:

@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring.figures import Figure, in_turn, median, ratio
-from measuring.house import BENCH, INSTANT, PATH, folder, serving
+from measuring.comparisons import Figure, in_turn, median, ratio
+from measuring.framehouse_processes import BENCH, INSTANT, PATH, folder, serving
 from measuring.load import need
 from measuring.peers import environment_of, free_port, program
 

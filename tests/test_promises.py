@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import click
@@ -75,6 +76,23 @@ def test_the_list_of_commands_shows_the_help_of_each() -> None:
 def test_no_two_modules_have_the_same_file_name() -> None:
     names = Counter(path.name for path in (ROOT / "src" / "framehouse").rglob("*.py") if path.name != "__init__.py")
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_the_modules_of_bench_import_each_other_in_one_direction() -> None:
+    files = {
+        ".".join(path.relative_to(ROOT / "bench").with_suffix("").parts): path
+        for path in (ROOT / "bench").rglob("*.py")
+    }
+    graph: dict[str, set[str]] = {}
+    for name, path in files.items():
+        imports = graph.setdefault(name, set())
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imports |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                imports |= {alias.name for alias in node.names}
+        imports &= files.keys()
+    tuple(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_the_documented_requests_are_those_that_are_read() -> None:

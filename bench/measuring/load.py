@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import uvloop
 
-from measuring.house import postgres_program
+from measuring.framehouse_processes import postgres_program
 
 CLIENTS = 16
 

@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from measuring.figures import RESULTS
-from measuring.house import BENCH
+from measuring.comparisons import RESULTS
+from measuring.framehouse_processes import BENCH
 
 _PAGE = BENCH.parent / "docs" / "speed.md"
 _PLACE = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)

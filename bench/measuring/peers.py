@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from measuring.house import BENCH
+from measuring.framehouse_processes import BENCH
 
 _PLACE = BENCH.parent / ".cache" / "bench"
 PACKAGES = {

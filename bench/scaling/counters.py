@@ -10,7 +10,7 @@ import asyncpg
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
-from measuring.house import folder
+from measuring.framehouse_processes import folder
 
 Spent = dict[str, float]
 _SUMS = """

@@ -4,12 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from measuring.figures import RESULTS
+from framehouse.entrypoints.worker.claim import REST_S
+from measuring.comparisons import RESULTS
 
 GROUP = 16
 DAY_S = 86_400
-REST_S, MISSES = 0.1, 4
-"""The pause of entrypoints/worker/worker.py after this many wake-ups in a row that found no work."""
 
 
 @dataclass(frozen=True, slots=True)

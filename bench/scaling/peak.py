@@ -4,28 +4,12 @@ import math
 import random
 from bisect import bisect_left
 from collections import deque
-from dataclasses import dataclass, field
 from itertools import accumulate
 
 from measuring.load import percentile
 from scaling.events import Clock, Cores, Locks, Log, Then, Thread
 from scaling.model import Costs, Site, Traffic, ears
-from scaling.processes import Api, Task, Worker
-
-
-@dataclass(slots=True)
-class Seen:
-    """What came out: seconds of each, and shares of what there is."""
-
-    accept: list[float] = field(default_factory=list)
-    poll: list[float] = field(default_factory=list)
-    whole: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
-    """From acceptance to a worker."""
-    tasks: int = 0
-    ended: int = 0
-    pictures: int = 0
-    used: dict[str, float] = field(default_factory=dict)
+from scaling.processes import Api, Seen, Task, Worker
 
 
 class Peak:

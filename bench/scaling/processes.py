@@ -1,17 +1,14 @@
 """The processes of a simulated site: what an API and a worker do, and what it costs whom."""
 
-from __future__ import annotations
-
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from framehouse.adapters.postgres.coalesce import LARGEST_GROUP, SMALLEST_HALF
-from scaling.events import Then, Thread
-from scaling.model import MISSES, REST_S
-
-if TYPE_CHECKING:
-    from scaling.peak import Peak
+from framehouse.entrypoints.worker.claim import MISSES_BEFORE_REST, REST_S
+from scaling.events import Clock, Cores, Locks, Then, Thread
+from scaling.model import Costs, Site, Traffic
 
 
 @dataclass(slots=True)
@@ -25,10 +22,45 @@ class Task:
     waiter: Then | None = None
 
 
+@dataclass(slots=True)
+class Seen:
+    """What came out: seconds of each, and shares of what there is."""
+
+    accept: list[float] = field(default_factory=list)
+    poll: list[float] = field(default_factory=list)
+    whole: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+    """From acceptance to a worker."""
+    tasks: int = 0
+    ended: int = 0
+    pictures: int = 0
+    used: dict[str, float] = field(default_factory=dict)
+
+
+class Simulation(Protocol):
+    """What processes use of the run that they are part of."""
+
+    costs: Costs
+    traffic: Traffic
+    site: Site
+    clock: Clock
+    elsewhere: Cores
+    locks: Locks
+    queue: deque[tuple[Task, float]]
+    messages: int
+    seen: Seen
+
+    def statement(self, seconds: float, then: Then, *, writes: float = 0.0, who: str) -> None: ...
+    def wake(self) -> None: ...
+    def tell_ended(self) -> None: ...
+    def accepted(self, task: Task) -> None: ...
+    def paint_s(self) -> float: ...
+
+
 class Api:
     """One process: what it reads and writes costs its own CPU, and its accepts and polls share statements."""
 
-    def __init__(self, peak: Peak, thread: Thread) -> None:
+    def __init__(self, peak: Simulation, thread: Thread) -> None:
         self._peak, self._thread = peak, thread
         self._offers: list[Task] = []
         self._asked: list[Then] = []
@@ -115,7 +147,7 @@ class Api:
 class Worker:
     """One process: claims what it has room for, keeps leases, finishes, settles; and hears of all others' tasks."""
 
-    def __init__(self, peak: Peak, thread: Thread, slots: int) -> None:
+    def __init__(self, peak: Simulation, thread: Thread, slots: int) -> None:
         self._peak, self._thread = peak, thread
         self._room = self._slots = slots
         self._claiming = self._again = self._looking = self._look_again = False
@@ -184,7 +216,7 @@ class Worker:
             for task, due_at in took:
                 peak.seen.waited.append(peak.clock.now - due_at)
                 self._thread.use(costs.worker_task_s / peak.traffic.pictures, lambda t=task: self._paint(t))  # type: ignore[misc]
-            if self._misses > MISSES:
+            if self._misses > MISSES_BEFORE_REST:
                 peak.clock.after(REST_S, rested)
             else:
                 rested()

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import uvloop
 
-from measuring.house import INSTANT, PATH, Api, postgres_program, serving
-from measuring.house import folder as temporary
+from measuring.framehouse_processes import INSTANT, PATH, Api, postgres_program, serving
+from measuring.framehouse_processes import folder as temporary
 from scaling.counters import Spent
 from scaling.filling import PROMPT
 from scaling.model import Costs, Site, Traffic, read_part

@@ -17,8 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from measuring.house import INSTANT, PATH, Api, make_keys, processes, running, serving
-from measuring.house import folder as temporary
+from measuring.framehouse_processes import INSTANT, PATH, Api, make_keys, processes, running, serving
+from measuring.framehouse_processes import folder as temporary
 from measuring.load import Request, json_body, steadily
 from measuring.photo import photo
 from scaling.counters import Spent, minus, postmaster, tree_cpu_s, wal_bytes

@@ -29,12 +29,14 @@ from framehouse.adapters.postgres.task_store import (
     mark_expired,
     tasks_to_expire,
 )
+from framehouse.settings import Settings
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts, new_task
 
 GROUP = 16
 ROUTES = [("kling-v3-omni", "")]
-LEASE, RETENTION = timedelta(seconds=30), timedelta(days=30)
+LEASE = timedelta(seconds=Settings.model_fields["lease_s"].default)
+RETENTION = timedelta(days=Settings.model_fields["retention_days"].default)
 Costs = dict[str, Spent]
 
 

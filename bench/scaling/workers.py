@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from measuring.house import FRAMEHOUSE, INSTANT, PATH, Api, environment, make_keys, running
-from measuring.house import folder as temporary
+from measuring.framehouse_processes import FRAMEHOUSE, INSTANT, PATH, Api, environment, make_keys, running
+from measuring.framehouse_processes import folder as temporary
 from measuring.load import Request, json_body, steadily
 from scaling.counters import Spent, minus, postmaster, tree_cpu_s
 from scaling.filling import PROMPT

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import httpx
 
-from soaking.others import Others
-from soaking.pictures import picture, sent
+from soaking.outside_server import OutsideServer
+from soaking.random_images import picture, sent
 
 PATH = "/kling/v1/images/omni-image"
 ELEMENTS = "/kling/v1/general/advanced-custom-elements"
@@ -44,7 +44,7 @@ class Seen:
 class Traffic:
     """The clients of one server. `run` until cancelled starts a habit every so often and waits for none."""
 
-    def __init__(self, url: str, key: str, small_key: str, others: Others, *, rate: float) -> None:
+    def __init__(self, url: str, key: str, small_key: str, others: OutsideServer, *, rate: float) -> None:
         self.seen = Seen()
         self._url = url
         self._others = others

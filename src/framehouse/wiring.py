@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SIGN_URLS = "sign_urls"
-_API_POOL, _WORKER_POOL, _BUSY_POOL, _TOOL_POOL = 16, 8, 16, 4
+API_POOL, WORKER_POOL, BUSY_POOL, TOOL_POOL = 16, 8, 16, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings, *, size: int = _TOOL_POOL) -> AsyncIterator[Database]:
+async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIterator[Database]:
     """The database of the settings, brought up to date. The embedded one is started, started again when it dies, and
     stopped by who leaves last; starting and stopping block, so that no interruption leaves them half done."""
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
@@ -192,7 +192,7 @@ async def run_api(
     from framehouse.entrypoints.api.connection_limits import limits_for, server_config
 
     async with (
-        open_house(settings, size=_API_POOL) as house,
+        open_house(settings, size=API_POOL) as house,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
         app = build_api(
@@ -232,7 +232,7 @@ async def run_worker(
     from framehouse.entrypoints.sweeper import run_sweeper
     from framehouse.entrypoints.worker_metrics import telling
 
-    size = _WORKER_POOL + min(settings.worker_concurrency or _BUSY_POOL, _BUSY_POOL)
+    size = WORKER_POOL + min(settings.worker_concurrency or BUSY_POOL, BUSY_POOL)
     async with (
         open_house(settings, size=size) as house,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from framehouse.adapters.storage import StorageAway

@@ -26,7 +26,7 @@ from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Engine, Progress, ReferenceImage, SavedElement
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse

@@ -18,7 +18,8 @@ from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.engines.interface import Batch, Engine, Painted, ReferenceImage, SavedElement
 from framehouse.engines.openai_images import OpenAIImages, http_exchange
 from framehouse.engines.openai_images.server_kinds import KINDS, best_size
-from framehouse.engines.registry import BadOption, BadRoute, open_registry
+from framehouse.engines.option_checks import BadOption
+from framehouse.engines.registry import BadRoute, open_registry
 from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
 from tests.support.eventually import eventually
 from tests.support.house import MakeHouse

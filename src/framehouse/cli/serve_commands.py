@@ -43,7 +43,7 @@ def api(
     as_json: bool,
 ) -> None:
     """Run only the API; point FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to what all machines share."""
-    from framehouse.cli.serve import run_api_process
+    from framehouse.cli.single_process import run_api_process
 
     run_api_process(
         host=host,
@@ -81,7 +81,7 @@ def worker(
     as_json: bool,
 ) -> None:
     """Run only a worker, which also sweeps; as many as you like, on any machine."""
-    from framehouse.cli.serve import run_worker_process
+    from framehouse.cli.single_process import run_worker_process
 
     run_worker_process(
         labels=labels,

@@ -1,6 +1,8 @@
 """Options of routes, checked alike: each sentence names the option, what is allowed, and what it is."""
 
-from framehouse.engines.registry import BadOption
+
+class BadOption(ValueError):
+    """An option of a route is wrong; the message names it, what is allowed and what it is."""
 
 
 def check_whole(name: str, value: object, least: int, most: int) -> int:

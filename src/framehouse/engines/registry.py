@@ -13,6 +13,7 @@ from importlib.metadata import entry_points
 
 from framehouse.domain.model import Model
 from framehouse.engines.interface import Check, Engine
+from framehouse.engines.option_checks import BadOption
 
 GROUP = "framehouse.engines"
 _CHECK_LIMIT_S = 90.0
@@ -20,10 +21,6 @@ _CHECK_LIMIT_S = 90.0
 
 class BadRoute(Exception):
     """A route of the configuration cannot be used; the message says which and why."""
-
-
-class BadOption(ValueError):
-    """An engine's word for an option of its route that cannot be; the message names it and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,7 @@ from framehouse.engines.diffusers.diffusers_options import (
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Abilities, Batch, Check, Painted, Progress
-from framehouse.engines.option_checks import check_cite, check_number, check_whole
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption, check_cite, check_number, check_whole
 
 NOT_INSTALLED = 'the packages of the diffusers engine are not installed: pip install "framehouse[diffusers]"'
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")

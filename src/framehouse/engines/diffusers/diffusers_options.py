@@ -6,7 +6,7 @@ from pathlib import Path
 
 from framehouse.engines.diffusers.model_defaults import MOST_REFERENCES, Known
 from framehouse.engines.diffusers.weights import REPOSITORY
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption
 
 AUTO = "auto"
 DTYPES = ("bfloat16", "float16", "float32")

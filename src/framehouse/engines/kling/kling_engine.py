@@ -12,7 +12,7 @@ from framehouse.engines.kling.order_steps import Life, Terms
 from framehouse.engines.kling.orders import MOST_PICTURES, plan_orders, read_note
 from framehouse.engines.kling.upstream import Upstream
 from framehouse.engines.kling.upstream_accounts import Account, Accounts
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption
 
 _MOST_PER_ORDER = 9
 _ERRAND_S = 2.0

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 
 from framehouse.domain.errors import Unavailable
 from framehouse.engines.cooldown import Rest
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption
 
 DEFAULT_CONCURRENCY = 9
 _TOKEN_S, _EARLY_S = 1800, 5

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from framehouse.engines.openai_images.server_kinds import KINDS, Kind
-from framehouse.engines.option_checks import check_cite, check_number, check_whole
-from framehouse.engines.registry import BadOption
+from framehouse.engines.option_checks import BadOption, check_cite, check_number, check_whole
 
 _OPENAI = "https://api.openai.com/v1"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from framehouse.entrypoints.api.context import ApiContext
+from framehouse.entrypoints.api.router import Route, Router
 from framehouse.entrypoints.api.routes import ROUTES
-from framehouse.entrypoints.api.routing import Route, Router
 
 
 async def endpoint(_context: ApiContext, _request: Request) -> ASGIApp:

@@ -20,8 +20,8 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import find_task, list_tasks
-from measuring.figures import Figure, median, ratio
-from measuring.house import folder
+from measuring.comparisons import Figure, median, ratio
+from measuring.framehouse_processes import folder
 
 FEW, MANY = 10_000, int(os.environ.get("FILLED_ROWS", "10000000"))
 CALLS, ACCOUNTS, WAITING = 300, 16, 3000

@@ -10,8 +10,8 @@ import time
 import urllib.request
 
 from framehouse.adapters.images.encode import encode
-from measuring.figures import Figure, median
-from measuring.house import INSTANT, PATH, Api, cpu_s, folder, processes, serving
+from measuring.comparisons import Figure, median
+from measuring.framehouse_processes import INSTANT, PATH, Api, cpu_s, folder, processes, serving
 from measuring.load import json_body
 from measuring.photo import photo
 

@@ -6,10 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from soaking.pictures import picture
+from soaking.random_images import picture
 
 
-class Others:
+class OutsideServer:
     """One server on loopback. `/pictures/<number>.png` is there, other pictures are not; what comes to `/hooks/<how>`
     is kept in `statuses`, by task. `how`: `well` answers at once, `late` refuses the first try, `cut` breaks it off."""
 
@@ -52,8 +52,8 @@ class Others:
 
 
 @asynccontextmanager
-async def others() -> AsyncIterator[Others]:
-    opened = Others()
+async def outside_server() -> AsyncIterator[OutsideServer]:
+    opened = OutsideServer()
     server = await asyncio.start_server(opened.serve, "127.0.0.1", 0)
     opened.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

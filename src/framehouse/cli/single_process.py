@@ -1,0 +1,92 @@
+"""framehouse api | worker: one process of a server, alone or under the supervisor of `framehouse serve`."""
+
+import json
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+import uvloop
+
+from framehouse.cli.listening_socket import listen, listen_for_metrics, url_of
+from framehouse.runtime.log_setup import set_up_logging
+from framehouse.runtime.parent_pipe import stop_with_parent
+from framehouse.runtime.trace_export import export_traces
+from framehouse.settings import Settings, load_settings
+from framehouse.wiring import run_api, run_worker
+
+log = logging.getLogger("framehouse.serve")
+
+
+def run_api_process(
+    host: str | None,
+    port: int | None,
+    listen_fd: int | None,
+    worker_metrics: str | None,
+    parent_pipe: int | None,
+    heartbeat_fd: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    settings = load_settings(config, data_dir=data_dir, host=host, port=port)
+    set_up_logging(settings.log_level, settings.log_format)
+    if parent_pipe is not None:
+        stop_with_parent(parent_pipe, gracefully=False)
+    listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
+    if listen_fd is None:
+        _say(settings, f"The API listens on {url_of(listening)}", {"url": url_of(listening)}, as_json=as_json)
+    with export_traces("api", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
+        uvloop.run(run_api(settings, listening, heartbeat_fd=heartbeat_fd, worker_metrics=worker_metrics or ""))
+
+
+def run_worker_process(
+    labels: tuple[str, ...],
+    metrics_fd: int | None,
+    parent_pipe: int | None,
+    heartbeat_fd: int | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
+    set_up_logging(settings.log_level, settings.log_format)
+    figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
+    if metrics_fd is None and settings.worker_metrics_port:
+        figures = listen_for_metrics(settings)
+    if parent_pipe is not None:
+        stop_with_parent(parent_pipe, gracefully=True)
+    else:
+        _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
+    with export_traces("worker", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
+        uvloop.run(run_worker(settings, heartbeat_fd=heartbeat_fd, figures=figures))
+
+
+def _labels(given: tuple[str, ...]) -> dict[str, str] | None:
+    """The labels of the command line; None where there are none."""
+    labels: dict[str, str] = {}
+    for text in given:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.UsageError(f'--label "{text}" is not NAME=VALUE')
+        if labels.setdefault(name, value) != value:
+            raise click.UsageError(f'--label "{name}" is given twice: a label has one value')
+    return labels or None
+
+
+def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:
+    if not as_json:
+        print_status(settings, text)
+        return
+    click.echo(json.dumps(value))
+    sys.stdout.flush()
+
+
+def print_status(settings: Settings, text: str) -> None:
+    """A line for whoever watches, on standard error; where the log is JSON, this is too."""
+    if settings.log_format == "json":
+        log.info("%s", text)
+    else:
+        click.echo(text, err=True)

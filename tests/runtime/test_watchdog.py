@@ -1,0 +1,36 @@
+"""Heartbeats while the event loop turns, and the end of a process whose loop does not."""
+
+import asyncio
+import os
+import subprocess
+import sys
+
+from framehouse.runtime.watchdog import watchdog
+
+_HANG = """
+import asyncio, time
+from framehouse.runtime.watchdog import watchdog
+
+async def hang_here():
+    async with watchdog(None, hung_after_s=0.3):
+        await asyncio.sleep(0.01)
+        time.sleep(60)
+
+asyncio.run(hang_here())
+"""
+
+
+async def test_heartbeats_are_sent_to_the_pipe() -> None:
+    read_end, write_end = os.pipe()
+    try:
+        async with watchdog(write_end, hung_after_s=60):
+            assert await asyncio.to_thread(os.read, read_end, 1) == b"."
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+
+
+def test_a_process_that_hangs_says_where_and_exits() -> None:
+    done = subprocess.run([sys.executable, "-c", _HANG], stderr=subprocess.PIPE, text=True, timeout=50, check=False)
+    assert done.returncode == 1
+    assert "in hang_here" in done.stderr
