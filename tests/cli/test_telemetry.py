@@ -170,7 +170,7 @@ async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers
                 for _ in range(3):
                     began = time.monotonic()
                     task_id = http.post(PATH, json=BODY | {"callback_url": ""}).json()["data"]["task_id"]
-                    assert time.monotonic() - began < 1
+                    assert time.monotonic() - began < 5
                     assert http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status"] == "succeed"
                 if not answers:
                     await eventually(lambda: _log(tmp_path, "the collector took no traces"))

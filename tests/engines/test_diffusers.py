@@ -33,6 +33,8 @@ from tests.support.house import MakeHouse
 from tests.support.image_files import image_file
 from tests.support.system_packages import lacks_extra
 
+pytestmark = pytest.mark.xdist_group("diffusers")  # one process, for what its tests share
+
 ROOT = Path(__file__).parents[2]
 MISBEHAVING = [sys.executable, "-m", "tests.support.misbehaving_process"]
 TINY: dict[str, Any] = {"devices": ["cpu"], "dtype": "float32", "steps": 2, "max_pixels": 40_000}
