@@ -78,7 +78,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
             yield Seen(alone, traced, declined, collector, painted, metrics, log, key)
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("telemetry")]
 
 
 async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) -> None:
