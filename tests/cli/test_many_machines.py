@@ -81,6 +81,7 @@ def machines(folder: Path, *, pooled: bool = True) -> Iterator[Machines]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("pooled", [True, False], ids=["pgbouncer", "direct"])
 def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) -> None:
     with machines(tmp_path, pooled=pooled) as house:
