@@ -220,7 +220,7 @@ async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse, mon
             await house.submit("dead", callback_url=dead[n % len(dead)].url)
         await house.db.row("select start_tasks(array(select id from tasks))")
         await stack.enter_async_context(notifying(house))
-        await eventually(lambda: connected(dead, 300))
+        await eventually(lambda: connected(dead, 300), seconds=200)
         living = await stack.enter_async_context(receiving())
         began = time.monotonic()
         ticket = await house.submit(callback_url=living.url)
