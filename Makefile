@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
 # Most tests wait for other processes: three workers for each core keep the cores busy.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 6)')
-PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist worksteal $(if $(DURATIONS),--durations=$(DURATIONS))
+PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup $(if $(DURATIONS),--durations=$(DURATIONS))
 
 .PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
@@ -44,7 +44,8 @@ test-servers: install ## Test openai_images against a real Xinference; the first
 
 TASKS ?= 2000
 chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 tasks come in; then look whether all is well
-	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos tests/engines/kling/test_chaos.py
+	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos tests/engines/kling/test_chaos.py \
+		tests/cli/test_callbacks.py::test_every_message_arrives_through_kills
 
 hosts: install ## Cut off one host of several, and then the database's, for a minute, in either way; needs root and iproute2
 	@HOSTS_LONG=1 HOSTS_CUT_S=60 .venv/bin/python -m pytest -n 0 -s tests/hosts

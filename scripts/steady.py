@@ -17,7 +17,7 @@ HEAD = "| run | started (UTC) | order | outcome | wall | CPU |\n|---|---|---|---
 
 def run_once(number: int, jobs: int, seed: int) -> tuple[str, bool]:
     """The table's line, and whether all tests passed."""
-    command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "worksteal", f"--randomly-seed={seed}"]
+    command = [sys.executable, "-m", "pytest", "-n", str(jobs), "--dist", "loadgroup", f"--randomly-seed={seed}"]
     started_at, before, began = datetime.now(UTC), os.times(), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     wall_s, after = time.monotonic() - began, os.times()

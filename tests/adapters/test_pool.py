@@ -24,7 +24,7 @@ async def test_statements_right_after_a_cut_are_answered(db: Database, database_
 
 
 async def test_a_full_disk_is_told_at_once(db: Database) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(8):
         with pytest.raises(DatabaseAway, match="no room"):
             await db.row("do $$ begin raise exception 'no room' using errcode = 'disk_full'; end $$")
 

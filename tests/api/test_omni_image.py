@@ -122,7 +122,7 @@ async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
     await asyncio.sleep(0.1)
     api.house.start_worker()
     assert (await waiting).json()["data"]["task_status"] == "succeed"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert error(await api.alice.get(f"{PATH}/{task['task_id']}?wait=soon"), 400, 1201).startswith("wait must")
 
 

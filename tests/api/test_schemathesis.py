@@ -60,6 +60,7 @@ checks.not_a_server_error.enabled = true
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_every_operation_answers_as_documented(make_house: MakeHouse, tmp_path: Path) -> None:
     house = await make_house(concurrency=1_000_000)

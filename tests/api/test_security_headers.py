@@ -16,7 +16,7 @@ from tests.support.raw_connections import connected, refusal, until_closed
 PRESETS = "/v1/general/advanced-presets-elements?pageSize=1"
 
 
-async def send(api: Api, request: bytes, *, seconds: float = 5) -> bytes:
+async def send(api: Api, request: bytes, *, seconds: float = 60) -> bytes:
     """The answer to the bytes of one request, which ends its connection."""
     async with connected(api) as (reader, writer):
         writer.write(request)

@@ -148,6 +148,7 @@ def link_images(data_dir: Path) -> None:
     point(data_dir / "files" / "images", data_dir.parent / "images")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 async def test_chaos(tmp_path: Path) -> None:
     random.seed(SEED)

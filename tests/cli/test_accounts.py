@@ -11,6 +11,8 @@ from framehouse import __version__
 from tests.support.command_line import PATH, client, run, run_json, serve
 from tests.support.house import MISBEHAVING
 
+pytestmark = pytest.mark.xdist_group("accounts")  # one process, for what its tests share
+
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
 

@@ -17,8 +17,11 @@ import httpx
 import pytest
 
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
+from tests.support.data_folder import prepare
 from tests.support.image_files import image_base64
 from tests.support.served_house import REQUEST, config, wait, wait_for
+
+pytestmark = pytest.mark.xdist_group("backup")  # one process, for what its tests share
 
 
 def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -59,6 +62,7 @@ def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an account and a picture, and its backup beside it."""
     folder = tmp_path_factory.mktemp("backup")
+    prepare(folder / "data")
     run("generate", "a fox", "--out", folder / "out", "--data-dir", folder / "data")
     run("backup", folder / "house.tar", "--data-dir", folder / "data")
     return folder

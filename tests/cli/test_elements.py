@@ -8,6 +8,8 @@ from tests.support.api_server import ELEMENTS
 from tests.support.command_line import PATH, client, run, run_json, serve
 from tests.support.image_files import image_file
 
+pytestmark = pytest.mark.xdist_group("cli_elements")  # one process, for what its tests share
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:

@@ -60,7 +60,7 @@ async def test_killed_in_between(make_house: MakeHouse, database_url: str, tmp_p
             await eventually(ordered, seconds=40)
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
-        await eventually(free, seconds=30)
+        await eventually(free, seconds=90)
         assert await waits_for(house) == "api"
         with working(tmp_path, config, database_url, "site=a", "more=labels") as heir:
             assert (await ended(house, ticket.task_id, seconds=40)).status == "succeed"

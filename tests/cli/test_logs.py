@@ -19,6 +19,8 @@ from tests.support.command_line import PATH, client, run, run_json, serve
 from tests.support.image_files import image_base64
 from tests.support.quoting_engine import WORDS
 
+pytestmark = pytest.mark.xdist_group("logs")  # one process, for what its tests share
+
 SECRET = "sesame"
 """In every prompt, token and password of this test."""
 BODY: dict[str, Any] = {"model_name": "kling-v3-omni", "prompt": f"a fox of {SECRET}"}

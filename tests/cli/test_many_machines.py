@@ -40,7 +40,7 @@ class Machines:
         """The URL of another API process, once it is ready."""
         self.settings |= extra
         log = self.folder / f"api-{len(self.started)}.log"
-        process, end = self.start("api", "--port", "0"), time.monotonic() + 30
+        process, end = self.start("api", "--port", "0"), time.monotonic() + 90
         while True:
             assert process.poll() is None and time.monotonic() < end, log.read_text()
             if found := re.search(r"listens on (\S+)", log.read_text()):
@@ -80,6 +80,8 @@ def machines(folder: Path, *, pooled: bool = True) -> Iterator[Machines]:
                 process.wait(timeout=60)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("pooled", [True, False], ids=["pgbouncer", "direct"])
 def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) -> None:
     with machines(tmp_path, pooled=pooled) as house:

@@ -174,7 +174,7 @@ def test_an_interrupted_pull_goes_on_the_next_time(hub: Hub, home: Path) -> None
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(HF_ENDPOINT=hub.url)
     ) as process:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 90
         while not (parts := list(home.glob("hub/*/blobs/*.incomplete"))) or parts[0].stat().st_size < 1_000_000:
             assert time.monotonic() < end
             time.sleep(0.02)

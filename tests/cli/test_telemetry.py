@@ -78,7 +78,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
             yield Seen(alone, traced, declined, collector, painted, metrics, log, key)
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("telemetry")]
 
 
 async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) -> None:
@@ -170,7 +170,7 @@ async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers
                 for _ in range(3):
                     began = time.monotonic()
                     task_id = http.post(PATH, json=BODY | {"callback_url": ""}).json()["data"]["task_id"]
-                    assert time.monotonic() - began < 1
+                    assert time.monotonic() - began < 5
                     assert http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status"] == "succeed"
                 if not answers:
                     await eventually(lambda: _log(tmp_path, "the collector took no traces"))

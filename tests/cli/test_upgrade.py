@@ -155,6 +155,7 @@ class Client(threading.Thread):
             time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_migrations_go_forward_on_a_full_database_while_it_serves(
     before: Path, tmp_path: Path, postgres: Server
 ) -> None:

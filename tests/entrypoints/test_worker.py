@@ -263,7 +263,7 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     refusals: list[Exception] = [DatabaseAway("No space left on device")] * 2
     refuse(monkeypatch, forgets, refusals)
     house.start_worker()
-    task = await ended(house, ticket.task_id, seconds=10)
+    task = await ended(house, ticket.task_id)
     assert (task.status, refusals) == (status, [])
     assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
 
@@ -284,7 +284,7 @@ async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
     ticket = await house.submit()
     refuse(monkeypatch, "settle_shot", [error])
     house.start_worker()
-    assert (await ended(house, ticket.task_id, seconds=10)).status == "succeed"
+    assert (await ended(house, ticket.task_id)).status == "succeed"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
 
 
@@ -489,7 +489,7 @@ async def test_workers_outlive_cut_connections(make_house: MakeHouse) -> None:
         await house.db.rows(cut)
     assert (await ended(house, ticket.task_id)).status == "succeed"
     second = await house.submit()
-    assert (await ended(house, second.task_id, seconds=5)).status == "succeed"
+    assert (await ended(house, second.task_id)).status == "succeed"
     await nothing_left(house, used=40)
 
 

@@ -83,6 +83,7 @@ class Trial:
         return int(await self.db.value("select count(*) from tasks where ended_at is not null"))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("of_b", "of_c"), WAYS)
 async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str) -> None:

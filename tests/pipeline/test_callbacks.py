@@ -78,7 +78,7 @@ async def test_a_failing_receiver_is_tried_again_with_the_same_id_and_in_order(m
     async with receiving("500 Oops", "302 Found", "503 Busy") as receiver, notifying(house):
         await house.submit(callback_url=receiver.url)
         house.start_worker()
-        await count(receiver, 5, seconds=30)
+        await count(receiver, 5)
         assert statuses(receiver) == ["processing"] * 4 + ["succeed"]
         ids = [got.headers["webhook-id"] for got in receiver.got]
         assert len(set(ids[:4])) == 1
@@ -209,8 +209,11 @@ async def connected(receivers: list[Receiver], least: int) -> bool:
     return sum(receiver.connections for receiver in receivers) >= least
 
 
-async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse) -> None:
-    """Dead ones of every kind hold their connections open; a living receiver and the painting do not notice."""
+@pytest.mark.long
+async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead ones of every kind hold their connections open; a living receiver and the painting do not notice. Behind all
+    of the dead ones, its turn would come after a minute."""
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 3.0)
     house = await make_house(concurrency=100_000)
     async with AsyncExitStack() as stack:
         dead = [await stack.enter_async_context(receiving(silent=n % 2 == 0, behave=hang)) for n in range(1000)]
@@ -218,13 +221,13 @@ async def test_a_thousand_dead_receivers_delay_nobody(make_house: MakeHouse) -> 
             await house.submit("dead", callback_url=dead[n % len(dead)].url)
         await house.db.row("select start_tasks(array(select id from tasks))")
         await stack.enter_async_context(notifying(house))
-        await eventually(lambda: connected(dead, 300))
+        await eventually(lambda: connected(dead, 300), seconds=200)
         living = await stack.enter_async_context(receiving())
         began = time.monotonic()
         ticket = await house.submit(callback_url=living.url)
         await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, house.rules.retention)
-        await count(living, 1, seconds=5)
-        assert time.monotonic() - began < 5
+        await count(living, 1)
+        assert time.monotonic() - began < 20
 
 
 async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(make_house: MakeHouse) -> None:
@@ -242,7 +245,7 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
         other = await house.submit(callback_url=living.url)
         await task_store.cancel_task(house.db, house.caller.account_id, other.task_id, house.rules.retention)
         async with notifying(house, shares=Shares(unknown=4)):
-            await count(living, 1, seconds=5)
+            await count(living, 1, seconds=9)
         assert dead.connections <= 4
 
 

@@ -41,7 +41,7 @@ from tests.support.eventually import eventually
 from tests.support.house import MISBEHAVING
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
-EXAMPLES, STEPS = (1000, 40) if LONG else (40, 25)
+EXAMPLES, STEPS = (1000, 40) if LONG else (25, 25)
 CLIENTS, LIMIT, SECONDS = 50, 20, 60 if LONG else 5
 LEASE = timedelta(seconds=30)
 PRICES = {"cheap": 0, "usual": 8, "dear": 16}
@@ -677,6 +677,7 @@ def stage(postgres: Server, template: str) -> Iterator[Stage]:
             runner.run(opened.__aexit__(None, None, None))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(7200 if LONG else 300)
 def test_quota_is_exact_in_any_order(postgres: Server, template: str) -> None:
     with stage(postgres, template) as opened:
@@ -739,6 +740,7 @@ def processes(folder: Path, url: str) -> Iterator[tuple[list[str], Callable[[], 
                     process.stdout.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_fifty_clients_at_the_limit_of_two_processes(database_url: str, tmp_path: Path) -> None:
     db = Database(database_url, size=2)

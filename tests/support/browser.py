@@ -68,7 +68,7 @@ async def looking_at(browser: Browser, api: Api, **options: Any) -> AsyncIterato
         "reduced_motion": "reduce",
     }
     context = await browser.new_context(base_url=api.url, **(settings | options))
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     console = Console(api, await context.new_page(), context)
     console.watch()
     yield console

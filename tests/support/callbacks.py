@@ -36,7 +36,7 @@ async def messages(house: House, **wanted: Any) -> list[Delivery]:
     return await callback_queue.list_callbacks(house.db, account["id"], **options)
 
 
-async def count(receiver: Receiver, least: int, *, seconds: float = 20) -> None:
+async def count(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
     async def enough() -> bool:
         return len(receiver.got) >= least
 

@@ -34,7 +34,7 @@ def run(*words: str | Path, code: int = 0, **extra: str) -> subprocess.Completed
         capture_output=True,
         text=True,
         env=environment(**extra),
-        timeout=90,
+        timeout=180,
         check=False,
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -98,7 +98,7 @@ def serve_as_it_is(data_dir: Path, *words: str | Path, **extra: str) -> Iterator
             env=environment(**extra),
         )
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (ready := re.search(r"is ready at (\S+)", out.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()

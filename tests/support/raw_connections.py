@@ -20,7 +20,7 @@ async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, async
         writer.transport.abort()
 
 
-async def until_closed(reader: asyncio.StreamReader, *, seconds: float = 10) -> bytes:
+async def until_closed(reader: asyncio.StreamReader, *, seconds: float = 60) -> bytes:
     """All that comes until the server ends the connection."""
     got = bytearray()
     async with asyncio.timeout(seconds):

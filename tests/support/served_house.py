@@ -24,7 +24,7 @@ def config(folder: Path, notes: Path, *, seconds: float) -> Path:
 
 
 def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while time.monotonic() < end:
         data: dict[str, Any] = http.get(f"{PATH}/{task_id}?wait=30").json()["data"]
         if data["task_status"] in ("succeed", "failed"):
@@ -33,13 +33,13 @@ def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
 
 
 def wait_for(notes: Path, lines: int) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not notes.exists() or sum(line.startswith("done") for line in notes.read_text().splitlines()) < lines:
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def post_patiently(http: httpx.Client, *, seconds: float = 30) -> str:
+def post_patiently(http: httpx.Client, *, seconds: float = 90) -> str:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -29,7 +29,7 @@ S3RVER = "s3rver@3.7.1"
 S3_KEY = "S3RVER"
 """The one pair of access key and secret that s3rver knows."""
 USER, PASSWORD = "framehouse", "a secret: of/20 %signs"
-_READY_S = 30
+_READY_S = 90
 
 
 @dataclass

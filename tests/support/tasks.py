@@ -18,7 +18,7 @@ async def task_of(house: House, task_id: UUID) -> Task:
     return found
 
 
-async def ended(house: House, task_id: UUID, *, seconds: float = 20) -> Task:
+async def ended(house: House, task_id: UUID, *, seconds: float = 60) -> Task:
     async def look() -> Task | None:
         task = await task_of(house, task_id)
         return task if task.ended else None

@@ -106,6 +106,7 @@ def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[st
     }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_chaos(database_url: str, tmp_path: Path) -> None:
     print(f"seed {SEED}")  # noqa: T201 - shown where the test fails
