@@ -37,7 +37,7 @@ from framehouse.settings import BadSettings, Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from framehouse.domain.links import Links
+    from framehouse.domain.signed_urls import Links
     from framehouse.engines.registry import Registry
     from framehouse.entrypoints.element_worker import ElementWorker
     from framehouse.entrypoints.sweeper import OrphanedBatches
@@ -187,7 +187,7 @@ async def run_api(
     raise_file_limit()
     import uvicorn
 
-    from framehouse.domain.links import Links
+    from framehouse.domain.signed_urls import Links
     from framehouse.entrypoints.api.api_app import build_api
     from framehouse.entrypoints.api.connection_limits import limits_for, server_config
 
@@ -227,7 +227,7 @@ async def run_worker(
     `figures`. `heartbeat_fd`: see `watchdog`."""
     raise_file_limit()
     limit_malloc_arenas()
-    from framehouse.domain.links import Links
+    from framehouse.domain.signed_urls import Links
     from framehouse.entrypoints.callback_worker import CallbackWorker
     from framehouse.entrypoints.sweeper import run_sweeper
     from framehouse.entrypoints.worker_metrics import telling

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.storage import StorageAway
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.api import connection_limits
 from framehouse.entrypoints.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, limits_for
 from tests.support.api_server import PATH, Api, serving

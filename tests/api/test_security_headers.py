@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 import pytest
 
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
 from tests.support.house import MakeHouse

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, expect
 
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from tests.support.api_server import Api, serving
 from tests.support.browser import PREVIZ, Console, looking_at, picture
 from tests.support.command_line import run_json, serve

@@ -12,8 +12,8 @@ import pytest
 from framehouse.adapters.postgres import batch_queue, orphaned_batches
 from framehouse.adapters.postgres.pool import sql
 from framehouse.adapters.postgres.route_health import RouteCheck, list_route_health, report_route_health
+from framehouse.domain.batch_retry import RetryLimits
 from framehouse.domain.model import Model
-from framehouse.domain.retry import RetryLimits
 from framehouse.engines.registry import BadRoute, open_registry
 from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes

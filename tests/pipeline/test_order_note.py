@@ -10,7 +10,7 @@ import pytest
 
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.domain.errors import Unavailable, Unknown
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.engines.interface import Abilities, Batch, BatchLost, Check, Painted, Progress
 from framehouse.pipeline.cancel import cancel
 from framehouse.pipeline.order_note import BatchMemory

@@ -12,7 +12,7 @@ import httpx
 import uvicorn
 
 from framehouse.adapters.postgres import account_store
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.api.api_app import build_api
 from framehouse.entrypoints.api.connection_limits import ConnectionLimits, server_config
 from tests.support.eventually import eventually

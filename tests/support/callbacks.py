@@ -8,7 +8,7 @@ from typing import Any
 from framehouse.adapters.postgres import callback_queue
 from framehouse.adapters.postgres.callback_queue import Shares
 from framehouse.domain.callback import Delivery
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.callback_worker import CallbackWorker
 from tests.support.eventually import eventually
 from tests.support.house import House

@@ -28,7 +28,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--worker-metrics", hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--heartbeat-fd", type=int, hidden=True)
+@click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)  # the older name: from a supervisor before an upgrade
 @data_options
 @json_option
 def api(
@@ -68,7 +68,7 @@ def api(
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--heartbeat-fd", type=int, hidden=True)
+@click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)  # the older name: from a supervisor before an upgrade
 @data_options
 @json_option
 def worker(

@@ -8,7 +8,7 @@ from uuid import UUID
 from framehouse.domain.account import Account, Key
 from framehouse.domain.callback import Delivery
 from framehouse.domain.element import REFERENCE_TYPE, TAGS, Element, ElementTask
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.domain.task import Status, Task
 
 

@@ -14,7 +14,7 @@ from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import trace
 from framehouse.domain.callback import LEASE_S
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.domain.task import Task
 from framehouse.entrypoints.poll_loop import take_turns
 from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, deliver

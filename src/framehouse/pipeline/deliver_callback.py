@@ -11,7 +11,7 @@ from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
 from framehouse.domain.callback import ANSWER_LIMIT_S, ASKING_CODES, GIVE_UP_AFTER_S, message_id, pause_s, signature
 from framehouse.domain.element import ElementTask
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.domain.task_json import element_task_data, task_data
 
 

@@ -17,7 +17,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import find_tasks
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext
 from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in

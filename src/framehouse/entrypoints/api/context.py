@@ -15,7 +15,7 @@ from framehouse.adapters.postgres.task_store import Asked, Found
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused
-from framehouse.domain.links import Links
+from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.authentication import Strangers, authenticate
 from framehouse.entrypoints.api.long_poll import LongPolls

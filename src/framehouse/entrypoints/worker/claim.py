@@ -11,8 +11,8 @@ from uuid import UUID
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.telemetry import metrics
-from framehouse.domain.retry import RetryLimits, may_be_poison
-from framehouse.entrypoints.worker.held import HeldBatch, HeldBatches
+from framehouse.domain.batch_retry import RetryLimits, may_be_poison
+from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
 from framehouse.pipeline.order_note import route_with_open_order
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.entrypoints.worker.held import HeldBatches, cancel_lost, claims_of
+from framehouse.entrypoints.worker.held_batches import HeldBatches, cancel_lost, claims_of
 
 log = logging.getLogger(__name__)
 _RENEW_S = 1.0

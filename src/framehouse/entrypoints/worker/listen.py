@@ -6,7 +6,7 @@ from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, HASTEN_CHANNEL
 from framehouse.adapters.postgres.pool import Database
 from framehouse.entrypoints.worker.claim import ClaimSignal
-from framehouse.entrypoints.worker.held import HeldBatches
+from framehouse.entrypoints.worker.held_batches import HeldBatches
 
 
 async def listen(db: Database, held: HeldBatches, signal: ClaimSignal, *, worker: int) -> NoReturn:

@@ -10,11 +10,11 @@ from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.domain.batch_retry import RetryLimits, attempts_used_up
 from framehouse.domain.outcome import Fail, Outcome, Retry
-from framehouse.domain.retry import RetryLimits, attempts_used_up
 from framehouse.engines.interface import Batch
 from framehouse.engines.registry import Route
-from framehouse.entrypoints.worker.held import HeldBatch
+from framehouse.entrypoints.worker.held_batches import HeldBatch
 from framehouse.pipeline.generate import Rules, Unfinished, generate_batch
 from framehouse.pipeline.load import load_batch
 from framehouse.pipeline.order_note import route_with_open_order

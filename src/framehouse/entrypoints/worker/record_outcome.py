@@ -8,9 +8,9 @@ from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.telemetry import metrics
+from framehouse.domain.batch_retry import Release, RetryLimits, next_step
 from framehouse.domain.outcome import Done, Fail, Outcome
-from framehouse.domain.retry import Release, RetryLimits, next_step
-from framehouse.entrypoints.worker.held import HeldBatch
+from framehouse.entrypoints.worker.held_batches import HeldBatch
 from framehouse.pipeline.save_shot import retry_until_saved
 
 log = logging.getLogger(__name__)

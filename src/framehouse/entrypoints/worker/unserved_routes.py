@@ -12,16 +12,16 @@ from typing import NoReturn
 from uuid import UUID
 
 from framehouse.adapters.postgres.batch_queue import fail_batch
-from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.queue_metrics import measure_queue
-from framehouse.adapters.postgres.route_health import list_route_health
-from framehouse.adapters.postgres.waiting_routes import (
+from framehouse.adapters.postgres.batch_routes import (
     claim_unserved_batches,
     restart_at_first_route,
     route_to_open_orders,
 )
-from framehouse.domain.retry import RetryLimits
+from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
+from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.queue_metrics import measure_queue
+from framehouse.adapters.postgres.route_health import list_route_health
+from framehouse.domain.batch_retry import RetryLimits
 from framehouse.engines.registry import Registry
 
 log = logging.getLogger(__name__)

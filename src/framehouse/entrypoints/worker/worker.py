@@ -15,11 +15,11 @@ from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
-from framehouse.domain.retry import RetryLimits
+from framehouse.domain.batch_retry import RetryLimits
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.claim import ClaimSignal, claim_batches, run_claim_loop
-from framehouse.entrypoints.worker.held import HeldBatch, HeldBatches
+from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
 from framehouse.entrypoints.worker.leases import keep_leases
 from framehouse.entrypoints.worker.listen import listen
 from framehouse.entrypoints.worker.process_batch import process_batch

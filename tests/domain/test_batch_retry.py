@@ -2,8 +2,8 @@
 
 import pytest
 
+from framehouse.domain.batch_retry import Release, RetryLimits, attempts_used_up, may_be_poison, next_step
 from framehouse.domain.outcome import Done, Fail, HandOver, Retry
-from framehouse.domain.retry import Release, RetryLimits, attempts_used_up, may_be_poison, next_step
 
 LIMITS = RetryLimits(attempts=5, give_up_after_s=3600)
 HOUR_S, DAY_S = 3600.0, 86_400.0
