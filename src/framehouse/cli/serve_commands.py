@@ -7,6 +7,10 @@ import click
 from framehouse.cli.options import data_options, json_option
 
 
+_heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)
+"""A supervisor that has run since before an upgrade passes the older name."""
+
+
 @click.command()
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
@@ -28,7 +32,7 @@ def serve(host: str | None, port: int | None, data_dir: Path | None, config: Pat
 @click.option("--listen-fd", type=int, hidden=True)
 @click.option("--worker-metrics", hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)  # the older name: from a supervisor before an upgrade
+@_heartbeat_option
 @data_options
 @json_option
 def api(
@@ -68,7 +72,7 @@ def api(
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
-@click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)  # the older name: from a supervisor before an upgrade
+@_heartbeat_option
 @data_options
 @json_option
 def worker(
