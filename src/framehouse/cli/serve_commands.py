@@ -6,7 +6,6 @@ import click
 
 from framehouse.cli.options import data_options, json_option
 
-
 _heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)
 """A supervisor that has run since before an upgrade passes the older name."""
 
