@@ -11,10 +11,16 @@ import pytest
 
 from framehouse.domain.model import Model
 from framehouse.engines.registry import open_registry
+from framehouse.testing import example_engine
 from framehouse.testing.engine_contract import EngineContract
 
 PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 ENGINE, TESTS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_page_shows_the_example_that_is_in_the_package() -> None:
+    _docstring, code = Path(example_engine.__file__).read_text().split("\n\n", 1)
+    assert code == ENGINE
 
 
 @pytest.fixture

@@ -1,0 +1,24 @@
+"""The simplest engine, to copy: one shade of grey per image. docs/engines.md shows the same code."""
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+
+from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+
+
+class Plain:
+    def __init__(self, *, grey: int = 128) -> None:  # the options of the route
+        self._grey = grey
+
+    def abilities(self) -> Abilities:
+        return Abilities(max_references=0, max_batch=4)
+
+    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+        for done, shot in enumerate(batch.shots):
+            yield Progress(done / len(batch.shots))
+            shade = (self._grey + shot.seed) % 256
+            yield Painted(shot.index, np.full((batch.size.height, batch.size.width, 3), shade, np.uint8))
+
+    async def close(self) -> None:
+        """Nothing is open."""
