@@ -225,6 +225,9 @@ async def run_worker(
 ) -> None:
     """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
     `figures`. `heartbeat_fd`: see `watchdog`."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     raise_file_limit()
     limit_malloc_arenas()
     from framehouse.domain.signed_urls import Links
@@ -240,11 +243,9 @@ async def run_worker(
     ):
         links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
         worker = make_worker(house, links)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
         callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
-        beside = [
+        beside: list[asyncio.Task[object]] = [
+            asyncio.create_task(stopping.wait()),
             asyncio.create_task(
                 run_sweeper(
                     house.db,
@@ -256,7 +257,7 @@ async def run_worker(
             asyncio.create_task(callback_worker.run()),
             asyncio.create_task(make_element_worker(house).run()),
         ]
-        for task in beside:  # none of them ends by itself: if one does, the process is to be started anew
+        for task in beside:  # the others never end by themselves: if one does, the process has to be restarted
             task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()

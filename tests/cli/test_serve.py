@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
+from tests.support.data_folder import prepare
 from tests.support.served_house import REQUEST, config, post_patiently, wait, wait_for
 from tests.support.sockets import free_port
 
@@ -29,6 +31,19 @@ def test_the_curl_of_the_readme(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "nothing is left running"
     with serve(tmp_path / "data") as server:
         assert "fh_" not in server.out, "the key is shown once"
+
+
+@pytest.mark.parametrize("after_s", [0, 0.2, 0.8])
+def test_a_worker_that_is_stopped_while_it_starts_ends_without_an_error(tmp_path: Path, after_s: float) -> None:
+    prepare(tmp_path / "data")
+    words = ["worker", "--json", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen([*FRAMEHOUSE, *words], env=environment(), stdout=subprocess.PIPE) as worker:
+        assert worker.stdout
+        assert worker.stdout.readline()
+        time.sleep(after_s)
+        worker.terminate()
+        assert worker.wait(timeout=60) == 0
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "nothing is left running"
 
 
 @pytest.mark.parametrize("what", ["everything", "the supervisor alone"])

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def run_worker_process(
     config: Path | None,
     as_json: bool,
 ) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until run_worker handles it
     settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level, settings.log_format)
     figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
