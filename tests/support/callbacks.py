@@ -7,6 +7,7 @@ from typing import Any
 
 from framehouse.adapters.postgres import callback_queue
 from framehouse.adapters.postgres.callback_queue import Shares
+from framehouse.adapters.postgres.pool import Database
 from framehouse.domain.callback import Delivery
 from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.callback_worker import CallbackWorker
@@ -21,13 +22,17 @@ LINKS = Links("secret", "http://house.example")
 async def notifying(
     house: House, *, allow_private: bool = True, shares: Shares | None = None
 ) -> AsyncIterator[CallbackWorker]:
-    callback_worker = CallbackWorker(house.db, LINKS, allow_private=allow_private, shares=shares)
+    """It has its own connections, as the callback worker of a real server has."""
+    db = Database(house.db.url, size=8, direct_url=house.db.direct_url)
+    await db.open()
+    callback_worker = CallbackWorker(db, LINKS, allow_private=allow_private, shares=shares)
     running = asyncio.create_task(callback_worker.run())
     try:
         yield callback_worker
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        await db.close()
 
 
 async def messages(house: House, **wanted: Any) -> list[Delivery]:

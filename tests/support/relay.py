@@ -30,7 +30,7 @@ async def relaying(
             upstream = await build_house(behind, open_storage((folder / url[-12:]).as_uri()), *routes)
             stack.push_async_callback(upstream.close)
             served: Api = await stack.enter_async_context(serving(upstream))
-            upstream.start_worker()
+            upstream.start_worker(stop_s=1)
             key = served.alice.headers["authorization"].removeprefix("Bearer ")
             route = {"engine": "kling", "base_url": f"{served.url}/kling", "accounts": [{"api_key": key}]}
             house = await build_house(db, storage, route | {"lost_after_s": 1}, **options)

@@ -23,6 +23,8 @@ async def test_a_cancelled_task_is_cancelled_behind_too(make_relay: MakeHouse) -
         return bool((await behind.account())["images_in_flight"] == 3)
 
     await eventually(running)
+    known = """select bool_and(notes::text ~ '"task_id": "[^"]+"') from batches"""
+    await eventually(lambda: house.db.value(known))  # an order whose answer has not arrived yet cannot be cancelled
     assert await cancel(house.db, house.caller.account_id, ticket.task_id, timedelta(days=1))
     assert (await ended(house, ticket.task_id)).status_message == "Canceled"
 
