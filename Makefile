@@ -14,8 +14,8 @@ endif
 # Python compiles each file once, and not in each of the many processes that tests start.
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
-# Most tests wait for other processes: three workers for each core keep the cores busy.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 6)')
+# Most tests wait for other processes: two workers for each core keep the cores busy.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4)')
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup $(if $(DURATIONS),--durations=$(DURATIONS))
 
 .PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
