@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp
 
 from framehouse.entrypoints.api.context import ApiContext
-from framehouse.entrypoints.api.router import Route, Router
-from framehouse.entrypoints.api.routes import ROUTES
+from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
+from framehouse.entrypoints.api.router import Endpoint, Router
 
 
 async def endpoint(_context: ApiContext, _request: Request) -> ASGIApp:
@@ -15,12 +15,12 @@ async def endpoint(_context: ApiContext, _request: Request) -> ASGIApp:
 
 
 TABLE = (
-    Route("POST", "/a", endpoint, "create"),
-    Route("GET", "/a", endpoint, "list"),
-    Route("GET", "/a/{id:path}/callbacks", endpoint, "callbacks"),
-    Route("GET", "/a/{id:path}", endpoint, "get"),
-    Route("GET", "/a/exact", endpoint, "exact"),
-    Route("POST", "/hasten/{batch}/{signature}", endpoint, "hasten", prefixed=False),
+    Endpoint("POST", "/a", endpoint, "create"),
+    Endpoint("GET", "/a", endpoint, "list"),
+    Endpoint("GET", "/a/{id:path}/callbacks", endpoint, "callbacks"),
+    Endpoint("GET", "/a/{id:path}", endpoint, "get"),
+    Endpoint("GET", "/a/exact", endpoint, "exact"),
+    Endpoint("POST", "/hasten/{batch}/{signature}", endpoint, "hasten", prefixed=False),
 )
 ROUTER = Router(TABLE, ["/kling", "", "/proxy/kling"])
 
@@ -70,6 +70,6 @@ def test_the_routes_of_a_path_come_in_the_order_of_the_table() -> None:
 
 
 def test_each_route_and_each_operation_id_is_in_the_table_once() -> None:
-    ids = [route.documentation.operation_id or route.operation for route in ROUTES if route.documentation]
+    ids = [route.documentation.operation_id or route.operation for route in ENDPOINTS if route.documentation]
     assert [id for id, count in Counter(ids).items() if count > 1] == []
-    assert [at for at, count in Counter((route.method, route.path) for route in ROUTES).items() if count > 1] == []
+    assert [at for at, count in Counter((route.method, route.path) for route in ENDPOINTS).items() if count > 1] == []

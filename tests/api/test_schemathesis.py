@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from framehouse.domain.element import TAGS
-from framehouse.entrypoints.api.routes import ROUTES
+from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from tests.support.api_server import element_body, serving
 from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64
@@ -103,12 +103,12 @@ def test_what_is_not_in_the_openapi_file_has_a_reason() -> None:
 
 def undocumented_routes() -> dict[str, set[str]]:
     """The first path, with its methods, of each endpoint to which no documented path leads."""
-    known = {route.endpoint for route in ROUTES if route.documentation}
-    routes = [route for route in sorted(ROUTES, key=lambda route: route.path) if route.endpoint not in known]
-    first = {route.endpoint: route.path for route in reversed(routes)}
+    known = {route.handler for route in ENDPOINTS if route.documentation}
+    routes = [route for route in sorted(ENDPOINTS, key=lambda route: route.path) if route.handler not in known]
+    first = {route.handler: route.path for route in reversed(routes)}
     found: dict[str, set[str]] = {}
     for route in routes:
-        if route.path == first[route.endpoint]:
+        if route.path == first[route.handler]:
             found.setdefault(route.path.replace(":path", ""), set()).add(route.method)
     return found
 

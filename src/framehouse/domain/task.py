@@ -9,6 +9,18 @@ from framehouse.domain.reference import Sent
 
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
+AcceptOutcome = Literal[
+    "accepted",
+    "replayed",
+    "key_gone",
+    "key_reused",
+    "disabled",
+    "external_taken",
+    "element_gone",
+    "over_concurrency",
+    "over_units",
+]
+"""The results of offering a task to the database."""
 CANCELED = "Canceled"
 
 

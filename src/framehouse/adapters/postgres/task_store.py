@@ -4,26 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
 
 from framehouse.adapters.postgres.new_task import NewTask, accept_rows
 from framehouse.adapters.postgres.pool import Database, sql
-from framehouse.domain.task import CANCELED, Picture, Task, read_task_id
-
-AcceptOutcome = Literal[
-    "accepted",
-    "replayed",
-    "key_gone",
-    "key_reused",
-    "disabled",
-    "external_taken",
-    "element_gone",
-    "over_concurrency",
-    "over_units",
-]
+from framehouse.domain.task import CANCELED, AcceptOutcome, Picture, Task, read_task_id
 
 
 @dataclass(frozen=True, slots=True)

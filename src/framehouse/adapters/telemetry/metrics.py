@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from types import TracebackType
+from typing import get_args
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, ProcessCollector, generate_latest
@@ -17,19 +18,9 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+from framehouse.domain.task import AcceptOutcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OUTCOMES = (
-    "accepted",
-    "replayed",
-    "key_gone",
-    "key_reused",
-    "disabled",
-    "external_taken",
-    "element_gone",
-    "over_concurrency",
-    "over_units",
-)
 _HEAD_LINES = 2
 _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable, Unknown))
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -148,7 +139,7 @@ count_request = _requests.count
 
 def begin_api() -> None:
     """Have the series of an API process from the start: a rate does not see the step from nothing to one."""
-    for outcome in OUTCOMES:
+    for outcome in get_args(AcceptOutcome):
         ACCEPTS.labels(outcome)
 
 

@@ -20,6 +20,7 @@ from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext
+from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in
 from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed
 from framehouse.entrypoints.api.health_endpoints import check_readiness
@@ -29,7 +30,6 @@ from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.rate_limit import RateLimit
 from framehouse.entrypoints.api.request_body import Bodies
 from framehouse.entrypoints.api.router import Router
-from framehouse.entrypoints.api.routes import ROUTES
 from framehouse.entrypoints.api.shared_call import SharedCall
 from framehouse.pipeline.accept import AcceptCounter
 
@@ -64,13 +64,13 @@ def build_api(
         long_polls=LongPolls(db),
         readiness=SharedCall(partial(check_readiness, db, storage, registry)),
         metrics=SharedCall(partial(measure, db, storage, registry, worker_metrics)),
-        openapi=cache(lambda: bytes(JSONResponse(make_document(ROUTES, prefix)).body)),
+        openapi=cache(lambda: bytes(JSONResponse(make_document(ENDPOINTS, prefix)).body)),
         prefix=prefix,
         retention=retention,
         redirect_images=redirect_images,
     )
     metrics.begin_api()
-    return Api(context, Router(ROUTES, path_prefixes))
+    return Api(context, Router(ENDPOINTS, path_prefixes))
 
 
 class Api:
@@ -121,17 +121,19 @@ class Api:
         scope = request.scope
         try:
             if match := self._router.find(scope["method"], scope["path"]):
-                route, scope["path_params"] = match
-                scope[OPERATION] = route.operation
-                return await route.endpoint(self._context, request)
+                endpoint, scope["path_params"] = match
+                scope[OPERATION] = endpoint.operation
+                return await endpoint.handler(self._context, request)
             return self._refuse(request)
         except Exception as error:  # noqa: BLE001 - the edge of the API: every error becomes a response
             return error_response(request, error)
 
     def _refuse(self, request: Request) -> Response:
-        """The response to a request without a route. Its operation is the first route of its path."""
-        routes = self._router.find_all(request.scope["path"])
-        if not routes:
+        """The response to a request without an endpoint. Its operation is the first endpoint of its path."""
+        endpoints = self._router.find_all(request.scope["path"])
+        if not endpoints:
             raise no_such_path(request)
-        request.scope[OPERATION] = routes[0].operation
-        return failure(request, not_allowed(request), {"Allow": ", ".join(sorted(route.method for route in routes))})
+        request.scope[OPERATION] = endpoints[0].operation
+        return failure(
+            request, not_allowed(request), {"Allow": ", ".join(sorted(endpoint.method for endpoint in endpoints))}
+        )

@@ -21,7 +21,7 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class BodySchema:
     """A request body, with examples by their names."""
 
     model: Model
@@ -45,6 +45,6 @@ class Operation:
     summary: str
     answers: Mapping[int, Answer]
     parameters: tuple[Parameter, ...] = ()
-    body: Body | None = None
+    body: BodySchema | None = None
     links: Mapping[str, Json] = field(default_factory=dict)
     operation_id: str = ""

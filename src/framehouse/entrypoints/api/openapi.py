@@ -1,4 +1,4 @@
-"""The OpenAPI document, from the table of routes and the schemas of requests and responses."""
+"""The OpenAPI document, from the table of endpoints and the schemas of requests and responses."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,18 @@ from pydantic.json_schema import models_json_schema
 
 from framehouse import __version__
 from framehouse.entrypoints.api.documentation import Answer, Json, Model, Operation, Parameter
-from framehouse.entrypoints.api.router import Route
+from framehouse.entrypoints.api.router import Endpoint
 
 _REF = "#/components/schemas/{model}"
 
 
-def make_document(routes: Iterable[Route], prefix: str) -> Json:
-    """The OpenAPI document, in which prefixed routes have the given prefix."""
-    documented = [(route, route.documentation) for route in routes if route.documentation]
+def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
+    """The OpenAPI document, in which prefixed endpoints have the given prefix."""
+    documented = [(endpoint, endpoint.documentation) for endpoint in endpoints if endpoint.documentation]
     paths: Json = {}
-    for route, operation in documented:
-        path = (prefix if route.prefixed else "") + route.path.replace(":path}", "}")
-        paths.setdefault(path, {})[route.method.lower()] = _operation(route, operation)
+    for endpoint, operation in documented:
+        path = (prefix if endpoint.prefixed else "") + endpoint.path.replace(":path}", "}")
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, operation)
     security = {"bearer": {"type": "http", "scheme": "bearer", "description": "API key or JWT"}}
     return {
         "openapi": "3.1.0",
@@ -35,13 +35,13 @@ def make_document(routes: Iterable[Route], prefix: str) -> Json:
     }
 
 
-def _operation(route: Route, operation: Operation) -> Json:
+def _operation(endpoint: Endpoint, operation: Operation) -> Json:
     document: Json = {
         "tags": [operation.tag],
         "summary": operation.summary,
-        "operationId": operation.operation_id or route.operation,
+        "operationId": operation.operation_id or endpoint.operation,
     }
-    parameters = [_path_parameter(name) for name in _names_in(route.path)]
+    parameters = [_path_parameter(name) for name in _names_in(endpoint.path)]
     if parameters := parameters + [_parameter(parameter) for parameter in operation.parameters]:
         document["parameters"] = parameters
     if operation.body:
@@ -51,7 +51,7 @@ def _operation(route: Route, operation: Operation) -> Json:
     if operation.links:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}
         document["responses"]["200"]["links"] = links
-    if route.prefixed:
+    if endpoint.prefixed:
         document["security"] = [{"bearer": []}]
     return document
 

@@ -1,4 +1,4 @@
-"""Find the route of a request by its method and path."""
+"""Find the endpoint of a request by its method and path."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,54 +14,54 @@ _METHODS = ("GET", "HEAD", "POST")
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """One row of the table in routes.py.
+class Endpoint:
+    """One row of the table in endpoint_table.py.
 
     `path` may hold `{name}`, which matches up to the next slash, and `{name:path}`, which matches slashes too.
-    `operation` names the request in metrics and traces. A `prefixed` route is served under every path prefix and needs
-    a key. A route without `documentation` is not in the OpenAPI document.
+    `operation` names the request in metrics and traces. A `prefixed` endpoint is served under every path prefix and
+    needs a key. An endpoint without `documentation` is not in the OpenAPI document.
     """
 
     method: str
     path: str
-    endpoint: Callable[[ApiContext, Request], Awaitable[ASGIApp]]
+    handler: Callable[[ApiContext, Request], Awaitable[ASGIApp]]
     operation: str
     documentation: Operation | None = None
     prefixed: bool = True
 
 
-Match = tuple[Route, dict[str, str]]
-"""A route, and the parameters in the path of a request."""
+Match = tuple[Endpoint, dict[str, str]]
+"""An endpoint, and the parameters in the path of a request."""
 
 
 class Router:
-    """Routes by exact path, then by pattern, in the order of the table."""
+    """Finds endpoints by exact path, then by pattern, in the order of the table."""
 
-    def __init__(self, routes: Sequence[Route], prefixes: Sequence[str]) -> None:
-        self._routes = routes
+    def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:
+        self._endpoints = endpoints
         self._exact: dict[tuple[str, str], Match] = {}
-        self._patterns: dict[str, list[tuple[str, re.Pattern[str], Route]]] = {method: [] for method in _METHODS}
-        for route in routes:
-            starts = prefixes if route.prefixed else [""]
-            if "{" in route.path:
-                end = route.path.rpartition("}")[2]
-                self._patterns[route.method].append((end, _pattern(starts, route.path), route))
+        self._patterns: dict[str, list[tuple[str, re.Pattern[str], Endpoint]]] = {method: [] for method in _METHODS}
+        for endpoint in endpoints:
+            starts = prefixes if endpoint.prefixed else [""]
+            if "{" in endpoint.path:
+                end = endpoint.path.rpartition("}")[2]
+                self._patterns[endpoint.method].append((end, _pattern(starts, endpoint.path), endpoint))
             else:
-                self._exact |= {(route.method, start + route.path): (route, {}) for start in starts}
+                self._exact |= {(endpoint.method, start + endpoint.path): (endpoint, {}) for start in starts}
 
     def find(self, method: str, path: str) -> Match | None:
-        """The route of a request, with the parameters in its path."""
+        """The endpoint of a request, with the parameters in its path."""
         if found := self._exact.get((method, path)):
             return found
-        for end, pattern, route in self._patterns.get(method, ()):
+        for end, pattern, endpoint in self._patterns.get(method, ()):
             if path.endswith(end) and (fitting := pattern.fullmatch(path)):
-                return route, fitting.groupdict()
+                return endpoint, fitting.groupdict()
         return None
 
-    def find_all(self, path: str) -> list[Route]:
-        """The routes of this path by all methods, in the order of the table."""
+    def find_all(self, path: str) -> list[Endpoint]:
+        """The endpoints of this path by all methods, in the order of the table."""
         found = [match[0] for method in _METHODS if (match := self.find(method, path))]
-        return sorted(found, key=self._routes.index)
+        return sorted(found, key=self._endpoints.index)
 
 
 def _pattern(starts: Sequence[str], path: str) -> re.Pattern[str]:

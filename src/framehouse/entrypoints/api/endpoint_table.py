@@ -1,16 +1,16 @@
-"""The table of all endpoints: each dialect's routes, and the routes that are not part of a dialect."""
+"""The table of all endpoints: each dialect's endpoints, and the endpoints that are not part of a dialect."""
 
 from framehouse.entrypoints.api import console_endpoints, health_endpoints, static_endpoints, upstream_callback
 from framehouse.entrypoints.api.documentation import Answer, Operation
 from framehouse.entrypoints.api.image_endpoints import ANSWERS, SIGNATURE, get_image
-from framehouse.entrypoints.api.kling import kling_routes
-from framehouse.entrypoints.api.router import Route
+from framehouse.entrypoints.api.kling import kling_endpoint_table
+from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = Answer("Successful Response", content={"application/json": {"schema": {}}})
 _TEXT = Answer("Successful Response", content={"text/plain": {"schema": {"type": "string"}}})
 
-_IMAGE_ROUTES = (
-    Route(
+_IMAGE_ENDPOINTS = (
+    Endpoint(
         "GET",
         "/images/{path:path}",
         get_image,
@@ -18,13 +18,13 @@ _IMAGE_ROUTES = (
         Operation("images", "A picture, by the signed URL that its task or element names", ANSWERS, SIGNATURE),
         prefixed=False,
     ),
-    Route("HEAD", "/images/{path:path}", get_image, "image", prefixed=False),
-    Route("GET", "/references/{path:path}", get_image, "image", prefixed=False),
-    Route("HEAD", "/references/{path:path}", get_image, "image", prefixed=False),
+    Endpoint("HEAD", "/images/{path:path}", get_image, "image", prefixed=False),
+    Endpoint("GET", "/references/{path:path}", get_image, "image", prefixed=False),
+    Endpoint("HEAD", "/references/{path:path}", get_image, "image", prefixed=False),
 )
 
-_HEALTH_ROUTES = (
-    Route(
+_HEALTH_ENDPOINTS = (
+    Endpoint(
         "GET",
         "/healthz",
         health_endpoints.healthz,
@@ -32,7 +32,7 @@ _HEALTH_ROUTES = (
         Operation("health", "The process lives", {200: _JSON}, operation_id="healthz_healthz_get"),
         prefixed=False,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/readyz",
         health_endpoints.readyz,
@@ -45,7 +45,7 @@ _HEALTH_ROUTES = (
         ),
         prefixed=False,
     ),
-    Route(
+    Endpoint(
         "GET",
         "/metrics",
         health_endpoints.metrics,
@@ -55,17 +55,17 @@ _HEALTH_ROUTES = (
     ),
 )
 
-_BROWSER_ROUTES = (
+_BROWSER_ENDPOINTS = (
     *(
-        Route(method, path, console_endpoints.page, "page", prefixed=False)
+        Endpoint(method, path, console_endpoints.page, "page", prefixed=False)
         for path in console_endpoints.PAGE_PATHS
         for method in ("GET", "HEAD")
     ),
-    Route("GET", "/console/config.json", console_endpoints.configuration, "configuration", prefixed=False),
-    Route("POST", "/console/sign-in", console_endpoints.sign_in, "sign_in", prefixed=False),
-    Route("GET", "/docs", static_endpoints.docs, "docs", prefixed=False),
+    Endpoint("GET", "/console/config.json", console_endpoints.configuration, "configuration", prefixed=False),
+    Endpoint("POST", "/console/sign-in", console_endpoints.sign_in, "sign_in", prefixed=False),
+    Endpoint("GET", "/docs", static_endpoints.docs, "docs", prefixed=False),
     *(
-        Route(method, path, endpoint, "other", prefixed=False)
+        Endpoint(method, path, endpoint, "other", prefixed=False)
         for path, endpoint in (
             ("/docs/{path:path}", static_endpoints.docs_file),
             ("/openapi.json", static_endpoints.openapi),
@@ -75,10 +75,10 @@ _BROWSER_ROUTES = (
     ),
 )
 
-ROUTES = (
-    *kling_routes.ROUTES,
-    *_IMAGE_ROUTES,
-    Route("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
-    *_HEALTH_ROUTES,
-    *_BROWSER_ROUTES,
+ENDPOINTS = (
+    *kling_endpoint_table.ENDPOINTS,
+    *_IMAGE_ENDPOINTS,
+    Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
+    *_HEALTH_ENDPOINTS,
+    *_BROWSER_ENDPOINTS,
 )

@@ -1,9 +1,9 @@
-"""The routes of the Kling dialect."""
+"""The endpoints of the Kling dialect."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
-from framehouse.entrypoints.api.documentation import Body, Json, Operation
+from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples, omni_image_endpoints
 from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
 from framehouse.entrypoints.api.kling.responses import ERRORS, NAMED_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
@@ -19,7 +19,7 @@ from framehouse.entrypoints.api.kling.schemas import (
     OmniImageRequest,
     TaskOut,
 )
-from framehouse.entrypoints.api.router import Route
+from framehouse.entrypoints.api.router import Endpoint
 
 _TASKS = "/v1/images/omni-image"
 _ELEMENTS, _OLD_ELEMENTS = "/v1/general/advanced-custom-elements", "/v1/general/custom-elements"
@@ -39,15 +39,15 @@ def _element_links(task: str) -> dict[str, Json]:
     return _links("get_element", id=id) | {"delete_element": delete}
 
 
-def _and_aliases(route: Route, old_path: str) -> Iterator[Route]:
-    """The route, and the other spellings of its path in the contract: a slash at its end, and its older name."""
-    yield route
-    for path in (f"{route.path}/", old_path, f"{old_path}/"):
-        yield replace(route, path=path, documentation=None)
+def _and_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
+    """The endpoint, and the other spellings of its path in the contract: a slash at its end, and its older name."""
+    yield endpoint
+    for path in (f"{endpoint.path}/", old_path, f"{old_path}/"):
+        yield replace(endpoint, path=path, documentation=None)
 
 
-_TASK_ROUTES = (
-    Route(
+_TASK_ENDPOINTS = (
+    Endpoint(
         "POST",
         _TASKS,
         omni_image_endpoints.create_task,
@@ -57,11 +57,11 @@ _TASK_ROUTES = (
             "Accept a task",
             success_of(Envelope[Accepted], ERRORS),
             parameters=(IDEMPOTENCY_KEY,),
-            body=Body(OmniImageRequest, examples.CREATE_TASK),
+            body=BodySchema(OmniImageRequest, examples.CREATE_TASK),
             links=_links("get_task", "cancel_task", "list_callbacks", id="/task_id"),
         ),
     ),
-    Route(
+    Endpoint(
         "GET",
         _TASKS,
         omni_image_endpoints.list_tasks,
@@ -74,7 +74,7 @@ _TASK_ROUTES = (
             links=_links("get_task", "cancel_task", id="/0/task_id"),
         ),
     ),
-    Route(
+    Endpoint(
         "GET",
         _TASKS + "/{id:path}/callbacks",
         omni_image_endpoints.list_callbacks,
@@ -85,7 +85,7 @@ _TASK_ROUTES = (
             success_of(Envelope[list[DeliveryOut]], NAMED_ERRORS),
         ),
     ),
-    Route(
+    Endpoint(
         "GET",
         _TASKS + "/{id:path}",
         omni_image_endpoints.get_task,
@@ -98,7 +98,7 @@ _TASK_ROUTES = (
             links=_links("cancel_task", "list_callbacks", id="/task_id"),
         ),
     ),
-    Route(
+    Endpoint(
         "POST",
         _TASKS + "/{id:path}/cancel",
         omni_image_endpoints.cancel_task,
@@ -112,7 +112,7 @@ _TASK_ROUTES = (
     ),
 )
 
-_CREATE_ELEMENT = Route(
+_CREATE_ELEMENT = Endpoint(
     "POST",
     _ELEMENTS,
     element_endpoints.create_element,
@@ -122,11 +122,11 @@ _CREATE_ELEMENT = Route(
         "Save an element",
         success_of(Envelope[Accepted], SAVE_ERRORS),
         parameters=(IDEMPOTENCY_KEY,),
-        body=Body(CreateElementRequest, examples.CREATE_ELEMENT),
+        body=BodySchema(CreateElementRequest, examples.CREATE_ELEMENT),
         links=_links("get_element", id="/task_id"),
     ),
 )
-_LIST_ELEMENTS = Route(
+_LIST_ELEMENTS = Endpoint(
     "GET",
     _ELEMENTS,
     element_endpoints.list_elements,
@@ -139,7 +139,7 @@ _LIST_ELEMENTS = Route(
         links=_element_links("/0"),
     ),
 )
-_LIST_PRESETS = Route(
+_LIST_PRESETS = Endpoint(
     "GET",
     _PRESETS,
     element_endpoints.list_presets,
@@ -151,7 +151,7 @@ _LIST_PRESETS = Route(
         parameters=PAGE,
     ),
 )
-_DELETE_ELEMENT = Route(
+_DELETE_ELEMENT = Endpoint(
     "POST",
     _DELETE,
     element_endpoints.delete_element,
@@ -160,10 +160,10 @@ _DELETE_ELEMENT = Route(
         "elements",
         "Delete an own element",
         success_of(Envelope[DeletedOut], SAVE_ERRORS),
-        body=Body(DeleteElementRequest, examples.DELETE_ELEMENT),
+        body=BodySchema(DeleteElementRequest, examples.DELETE_ELEMENT),
     ),
 )
-_GET_ELEMENT = Route(
+_GET_ELEMENT = Endpoint(
     "GET",
     _ELEMENTS + "/{id:path}",
     element_endpoints.get_element,
@@ -176,7 +176,7 @@ _GET_ELEMENT = Route(
     ),
 )
 
-_ACCOUNT_ROUTE = Route(
+_ACCOUNT_ENDPOINT = Endpoint(
     "GET",
     "/v1/account",
     account_endpoints.get_account,
@@ -189,13 +189,13 @@ _ACCOUNT_ROUTE = Route(
     ),
 )
 
-ROUTES = (
-    *_TASK_ROUTES,
+ENDPOINTS = (
+    *_TASK_ENDPOINTS,
     *_and_aliases(_CREATE_ELEMENT, _OLD_ELEMENTS),
     *_and_aliases(_LIST_ELEMENTS, _OLD_ELEMENTS),
     *_and_aliases(_LIST_PRESETS, _OLD_PRESETS),
     *_and_aliases(_DELETE_ELEMENT, _OLD_DELETE),
     _GET_ELEMENT,
     replace(_GET_ELEMENT, path=_OLD_ELEMENTS + "/{id:path}", documentation=None),
-    _ACCOUNT_ROUTE,
+    _ACCOUNT_ENDPOINT,
 )
