@@ -225,9 +225,21 @@ async def run_worker(
 ) -> None:
     """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
     `figures`. `heartbeat_fd`: see `watchdog`."""
-    stopping = asyncio.Event()
+    worker: Worker | None = None
+    starting = asyncio.current_task()
+    assert starting is not None
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        if worker:
+            worker.stop()
+        else:
+            starting.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     raise_file_limit()
     limit_malloc_arenas()
     from framehouse.domain.signed_urls import Links
@@ -236,35 +248,38 @@ async def run_worker(
     from framehouse.entrypoints.worker_metrics import telling
 
     size = WORKER_POOL + min(settings.worker_concurrency or BUSY_POOL, BUSY_POOL)
-    async with (
-        open_house(settings, size=size) as house,
-        watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
-        telling(figures),
-    ):
-        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
-        worker = make_worker(house, links)
-        callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
-        beside: list[asyncio.Task[object]] = [
-            asyncio.create_task(stopping.wait()),
-            asyncio.create_task(
-                run_sweeper(
-                    house.db,
-                    house.storage,
-                    lease_s=settings.lease_s,
-                    history=timedelta(days=settings.history_days),
-                )
-            ),
-            asyncio.create_task(callback_worker.run()),
-            asyncio.create_task(make_element_worker(house).run()),
-        ]
-        for task in beside:  # the others never end by themselves: if one does, the process has to be restarted
-            task.add_done_callback(lambda _: worker.stop())
-        try:
-            await worker.run()
-            for task in beside:
-                if task.done():
-                    task.result()
-        finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+    try:
+        async with (
+            open_house(settings, size=size) as house,
+            watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
+            telling(figures),
+        ):
+            links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
+            worker = make_worker(house, links)
+            callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
+            beside = [
+                asyncio.create_task(
+                    run_sweeper(
+                        house.db,
+                        house.storage,
+                        lease_s=settings.lease_s,
+                        history=timedelta(days=settings.history_days),
+                    )
+                ),
+                asyncio.create_task(callback_worker.run()),
+                asyncio.create_task(make_element_worker(house).run()),
+            ]
+            for task in beside:  # they never end by themselves: if one does, the process has to be restarted
+                task.add_done_callback(lambda _: stop())
+            try:
+                await worker.run()
+                for task in beside:
+                    if task.done():
+                        task.result()
+            finally:
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+    except asyncio.CancelledError:
+        if worker or not stopped:
+            raise

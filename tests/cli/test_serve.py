@@ -1,5 +1,6 @@
 """The whole server as a user starts it: killed, restarted, stopped."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,11 +9,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
+from framehouse.adapters.postgres import migrate
+from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.data_folder import prepare
+from tests.support.eventually import eventually
 from tests.support.served_house import REQUEST, config, post_patiently, wait, wait_for
 from tests.support.sockets import free_port
 
@@ -44,6 +49,31 @@ def test_a_worker_that_is_stopped_while_it_starts_ends_without_an_error(tmp_path
         worker.terminate()
         assert worker.wait(timeout=60) == 0
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "nothing is left running"
+
+
+def test_a_worker_that_waits_for_another_migration_can_be_stopped(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    server = EmbeddedPostgres(tmp_path / "data")
+    server.start()
+    try:
+        words = ["worker", "--json", "--data-dir", str(tmp_path / "data")]
+
+        async def stopped_while_locked() -> int | None:
+            connection = await asyncpg.connect(server.url)
+            await connection.execute("select pg_advisory_lock($1)", migrate.LOCK)
+            try:
+                worker = await asyncio.create_subprocess_exec(*FRAMEHOUSE, *words, env=environment())
+                asking = "select count(*) from pg_stat_activity where query like 'select pg_try_advisory_lock%'"
+                await eventually(lambda: connection.fetchval(asking))
+                worker.terminate()
+                async with asyncio.timeout(30):
+                    return await worker.wait()
+            finally:
+                await connection.close()
+
+        assert asyncio.run(stopped_while_locked()) == 0
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("what", ["everything", "the supervisor alone"])

@@ -52,7 +52,7 @@ def run_worker_process(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until run_worker handles it
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is open yet; run_worker handles it later
     settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level, settings.log_format)
     figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)

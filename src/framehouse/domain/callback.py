@@ -18,6 +18,8 @@ ASKING_CODES = (429, 503)
 """Answers whose `Retry-After` is obeyed."""
 _LONGEST_PAUSE_S = 3600.0
 _LONGEST_JITTER = 0.5
+BROKEN_PAUSE_S = 60.0
+"""The pause after a delivery that broke inside this server."""
 
 
 class Delivery(NamedTuple):
@@ -60,10 +62,11 @@ def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
 
 def longest_pauses_s() -> list[float]:
     """The longest pause after the first, second, … attempt, if the receiver asks for none. The last holds for all that
-    follow."""
+    follow. A delivery may also have broken inside this server."""
     attempts = itertools.count(1)
     growing = itertools.takewhile(lambda pause_s: pause_s < _LONGEST_PAUSE_S, map(_growing_s, attempts))
-    return [pause_s * (1 + _LONGEST_JITTER) for pause_s in (*growing, _LONGEST_PAUSE_S)]
+    longest = (pause_s * (1 + _LONGEST_JITTER) for pause_s in (*growing, _LONGEST_PAUSE_S))
+    return [max(pause_s, BROKEN_PAUSE_S) for pause_s in longest]
 
 
 def _growing_s(attempt: int) -> float:

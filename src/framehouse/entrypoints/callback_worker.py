@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.channels import ENDED_CHANNEL
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.adapters.telemetry.safe_traceback import trace
-from framehouse.domain.callback import LEASE_S
+from framehouse.domain.callback import BROKEN_PAUSE_S, LEASE_S
 from framehouse.domain.signed_urls import Links
 from framehouse.domain.task import Task
 from framehouse.entrypoints.poll_loop import take_turns
@@ -27,7 +27,6 @@ each time costs PostgreSQL more than all else, where there are many workers (doc
 _MOST_HOSTS = 10_000
 _LATELY_S = 300.0
 _SUSPICIOUS = 3
-_BROKEN_PAUSE_S = 60.0
 _STOP_S = 2.0
 _LEASE = timedelta(seconds=LEASE_S)
 
@@ -123,7 +122,7 @@ class CallbackWorker:
         except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a receiver does, there is a next try
             metrics.INTERNAL_ERRORS.inc()
             log.error("callback %s of task %s broke: %s", message.id, message.task.id, trace(error))  # noqa: TRY400
-            outcome = Again(_BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
+            outcome = Again(BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
         metrics.DELIVERY_SECONDS.observe(time.perf_counter() - began)
         metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
         self._hosts.note(message.host, well=isinstance(outcome, Delivered))

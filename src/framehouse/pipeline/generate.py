@@ -17,7 +17,7 @@ from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
-from framehouse.domain.errors import Broken, Failed
+from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
 from framehouse.domain.outcome import Outcome
 from framehouse.domain.routing import RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import Finished, Shot
@@ -115,7 +115,7 @@ async def _try_route(
                 return None
     except BatchLost:
         return None
-    except Failed as error:
+    except (Declined, Broken, Unavailable, Unknown) as error:
         return error
     return None
 

@@ -11,7 +11,7 @@ from framehouse.engines.interface import BatchLost
 
 
 class BatchMemory:
-    """The memory of one route's engine for a claimed batch (`adapters.engines.base.Memory`)."""
+    """The memory of one route's engine for a claimed batch (`engines.interface.Memory`)."""
 
     def __init__(
         self, db: Database, batch: Claimed, route: str, *, hurry: asyncio.Event, hasten_url: str | None

@@ -19,7 +19,7 @@ async def fix_due_times(db: Database, longest_pause: timedelta) -> int:
         longest_pause=longest_pause,
         element_lease=timedelta(seconds=element.LEASE_S + _CLOCK_GRACE_S),
         callback_lease=timedelta(seconds=callback.LEASE_S + _CLOCK_GRACE_S),
-        callback_pauses=[timedelta(seconds=pause_s) for pause_s in callback.longest_pauses_s()],
+        callback_pauses=[timedelta(seconds=pause_s + _CLOCK_GRACE_S) for pause_s in callback.longest_pauses_s()],
         callback_limit=timedelta(seconds=callback.GIVE_UP_AFTER_S),
         asking_codes=list(callback.ASKING_CODES),
     )

@@ -11,7 +11,7 @@ import asyncpg
 
 from framehouse.adapters.postgres.pool import notice_silence
 
-_LOCK = 0x66726D68  # "frmh"
+LOCK = 0x66726D68  # "frmh"
 _LOCK_PATIENCE = "1s"
 _TRIES = 120
 _OUTSIDE = "-- Outside a transaction"
@@ -41,7 +41,7 @@ async def migrate(url: str) -> list[str]:
     try:
         await notice_silence(connection)
         # asked for again and again: a statement that waits is a transaction, and building an index waits for those
-        while not await connection.fetchval("select pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - no event tells
+        while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event tells
             await asyncio.sleep(0.05)
         await connection.execute(
             "create table if not exists migrations "

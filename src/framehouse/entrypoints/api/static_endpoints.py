@@ -1,10 +1,11 @@
 """Swagger UI from the package, so that it works offline, the OpenAPI document, and the images of the presets."""
 
+import posixpath
 from importlib.resources import files
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from framehouse.adapters.presets import PRESETS
@@ -16,24 +17,27 @@ _CSP = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inlin
 _DOCS_FILES, _PRESET_FILES = StaticFiles(directory=str(_SWAGGER_UI)), StaticFiles(directory=str(PRESETS))
 
 
-async def docs(_context: ApiContext, _request: Request) -> Response:
-    return FileResponse(str(_SWAGGER_UI / "index.html"), headers={"Content-Security-Policy": _CSP})
+async def docs(_context: ApiContext, request: Request) -> Response:
+    response = await _file(_DOCS_FILES, "index.html", request)
+    response.headers["Content-Security-Policy"] = _CSP
+    return response
 
 
 async def docs_file(_context: ApiContext, request: Request) -> Response:
-    return await _file(_DOCS_FILES, request)
+    return await _file(_DOCS_FILES, request.path_params["path"], request)
 
 
 async def preset_file(_context: ApiContext, request: Request) -> Response:
-    return await _file(_PRESET_FILES, request)
+    return await _file(_PRESET_FILES, request.path_params["path"], request)
 
 
 async def openapi(context: ApiContext, _request: Request) -> Response:
     return Response(context.openapi(), media_type="application/json")
 
 
-async def _file(folder: StaticFiles, request: Request) -> Response:
+async def _file(folder: StaticFiles, path: str, request: Request) -> Response:
+    """A file of a folder. Slashes that are doubled, as by a base URL that ends in one, count once."""
     try:
-        return await folder.get_response(request.path_params["path"], request.scope)
+        return await folder.get_response(posixpath.normpath(path.lstrip("/")), request.scope)
     except HTTPException:
         raise no_such_path(request) from None
