@@ -31,6 +31,7 @@ from framehouse.runtime.process_limits import (
     open_file_limit,
     raise_file_limit,
 )
+from framehouse.runtime.stoppable_start import stoppable_start
 from framehouse.runtime.watchdog import watchdog
 from framehouse.settings import BadSettings, Settings
 
@@ -170,7 +171,7 @@ def make_orphaned_batches(house: House) -> OrphanedBatches:
 
 
 def make_element_worker(house: House, *, only: UUID | None = None) -> ElementWorker:
-    """A element_worker as the settings say; `only` keeps it to one element, by its task's id."""
+    """An element worker for these settings; `only` limits it to one element, by the id of its task."""
     from framehouse.entrypoints.element_worker import ElementWorker
 
     s = house.settings
@@ -192,6 +193,7 @@ async def run_api(
     from framehouse.entrypoints.api.connection_limits import limits_for, server_config
 
     async with (
+        stoppable_start() as start,
         open_house(settings, size=API_POOL) as house,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
@@ -208,6 +210,7 @@ async def run_api(
             redirect_images=settings.image_delivery == "redirect",
         )
         config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
+        start.end()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
 
@@ -225,21 +228,6 @@ async def run_worker(
 ) -> None:
     """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
     `figures`. `heartbeat_fd`: see `watchdog`."""
-    worker: Worker | None = None
-    starting = asyncio.current_task()
-    assert starting is not None
-    stopped = False
-
-    def stop() -> None:
-        nonlocal stopped
-        stopped = True
-        if worker:
-            worker.stop()
-        else:
-            starting.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
     raise_file_limit()
     limit_malloc_arenas()
     from framehouse.domain.signed_urls import Links
@@ -248,38 +236,37 @@ async def run_worker(
     from framehouse.entrypoints.worker_metrics import telling
 
     size = WORKER_POOL + min(settings.worker_concurrency or BUSY_POOL, BUSY_POOL)
-    try:
-        async with (
-            open_house(settings, size=size) as house,
-            watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
-            telling(figures),
-        ):
-            links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
-            worker = make_worker(house, links)
-            callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
-            beside = [
-                asyncio.create_task(
-                    run_sweeper(
-                        house.db,
-                        house.storage,
-                        lease_s=settings.lease_s,
-                        history=timedelta(days=settings.history_days),
-                    )
-                ),
-                asyncio.create_task(callback_worker.run()),
-                asyncio.create_task(make_element_worker(house).run()),
-            ]
-            for task in beside:  # they never end by themselves: if one does, the process has to be restarted
-                task.add_done_callback(lambda _: stop())
-            try:
-                await worker.run()
-                for task in beside:
-                    if task.done():
-                        task.result()
-            finally:
-                for task in beside:
-                    task.cancel()
-                await asyncio.gather(*beside, return_exceptions=True)
-    except asyncio.CancelledError:
-        if worker or not stopped:
-            raise
+    async with (
+        stoppable_start(),
+        open_house(settings, size=size) as house,
+        watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
+        telling(figures),
+    ):
+        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
+        worker = make_worker(house, links)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
+        beside = [
+            asyncio.create_task(
+                run_sweeper(
+                    house.db,
+                    house.storage,
+                    lease_s=settings.lease_s,
+                    history=timedelta(days=settings.history_days),
+                )
+            ),
+            asyncio.create_task(callback_worker.run()),
+            asyncio.create_task(make_element_worker(house).run()),
+        ]
+        for task in beside:  # they never end by themselves: if one does, the process has to be restarted
+            task.add_done_callback(lambda _: worker.stop())
+        try:
+            await worker.run()
+            for task in beside:
+                if task.done():
+                    task.result()
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)

@@ -39,15 +39,16 @@ def test_the_curl_of_the_readme(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("after_s", [0, 0.2, 0.8])
-def test_a_worker_that_is_stopped_while_it_starts_ends_without_an_error(tmp_path: Path, after_s: float) -> None:
+@pytest.mark.parametrize("part", [["worker"], ["api", "--port", "0"]])
+def test_what_is_stopped_while_it_starts_ends_without_an_error(tmp_path: Path, part: list[str], after_s: float) -> None:
     prepare(tmp_path / "data")
-    words = ["worker", "--json", "--data-dir", str(tmp_path / "data")]
-    with subprocess.Popen([*FRAMEHOUSE, *words], env=environment(), stdout=subprocess.PIPE) as worker:
-        assert worker.stdout
-        assert worker.stdout.readline()
+    words = [*part, "--json", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen([*FRAMEHOUSE, *words], env=environment(), stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline()
         time.sleep(after_s)
-        worker.terminate()
-        assert worker.wait(timeout=60) == 0
+        process.terminate()
+        assert process.wait(timeout=60) == 0
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "nothing is left running"
 
 

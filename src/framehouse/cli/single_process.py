@@ -32,6 +32,7 @@ def run_api_process(
     config: Path | None,
     as_json: bool,
 ) -> None:
+    signal.signal(signal.SIGTERM, _exit)
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
     if parent_pipe is not None:
@@ -52,7 +53,7 @@ def run_worker_process(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is open yet; run_worker handles it later
+    signal.signal(signal.SIGTERM, _exit)
     settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level, settings.log_format)
     figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
@@ -64,6 +65,11 @@ def run_worker_process(
         _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
     with export_traces("worker", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
         uvloop.run(run_worker(settings, heartbeat_fd=heartbeat_fd, figures=figures))
+
+
+def _exit(_number: int, _frame: object) -> None:
+    """Stop before anything is open; later `stoppable_start` handles the signal."""
+    os._exit(0)
 
 
 def _labels(given: tuple[str, ...]) -> dict[str, str] | None:

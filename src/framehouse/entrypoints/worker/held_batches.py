@@ -66,7 +66,7 @@ class HeldBatches:
     @property
     def free_slots(self) -> int:
         """How many more batches to take. A batch that loads slowly does not count, because it generates nothing yet:
-        one slow server must not stop the tasks of everybody. None while an isolated batch is held."""
+        one slow server must not stop all tasks. None while an isolated batch is held."""
         if any(held.isolated for held in self):
             return 0
         now = time.monotonic()
