@@ -1,4 +1,4 @@
-"""NOTIFY channels: who is woken by what. A lost notification only costs the time until the next poll."""
+"""NOTIFY channels, and what each of them wakes. A lost notification only costs the time until the next poll."""
 
 from framehouse.adapters.postgres.pool import Database
 
