@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -68,9 +68,6 @@ PATH = "/kling/v1/images/omni-image"
 
 
 ELEMENTS = "/kling/v1/general/advanced-custom-elements"
-
-
-MakeApi = Callable[..., Awaitable[Api]]
 
 
 @asynccontextmanager
