@@ -28,7 +28,7 @@ from measuring.comparisons import Figure, median, ratio
 from measuring.framehouse_processes import BENCH, PATH, folder, processes, serving
 from measuring.peers import free_port, program
 
-PICTURES = 10
+IMAGES = 10
 
 
 class Image(BaseModel):
@@ -54,11 +54,11 @@ def run_plain(port: int) -> None:
 
 
 def _body(count: int, n: int) -> bytes:
-    images = b", ".join(b'{"image": "%s"}' % b64encode(_picture()) for _ in range(count))
+    images = b", ".join(b'{"image": "%s"}' % b64encode(_image()) for _ in range(count))
     return b'{"model_name": "kling-v3-omni", "prompt": "x", "n": %d, "image_list": [%s]}' % (n, images)
 
 
-def _picture() -> bytes:
+def _image() -> bytes:
     """A valid header, and as much that cannot be packed as is allowed: what is measured does not decode pixels."""
     buffer = io.BytesIO()
     Pillow.new("RGB", (400, 300)).save(buffer, "PNG")
@@ -109,18 +109,20 @@ def measure(rounds: int) -> list[Figure]:
         serving(place / "data", "") as (api, key),
     ):
         plain = Server(port, plain_pid)
-        house = Server(api.port, next(pid for pid, command in processes(api.pid).items() if " api " in command), key)
-        for server in (plain, house):  # what is loaded with the first request is not the body's
+        deployment = Server(
+            api.port, next(pid for pid, command in processes(api.pid).items() if " api " in command), key
+        )
+        for server in (plain, deployment):  # what is loaded with the first request is not the body's
             server.ask(_body(0, 1), 200)
-        house.ask(_body(1, 99), 400)
+        deployment.ask(_body(1, 99), 400)
         seconds: list[dict[str, float]] = []
         growth: list[dict[str, float]] = []
         for _ in range(rounds):
-            good, bad = _body(PICTURES, 1), _body(PICTURES, 99)
+            good, bad = _body(IMAGES, 1), _body(IMAGES, 99)
             found = {
                 "plain": plain.ask(good, 200),
-                "read": house.ask(bad, 400),
-                "whole": house.ask(good, 200),
+                "read": deployment.ask(bad, 400),
+                "whole": deployment.ask(good, 200),
             }
             seconds.append({name: took for name, (took, _) in found.items()})
             growth.append({name: grown for name, (_, grown) in found.items()})

@@ -55,7 +55,7 @@ PROMPTS = (
 TARGETS_MS = {"1k": 150, "2k": 500, "4k": 700}
 
 
-def paint(number: int, resolution: str) -> float:
+def generate(number: int, resolution: str) -> float:
     size = size_of(RATIOS[number % len(RATIOS)], resolution)
     shot = Shot(0, PROMPTS[number], FRAMINGS[number % 3] if number % 2 else "", 100 + number)
     start = time.perf_counter()
@@ -77,7 +77,7 @@ def longest_stall_ms(resolution: str) -> float:
     ticker = threading.Thread(target=tick)
     ticker.start()
     for number in range(6):
-        paint(number, resolution)
+        generate(number, resolution)
     stop.set()
     ticker.join()
     return worst * 1000
@@ -85,12 +85,12 @@ def longest_stall_ms(resolution: str) -> float:
 
 def main() -> int:
     for number in range(len(PROMPTS)):
-        paint(number, "1k")  # loads the pack, the fonts and the vocabulary
+        generate(number, "1k")  # loads the pack, the fonts and the vocabulary
     print(f"{len(PROMPTS)} prompts, one core, milliseconds for a panel\n")
     print("size   median   slowest   target   longest stall of another thread")
     missed = False
     for resolution, target in TARGETS_MS.items():
-        times = [paint(number, resolution) for number in range(len(PROMPTS))]
+        times = [generate(number, resolution) for number in range(len(PROMPTS))]
         median = statistics.median(times)
         missed |= median > target
         stall = longest_stall_ms(resolution)

@@ -116,17 +116,17 @@ def breaks(costs: Costs, seed: int) -> Rows:
     )
     traffic, site = _at(10e6, 64)
     a_minute = DAY_S / traffic.peak * FULL
-    wal = bytes_per_task(costs, traffic, site)["wal"] / traffic.pictures
+    wal = bytes_per_task(costs, traffic, site)["wal"] / traffic.images
     rows.append({"what": "a disk that takes 250 MB of WAL a second", "full at": 250e6 / wal * a_minute})
     for flush_ms in (1, 5):
         # the end of a task holds it for a flush, and so does, for several at once, an accept
         held_s = 1.5 * (flush_ms / 1000 + costs.settle_s + site.network_s)
         rows.append(
-            {"what": f"one account alone, a flush takes {flush_ms} ms", "full at": traffic.pictures / held_s * a_minute}
+            {"what": f"one account alone, a flush takes {flush_ms} ms", "full at": traffic.images / held_s * a_minute}
         )
     for name, told_ in (("a folder", "a folder"), ("a bucket", "a bucket, 30 ms to each answer")):
-        per_s = costs.expired_per_s[name] / (1 if name == "a folder" else (1 + traffic.pictures) / 2)
-        rows.append({"what": f"removing pictures, {told_}", "full at": per_s * traffic.pictures * DAY_S})
+        per_s = costs.expired_per_s[name] / (1 if name == "a folder" else (1 + traffic.images) / 2)
+        rows.append({"what": f"removing pictures, {told_}", "full at": per_s * traffic.images * DAY_S})
     return rows
 
 
@@ -157,7 +157,7 @@ def sizes(costs: Costs, seed: int) -> Rows:
     for images in (1e5, 1e6, 1e7):
         traffic, site = _at(images, 64)
         each = bytes_per_task(costs, traffic, site)
-        tasks = images / traffic.pictures
+        tasks = images / traffic.images
         rows.append(
             {
                 "images a day": images,
@@ -166,7 +166,7 @@ def sizes(costs: Costs, seed: int) -> Rows:
                 "postgres cores, peak": sum(demand(costs, traffic, site, rate=traffic.peak).values()),
                 "WAL GB a day": tasks * each["wal"] / 1e9,
                 "rows of 395 days GB": tasks * each["kept"] * 395 / 1e9,
-                "rows deleted a day, millions": tasks * (1 + traffic.pictures) / 1e6,
+                "rows deleted a day, millions": tasks * (1 + traffic.images) / 1e6,
                 "delete core-minutes a day": tasks * costs.delete_s / 60,
                 "bucket TB a day": tasks * each["files"] / 1e12,
                 "bucket of 30 days TB": tasks * each["files"] * 30 / 1e12,

@@ -244,10 +244,10 @@ def _disk(place: Path) -> float:
             log.write(bytes(8192))
             log.flush()
             os.fdatasync(log.fileno())
-    with (place / "picture").open("wb") as picture:
-        picture.write(os.urandom(1_500_000))
-        picture.flush()
-        os.fsync(picture.fileno())
+    with (place / "picture").open("wb") as image:
+        image.write(os.urandom(1_500_000))
+        image.flush()
+        os.fsync(image.fileno())
     return time.perf_counter() - began
 
 

@@ -6,7 +6,7 @@ Runs in one process without limits, so that a file that breaks the decoder itsel
 import io
 import zlib
 
-from framehouse.adapters.images.decode import check_picture
+from framehouse.adapters.images.decode import check_image
 from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.domain.reference import reference_problem
 
@@ -27,7 +27,7 @@ def check(data: bytes) -> None:
         header = None
         check_message(str(error))
     try:
-        decoded = check_picture(data)
+        decoded = check_image(data)
     except BadImage as error:
         check_message(str(error))
     else:

@@ -14,9 +14,9 @@ from framehouse.domain.prompt import (
     Cited,
     citations,
     listed_shots,
-    pictures_asked,
     prompt_parts,
     ratio_asked,
+    requested_images,
     resolve_citation,
 )
 from framehouse.domain.request import SERIES_AMOUNT, parse_request
@@ -76,7 +76,7 @@ def check_citations(prompt: str, *, images: int, elements: int) -> None:
 
 def check_words(prompt: str) -> None:
     """Numbers, shots and shapes mean the same in capitals, and shots are the prompt's own words in their order."""
-    asked, listed, ratio = pictures_asked(prompt), listed_shots(prompt), ratio_asked(prompt, RATIOS)
+    asked, listed, ratio = requested_images(prompt), listed_shots(prompt), ratio_asked(prompt, RATIOS)
     assert asked is None or asked >= 0
     assert ratio in (None, *RATIOS)
     if listed:
@@ -88,7 +88,7 @@ def check_words(prompt: str) -> None:
             assert any(citation.text in text for text in (listed.shared, *listed.shots)), citation
     if prompt.isascii():
         other = prompt.swapcase()
-        assert pictures_asked(other) == asked
+        assert requested_images(other) == asked
         assert ratio_asked(other, RATIOS) == ratio
         swapped = listed_shots(other)
         assert (swapped and swapped.shots) == (listed and tuple(map(str.swapcase, listed.shots)))

@@ -489,10 +489,10 @@ PRESETS: tuple[tuple[int, str, str, str, tuple[tuple[str, Draw], ...]], ...] = (
 def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     index = []
-    for id, name, description, tag, pictures in PRESETS:
-        for file, draw in pictures:
+    for id, name, description, tag, images in PRESETS:
+        for file, draw in images:
             draw().save(f"{file}.png")
-        files = [f"{file}.png" for file, _ in pictures]
+        files = [f"{file}.png" for file, _ in images]
         size = [SIDE_PX, SIDE_PX]
         index.append({"id": id, "name": name, "description": description, "tags": [tag], "size": size, "files": files})
     (OUT / "index.json").write_text(json.dumps(index, indent=1) + "\n")

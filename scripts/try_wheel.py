@@ -72,7 +72,7 @@ def main() -> int:
         if (said := run("--version")) != f"framehouse, version {version}":
             raise SystemExit(f"{wheel.name} says that it is {said!r}")
         made = json.loads(run(*DEMO, "--json"))
-        sizes = [png_size(elsewhere / picture["file"]) for picture in made["images"]]
+        sizes = [png_size(elsewhere / image["file"]) for image in made["images"]]
         if sizes != [SIZE] * 3:
             raise SystemExit(f"the demo made pictures of {sizes}")
     print(f"{wheel.name}: installed alone, it makes the demo's pictures, three of {SIZE[0]}×{SIZE[1]}")

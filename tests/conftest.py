@@ -18,7 +18,7 @@ from tests.support import services
 from tests.support.api_server import Api, serving
 from tests.support.data_folder import NO_SYNC, DataFolders
 from tests.support.database import Server, execute, fresh_database, named_database, open_of
-from tests.support.house import House, MakeHouse, build_house
+from tests.support.in_process_deployment import Deployment, MakeDeployment, build_deployment
 from tests.support.relay import relaying
 from tests.support.system_packages import summary
 
@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests that see a task from its client to its images with a relay too."""
     if metafunc.definition.get_closest_marker("also_relayed"):
         metafunc.parametrize(
-            "make_house", ["make_direct_house", "make_relay"], ids=["direct", "relayed"], indirect=True
+            "make_deployment", ["make_direct_house", "make_relay"], ids=["direct", "relayed"], indirect=True
         )
 
 
@@ -110,37 +110,39 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
-def make_house(request: pytest.FixtureRequest) -> MakeHouse:
-    """`make_direct_house`; in tests that are marked `also_relayed`, `make_relay` as well."""
-    make: MakeHouse = request.getfixturevalue(getattr(request, "param", "make_direct_house"))
+def make_deployment(request: pytest.FixtureRequest) -> MakeDeployment:
+    """`make_direct_deployment`; in tests that are marked `also_relayed`, `make_relay` as well."""
+    make: MakeDeployment = request.getfixturevalue(getattr(request, "param", "make_direct_house"))
     return make
 
 
 @pytest.fixture
-async def make_direct_house(db: Database, storage: Storage) -> AsyncIterator[MakeHouse]:
+async def make_direct_deployment(db: Database, storage: Storage) -> AsyncIterator[MakeDeployment]:
     """A house whose models are painted by the given route (the misbehaving engine by default)."""
-    houses: list[House] = []
+    deployments: list[Deployment] = []
 
-    async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> House:
-        houses.append(await build_house(db, storage, *routes, concurrency=concurrency, units_limit=units_limit))
-        return houses[-1]
+    async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> Deployment:
+        deployments.append(
+            await build_deployment(db, storage, *routes, concurrency=concurrency, units_limit=units_limit)
+        )
+        return deployments[-1]
 
     yield make
-    for house in houses:
-        await house.close()
+    for deployment in deployments:
+        await deployment.close()
 
 
 @pytest.fixture
 async def make_relay(
     postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
-) -> AsyncIterator[MakeHouse]:
+) -> AsyncIterator[MakeDeployment]:
     """A house in front of another one, which generates by the given routes."""
     async with relaying(postgres, template, db, storage, tmp_path) as make:
         yield make
 
 
 @pytest.fixture
-async def api(make_house: MakeHouse) -> AsyncIterator[Api]:
+async def api(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
     """A served house, without a worker."""
-    async with serving(await make_house()) as served:
+    async with serving(await make_deployment()) as served:
         yield served

@@ -28,7 +28,7 @@ from framehouse.domain.request import parse_request
 from framehouse.entrypoints.api.kling.schemas import CreateElementRequest, OmniImageRequest
 from framehouse.settings import ModelSettings, Settings
 from tests.support.api_server import serving
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 ROOT = Path(__file__).parents[1]
 
@@ -119,8 +119,8 @@ def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
             assert inspect(io.BytesIO(content), len(content)) == (image.width, image.height)
 
 
-async def test_the_openapi_file_is_valid_and_committed(make_house: MakeHouse) -> None:
-    async with serving(await make_house()) as api:
+async def test_the_openapi_file_is_valid_and_committed(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment()) as api:
         served = (await api.stranger.get("/openapi.json")).json()
     validate(served)
     assert served["paths"]["/kling/v1/images/omni-image"]["post"]["requestBody"]["content"]["application/json"][

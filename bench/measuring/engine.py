@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 from measuring.photo import photo
 
 
@@ -15,14 +15,14 @@ class Instant:
         self._made: dict[tuple[int, int], np.ndarray[tuple[int, ...], np.dtype[np.uint8]]] = {}
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=10, max_batch=1, at_once=16)
+        return Abilities(max_references=10, max_batch=1, concurrency=16)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         size = (batch.size.width, batch.size.height)
         if size not in self._made:
             self._made[size] = photo(*size)
         for shot in batch.shots:
-            yield Painted(shot.index, self._made[size], {})
+            yield GeneratedImage(shot.index, self._made[size], {})
 
     async def close(self) -> None:
         """Nothing is open."""

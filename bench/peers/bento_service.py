@@ -13,5 +13,5 @@ _pixels = photo(1024, 1024)
 @bentoml.service
 class Painter:
     @bentoml.task
-    def paint(self, prompt: str) -> Image:
+    def generate(self, prompt: str) -> Image:
         return Pillow.fromarray(_pixels)

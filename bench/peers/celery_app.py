@@ -19,7 +19,7 @@ _pixels = photo(1024, 1024)
 
 
 @celery.task(name="pictures.paint")
-def paint(task_id: str, prompt: str) -> str:
+def generate(task_id: str, prompt: str) -> str:
     path = Path(os.environ["FOLDER"]) / f"{task_id}.png"
     Image.fromarray(_pixels).save(path)
     return str(path)
@@ -40,7 +40,7 @@ def serve(port: int) -> None:
 
     @app.post("/tasks")
     def create(wanted: Wanted) -> dict[str, str]:
-        return {"task_id": paint.delay(uuid.uuid4().hex, wanted.prompt).id}
+        return {"task_id": generate.delay(uuid.uuid4().hex, wanted.prompt).id}
 
     @app.get("/tasks/{task_id}")
     def get(task_id: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ SLICE_S = 300.0
 class Slice:
     """Five minutes."""
 
-    pictures: int = 0
+    images: int = 0
     started: int = 0
     busy_s: float = 0.0
     ages: list[float] = field(default_factory=list)
@@ -75,15 +75,15 @@ def run_day(traffic: Traffic, site: Site, *, seed: int) -> Day:
     ]  # when a lost picture is due again; the pool's return
     slices = [Slice() for _ in range(int(2 * DAY_S / SLICE_S))]
     repainted = 0
-    next_at, pictures = next(arrivals)
+    next_at, images = next(arrivals)
     while next_at < math.inf or waiting or done:
         now = min(next_at, done[0][0] if done else math.inf, back[0][0] if back else math.inf)
         if now >= 2 * DAY_S:
             break
         if now == next_at:
-            slices[int(now / SLICE_S)].pictures += pictures
-            waiting.extend([now] * pictures)
-            next_at, pictures = next(arrivals, (math.inf, 0))
+            slices[int(now / SLICE_S)].images += images
+            waiting.extend([now] * images)
+            next_at, images = next(arrivals, (math.inf, 0))
         while done and done[0][0] <= now:
             free[heapq.heappop(done)[1]] += 1
         while back and back[0][0] <= now:
@@ -161,7 +161,7 @@ def use_by_hour(day: Day, costs: Costs, traffic: Traffic, site: Site) -> list[di
         found.append(
             {
                 "hour": hour,
-                "images a second": sum(one.pictures for one in some) * GRAIN / 3600,
+                "images a second": sum(one.images for one in some) * GRAIN / 3600,
                 "painters": sum(one.busy_s for one in some) * GRAIN / 3600 / site.gpus,
                 "postgres": sum(needs.values()) / site.postgres_cores,
                 "age p50": ages[len(ages) // 2],

@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import tasks_to_expire
 from framehouse.adapters.storage import Storage, open_storage
-from framehouse.pipeline.expire import expire_pictures
+from framehouse.pipeline.expire import expire_images
 from framehouse.pipeline.save_shot import folder_of
 from scaling.counters import Spent, database
 from scaling.filling import fill, make_accounts
@@ -97,4 +97,4 @@ async def _measure(server: EmbeddedPostgres, data: Path, tasks: int) -> dict[str
 
 async def _sweep(db: Database, storage: Storage, times: int) -> None:
     for _ in range(times):
-        await expire_pictures(db, storage)
+        await expire_images(db, storage)

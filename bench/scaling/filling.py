@@ -65,11 +65,9 @@ async def fill(
     return time.monotonic() - began
 
 
-def new_task(
-    account: int, *, pictures: int = 1, references: int = 0, callback: str = "", external: str = ""
-) -> NewTask:
+def new_task(account: int, *, images: int = 1, references: int = 0, callback: str = "", external: str = "") -> NewTask:
     """A task as pipeline/accept.py offers it, each image a batch of its own."""
-    indexes = range(pictures)
+    indexes = range(images)
     return NewTask(
         task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),
         account_id=account,
@@ -79,7 +77,7 @@ def new_task(
         resolution="1k",
         ratio="1:1",
         watermark=False,
-        units=8 * pictures,
+        units=8 * images,
         shots=tuple(Shot(i, PROMPT, "", 7 + i) for i in indexes),
         batches=tuple((i,) for i in indexes),
         references=tuple(Reference(key=f"references/{i}", width=1024, height=1024) for i in range(references)),

@@ -137,12 +137,12 @@ class Traffic:
     """Of Zipf's law of the accounts' shares."""
 
     @property
-    def pictures(self) -> float:
+    def images(self) -> float:
         return sum(size * share for size, share in self.sizes)
 
     @property
     def tasks_per_s(self) -> float:
-        return self.images_per_day / self.pictures / DAY_S
+        return self.images_per_day / self.images / DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +174,16 @@ def ears(site: Site) -> int:
 def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> dict[str, float]:
     """Cores of PostgreSQL at so many times the day's mean rate, by what they are for."""
     tasks = traffic.tasks_per_s * rate
-    pictures = tasks * traffic.pictures
-    painting = pictures * (site.paint_s + site.store_s)
+    images = tasks * traffic.images
+    painting = images * (site.paint_s + site.store_s)
     polls = tasks * (traffic.polling * (1 + site.paint_s / traffic.poll_every_s) + 3 * traffic.waiting)
     # each process's statements take some two milliseconds; those that come meanwhile share the next one
     offers, asks = (max(1.0, per_s / site.apis * 0.002) for per_s in (tasks, polls))
     looks = tasks / (1 + tasks * REST_S)
     return {
         "accept": tasks * (costs.accept.each_s / offers + costs.accept.row_s),
-        "claim": tasks * costs.claim.each_s + pictures * costs.claim.row_s,
-        "settle": pictures * costs.settle_s,
+        "claim": tasks * costs.claim.each_s + images * costs.claim.row_s,
+        "settle": images * costs.settle_s,
         "leases": site.workers * costs.renew.each_s + painting * costs.renew.row_s,
         "polls": polls * (costs.poll.each_s / asks + costs.poll.row_s),
         "callbacks": 2 * tasks * traffic.callbacks * costs.callback_s,
@@ -196,11 +196,11 @@ def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> 
 
 def bytes_per_task(costs: Costs, traffic: Traffic, site: Site) -> dict[str, float]:
     """WAL, rows kept, and files."""
-    more = traffic.pictures - 1
+    more = traffic.images - 1
     writes = costs.accept_bytes + more * costs.shot_bytes
     each = costs.claim_bytes + costs.settle_bytes + costs.renew_bytes * site.paint_s
     return {
-        "wal": writes + traffic.pictures * each + costs.expire_bytes + costs.delete_bytes,
+        "wal": writes + traffic.images * each + costs.expire_bytes + costs.delete_bytes,
         "kept": costs.kept_bytes + more * costs.shot_bytes,
-        "files": traffic.pictures * costs.picture_bytes,
+        "files": traffic.images * costs.picture_bytes,
     }

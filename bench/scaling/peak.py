@@ -91,13 +91,13 @@ class Peak:
 
     def _arrive(self) -> None:
         self.clock.after(self.random.expovariate(self.rate), self._arrive)
-        pictures = self.random.choices(self._sizes, self._size_shares)[0]
+        images = self.random.choices(self._sizes, self._size_shares)[0]
         habits = (self.traffic.polling, self.traffic.waiting, self.traffic.callbacks)
         habit = self.random.choices(("polls", "waits", "callback", "looks away"), [*habits, max(0.0, 1 - sum(habits))])[
             0
         ]
         account = bisect_left(self._shares, self.random.random())
-        task = Task(account, pictures, habit, self.clock.now, pictures)
+        task = Task(account, images, habit, self.clock.now, images)
         self.seen.tasks += 1
         api = self.random.choice(self.apis)
         self._client(lambda: api.accept(task))

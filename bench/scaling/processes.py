@@ -14,7 +14,7 @@ from scaling.model import Costs, Site, Traffic
 @dataclass(slots=True)
 class Task:
     account: int
-    pictures: int
+    images: int
     habit: str
     came_at: float
     left: int
@@ -33,7 +33,7 @@ class Seen:
     """From acceptance to a worker."""
     tasks: int = 0
     ended: int = 0
-    pictures: int = 0
+    images: int = 0
     used: dict[str, float] = field(default_factory=dict)
 
 
@@ -85,7 +85,7 @@ class Api:
         def committed() -> None:
             peak.locks.free(rows)
             for task in group:
-                peak.queue.extend((task, peak.clock.now) for _ in range(task.pictures))
+                peak.queue.extend((task, peak.clock.now) for _ in range(task.images))
                 peak.accepted(task)
             self._news = True
             if not self._telling:
@@ -94,7 +94,7 @@ class Api:
 
         def locked() -> None:
             costs = peak.costs
-            size = costs.accept_bytes + costs.shot_bytes * (peak.traffic.pictures - 1)
+            size = costs.accept_bytes + costs.shot_bytes * (peak.traffic.images - 1)
             peak.statement(costs.accept.of(len(group)), committed, writes=size * len(group), who="accept")
 
         self._thread.use(peak.costs.api_accept.each_s, lambda: peak.locks.take_all(rows, locked))
@@ -215,7 +215,7 @@ class Worker:
         def claimed() -> None:
             for task, due_at in took:
                 peak.seen.waited.append(peak.clock.now - due_at)
-                self._thread.use(costs.worker_task_s / peak.traffic.pictures, lambda t=task: self._paint(t))  # type: ignore[misc]
+                self._thread.use(costs.worker_task_s / peak.traffic.images, lambda t=task: self._generate(t))  # type: ignore[misc]
             if self._misses > MISSES_BEFORE_REST:
                 peak.clock.after(REST_S, rested)
             else:
@@ -226,7 +226,7 @@ class Worker:
         else:
             peak.statement(costs.nothing_due_s, claimed, who="hearing")
 
-    def _paint(self, task: Task) -> None:
+    def _generate(self, task: Task) -> None:
         seconds = self._peak.paint_s()
         self.painted_s += seconds
         finish: Callable[[], None] = lambda: self._peak.elsewhere.use(  # noqa: E731 - on a thread of its own
@@ -243,7 +243,7 @@ class Worker:
 
         def settled() -> None:
             peak.locks.free(rows)
-            peak.seen.pictures += 1
+            peak.seen.images += 1
             self._room += 1
             if rows:
                 self._end(task)

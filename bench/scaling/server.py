@@ -131,14 +131,14 @@ def measure(quick: bool) -> dict[str, Spent]:
 def _tasks(less: int) -> dict[str, Spent]:
     found: dict[str, Spent] = {}
     with temporary() as place, receiver() as callback, serving(place / "data", CONFIG) as (api, key):
-        pictures = [jpeg(seed) for seed in range(8)]
+        images = [jpeg(seed) for seed in range(8)]
         kinds: dict[str, tuple[int, dict[str, Any]]] = {
             "one picture, 1k": (240, {"aspect_ratio": "1:1"}),
             "one picture, 2k": (60, {"aspect_ratio": "1:1", "resolution": "2k"}),
             "one picture, 4k": (16, {"aspect_ratio": "1:1", "resolution": "4k"}),
             "nine pictures, 1k": (32, {"aspect_ratio": "1:1", "n": 9}),
             "one picture, watermark": (80, {"aspect_ratio": "1:1", "watermark_info": {"enabled": True}}),
-            "one picture, a reference": (80, {"aspect_ratio": "1:1", "image_list": [{"image": pictures[0]}]}),
+            "one picture, a reference": (80, {"aspect_ratio": "1:1", "image_list": [{"image": images[0]}]}),
             "one picture, callbacks": (160, {"aspect_ratio": "1:1", "callback_url": callback}),
         }
         submit(api, key, 8, aspect_ratio="1:1")

@@ -87,19 +87,19 @@ class Lives:
 
         self.costs[name] = await self._meter.per_piece(len(held), work)
 
-    async def life(self, kind: str, tasks: int, *, pictures: int = 1, references: int = 0, callback: str = "") -> None:
+    async def life(self, kind: str, tasks: int, *, images: int = 1, references: int = 0, callback: str = "") -> None:
         """The whole of it: half of the tasks one by one, half in groups."""
         asked: list[tuple[int, str]] = []
         for group in (1, GROUP):
             offered = [
-                new_task(self._account(), pictures=pictures, references=references, callback=callback)
+                new_task(self._account(), images=images, references=references, callback=callback)
                 for _ in range(tasks // 2)
             ]
             asked += await self._accept(f"{kind}: accept, {group} at once", offered, group)
-        batches = tasks * pictures
+        batches = tasks * images
         held = await self._claim(batches // 2, 1, name=f"{kind}: claim a batch, 1 at once")
         held += await self._claim(batches - batches // 2, GROUP, name=f"{kind}: claim a batch, {GROUP} at once")
-        if pictures == 1 and not callback and not references:
+        if images == 1 and not callback and not references:
             await self._repeat(held, asked)
         await self._settle(held, name=f"{kind}: settle a picture")
         if callback:
@@ -192,7 +192,7 @@ async def _measure(server: EmbeddedPostgres, data: Path, rows: int, accounts: in
         kept = await sizes(connection, rows)
         lives = Lives(Meter(data, db), accounts)
         await lives.life("one picture", tasks)
-        await lives.life("nine pictures", tasks // 10, pictures=9)
+        await lives.life("nine pictures", tasks // 10, images=9)
         await lives.life("three references", tasks // 4, references=3)
         await lives.life("callbacks", tasks // 4, callback="https://example.com/callback")
         await lives.expire(await tasks_to_expire(db, tasks))

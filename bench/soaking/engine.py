@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from framehouse.domain.errors import Broken, Declined
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 
 
 class Quick:
@@ -23,9 +23,9 @@ class Quick:
         self._kept: list[Any] = []
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=10, max_batch=3, at_once=16)
+        return Abilities(max_references=10, max_batch=3, concurrency=16)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for shot in batch.shots:
             if "decline" in shot.prompt:
                 raise Declined("the engine will not paint this")
@@ -37,7 +37,7 @@ class Quick:
                 await asyncio.sleep((int(slow[1]) if slow else 0.2) / 5)
             pixels = np.full((batch.size.height, batch.size.width, 3), shot.seed % 256, np.uint8)
             self._keep(pixels)
-            yield Painted(shot.index, pixels, {})
+            yield GeneratedImage(shot.index, pixels, {})
 
     def _keep(self, pixels: Any) -> None:
         match self._leak:

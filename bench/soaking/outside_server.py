@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from soaking.random_images import picture
+from soaking.random_images import image
 
 
 class OutsideServer:
-    """One server on loopback. `/pictures/<number>.png` is there, other pictures are not; what comes to `/hooks/<how>`
+    """One server on loopback. `/images/<number>.png` is there, other pictures are not; what comes to `/hooks/<how>`
     is kept in `statuses`, by task. `how`: `well` answers at once, `late` refuses the first try, `cut` breaks it off."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class OutsideServer:
         self.statuses: dict[str, list[str]] = defaultdict(list)
         self.again: Counter[str] = Counter()
         self._tried: set[str] = set()
-        self._picture = picture(1)
+        self._image = image(1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -38,7 +38,7 @@ class OutsideServer:
     def _answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, bytes]:
         kind, _, name = path.strip("/").partition("/")
         if kind == "pictures" and name[:1].isdecimal():
-            return "200 OK", self._picture
+            return "200 OK", self._image
         if kind != "hooks":
             return "404 Not Found", b""
         message = headers["webhook-id"]

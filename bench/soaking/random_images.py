@@ -16,11 +16,11 @@ def _noise(side: int) -> bytes:
     return buffer.getvalue()
 
 
-def picture(megabytes: int) -> bytes:
+def image(megabytes: int) -> bytes:
     """A new picture of about this size, 0 being a small one."""
     return _noise(max(300, int((megabytes * 1e6 / 3) ** 0.5))) + secrets.token_bytes(16)
 
 
 def sent(megabytes: int) -> str:
     """A new picture as it is sent."""
-    return b64encode(picture(megabytes)).decode()
+    return b64encode(image(megabytes)).decode()

@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 
 from soaking.outside_server import OutsideServer
-from soaking.random_images import picture, sent
+from soaking.random_images import image, sent
 
 PATH = "/kling/v1/images/omni-image"
 ELEMENTS = "/kling/v1/general/advanced-custom-elements"
@@ -56,7 +56,7 @@ class Traffic:
         habits: dict[Callable[[], Awaitable[None]], int] = {
             self.single: 12, self.series: 5, self.poll: 6, self.callback: 8, self.abandon_a_poll: 4, self.cancel: 4,
             self.fail: 4, self.be_refused: 4, self.use_a_wrong_key: 3, self.list_all: 4, self.send_pictures: 4,
-            self.send_a_large_picture: 1, self.name_pictures: 4, self.name_a_missing_picture: 1,
+            self.send_a_large_picture: 1, self.name_images: 4, self.name_a_missing_picture: 1,
             self.send_a_broken_picture: 1, self.make_an_element: 2, self.open_the_console: 3, self.leave_in_the_body: 3,
             self.leave_before_the_answer: 2, self.ask_for_too_much: 2, self.repeat: 2, self.preview: 2,
             self.download_in_parts: 3,
@@ -211,7 +211,7 @@ class Traffic:
     async def send_a_large_picture(self) -> None:
         await self._ended(await self._send("x", what="accept with pictures", image_list=[{"image": sent(7)}]))
 
-    async def name_pictures(self) -> None:
+    async def name_images(self) -> None:
         images = [{"image": f"{self._others.url}/pictures/{uuid4().int}.png"} for _ in range(2)]
         await self._ended(await self._send("x", what="accept with pictures", image_list=images))
 
@@ -221,12 +221,12 @@ class Traffic:
 
     async def send_a_broken_picture(self) -> None:
         """Its header is good, its pixels end early."""
-        images = [{"image": b64encode(picture(1)[:200_000]).decode()}]
+        images = [{"image": b64encode(image(1)[:200_000]).decode()}]
         await self._ended(await self._send("x", what="accept with pictures", image_list=images), "failed")
 
     async def make_an_element(self) -> None:
-        pictures = {"frontal_image": sent(0), "refer_images": [{"image_url": f"{self._others.url}/pictures/1.png"}]}
-        body = {"element_name": "Bag", "element_description": "A red bag", "element_image_list": pictures}
+        images = {"frontal_image": sent(0), "refer_images": [{"image_url": f"{self._others.url}/pictures/1.png"}]}
+        body = {"element_name": "Bag", "element_description": "A red bag", "element_image_list": images}
         made = await self._ask("element", "POST", ELEMENTS, json=body)
         data = await self._poll(f"{ELEMENTS}/{made['task_id']}")
         element = int(data["task_result"]["elements"][0]["element_id"])

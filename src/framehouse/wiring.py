@@ -50,7 +50,7 @@ API_POOL, WORKER_POOL, BUSY_POOL, TOOL_POOL = 16, 8, 16, 4
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Deployment:
     """Everything that is open while a process runs."""
 
     settings: Settings
@@ -87,7 +87,7 @@ async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIt
 
 
 @asynccontextmanager
-async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
+async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Deployment]:
     """Database, storage and engines."""
     from framehouse.adapters.storage.measured import WatchedStorage
     from framehouse.engines.registry import open_registry
@@ -96,7 +96,7 @@ async def open_house(settings: Settings, *, size: int) -> AsyncIterator[House]:
     try:
         async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
             storage = WatchedStorage(await open_checked_storage(settings))
-            yield House(settings, db, storage, registry)
+            yield Deployment(settings, db, storage, registry)
     finally:
         await registry.close()
 
@@ -141,13 +141,13 @@ def _read_logo(path: Path) -> bytes:
     return content
 
 
-def make_worker(house: House, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
+def make_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
     """A worker as the settings say; `only_task` keeps it to one. `links` are for upstreams that call back."""
     from framehouse.entrypoints.worker.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
     from framehouse.pipeline.generate import Rules
 
-    s = house.settings
+    s = deployment.settings
     finishing = Finishing(
         tool=f"Framehouse {__version__}",
         format=s.image_format,
@@ -157,26 +157,26 @@ def make_worker(house: House, links: Links | None = None, *, only_task: UUID | N
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
     if links and s.public_url:
-        rules = replace(rules, hasten_url=links.make_hasten)
-    concurrency = s.worker_concurrency or max(2, house.registry.at_once)
+        rules = replace(rules, upstream_callback_url=links.make_upstream_callback_signature)
+    concurrency = s.worker_concurrency or max(2, deployment.registry.concurrency)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
-    return Worker(house.db, house.storage, house.registry, rules, limits, only_task=only_task)
+    return Worker(deployment.db, deployment.storage, deployment.registry, rules, limits, only_task=only_task)
 
 
-def make_orphaned_batches(house: House) -> OrphanedBatches:
+def make_orphaned_batches(deployment: Deployment) -> OrphanedBatches:
     """The search for work of workers that died, as the settings say."""
     from framehouse.entrypoints.sweeper import OrphanedBatches
 
-    return OrphanedBatches(house.db, lease_s=house.settings.lease_s)
+    return OrphanedBatches(deployment.db, lease_s=deployment.settings.lease_s)
 
 
-def make_element_worker(house: House, *, only: UUID | None = None) -> ElementWorker:
+def make_element_worker(deployment: Deployment, *, only: UUID | None = None) -> ElementWorker:
     """An element worker for these settings; `only` limits it to one element, by the id of its task."""
     from framehouse.entrypoints.element_worker import ElementWorker
 
-    s = house.settings
+    s = deployment.settings
     return ElementWorker(
-        house.db, house.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only
+        deployment.db, deployment.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only
     )
 
 
@@ -194,14 +194,14 @@ async def run_api(
 
     async with (
         stoppable_start() as start,
-        open_house(settings, size=API_POOL) as house,
+        open_deployment(settings, size=API_POOL) as deployment,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
         app = build_api(
-            db=house.db,
-            storage=house.storage,
-            registry=house.registry,
-            links=Links(await shared_secret(house.db, SIGN_URLS), settings.public_url.rstrip("/")),
+            db=deployment.db,
+            storage=deployment.storage,
+            registry=deployment.registry,
+            links=Links(await shared_secret(deployment.db, SIGN_URLS), settings.public_url.rstrip("/")),
             path_prefixes=settings.path_prefixes,
             requests_per_second=settings.requests_per_second,
             retention=timedelta(days=settings.retention_days),
@@ -238,26 +238,26 @@ async def run_worker(
     size = WORKER_POOL + min(settings.worker_concurrency or BUSY_POOL, BUSY_POOL)
     async with (
         stoppable_start(),
-        open_house(settings, size=size) as house,
+        open_deployment(settings, size=size) as deployment,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
         telling(figures),
     ):
-        links = Links(await shared_secret(house.db, SIGN_URLS), settings.reached_at)
-        worker = make_worker(house, links)
+        links = Links(await shared_secret(deployment.db, SIGN_URLS), settings.reached_at)
+        worker = make_worker(deployment, links)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
-        callback_worker = CallbackWorker(house.db, links, allow_private=settings.allow_private_addresses)
+        callback_worker = CallbackWorker(deployment.db, links, allow_private=settings.allow_private_addresses)
         beside = [
             asyncio.create_task(
                 run_sweeper(
-                    house.db,
-                    house.storage,
+                    deployment.db,
+                    deployment.storage,
                     lease_s=settings.lease_s,
                     history=timedelta(days=settings.history_days),
                 )
             ),
             asyncio.create_task(callback_worker.run()),
-            asyncio.create_task(make_element_worker(house).run()),
+            asyncio.create_task(make_element_worker(deployment).run()),
         ]
         for task in beside:  # they never end by themselves: if one does, the process has to be restarted
             task.add_done_callback(lambda _: worker.stop())

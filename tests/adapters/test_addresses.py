@@ -15,8 +15,8 @@ from framehouse.domain.request import url_problem
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
 from tests.support.callbacks import messages, notifying
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.http_answers import http
+from tests.support.in_process_deployment import MakeDeployment
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
 """Both are this machine, so that nothing leaves it; in these tests the first stands for one of the open internet."""
@@ -191,26 +191,26 @@ async def test_what_is_refused_by_its_form_would_not_be_called_either(
 
 
 async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name that looks public when it is accepted and is private when it is called."""
-    house = await make_house()
+    deployment = await make_deployment()
     with resolving(monkeypatch, PRIVATE) as resolver:
-        async with serving(house) as api, notifying(house, allow_private=False):
-            hook, picture = "http://hook.example/?token=1", {"image": "http://picture.example/a.png"}
-            task = await api.create(image_list=[picture], callback_url=hook)
-            images = {"frontal_image": picture["image"], "refer_images": [{"image_url": picture["image"]}]}
+        async with serving(deployment) as api, notifying(deployment, allow_private=False):
+            hook, image = "http://hook.example/?token=1", {"image": "http://picture.example/a.png"}
+            task = await api.create(image_list=[image], callback_url=hook)
+            images = {"frontal_image": image["image"], "refer_images": [{"image_url": image["image"]}]}
             element = await api.alice.post(ELEMENTS, json=element_body(element_image_list=images))
             assert not resolver.asked, "accepting looks nothing up"
-            house.start_worker()
-            house.start_element_worker(allow_private=False)
+            deployment.start_worker()
+            deployment.start_element_worker(allow_private=False)
             reason = "leads to a private or special address, which is not allowed"
             assert (await api.ended(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
             made = await api.element(element.json()["data"]["task_id"])
             assert made["task_status_msg"].endswith(reason)
 
             async def told() -> bool:
-                return any(reason in (m.last_error or "") for m in await messages(house))
+                return any(reason in (m.last_error or "") for m in await messages(deployment))
 
             await eventually(told)
             await nothing_inside(api, task["task_id"])

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from framehouse.adapters.images.checker import PictureChecker
-from framehouse.adapters.images.decode import check_picture
+from framehouse.adapters.images.checker import ImageChecker
+from framehouse.adapters.images.decode import check_image
 from framehouse.adapters.images.header import BadImage, inspect
 from tests.support.image_files import image_file, packed_zeros
 
@@ -69,21 +69,21 @@ GOOD_SIZE = (400, 300)
 
 @pytest.mark.parametrize("name", GOOD)
 def test_good_ones_of_all_kinds(name: str) -> None:
-    assert by_header(GOOD[name]) == check_picture(GOOD[name]) == GOOD_SIZE
+    assert by_header(GOOD[name]) == check_image(GOOD[name]) == GOOD_SIZE
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_size_is_the_one_that_is_shown(format: str, orientation: int) -> None:
     content = turned(format, orientation)
-    assert by_header(content) == check_picture(content) == ((300, 400) if orientation > 4 else (400, 300))
+    assert by_header(content) == check_image(content) == ((300, 400) if orientation > 4 else (400, 300))
 
 
 def test_an_orientation_that_only_the_decoder_finds() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
     content = saved(PICTURE, "PNG", pnginfo=info)
-    assert (by_header(content), check_picture(content)) == ((400, 300), (300, 400))
+    assert (by_header(content), check_image(content)) == ((400, 300), (300, 400))
 
 
 BAD = {
@@ -108,7 +108,7 @@ BAD = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_headers_are_told_why(name: str) -> None:
     content, word = BAD[name]
-    for check in (by_header, check_picture):
+    for check in (by_header, check_image):
         with pytest.raises(BadImage, match=word):
             check(content)
 
@@ -138,7 +138,7 @@ HEADERS_PASS = {
 
 
 @pytest.mark.parametrize("name", HEADERS_PASS)
-async def test_hostile_files_are_found_by_the_process_with_limits(name: str, checker: PictureChecker) -> None:
+async def test_hostile_files_are_found_by_the_process_with_limits(name: str, checker: ImageChecker) -> None:
     content, word = HEADERS_PASS[name]
     with suppress(BadImage):
         assert by_header(content)
@@ -148,13 +148,13 @@ async def test_hostile_files_are_found_by_the_process_with_limits(name: str, che
 
 
 @pytest.fixture
-async def checker() -> AsyncIterator[PictureChecker]:
-    made = PictureChecker(wall_s=30)
+async def checker() -> AsyncIterator[ImageChecker]:
+    made = ImageChecker(wall_s=30)
     yield made
     await made.close()
 
 
-async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: PictureChecker) -> None:
+async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: ImageChecker) -> None:
     """They may pass, for a decoder that does not unpack them; they must not kill or fill anything."""
     late = png(400, 300)[:-12] + text_bomb(b"zTXt", 400) + chunk(b"IEND")
     for content in (png(400, 300, text_bomb(b"iCCP", 400)), late):
@@ -162,7 +162,7 @@ async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: Pictu
             assert await checker.check(content) == (400, 300)
 
 
-async def test_a_process_is_kept_warm_and_replaced_when_it_dies(checker: PictureChecker) -> None:
+async def test_a_process_is_kept_warm_and_replaced_when_it_dies(checker: ImageChecker) -> None:
     assert await checker.check(image_file()) == (400, 300)
     (first,) = checker._idle
     assert await checker.check(JPEG) == (400, 300)
@@ -174,7 +174,7 @@ async def test_a_process_is_kept_warm_and_replaced_when_it_dies(checker: Picture
 
 
 async def test_what_takes_too_long_is_given_up_and_harms_nobody() -> None:
-    checker = PictureChecker(at_once=1, wall_s=0.001)
+    checker = ImageChecker(at_once=1, wall_s=0.001)
     with pytest.raises(BadImage, match="within the limits"):
         await checker.check(image_file(3000, 3000))
     checker._wall_s = 30
@@ -191,7 +191,7 @@ def told(pid: int, what: str) -> str:
 
 async def test_the_process_has_its_limits_and_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "secret")
-    checker = PictureChecker()
+    checker = ImageChecker()
     await checker.check(image_file())
     (process,) = checker._idle
     with suppress(FileNotFoundError):  # where there is no /proc
@@ -223,7 +223,7 @@ def test_a_second_header_cannot_get_round_the_rules(width: int, height: int) -> 
     pixels = chunk(b"IDAT", zlib.compress(b"\0" * (1000 * 1001)))
     content = b"\x89PNG\r\n\x1a\n" + header(1000, 1000) + header(width, height) + pixels + chunk(b"IEND", b"")
     with pytest.raises(BadImage):
-        check_picture(content)
+        check_image(content)
 
 
 @pytest.mark.parametrize("behind", [True, False])
@@ -232,13 +232,13 @@ def test_many_colour_profiles_are_refused_unread(behind: bool) -> None:
     plain = image_file(400, 400)
     at = plain.index(b"IEND") - 4 if behind else 33
     with pytest.raises(BadImage, match="more parts"):
-        check_picture(plain[:at] + profile + plain[at:])
+        check_image(plain[:at] + profile + plain[at:])
 
 
 def test_what_a_phone_puts_behind_a_jpeg_is_not_counted() -> None:
     photo = image_file(800, 600, "JPEG") + b"MotionPhoto" + b"\xff\xda" * 4000
-    assert check_picture(photo) == (800, 600)
-    assert check_picture(image_file(800, 600, "JPEG", progressive=True)) == (800, 600)
+    assert check_image(photo) == (800, 600)
+    assert check_image(image_file(800, 600, "JPEG", progressive=True)) == (800, 600)
 
 
 def test_each_refusal_is_an_error_of_its_own() -> None:

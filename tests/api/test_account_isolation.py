@@ -12,7 +12,7 @@ import pytest
 from framehouse.domain.element import MAX_ELEMENT_ID
 from tests.support.api_answers import BODY
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 OLD = "/v1/general/custom-elements"
 Ask = Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]
@@ -61,9 +61,9 @@ class Things:
 
 
 @pytest.fixture
-async def house_of_alice(make_house: MakeHouse) -> AsyncIterator[tuple[Api, Things]]:
-    async with serving(await make_house()) as api:
-        api.house.start_element_worker()
+async def house_of_alice(make_deployment: MakeDeployment) -> AsyncIterator[tuple[Api, Things]]:
+    async with serving(await make_deployment()) as api:
+        api.deployment.start_element_worker()
         task = await api.create(external_task_id="mine-1", callback_url="https://receiver.example/hook")
         made = await api.create_element(external_task_id="bag-1")
         done = await api.element(made["task_id"])

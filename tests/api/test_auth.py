@@ -28,8 +28,8 @@ async def test_headers_that_open_nothing(api: Api, header: str | None, expected:
 
 
 async def token(api: Api, *, secret: str | None = None, algorithm: str = "HS256", **claims: Any) -> str:
-    account = await api.house.account()
-    access_key, secret_key = await account_store.create_jwt_key(api.house.db, account["id"])
+    account = await api.deployment.account()
+    access_key, secret_key = await account_store.create_jwt_key(api.deployment.db, account["id"])
     now = int(time.time())
     payload = {"iss": access_key, "exp": now + 1800, "nbf": now - 5} | claims
     payload = {name: value for name, value in payload.items() if value is not None}
@@ -62,14 +62,14 @@ async def test_a_token_without_a_signature_opens_nothing(api: Api) -> None:
 
 
 async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
-    account = await api.house.account()
-    key = await account_store.create_key(api.house.db, account["id"])
+    account = await api.deployment.account()
+    key = await account_store.create_key(api.deployment.db, account["id"])
     assert await code(api, f"Bearer {key}") == 0
-    listed = await account_store.list_keys(api.house.db, account["id"])
+    listed = await account_store.list_keys(api.deployment.db, account["id"])
     assert key not in str(listed)
-    assert await account_store.revoke_key(api.house.db, listed[-1].id)
+    assert await account_store.revoke_key(api.deployment.db, listed[-1].id)
     assert await code(api, f"bearer {key}") == 1002
-    stored = await api.house.db.rows("select * from api_keys")
+    stored = await api.deployment.db.rows("select * from api_keys")
     assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
 
 
@@ -79,20 +79,22 @@ async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked
     made = (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()
     task = made["data"]["task_id"]
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
-    account = await api.house.account()
+    account = await api.deployment.account()
     await account_store.set_account(
-        api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=True
+        api.deployment.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=True
     )
     assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1100
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1100
     await account_store.set_account(
-        api.house.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=False
+        api.deployment.db, account["name"], concurrency=None, units_limit=None, no_limit=False, disabled=False
     )
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
-    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0].id)
+    await account_store.revoke_key(
+        api.deployment.db, (await account_store.list_keys(api.deployment.db, account["id"]))[0].id
+    )
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 1002
     assert (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()["code"] == 1002
-    assert await api.house.db.value("select count(*) from tasks") == 1
+    assert await api.deployment.db.value("select count(*) from tasks") == 1
 
 
 async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +129,10 @@ async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.Monk
 async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
     strangers = Strangers()
     key = api.alice.headers["authorization"].removeprefix("Bearer ")
-    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key))
-    account = await api.house.account()
-    await account_store.revoke_key(api.house.db, (await account_store.list_keys(api.house.db, account["id"]))[0].id)
-    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.house.db, key)) is None
+    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key))
+    account = await api.deployment.account()
+    await account_store.revoke_key(
+        api.deployment.db, (await account_store.list_keys(api.deployment.db, account["id"]))[0].id
+    )
+    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key)) is None
     assert not strangers._known

@@ -20,8 +20,8 @@ from framehouse.entrypoints.api.request_body import Bodies
 from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_file
+from tests.support.in_process_deployment import MakeDeployment
 
 
 def large_png(seed: int = 1, side: int = 700) -> bytes:
@@ -38,27 +38,29 @@ def as_sent(content: bytes) -> dict[str, str]:
 
 
 async def stored(api: Api, task: dict[str, Any]) -> list[bytes | None]:
-    rows = await api.house.db.rows(
+    rows = await api.deployment.db.rows(
         "select key from task_references where task_id::text = $1 order by index", task["task_id"]
     )
-    return [await api.house.storage.get(row["key"]) for row in rows]
+    return [await api.deployment.storage.get(row["key"]) for row in rows]
 
 
 async def test_long_and_short_pictures_in_all_their_forms(api: Api) -> None:
-    pictures = [large_png(seed) for seed in range(3)]
+    files = [large_png(seed) for seed in range(3)]
     images = [
-        as_sent(pictures[0]),
-        {"image": "data:image/png;base64," + base64.encodebytes(pictures[1]).decode()},
+        as_sent(files[0]),
+        {"image": "data:image/png;base64," + base64.encodebytes(files[1]).decode()},
         as_sent(image_file()),
-        {"image": base64.b64encode(pictures[2]).decode().rstrip("=")},
-        as_sent(pictures[0]),
+        {"image": base64.b64encode(files[2]).decode().rstrip("=")},
+        as_sent(files[0]),
     ]
     task = await api.create("<<<image_5>>>", image_list=images)
-    assert await stored(api, task) == [pictures[0], pictures[1], image_file(), pictures[2], pictures[0]]
-    assert await api.house.db.value("select count(*) from stored_references") == 4, "the same content is stored once"
-    slashed = json.dumps(BODY | {"image_list": [as_sent(pictures[1])]}).replace("/", "\\/")
+    assert await stored(api, task) == [files[0], files[1], image_file(), files[2], files[0]]
+    assert await api.deployment.db.value("select count(*) from stored_references") == 4, (
+        "the same content is stored once"
+    )
+    slashed = json.dumps(BODY | {"image_list": [as_sent(files[1])]}).replace("/", "\\/")
     answer = await api.alice.post(PATH, content=slashed, headers={"Content-Type": "application/json"})
-    assert await stored(api, answer.json()["data"]) == [pictures[1]]
+    assert await stored(api, answer.json()["data"]) == [files[1]]
 
 
 async def test_what_is_long_where_no_picture_belongs(api: Api) -> None:
@@ -122,7 +124,7 @@ async def test_all_problems_of_long_pictures_are_named_together(api: Api) -> Non
     ):
         assert part in message
     assert "image_list[0]" not in message
-    assert await api.house.db.value("select count(*) from stored_references") == 0
+    assert await api.deployment.db.value("select count(*) from stored_references") == 0
 
 
 @pytest.mark.parametrize(
@@ -142,13 +144,13 @@ async def test_large_bodies_that_are_not_json(api: Api, content: bytes) -> None:
     assert "not JSON" in error(await api.alice.post(PATH, content=content, headers=headers), 400, 1200)
 
 
-async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_house: MakeHouse) -> None:
+async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_deployment: MakeDeployment) -> None:
     async def endless() -> AsyncIterator[bytes]:
         yield b'{"a": "'
         for _ in range(100):
             yield b"A" * 100_000
 
-    async with serving(await make_house(), max_body_bytes=1_000_000) as api:
+    async with serving(await make_deployment(), max_body_bytes=1_000_000) as api:
         headers = {"Content-Type": "application/json"}
         error(await api.alice.post(PATH, content=endless(), headers=headers), 413, 1200)
         declared = {"Content-Type": "application/json", "Content-Length": "1000001"}
@@ -160,7 +162,7 @@ async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_house: Ma
             assert b" 413 " in await reader.readline(), "before any of it was sent"
             writer.close()
             await writer.wait_closed()
-    async with serving(await make_house()) as api:
+    async with serving(await make_deployment()) as api:
         besides = b'{"a": [' + b"1," * 600_000 + b"1]}"
         assert "besides its pictures" in error(await api.alice.post(PATH, content=besides, headers=headers), 413, 1200)
 

@@ -17,7 +17,7 @@ from framehouse.entrypoints.api import connection_limits
 from framehouse.entrypoints.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, limits_for
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.raw_connections import connected, refusal, until_closed
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -26,8 +26,8 @@ SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, look_s=0.05)
 
 
 @pytest.fixture
-async def hasty(make_house: MakeHouse) -> AsyncIterator[Api]:
-    async with serving(await make_house(), connections=SHORT) as api:
+async def hasty(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
+    async with serving(await make_deployment(), connections=SHORT) as api:
         yield api
 
 
@@ -152,9 +152,9 @@ async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
         assert b'"code":1001' in await until_closed(reader)
 
 
-async def test_when_it_is_full_the_idlest_makes_room(make_house: MakeHouse) -> None:
+async def test_when_it_is_full_the_idlest_makes_room(make_deployment: MakeDeployment) -> None:
     limits = ConnectionLimits(at_once=20)
-    async with serving(await make_house(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
+    async with serving(await make_deployment(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(api)) for _ in range(60)]
         for _ in range(5):
             async with connected(api) as (reader, writer):
@@ -166,8 +166,8 @@ async def test_when_it_is_full_the_idlest_makes_room(make_house: MakeHouse) -> N
         assert b" 200 " in await last_reader.readline(), "who came last is still there"
 
 
-async def test_when_all_are_busy_the_next_one_is_told(make_house: MakeHouse) -> None:
-    async with serving(await make_house(), connections=ConnectionLimits(at_once=5)) as api:
+async def test_when_all_are_busy_the_next_one_is_told(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(), connections=ConnectionLimits(at_once=5)) as api:
         task = await api.create()
         key = api.alice.headers["authorization"].encode()
         poll = f"GET {PATH}/{task['task_id']}?wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: ".encode() + key
@@ -188,7 +188,7 @@ async def test_when_all_are_busy_the_next_one_is_told(make_house: MakeHouse) -> 
 async def big_picture(api: Api, size: int) -> str:
     """The path of a picture of so many bytes, which are not one."""
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
-    await api.house.storage.put(key, bytes(size))
+    await api.deployment.storage.put(key, bytes(size))
     return LINKS.make(key, None)
 
 
@@ -220,7 +220,7 @@ async def test_a_picture_that_nobody_reads_costs_little_and_not_for_ever(hasty: 
 async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
     content = bytes(range(256)) * 20_000
-    await api.house.storage.put(key, content)
+    await api.deployment.storage.put(key, content)
     path = LINKS.make(key, None)
     whole = await api.stranger.get(path)
     assert (whole.content == content, whole.headers["content-length"]) == (True, str(len(content)))
@@ -232,14 +232,14 @@ async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
 async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, read = await big_picture(api, 3_000_000), api.house.storage.get_range
+    path, read = await big_picture(api, 3_000_000), api.deployment.storage.get_range
 
     async def break_off(key: str, start: int, end: int) -> bytes:
         if start:
             raise StorageAway("the disk is gone")
         return await read(key, start, end)
 
-    monkeypatch.setattr(api.house.storage, "get_range", break_off)
+    monkeypatch.setattr(api.deployment.storage, "get_range", break_off)
     with pytest.raises(httpx.RemoteProtocolError):
         await api.stranger.get(path)
     counted = 'framehouse_requests_total{code="5001",operation="get_image",process="api"}'

@@ -14,7 +14,7 @@ from framehouse.adapters.postgres.callback_queue import Shares, claim_callbacks,
 from framehouse.adapters.postgres.sign_in_codes import create_code
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 
 async def test_its_files_are_guarded_and_kept_by_their_etag(api: Api) -> None:
@@ -94,10 +94,10 @@ async def test_deliveries_of_a_task(api: Api) -> None:
         None,
     )
     [claimed] = await claim_callbacks(
-        api.house.db, most=1, shares=Shares(), living=[], failing=[], lease=timedelta(seconds=30)
+        api.deployment.db, most=1, shares=Shares(), living=[], failing=[], lease=timedelta(seconds=30)
     )
     assert claimed.id == UUID(message["id"])
-    await retry_callback(api.house.db, claimed, after=timedelta(seconds=60), code=503, error="HTTP 503")
+    await retry_callback(api.deployment.db, claimed, after=timedelta(seconds=60), code=503, error="HTTP 503")
     [message] = (await api.alice.get(f"{PATH}/mine/callbacks")).json()["data"]
     assert (message["tries"], message["last_code"], message["last_error"]) == (1, 503, "HTTP 503")
     assert message["next_try_at"] > message["tried_at"]
@@ -111,7 +111,7 @@ async def test_an_external_id_that_looks_like_the_path_of_deliveries_is_still_fo
 
 
 async def code_for(api: Api, **options: timedelta) -> str:
-    return await create_code(api.house.db, api.house.caller.account_id, **options)
+    return await create_code(api.deployment.db, api.deployment.caller.account_id, **options)
 
 
 async def sign_in(api: Api, code: object, **headers: str) -> httpx.Response:
@@ -120,7 +120,7 @@ async def sign_in(api: Api, code: object, **headers: str) -> httpx.Response:
 
 async def test_a_code_is_good_for_one_key(api: Api) -> None:
     code = await code_for(api)
-    stored = await api.house.db.rows("select * from sign_in_codes")
+    stored = await api.deployment.db.rows("select * from sign_in_codes")
     assert code not in str(stored), "only its hash is kept"
     answers = await asyncio.gather(*(sign_in(api, code) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
@@ -143,7 +143,7 @@ async def test_a_code_expires_and_a_newer_one_ends_it(api: Api) -> None:
     first, second = await code_for(api), await code_for(api)
     assert (await sign_in(api, first)).status_code == 401
     await account_store.set_account(
-        api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
+        api.deployment.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
     )
     assert (await sign_in(api, second)).status_code == 401, "the account is disabled"
 
@@ -172,10 +172,10 @@ async def test_a_form_of_another_page_cannot_send_it(api: Api) -> None:
     assert sent.status_code == 415
 
 
-async def test_pictures_as_they_are_made(make_house: MakeHouse) -> None:
-    house = await make_house({"engine": "previz"})
-    async with serving(house) as api:
-        house.start_worker()
+async def test_pictures_as_they_are_made(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": "previz"})
+    async with serving(deployment) as api:
+        deployment.start_worker()
         prompt = "Frame 1: a fox. Frame 2: an owl [sandbox: slow 60]."
         task_id = (await api.create(prompt, result_type="series"))["task_id"]
         url = f"{PATH}/{task_id}"
@@ -183,9 +183,9 @@ async def test_pictures_as_they_are_made(make_house: MakeHouse) -> None:
         async def made() -> Any:
             return (await api.alice.get(f"{url}?include=pictures")).json()["data"].get("pictures")
 
-        (picture,) = await eventually(made)
-        assert picture["index"] == 0
-        answer = await api.stranger.get(picture["url"])
+        (image,) = await eventually(made)
+        assert image["index"] == 0
+        answer = await api.stranger.get(image["url"])
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
         plain = (await api.alice.get(url)).json()["data"]
         assert not plain.keys() & {"pictures", "request", "task_result"}, "who does not ask sees the contract"

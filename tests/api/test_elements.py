@@ -14,8 +14,8 @@ from framehouse.adapters.presets import preset_picture, presets
 from framehouse.entrypoints.api.kling.schemas import CreateElementRequest
 from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
-from tests.support.house import MISBEHAVING, MakeHouse
 from tests.support.image_files import image_base64, image_file
+from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 
 PRESETS = "/kling/v1/general/advanced-presets-elements"
 DELETE = "/kling/v1/general/delete-elements"
@@ -27,7 +27,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
     assert (task["task_info"], task["task_status"]) == ({"external_task_id": "mine"}, "submitted")
     before = (await api.alice.get(f"{ELEMENTS}/mine")).json()["data"]
     assert (before["task_status"], "task_result" in before) == ("submitted", False)
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     made = await api.element(task["task_id"])
     assert made | {"updated_at": 0} == task | {
         "task_status": "succeed",
@@ -50,16 +50,16 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
             {"id": "o_104", "name": "Item", "description": "props and things"},
             {"id": "o_105", "name": "Costume", "description": "clothing and what is worn"},
         ],
-        "owned_by": str(api.house.caller.account_id),
+        "owned_by": str(api.deployment.caller.account_id),
         "status": "succeed",
     }
     for any_id in ("mine", str(id)):
         assert await api.element(any_id) == made
     url = element["element_image_list"]["frontal_image"]
-    picture = await api.stranger.get(url)
-    assert (picture.content, picture.headers["content-type"]) == (image_file(600, 400), "image/png")
+    image = await api.stranger.get(url)
+    assert (image.content, image.headers["content-type"]) == (image_file(600, 400), "image/png")
     error(await api.stranger.get(url.replace("signature=", "signature=0")), 404, 1203)
-    account = await api.house.account()
+    account = await api.deployment.account()
     assert (account["images_in_flight"], account["units_used"]) == (0, 0)
 
 
@@ -75,7 +75,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
 async def test_every_prefix_and_the_older_names_do_the_same(
     api: Api, prefix: str, own: str, official: str, gone: str
 ) -> None:
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     base = f"{prefix}/v1/general"
     older = {
         "element_name": "Old",
@@ -156,7 +156,7 @@ async def test_what_no_element_is(api: Api, fields: dict[str, Any], said: str) -
 
 async def test_elements_at_the_edge_are_taken(api: Api) -> None:
     images = {"frontal_image": image_base64(), "refer_images": [{"image_url": image_base64()}] * 3}
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     assert await api.saved(
         element_name="语" * 20,
         element_description="述" * 100,
@@ -169,7 +169,7 @@ async def test_elements_at_the_edge_are_taken(api: Api) -> None:
 
 
 async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     id = await api.saved(external_task_id="shop/1")
     await api.alice.post(DELETE, json={"element_id": id})
     refused = await api.alice.post(ELEMENTS, json=element_body(external_task_id="shop/1"))
@@ -188,7 +188,7 @@ async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> N
 
 
 async def test_other_peoples_elements_are_not_there(api: Api) -> None:
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     id = await api.saved(external_task_id="mine")
     assert (await api.bob.get(ELEMENTS)).json()["data"] == []
     for any_id in (id, "mine", (await api.element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
@@ -211,19 +211,19 @@ async def test_the_list_is_newest_first_and_paged(api: Api) -> None:
     assert [task["task_id"] for task in first] == ["104", "105", "106"]
 
 
-async def test_presets_are_shown_used_and_not_deleted(make_house: MakeHouse, tmp_path: Path) -> None:
+async def test_presets_are_shown_used_and_not_deleted(make_deployment: MakeDeployment, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    async with serving(await make_house({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})) as api:
         listed = (await api.alice.get(PRESETS)).json()["data"]
         assert [task["task_result"]["elements"][0]["element_id"] for task in listed] == list(presets())
         (robot,) = listed[0]["task_result"]["elements"]
         assert (robot["element_name"], robot["owned_by"], robot["status"]) == ("Robot", "framehouse", "succeed")
-        picture = await api.stranger.get(robot["element_image_list"]["frontal_image"])
-        assert (picture.status_code, picture.headers["content-type"]) == (200, "image/png")
+        served = await api.stranger.get(robot["element_image_list"]["frontal_image"])
+        assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
         assert (await api.alice.get(f"{ELEMENTS}/101")).json()["data"] == listed[0]
         assert "is a preset" in error(await api.alice.post(DELETE, json={"element_id": 101}), 400, 1201)
         task = await api.create("<<<element_1>>>", element_list=[{"element_id": "101"}, {"element_id": 107}])
-        api.house.start_worker()
+        api.deployment.start_worker()
         assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
     told = [
         f"{e.name}|{e.description}|{[len(preset_picture(image.key)) for image in e.images]}"
@@ -239,10 +239,12 @@ async def test_what_cannot_be_deleted(api: Api, body: Any) -> None:
     assert "element_id" in error(await api.alice.post(DELETE, json=body), 400, 1201)
 
 
-async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: MakeHouse, tmp_path: Path) -> None:
+async def test_deleting_ends_an_element_but_no_task_accepted_before(
+    make_deployment: MakeDeployment, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
-    async with serving(await make_house({"engine": MISBEHAVING, "notes": str(notes)})) as api:
-        api.house.start_element_worker()
+    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+        api.deployment.start_element_worker()
         id = await api.saved(external_task_id="mine")
         using = {"element_list": [{"element_id": id}]}
         task = await api.create("<<<element_1>>> on a beach", n=2, **using)
@@ -256,7 +258,7 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: 
         error(await api.alice.get(f"{ELEMENTS}/{id}"), 400, 1201)
         (left,) = (await api.element("mine"))["task_result"]["elements"]
         assert (left["status"], left["element_image_list"]["refer_images"]) == ("deleted", [])
-        api.house.start_worker()
+        api.deployment.start_worker()
         assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
     sizes = [len(image_file(600, 400)), len(image_file(400, 400))]
     assert notes.read_text().splitlines()[0] == f"with Red bag|A red bag|{sizes}"
@@ -264,7 +266,7 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(make_house: 
 
 async def test_unknown_elements_are_named_with_all_else(api: Api) -> None:
     unfinished = (await api.create_element())["task_id"]
-    row = await api.house.db.value("select element_id from elements where id = $1::text::uuid", unfinished)
+    row = await api.deployment.db.value("select element_id from elements where id = $1::text::uuid", unfinished)
     ids = [77, row, 2**53, 10**30, 101, "x"]
     body = BODY | {"n": 99, "element_list": [{"element_id": id} for id in ids], "image_list": [{"image": "!!"}]}
     message = error(await api.alice.post(PATH, json=body), 400, 1201)
@@ -311,29 +313,31 @@ async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: i
     ],
 )
 async def test_a_cited_element_decides_the_shape_too(api: Api, prompt: str, image: bool, shape: str) -> None:
-    api.house.start_element_worker()
+    api.deployment.start_element_worker()
     id = await api.saved()
     images = [{"image": image_base64(400, 700)}] if image else []
     task = await api.create(prompt, image_list=images, element_list=[{"element_id": id}])
-    ratio = await api.house.db.value("select ratio from tasks where id = $1::text::uuid", task["task_id"])
+    ratio = await api.deployment.db.value("select ratio from tasks where id = $1::text::uuid", task["task_id"])
     assert ratio == shape
 
 
-async def test_an_uncited_element_beside_an_image_reaches_the_engine(make_house: MakeHouse, tmp_path: Path) -> None:
+async def test_an_uncited_element_beside_an_image_reaches_the_engine(
+    make_deployment: MakeDeployment, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes), "max_references": 2})
-    async with serving(house) as api:
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes), "max_references": 2})
+    async with serving(deployment) as api:
         sent: dict[str, Any] = {"image_list": [{"image": image_base64()}], "element_list": [{"element_id": 103}]}
         task = await api.create("nothing is cited", **sent)
         more = await api.create("too many", **sent | {"image_list": [{"image": image_base64()}] * 2})
-        house.start_worker()
+        deployment.start_worker()
         assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
         assert "takes at most 2 references, 3 were sent" in (await api.ended(more["task_id"]))["task_status_msg"]
     assert notes.read_text().startswith("with Coffee mug|")
 
 
-async def test_elements_share_the_limits_of_requests(make_house: MakeHouse) -> None:
-    async with serving(await make_house(), requests_per_second=2, max_body_bytes=1000) as api:
+async def test_elements_share_the_limits_of_requests(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(), requests_per_second=2, max_body_bytes=1000) as api:
         error(await api.alice.post(ELEMENTS, json=element_body()), 413, 1200)
         error(await api.alice.post(DELETE, content=b"x", headers={"Content-Type": "text/plain"}), 415, 1200)
         error(await api.alice.get(PRESETS), 429, 1302)

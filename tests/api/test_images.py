@@ -2,13 +2,13 @@ from datetime import timedelta
 
 import pytest
 
-from framehouse.pipeline.expire import expire_pictures
+from framehouse.pipeline.expire import expire_images
 from tests.support.api_server import Api
 
 
 @pytest.fixture
 async def url(api: Api) -> str:
-    api.house.start_worker()
+    api.deployment.start_worker()
     task = await api.create()
     return str((await api.ended(task["task_id"]))["task_result"]["images"][0]["url"])
 
@@ -68,11 +68,11 @@ async def test_urls_cannot_be_guessed_or_stretched(api: Api, url: str) -> None:
 
 
 async def test_expired_pictures_are_gone(api: Api, url: str) -> None:
-    db = api.house.db
-    assert await expire_pictures(db, api.house.storage) == 0
+    db = api.deployment.db
+    assert await expire_images(db, api.deployment.storage) == 0
     await db.row("update tasks set expires_at = now() - $1::interval", timedelta(seconds=1))
-    assert await expire_pictures(db, api.house.storage) == 1
-    assert await expire_pictures(db, api.house.storage) == 0
+    assert await expire_images(db, api.deployment.storage) == 1
+    assert await expire_images(db, api.deployment.storage) == 0
     answer = await api.stranger.get(url)
     assert (answer.status_code, answer.json()["code"]) == (404, 1203)
-    assert await api.house.storage.size(url.split("?")[0].split("/", 3)[3]) is None
+    assert await api.deployment.storage.size(url.split("?")[0].split("/", 3)[3]) is None

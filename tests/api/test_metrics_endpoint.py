@@ -15,7 +15,7 @@ from framehouse.engines.registry import Registry, open_registry
 from framehouse.entrypoints.api.metrics_endpoint import ask_worker, families
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
-from tests.support.house import House, MakeHouse
+from tests.support.in_process_deployment import Deployment, MakeDeployment
 from tests.support.sockets import listening
 
 OMNI, O1 = (
@@ -40,7 +40,7 @@ def risen(before: dict[str, float], after: dict[str, float], start: str) -> dict
 async def test_the_queue_is_told_by_model_even_where_it_is_empty(api: Api) -> None:
     for model in ("kling-v3-omni", "kling-v3-omni", "kling-image-o1"):
         await api.create(model_name=model, n=2)
-    await api.house.db.row("update batches set run_at = now() - interval '90 s' where model = 'kling-v3-omni'")
+    await api.deployment.db.row("update batches set run_at = now() - interval '90 s' where model = 'kling-v3-omni'")
     told = await figures(api)
     assert told[f'framehouse_queue_batches{{{OMNI},state="waiting"}}'] == 4
     assert told[f'framehouse_queue_batches{{{OMNI},state="running"}}'] == 0
@@ -48,7 +48,7 @@ async def test_the_queue_is_told_by_model_even_where_it_is_empty(api: Api) -> No
     assert told['framehouse_tasks_in_flight{model="kling-v3-omni"}'] == 2
     assert 90 <= told[f"framehouse_queue_oldest_seconds{{{OMNI}}}"] < 100
     assert told[f"framehouse_queue_oldest_seconds{{{O1}}}"] < 10
-    await api.house.db.row("delete from batches")
+    await api.deployment.db.row("delete from batches")
     told = await figures(api)
     assert told[f'framehouse_queue_batches{{{OMNI},state="waiting"}}'] == 0
     assert told[f"framehouse_queue_oldest_seconds{{{OMNI}}}"] == 0
@@ -56,7 +56,7 @@ async def test_the_queue_is_told_by_model_even_where_it_is_empty(api: Api) -> No
 
 async def test_what_is_running_and_what_is_pinned_to_a_route(api: Api) -> None:
     await api.create("slow 30", n=2)
-    api.house.start_worker(concurrency=1, stop_s=0)
+    api.deployment.start_worker(concurrency=1, stop_s=0)
     running = f'framehouse_queue_batches{{{OMNI},state="running"}}'
 
     async def painting() -> dict[str, float] | None:
@@ -66,7 +66,7 @@ async def test_what_is_running_and_what_is_pinned_to_a_route(api: Api) -> None:
     told: dict[str, float] = await eventually(painting)
     assert told["framehouse_workers"] == 1
     assert not any(name.startswith("framehouse_queue_pinned") for name in told)
-    await api.house.db.row(
+    await api.deployment.db.row(
         """update batches set notes = '{"gate\\"way": {"note": {"id": 1}}, "b": {"given_up": "x"}}'"""
     )
     told = await figures(api)
@@ -74,8 +74,8 @@ async def test_what_is_running_and_what_is_pinned_to_a_route(api: Api) -> None:
     assert len([name for name in told if name.startswith("framehouse_queue_pinned")]) == 1
 
 
-async def test_requests_are_counted_by_operation_and_code_and_tasks_by_outcome(make_house: MakeHouse) -> None:
-    async with serving(await make_house(concurrency=3)) as api:
+async def test_requests_are_counted_by_operation_and_code_and_tasks_by_outcome(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(concurrency=3)) as api:
         before = await figures(api)
         task = await api.create(n=3)
         assert (await api.alice.post(PATH, json={"model_name": "kling-v3-omni", "prompt": "x"})).status_code == 429
@@ -107,7 +107,7 @@ async def test_requests_are_counted_by_operation_and_code_and_tasks_by_outcome(m
 
 async def test_engines_are_counted_by_what_became_of_their_calls(api: Api) -> None:
     before = await figures(api)
-    api.house.start_worker()
+    api.deployment.start_worker()
     for prompt in ("slow 0.2", "decline", "break", "unknown", "unavailable 1", "raise"):
         task = await api.create(prompt)
         if prompt != "raise":
@@ -126,12 +126,12 @@ async def test_engines_are_counted_by_what_became_of_their_calls(api: Api) -> No
         "unknown",
         "unavailable",
     }
-    (calls,) = risen(before, after, "framehouse_paint_seconds_count").values()
+    (calls,) = risen(before, after, "framehouse_generation_seconds_count").values()
     assert calls == 2
-    (took,) = risen(before, after, "framehouse_paint_seconds_sum").values()
+    (took,) = risen(before, after, "framehouse_generation_seconds_sum").values()
     assert 0.2 <= took < 2
-    (pictures,) = risen(before, after, "framehouse_pictures_total").values()
-    assert pictures == 2
+    (images,) = risen(before, after, "framehouse_images_total").values()
+    assert images == 2
     fates = risen(before, after, "framehouse_batch_failures_total")
     assert {re.findall('fate="([^"]*)"', name)[0]: by for name, by in fates.items()} == {
         "failed": 3,
@@ -139,30 +139,32 @@ async def test_engines_are_counted_by_what_became_of_their_calls(api: Api) -> No
     }
 
 
-async def test_a_database_that_is_away_is_told_and_costs_the_other_figures_nothing(make_house: MakeHouse) -> None:
-    async with serving(await make_house()) as api:
+async def test_a_database_that_is_away_is_told_and_costs_the_other_figures_nothing(
+    make_deployment: MakeDeployment,
+) -> None:
+    async with serving(await make_deployment()) as api:
         await api.create()
-        await api.house.db.close()
+        await api.deployment.db.close()
         began = time.monotonic()
         told = await figures(api)
         assert time.monotonic() - began < 10
-        await api.house.db.open()
+        await api.deployment.db.open()
     assert told["framehouse_database_up"] == 0
     assert told["framehouse_storage_up"] == 1
     assert not any(name.startswith("framehouse_queue") for name in told)
     assert told['framehouse_accepts_total{outcome="accepted",process="api"}'] >= 1
 
 
-async def test_names_of_the_configuration_are_escaped(make_house: MakeHouse) -> None:
-    house = await make_house()
+async def test_names_of_the_configuration_are_escaped(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
     name = 'a"b\\c\nd'
     registry = open_registry([(Model(name), [{"engine": "previz", "name": name}])])
-    odd = House(house.db, house.storage, registry, house.caller, house.counter)
+    odd = Deployment(deployment.db, deployment.storage, registry, deployment.caller, deployment.counter)
     async with serving(odd) as api:
         odd.worker()
         text = (await api.stranger.get("/metrics")).text
     assert 'framehouse_queue_batches{model="a\\"b\\\\c\\nd",route="a\\"b\\\\c\\nd",state="waiting"} 0.0' in text
-    assert 'framehouse_pictures_total{model="a\\"b\\\\c\\nd",process="api",route="a\\"b\\\\c\\nd"} 0.0' in text
+    assert 'framehouse_images_total{model="a\\"b\\\\c\\nd",process="api",route="a\\"b\\\\c\\nd"} 0.0' in text
 
 
 async def test_a_storage_is_watched(tmp_path: Any, api: Api) -> None:
@@ -188,13 +190,13 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[object] = []
-    offer = api.house.db.rows
+    offer = api.deployment.db.rows
 
     async def rows(*values: Any, **named: Any) -> Any:
         seen.append(logs.about.get().get("request_id"))
         return await offer(*values, **named)
 
-    monkeypatch.setattr(api.house.db, "rows", rows)
+    monkeypatch.setattr(api.deployment.db, "rows", rows)
     await asyncio.gather(*(api.create() for _ in range(4)))
     assert seen
     assert set(seen) == {None}

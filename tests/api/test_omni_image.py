@@ -16,8 +16,8 @@ from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
 from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64, image_file
+from tests.support.in_process_deployment import MakeDeployment
 
 
 @pytest.mark.also_relayed
@@ -38,7 +38,7 @@ async def test_a_task_from_post_to_pictures(api: Api) -> None:
     assert before["task_status_msg"] == ""
     assert before["final_unit_deduction"] == "0"
     assert "task_result" not in before
-    api.house.start_worker()
+    api.deployment.start_worker()
     after = await api.ended("mine")
     assert after["task_id"] == data["task_id"]
     assert after["task_status"] == "succeed"
@@ -49,16 +49,16 @@ async def test_a_task_from_post_to_pictures(api: Api) -> None:
     assert [image["index"] for image in result["images"]] == [0, 1]
     for image in result["images"]:
         for name in ("url", "watermark_url"):
-            picture = await api.stranger.get(image[name])
-            assert picture.status_code == 200
-            assert picture.headers["content-type"] == "image/png"
-            assert picture.content.startswith(b"\x89PNG")
+            served = await api.stranger.get(image[name])
+            assert served.status_code == 200
+            assert served.headers["content-type"] == "image/png"
+            assert served.content.startswith(b"\x89PNG")
     assert after == await api.ended("mine"), "polls are stable, URLs included"
 
 
 @pytest.mark.also_relayed
 async def test_a_series_fills_the_other_array(api: Api) -> None:
-    api.house.start_worker()
+    api.deployment.start_worker()
     task = await api.create("Create a three-frame product storyboard", result_type="series")
     result = (await api.ended(task["task_id"]))["task_result"]
     assert (result["result_type"], result["images"]) == ("series", [])
@@ -120,7 +120,7 @@ async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
         api.alice.get(f"{PATH}/{task['task_id']}", headers={"Prefer": "respond-async, wait=60"})
     )
     await asyncio.sleep(0.1)
-    api.house.start_worker()
+    api.deployment.start_worker()
     assert (await waiting).json()["data"]["task_status"] == "succeed"
     assert time.monotonic() - began < 30
     assert error(await api.alice.get(f"{PATH}/{task['task_id']}?wait=soon"), 400, 1201).startswith("wait must")
@@ -129,7 +129,7 @@ async def test_waiting_answers_when_the_task_ends(api: Api) -> None:
 @pytest.mark.also_relayed
 async def test_progress_while_processing(api: Api) -> None:
     task = await api.create("slow 4")
-    api.house.start_worker()
+    api.deployment.start_worker()
 
     async def moving() -> dict[str, Any] | None:
         data: dict[str, Any] = (await api.alice.get(f"{PATH}/{task['task_id']}")).json()["data"]
@@ -141,15 +141,15 @@ async def test_progress_while_processing(api: Api) -> None:
 
 async def test_cancel_frees_quota_and_units_and_reaches_the_engine(api: Api) -> None:
     task = await api.create("hang", n=3)
-    worker = api.house.start_worker(concurrency=3)
-    account = await api.house.account()
+    worker = api.deployment.start_worker(concurrency=3)
+    account = await api.deployment.account()
     assert (account["images_in_flight"], account["units_reserved"]) == (3, 24)
     await eventually(lambda: held(worker, 3))
     canceled = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
     assert (canceled["task_status"], canceled["task_status_msg"]) == ("failed", "Canceled")
     assert canceled["final_unit_deduction"] == "0"
     await eventually(lambda: held(worker, 0), seconds=3)
-    account = await api.house.account()
+    account = await api.deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, 0)
     again = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
     assert again == canceled, "canceling twice changes nothing"
@@ -160,8 +160,8 @@ async def held(worker: Any, count: int) -> bool:
 
 
 @pytest.mark.also_relayed
-async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:
-    async with serving(await make_house(concurrency=5)) as api:
+async def test_quota_is_in_images_and_exact(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(concurrency=5)) as api:
         await api.create(n=3)
         refused = await api.alice.post(PATH, json=BODY | {"n": 3})
         assert error(refused, 429, 1303) == "parallel task over resource pack limit"
@@ -171,17 +171,17 @@ async def test_quota_is_in_images_and_exact(make_house: MakeHouse) -> None:
         assert len((await api.alice.get(PATH)).json()["data"]) == 2, "what is refused is not stored"
 
 
-async def test_quota_holds_under_a_hundred_at_once(make_house: MakeHouse) -> None:
-    async with serving(await make_house(concurrency=20)) as api:
+async def test_quota_holds_under_a_hundred_at_once(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(concurrency=20)) as api:
         answers = await asyncio.gather(*(api.alice.post(PATH, json=BODY | {"n": n % 3 + 1}) for n in range(100)))
         taken = sum(n % 3 + 1 for n, answer in enumerate(answers) if answer.status_code == 200)
         assert {answer.json()["code"] for answer in answers} == {0, 1303}
-        assert (await api.house.account())["images_in_flight"] == taken <= 20
+        assert (await api.deployment.account())["images_in_flight"] == taken <= 20
         assert taken >= 18
 
 
-async def test_units_are_reserved_and_run_out(make_house: MakeHouse) -> None:
-    async with serving(await make_house(units_limit=40)) as api:
+async def test_units_are_reserved_and_run_out(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(units_limit=40)) as api:
         task = await api.create(resolution="4K", n=2)
         assert "8 units left, 16 needed" in error(await api.alice.post(PATH, json=BODY | {"n": 2}), 429, 1102)
         await api.alice.post(f"{PATH}/{task['task_id']}/cancel")
@@ -196,7 +196,7 @@ async def test_an_idempotency_key_answers_the_first_task_again(api: Api) -> None
     assert first.json()["data"] == rest[0].json()["data"]
     assert "another body" in error(await api.alice.post(PATH, json=BODY | {"n": 2}, headers=headers), 400, 1201)
     assert (await api.bob.post(PATH, json=BODY, headers=headers)).headers.get("idempotency-replayed") is None
-    assert (await api.house.account())["images_in_flight"] == 1
+    assert (await api.deployment.account())["images_in_flight"] == 1
 
 
 @pytest.mark.parametrize(
@@ -213,17 +213,19 @@ async def test_an_idempotency_key_answers_the_first_task_again(api: Api) -> None
         (b" " * 2001, "application/json", 413),
     ],
 )
-async def test_bodies_that_are_not_json(make_house: MakeHouse, content: bytes, kind: str, status: int) -> None:
-    async with serving(await make_house(), max_body_bytes=2000 if status == 413 else 10**8) as api:
+async def test_bodies_that_are_not_json(
+    make_deployment: MakeDeployment, content: bytes, kind: str, status: int
+) -> None:
+    async with serving(await make_deployment(), max_body_bytes=2000 if status == 413 else 10**8) as api:
         error(await api.alice.post(PATH, content=content, headers={"Content-Type": kind}), status, 1200)
 
 
-async def test_a_body_without_a_length_is_cut_off_at_the_limit(make_house: MakeHouse) -> None:
+async def test_a_body_without_a_length_is_cut_off_at_the_limit(make_deployment: MakeDeployment) -> None:
     async def endless() -> Any:
         for _ in range(1000):
             yield b" " * 1000
 
-    async with serving(await make_house(), max_body_bytes=5000) as api:
+    async with serving(await make_deployment(), max_body_bytes=5000) as api:
         answer = await api.alice.post(PATH, content=endless(), headers={"Content-Type": "application/json"})
         error(answer, 413, 1200)
 
@@ -263,7 +265,7 @@ async def test_base64_may_be_wrapped_and_damaged_pictures_are_no_500(api: Api) -
 async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
     images = [{"image": image_base64(900, 600)}, {"image": "data:image/jpeg;base64," + image_base64(400, 300, "JPEG")}]
     task = await api.create("<<<image_1>>> and <<<image_2>>>", image_list=images)
-    api.house.start_worker()
+    api.deployment.start_worker()
     url = (await api.ended(task["task_id"]))["task_result"]["images"][0]["url"]
     header = (await api.stranger.get(url)).content[16:24]
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (1248, 832)
@@ -304,8 +306,8 @@ async def test_health_and_docs(api: Api) -> None:
     assert 'href="docs"' in (await api.stranger.get("/")).text
 
 
-async def test_too_many_requests_per_second(make_house: MakeHouse) -> None:
-    async with serving(await make_house(), requests_per_second=3) as api:
+async def test_too_many_requests_per_second(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(), requests_per_second=3) as api:
         answers = [await api.alice.get(PATH) for _ in range(6)]
         assert [a.status_code for a in answers[:3]] == [200] * 3
         error(answers[-1], 429, 1302)
@@ -314,15 +316,15 @@ async def test_too_many_requests_per_second(make_house: MakeHouse) -> None:
 
 
 async def test_a_disabled_account_and_a_key_without_the_model(api: Api) -> None:
-    account = await api.house.account()
-    key = await account_store.create_key(api.house.db, account["id"], models=["kling-image-o1"])
+    account = await api.deployment.account()
+    key = await account_store.create_key(api.deployment.db, account["id"], models=["kling-image-o1"])
     narrow = {"Authorization": f"Bearer {key}"}
     error(await api.stranger.post(PATH, json=BODY, headers=narrow), 403, 1103)
     assert (
         await api.stranger.post(PATH, json=BODY | {"model_name": "kling-image-o1"}, headers=narrow)
     ).status_code == 200
     await account_store.set_account(
-        api.house.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
+        api.deployment.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True
     )
     error(await api.alice.get(PATH), 429, 1100)
 

@@ -17,8 +17,8 @@ import pytest
 from framehouse.domain.element import TAGS
 from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from tests.support.api_server import element_body, serving
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64
+from tests.support.in_process_deployment import MakeDeployment
 
 EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 30")
 """How much is tried. Ten minutes, by hand: SCHEMATHESIS="--max-time 600"
@@ -62,25 +62,25 @@ checks.not_a_server_error.enabled = true
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_every_operation_answers_as_documented(make_house: MakeHouse, tmp_path: Path) -> None:
-    house = await make_house(concurrency=1_000_000)
-    house.start_worker()
-    house.start_element_worker()
-    async with serving(house) as api:
+async def test_every_operation_answers_as_documented(make_deployment: MakeDeployment, tmp_path: Path) -> None:
+    deployment = await make_deployment(concurrency=1_000_000)
+    deployment.start_worker()
+    deployment.start_element_worker()
+    async with serving(deployment) as api:
         for _ in range(9):  # for the links from lists
             await api.saved()
         await api.ended((await api.create())["task_id"])
         schema = (await api.stranger.get("/openapi.json")).json()
         schema["paths"] |= {path: undocumented(path, methods) for path, methods in undocumented_routes().items()}
-        shapes, picture = schema["components"]["schemas"], image_base64(300, 300)
+        shapes, image = schema["components"]["schemas"], image_base64(300, 300)
         for shape, name, usable in (  # which chance would never write, so that next to nothing would be accepted
             ("OmniImageRequest", "model_name", ["kling-v3-omni", "kling-image-o1"]),
-            ("ImageIn", "image", [picture]),
+            ("ImageIn", "image", [image]),
             ("CreateElementRequest", "element_image_list", [element_body()["element_image_list"]]),
             ("Tag", "tag_id", list(TAGS)),
         ):
             shapes[shape]["properties"][name] = {"enum": usable}
-        text = re.sub(r"https://example.com/[\w-]+\.png", picture, json.dumps(schema))
+        text = re.sub(r"https://example.com/[\w-]+\.png", image, json.dumps(schema))
         (tmp_path / "openapi.json").write_text(text)
         (tmp_path / "schemathesis.toml").write_text(CONFIG)
         words = f"""

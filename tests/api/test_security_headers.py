@@ -10,7 +10,7 @@ import pytest
 from framehouse.domain.signed_urls import Links
 from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.raw_connections import connected, refusal, until_closed
 
 PRESETS = "/v1/general/advanced-presets-elements?pageSize=1"
@@ -23,8 +23,8 @@ async def send(api: Api, request: bytes, *, seconds: float = 60) -> bytes:
         return await until_closed(reader, seconds=seconds)
 
 
-async def picture(api: Api) -> str:
-    api.house.start_worker()
+async def image(api: Api) -> str:
+    api.deployment.start_worker()
     task = await api.create()
     return str((await api.ended(task["task_id"]))["task_result"]["images"][0]["url"])
 
@@ -54,7 +54,7 @@ async def test_every_answer_is_guarded(api: Api, monkeypatch: pytest.MonkeyPatch
         (await api.stranger.get("/docs/start.js"), asked_again),
         (await api.stranger.get("/docs/nothing.js"), never),
         (await api.stranger.get("/presets/nothing.webp"), never),
-        (await api.stranger.get(await picture(api)), kept),
+        (await api.stranger.get(await image(api)), kept),
     ]
     with monkeypatch.context() as patch:
         patch.setattr("framehouse.adapters.postgres.task_store.list_tasks", None)
@@ -143,11 +143,11 @@ async def test_targets_that_try_to_be_elsewhere(api: Api) -> None:
 
 
 async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
-    url = urlsplit(await picture(api))
+    url = urlsplit(await image(api))
     other = (await api.ended((await api.create())["task_id"]))["task_result"]["images"][0]["url"]
     own, others = url.path, urlsplit(other).path
     folder, _, name = own.rpartition("/")
-    await api.house.storage.put("secret.png", b"secret")
+    await api.deployment.storage.put("secret.png", b"secret")
     for path in (
         others,
         f"{folder}/..%2f{others.split('/', 2)[2]}",
@@ -167,7 +167,7 @@ async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
         raw = httpx.URL(api.url).copy_with(raw_path=f"{path}?{url.query}".encode())
         answer = await api.stranger.get(raw)
         assert (answer.status_code, answer.json()["code"]) in ((404, 1203), (404, 1202)), path
-    await api.house.storage.put("images/notes.txt", b"secret")
+    await api.deployment.storage.put("images/notes.txt", b"secret")
     for path in (
         "images/notes.txt",
         "../secret",
@@ -181,7 +181,7 @@ async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
         assert answer.status_code == 404, "even a signature of ours opens nothing but pictures"
 
 
-async def test_a_host_header_comes_back_to_its_sender_alone_and_only_as_a_host(make_house: MakeHouse) -> None:
+async def test_a_host_header_comes_back_to_its_sender_alone_and_only_as_a_host(make_deployment: MakeDeployment) -> None:
     async def told(api: Api, host: bytes) -> str:
         key = api.alice.headers["authorization"].encode()
         head = b"Connection: close\r\nAuthorization: " + key + b"\r\nHost: " + host
@@ -189,15 +189,15 @@ async def test_a_host_header_comes_back_to_its_sender_alone_and_only_as_a_host(m
         element = json.loads(body)["data"][0]["task_result"]["elements"][0]
         return str(element["element_image_list"]["frontal_image"]).partition("/presets/")[0]
 
-    house = await make_house()
-    async with serving(house) as api:
+    deployment = await make_deployment()
+    async with serving(deployment) as api:
         for host in ("house.example", "house_1:8000", "[::1]:8000", "127.0.0.1"):
             assert await told(api, host.encode()) == f"http://{host}"
         for bad in (b"", b"a b", b'a"><script>', b"a/b", b"a?b#c", b"user@a", b"[::1", b"a:b", b"\xff\xfe", b"a" * 300):
             assert await told(api, bad) == api.url, bad
             path = f"GET /nowhere HTTP/1.1\r\nConnection: close\r\nHost: {bad.decode('latin-1')}\r\n\r\n"
             assert b" 404 " in await send(api, path.encode("latin-1"))
-    async with serving(house, links=Links("secret", "https://public.example")) as api:
+    async with serving(deployment, links=Links("secret", "https://public.example")) as api:
         assert await told(api, b"evil.example") == "https://public.example"
 
 

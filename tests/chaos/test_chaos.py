@@ -198,8 +198,8 @@ async def test_chaos(tmp_path: Path) -> None:
 
 def report(chaos: Chaos, clients: Clients, chaos_s: float, whole_s: float) -> None:
     kinds = Counter(sent.kind for sent in clients.sent)
-    pictures = sum(sent.images for sent in clients.sent)
-    print(f"{len(clients.sent)} tasks, {pictures} pictures, {chaos_s:.0f} s of chaos, {whole_s:.0f} s in all")  # noqa: T201
+    images = sum(sent.images for sent in clients.sent)
+    print(f"{len(clients.sent)} tasks, {images} pictures, {chaos_s:.0f} s of chaos, {whole_s:.0f} s in all")  # noqa: T201
     for name, counted in (("kinds", kinds), ("blows", chaos.blows), ("answers", clients.answers)):
         print(f"{name}: " + ", ".join(f"{count} {what}" for what, count in counted.most_common()))  # noqa: T201
     if chaos.parts.deaths:

@@ -9,7 +9,7 @@ import pytest
 
 from framehouse import __version__
 from tests.support.command_line import PATH, client, run, run_json, serve
-from tests.support.house import MISBEHAVING
+from tests.support.in_process_deployment import MISBEHAVING
 
 pytestmark = pytest.mark.xdist_group("accounts")  # one process, for what its tests share
 

@@ -19,7 +19,7 @@ import pytest
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
 from tests.support.data_folder import prepare
 from tests.support.image_files import image_base64
-from tests.support.served_house import REQUEST, config, wait, wait_for
+from tests.support.served_deployment import REQUEST, config, wait, wait_for
 
 pytestmark = pytest.mark.xdist_group("backup")  # one process, for what its tests share
 
@@ -59,7 +59,7 @@ def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with an account and a picture, and its backup beside it."""
     folder = tmp_path_factory.mktemp("backup")
     prepare(folder / "data")
@@ -68,8 +68,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_backup_goes_through_a_pipe_and_may_leave_pictures_out(house: Path, tmp_path: Path) -> None:
-    words = [*FRAMEHOUSE, "backup", "-", "--without-pictures", "--data-dir", str(house / "data")]
+def test_a_backup_goes_through_a_pipe_and_may_leave_pictures_out(deployment: Path, tmp_path: Path) -> None:
+    words = [*FRAMEHOUSE, "backup", "-", "--without-pictures", "--data-dir", str(deployment / "data")]
     made = subprocess.run(words, capture_output=True, env=environment(), check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(made)) as tar:
         assert tar.getnames() == ["backup.json", "database.dump", "complete.json"]
@@ -78,10 +78,11 @@ def test_a_backup_goes_through_a_pipe_and_may_leave_pictures_out(house: Path, tm
     assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1
 
 
-def test_nothing_is_overwritten(house: Path) -> None:
-    assert "exists already" in run("backup", house / "house.tar", "--data-dir", house / "data", code=1).stderr
+def test_nothing_is_overwritten(deployment: Path) -> None:
+    assert "exists already" in run("backup", deployment / "house.tar", "--data-dir", deployment / "data", code=1).stderr
     assert (
-        "holds a database already" in run("restore", house / "house.tar", "--data-dir", house / "data", code=1).stderr
+        "holds a database already"
+        in run("restore", deployment / "house.tar", "--data-dir", deployment / "data", code=1).stderr
     )
 
 
@@ -143,33 +144,33 @@ def fewer(contents: dict[str, bytes]) -> dict[str, bytes]:
     ],
 )
 def test_a_file_that_is_not_what_was_written(
-    house: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], said: str
+    deployment: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], said: str
 ) -> None:
-    with rewritten(house / "house.tar", tmp_path / "bad.tar") as (tar, contents):
+    with rewritten(deployment / "house.tar", tmp_path / "bad.tar") as (tar, contents):
         for name, content in change(contents).items():
             put(tar, name, content)
     assert said in run("restore", tmp_path / "bad.tar", "--data-dir", tmp_path / "data", code=1).stderr
     assert not (tmp_path / "data" / "postgres").exists()
     assert not (tmp_path / "evil").exists()
-    run("restore", house / "house.tar", "--data-dir", tmp_path / "data")
+    run("restore", deployment / "house.tar", "--data-dir", tmp_path / "data")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-def test_a_file_that_was_cut_off(house: Path, tmp_path: Path, share: float) -> None:
-    whole = (house / "house.tar").read_bytes()
+def test_a_file_that_was_cut_off(deployment: Path, tmp_path: Path, share: float) -> None:
+    whole = (deployment / "house.tar").read_bytes()
     (tmp_path / "cut.tar").write_bytes(whole[: int(len(whole.rstrip(b"\0")) * share)])
     said = run("restore", tmp_path / "cut.tar", "--data-dir", tmp_path / "data", code=1).stderr
     assert re.search("cut off|damaged", said)
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_killed_and_begun_anew(house: Path, tmp_path: Path) -> None:
-    words = [*FRAMEHOUSE, "restore", str(house / "house.tar"), "--data-dir", str(tmp_path / "data")]
+def test_killed_and_begun_anew(deployment: Path, tmp_path: Path) -> None:
+    words = [*FRAMEHOUSE, "restore", str(deployment / "house.tar"), "--data-dir", str(tmp_path / "data")]
     process = subprocess.Popen(words, env=environment(), start_new_session=True)
     while not (tmp_path / "data" / "restoring" / "postgres").exists():
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run("restore", house / "house.tar", "--data-dir", tmp_path / "data")
+    run("restore", deployment / "house.tar", "--data-dir", tmp_path / "data")
     assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1

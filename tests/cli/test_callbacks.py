@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support.command_line import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
-from tests.support.house import MISBEHAVING
+from tests.support.in_process_deployment import MISBEHAVING
 from tests.support.receivers import Got, Receiver, receiving
 
 PRIVATE = {"FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES": "1"}

@@ -21,9 +21,9 @@ def memory(pid: int, what: str) -> float:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="looks at /proc")
 def test_large_bodies_do_not_grow_the_api_process(tmp_path: Path) -> None:
-    pictures = [image_file() + secrets.token_bytes(9_990_000) for _ in range(4)]
+    images = [image_file() + secrets.token_bytes(9_990_000) for _ in range(4)]
     fields = {"model_name": "kling-v3-omni", "prompt": "x", "unknown": "x" * 20_000_000}
-    large = json.dumps(fields | {"image_list": [{"image": b64encode(picture).decode()} for picture in pictures]})
+    large = json.dumps(fields | {"image_list": [{"image": b64encode(image).decode()} for image in images]})
     small = json.dumps(fields | {"unknown": "", "image_list": [{"image": b64encode(image_file()).decode()}]})
     with serve(tmp_path / "data") as server, client(server.url, server.key) as alice:
         listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout

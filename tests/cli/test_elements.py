@@ -12,17 +12,17 @@ pytestmark = pytest.mark.xdist_group("cli_elements")  # one process, for what it
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     files = [tmp_path / name for name in ("front.png", "side.jpg")]
     files[0].write_bytes(image_file())
     files[1].write_bytes(image_file(format="JPEG"))
     return files
 
 
-def test_an_element_is_saved_listed_used_and_deleted_without_a_server(tmp_path: Path, pictures: list[Path]) -> None:
+def test_an_element_is_saved_listed_used_and_deleted_without_a_server(tmp_path: Path, images: list[Path]) -> None:
     data = ("--data-dir", tmp_path / "data")
-    images = ("--frontal", pictures[0], "--refer", pictures[1], "--refer", pictures[0])
-    made = run_json("element", "create", "Red bag", *images, "--description", "A bag", "--tag", "o_104", *data)
+    files = ("--frontal", images[0], "--refer", images[1], "--refer", images[0])
+    made = run_json("element", "create", "Red bag", *files, "--description", "A bag", "--tag", "o_104", *data)
     id = made["element_id"]
     assert made == {"element_id": id, "name": "Red bag", "description": "A bag", "tags": ["o_104"], "pictures": 3}
     (listed,) = run_json("element", "list", *data)
@@ -34,10 +34,10 @@ def test_an_element_is_saved_listed_used_and_deleted_without_a_server(tmp_path: 
     assert "does not exist" in run("generate", *prompt, "--out", tmp_path / "out", *data, code=1).stderr
 
 
-def test_elements_beside_a_running_server(tmp_path: Path, pictures: list[Path]) -> None:
+def test_elements_beside_a_running_server(tmp_path: Path, images: list[Path]) -> None:
     data = ("--data-dir", tmp_path / "data")
     with serve(tmp_path / "data") as server, client(server.url, server.key) as http:
-        said = run("element", "create", "Bag", "--frontal", pictures[0], "--refer", pictures[1], *data).stdout
+        said = run("element", "create", "Bag", "--frontal", images[0], "--refer", images[1], *data).stdout
         (task,) = http.get(ELEMENTS).json()["data"]
         (element,) = task["task_result"]["elements"]
         assert f"--element {element['element_id']}" in said

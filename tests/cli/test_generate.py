@@ -14,7 +14,7 @@ from PIL import Image
 from tests.support.command_line import FRAMEHOUSE, client, environment, run, run_json, serve
 from tests.support.data_folder import prepare
 from tests.support.image_files import image_file
-from tests.support.served_house import config
+from tests.support.served_deployment import config
 
 PROMPT = "Create a three-frame product storyboard"
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.command_line import PATH, Server, client, run, run_json, serve
 from tests.support.disks import FILLING, fill, small_disk
-from tests.support.served_house import REQUEST, config, post_patiently, wait
+from tests.support.served_deployment import REQUEST, config, post_patiently, wait
 
 SHORT = {"FRAMEHOUSE_LEASE_S": "2"}
 """What hangs is then replaced after ten seconds, the least there is."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, serve
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING, MakeHouse
+from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.named_engine import API, GPU, MODEL, NAMED
 from tests.support.tasks import ended, nothing_left, waits_for
 
@@ -36,37 +36,37 @@ def working(folder: Path, config: Path, url: str, *labels: str) -> Iterator["sub
             process.wait(timeout=60)
 
 
-async def test_killed_in_between(make_house: MakeHouse, database_url: str, tmp_path: Path) -> None:
+async def test_killed_in_between(make_deployment: MakeDeployment, database_url: str, tmp_path: Path) -> None:
     """The worker of the first route hands on; that of the second is killed with an order under way; another one of its
     labels goes on with it, and the first is not asked again."""
     notes, config = tmp_path / "notes", tmp_path / "framehouse.toml"
     routes = (("gpu", 'gpu = "h100"'), ("api", 'site = "a"'))
     told = ", ".join("{ " + ROUTE.format(name, NAMED, notes, needs) + " }" for name, needs in routes)
     config.write_text(f'[models."{MODEL}"]\nroutes = [{told}]\n')
-    house = await make_house(GPU, API)
+    deployment = await make_deployment(GPU, API)
 
     def calls() -> list[list[str]]:
         return [line.split() for line in notes.read_text().splitlines()] if notes.exists() else []
 
     async def ordered() -> bool:
-        return bool(await house.db.value("select count(*) from batches where notes <> '{}'"))
+        return bool(await deployment.db.value("select count(*) from batches where notes <> '{}'"))
 
     async def free() -> bool:
-        return await waits_for(house) is not None
+        return await waits_for(deployment) is not None
 
     with working(tmp_path, config, database_url, "gpu=h100"):
         with working(tmp_path, config, database_url, "site=a") as killed:
-            ticket = await house.submit("away gpu, hang api")
+            ticket = await deployment.submit("away gpu, hang api")
             await eventually(ordered, seconds=40)
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
         await eventually(free, seconds=90)
-        assert await waits_for(house) == "api"
+        assert await waits_for(deployment) == "api"
         with working(tmp_path, config, database_url, "site=a", "more=labels") as heir:
-            assert (await ended(house, ticket.task_id, seconds=40)).status == "succeed"
+            assert (await ended(deployment, ticket.task_id, seconds=40)).status == "succeed"
             assert [(name, order) for name, _, order in calls()] == [("gpu", "-"), ("api", "-"), ("api", "x")]
             assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, heir.pid]
-    await nothing_left(house, used=8)
+    await nothing_left(deployment, used=8)
 
 
 def config_that_needs(folder: Path) -> Path:

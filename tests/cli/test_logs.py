@@ -95,8 +95,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
             http.get(f"/{SECRET}?key={SECRET}")
             tasks = []
             for word in WORDS:
-                pictures = [{"image": image}] if word == "raise" else []
-                body = {"prompt": f"{word} {SECRET}", "callback_url": hook, "image_list": pictures}
+                images = [{"image": image}] if word == "raise" else []
+                body = {"prompt": f"{word} {SECRET}", "callback_url": hook, "image_list": images}
                 tasks.append(http.post(PATH, json=BODY | body).json()["data"]["task_id"])
             reference = {"image": f"http://127.0.0.1:9/a.png?token={SECRET}"}
             tasks.append(http.post(PATH, json=BODY | {"image_list": [reference]}).json()["data"]["task_id"])

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import services
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json
-from tests.support.served_house import config, wait, wait_for
+from tests.support.served_deployment import config, wait, wait_for
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 3}
 
@@ -84,11 +84,11 @@ def machines(folder: Path, *, pooled: bool = True) -> Iterator[Machines]:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("pooled", [True, False], ids=["pgbouncer", "direct"])
 def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) -> None:
-    with machines(tmp_path, pooled=pooled) as house:
-        urls = [house.api(), house.api(FRAMEHOUSE_IMAGE_DELIVERY="redirect")]
-        killed, _ = house.start("worker"), house.start("worker")
-        run("account", "create", "default", code=0, **house.settings)
-        key = run_json("key", "create", "default", code=0, **house.settings)["key"]
+    with machines(tmp_path, pooled=pooled) as deployment:
+        urls = [deployment.api(), deployment.api(FRAMEHOUSE_IMAGE_DELIVERY="redirect")]
+        killed, _ = deployment.start("worker"), deployment.start("worker")
+        run("account", "create", "default", code=0, **deployment.settings)
+        key = run_json("key", "create", "default", code=0, **deployment.settings)["key"]
         with client(urls[0], key) as one, client(urls[1], key) as other:
 
             def submit(http: httpx.Client) -> str:
@@ -97,30 +97,30 @@ def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) ->
             tasks = [submit(http) for _ in range(4) for http in (one, other)]
             wait_for(tmp_path / "notes", 2)
             os.kill(killed.pid, signal.SIGKILL)
-            house.server.kill()
-            house.server.start()
-            house.bucket.stop()
+            deployment.server.kill()
+            deployment.server.start()
+            deployment.bucket.stop()
             tasks.append(submit(one))  # accepting needs no bucket
             assert one.get("/readyz").json()["checks"] == {"database": "ok", "storage": "away"}
-            house.bucket.start()
+            deployment.bucket.start()
             for task in tasks:
                 ended = wait(one, task)
                 assert (ended["task_status"], len(ended["task_result"]["images"])) == ("succeed", 3), ended
-            picture = ended["task_result"]["images"][0]["url"]
-            served = httpx.get(picture)
+            image = ended["task_result"]["images"][0]["url"]
+            served = httpx.get(image)
             assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
-            led = httpx.get(picture.replace(urls[0], urls[1]))
+            led = httpx.get(image.replace(urls[0], urls[1]))
             assert (led.status_code, led.content) == (302, b"")
-            assert led.headers["location"].startswith(house.settings["AWS_ENDPOINT_URL"])
-            console = httpx.get(picture.replace(urls[0], urls[1]), headers={"Sec-Fetch-Site": "same-origin"})
+            assert led.headers["location"].startswith(deployment.settings["AWS_ENDPOINT_URL"])
+            console = httpx.get(image.replace(urls[0], urls[1]), headers={"Sec-Fetch-Site": "same-origin"})
             assert (console.status_code, console.content) == (200, served.content)
             there = httpx.get(led.headers["location"])
             assert (there.content, there.headers["content-type"]) == (served.content, "image/png")
-            head = httpx.head(picture.replace(urls[0], urls[1]), follow_redirects=True)
+            head = httpx.head(image.replace(urls[0], urls[1]), follow_redirects=True)
             assert head.headers["content-length"] == str(len(served.content))
-            gone = httpx.get(re.sub(r"signature=\w", "signature=0", picture.replace(urls[0], urls[1])))
-            assert (gone.status_code, gone.json()["code"]) == (404, 1203) or picture.split("signature=")[1][0] == "0"
-        found = {f["number"]: f for f in run_json("doctor", code=0, **house.settings)}
+            gone = httpx.get(re.sub(r"signature=\w", "signature=0", image.replace(urls[0], urls[1])))
+            assert (gone.status_code, gone.json()["code"]) == (404, 1203) or image.split("signature=")[1][0] == "0"
+        found = {f["number"]: f for f in run_json("doctor", code=0, **deployment.settings)}
         assert (found[6]["level"], found[7]["level"]) == ("ok", "ok")
         assert ("through a pooler" in found[7]["found"]) is pooled
 

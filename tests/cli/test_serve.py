@@ -18,7 +18,7 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.data_folder import prepare
 from tests.support.eventually import eventually
-from tests.support.served_house import REQUEST, config, post_patiently, wait, wait_for
+from tests.support.served_deployment import REQUEST, config, post_patiently, wait, wait_for
 from tests.support.sockets import free_port
 
 

@@ -38,7 +38,7 @@ class Seen:
     traced: str
     declined: str
     collector: Collector
-    painted: dict[str, str]
+    generated: dict[str, str]
     metrics: str
     log: str
     key: str
@@ -65,7 +65,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
                         return task_id
 
                     alone = await task()
-                    painted = dict(model_server.posts[-1].headers)
+                    generated = dict(model_server.posts[-1].headers)
                     traced = await task(headers=TRACEPARENT)
                     model_server.moods.append(("400 Bad Request", {}, f"safety system: {SECRET}"))
                     declined = await task()
@@ -75,7 +75,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
                 key = server.key
                 assert await asyncio.to_thread(server.stop) == 0
             log = (data.parent / "data.log").read_text()
-            yield Seen(alone, traced, declined, collector, painted, metrics, log, key)
+            yield Seen(alone, traced, declined, collector, generated, metrics, log, key)
 
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("telemetry")]
@@ -102,8 +102,8 @@ async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) 
 
 
 async def test_a_model_server_is_told_which_span_it_works_for(seen: Seen) -> None:
-    paint = seen.collector.of(seen.alone)["paint"]
-    assert seen.painted["traceparent"] == f"00-{UUID(seen.alone).hex}-{paint.id}-01"
+    generate = seen.collector.of(seen.alone)["paint"]
+    assert seen.generated["traceparent"] == f"00-{UUID(seen.alone).hex}-{generate.id}-01"
 
 
 async def test_a_caller_who_traces_finds_the_request_in_his_trace_and_the_way_to_the_task(seen: Seen) -> None:
@@ -144,8 +144,8 @@ async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -
         'framehouse_accepts_total{outcome="accepted",process="api"}': "3.0",
         'framehouse_requests_total{code="0",operation="create_task",process="api"}': "3.0",
         'framehouse_requests_total{code="1202",operation="other",process="api"}': "1.0",
-        f"framehouse_paint_seconds_count{calls}": "2.0",
-        f"framehouse_pictures_total{calls}": "2.0",
+        f"framehouse_generation_seconds_count{calls}": "2.0",
+        f"framehouse_images_total{calls}": "2.0",
         f"framehouse_engine_errors_total{errors}": "1.0",
         'framehouse_storage_seconds_count{operation="put",process="worker"}': "2.0",
         'framehouse_batch_failures_total{fate="failed",model="kling-v3-omni",process="worker"}': "1.0",

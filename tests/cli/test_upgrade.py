@@ -22,7 +22,7 @@ from framehouse.adapters.postgres.migrate import migrate, migrations
 from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.database import Server, execute, named_database
 from tests.support.image_files import image_base64
-from tests.support.served_house import REQUEST, config, wait, wait_for
+from tests.support.served_deployment import REQUEST, config, wait, wait_for
 
 BEFORE = "ad5b777"
 """The release before this one, where no tag says so: the state that landed before what is on its way."""

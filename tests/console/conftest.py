@@ -8,7 +8,7 @@ from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support.api_server import Api, serving
 from tests.support.browser import PREVIZ, Console, looking_at
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.system_packages import lacks
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -29,12 +29,12 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def served(make_house: MakeHouse) -> AsyncIterator[Api]:
+async def served(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
     """A house that previz paints for, with a worker and a element_worker."""
-    house = await make_house(PREVIZ)
-    async with serving(house) as api:
-        house.start_worker()
-        house.start_element_worker()
+    deployment = await make_deployment(PREVIZ)
+    async with serving(deployment) as api:
+        deployment.start_worker()
+        deployment.start_element_worker()
         yield api
 
 

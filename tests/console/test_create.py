@@ -10,7 +10,7 @@ from pathlib import Path
 from playwright.async_api import FilePayload, expect
 
 from tests.support.api_server import PATH as TASKS
-from tests.support.browser import Console, picture
+from tests.support.browser import Console, image
 from tests.support.image_files import image_file
 
 
@@ -47,7 +47,7 @@ async def test_signing_in_and_one_picture(console: Console) -> None:
 async def test_a_series_with_references_and_an_element(console: Console) -> None:
     page = console.page
     await console.open()
-    await page.set_input_files("input[type=file]", [picture("bag's.png"), picture("b.jpg", 500, 500, "JPEG")])
+    await page.set_input_files("input[type=file]", [image("bag's.png"), image("b.jpg", 500, 500, "JPEG")])
     await page.get_by_role("button", name="Element", exact=True).click()
     await page.get_by_role("button", name="Robot").click()
     prompt = page.get_by_label("Prompt", exact=True)
@@ -96,7 +96,7 @@ async def test_pictures_that_break_the_rules_are_named(console: Console) -> None
     await console.open()
     large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": b"\x89PNG" + b"\0" * 10_000_000}
     broken: FilePayload = {"name": "bad.png", "mimeType": "image/png", "buffer": b"\x89PNG.."}
-    small, narrow, gif = picture("small.png", 299, 400), picture("narrow.png", 300, 751), picture("g.png", format="GIF")
+    small, narrow, gif = image("small.png", 299, 400), image("narrow.png", 300, 751), image("g.png", format="GIF")
     await page.set_input_files("input[type=file]", [small, narrow, gif, large, broken])
     said = page.get_by_role("alert")
     for text in (
@@ -107,7 +107,7 @@ async def test_pictures_that_break_the_rules_are_named(console: Console) -> None
         "bad.png: cannot be read",
     ):
         await expect(said).to_contain_text(text)
-    await page.set_input_files("input[type=file]", [picture(f"{n}.png", 300, 300) for n in range(11)])
+    await page.set_input_files("input[type=file]", [image(f"{n}.png", 300, 300) for n in range(11)])
     await expect(said).to_contain_text("10.png: at most 10 pictures and elements together")
     await expect(page.get_by_text("10 of 10")).to_be_visible()
     await page.get_by_role("button", name="Create", exact=True).click()
@@ -147,7 +147,7 @@ async def test_the_code_that_is_copied_runs(console: Console, tmp_path: Path) ->
     await console.open()
     awkward = 'It\'s `$HOME` \\ "<<<image_1>>>"\nEND\n图'
     await page.get_by_label("Prompt", exact=True).fill(awkward)
-    await page.set_input_files("input[type=file]", [picture("bag's.png")])
+    await page.set_input_files("input[type=file]", [image("bag's.png")])
     (tmp_path / "bag's.png").write_bytes(image_file(400, 300))
     for language in ("curl", "Python", "JavaScript"):
         await page.get_by_label(language, exact=True).check()

@@ -8,9 +8,9 @@ from playwright.async_api import Browser, expect
 
 from framehouse.domain.signed_urls import Links
 from tests.support.api_server import Api, serving
-from tests.support.browser import PREVIZ, Console, looking_at, picture
+from tests.support.browser import PREVIZ, Console, image, looking_at
 from tests.support.command_line import run_json, serve
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account": "table"}
 """And what is there when they are."""
@@ -57,12 +57,14 @@ async def test_the_first_load_is_small_and_stays_at_home(console: Console) -> No
 
 
 async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
-    make_house: MakeHouse, browser: Browser
+    make_deployment: MakeDeployment, browser: Browser
 ) -> None:
-    house = await make_house(PREVIZ)
-    house.start_worker()
+    deployment = await make_deployment(PREVIZ)
+    deployment.start_worker()
     async with (
-        serving(house, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")) as api,
+        serving(
+            deployment, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")
+        ) as api,
         looking_at(browser, api) as console,
     ):
         page = console.page
@@ -81,8 +83,8 @@ async def test_the_life_of_an_element(console: Console) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("are needed")
     await page.get_by_label("Name").fill("Red bag")
     await page.get_by_label("Description").fill("A red leather bag")
-    await page.get_by_label("Picture from the front").set_input_files(picture("front.png", 600, 400))
-    await page.get_by_label("One to three more").set_input_files([picture("side.png")])
+    await page.get_by_label("Picture from the front").set_input_files(image("front.png", 600, 400))
+    await page.get_by_label("One to three more").set_input_files([image("side.png")])
     await page.get_by_label("Tag").select_option("Item")
     await console.is_accessible()
     await page.get_by_role("button", name="Create", exact=True).click()

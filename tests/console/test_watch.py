@@ -5,7 +5,7 @@ from playwright.async_api import Browser, expect
 from framehouse.adapters.postgres.account_store import set_account
 from tests.support.api_server import Api, serving
 from tests.support.browser import PREVIZ, Console, looking_at
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 
 async def test_cancel(console: Console) -> None:
@@ -19,7 +19,7 @@ async def test_cancel(console: Console) -> None:
     await page.get_by_role("button", name="Cancel task").click()
     await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
     await expect(page.get_by_text("Nothing was charged")).to_be_visible()
-    assert (await console.api.house.account())["images_in_flight"] == 0
+    assert (await console.api.deployment.account())["images_in_flight"] == 0
 
 
 async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
@@ -37,7 +37,7 @@ async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
 
 
 async def test_errors_in_words(console: Console) -> None:
-    page, db = console.page, console.api.house.db
+    page, db = console.page, console.api.deployment.db
     await console.open()
     create = page.get_by_role("button", name="Create", exact=True)
     said = page.get_by_role("alert").last
@@ -86,11 +86,11 @@ async def test_reload_in_mid_task_and_a_lost_network(console: Console) -> None:
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_the_gallery_scrolls_on_and_back_comes_back(make_house: MakeHouse, browser: Browser) -> None:
-    house = await make_house(PREVIZ)
+async def test_the_gallery_scrolls_on_and_back_comes_back(make_deployment: MakeDeployment, browser: Browser) -> None:
+    deployment = await make_deployment(PREVIZ)
     for number in range(55):
-        await house.submit(f"Task number {number}", aspect_ratio="1:1")
-    async with serving(house) as api, looking_at(browser, api) as console:
+        await deployment.submit(f"Task number {number}", aspect_ratio="1:1")
+    async with serving(deployment) as api, looking_at(browser, api) as console:
         page = console.page
         await console.open("tasks")
         tiles = page.locator(".tile")
@@ -99,7 +99,7 @@ async def test_the_gallery_scrolls_on_and_back_comes_back(make_house: MakeHouse,
         for count in (24, 48, 55):
             await expect(tiles).to_have_count(count)
             await tiles.last.scroll_into_view_if_needed()
-        house.start_worker()
+        deployment.start_worker()
         await expect(page.locator(".tile img").first).to_be_attached()
         await tiles.nth(2).click()
         await expect(page.get_by_role("heading", name="Task number 52")).to_be_visible()
@@ -114,8 +114,8 @@ async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
     await console.open("tasks")
     await expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
     await console.is_accessible()
-    await console.api.house.db.row(
-        "update api_keys set revoked_at = now() where account_id = $1", console.api.house.caller.account_id
+    await console.api.deployment.db.row(
+        "update api_keys set revoked_at = now() where account_id = $1", console.api.deployment.caller.account_id
     )
     await page.evaluate("location.hash = '#/account'")
     await expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")

@@ -129,8 +129,8 @@ def test_it_serves_where_only_the_data_folder_and_tmp_can_be_written(wheel: Path
         task = caller.post(PATH, json=body).json()["data"]["task_id"]
         ended = caller.get(f"{PATH}/{task}", params={"wait": 60}).json()["data"]
         assert ended["task_status"] == "succeed", ended
-        picture = caller.get(ended["task_result"]["images"][0]["url"])
-        assert picture.content.startswith(b"\x89PNG")
+        image = caller.get(ended["task_result"]["images"][0]["url"])
+        assert image.content.startswith(b"\x89PNG")
     with serving(data, wheel) as (url, again), client(url, key or "") as caller:  # a new container on the same volume
         assert again is None
         assert caller.get(f"{PATH}/{task}").json()["data"]["task_status"] == "succeed"

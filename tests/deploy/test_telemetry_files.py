@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.support.api_server import serving
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.promtool import promtool
 
 ROOT = Path(__file__).parents[2]
@@ -37,9 +37,9 @@ def plain(name: str) -> str:
 
 
 @pytest.fixture
-async def told(make_house: MakeHouse) -> set[str]:
+async def told(make_deployment: MakeDeployment) -> set[str]:
     """The names of all metrics of a real server, whose process has a worker's, too."""
-    async with serving(await make_house()) as api:
+    async with serving(await make_deployment()) as api:
         text = (await api.stranger.get("/metrics")).text
     promtool("check", "metrics", input=text)
     return {plain(name) for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}

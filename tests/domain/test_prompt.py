@@ -9,9 +9,9 @@ from framehouse.domain.prompt import (
     Cited,
     citations,
     listed_shots,
-    pictures_asked,
     prompt_parts,
     ratio_asked,
+    requested_images,
     resolve_citation,
 )
 from framehouse.domain.sizes import RATIOS
@@ -61,7 +61,7 @@ from framehouse.domain.sizes import RATIOS
     ],
 )
 def test_the_number_of_pictures_asked_for(prompt: str, count: int | None) -> None:
-    assert pictures_asked(prompt) == count
+    assert requested_images(prompt) == count
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_prompt_is_words_and_what_it_cites(prompt: str, parts: tuple[str | Cit
 def test_no_prompt_keeps_the_reader_busy(prompt: str) -> None:
     """Seconds before blanks were counted, in the process that answers everybody; now far below this."""
     start = time.process_time()
-    listed_shots(prompt), pictures_asked(prompt), ratio_asked(prompt, RATIOS), citations(prompt)
+    listed_shots(prompt), requested_images(prompt), ratio_asked(prompt, RATIOS), citations(prompt)
     assert time.process_time() - start < 0.3
 
 

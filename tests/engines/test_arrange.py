@@ -16,7 +16,7 @@ from tests.support.image_files import image_file
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0), (0, 250, 250), (250, 0, 250))
 
 
-def picture(number: int, *, width: int = 400, height: int = 300) -> ReferenceImage:
+def image(number: int, *, width: int = 400, height: int = 300) -> ReferenceImage:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), COLOURS[number % len(COLOURS)]).save(buffer, "PNG")
     return ReferenceImage(buffer.getvalue(), width, height)
@@ -28,9 +28,9 @@ def batch(prompt: str, *, references: int = 0, elements: tuple[int, ...] = (), f
         (Shot(0, prompt, framing, 1),),
         1,
         Size(1024, 1024),
-        tuple(picture(n) for n in range(references)),
+        tuple(image(n) for n in range(references)),
         tuple(
-            SavedElement(f"Bag {n}", f"A bag, number {n}", tuple(picture(k) for k in range(count)))
+            SavedElement(f"Bag {n}", f"A bag, number {n}", tuple(image(k) for k in range(count)))
             for n, count in enumerate(elements)
         ),
     )

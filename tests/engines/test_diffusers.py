@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from framehouse.domain.errors import Broken, Unavailable
 from framehouse.domain.sizes import Size, size_of
-from framehouse.engines.cooldown import Rest
+from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.diffusers import Diffusers, device_memory, devices
 from framehouse.engines.diffusers.calls import Piece, next_call
 from framehouse.engines.diffusers.child import environment_for
@@ -28,10 +28,10 @@ from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
-from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_file
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.system_packages import lacks_extra
 
 pytestmark = pytest.mark.xdist_group("diffusers")  # one process, for what its tests share
@@ -46,7 +46,7 @@ def quiet_children() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setattr(devices, "Rest", partial(Rest, first_s=0.05, longest_s=0.2))
+        patch.setattr(devices, "Rest", partial(Cooldown, first_s=0.05, longest_s=0.2))
         yield
 
 
@@ -116,9 +116,9 @@ class TestDiffusers(EngineContract):
 
 
 async def test_a_picture_says_how_it_was_made(klein: Diffusers) -> None:
-    painted = pictures(await paint(klein, batch()))[0]
-    assert painted.pixels.shape == (192, 192, 3)
-    assert painted.facts == {
+    generated = images(await generate(klein, batch()))[0]
+    assert generated.pixels.shape == (192, 192, 3)
+    assert generated.facts == {
         "model": "klein",
         "steps": 2,
         "guidance": 1.0,  # the tiny one is distilled, as its model_index.json says
@@ -130,19 +130,19 @@ async def test_a_picture_says_how_it_was_made(klein: Diffusers) -> None:
 
 async def test_two_tasks_of_words_alone_share_a_call_and_paint_what_they_paint_alone(klein: Diffusers) -> None:
     tasks = [batch(prompt="a fox"), batch(prompt="an owl")]
-    alone = [pictures(await paint(klein, task))[0] for task in tasks]
-    busy = asyncio.create_task(paint(klein, batch(prompt="[slow 0.5] a stone")))
+    alone = [images(await generate(klein, task))[0] for task in tasks]
+    busy = asyncio.create_task(generate(klein, batch(prompt="[slow 0.5] a stone")))
     await asyncio.sleep(0.2)
-    shared = [pictures(events)[0] for events in await asyncio.gather(*(paint(klein, task) for task in tasks))]
+    shared = [images(events)[0] for events in await asyncio.gather(*(generate(klein, task) for task in tasks))]
     await busy
-    assert [picture.facts["batch"] for picture in alone] == [1, 1]
-    assert [picture.facts["batch"] for picture in shared] == [2, 2]
+    assert [image.facts["batch"] for image in alone] == [1, 1]
+    assert [image.facts["batch"] for image in shared] == [2, 2]
     for one, other in zip(alone, shared, strict=True):
         assert close(one.pixels, other.pixels)
 
 
 async def test_each_step_is_told(klein: Diffusers) -> None:
-    shares = [event.share for event in await paint(klein, batch(shots=2)) if isinstance(event, Progress)]
+    shares = [event.share for event in await generate(klein, batch(shots=2)) if isinstance(event, Progress)]
     assert len(shares) == 2
     assert shares == sorted(shares)
 
@@ -152,31 +152,31 @@ async def test_references_count_and_so_does_their_order(klein: Diffusers) -> Non
     sent = [ReferenceImage(red, 400, 300), ReferenceImage(wide, 700, 300)]
     wanted = batch()
     made = [
-        pictures(await paint(klein, replace(wanted, references=tuple(references))))[0].pixels.tobytes()
+        images(await generate(klein, replace(wanted, references=tuple(references))))[0].pixels.tobytes()
         for references in ([], sent[:1], sent, sent[::-1])
     ]
     assert len(set(made)) == 4
 
 
 async def test_what_is_too_much_is_tiled_and_that_is_said(klein: Diffusers) -> None:
-    assert "contact_sheet" not in pictures(await paint(klein, batch(references=4)))[0].facts
+    assert "contact_sheet" not in images(await generate(klein, batch(references=4)))[0].facts
     element = SavedElement("Bag", "a red bag", (ReferenceImage(image_file(), 400, 300),))
-    painted = pictures(await paint(klein, replace(batch(references=5), elements=(element,))))[0]
-    assert "3 references are tiled on picture 4" in str(painted.facts["contact_sheet"])
+    generated = images(await generate(klein, replace(batch(references=5), elements=(element,))))[0]
+    assert "3 references are tiled on picture 4" in str(generated.facts["contact_sheet"])
 
 
 async def test_later_frames_look_at_the_first(klein: Diffusers) -> None:
     series = replace(batch(shots=3), series=True)
-    whole = {p.index: p.pixels for p in pictures(await paint(klein, series))}
+    whole = {p.index: p.pixels for p in images(await generate(klein, series))}
     assert sorted(whole) == [0, 1, 2]
     rest = replace(series, shots=series.shots[1:])
     file = image_file(192, 192)
-    others = pictures(await paint(klein, replace(rest, first_frame=ReferenceImage(file, 192, 192))))
-    single = {p.index: p.pixels for p in pictures(await paint(klein, replace(series, series=False)))}
+    others = images(await generate(klein, replace(rest, first_frame=ReferenceImage(file, 192, 192))))
+    single = {p.index: p.pixels for p in images(await generate(klein, replace(series, series=False)))}
     assert close(whole[0], single[0])
-    for painted in others:
-        assert not np.array_equal(painted.pixels, whole[painted.index])
-        assert not np.array_equal(single[painted.index], whole[painted.index])
+    for generated in others:
+        assert not np.array_equal(generated.pixels, whole[generated.index])
+        assert not np.array_equal(single[generated.index], whole[generated.index])
 
 
 async def test_an_interrupted_series_goes_on_as_it_would_have(klein: Diffusers) -> None:
@@ -185,76 +185,76 @@ async def test_an_interrupted_series_goes_on_as_it_would_have(klein: Diffusers) 
     from framehouse.engines.image_files import png_file
 
     series = replace(batch(shots=2), series=True)
-    first, second = pictures(await paint(klein, series))
+    first, second = images(await generate(klein, series))
     frame = ReferenceImage(png_file(Image.fromarray(first.pixels)), 192, 192)
-    again = pictures(await paint(klein, replace(series, shots=series.shots[1:], first_frame=frame)))
+    again = images(await generate(klein, replace(series, shots=series.shots[1:], first_frame=frame)))
     assert np.array_equal(again[0].pixels, second.pixels)
 
 
 async def test_qwen_edit_paints_from_references_only(make_engine: MakeEngine) -> None:
     engine = make_engine("edit_plus")
-    painted = pictures(await paint(engine, batch(shots=2, references=2)))
-    assert len(painted) == 2
-    assert painted[0].facts["guidance"] == 4.0
-    assert painted[0].pixels.std() > 1
+    generated = images(await generate(engine, batch(shots=2, references=2)))
+    assert len(generated) == 2
+    assert generated[0].facts["guidance"] == 4.0
+    assert generated[0].pixels.std() > 1
     with pytest.raises(Unavailable, match="paints only from references"):
-        await paint(engine, batch())
+        await generate(engine, batch())
 
 
 async def test_z_image_paints_from_words_alone(make_engine: MakeEngine) -> None:
     engine = make_engine("z_image")
     assert engine.abilities().max_references == 0
     assert not engine.abilities().whole_series
-    painted = pictures(await paint(engine, replace(batch(shots=3), series=True)))
-    assert len(painted) == 3
-    assert painted[0].pixels.std() > 1
+    generated = images(await generate(engine, replace(batch(shots=3), series=True)))
+    assert len(generated) == 3
+    assert generated[0].pixels.std() > 1
 
 
 async def test_an_upscaler_makes_it_larger(make_engine: MakeEngine, tiny: Path) -> None:
     engine = make_engine(upscaler=str(tiny / "swin2sr"), max_pixels=400 * 400)
-    painted = pictures(await paint(engine, batch()))[0]
-    assert painted.facts["painted_size"] == "400x400"
-    assert painted.facts["upscaled_by"] == "swin2sr"
-    assert painted.pixels.shape == (800, 800, 3)
+    generated = images(await generate(engine, batch()))[0]
+    assert generated.facts["painted_size"] == "400x400"
+    assert generated.facts["upscaled_by"] == "swin2sr"
+    assert generated.pixels.shape == (800, 800, 3)
 
 
 @pytest.mark.parametrize("options", [{"quantize": "fp8", "dtype": "bfloat16"}, {"quantize": "int8"}])
 async def test_smaller_weights_paint_too(make_engine: MakeEngine, options: dict[str, Any]) -> None:
     if options["quantize"] == "int8" and importlib.util.find_spec("torchao") is None and not os.environ.get("CI"):
         pytest.skip("torchao is not installed")
-    painted = pictures(await paint(make_engine(**options), batch(references=1)))[0]
-    assert options["quantize"] in str(painted.facts["dtype"])
-    assert painted.pixels.std() > 1
+    generated = images(await generate(make_engine(**options), batch(references=1)))[0]
+    assert options["quantize"] in str(generated.facts["dtype"])
+    assert generated.pixels.std() > 1
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_call_frees_the_device(klein: Diffusers) -> None:
-    before = pictures(await paint(klein, batch()))[0]
+    before = images(await generate(klein, batch()))[0]
     pid = pid_of(klein)
-    task = asyncio.create_task(paint(klein, batch(shots=4, prompt="[slow 0.5] a castle")))
+    task = asyncio.create_task(generate(klein, batch(shots=4, prompt="[slow 0.5] a castle")))
     await asyncio.sleep(0.2)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(1):
             await task
-    after = pictures(await paint(klein, batch()))[0]
+    after = images(await generate(klein, batch()))[0]
     assert np.array_equal(before.pixels, after.pixels)
     assert pid_of(klein) == pid
 
 
 async def test_a_cancelled_call_takes_no_further_step(make_engine: MakeEngine) -> None:
     engine = make_engine(steps=200)
-    await paint(engine, batch())
+    await generate(engine, batch())
     began = time.monotonic()
-    await paint(engine, batch())
+    await generate(engine, batch())
     whole_s = time.monotonic() - began
-    task = asyncio.create_task(paint(engine, batch()))
+    task = asyncio.create_task(generate(engine, batch()))
     seen = asyncio.Event()
 
     async def watch() -> None:
-        async with aclosing(engine.paint(batch(prompt="a long one"))) as events:  # type: ignore[type-var]
+        async with aclosing(engine.generate(batch(prompt="a long one"))) as events:  # type: ignore[type-var]
             async for _ in events:
                 seen.set()
 
@@ -274,88 +274,90 @@ async def _idle(engine: Diffusers) -> bool:
 
 
 async def test_a_call_that_others_wait_for_too_goes_on(klein: Diffusers) -> None:
-    first = asyncio.create_task(paint(klein, batch(prompt="[slow 0.4] a stone")))
+    first = asyncio.create_task(generate(klein, batch(prompt="[slow 0.4] a stone")))
     await asyncio.sleep(0.1)
-    leaving = asyncio.create_task(paint(klein, batch(prompt="[slow 0.4] a fox")))
-    staying = asyncio.create_task(paint(klein, batch(prompt="an owl")))
+    leaving = asyncio.create_task(generate(klein, batch(prompt="[slow 0.4] a fox")))
+    staying = asyncio.create_task(generate(klein, batch(prompt="an owl")))
     await first
     await asyncio.sleep(0.1)
     leaving.cancel()
-    assert pictures(await staying)[0].facts["batch"] == 2
+    assert images(await staying)[0].facts["batch"] == 2
 
 
 async def test_a_killed_process_is_replaced_and_the_picture_comes(klein: Diffusers) -> None:
-    before = pictures(await paint(klein, batch()))[0]
+    before = images(await generate(klein, batch()))[0]
     pid = pid_of(klein)
-    task = asyncio.create_task(paint(klein, replace(batch(prompt="[slow 1] x"), shots=batch().shots)))
-    slow = asyncio.create_task(paint(klein, batch(shots=2, prompt="[slow 1] a castle")))
+    task = asyncio.create_task(generate(klein, replace(batch(prompt="[slow 1] x"), shots=batch().shots)))
+    slow = asyncio.create_task(generate(klein, batch(shots=2, prompt="[slow 1] a castle")))
     await asyncio.sleep(0.3)
     os.kill(pid, signal.SIGKILL)
-    assert np.array_equal(pictures(await task)[0].pixels, before.pixels)
-    assert len(pictures(await slow)) == 2
+    assert np.array_equal(images(await task)[0].pixels, before.pixels)
+    assert len(images(await slow)) == 2
     assert pid_of(klein) != pid
 
 
 async def test_a_process_that_dies_idle_harms_nobody(klein: Diffusers) -> None:
-    await paint(klein, batch())
+    await generate(klein, batch())
     pid = pid_of(klein)
     os.kill(pid, signal.SIGKILL)
-    assert len(pictures(await paint(klein, batch()))) == 1
+    assert len(images(await generate(klein, batch()))) == 1
     assert pid_of(klein) != pid
 
 
 async def test_a_picture_that_kills_twice_is_given_up_and_the_others_are_painted(klein: Diffusers) -> None:
-    stone = asyncio.create_task(paint(klein, batch(prompt="[slow 0.5] a stone")))
+    stone = asyncio.create_task(generate(klein, batch(prompt="[slow 0.5] a stone")))
     await asyncio.sleep(0.1)
-    guilty = asyncio.create_task(paint(klein, batch(prompt="[die]")))
-    innocent = asyncio.create_task(paint(klein, batch(prompt="a fox")))
+    guilty = asyncio.create_task(generate(klein, batch(prompt="[die]")))
+    innocent = asyncio.create_task(generate(klein, batch(prompt="a fox")))
     await stone
     with pytest.raises(Broken, match=r"was killed.*twice, with this picture"):
         await guilty
-    assert len(pictures(await innocent)) == 1
+    assert len(images(await innocent)) == 1
 
 
 async def test_a_process_that_dies_once_is_forgiven(klein: Diffusers, tmp_path: Path) -> None:
-    assert len(pictures(await paint(klein, batch(prompt=f"[die {tmp_path / 'died'}]")))) == 1
+    assert len(images(await generate(klein, batch(prompt=f"[die {tmp_path / 'died'}]")))) == 1
 
 
 async def test_out_of_memory_paints_fewer_at_once_and_remembers(klein: Diffusers) -> None:
     size = size_of("3:2", "1k")
-    painted = pictures(await paint(klein, batch(shots=4, prompt="[oom 2] a fox", size=size)))
-    assert [picture.facts["batch"] for picture in painted] == [2, 2, 2, 2]
-    assert {p.facts["batch"] for p in pictures(await paint(klein, batch(shots=4, size=size)))} == {2}
-    assert {p.facts["batch"] for p in pictures(await paint(klein, batch(shots=4)))} == {4}
+    generated = images(await generate(klein, batch(shots=4, prompt="[oom 2] a fox", size=size)))
+    assert [image.facts["batch"] for image in generated] == [2, 2, 2, 2]
+    assert {p.facts["batch"] for p in images(await generate(klein, batch(shots=4, size=size)))} == {2}
+    assert {p.facts["batch"] for p in images(await generate(klein, batch(shots=4)))} == {4}
 
 
 async def test_what_never_fits_is_told(klein: Diffusers) -> None:
-    with pytest.raises(Unavailable, match=r"192x192 does not fit on .*out of memory.*max_pixels, offload or quantize"):
-        await paint(klein, batch(prompt="[oom 0] a fox"))
-    assert len(pictures(await paint(klein, batch()))) == 1
+    with pytest.raises(
+        Unavailable, match=r"192x192 does not fit on .*out of open_order.*max_pixels, offload or quantize"
+    ):
+        await generate(klein, batch(prompt="[oom 0] a fox"))
+    assert len(images(await generate(klein, batch()))) == 1
 
 
 async def test_a_process_that_hangs_is_replaced(make_engine: MakeEngine) -> None:
     engine = make_engine(hang_limit_s=3)
     with pytest.raises(Broken, match="took no step for 3 s, twice"):
-        await paint(engine, batch(prompt="[hang]"))
-    assert len(pictures(await paint(engine, batch()))) == 1
+        await generate(engine, batch(prompt="[hang]"))
+    assert len(images(await generate(engine, batch()))) == 1
 
 
 async def test_no_numbers_are_no_picture(klein: Diffusers) -> None:
     with pytest.raises(Broken, match="try another dtype"):
-        await paint(klein, batch(prompt="[nan]"))
+        await generate(klein, batch(prompt="[nan]"))
 
 
 async def test_a_damaged_reference_is_told(klein: Diffusers) -> None:
     damaged = ReferenceImage(image_file()[:200], 400, 300)
     with pytest.raises(Broken, match="a reference cannot be decoded"):
-        await paint(klein, replace(batch(), references=(damaged,)))
+        await generate(klein, replace(batch(), references=(damaged,)))
 
 
 async def test_weights_that_cannot_be_loaded_are_told_and_rested_from(make_engine: MakeEngine, tmp_path: Path) -> None:
     engine = make_engine(offload="model")
     with pytest.raises(Unavailable, match="offload is for cards"):
-        await paint(engine, batch())
-    assert [check.fit for check in await engine.check()] == [False]
+        await generate(engine, batch())
+    assert [check.ok for check in await engine.check()] == [False]
 
 
 async def test_broken_weights_are_told(make_engine: MakeEngine, tiny: Path, tmp_path: Path) -> None:
@@ -366,7 +368,7 @@ async def test_broken_weights_are_told(make_engine: MakeEngine, tiny: Path, tmp_
     weights.write_bytes(weights.read_bytes()[:1000])
     engine = make_engine(model=str(tmp_path / "broken"))
     with pytest.raises(Unavailable, match="broken cannot be loaded: ") as told:
-        await paint(engine, batch())
+        await generate(engine, batch())
     assert str(tmp_path) not in told.value.message
 
 
@@ -376,41 +378,41 @@ async def test_what_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     engine = Diffusers()
     told = f"{DEFAULT} is not on this machine: framehouse models pull {DEFAULT}"
     with pytest.raises(Unavailable, match=told):
-        await paint(engine, batch())
+        await generate(engine, batch())
     (check,) = await engine.check()
-    assert (check.fit, check.told, check.do) == (False, told, f"framehouse models pull {DEFAULT}")
+    assert (check.ok, check.reason, check.advice) == (False, told, f"framehouse models pull {DEFAULT}")
     assert engine.abilities().max_references == 10
 
 
 async def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(Unavailable, match=r'pip install "framehouse\[diffusers\]"'):
-        await paint(Diffusers(), batch())
+        await generate(Diffusers(), batch())
     (check,) = await Diffusers().check()
-    assert not check.fit
+    assert not check.ok
 
 
 async def test_a_check_judges_the_device_without_loading_the_model(make_engine: MakeEngine) -> None:
     engine = make_engine(devices=["cpu", "cuda:7"])
     processor, card = await engine.check()
-    assert processor.fit
-    assert "klein in float32 needs about 3 GB" in processor.told
-    assert (card.fit, "is not here" in card.told) == (False, True)
+    assert processor.ok
+    assert "klein in float32 needs about 3 GB" in processor.reason
+    assert (card.ok, "is not here" in card.reason) == (False, True)
     assert engine._desk is None
 
 
 async def test_devices_are_found_without_torch_in_this_process(make_engine: MakeEngine) -> None:
     engine = make_engine(devices="auto")
-    assert len(pictures(await paint(engine, batch()))) == 1
+    assert len(images(await generate(engine, batch()))) == 1
     assert "torch" not in sys.modules
     assert "diffusers" not in sys.modules
 
 
 async def test_closing_ends_the_process_and_what_waits(make_engine: MakeEngine) -> None:
     engine = make_engine()
-    await paint(engine, batch())
+    await generate(engine, batch())
     pid = pid_of(engine)
-    task = asyncio.create_task(paint(engine, batch(prompt="[slow 30] a castle")))
+    task = asyncio.create_task(generate(engine, batch(prompt="[slow 30] a castle")))
     await asyncio.sleep(0.2)
     await engine.close()
     with pytest.raises(Unavailable, match="closed"):
@@ -419,14 +421,14 @@ async def test_closing_ends_the_process_and_what_waits(make_engine: MakeEngine) 
         os.kill(pid, 0)
 
 
-async def test_a_series_through_the_whole_house(make_house: MakeHouse, tiny: Path) -> None:
+async def test_a_series_through_the_whole_house(make_deployment: MakeDeployment, tiny: Path) -> None:
     route = {"engine": "framehouse.engines.diffusers:Diffusers", "model": str(tiny / "klein")} | TINY
-    house = await make_house(route)
-    ticket = await house.submit("a seed, a sprout, a tree", result_type="series", series_amount=3)
-    house.start_worker()
+    deployment = await make_deployment(route)
+    ticket = await deployment.submit("a seed, a sprout, a tree", result_type="series", series_amount=3)
+    deployment.start_worker()
 
     async def ended() -> Any:
-        state = await house.db.value("select status from tasks where id = $1", ticket.task_id)
+        state = await deployment.db.value("select status from tasks where id = $1", ticket.task_id)
         return state if state in ("succeed", "failed") else None
 
     assert await eventually(ended, seconds=60) == "succeed"
@@ -498,7 +500,7 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
 
     assert [abilities(model) for model in TABLE] == [(10, 4, True)] * 4 + [(0, 4, False)]
     assert abilities("some/other", max_references=0, batch=1) == (0, 1, False)
-    assert Diffusers(devices=["cuda:0", "cuda:1"]).abilities().at_once == 8
+    assert Diffusers(devices=["cuda:0", "cuda:1"]).abilities().concurrency == 8
     assert Diffusers(model="qwen/qwen-image-edit-2511").options.cite == "Picture {}"
 
 
@@ -523,16 +525,16 @@ def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) 
     device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
     made = Diffusers(**options).options
     check = device_memory.judge(device, made, device_memory.weight_of(made.known, {}), ram_bytes=64e9)
-    assert check.told.startswith(f"NVIDIA Card, {gb} GB")
-    assert (check.fit, do in check.do, bool(check.do)) == (fit, True, bool(do))
+    assert check.reason.startswith(f"NVIDIA Card, {gb} GB")
+    assert (check.ok, do in check.advice, bool(check.advice)) == (fit, True, bool(do))
 
 
 def test_old_cards_and_little_ram_are_told() -> None:
     device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
     options = Diffusers().options
     weight = device_memory.weight_of(options.known, {})
-    assert 'dtype = "float16"' in device_memory.judge(device, options, weight).do
-    assert not device_memory.judge(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).fit
+    assert 'dtype = "float16"' in device_memory.judge(device, options, weight).advice
+    assert not device_memory.judge(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
 
 
 def test_weights_are_weighed_by_their_headers(tiny: Path) -> None:
@@ -551,4 +553,4 @@ def test_a_device_sees_its_own_card_and_no_secret(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-5")
     assert environment_for("cuda:1")["CUDA_VISIBLE_DEVICES"] == "GPU-5"
     assert environment_for("cpu")["CUDA_VISIBLE_DEVICES"] == ""
-    assert Diffusers().abilities().at_once == 8
+    assert Diffusers().abilities().concurrency == 8

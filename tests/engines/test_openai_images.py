@@ -15,15 +15,15 @@ from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unkn
 from framehouse.domain.model import Model
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
-from framehouse.engines.interface import Batch, Engine, Painted, ReferenceImage, SavedElement
+from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
 from framehouse.engines.openai_images import OpenAIImages, http_exchange
 from framehouse.engines.openai_images.server_kinds import KINDS, best_size
 from framehouse.engines.option_checks import BadOption
 from framehouse.engines.registry import BadRoute, open_registry
-from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64, image_file
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.openai_server import ModelServer, serving
 from tests.support.tasks import ended
 
@@ -105,9 +105,9 @@ _OWN = {"model", "prompt", "n", "size", "response_format", "output_format", "see
 )
 async def test_each_kind_is_sent_exactly_what_it_knows(kind: str, generation: set[str], edit: set[str]) -> None:
     async with serving(kind, key="k") as server, running(server, api_key="k") as engine:
-        await paint(engine, of("a fox"))
-        await paint(engine, of("a fox like <<<image_1>>>", references=1))
-        await paint(engine, of("a fox"))
+        await generate(engine, of("a fox"))
+        await generate(engine, of("a fox like <<<image_1>>>", references=1))
+        await generate(engine, of("a fox"))
     first, second, third = server.posts
     assert server.paths() == ["generations", "edits", "generations"]
     assert set(first.fields) == generation
@@ -121,28 +121,28 @@ async def test_each_kind_is_sent_exactly_what_it_knows(kind: str, generation: se
 async def test_what_the_operator_sets_goes_where_each_kind_wants_it() -> None:
     wanted = of("a fox")
     async with serving("sglang") as server, running(server, steps=4, guidance=1) as engine:
-        await paint(engine, wanted)
+        await generate(engine, wanted)
         assert (server.posts[0].fields["num_inference_steps"], server.posts[0].fields["guidance_scale"]) == (4, 1.0)
         assert server.posts[0].fields["seed"] == 100
     async with serving("xinference") as server, running(server, steps=4, guidance=1) as engine:
-        await paint(engine, wanted)
+        await generate(engine, wanted)
         kwargs = json.loads(server.posts[0].fields["kwargs"])
         assert kwargs == {"seed": 100, "num_inference_steps": 4, "guidance_scale": 1.0}
     async with serving("openai") as server, running(server, quality="high") as engine:
-        await paint(engine, wanted)
+        await generate(engine, wanted)
         assert server.posts[0].fields["quality"] == "high"
 
 
 async def test_one_request_makes_what_has_the_same_words_and_seeds_that_count_up() -> None:
     async with serving("sglang") as server, running(server) as engine:
-        painted = pictures(await paint(engine, of("a fox", shots=6)))
-        assert [p.index for p in painted] == [0, 1, 2, 3, 4, 5]
+        generated = images(await generate(engine, of("a fox", shots=6)))
+        assert [p.index for p in generated] == [0, 1, 2, 3, 4, 5]
         assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(4, 100), (2, 104)]
         alone = replace(of("a fox"), shots=(Shot(0, "a fox", "", 103),))
-        assert (pictures(await paint(engine, alone))[0].pixels == painted[3].pixels).all(), "by its own seed"
+        assert (images(await generate(engine, alone))[0].pixels == generated[3].pixels).all(), "by its own seed"
         server.posts.clear()
         gap = (Shot(0, "a fox", "", 100), Shot(2, "a fox", "", 102), Shot(3, "a fox", "close-up", 103))
-        await paint(engine, replace(of("a fox"), shots=gap))
+        await generate(engine, replace(of("a fox"), shots=gap))
         assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(1, 100), (1, 102), (1, 103)]
         assert server.posts[2].fields["prompt"] == "a fox. Close-up."
 
@@ -162,8 +162,8 @@ def test_a_size_beyond_the_model_is_painted_as_large_as_it_can_in_the_same_shape
 
 async def test_facts_tell_server_size_and_contact_sheet() -> None:
     async with serving("sglang") as server, running(server, max_references=2) as engine:
-        painted = pictures(await paint(engine, of("all of <<<image_3>>>", references=3)))[0]
-    assert painted.facts == {
+        generated = images(await generate(engine, of("all of <<<image_3>>>", references=3)))[0]
+    assert generated.facts == {
         "server": "sglang",
         "painted_by": "m",
         "painted_size": "256x256",
@@ -183,7 +183,7 @@ async def test_references_are_sent_upright_and_plain() -> None:
     contents = [turned, clear.getvalue(), cmyk.getvalue(), image_file(400, 300, "JPEG")]
     wanted = replace(of("a fox"), references=tuple(ReferenceImage(one, 300, 400) for one in contents))
     async with serving("openai") as server, running(server) as engine:
-        await paint(engine, wanted)
+        await generate(engine, wanted)
     seen = [Image.open(io.BytesIO(content)) for content in server.posts[0].files]
     assert seen[0].size == (300, 400)
     assert {image.mode for image in seen} == {"RGB"}
@@ -195,7 +195,7 @@ async def test_an_element_is_shown_and_named() -> None:
     image = ReferenceImage(image_file(), 400, 300)
     bag = SavedElement("Red bag", "A red leather bag", (image,))
     async with serving("sglang") as server, running(server) as engine:
-        await paint(engine, replace(of("<<<element_1>>> on a table"), elements=(bag,)))
+        await generate(engine, replace(of("<<<element_1>>> on a table"), elements=(bag,)))
     assert server.posts[0].fields["prompt"] == "Red bag (image 1) on a table. Red bag: A red leather bag."
     assert len(server.posts[0].files) == 1
 
@@ -203,19 +203,19 @@ async def test_an_element_is_shown_and_named() -> None:
 async def test_later_pictures_of_a_series_look_at_the_first() -> None:
     async with serving("sglang") as server, running(server) as engine:
         assert engine.abilities().whole_series
-        painted = pictures(await paint(engine, of("a fox", shots=3, series=True)))
+        generated = images(await generate(engine, of("a fox", shots=3, series=True)))
         assert server.paths() == ["generations", "edits", "edits"] or server.paths() == ["generations", "edits"]
         shown = Image.open(io.BytesIO(server.posts[1].files[0]))
-        assert (shown.tobytes()) == painted[0].pixels.tobytes()
+        assert (shown.tobytes()) == generated[0].pixels.tobytes()
         assert "Same people, things, place and style as in image 1" in server.posts[1].fields["prompt"]
         server.posts.clear()
         frame = ReferenceImage(image_file(500, 500), 500, 500)
-        await paint(engine, of("a fox <<<image_1>>>", references=1, series=True, first_frame=frame))
+        await generate(engine, of("a fox <<<image_1>>>", references=1, series=True, first_frame=frame))
         assert server.posts[0].files == [image_file(400, 300), frame.content]
     async with serving("sglang") as server, running(server, max_references=0) as engine:
         assert not engine.abilities().whole_series
         assert engine.abilities().max_references == 0
-        await paint(engine, of("a fox", series=True))
+        await generate(engine, of("a fox", series=True))
         assert server.paths() == ["generations"]
 
 
@@ -270,7 +270,7 @@ async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
     options = {"paid": paid, "timeout_s": 0.5 if mood == "hang" else 20}
     async with serving("openai", moods=[mood]) as server, running(server, **options) as engine:
         with pytest.raises(Failed) as failed:
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
     assert type(failed.value) is raised, failed.value
     assert said in failed.value.message
     assert len(failed.value.message) < 400
@@ -285,10 +285,10 @@ async def test_a_lost_answer_is_not_asked_of_another_server_but_a_refusal_is() -
             other = await stack.enter_async_context(serving("sglang"))
             engine = await stack.enter_async_context(running(one, other))
             if posts:
-                assert len(pictures(await paint(engine, of("a fox")))) == 1
+                assert len(images(await generate(engine, of("a fox")))) == 1
             else:
                 with pytest.raises(Unavailable, match="server 1 of 2"):
-                    await paint(engine, of("a fox"))
+                    await generate(engine, of("a fox"))
             assert (len(one.posts), len(other.posts)) == (1, posts), mood
 
 
@@ -297,40 +297,40 @@ async def test_a_dead_server_is_passed_over_at_once_and_left_alone_for_a_while()
         dead = gone.url
         async with running(gone, other) as engine:
             gone.url = "closed"
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
     async with serving("sglang") as other, running(replace(other, url=dead), other) as engine:
         for _ in range(4):
-            assert len(pictures(await paint(engine, of("a fox")))) == 1
+            assert len(images(await generate(engine, of("a fox")))) == 1
         checks = await engine.check()
-        assert [check.fit for check in checks] == [False, True]
-        assert "cannot be reached" in checks[0].told
+        assert [check.ok for check in checks] == [False, True]
+        assert "cannot be reached" in checks[0].reason
     async with running(replace(other, url=dead)) as engine:
         with pytest.raises(Unavailable, match="the model server cannot be reached"):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
 
 
 async def test_the_circuit_opens_and_closes() -> None:
     async with serving("sglang", moods=[(500, {}, "")], health=503) as server, running(server) as engine:
         with pytest.raises(Unavailable, match="HTTP 500"):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         with pytest.raises(Unavailable, match="HTTP 500"):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         assert len(server.posts) == 1, "it rests"
         (check,) = await engine.check()
-        assert not check.fit
+        assert not check.ok
         server.health = 200
         (check,) = await engine.check()
-        assert check.fit
-        assert check.what == server.url
-        assert len(pictures(await paint(engine, of("a fox")))) == 1, "health ends the rest"
+        assert check.ok
+        assert check.subject == server.url
+        assert len(images(await generate(engine, of("a fox")))) == 1, "health ends the rest"
 
     async with serving("sglang", moods=["cut"]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
 
         async def again() -> bool:
             try:
-                return len(pictures(await paint(engine, of("a fox")))) == 1
+                return len(images(await generate(engine, of("a fox")))) == 1
             except Unavailable:
                 return False
 
@@ -341,16 +341,16 @@ async def test_the_circuit_opens_and_closes() -> None:
 async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says() -> None:
     async with serving("openai", moods=[(429, {"Retry-After": "60"}, "")]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         (check,) = await engine.check()
-        assert not check.fit
-        assert "asked again in" in check.told
+        assert not check.ok
+        assert "asked again in" in check.reason
         with pytest.raises(Unavailable):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         assert len(server.posts) == 1
     gate, refusal = asyncio.Event(), (429, {"Retry-After": "60"}, "")
     async with serving("openai", moods=["", refusal], gate=gate) as server, running(server) as engine:
-        before = asyncio.create_task(paint(engine, of("a fox")))
+        before = asyncio.create_task(generate(engine, of("a fox")))
 
         async def there() -> bool:
             return len(server.posts) == 1
@@ -358,20 +358,20 @@ async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says()
         await eventually(there)
         server.gate = None
         with pytest.raises(Unavailable):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         gate.set()
-        assert len(pictures(await before)) == 1
+        assert len(images(await before)) == 1
         with pytest.raises(Unavailable):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
         assert len(server.posts) == 2, "what was under way before ends no pause"
 
 
 async def test_a_wrong_key_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     async with serving("openai", key="right") as server, running(server, api_key="s3cret") as engine:
         (check,) = await engine.check()
-        assert (check.fit, check.do) == (False, "give the route a valid api_key")
+        assert (check.ok, check.advice) == (False, "give the route a valid api_key")
         with pytest.raises(Unavailable, match="api_key") as failed:
-            await paint(engine, of("a secret fox"))
+            await generate(engine, of("a secret fox"))
     told = f"{caplog.text} {check} {failed.value} {engine!r} {vars(engine)}"
     assert "s3cret" not in told
     assert "secret fox" not in told
@@ -385,18 +385,18 @@ async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> Non
         gate = asyncio.Event()
         servers = [await stack.enter_async_context(serving("sglang", gate=gate)) for _ in range(3)]
         engine = await stack.enter_async_context(running(*servers, concurrency=2))
-        assert engine.abilities().at_once == 6
-        tasks = [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(3)]
+        assert engine.abilities().concurrency == 6
+        tasks = [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(3)]
 
         async def all_there() -> bool:
             return sum(len(server.posts) for server in servers) == len(tasks)
 
         await eventually(all_there)
         assert [len(server.posts) for server in servers] == [1, 1, 1]
-        tasks += [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(3, 5)]
+        tasks += [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(3, 5)]
         await eventually(all_there)
         assert sorted(len(server.posts) for server in servers) == [1, 2, 2]
-        tasks += [asyncio.create_task(paint(engine, of(f"fox {n}"))) for n in range(5, 12)]
+        tasks += [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(5, 12)]
         await asyncio.sleep(0.2)
         assert [server.now for server in servers] == [2, 2, 2]
         gate.set()
@@ -407,13 +407,13 @@ async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> Non
 
 async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() -> None:
     async with serving("vllm_omni", gate=asyncio.Event()) as server, running(server) as engine:
-        first = asyncio.create_task(paint(engine, of("a fox")))
+        first = asyncio.create_task(generate(engine, of("a fox")))
 
         async def there() -> bool:
             return len(server.posts) == 1
 
         await eventually(there)
-        waiting = [asyncio.create_task(paint(engine, of("a fox"))) for _ in range(3)]
+        waiting = [asyncio.create_task(generate(engine, of("a fox"))) for _ in range(3)]
         await asyncio.sleep(0.05)
         for task in (waiting[0], first):
             task.cancel()
@@ -428,19 +428,19 @@ async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() 
         assert server.gate is not None
         server.gate.set()
         async with asyncio.timeout(5):
-            assert len(pictures(await paint(engine, of("a fox")))) == 1
+            assert len(images(await generate(engine, of("a fox")))) == 1
             await asyncio.gather(*waiting[1:])
         assert server.peak == 1
 
 
 async def test_closing_the_iterator_early_leaves_nothing_behind() -> None:
     async with serving("sglang") as server, running(server) as engine:
-        async with aclosing(engine.paint(batch(shots=4))) as events:  # type: ignore[type-var]
+        async with aclosing(engine.generate(batch(shots=4))) as events:  # type: ignore[type-var]
             async for event in events:
-                if isinstance(event, Painted):
+                if isinstance(event, GeneratedImage):
                     break
         assert len(server.posts) == 1
-        assert len(pictures(await paint(engine, of("a fox")))) == 1
+        assert len(images(await generate(engine, of("a fox")))) == 1
 
 
 # --- the probe -------------------------------------------------------------------------------------------------------
@@ -451,80 +451,80 @@ async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sh
 ) -> None:
     async with serving("sglang", keeps=1) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert check.fit
-        assert "drops every reference after the first" in check.told
+        assert check.ok
+        assert "drops every reference after the first" in check.reason
         assert "drops every reference after the first" in caplog.text
         assert [len(post.files) for post in server.posts] == [1, 1, 2]
         server.posts.clear()
-        painted = pictures(await paint(engine, of("a fox", references=3)))[0]
+        generated = images(await generate(engine, of("a fox", references=3)))[0]
         assert len(server.posts[0].files) == 1
-        assert painted.facts["contact_sheet"] == "3 references are tiled on picture 1, because the model takes 1"
+        assert generated.facts["contact_sheet"] == "3 references are tiled on picture 1, because the model takes 1"
         await engine.check()
         assert len(server.posts) == 1, "it is probed once"
 
 
 async def test_a_server_that_takes_several_is_given_several_and_the_first_paint_waits_for_the_probe() -> None:
     async with serving("sglang") as server, running(server, probe=True) as engine:
-        await asyncio.gather(*(paint(engine, of("a fox", references=3)) for _ in range(3)))
+        await asyncio.gather(*(generate(engine, of("a fox", references=3)) for _ in range(3)))
         assert [len(post.files) for post in server.posts] == [1, 1, 2, 3, 3, 3]
-        await paint(engine, of("a fox"))
+        await generate(engine, of("a fox"))
         (check,) = await engine.check()
-        assert check.told == "is well; takes 4 references"
+        assert check.reason == "is well; takes 4 references"
 
 
 @pytest.mark.parametrize("answer", [(400, "not supported for T2I models"), (500, "no such ability"), (404, "")])
 async def test_a_server_without_edits_is_never_given_references_silently(answer: tuple[int, str]) -> None:
     async with serving("sglang", edits=answer) as server, running(server, probe=True) as engine:
         with pytest.raises(Unavailable, match=f"takes no references .HTTP {answer[0]}"):
-            await paint(engine, of("a fox", references=1))
-        assert len(pictures(await paint(engine, of("a fox")))) == 1, "words alone it paints"
+            await generate(engine, of("a fox", references=1))
+        assert len(images(await generate(engine, of("a fox")))) == 1, "words alone it paints"
         async with serving("sglang") as able, running(server, able, probe=True) as both:
-            assert len(pictures(await paint(both, of("a fox", references=2)))) == 1
+            assert len(images(await generate(both, of("a fox", references=2)))) == 1
             assert len(able.posts[-1].files) == 2
         server.edits = None
         (check,) = await engine.check()
-        assert check.told == "is well; takes 4 references", "it is asked again"
+        assert check.reason == "is well; takes 4 references", "it is asked again"
 
 
 async def test_a_server_that_refuses_the_second_reference_takes_one() -> None:
     moods: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
     async with serving("vllm_omni", moods=moods) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "takes one reference (HTTP 400: Only a single image is supported)" in check.told
+        assert "takes one reference (HTTP 400: Only a single image is supported)" in check.reason
 
 
 async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() -> None:
     async with serving("xinference") as server, running(server, probe=True, max_references=3) as engine:
         (check,) = await engine.check()
-        assert "may drop references" in check.told
+        assert "may drop references" in check.reason
         assert len(server.posts) == 1
     async with serving("xinference") as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "takes 1 references; more is a matter of its model" in check.told
+        assert "takes 1 references; more is a matter of its model" in check.reason
 
 
 async def test_a_probe_that_could_not_be_is_done_later() -> None:
     async with serving("sglang", moods=["cut"]) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert check.fit
-        assert "not found out yet" in check.told
+        assert check.ok
+        assert "not found out yet" in check.reason
         (check,) = await engine.check()
-        assert check.told == "is well; takes 4 references"
+        assert check.reason == "is well; takes 4 references"
 
 
 async def test_a_model_that_does_not_run_is_told_before_anybody_paints() -> None:
     async with serving("xinference", model="other") as server, running(server) as engine:
         (check,) = await engine.check()
-        assert (check.fit, check.told) == (False, 'does not run "m"; it runs: other')
+        assert (check.ok, check.reason) == (False, 'does not run "m"; it runs: other')
         with pytest.raises(Broken, match="Model not found: m"):
-            await paint(engine, of("a fox"))
+            await generate(engine, of("a fox"))
 
 
 async def test_openai_is_never_probed() -> None:
     async with serving("openai") as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert check.fit
-        await paint(engine, of("a fox", references=2))
+        assert check.ok
+        await generate(engine, of("a fox", references=2))
         assert len(server.posts) == 1
 
 
@@ -573,22 +573,22 @@ def test_an_answer_of_any_shape_has_a_sentence() -> None:
     assert http_exchange.said(b"[1]") == http_exchange.said(b"<html>") == http_exchange.said(b"[" * 100_000) == ("", "")
 
 
-async def test_a_task_with_references_is_painted_in_the_house(make_house: MakeHouse) -> None:
+async def test_a_task_with_references_is_painted_in_the_house(make_deployment: MakeDeployment) -> None:
     async with serving("sglang") as server:
         route = {"engine": ENGINE, "kind": "sglang", "base_urls": [server.url], "model": "m", "max_pixels": SMALL}
-        house = await make_house(route)
-        one = await house.submit("like <<<image_1>>>", n=3, image_list=[{"image": image_base64()}])
-        series = await house.submit("a fox", result_type="series", series_amount=3)
-        house.start_worker()
+        deployment = await make_deployment(route)
+        one = await deployment.submit("like <<<image_1>>>", n=3, image_list=[{"image": image_base64()}])
+        series = await deployment.submit("a fox", result_type="series", series_amount=3)
+        deployment.start_worker()
         for ticket in (one, series):
-            task = await ended(house, ticket.task_id)
+            task = await ended(deployment, ticket.task_id)
             assert task.status == "succeed", task
-            assert len(task.pictures) == 3
-        for worker, running_ in house.workers:
+            assert len(task.images) == 3
+        for worker, running_ in deployment.workers:
             worker.stop()
             await running_
-        house.workers.clear()
-        await house.registry.close()
+        deployment.workers.clear()
+        await deployment.registry.close()
 
 
 @pytest.mark.parametrize("kind", SELF_HOSTED)

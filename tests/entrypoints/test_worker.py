@@ -23,8 +23,8 @@ from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.entrypoints.worker.claim import ClaimSignal, run_claim_loop
 from framehouse.pipeline import generate
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING, MakeHouse
 from tests.support.image_files import image_base64
+from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.tasks import LEASE, claim, ended, nothing_left, task_of
 
 
@@ -34,18 +34,18 @@ def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
 
 @pytest.mark.also_relayed
 @pytest.mark.parametrize("max_batch", [1, 2, 9])
-async def test_a_task_is_painted_whatever_the_batch(make_house: MakeHouse, max_batch: int) -> None:
-    house = await make_house({"engine": MISBEHAVING, "max_batch": max_batch})
-    ticket = await house.submit(n=5, watermark_info={"enabled": True})
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
+async def test_a_task_is_painted_whatever_the_batch(make_deployment: MakeDeployment, max_batch: int) -> None:
+    deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": max_batch})
+    ticket = await deployment.submit(n=5, watermark_info={"enabled": True})
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
     assert task.status == "succeed"
-    assert [picture.index for picture in task.pictures] == [0, 1, 2, 3, 4]
+    assert [image.index for image in task.images] == [0, 1, 2, 3, 4]
     assert task.units_charged == 40
-    for picture in task.pictures:
-        assert await house.storage.get(picture.key)
-        assert await house.storage.get(picture.watermark_key)
-    await nothing_left(house, used=40)
+    for image in task.images:
+        assert await deployment.storage.get(image.key)
+        assert await deployment.storage.get(image.watermark_key)
+    await nothing_left(deployment, used=40)
 
 
 @pytest.mark.also_relayed
@@ -60,151 +60,157 @@ async def test_a_task_is_painted_whatever_the_batch(make_house: MakeHouse, max_b
     ],
 )
 async def test_what_fails_ends_the_task_with_its_reason_and_costs_nothing(
-    make_house: MakeHouse, prompt: str, reason: str
+    make_deployment: MakeDeployment, prompt: str, reason: str
 ) -> None:
-    house = await make_house()
-    ticket = await house.submit(prompt, n=3)
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
+    deployment = await make_deployment()
+    ticket = await deployment.submit(prompt, n=3)
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
     assert task.status == "failed"
     assert reason in task.status_message
     assert task.units_charged == 0
-    await nothing_left(house, used=0)
+    await nothing_left(deployment, used=0)
 
 
-async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit("raise")
-    house.start_worker(attempts=2)
-    task = await ended(house, ticket.task_id)
+async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit("raise")
+    deployment.start_worker(attempts=2)
+    task = await ended(deployment, ticket.task_id)
     assert task.status_message == "given up after 2 attempts: internal error (ZeroDivisionError)"
-    await nothing_left(house, used=0)
+    await nothing_left(deployment, used=0)
 
 
-async def test_unavailable_goes_to_the_next_route_and_then_waits(make_house: MakeHouse) -> None:
-    house = await make_house({"engine": MISBEHAVING}, {"engine": "previz"})
-    ticket = await house.submit("unavailable 99")
-    house.start_worker()
-    await ended(house, ticket.task_id)
-    assert await house.db.value("select engine from shots") == "previz"
+async def test_unavailable_goes_to_the_next_route_and_then_waits(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})
+    ticket = await deployment.submit("unavailable 99")
+    deployment.start_worker()
+    await ended(deployment, ticket.task_id)
+    assert await deployment.db.value("select engine from shots") == "previz"
 
 
 @pytest.mark.also_relayed
-async def test_unavailable_alone_is_asked_again_later(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit("unavailable 1")
-    house.start_worker()
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+async def test_unavailable_alone_is_asked_again_later(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit("unavailable 1")
+    deployment.start_worker()
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
 
 
-async def test_what_nobody_takes_is_given_up(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit("unavailable 99")
-    house.start_worker(give_up_after_s=0.5)
-    task = await ended(house, ticket.task_id)
+async def test_what_nobody_takes_is_given_up(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit("unavailable 99")
+    deployment.start_worker(give_up_after_s=0.5)
+    task = await ended(deployment, ticket.task_id)
     assert task.status_message.endswith("the engine is busy")
-    await nothing_left(house, used=0)
+    await nothing_left(deployment, used=0)
 
 
 @pytest.mark.also_relayed
-async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
-    house.start_worker(lease_s=2)
-    task = await ended(house, ticket.task_id)
-    assert {(picture.width, picture.height) for picture in task.pictures} == {(1440, 2560)}
+async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
+    deployment.start_worker(lease_s=2)
+    task = await ended(deployment, ticket.task_id)
+    assert {(image.width, image.height) for image in task.images} == {(1440, 2560)}
 
 
 @pytest.mark.also_relayed
-async def test_more_references_than_the_engine_takes_are_not_dropped(make_house: MakeHouse) -> None:
-    house = await make_house({"engine": MISBEHAVING, "max_references": 1})
-    ticket = await house.submit(image_list=[{"image": image_base64()}] * 2)
-    house.start_worker()
-    assert "at most 1 references, 2 were sent" in (await ended(house, ticket.task_id)).status_message
+async def test_more_references_than_the_engine_takes_are_not_dropped(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": MISBEHAVING, "max_references": 1})
+    ticket = await deployment.submit(image_list=[{"image": image_base64()}] * 2)
+    deployment.start_worker()
+    assert "at most 1 references, 2 were sent" in (await ended(deployment, ticket.task_id)).status_message
 
 
-async def test_a_reference_that_cannot_be_had_is_named(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
+async def test_a_reference_that_cannot_be_had_is_named(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
     assert task.status_message == "image_list[1].image leads to a private or special address, which is not allowed"
 
 
 @pytest.mark.also_relayed
-async def test_two_workers_share_without_painting_twice(make_house: MakeHouse, tmp_path: Path) -> None:
+async def test_two_workers_share_without_painting_twice(make_deployment: MakeDeployment, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    tickets = [await house.submit(n=9) for _ in range(5)]
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    tickets = [await deployment.submit(n=9) for _ in range(5)]
     for _ in range(2):
-        house.start_worker(concurrency=3)
+        deployment.start_worker(concurrency=3)
     for ticket in tickets:
-        assert (await ended(house, ticket.task_id)).status == "succeed"
-    painted = Counter(notes.read_text().splitlines())
-    assert len(painted) == 90
-    assert set(painted.values()) == {1}
-    await nothing_left(house, used=360)
+        assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    generated = Counter(notes.read_text().splitlines())
+    assert len(generated) == 90
+    assert set(generated.values()) == {1}
+    await nothing_left(deployment, used=360)
 
 
-async def test_two_claims_never_get_the_same(make_house: MakeHouse) -> None:
-    house = await make_house()
+async def test_two_claims_never_get_the_same(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
     for _ in range(10):
-        await house.submit(n=9)
-    got = await asyncio.gather(*(claim(house, worker=n, most=7) for n in range(20)))
+        await deployment.submit(n=9)
+    got = await asyncio.gather(*(claim(deployment, worker=n, most=7) for n in range(20)))
     ids = [batch.id for batches in got for batch in batches]
     assert len(ids) == len(set(ids)) == 90
 
 
-async def test_a_late_twin_changes_nothing(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit(n=2)
-    (early,) = await claim(house, worker=1)
+async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit(n=2)
+    (early,) = await claim(deployment, worker=1)
     assert (
         await orphaned_batches.requeue_batches(
-            house.db, await orphaned_batches.unrenewed_batches(house.db, lease=3 * LEASE, silence=LEASE)
+            deployment.db, await orphaned_batches.unrenewed_batches(deployment.db, lease=3 * LEASE, silence=LEASE)
         )
         == 1
     )
-    late = next(batch for batch in await claim(house, worker=2, most=2) if batch.id == early.id)
+    late = next(batch for batch in await claim(deployment, worker=2, most=2) if batch.id == early.id)
     assert late.claim != early.claim
     for _ in range(2):
         assert (
-            await batch_queue.settle_shot(house.db, early.task_id, early.id, early.claim, made(key="early"), LEASE)
+            await batch_queue.settle_shot(deployment.db, early.task_id, early.id, early.claim, made(key="early"), LEASE)
             == "lost"
         )
-    assert not await batch_queue.fail_batch(house.db, early.id, early.claim, "late", LEASE)
-    await batch_queue.release_batch(house.db, early.id, early.claim, after=timedelta(0))
-    assert await batch_queue.renew_leases(house.db, {early.id: (early.claim, 0.5)}, LEASE) == set()
-    assert await batch_queue.settle_shot(house.db, late.task_id, late.id, late.claim, made(key="late"), LEASE) == "kept"
-    assert [picture.key for picture in (await task_of(house, ticket.task_id)).pictures] == ["late"]
+    assert not await batch_queue.fail_batch(deployment.db, early.id, early.claim, "late", LEASE)
+    await batch_queue.release_batch(deployment.db, early.id, early.claim, after=timedelta(0))
+    assert await batch_queue.renew_leases(deployment.db, {early.id: (early.claim, 0.5)}, LEASE) == set()
+    assert (
+        await batch_queue.settle_shot(deployment.db, late.task_id, late.id, late.claim, made(key="late"), LEASE)
+        == "kept"
+    )
+    assert [image.key for image in (await task_of(deployment, ticket.task_id)).images] == ["late"]
 
 
-async def test_recording_twice_counts_once(make_house: MakeHouse) -> None:
-    house = await make_house({"engine": MISBEHAVING, "max_batch": 2})
-    ticket = await house.submit(n=2)
-    (batch,) = await claim(house)
+async def test_recording_twice_counts_once(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": 2})
+    ticket = await deployment.submit(n=2)
+    (batch,) = await claim(deployment)
     for key in ("first", "second"):
-        await batch_queue.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(0, key), LEASE)
-    task = await task_of(house, ticket.task_id)
-    assert (task.status, [picture.key for picture in task.pictures]) == ("processing", ["first"])
-    assert await batch_queue.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(1), LEASE) == "succeeded"
-    await nothing_left(house, used=16)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0, key), LEASE)
+    task = await task_of(deployment, ticket.task_id)
+    assert (task.status, [image.key for image in task.images]) == ("processing", ["first"])
+    assert (
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(1), LEASE)
+        == "succeeded"
+    )
+    await nothing_left(deployment, used=16)
 
 
-async def test_a_lost_answer_to_settling_changes_nothing(make_house: MakeHouse) -> None:
+async def test_a_lost_answer_to_settling_changes_nothing(make_deployment: MakeDeployment) -> None:
     """The statement ran, its answer did not come, and it is sent again: the same answer, and the file stays."""
-    house = await make_house()
-    ticket = await house.submit(n=2)
-    for index, batch in enumerate(await claim(house, most=2)):
+    deployment = await make_deployment()
+    ticket = await deployment.submit(n=2)
+    for index, batch in enumerate(await claim(deployment, most=2)):
         answers = [
             await batch_queue.settle_shot(
-                house.db, batch.task_id, batch.id, batch.claim, made(index, f"k{index}"), LEASE
+                deployment.db, batch.task_id, batch.id, batch.claim, made(index, f"k{index}"), LEASE
             )
             for _ in range(2)
         ]
         assert answers == ["kept" if index == 0 else "succeeded"] * 2
-    assert [picture.key for picture in (await task_of(house, ticket.task_id)).pictures] == ["k0", "k1"]
-    await nothing_left(house, used=16)
+    assert [image.key for image in (await task_of(deployment, ticket.task_id)).images] == ["k0", "k1"]
+    await nothing_left(deployment, used=16)
 
 
 class Moody:
@@ -226,14 +232,14 @@ class Moody:
 
 @pytest.mark.also_relayed
 async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again(
-    make_house: MakeHouse, tmp_path: Path
+    make_deployment: MakeDeployment, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    house.storage = cast(Storage, Moody(house.storage, 2))
-    ticket = await house.submit()
-    house.start_worker()
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    deployment.storage = cast(Storage, Moody(deployment.storage, 2))
+    ticket = await deployment.submit()
+    deployment.start_worker()
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -254,16 +260,21 @@ def refuse(monkeypatch: pytest.MonkeyPatch, name: str, errors: list[Exception]) 
     [("wrong index", "fail_batch", "failed"), ("unavailable 1", "release_batch", "succeed")],
 )
 async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_out_again(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prompt: str, forgets: str, status: str
+    make_deployment: MakeDeployment,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    prompt: str,
+    forgets: str,
+    status: str,
 ) -> None:
     """As on a full disk. What was asked of an engine may have cost money, whatever came of it."""
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    ticket = await house.submit(prompt)
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await deployment.submit(prompt)
     refusals: list[Exception] = [DatabaseAway("No space left on device")] * 2
     refuse(monkeypatch, forgets, refusals)
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
     assert (task.status, refusals) == (status, [])
     assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
 
@@ -277,22 +288,22 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     ],
 )
 async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: asyncpg.PostgresError
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: asyncpg.PostgresError
 ) -> None:
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    ticket = await house.submit()
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await deployment.submit()
     refuse(monkeypatch, "settle_shot", [error])
-    house.start_worker()
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment.start_worker()
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
 
 
 async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
     tries: list[int] = []
 
     def broken(*_args: object, **_options: object) -> None:
@@ -301,22 +312,22 @@ async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
 
     monkeypatch.setattr(generate, "finish", broken)
     monkeypatch.setattr(generate, "FINISH_PAUSES_S", (0.1, 0.1))
-    ticket = await house.submit()
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
+    ticket = await deployment.submit()
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
     assert (task.status, task.status_message) == ("failed", "internal error: the picture could not be finished")
     assert len(tries) == 3
     assert notes.read_text().count("start") == 1
-    await nothing_left(house, used=0)
+    await nothing_left(deployment, used=0)
 
 
 async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last_moment(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The database is back before the worker has to end, and the next try would have come after that."""
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    ticket = await house.submit("unknown")
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await deployment.submit("unknown")
     away, fail = [True], batch_queue.fail_batch
     waits = asyncio.Event()
 
@@ -327,26 +338,26 @@ async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last
         return await fail(*args)
 
     monkeypatch.setattr(batch_queue, "fail_batch", moody)
-    worker = house.start_worker(stop_s=0.1)
+    worker = deployment.start_worker(stop_s=0.1)
     await waits.wait()
     away.clear()
     worker.stop()
-    await house.workers[0][1]
-    assert (await task_of(house, ticket.task_id)).status == "failed"
+    await deployment.workers[0][1]
+    assert (await task_of(deployment, ticket.task_id)).status == "failed"
     assert notes.read_text().count("start") == 1
 
 
 async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
-    make_house: MakeHouse, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A batch is released, the answer is lost, and before the statement is repeated the same worker has it again."""
     notes = tmp_path / "notes"
-    house = await make_house({"engine": MISBEHAVING, "notes": str(notes)})
-    ticket = await house.submit("unavailable 1, slow 4")
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    ticket = await deployment.submit("unavailable 1, slow 4")
     release = batch_queue.release_batch
 
     async def taken_again() -> bool:
-        return bool(await house.db.value("select count(*) from batches where claim is not null"))
+        return bool(await deployment.db.value("select count(*) from batches where claim is not null"))
 
     async def released_twice(*args: Any, **options: Any) -> None:
         await release(*args, **options | {"after": timedelta(0)})
@@ -354,63 +365,66 @@ async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
         await eventually(taken_again)
 
     monkeypatch.setattr(batch_queue, "release_batch", released_twice)
-    worker = house.start_worker(lease_s=1)
-    looking = asyncio.create_task(OrphanedBatches(house.db, lease_s=1).run())
+    worker = deployment.start_worker(lease_s=1)
+    looking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=1).run())
     try:
-        assert (await ended(house, ticket.task_id)).status == "succeed"
+        assert (await ended(deployment, ticket.task_id)).status == "succeed"
     finally:
         looking.cancel()
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "start", "done"]
 
 
 @pytest.mark.parametrize("routes", [[2, 9], [9, 1]])
-async def test_every_route_gets_as_much_as_it_takes(make_house: MakeHouse, routes: list[int]) -> None:
+async def test_every_route_gets_as_much_as_it_takes(make_deployment: MakeDeployment, routes: list[int]) -> None:
     """The first engine is never there; the second one's calls are no larger than it says."""
     first = {"engine": MISBEHAVING, "max_batch": routes[0], "max_references": 0}
-    house = await make_house(first, {"engine": MISBEHAVING, "max_batch": routes[1]})
-    ticket = await house.submit(n=9, image_list=[{"image": image_base64()}])
-    house.start_worker()
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment = await make_deployment(first, {"engine": MISBEHAVING, "max_batch": routes[1]})
+    ticket = await deployment.submit(n=9, image_list=[{"image": image_base64()}])
+    deployment.start_worker()
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
 
 
-async def test_progress_counts_every_shot_once(make_house: MakeHouse) -> None:
-    house = await make_house({"engine": MISBEHAVING, "max_batch": 4})
-    ticket = await house.submit(n=4)
-    (batch,) = await claim(house)
-    await batch_queue.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(0), LEASE)
-    await batch_queue.renew_leases(house.db, {batch.id: (batch.claim, 0.25)}, LEASE)
-    assert (await task_of(house, ticket.task_id)).progress == pytest.approx(0.25)
-    await batch_queue.renew_leases(house.db, {batch.id: (batch.claim, 0.5)}, LEASE)
-    assert (await task_of(house, ticket.task_id)).progress == pytest.approx(0.5)
+async def test_progress_counts_every_shot_once(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": 4})
+    ticket = await deployment.submit(n=4)
+    (batch,) = await claim(deployment)
+    await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0), LEASE)
+    await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.25)}, LEASE)
+    assert (await task_of(deployment, ticket.task_id)).progress == pytest.approx(0.25)
+    await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.5)}, LEASE)
+    assert (await task_of(deployment, ticket.task_id)).progress == pytest.approx(0.5)
 
 
-async def test_batches_beside_each_other_paint_from_the_same_reference(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit(n=2, image_list=[{"image": "https://example.com/random.png"}])
-    first = await batch_queue.keep_reference(house.db, ticket.task_id, 0, Reference("u", "one", 900, 600))
-    second = await batch_queue.keep_reference(house.db, ticket.task_id, 0, Reference("u", "two", 600, 900))
+async def test_batches_beside_each_other_paint_from_the_same_reference(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit(n=2, image_list=[{"image": "https://example.com/random.png"}])
+    first = await batch_queue.save_reference(deployment.db, ticket.task_id, 0, Reference("u", "one", 900, 600))
+    second = await batch_queue.save_reference(deployment.db, ticket.task_id, 0, Reference("u", "two", 600, 900))
     assert first.key == second.key == "one"
-    assert [await batch_queue.keep_ratio(house.db, ticket.task_id, ratio) for ratio in ("3:2", "2:3")] == ["3:2", "3:2"]
+    assert [await batch_queue.keep_ratio(deployment.db, ticket.task_id, ratio) for ratio in ("3:2", "2:3")] == [
+        "3:2",
+        "3:2",
+    ]
 
 
-async def test_an_engines_words_cannot_break_the_record(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit()
-    (batch,) = await claim(house)
-    assert await batch_queue.fail_batch(house.db, batch.id, batch.claim, "a\0b\ud800c" + "x" * 5000, LEASE)
-    assert (await task_of(house, ticket.task_id)).status_message.startswith("a b c")
+async def test_an_engines_words_cannot_break_the_record(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit()
+    (batch,) = await claim(deployment)
+    assert await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "a\0b\ud800c" + "x" * 5000, LEASE)
+    assert (await task_of(deployment, ticket.task_id)).status_message.startswith("a b c")
 
 
-async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit()
-    await house.db.row(
+async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit()
+    await deployment.db.row(
         "insert into batches (task_id, model, shot_indexes) "
         "select $1, 'kling-v3-omni', '{0}' from generate_series(1, 20000)",
         ticket.task_id,
     )
-    await house.db.row("analyze batches")
-    plan = await house.db.rows(
+    await deployment.db.row("analyze batches")
+    plan = await deployment.db.rows(
         f"explain (analyze) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=["kling-v3-omni"], routes=[""], claim=uuid4(), task_id=None, ready=True,
     )  # fmt: skip
@@ -420,99 +434,99 @@ async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_house: 
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
-async def test_an_ended_task_stays_as_it_ended(make_house: MakeHouse, end: str) -> None:
-    house = await make_house()
-    ticket = await house.submit()
-    (batch,) = await claim(house)
+async def test_an_ended_task_stays_as_it_ended(make_deployment: MakeDeployment, end: str) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit()
+    (batch,) = await claim(deployment)
     if end == "succeed":
-        await batch_queue.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(), LEASE)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(), LEASE)
     elif end == "fail":
-        await batch_queue.fail_batch(house.db, batch.id, batch.claim, "broke", LEASE)
+        await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "broke", LEASE)
     else:
-        await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE)
-    before, account = await task_of(house, ticket.task_id), await house.account()
-    assert not await task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE)
-    assert not await batch_queue.fail_batch(house.db, batch.id, batch.claim, "again", LEASE)
+        await task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE)
+    before, account = await task_of(deployment, ticket.task_id), await deployment.account()
+    assert not await task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE)
+    assert not await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "again", LEASE)
     assert (
-        await batch_queue.settle_shot(house.db, batch.task_id, batch.id, batch.claim, made(key="again"), LEASE)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(key="again"), LEASE)
         == "lost"
     )
-    assert await task_of(house, ticket.task_id) == before
-    assert await house.account() == account
+    assert await task_of(deployment, ticket.task_id) == before
+    assert await deployment.account() == account
 
 
-async def test_cancel_and_finish_at_the_same_moment_count_once(make_house: MakeHouse) -> None:
-    house = await make_house(concurrency=1000)
+async def test_cancel_and_finish_at_the_same_moment_count_once(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment(concurrency=1000)
     charged = 0
     for _ in range(20):
-        ticket = await house.submit(n=2)
-        first, second = await claim(house, most=2)
+        ticket = await deployment.submit(n=2)
+        first, second = await claim(deployment, most=2)
         await asyncio.gather(
-            batch_queue.settle_shot(house.db, first.task_id, first.id, first.claim, made(0), LEASE),
-            batch_queue.settle_shot(house.db, second.task_id, second.id, second.claim, made(1), LEASE),
-            task_store.cancel_task(house.db, house.caller.account_id, ticket.task_id, LEASE),
+            batch_queue.settle_shot(deployment.db, first.task_id, first.id, first.claim, made(0), LEASE),
+            batch_queue.settle_shot(deployment.db, second.task_id, second.id, second.claim, made(1), LEASE),
+            task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE),
         )
-        task = await task_of(house, ticket.task_id)
+        task = await task_of(deployment, ticket.task_id)
         assert task.ended
         assert task.units_charged == (16 if task.status == "succeed" else 0)
         charged += task.units_charged
-    await nothing_left(house, used=charged)
+    await nothing_left(deployment, used=charged)
 
 
 @pytest.mark.also_relayed
-async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_house: MakeHouse) -> None:
-    house = await make_house()
-    await house.submit("hang")
-    worker = house.worker(stop_s=0.2)
+async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    await deployment.submit("hang")
+    worker = deployment.worker(stop_s=0.2)
     running = asyncio.create_task(worker.run())
 
     async def working() -> bool:
-        return bool(await house.db.value("select count(*) from batches where claim is not null"))
+        return bool(await deployment.db.value("select count(*) from batches where claim is not null"))
 
     await eventually(working)
     worker.stop()
     async with asyncio.timeout(5):
         await running
-    (batch,) = await claim(house)
+    (batch,) = await claim(deployment)
     assert batch.attempt == 1, "handing back is nobody's fault"
 
 
 @pytest.mark.also_relayed
-async def test_workers_outlive_cut_connections(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit("slow 1", n=4)
-    house.start_worker(concurrency=2)
+async def test_workers_outlive_cut_connections(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit("slow 1", n=4)
+    deployment.start_worker(concurrency=2)
     others = "datname = current_database() and pid <> pg_backend_pid()"
     cut = f"select pg_terminate_backend(pid) from pg_stat_activity where {others}"
     for _ in range(4):
         await asyncio.sleep(0.4)
-        await house.db.rows(cut)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
-    second = await house.submit()
-    assert (await ended(house, second.task_id)).status == "succeed"
-    await nothing_left(house, used=40)
+        await deployment.db.rows(cut)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    second = await deployment.submit()
+    assert (await ended(deployment, second.task_id)).status == "succeed"
+    await nothing_left(deployment, used=40)
 
 
-async def test_offering_the_same_task_twice_accepts_it_once(make_house: MakeHouse) -> None:
+async def test_offering_the_same_task_twice_accepts_it_once(make_deployment: MakeDeployment) -> None:
     """What happens when the answer to an accept is lost and it is sent again."""
-    house = await make_house()
+    deployment = await make_deployment()
     task = NewTask(
-        uuid4(), house.caller.account_id, "kling-v3-omni", "x", "single", "1k", "1:1", watermark=False, units=8,
+        uuid4(), deployment.caller.account_id, "kling-v3-omni", "x", "single", "1k", "1:1", watermark=False, units=8,
         shots=(Shot(0, "x", "", 1),), batches=((0,),), external_task_id="mine",
     )  # fmt: skip
-    first = await task_store.accept_tasks(house.db, [task])
-    again = await task_store.accept_tasks(house.db, [task])
+    first = await task_store.accept_tasks(deployment.db, [task])
+    again = await task_store.accept_tasks(deployment.db, [task])
     assert [a.outcome for a in first + again] == ["accepted", "accepted"]
     assert first == again
-    assert (await house.account())["images_in_flight"] == 1
+    assert (await deployment.account())["images_in_flight"] == 1
 
 
-async def test_one_bad_row_does_not_refuse_its_neighbours(make_house: MakeHouse) -> None:
-    house = await make_house(concurrency=3)
+async def test_one_bad_row_does_not_refuse_its_neighbours(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment(concurrency=3)
     stranger = Caller(10**9, "nobody")
     answers = await asyncio.gather(
-        house.submit(external_task_id="a"), house.submit(external_task_id="a"), house.submit(n=2), house.submit(n=3),
-        house.submit(caller=stranger), return_exceptions=True,
+        deployment.submit(external_task_id="a"), deployment.submit(external_task_id="a"), deployment.submit(n=2), deployment.submit(n=3),
+        deployment.submit(caller=stranger), return_exceptions=True,
     )  # fmt: skip
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]
 

@@ -21,8 +21,8 @@ from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING, RULES, House, MakeHouse
 from tests.support.image_files import image_base64
+from tests.support.in_process_deployment import MISBEHAVING, RULES, Deployment, MakeDeployment
 from tests.support.named_engine import API, BOUGHT, GPU, H100, MODEL, Named, route
 from tests.support.tasks import LEASE, ended, nothing_left, task_of, waits_for
 
@@ -32,199 +32,205 @@ def _no_calls() -> None:
     Named.calls.clear()
 
 
-def worker(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
+def worker(deployment: Deployment, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
     registry = open_registry([(Model(MODEL), list(routes))], labels)
-    return Worker(house.db, house.storage, registry, RULES, Limits(**limits))
+    return Worker(deployment.db, deployment.storage, registry, RULES, Limits(**limits))
 
 
-def start(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
-    started = worker(house, labels, *routes, **limits)
-    house.workers.append((started, asyncio.create_task(started.run())))
+def start(deployment: Deployment, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
+    started = worker(deployment, labels, *routes, **limits)
+    deployment.workers.append((started, asyncio.create_task(started.run())))
     return started
 
 
-def unserved(house: House, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> UnservedRoutes:
+def unserved(
+    deployment: Deployment, labels: dict[str, str], *routes: dict[str, object], **limits: Any
+) -> UnservedRoutes:
     registry = open_registry([(Model(MODEL), list(routes))], labels)
-    return UnservedRoutes(house.db, registry, retention=RULES.retention, lease_s=30, limits=RetryLimits(**limits))
+    return UnservedRoutes(deployment.db, registry, retention=RULES.retention, lease_s=30, limits=RetryLimits(**limits))
 
 
-async def test_each_paints_only_by_what_it_serves(make_house: MakeHouse) -> None:
+async def test_each_paints_only_by_what_it_serves(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit()
-    start(house, BOUGHT, *routes)
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit()
+    start(deployment, BOUGHT, *routes)
     await asyncio.sleep(0.5)
-    assert await waits_for(house) == "", "the fallback must not paint what the first may"
+    assert await waits_for(deployment) == "", "the fallback must not paint what the first may"
     assert Named.calls == []
-    start(house, H100, *routes)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    start(deployment, H100, *routes)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls == ["gpu"]
-    await nothing_left(house, used=8)
+    await nothing_left(deployment, used=8)
 
 
-async def test_the_next_goes_on_where_the_first_is_away(make_house: MakeHouse) -> None:
+async def test_the_next_goes_on_where_the_first_is_away(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("away gpu", n=3)
-    start(house, BOUGHT, *routes)
-    start(house, H100 | {"more": "labels"}, *routes)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("away gpu", n=3)
+    start(deployment, BOUGHT, *routes)
+    start(deployment, H100 | {"more": "labels"}, *routes)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls.count("api") == 3
-    assert await house.db.value("select array_agg(distinct engine) from shots") == ["api"]
-    await nothing_left(house, used=24)
+    assert await deployment.db.value("select array_agg(distinct engine) from shots") == ["api"]
+    await nothing_left(deployment, used=24)
 
 
-async def test_where_all_are_away_it_begins_again_with_the_first(make_house: MakeHouse) -> None:
+async def test_where_all_are_away_it_begins_again_with_the_first(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("away gpu, away api")
-    start(house, BOUGHT, *routes)
-    start(house, H100, *routes)
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("away gpu, away api")
+    start(deployment, BOUGHT, *routes)
+    start(deployment, H100, *routes)
 
     async def twice() -> bool:
         return Named.calls[:4] == ["gpu", "api", "gpu", "api"]
 
     await eventually(twice)
-    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+    await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
-async def test_what_the_first_cannot_take_is_handed_on_at_once_and_is_no_failure(make_house: MakeHouse) -> None:
+async def test_what_the_first_cannot_take_is_handed_on_at_once_and_is_no_failure(
+    make_deployment: MakeDeployment,
+) -> None:
     routes = (route("gpu", H100, max_references=0), API)
-    house = await make_house(*routes)
-    ticket = await house.submit("a fox", image_list=[{"image": image_base64()}])
-    start(house, H100, *routes)
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("a fox", image_list=[{"image": image_base64()}])
+    start(deployment, H100, *routes)
 
     async def handed_on() -> bool:
-        return await waits_for(house) == "api"
+        return await waits_for(deployment) == "api"
 
     await eventually(handed_on)
-    assert await house.db.value("select failing_since from batches") is None
-    start(house, BOUGHT, *routes)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    assert await deployment.db.value("select failing_since from batches") is None
+    start(deployment, BOUGHT, *routes)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls == ["api"]
 
 
-async def test_a_last_route_that_gives_up_does_not_end_what_the_first_may_still_make(make_house: MakeHouse) -> None:
+async def test_a_last_route_that_gives_up_does_not_end_what_the_first_may_still_make(
+    make_deployment: MakeDeployment,
+) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("away gpu, lose api")
-    start(house, BOUGHT, *routes)
-    start(house, H100, *routes)
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("away gpu, lose api")
+    start(deployment, BOUGHT, *routes)
+    start(deployment, H100, *routes)
 
     async def asked_again() -> bool:
         return Named.calls.count("gpu") > 1
 
     await eventually(asked_again)
     assert Named.calls.count("api") == 1
-    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+    await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
-async def test_a_pinned_batch_goes_to_who_serves_its_route(make_house: MakeHouse) -> None:
+async def test_a_pinned_batch_goes_to_who_serves_its_route(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("away gpu, order api")
-    both = start(house, H100 | BOUGHT, *routes)
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("away gpu, order api")
+    both = start(deployment, H100 | BOUGHT, *routes)
 
     async def pinned() -> bool:
-        return await waits_for(house) == "api"
+        return await waits_for(deployment) == "api"
 
     await eventually(pinned)
     both.stop()
-    await house.workers[0][1]
-    start(house, H100, *routes)
-    await house.db.row("update batches set run_at = now()")
+    await deployment.workers[0][1]
+    start(deployment, H100, *routes)
+    await deployment.db.row("update batches set run_at = now()")
     await asyncio.sleep(0.5)
     assert Named.calls == ["gpu", "api"]
-    start(house, BOUGHT, *routes)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    start(deployment, BOUGHT, *routes)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls == ["gpu", "api", "api"]
-    await nothing_left(house, used=8)
+    await nothing_left(deployment, used=8)
 
 
-async def test_one_that_was_pinned_before_there_were_labels_is_handed_on(make_house: MakeHouse) -> None:
+async def test_one_that_was_pinned_before_there_were_labels_is_handed_on(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    ticket = await house.submit("order api")
-    await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}'""")
-    start(house, H100, *routes)
-    start(house, BOUGHT, *routes)
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment = await make_deployment(*routes)
+    ticket = await deployment.submit("order api")
+    await deployment.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}'""")
+    start(deployment, H100, *routes)
+    start(deployment, BOUGHT, *routes)
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls == ["api"]
 
 
-async def test_a_note_and_its_route_are_one_write(make_house: MakeHouse) -> None:
+async def test_a_note_and_its_route_are_one_write(make_deployment: MakeDeployment) -> None:
     """Whoever dies after it: the batch waits for where its order is, and goes on there when it is freed."""
     routes = (GPU, API)
-    house = await make_house(*routes)
-    await house.submit()
-    (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
-    await batch_queue.keep_note(house.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
-    for quiet in await orphaned_batches.unrenewed_batches(house.db, lease=LEASE, silence=-LEASE):
-        await orphaned_batches.requeue_batches(house.db, [quiet])
-    assert await waits_for(house) == "api"
-    (batch,) = await batch_queue.claim_batches(house.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
-    await batch_queue.release_batch(house.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
-    assert await waits_for(house) == "api", "no release takes it away from there"
+    deployment = await make_deployment(*routes)
+    await deployment.submit()
+    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
+    await batch_queue.save_open_order(deployment.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
+    for quiet in await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, silence=-LEASE):
+        await orphaned_batches.requeue_batches(deployment.db, [quiet])
+    assert await waits_for(deployment) == "api"
+    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
+    await batch_queue.release_batch(deployment.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
+    assert await waits_for(deployment) == "api", "no release takes it away from there"
 
 
-async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_house: MakeHouse) -> None:
-    house = await make_house(route("new"))
-    ticket = await house.submit()
-    await house.db.row("update batches set route = 'old'")
-    await unserved(house, {}, route("new")).check_once()
-    assert await waits_for(house) == ""
-    await house.db.row("""update batches set route = 'old', notes = '{"old": {"note": {"order": "x"}}}'""")
-    await unserved(house, {}, route("new")).check_once()
-    assert await waits_for(house) == "old"
-    await cancel(house.db, house.caller.account_id, ticket.task_id, RULES.retention)
+async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment(route("new"))
+    ticket = await deployment.submit()
+    await deployment.db.row("update batches set route = 'old'")
+    await unserved(deployment, {}, route("new")).check_once()
+    assert await waits_for(deployment) == ""
+    await deployment.db.row("""update batches set route = 'old', notes = '{"old": {"note": {"order": "x"}}}'""")
+    await unserved(deployment, {}, route("new")).check_once()
+    assert await waits_for(deployment) == "old"
+    await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
 async def test_what_nobody_serves_is_told_and_fails_in_the_end(
-    make_house: MakeHouse, caplog: pytest.LogCaptureFixture
+    make_deployment: MakeDeployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    old, owed, young = [await house.submit() for _ in range(3)]
-    await house.db.row("update batches set run_at = now() - interval '2 hours' where task_id <> $1", young.task_id)
-    await house.db.row(
+    deployment = await make_deployment(*routes)
+    old, owed, young = [await deployment.submit() for _ in range(3)]
+    await deployment.db.row("update batches set run_at = now() - interval '2 hours' where task_id <> $1", young.task_id)
+    await deployment.db.row(
         """update batches set notes = '{"gpu": {"note": {"order": "x"}}}', route = 'gpu' where task_id = $1""",
         owed.task_id,
     )
-    looker = unserved(house, BOUGHT, *routes, give_up_after_s=3600)
+    looker = unserved(deployment, BOUGHT, *routes, give_up_after_s=3600)
     await looker.check_once()
     assert "route gpu, which no live worker serves: it needs gpu=h100" in caplog.text
     caplog.clear()
     await looker.check_once()
     assert not caplog.text, "told once"
-    assert not (await task_of(house, old.task_id)).ended, "nobody has looked for so long"
+    assert not (await task_of(deployment, old.task_id)).ended, "nobody has looked for so long"
     for key in looker._since:
         looker._since[key] -= 3601
     await looker.check_once()
-    assert "no worker serves the route" in (await task_of(house, old.task_id)).status_message
-    assert not (await task_of(house, young.task_id)).ended, "it has not waited for so long"
-    assert not (await task_of(house, owed.task_id)).ended, "what may have been paid for is insisted on"
+    assert "no worker serves the route" in (await task_of(deployment, old.task_id)).status_message
+    assert not (await task_of(deployment, young.task_id)).ended, "it has not waited for so long"
+    assert not (await task_of(deployment, owed.task_id)).ended, "what may have been paid for is insisted on"
     for key in looker._since:
         looker._since[key] -= 86_400
     await looker.check_once()
-    assert (await task_of(house, owed.task_id)).ended
-    await report_route_health(house.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
-    await house.db.row("update batches set run_at = now() - interval '2 days'")
+    assert (await task_of(deployment, owed.task_id)).ended
+    await report_route_health(deployment.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
+    await deployment.db.row("update batches set run_at = now() - interval '2 days'")
     await looker.check_once()
-    assert not (await task_of(house, young.task_id)).ended, "there is somebody again"
+    assert not (await task_of(deployment, young.task_id)).ended, "there is somebody again"
     assert not looker._since
 
 
-async def test_health_and_metrics_tell_by_route(make_house: MakeHouse) -> None:
+async def test_health_and_metrics_tell_by_route(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
-    house = await make_house(*routes)
-    await house.submit("a fox", n=2)
-    await house.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
-    await house.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
+    deployment = await make_deployment(*routes)
+    await deployment.submit("a fox", n=2)
+    await deployment.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
+    await deployment.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
     registry = open_registry([(Model(MODEL), list(routes))], BOUGHT)
-    looking = asyncio.create_task(keep_checking(house.db, registry, worker=1))
-    await eventually(lambda: list_route_health(house.db))
+    looking = asyncio.create_task(keep_checking(deployment.db, registry, worker=1))
+    await eventually(lambda: list_route_health(deployment.db))
     looking.cancel()
-    async with serving(house) as api:
+    async with serving(deployment) as api:
         ready = (await api.stranger.get("/readyz")).json()
         metrics = (await api.stranger.get("/metrics")).text
     assert ready["engines"][MODEL] == {"gpu": "no worker", "api": "ok"}
@@ -246,11 +252,11 @@ def test_what_a_route_needs_is_words() -> None:
             open_registry([(Model("m"), [{"engine": MISBEHAVING, "needs": needs}])])
 
 
-async def test_nobody_wades_through_what_waits_for_others(make_house: MakeHouse) -> None:
-    house = await make_house()
-    ticket = await house.submit()
+async def test_nobody_wades_through_what_waits_for_others(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    ticket = await deployment.submit()
     for model, name, count in (("other", "", 30_000), (MODEL, "api", 30_000), (MODEL, "gpu", 2)):
-        await house.db.row(
+        await deployment.db.row(
             "insert into batches (task_id, model, route, shot_indexes, run_at) "
             "select $1, $2, $3, '{0}', now() - interval '1 hour' from generate_series(1, $4::int)",
             ticket.task_id,
@@ -258,8 +264,8 @@ async def test_nobody_wades_through_what_waits_for_others(make_house: MakeHouse)
             name,
             count,
         )
-    await house.db.row("analyze batches")
-    plan = await house.db.rows(
+    await deployment.db.row("analyze batches")
+    plan = await deployment.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=[MODEL, MODEL, "nobody's"], routes=["", "gpu", ""],
         claim=uuid4(), task_id=None, ready=False,
@@ -268,55 +274,57 @@ async def test_nobody_wades_through_what_waits_for_others(make_house: MakeHouse)
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200, plan[0][0]
 
 
-async def test_two_claim_at_once_and_neither_gets_less_than_there_is(make_house: MakeHouse) -> None:
-    house = await make_house()
-    await house.submit(n=8)
+async def test_two_claim_at_once_and_neither_gets_less_than_there_is(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    await deployment.submit(n=8)
     routes = [(MODEL, ""), (MODEL, "x")]
     both = await asyncio.gather(
-        *(batch_queue.claim_batches(house.db, worker=n, most=4, lease=LEASE, routes=routes) for n in (1, 2))
+        *(batch_queue.claim_batches(deployment.db, worker=n, most=4, lease=LEASE, routes=routes) for n in (1, 2))
     )
     ids = [batch.id for got in both for batch in got]
     assert len(ids) == len(set(ids)) == 8
 
 
 async def test_two_workers_whose_routes_differ_do_not_hand_a_batch_to_each_other_without_pause(
-    make_house: MakeHouse,
+    make_deployment: MakeDeployment,
 ) -> None:
     """The same two routes in two orders, as while a new framehouse.toml is rolled out; nobody is there."""
-    house = await make_house(GPU, API)
-    ticket = await house.submit("away gpu, away api")
-    start(house, H100, GPU, API, give_up_after_s=2)
-    start(house, BOUGHT, API, GPU, give_up_after_s=2)
-    task = await ended(house, ticket.task_id, seconds=15)
+    deployment = await make_deployment(GPU, API)
+    ticket = await deployment.submit("away gpu, away api")
+    start(deployment, H100, GPU, API, give_up_after_s=2)
+    start(deployment, BOUGHT, API, GPU, give_up_after_s=2)
+    task = await ended(deployment, ticket.task_id, seconds=15)
     assert "given up after" in task.status_message
     assert len(Named.calls) < 12
 
 
-async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_before(make_house: MakeHouse) -> None:
+async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_before(
+    make_deployment: MakeDeployment,
+) -> None:
     """The first was busy for a moment, the second took an order, lost the answer, and knows nothing of it later."""
-    house = await make_house(GPU, API)
-    ticket = await house.submit("away gpu, order api")
-    start(house, H100 | BOUGHT, GPU, API)
+    deployment = await make_deployment(GPU, API)
+    ticket = await deployment.submit("away gpu, order api")
+    start(deployment, H100 | BOUGHT, GPU, API)
 
     async def ordered() -> bool:
         return Named.calls.count("api") == 1 and bool(
-            await house.db.value("select count(*) from batches where notes <> '{}'")
+            await deployment.db.value("select count(*) from batches where notes <> '{}'")
         )
 
     await eventually(ordered)
-    await house.db.row("update shots set prompt = 'lose api'")
-    await house.db.row("update tasks set prompt = 'lose api'")
-    await house.db.row("update batches set run_at = now()")
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    await deployment.db.row("update shots set prompt = 'lose api'")
+    await deployment.db.row("update tasks set prompt = 'lose api'")
+    await deployment.db.row("update batches set run_at = now()")
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls[-2:] == ["api", "gpu"]
 
 
-async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_house: MakeHouse) -> None:
+async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_deployment: MakeDeployment) -> None:
     """It wrote down no route, and nobody serves the first."""
-    house = await make_house(GPU, API)
-    ticket = await house.submit("order api")
-    await house.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
-    start(house, BOUGHT, GPU, API)
-    await unserved(house, BOUGHT, GPU, API).check_once()
-    assert (await ended(house, ticket.task_id)).status == "succeed"
+    deployment = await make_deployment(GPU, API)
+    ticket = await deployment.submit("order api")
+    await deployment.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
+    start(deployment, BOUGHT, GPU, API)
+    await unserved(deployment, BOUGHT, GPU, API).check_once()
+    assert (await ended(deployment, ticket.task_id)).status == "succeed"
     assert Named.calls == ["api"]

@@ -246,11 +246,11 @@ async def ask_within(host: Host, url: str, key: str) -> tuple[int, float]:
 def check_spared(trial: Trial, a: Host, b: Host) -> None:
     """While one was cut off the others painted each picture once, also what the lost one had painted in vain."""
     spared, lost = trial.workers(a), trial.workers(b)
-    painted: dict[tuple[str, str], list[int]] = defaultdict(list)
+    generated: dict[tuple[str, str], list[int]] = defaultdict(list)
     for task, index, pid in done_lines(trial.folder / "notes"):
-        painted[task, index].append(int(pid))
-    assert all(len(spared.intersection(pids)) == sum(pid in spared for pid in pids) <= 1 for pids in painted.values())
-    assert any(spared & {*pids} and lost & {*pids} for pids in painted.values()), "none was painted by both"
+        generated[task, index].append(int(pid))
+    assert all(len(spared.intersection(pids)) == sum(pid in spared for pid in pids) <= 1 for pids in generated.values())
+    assert any(spared & {*pids} and lost & {*pids} for pids in generated.values()), "none was painted by both"
 
 
 def check_ordered_once(trial: Trial) -> None:

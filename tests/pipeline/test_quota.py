@@ -38,7 +38,7 @@ from tests.support.api_server import PATH
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.database import Server, execute, fresh_database, open_of
 from tests.support.eventually import eventually
-from tests.support.house import MISBEHAVING
+from tests.support.in_process_deployment import MISBEHAVING
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
 EXAMPLES, STEPS = (1000, 40) if LONG else (25, 25)
@@ -329,7 +329,7 @@ class Quota(RuleBasedStateMachine):
         rows = await self.db.rows("select index from shots where task_id = $1 and painted_at is null", batch.task_id)
         missing = {row["index"] for row in rows}
         key = f"{uuid4()}"
-        answers = [await self._paint(batch, index, key) for _ in range(1 + again)]
+        answers = [await self._generate(batch, index, key) for _ in range(1 + again)]
         if not held:
             assert set(answers) == {"lost"}
         elif index in missing:
@@ -465,7 +465,7 @@ class Quota(RuleBasedStateMachine):
         if keyed := [task.offer for task in self.tasks.values() if task.offer.key]:
             await self._offer(number % 2, keyed[-1 - number % len(keyed)])
 
-    async def _paint(self, batch: Claimed, index: int, key: str) -> str:
+    async def _generate(self, batch: Claimed, index: int, key: str) -> str:
         made = Made(index, "test", key, "", "image/png", 1024, 1024)
         task = self.tasks[str(batch.task_id)]
         task.tried.add("succeed")
@@ -478,13 +478,13 @@ class Quota(RuleBasedStateMachine):
     async def _settle(self, hand: int | Claimed, shot: int) -> None:
         if self.hands:
             batch = self._hand(hand)
-            await self._paint(batch, batch.shots[shot % len(batch.shots)].index, f"{uuid4()}")
+            await self._generate(batch, batch.shots[shot % len(batch.shots)].index, f"{uuid4()}")
 
     async def _finish(self, hand: int | Claimed) -> None:
         if self.hands:
             batch = self._hand(hand)
             for shot in batch.shots:
-                await self._paint(batch, shot.index, f"{uuid4()}")
+                await self._generate(batch, shot.index, f"{uuid4()}")
 
     async def _fail(self, hand: int | Claimed) -> None:
         if self.hands:

@@ -23,7 +23,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
 from framehouse.engines.interface import Batch, ReferenceImage
 from framehouse.engines.openai_images import OpenAIImages
-from framehouse.testing.engine_contract import paint, pictures
+from framehouse.testing.engine_contract import generate, images
 from tests.support.eventually import eventually
 from tests.support.image_files import image_file
 from tests.support.sockets import free_port
@@ -157,61 +157,61 @@ def batch(*, shots: int = 1, references: int = 0, size: Size = SQUARE, prompt: s
 async def test_words_alone_are_painted_in_every_shape(engine: OpenAIImages) -> None:
     for ratio in ("1:1", "16:9", "9:16", "21:9"):
         size = size_of(ratio, "1k")
-        painted = pictures(await paint(engine, batch(size=size)))[0]
-        height, width = painted.pixels.shape[:2]
+        generated = images(await generate(engine, batch(size=size)))[0]
+        height, width = generated.pixels.shape[:2]
         assert width / height == pytest.approx(size.width / size.height, rel=0.02)
-        assert painted.facts["painted_size"] == f"{width}x{height}"
+        assert generated.facts["painted_size"] == f"{width}x{height}"
 
 
 async def test_a_generation_honours_its_seed(engine: OpenAIImages) -> None:
-    one, same = [pictures(await paint(engine, batch(shots=2))) for _ in range(2)]
+    one, same = [images(await generate(engine, batch(shots=2))) for _ in range(2)]
     assert np.array_equal(one[0].pixels, same[0].pixels)
     assert not np.array_equal(one[0].pixels, one[1].pixels)
 
 
 async def test_references_are_taken_the_second_on_a_contact_sheet(engine: OpenAIImages) -> None:
-    one = pictures(await paint(engine, batch(references=1, prompt="like <<<image_1>>>")))[0]
+    one = images(await generate(engine, batch(references=1, prompt="like <<<image_1>>>")))[0]
     assert "contact_sheet" not in one.facts
-    two = pictures(await paint(engine, batch(references=2)))[0]
+    two = images(await generate(engine, batch(references=2)))[0]
     assert "2 references are tiled" in str(two.facts["contact_sheet"])
 
 
 async def test_the_check_says_how_it_is(engine: OpenAIImages, server: str) -> None:
     (check,) = await engine.check()
-    assert check.fit, check
-    assert check.told == "is well; takes 1 references; more is a matter of its model, see max_references"
+    assert check.ok, check
+    assert check.reason == "is well; takes 1 references; more is a matter of its model, see max_references"
     several = over(server, max_references=4)
     (check,) = await several.check()
-    assert "may drop references" in check.told
+    assert "may drop references" in check.reason
     await several.close()
 
 
 async def test_a_cancelled_paint_ends_at_once_and_the_next_one_is_made(engine: OpenAIImages, server: str) -> None:
     slow = over(server, steps=150)
-    task = asyncio.create_task(paint(slow, batch()))
+    task = asyncio.create_task(generate(slow, batch()))
     await asyncio.sleep(0.5)
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         async with asyncio.timeout(1):
             await task
-    assert len(pictures(await paint(slow, batch()))) == 1
+    assert len(images(await generate(slow, batch()))) == 1
     await slow.close()
 
 
 async def test_an_unknown_model_is_named(server: str) -> None:
     engine = over(server, model="nobody")
     with pytest.raises(Broken, match="nobody") as failed:
-        await paint(engine, batch())
+        await generate(engine, batch())
     assert failed.value.message.startswith("the model server answered HTTP 4")
     (check,) = await engine.check()
-    assert (check.fit, check.told) == (False, f'does not run "nobody"; it runs: {MODEL}')
+    assert (check.ok, check.reason) == (False, f'does not run "nobody"; it runs: {MODEL}')
     await engine.close()
 
 
 async def test_several_at_once_are_painted_one_after_the_other(engine: OpenAIImages) -> None:
-    answers = await asyncio.gather(*(paint(engine, batch()) for _ in range(4)))
-    assert all(len(pictures(events)) == 1 for events in answers)
+    answers = await asyncio.gather(*(generate(engine, batch()) for _ in range(4)))
+    assert all(len(images(events)) == 1 for events in answers)
 
 
 async def test_a_dead_server_is_told(engine: OpenAIImages) -> None:
@@ -220,7 +220,7 @@ async def test_a_dead_server_is_told(engine: OpenAIImages) -> None:
 
     async def told() -> bool:
         (check,) = await gone.check()
-        return not check.fit and "cannot be reached" in check.told
+        return not check.ok and "cannot be reached" in check.reason
 
     assert await eventually(told)
     await gone.close()

@@ -16,15 +16,15 @@ from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.api.api_app import build_api
 from framehouse.entrypoints.api.connection_limits import ConnectionLimits, server_config
 from tests.support.eventually import eventually
-from tests.support.house import House
 from tests.support.image_files import image_base64
+from tests.support.in_process_deployment import Deployment
 
 
 @dataclass
 class Api:
     """A real server on a loopback port. `alice` and `bob` are clients with keys, `stranger` has none."""
 
-    house: House
+    deployment: Deployment
     url: str
     alice: httpx.AsyncClient
     bob: httpx.AsyncClient
@@ -71,7 +71,9 @@ ELEMENTS = "/kling/v1/general/advanced-custom-elements"
 
 
 @asynccontextmanager
-async def serving(house: House, *, connections: ConnectionLimits | None = None, **options: Any) -> AsyncIterator[Api]:
+async def serving(
+    deployment: Deployment, *, connections: ConnectionLimits | None = None, **options: Any
+) -> AsyncIterator[Api]:
     """The API of a house on a free loopback port."""
     settings: dict[str, Any] = {
         "links": Links("secret"),
@@ -80,23 +82,23 @@ async def serving(house: House, *, connections: ConnectionLimits | None = None, 
         "retention": timedelta(days=30),
         "max_body_bytes": 150_000_000,
     }
-    app = build_api(db=house.db, storage=house.storage, registry=house.registry, **(settings | options))
+    app = build_api(db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options))
     listening = socket.create_server(("127.0.0.1", 0))
     # as uvloop does it; asyncio does not, and every answer on a kept connection would come 40 ms late
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(server_config(app, connections or ConnectionLimits(), stop_s=1))
     running = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    await account_store.create_account(house.db, "bob")
+    await account_store.create_account(deployment.db, "bob")
     clients = []
     for name in ("alice", "bob"):
-        account = await account_store.find_account(house.db, name)
+        account = await account_store.find_account(deployment.db, name)
         assert account is not None
-        key = await account_store.create_key(house.db, account.id)
+        key = await account_store.create_key(deployment.db, account.id)
         clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
     stranger = httpx.AsyncClient(base_url=url, timeout=60)
     try:
-        yield Api(house, url, clients[0], clients[1], stranger)
+        yield Api(deployment, url, clients[0], clients[1], stranger)
     finally:
         for client in (*clients, stranger):
             await client.aclose()

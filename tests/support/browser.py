@@ -76,5 +76,5 @@ async def looking_at(browser: Browser, api: Api, **options: Any) -> AsyncIterato
     await context.close()
 
 
-def picture(name: str, width: int = 400, height: int = 300, format: str = "PNG") -> FilePayload:
+def image(name: str, width: int = 400, height: int = 300, format: str = "PNG") -> FilePayload:
     return {"name": name, "mimeType": "image/png", "buffer": image_file(width, height, format)}

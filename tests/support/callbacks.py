@@ -12,7 +12,7 @@ from framehouse.domain.callback import Delivery
 from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.callback_worker import CallbackWorker
 from tests.support.eventually import eventually
-from tests.support.house import House
+from tests.support.in_process_deployment import Deployment
 from tests.support.receivers import Receiver
 
 LINKS = Links("secret", "http://house.example")
@@ -20,10 +20,10 @@ LINKS = Links("secret", "http://house.example")
 
 @asynccontextmanager
 async def notifying(
-    house: House, *, allow_private: bool = True, shares: Shares | None = None
+    deployment: Deployment, *, allow_private: bool = True, shares: Shares | None = None
 ) -> AsyncIterator[CallbackWorker]:
     """It has its own connections, as the callback worker of a real server has."""
-    db = Database(house.db.url, size=8, direct_url=house.db.direct_url)
+    db = Database(deployment.db.url, size=8, direct_url=deployment.db.direct_url)
     await db.open()
     callback_worker = CallbackWorker(db, LINKS, allow_private=allow_private, shares=shares)
     running = asyncio.create_task(callback_worker.run())
@@ -35,10 +35,10 @@ async def notifying(
         await db.close()
 
 
-async def messages(house: House, **wanted: Any) -> list[Delivery]:
-    account = await house.account()
+async def messages(deployment: Deployment, **wanted: Any) -> list[Delivery]:
+    account = await deployment.account()
     options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
-    return await callback_queue.list_callbacks(house.db, account["id"], **options)
+    return await callback_queue.list_callbacks(deployment.db, account["id"], **options)
 
 
 async def count(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
@@ -48,9 +48,9 @@ async def count(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
     await eventually(enough, seconds=seconds)
 
 
-async def state(house: House, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
+async def state(deployment: Deployment, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
     async def look() -> list[Delivery] | None:
-        found = await messages(house)
+        found = await messages(deployment)
         return found if check(found) else None
 
     found: list[Delivery] = await eventually(look)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framehouse.engines.interface import Batch, Memory, Painted, Progress
+from framehouse.engines.interface import Batch, GeneratedImage, OpenOrder, Progress
 from framehouse.engines.kling import Kling
 from framehouse.engines.kling.upstream import Upstream
 
@@ -49,13 +49,13 @@ class Dying(Kling):
                 file.write(f"{name}\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
-        assert batch.memory is not None
-        async for event in super().paint(replace(batch, memory=_DyingMemory(batch.memory, self))):
-            if isinstance(event, Painted):
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        assert batch.open_order is not None
+        async for event in super().generate(replace(batch, open_order=_DyingOrder(batch.open_order, self))):
+            if isinstance(event, GeneratedImage):
                 self.step("after a picture was fetched")
             yield event
-            if isinstance(event, Painted):
+            if isinstance(event, GeneratedImage):
                 self.step("after a picture was kept")
 
 
@@ -73,18 +73,18 @@ class _DyingUpstream(Upstream):
         return answer
 
 
-class _DyingMemory:
-    def __init__(self, memory: Memory, engine: Dying) -> None:
-        self._memory = memory
+class _DyingOrder:
+    def __init__(self, open_order: OpenOrder, engine: Dying) -> None:
+        self._open_order = open_order
         self._engine = engine
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._memory, name)
+        return getattr(self._open_order, name)
 
-    async def keep(self, note: Mapping[str, Any]) -> None:
-        taken = any(order["task_id"] for order in note.get("orders", []))
-        if note and not taken:
+    async def save(self, data: Mapping[str, Any]) -> None:
+        taken = any(order["task_id"] for order in data.get("orders", []))
+        if data and not taken:
             self._engine.step("before the note")
-        await self._memory.keep(note)
+        await self._open_order.save(data)
         if taken:
             self._engine.step("after its answer is noted")

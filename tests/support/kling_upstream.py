@@ -54,7 +54,7 @@ class Upstream:
     url: str = ""
     tasks: dict[str, Made] = field(default_factory=dict)
     posts: list[dict[str, Any]] = field(default_factory=list)
-    painted: Counter[str] = field(default_factory=Counter)
+    generated: Counter[str] = field(default_factory=Counter)
     most_in_flight: Counter[str] = field(default_factory=Counter)
     cancelled: list[str] = field(default_factory=list)
     broke: set[str] = field(default_factory=set)
@@ -62,7 +62,7 @@ class Upstream:
     delay_s: float = 1.0
     share: int = 8
     _numbers: Any = field(default_factory=itertools.count)
-    _pictures: dict[str, bytes] = field(default_factory=dict)
+    _images: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def base_url(self) -> str:
@@ -138,7 +138,7 @@ class Upstream:
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, str, bytes]:
         if path.startswith("/pictures/"):
-            content = self._pictures.get(path.removeprefix("/pictures/"))
+            content = self._images.get(path.removeprefix("/pictures/"))
             return (200, "image/png", content) if content else (404, "text/plain", b"")
         account = self._account(headers.get("authorization", ""))
         if account is None:
@@ -198,7 +198,7 @@ class Upstream:
         if "fail" in request.prompt:
             made.status, made.message = "failed", "it did not work out"
         self.tasks[made.id] = made
-        self.painted[external_id] += 1
+        self.generated[external_id] += 1
         self.most_in_flight[account] = max(self.most_in_flight[account], self.in_flight(account))
         return _plain(200, 0, "SUCCEED", self._data(made) | {"task_status": "submitted"})
 
@@ -213,22 +213,22 @@ class Upstream:
         }
         if data["task_status"] == "succeed":
             series = made.body["result_type"] == "series"
-            pictures = [{"index": n, "url": self._picture(made, n)} for n in reversed(range(made.images))]
+            images = [{"index": n, "url": self._image(made, n)} for n in reversed(range(made.images))]
             data["task_result"] = {
                 "result_type": made.body["result_type"],
-                "images": [] if series else pictures,
-                "series_images": pictures if series else [],
+                "images": [] if series else images,
+                "series_images": images if series else [],
             }
         return data
 
-    def _picture(self, made: Made, index: int) -> str:
+    def _image(self, made: Made, index: int) -> str:
         name = f"{made.id}-{index}.png"
-        if name not in self._pictures:
+        if name not in self._images:
             size = size_of(made.body["aspect_ratio"], "1k")
             colour = (random.randrange(256), random.randrange(256), index * 20)
             buffer = io.BytesIO()
             Image.new("RGB", (size.width // self.share, size.height // self.share), colour).save(buffer, "PNG")
-            self._pictures[name] = buffer.getvalue()
+            self._images[name] = buffer.getvalue()
         return f"{self.url}/pictures/{name}"
 
 

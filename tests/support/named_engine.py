@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from framehouse.domain.errors import Declined, Unavailable, Unknown
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 
 MODEL = "kling-v3-omni"
 
@@ -33,28 +33,28 @@ class Named:
     def abilities(self) -> Abilities:
         return Abilities(max_references=self._max_references)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
-        assert batch.memory is not None
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        assert batch.open_order is not None
         self.calls.append(self._called)
         if self._notes:
             with self._notes.open("a") as file:
-                file.write(f"{self._called} {os.getpid()} {batch.memory.note.get('order', '-')}\n")
+                file.write(f"{self._called} {os.getpid()} {batch.open_order.data.get('order', '-')}\n")
         yield Progress(0)
         if f"away {self._called}" in batch.prompt:
             raise Unavailable(f"{self._called} is away")
         if f"lose {self._called}" in batch.prompt:
-            await batch.memory.give_up("it is not sent again")
+            await batch.open_order.give_up("it is not sent again")
             raise Unavailable("it is not sent again")
         if f"decline {self._called}" in batch.prompt:
             raise Declined("no")
-        if f"order {self._called}" in batch.prompt and not batch.memory.note:
-            await batch.memory.keep({"order": "x"})
+        if f"order {self._called}" in batch.prompt and not batch.open_order.data:
+            await batch.open_order.save({"order": "x"})
             raise Unknown("the answer was lost")
-        if f"hang {self._called}" in batch.prompt and not batch.memory.note:
-            await batch.memory.keep({"order": "x"})
+        if f"hang {self._called}" in batch.prompt and not batch.open_order.data:
+            await batch.open_order.save({"order": "x"})
             await asyncio.sleep(3600)
         shape = (batch.size.height, batch.size.width, 3)
-        yield Painted(batch.shots[0].index, np.zeros(shape, np.uint8))
+        yield GeneratedImage(batch.shots[0].index, np.zeros(shape, np.uint8))
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -204,12 +204,12 @@ def _painted(server: ModelServer, post: Post, mood: Any) -> bytes:
         Image.new("L", (10_000, 9_000)).save(buffer, "PNG", compress_level=1)
         return json.dumps({"data": [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}]}).encode()
     seen = b"".join(post.files[: server.keeps])
-    made = [_picture(f"{sent['prompt']} {seed + k} ".encode() + seen, width, height) for k in range(count)]
+    made = [_image(f"{sent['prompt']} {seed + k} ".encode() + seen, width, height) for k in range(count)]
     data = [{"b64_json": base64.b64encode(one).decode(), "revised_prompt": sent["prompt"]} for one in made]
     return json.dumps({"created": 1, "data": data[1:] if mood == "few" else data}).encode()
 
 
-def _picture(from_what: bytes, width: int, height: int) -> bytes:
+def _image(from_what: bytes, width: int, height: int) -> bytes:
     noise = np.random.default_rng(int.from_bytes(hashlib.sha256(from_what).digest()[:8], "big"))
     small = Image.fromarray(noise.integers(0, 256, (4, 4, 3), np.uint8))
     buffer = io.BytesIO()

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 
 WORDS = {"decline": Declined, "break": Broken, "unavailable": Unavailable, "unknown": Unknown, "raise": ValueError}
 
@@ -14,7 +14,7 @@ class Telling:
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         yield Progress(0.1)
         prompt = batch.shots[0].prompt
         raise WORDS[prompt.split()[0]](f"cannot paint: {prompt}")

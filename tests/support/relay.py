@@ -9,33 +9,33 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from tests.support.api_server import Api, serving
 from tests.support.database import Server, fresh_database
-from tests.support.house import House, MakeHouse, build_house
+from tests.support.in_process_deployment import Deployment, MakeDeployment, build_deployment
 
-behind_of: dict[int, House] = {}
+behind_of: dict[int, Deployment] = {}
 """The upstream of each house, by the house's `id`."""
 
 
 @asynccontextmanager
 async def relaying(
     postgres: Server, template: str, db: Database, storage: Storage, folder: Path
-) -> AsyncIterator[MakeHouse]:
-    """A `make_house` that gives the routes to an upstream and relays to it."""
+) -> AsyncIterator[MakeDeployment]:
+    """A `make_deployment` that gives the routes to an upstream and relays to it."""
     async with AsyncExitStack() as stack:
 
-        async def make(*routes: dict[str, object], **options: Any) -> House:
+        async def make(*routes: dict[str, object], **options: Any) -> Deployment:
             url = await stack.enter_async_context(fresh_database(postgres, template))
             behind = Database(url, size=8)
             await behind.open()
             stack.push_async_callback(behind.close)
-            upstream = await build_house(behind, open_storage((folder / url[-12:]).as_uri()), *routes)
+            upstream = await build_deployment(behind, open_storage((folder / url[-12:]).as_uri()), *routes)
             stack.push_async_callback(upstream.close)
             served: Api = await stack.enter_async_context(serving(upstream))
             upstream.start_worker(stop_s=1)
             key = served.alice.headers["authorization"].removeprefix("Bearer ")
             route = {"engine": "kling", "base_url": f"{served.url}/kling", "accounts": [{"api_key": key}]}
-            house = await build_house(db, storage, route | {"lost_after_s": 1}, **options)
-            stack.push_async_callback(house.close)
-            behind_of[id(house)] = upstream
-            return house
+            deployment = await build_deployment(db, storage, route | {"lost_after_s": 1}, **options)
+            stack.push_async_callback(deployment.close)
+            behind_of[id(deployment)] = upstream
+            return deployment
 
         yield make

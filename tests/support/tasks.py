@@ -7,38 +7,38 @@ from framehouse.adapters.postgres import batch_queue, task_store
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.domain.task import Task
 from tests.support.eventually import eventually
-from tests.support.house import House
+from tests.support.in_process_deployment import Deployment
 
 LEASE = timedelta(seconds=30)
 
 
-async def task_of(house: House, task_id: UUID) -> Task:
-    found = await task_store.find_task(house.db, house.caller.account_id, str(task_id))
+async def task_of(deployment: Deployment, task_id: UUID) -> Task:
+    found = await task_store.find_task(deployment.db, deployment.caller.account_id, str(task_id))
     assert found is not None
     return found
 
 
-async def ended(house: House, task_id: UUID, *, seconds: float = 60) -> Task:
+async def ended(deployment: Deployment, task_id: UUID, *, seconds: float = 60) -> Task:
     async def look() -> Task | None:
-        task = await task_of(house, task_id)
+        task = await task_of(deployment, task_id)
         return task if task.ended else None
 
     task: Task = await eventually(look, seconds=seconds)
     return task
 
 
-async def nothing_left(house: House, *, used: int) -> None:
-    account = await house.account()
+async def nothing_left(deployment: Deployment, *, used: int) -> None:
+    account = await deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
-    assert await house.db.value("select count(*) from batches") == 0
+    assert await deployment.db.value("select count(*) from batches") == 0
 
 
-async def claim(house: House, *, worker: int = 1, most: int = 1) -> list[Claimed]:
-    routes = [served for served in house.registry.waited_for if served[0] == "kling-v3-omni"]
-    return await batch_queue.claim_batches(house.db, worker=worker, most=most, lease=LEASE, routes=routes)
+async def claim(deployment: Deployment, *, worker: int = 1, most: int = 1) -> list[Claimed]:
+    routes = [served for served in deployment.registry.waited_for if served[0] == "kling-v3-omni"]
+    return await batch_queue.claim_batches(deployment.db, worker=worker, most=most, lease=LEASE, routes=routes)
 
 
-async def waits_for(house: House) -> str | None:
+async def waits_for(deployment: Deployment) -> str | None:
     """What the only batch waits for, when nobody holds it."""
-    found = await house.db.value("select route from batches where claim is null")
+    found = await deployment.db.value("select route from batches where claim is null")
     return None if found is None else str(found)

@@ -12,7 +12,7 @@ from framehouse.domain.element import Element, ElementTask, read_element
 from framehouse.domain.errors import refused_fields
 from framehouse.pipeline.saved_elements import create_element
 from framehouse.settings import Settings
-from framehouse.wiring import make_element_worker, open_house
+from framehouse.wiring import make_element_worker, open_deployment
 
 _CHECK_S = 0.1
 
@@ -22,14 +22,14 @@ async def create_element_here(settings: Settings, account: str, body: dict[str, 
     request, problems = read_element(body)
     if problems:
         raise refused_fields(problems)
-    async with open_house(settings, size=4) as house:
+    async with open_deployment(settings, size=4) as deployment:
         if account == DEFAULT_ACCOUNT:
-            await account_store.create_account(house.db, account)
-        account_id = (await get_account(house.db, account)).id
-        ticket = await create_element(request, account_id=account_id, db=house.db, storage=house.storage)
-        making = asyncio.create_task(make_element_worker(house, only=ticket.task_id).run())
+            await account_store.create_account(deployment.db, account)
+        account_id = (await get_account(deployment.db, account)).id
+        ticket = await create_element(request, account_id=account_id, db=deployment.db, storage=deployment.storage)
+        making = asyncio.create_task(make_element_worker(deployment, only=ticket.task_id).run())
         try:
-            task = await _ended(house.db, account_id, str(ticket.task_id), making)
+            task = await _ended(deployment.db, account_id, str(ticket.task_id), making)
         finally:
             making.cancel()
             await asyncio.gather(making, return_exceptions=True)

@@ -106,7 +106,7 @@ async def _routes(registry: Registry) -> list[Finding]:
     try:
         once = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
-            Finding(10, "ok" if check.fit else "problem", f"{name}: {check.what}: {check.told}", check.do)
+            Finding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
             for name, checks in reversed(once.values())
             for check in checks
         ]
@@ -208,7 +208,7 @@ def _database(settings: Settings) -> list[Finding]:
                 )
             served = set()
             for found in await list_route_health(db):
-                told = f"{found.model} by {found.route}: {found.what or 'the engine'}: {found.reason}"
+                told = f"{found.model} by {found.route}: {found.subject or 'the engine'}: {found.reason}"
                 if found.unhealthy:
                     findings.append(Finding(11, "problem", f"A worker reports of {told}", "See its log."))
                 else:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.generate_sources import LocalHouse, Outcome, RemoteServer, Source
+from framehouse.cli.generate_sources import LocalDeployment, Outcome, RemoteServer, Source
 from framehouse.cli.image_argument import image_to_send
 from framehouse.cli.output import Problem, print_json
 from framehouse.domain.errors import Refused
@@ -72,7 +72,7 @@ def generate_images(
     except OSError as error:
         raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
     source: Source = (
-        RemoteServer(server, key) if server and key else LocalHouse(load_settings(config, data_dir=data_dir))
+        RemoteServer(server, key) if server and key else LocalDeployment(load_settings(config, data_dir=data_dir))
     )
     try:
         made = uvloop.run(_generate(source, body, out, quiet=as_json))
@@ -149,16 +149,16 @@ async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, qu
     """Write the pictures and, for several, a contact sheet. Names hold the task's id: nothing is ever overwritten."""
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []
-    for picture in outcome.pictures:
-        entry: dict[str, Any] = {"index": picture.index}
+    for image in outcome.images:
+        entry: dict[str, Any] = {"index": image.index}
         for name, location, suffix in (
-            ("file", picture.location, ""),
-            ("watermark_file", picture.watermark_location, "-marked"),
+            ("file", image.location, ""),
+            ("watermark_file", image.watermark_location, "-marked"),
         ):
             if not location:
                 continue
             content, extension = await source.download(location)
-            path = out / f"{stem}-{picture.index + 1}{suffix}.{extension}"
+            path = out / f"{stem}-{image.index + 1}{suffix}.{extension}"
             _write(path, content)
             entry[name] = str(path)
         files.append(entry)
@@ -170,8 +170,8 @@ async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, qu
     if not quiet:
         for entry in files:
             for file in filter(None, (entry["file"], entry.get("watermark_file"))):
-                with Image.open(file) as image:
-                    click.echo(f"{file}  {image.width}x{image.height}")
+                with Image.open(file) as opened:
+                    click.echo(f"{file}  {opened.width}x{opened.height}")
         if "contact_sheet" in made:
             click.echo(made["contact_sheet"])
     return made

@@ -23,7 +23,7 @@ from framehouse.domain.task import Status
 from framehouse.pipeline.accept import AcceptCounter, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
-from framehouse.wiring import House, make_orphaned_batches, make_worker, open_house
+from framehouse.wiring import Deployment, make_orphaned_batches, make_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
 """The class of the advisory locks by which others see that somebody still waits for a task."""
@@ -32,7 +32,7 @@ _PATIENCE_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPicture:
+class FoundImage:
     """A finished picture, and where its source can download it."""
 
     index: int
@@ -49,7 +49,7 @@ class Outcome:
     total: int = 0
     message: str = ""
     units: str = "0"
-    pictures: tuple[FoundPicture, ...] = ()
+    images: tuple[FoundImage, ...] = ()
 
 
 class Source(Protocol):
@@ -65,7 +65,7 @@ class Source(Protocol):
     async def download(self, location: str) -> tuple[bytes, str]: ...
 
 
-class LocalHouse:
+class LocalDeployment:
     """This machine: the same accept, queue and worker as the server's, in this process, for this one task."""
 
     def __init__(self, settings: Settings) -> None:
@@ -74,15 +74,17 @@ class LocalHouse:
 
     async def __aenter__(self) -> Self:
         try:
-            self._house: House = await self._stack.enter_async_context(open_house(self._settings, size=8))
-            await account_store.create_account(self._house.db, DEFAULT_ACCOUNT)
-            account = await account_store.find_account(self._house.db, DEFAULT_ACCOUNT)
+            self._deployment: Deployment = await self._stack.enter_async_context(
+                open_deployment(self._settings, size=8)
+            )
+            await account_store.create_account(self._deployment.db, DEFAULT_ACCOUNT)
+            account = await account_store.find_account(self._deployment.db, DEFAULT_ACCOUNT)
             assert account is not None
             self._account_id: int = account.id
             self._owner = secrets.randbelow(2**31 - 1) + 1
-            holding = asyncio.create_task(self._house.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
+            holding = asyncio.create_task(self._deployment.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
             self._stack.callback(holding.cancel)
-            for left in await task_store.abandoned_tasks(self._house.db, OWNER_LOCKS):
+            for left in await task_store.abandoned_tasks(self._deployment.db, OWNER_LOCKS):
                 await self.cancel(str(left))
         except BaseException:
             await self._stack.aclose()
@@ -95,21 +97,21 @@ class LocalHouse:
         await self._stack.aclose()
 
     async def submit(self, body: dict[str, Any]) -> str:
-        request = parse_request(body, self._house.registry.model)
-        model = self._house.registry.model(request.model)
+        request = parse_request(body, self._deployment.registry.model)
+        model = self._deployment.registry.model(request.model)
         assert model is not None
         await self._look_for_a_worker(model.name)
         ticket = await accept(
             request,
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
             model=model,
-            counter=AcceptCounter(self._house.db),
-            storage=self._house.storage,
+            counter=AcceptCounter(self._deployment.db),
+            storage=self._deployment.storage,
             owner=self._owner,
         )
-        worker = make_worker(self._house, only_task=ticket.task_id)
+        worker = make_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        freeing = asyncio.create_task(make_orphaned_batches(self._house).run())  # there may be no server that does
+        freeing = asyncio.create_task(make_orphaned_batches(self._deployment).run())  # there may be no server that does
         self._stack.callback(freeing.cancel)
 
         async def stop() -> None:
@@ -121,9 +123,9 @@ class LocalHouse:
 
     async def _look_for_a_worker(self, model: str) -> None:
         """Nobody is to wait for a picture that nobody may paint."""
-        first = self._house.registry.route(model, "")
+        first = self._deployment.registry.route(model, "")
         assert first is not None
-        living = {(found.model, found.route) for found in await list_route_health(self._house.db)}
+        living = {(found.model, found.route) for found in await list_route_health(self._deployment.db)}
         if not first.served and (model, first.name) not in living:
             raise Problem(
                 f"{model} by {first.name} needs {first.needed}, and no living worker has that. "
@@ -132,11 +134,11 @@ class LocalHouse:
 
     async def follow(self, task_id: str) -> AsyncIterator[Outcome]:
         while True:
-            task = await task_store.find_task(self._house.db, self._account_id, task_id)
+            task = await task_store.find_task(self._deployment.db, self._account_id, task_id)
             assert task is not None
-            pictures = tuple(FoundPicture(p.index, p.key, p.watermark_key) for p in task.pictures)
+            images = tuple(FoundImage(p.index, p.key, p.watermark_key) for p in task.images)
             yield Outcome(
-                task.status, task.progress, task.image_count, task.status_message, str(task.units_charged), pictures
+                task.status, task.progress, task.image_count, task.status_message, str(task.units_charged), images
             )
             if task.ended:
                 return
@@ -146,13 +148,13 @@ class LocalHouse:
             await asyncio.sleep(_LOOK_S)
 
     async def cancel(self, task_id: str) -> None:
-        task = await task_store.find_task(self._house.db, self._account_id, task_id)
+        task = await task_store.find_task(self._deployment.db, self._account_id, task_id)
         retention = timedelta(days=self._settings.retention_days)
         if task:
-            await cancel_task(self._house.db, self._account_id, task.id, retention)
+            await cancel_task(self._deployment.db, self._account_id, task.id, retention)
 
     async def download(self, location: str) -> tuple[bytes, str]:
-        content = await self._house.storage.get(location)
+        content = await self._deployment.storage.get(location)
         if content is None:
             raise Problem(f"The picture {location} is gone from the storage.")
         return content, location.rsplit(".", 1)[-1]
@@ -168,7 +170,7 @@ class RemoteServer:
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(90, connect=10), follow_redirects=False
         )
-        self._pictures = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=10), follow_redirects=True)
+        self._images = httpx.AsyncClient(timeout=httpx.Timeout(60, connect=10), follow_redirects=True)
 
     async def __aenter__(self) -> Self:
         return self
@@ -177,7 +179,7 @@ class RemoteServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
-        await self._pictures.aclose()
+        await self._images.aclose()
 
     async def submit(self, body: dict[str, Any]) -> str:
         try:
@@ -193,17 +195,17 @@ class RemoteServer:
             data = self._data(await self._get(f"{self._path}/{task_id}?wait=2"))
             result = data.get("task_result") or {}
             found = [*(result.get("images") or []), *(result.get("series_images") or [])]
-            pictures = tuple(
-                FoundPicture(int(p.get("index", n)), str(p["url"]), str(p.get("watermark_url") or ""))
+            images = tuple(
+                FoundImage(int(p.get("index", n)), str(p["url"]), str(p.get("watermark_url") or ""))
                 for n, p in enumerate(found)
             )
             outcome = Outcome(
                 data["task_status"],
                 float(data.get("progress") or 0),
-                len(pictures),
+                len(images),
                 str(data.get("task_status_msg") or ""),
                 str(data.get("final_unit_deduction") or "0"),
-                pictures,
+                images,
             )
             yield outcome
             if outcome.status in ("succeed", "failed"):
@@ -216,7 +218,7 @@ class RemoteServer:
             await self._client.post(f"{self._path}/{task_id}/cancel")
 
     async def download(self, location: str) -> tuple[bytes, str]:
-        answer = await self._get(location, self._pictures)
+        answer = await self._get(location, self._images)
         if answer.status_code != 200:
             raise Problem(f"The picture {location} cannot be had: HTTP {answer.status_code}.")
         kind = answer.headers.get("content-type", "").split(";")[0]

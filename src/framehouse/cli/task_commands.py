@@ -42,7 +42,7 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
         click.echo("No tasks yet.")
     for task in found:
         words = " ".join(task.prompt.split())
-        made = f"{len(task.pictures)}/{task.image_count}"
+        made = f"{len(task.images)}/{task.image_count}"
         click.echo(f"{task.id}  {task.created_at:%Y-%m-%d %H:%M:%S}  {task.status:10}  {made}  {words[:60]}")
 
 
@@ -104,13 +104,13 @@ def _shown(task: Task) -> dict[str, Any]:
         "prompt": task.prompt,
         "result_type": task.result_type,
         "images": task.image_count,
-        "images_done": len(task.pictures),
+        "images_done": len(task.images),
         "resolution": task.resolution,
         "aspect_ratio": task.ratio,
         "units_charged": task.units_charged,
         "created_at": task.created_at.isoformat(),
         "updated_at": task.updated_at.isoformat(),
-        "files": [key for picture in task.pictures for key in (picture.key, picture.watermark_key) if key],
+        "files": [key for image in task.images for key in (image.key, image.watermark_key) if key],
     }
 
 

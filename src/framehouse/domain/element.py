@@ -127,12 +127,12 @@ def _images(read: FieldReader) -> tuple[SentImage, ...]:
     if read.given(frontal) is None:
         read.problem(frontal, "is required and must not be empty")
     else:
-        images.append(SentImage(read.prefix + frontal, read.picture(frontal, read.given(frontal))))
+        images.append(SentImage(read.prefix + frontal, read.image(frontal, read.given(frontal))))
     if read.given(others) in (None, []):
         read.problem(others, f"is required: 1 to {MAX_REFER_IMAGES} more pictures, as {{image_url}}")
     for index, image in enumerate(read.objects(others, "image_url", most=MAX_REFER_IMAGES)):
         field = f"{others}[{index}].image_url"
-        images.append(SentImage(read.prefix + field, read.picture(field, image)))
+        images.append(SentImage(read.prefix + field, read.image(field, image)))
     return tuple(images)
 
 

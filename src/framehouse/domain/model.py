@@ -7,7 +7,7 @@ from framehouse.domain.pricing import DEFAULT_UNITS
 from framehouse.domain.sizes import RESOLUTIONS
 
 
-def takes_all(prompt: str) -> str | None:
+def accept_every_prompt(prompt: str) -> str | None:
     """The refusal of who refuses nothing."""
     return None
 
@@ -26,4 +26,4 @@ class Model:
     units: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_UNITS))
     max_batch: int = 1
     whole_series: bool = False
-    refusal: Callable[[str], str | None] = takes_all
+    refusal: Callable[[str], str | None] = accept_every_prompt

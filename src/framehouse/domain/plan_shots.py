@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from framehouse.domain.aspect_ratio import ratio_of_request
-from framehouse.domain.prompt import listed_shots, pictures_asked
+from framehouse.domain.prompt import listed_shots, requested_images
 from framehouse.domain.request import SERIES_AMOUNT
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.task import ImageRequest
@@ -43,7 +43,7 @@ def _count(request: ImageRequest) -> int:
     if request.amount is not None:
         return request.amount
     low, high = SERIES_AMOUNT
-    asked = pictures_asked(request.prompt)
+    asked = requested_images(request.prompt)
     if asked is None:
         listed = listed_shots(request.prompt)
         asked = len(listed.shots) if listed else DEFAULT_SERIES_AMOUNT

@@ -122,7 +122,7 @@ _NAMED = re.compile(r"\b(diptych|triptych|quadriptych|polyptych)\b", re.IGNORECA
 _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 
 
-def pictures_asked(prompt: str) -> int | None:
+def requested_images(prompt: str) -> int | None:
     """The number of pictures the prompt asks for, in words or digits, English or Chinese, or None.
 
     Where it names several, the first counts; "one picture" and "一张" are articles, not numbers. What the shots that it

@@ -116,7 +116,7 @@ class FieldReader:
             self.problem(name, what)
         return value
 
-    def picture(self, name: str, value: object) -> Sent:
+    def image(self, name: str, value: object) -> Sent:
         """A picture as sent, "" where it is none; of a URL the form is checked, the picture itself is not looked at."""
         if not isinstance(value, Sent):
             self.problem(name, f"must be a URL or base64 string, not {shown(value)}")
@@ -244,7 +244,7 @@ _TOGETHER = "images and elements together may be at most {most}"
 
 def _images(read: FieldReader) -> tuple[Sent, ...]:
     sent = read.objects("image_list", "image", limit=_TOGETHER)
-    return tuple(read.picture(f"image_list[{index}].image", image) for index, image in enumerate(sent))
+    return tuple(read.image(f"image_list[{index}].image", image) for index, image in enumerate(sent))
 
 
 def _elements(read: FieldReader) -> tuple[int, ...]:

@@ -29,11 +29,11 @@ class Links:
         query = urlencode({"expires": expires, "signature": _sign(self.secret, f"{key}:{expires}")})
         return f"{self.base}/{key}?{query}"
 
-    def make_hasten(self, batch: int) -> str | None:
+    def make_upstream_callback_signature(self, batch: int) -> str | None:
         """Where an upstream may say that something of this batch happened; None where nobody can reach us."""
         return f"{self.base}/hasten/{batch}/{_sign(self.secret, f'hasten:{batch}')}" if self.base else None
 
-    def check_hasten(self, batch: str, signature: str) -> bool:
+    def check_upstream_callback_signature(self, batch: str, signature: str) -> bool:
         """Whether such a URL is of our making."""
         if not batch.isascii() or not batch.isdecimal() or len(batch) > 19 or not signature.isascii():
             return False

@@ -46,7 +46,7 @@ class ImageRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TaskImage:
     """One finished picture of a task, by its place in storage."""
 
     index: int
@@ -79,7 +79,7 @@ class Task:
     expires_at: datetime | None
     progress: float
     elements: tuple[int, ...] = ()
-    pictures: tuple[Picture, ...] = field(default=())
+    images: tuple[TaskImage, ...] = field(default=())
 
     @property
     def ended(self) -> bool:

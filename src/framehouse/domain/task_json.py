@@ -38,27 +38,27 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
         "final_unit_deduction": str(task.units_charged),
     }
     if task.status == "succeed":
-        images = []
-        for picture in task.pictures:
-            image: dict[str, Any] = {"index": picture.index, "url": links.make(picture.key, task.expires_at)}
-            if picture.watermark_key:
-                image["watermark_url"] = links.make(picture.watermark_key, task.expires_at)
-            images.append(image)
+        entries = []
+        for image in task.images:
+            entry: dict[str, Any] = {"index": image.index, "url": links.make(image.key, task.expires_at)}
+            if image.watermark_key:
+                entry["watermark_url"] = links.make(image.watermark_key, task.expires_at)
+            entries.append(entry)
         series = task.result_type == "series"
         data["task_result"] = {
             "result_type": task.result_type,
-            "images": [] if series else images,
-            "series_images": images if series else [],
+            "images": [] if series else entries,
+            "series_images": entries if series else [],
         }
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data
 
 
-def pictures_made(task: Task, links: Links) -> list[dict[str, Any]]:
+def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
     """The pictures of a task that is still being painted, as far as they are made. Their URLs hold for a day."""
     until = task.created_at + timedelta(days=1)
-    return [{"index": picture.index, "url": links.make(picture.key, until)} for picture in task.pictures]
+    return [{"index": image.index, "url": links.make(image.key, until)} for image in task.images]
 
 
 def request_data(task: Task) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""What an engine is: abilities, generation and closing. `framehouse.testing.engine_contract` tests every engine."""
+"""The interface of an engine: abilities, generation and health. `framehouse.testing.engine_contract` tests it."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from framehouse.domain.model import takes_all
+from framehouse.domain.model import accept_every_prompt
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 
@@ -17,29 +17,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do, known without loading a model or asking anybody.
+    """What an engine can do; known without loading a model or sending a request.
 
-    `max_batch`: shots of one task per call. `max_references`: a task with more images and elements goes to the next
-    route, or fails with a reason; an element counts as one, however many pictures it has. `whole_series`: it is given
-    all of a series in one call, for its later pictures look at the first. `at_once`: calls that it is well served with
-    side by side. `seeds`: the same seed gives the same picture. `cancel`: it stops within a second when it is told to.
-    `refusal`: why a prompt is refused (None: it is taken), asked when a task is sent, so it answers at once and looks
-    nowhere. Only a model's first engine is asked.
+    `max_batch`: shots of one task per call. `max_references`: a task with more images and elements is given to the next
+    route, or fails with a reason; an element counts as one, however many images it has. `whole_series`: the engine gets
+    all shots of a series in one call, because later images are generated from the first. `concurrency`: calls that the
+    engine handles well at the same time. `seeds`: the same seed gives the same image. `cancel`: a cancelled call stops
+    within a second. `refusal`: returns the reason for refusing a prompt, or None to accept it; the API calls it for a
+    model's first engine when a task is submitted, so it must return immediately and must not do any I/O.
     """
 
     max_references: int
     max_batch: int = 1
     whole_series: bool = False
-    at_once: int = 2
+    concurrency: int = 2
     seeds: bool = True
     cancel: bool = True
-    refusal: Callable[[str], str | None] = takes_all
+    refusal: Callable[[str], str | None] = accept_every_prompt
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceImage:
-    """A reference as the caller sent it: the jpg or png file, and its upright size in pixels. It was decoded to the end
-    before; it may be grey, CMYK, 16 bit, transparent or a palette, and its EXIF data may turn it."""
+    """A reference as the caller sent it: the JPEG or PNG file, and its upright size in pixels.
+
+    The file has been decoded completely before. It may be grey, CMYK, 16 bit, transparent or a palette image, and its
+    EXIF data may rotate it.
+    """
 
     content: bytes
     width: int
@@ -48,8 +51,10 @@ class ReferenceImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedElement:
-    """An element of the library: what it is called, what it is, and its pictures, the frontal one first. An engine uses
-    as many of them as it can, at least that one."""
+    """An element of the library: its name, its description and its images, with the frontal image first.
+
+    An engine uses as many of the images as it can, and at least the frontal one.
+    """
 
     name: str
     description: str
@@ -57,52 +62,55 @@ class SavedElement:
 
 
 class BatchLost(Exception):
-    """The batch is somebody else's by now, or its task has ended. An engine lets it pass."""
+    """Another worker has the batch now, or its task has ended. An engine does not catch it."""
 
 
-class Memory(Protocol):
-    """What an engine must still know of a batch when it is called again, after a crash and in another process.
+class OpenOrder(Protocol):
+    """The record of an order that an engine places with an upstream; it survives a crash of the worker.
 
-    For engines that order pictures elsewhere: they keep a note before they order, and find it again. While a note is
-    open, the batch stays with this route whatever happens, and `Unknown` means that it will be asked again later. What
-    has no note is not pinned: there, `Unknown` is final.
+    An engine saves the record before it places the order, and finds it again when the batch is given to it by another
+    process. While a record is saved, the batch stays with this route, and `Unknown` means that the route will be tried
+    again later. Without a saved record the batch may go to any route, and `Unknown` is final.
     """
 
     @property
-    def note(self) -> Mapping[str, Any]:
-        """What was kept last; empty at first."""
+    def data(self) -> Mapping[str, Any]:
+        """The data that was saved last; empty at first."""
         ...
 
-    async def keep(self, note: Mapping[str, Any]) -> None:
-        """Write a note (what JSON can hold) over the one of before; it is committed when this returns. An empty note
-        frees the batch for other routes. Raises BatchLost."""
+    async def save(self, data: Mapping[str, Any]) -> None:
+        """Replace the data, which must be serializable as JSON; it is committed when this method returns.
+
+        Empty data releases the batch for other routes. Raises BatchLost.
+        """
         ...
 
-    async def give_up(self, why: str) -> None:
-        """This route is never asked again for this batch, now free for other routes. Raises BatchLost."""
+    async def give_up(self, reason: str) -> None:
+        """Exclude this route for this batch and release the batch for other routes. Raises BatchLost."""
         ...
 
-    async def wanted(self) -> bool:
-        """Whether anybody may still want the batch: false once its task has ended."""
+    async def is_wanted(self) -> bool:
+        """Whether the images may still be needed: false after the task has ended."""
         ...
 
     @property
-    def hasten_url(self) -> str | None:
-        """A POST to this URL ends `pause` early. None: this server does not know how others reach it."""
+    def upstream_callback_url(self) -> str | None:
+        """A POST to this URL ends `pause` early. None if this server does not know its own public address."""
         ...
 
     async def pause(self, seconds: float) -> None:
-        """Sleep so long, or until somebody hastens it."""
+        """Sleep for `seconds`, or until woken."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One call: the shots to make, of how many in the whole task, at which size, from which references and elements, in
-    the order in which prompts cite them (`domain.prompt.prompt_parts`).
+    """The input of one call: the shots to generate, their size, and the references and elements to use.
 
-    `prompt` is the task's own, of which each shot has its words; `series` says that the pictures belong together.
-    `first_frame` is a series' first picture where it is made already and later ones are to be made to match: a file.
+    `image_count` is the number of images of the whole task. References and elements are in the order in which prompts
+    cite them (`domain.prompt.prompt_parts`). `prompt` is the task's whole prompt; each shot has its own part of it.
+    `series` says that the images belong together. `first_frame` is the first image of a series if it exists already;
+    the later images are generated to match it.
     """
 
     task_id: str
@@ -115,64 +123,66 @@ class Batch:
     prompt: str = ""
     series: bool = False
     first_frame: ReferenceImage | None = None
-    memory: Memory | None = None
+    open_order: OpenOrder | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
-    """A finished picture, (height, width, 3) uint8 RGB, of any size (it is fitted later), with facts of its making.
+class GeneratedImage:
+    """A finished image, (height, width, 3) uint8 RGB, of any size: it is resized later. `facts` go into its metadata.
 
-    One that an upstream made may stay the file that it came as (`pictures.read_answer`): that has the right size most
-    of the time and need not be decoded then.
+    An image from an upstream may stay the file that was received (`image_files.read_answer`). Such a file usually has
+    the right size and then never has to be decoded.
     """
 
     index: int
-    picture: "NDArray[np.uint8] | Png"
+    image: "NDArray[np.uint8] | Png"
     facts: dict[str, object] = field(default_factory=dict)
 
     @property
     def pixels(self) -> "NDArray[np.uint8]":
-        from framehouse.engines.image_files import Png  # here, for who only asks what an engine can do
+        from framehouse.engines.image_files import Png  # imported late: the API process never decodes images
 
-        return self.picture.decoded() if isinstance(self.picture, Png) else self.picture
+        return self.image.decoded() if isinstance(self.image, Png) else self.image
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the call is, from 0 to 1."""
+    """The completed share of a call, from 0 to 1."""
 
     share: float
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """Something that an engine depends on (a server, an account, a card), whether it can be used now, and in one
-    sentence how it is; `do` is what an operator can do about it."""
+class HealthCheck:
+    """The health of one thing that an engine depends on: a server, an account, a GPU.
 
-    what: str
-    fit: bool
-    told: str
-    do: str = ""
+    `reason` describes its state in one sentence. `advice` says what an operator can do about it.
+    """
+
+    subject: str
+    ok: bool
+    reason: str
+    advice: str = ""
 
 
 class Engine(Protocol):
-    """May raise only Declined, Broken, Unavailable and Unknown.
+    """Generates images. May raise only Declined, Broken, Unavailable and Unknown.
 
-    `paint` yields each shot of the batch once, as soon as it is made, and progress in between. Closing the iterator or
-    cancelling the task that reads it ends the work, within a second where `abilities().cancel` says so. One engine
-    object serves many calls at once. It is made in the API's process too, which only asks for its abilities: nothing
-    heavy is loaded, and nobody is asked, before `paint` or `check`.
+    `generate` yields each shot of the batch once, as soon as it is ready, and progress in between. Closing the iterator
+    or cancelling the task that reads it stops the work, within a second if `abilities().cancel` says so. One engine
+    object handles many calls at the same time. The API process creates engines too, but only calls `abilities`; an
+    engine must not load a model or send a request before `generate` or `check` is called.
 
     An engine that depends on something else may also have
 
-        async def check(self) -> list[Check]: ...
+        async def check(self) -> list[HealthCheck]: ...
 
-    It looks at all of it, costs nothing, raises nothing, and is asked every half a minute; at the first time it may
-    take a minute.
+    It checks every dependency, causes no costs and raises nothing. Workers call it every half minute. The first call
+    may take a minute.
     """
 
     def abilities(self) -> Abilities: ...
 
-    def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]: ...
+    def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]: ...
 
     async def close(self) -> None: ...

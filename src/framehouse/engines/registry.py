@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 
 from framehouse.domain.model import Model
-from framehouse.engines.interface import Check, Engine
+from framehouse.engines.interface import Engine, HealthCheck
 from framehouse.engines.option_checks import BadOption
 
 GROUP = "framehouse.engines"
@@ -44,17 +44,17 @@ class Route:
         """What the command of a worker that serves it must have."""
         return " ".join(f"--label {label}={value}" for label, value in self.needs.items())
 
-    async def check(self) -> list[Check]:
+    async def check(self) -> list[HealthCheck]:
         """What the engine depends on and how that is; empty where it depends on nothing."""
         look = getattr(self.engine, "check", None)
         if look is None:
             return []
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
-                checks: list[Check] = await look()
+                checks: list[HealthCheck] = await look()
                 return checks
         except TimeoutError:
-            return [Check(self.name, fit=False, told=f"gave no account of itself within {_CHECK_LIMIT_S:.0f} s")]
+            return [HealthCheck(self.name, ok=False, reason=f"gave no account of itself within {_CHECK_LIMIT_S:.0f} s")]
 
 
 class Registry:
@@ -75,10 +75,10 @@ class Registry:
         return self._routes[model]
 
     @property
-    def at_once(self) -> int:
+    def concurrency(self) -> int:
         """How many calls keep all engines busy that are served here."""
         engines = {id(route.engine): route.engine for _, route in self._all() if route.served}
-        return sum(engine.abilities().at_once for engine in engines.values())
+        return sum(engine.abilities().concurrency for engine in engines.values())
 
     @property
     def waited_for(self) -> list[tuple[str, str]]:
@@ -105,7 +105,7 @@ class Registry:
             if not (route.served if known is None else (model, route.name) in known)
         ]
 
-    async def check(self) -> list[tuple[str, Route, list[Check]]]:
+    async def check(self) -> list[tuple[str, Route, list[HealthCheck]]]:
         """For each model and route that is served here what its engine depends on; each engine is asked once."""
         routes = [(model, route) for model, route in self._all() if route.served]
         engines = {id(route.engine): route for _, route in routes}

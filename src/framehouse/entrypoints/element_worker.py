@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import element_store
 from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.element_store import ClaimedElement
@@ -19,7 +19,7 @@ from framehouse.adapters.telemetry.safe_traceback import trace
 from framehouse.domain.element import LEASE_S, MAKING_LIMIT_S
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.entrypoints.poll_loop import take_turns
-from framehouse.pipeline.saved_elements import gather_pictures
+from framehouse.pipeline.saved_elements import gather_images
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -43,7 +43,7 @@ class ElementWorker:
         self._allow_private = allow_private
         self._attempts = attempts
         self._only = only
-        self._checker = PictureChecker(at_once=2)
+        self._checker = ImageChecker(at_once=2)
         self._running: dict[asyncio.Task[None], float] = {}
         self._wake = asyncio.Event()
 
@@ -103,7 +103,7 @@ class ElementWorker:
             return
         try:
             async with asyncio.timeout(MAKING_LIMIT_S):
-                images = await gather_pictures(
+                images = await gather_images(
                     claimed, self._db, self._storage, self._checker, allow_private=self._allow_private
                 )
         except Declined as error:

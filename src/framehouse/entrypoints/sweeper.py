@@ -17,7 +17,7 @@ from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.task_store import delete_old_idempotency_keys, delete_old_tasks
 from framehouse.adapters.storage import Storage, StorageAway
 from framehouse.adapters.telemetry import metrics
-from framehouse.pipeline.expire import expire_pictures, remove_references
+from framehouse.pipeline.expire import expire_images, remove_references
 
 log = logging.getLogger(__name__)
 _LOOK_S = 1.0
@@ -82,7 +82,7 @@ async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history
     """Sweep until cancelled. What takes long does not hold up the search for lost work."""
     async with asyncio.TaskGroup() as group:
         group.create_task(OrphanedBatches(db, lease_s=lease_s).run())
-        group.create_task(_repeat(_HOUSEKEEPING_S, partial(keep_house, db, storage, history=history)))
+        group.create_task(_repeat(_HOUSEKEEPING_S, partial(sweep, db, storage, history=history)))
         group.create_task(_repeat(_TIDYING_S, partial(storage.remove_unfinished, older_s=_UNFINISHED_S)))
 
 
@@ -95,14 +95,14 @@ async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoRe
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))
 
 
-async def keep_house(db: Database, storage: Storage, *, history: timedelta) -> None:
+async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
     """Remove what is over, in small steps, and mend what a clock that went back has put off."""
     if fixed := await fix_due_times(db, _LONGEST_PAUSE):
         log.warning("the clock has gone back; %d that waited for it are due now", fixed)
     steps: list[Callable[[], Awaitable[int]]] = [
         partial(delete_old_idempotency_keys, db, _STEP),
         partial(delete_old_callbacks, db, _CALLBACKS_KEPT, _STEP),
-        partial(expire_pictures, db, storage),
+        partial(expire_images, db, storage),
         partial(remove_references, db, storage),
         partial(delete_old_tasks, db, history, _STEP),
         partial(delete_old_elements, db, history, _STEP),

@@ -52,11 +52,11 @@ async def accept(
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
     known = await find_elements(counter.db, caller.account_id, request.elements)
-    pictures = [(index, await inspect_sent(image)) for index, image in enumerate(request.images) if image]
+    inspected = [(index, await inspect_sent(image)) for index, image in enumerate(request.images) if image]
     found = [
         *problems,
         *(_unknown(index, id) for index, id in enumerate(request.elements) if id and id not in known),
-        *(f"image_list[{index}].image {picture}" for index, picture in pictures if isinstance(picture, str)),
+        *(f"image_list[{index}].image {result}" for index, result in inspected if isinstance(result, str)),
     ]
     if found or model is None:
         if idempotency and (first := await find_accepted(counter.db, caller.account_id, *idempotency)):
@@ -64,7 +64,7 @@ async def accept(
         raise refused_fields(found)
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
-    references = [await store(counter.db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
+    references = [await store(counter.db, storage, result) for _, result in inspected if not isinstance(result, str)]
     elements = [await take_along(known[id], counter.db, storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31

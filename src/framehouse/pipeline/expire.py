@@ -16,7 +16,7 @@ and long enough that the same picture, sent again and again, is written once."""
 _AT_ONCE = 16
 
 
-async def expire_pictures(db: Database, storage: Storage, *, most: int = 100) -> int:
+async def expire_images(db: Database, storage: Storage, *, most: int = 100) -> int:
     """Remove the pictures of up to `most` tasks whose time is over, strays of lost workers included; how many tasks.
     Several at a time, for a bucket is some way off; where one cannot be removed, the others are."""
     due = await tasks_to_expire(db, most)

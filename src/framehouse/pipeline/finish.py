@@ -27,21 +27,21 @@ class Finishing:
 
 
 def finish(
-    picture: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
+    image: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
 ) -> Finished:
     """A picture of any size as files of exactly `size`. Blocking: runs in a thread. Pixels that came packed as we would
     pack them, in the right size, stay so."""
     facts = {**facts, "ai": "made by AI"}
-    if isinstance(picture, Png):
-        if how.format == "png" and not watermark and (picture.width, picture.height) == size:
-            file = png_around(picture.data, *size, facts, tool=how.tool)
+    if isinstance(image, Png):
+        if how.format == "png" and not watermark and (image.width, image.height) == size:
+            file = png_around(image.data, *size, facts, tool=how.tool)
             return Finished(file, b"", MEDIA_TYPES["png"], size)
-        picture = picture.decoded()
-    pixels = picture
-    painted_height, painted_width = pixels.shape[:2]
-    enlarged = painted_width < size.width and painted_height < size.height
-    if (painted_width, painted_height) != size:
-        facts["resized_from"] = f"{painted_width}x{painted_height}"
+        image = image.decoded()
+    pixels = image
+    generated_height, generated_width = pixels.shape[:2]
+    enlarged = generated_width < size.width and generated_height < size.height
+    if (generated_width, generated_height) != size:
+        facts["resized_from"] = f"{generated_width}x{generated_height}"
     pixels = fit(pixels, size)
     write = partial(encode, format=how.format, facts=facts, tool=how.tool, quality=how.quality, enlarged=enlarged)
     clean = write(pixels)

@@ -23,14 +23,14 @@ from framehouse.domain.routing import RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import Finished, Shot
 from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png
-from framehouse.engines.interface import Abilities, Batch, BatchLost, Painted, ReferenceImage
+from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
 from framehouse.engines.registry import Route
 from framehouse.pipeline.finish import Finishing, finish
-from framehouse.pipeline.order_note import BatchMemory, route_with_open_order
+from framehouse.pipeline.open_order import StoredOrder, route_with_open_order
 from framehouse.pipeline.save_shot import settle_shot
 
 SaveResult = Literal["saved", "lost"]
-Save = Callable[[Route, Shot, Painted], Awaitable[SaveResult]]
+Save = Callable[[Route, Shot, GeneratedImage], Awaitable[SaveResult]]
 FINISH_PAUSES_S = (0.5, 5.0)
 
 
@@ -47,7 +47,7 @@ class Rules:
     finishing: Finishing
     retention: timedelta
     allow_private_addresses: bool
-    hasten_url: Callable[[int], str | None] = lambda _: None
+    upstream_callback_url: Callable[[int], str | None] = lambda _: None
 
 
 async def generate_batch(
@@ -66,14 +66,19 @@ async def generate_batch(
 
     A crash at any point loses at most the shot in progress: saved shots are never generated again.
     """
-    notes = {r.name: BatchMemory(db, batch, r.name, hurry=wake, hasten_url=rules.hasten_url(batch.id)) for r in routes}
+    open_orders = {
+        r.name: StoredOrder(db, batch, r.name, wake=wake, upstream_callback_url=rules.upstream_callback_url(batch.id))
+        for r in routes
+    }
     by_name = {route.name: route for route in routes}
     save = partial(_save, batch, wanted.size, db=db, storage=storage, rules=rules)
     first_frame = partial(_load_first_frame, batch.task_id, db, storage)
     saved: set[int] = set()
     choice = choose_routes(
         [
-            RouteState(r.name, r.engine.abilities().max_references, served=r.served, given_up=notes[r.name].given_up())
+            RouteState(
+                r.name, r.engine.abilities().max_references, served=r.served, given_up=open_orders[r.name].given_up()
+            )
             for r in routes
         ],
         model=batch.model,
@@ -85,10 +90,10 @@ async def generate_batch(
     try:
         name = next(choice)
         while True:
-            note = notes[name]
-            call = replace(wanted, memory=note)
+            order = open_orders[name]
+            call = replace(wanted, open_order=order)
             error = await _try_route(by_name[name], batch, call, saved, save, first_frame, on_progress)
-            name = choice.send(RouteResult(error, open_order=bool(note.note), given_up=bool(note.given_up())))
+            name = choice.send(RouteResult(error, open_order=bool(order.data), given_up=bool(order.given_up())))
     except StopIteration as end:
         outcome: Outcome = end.value
         return outcome
@@ -132,7 +137,7 @@ def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series:
 
 async def _load_first_frame(task_id: UUID, db: Database, storage: Storage) -> ReferenceImage | None:
     """The first image of a task, None if it is not generated yet."""
-    first = await batch_queue.first_picture(db, task_id)
+    first = await batch_queue.first_image(db, task_id)
     content = await storage.get(first[0]) if first else None
     return ReferenceImage(content, *first[1:]) if first and content else None
 
@@ -153,13 +158,13 @@ async def _call_engine(
         spans.span("paint", client=True, model=batch.model, route=route.name, shots=len(shots)),
         metrics.EngineCall(batch.model, route.name) as call,
     ):
-        async with aclosing(route.engine.paint(wanted)) as events:  # type: ignore[type-var]
+        async with aclosing(route.engine.generate(wanted)) as events:  # type: ignore[type-var]
             async for event in events:
-                if not isinstance(event, Painted):
+                if not isinstance(event, GeneratedImage):
                     on_progress((done + len(wanted.shots) * min(1.0, max(0.0, event.share))) / batch.batch_size)
                     continue
                 shot = shots.pop(event.index, None)
-                if shot is None or not _is_rgb(event.picture):
+                if shot is None or not _is_rgb(event.image):
                     raise Broken(f"{route.name} returned a picture that was not asked for")
                 if not shots:
                     call.whole()
@@ -178,7 +183,7 @@ async def _save(
     size: Size,
     route: Route,
     shot: Shot,
-    painted: Painted,
+    generated: GeneratedImage,
     *,
     db: Database,
     storage: Storage,
@@ -192,10 +197,10 @@ async def _save(
         "task": str(batch.task_id),
         "index": shot.index,
         "prompt": shot.prompt,
-        **painted.facts,
+        **generated.facts,
     }
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
-        finished = await _finish(painted.picture, size, facts, rules.finishing, watermark=batch.watermark)
+        finished = await _finish(generated.image, size, facts, rules.finishing, watermark=batch.watermark)
     with spans.span("settle", index=shot.index):
         outcome = await settle_shot(
             batch, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
@@ -204,19 +209,19 @@ async def _save(
 
 
 async def _finish(
-    picture: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
+    image: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
 ) -> Finished:
     """Finish an image, in up to three attempts: it was paid for, and memory may be short for a moment."""
     pauses = list(FINISH_PAUSES_S)
     while True:
         try:
-            return await asyncio.to_thread(finish, picture, size, facts, how, watermark=watermark)
+            return await asyncio.to_thread(finish, image, size, facts, how, watermark=watermark)
         except Exception as error:
             if not pauses:
                 raise Unfinished("internal error: the picture could not be finished") from error
         await asyncio.sleep(pauses.pop(0))
 
 
-def _is_rgb(picture: NDArray[np.uint8] | Png) -> bool:
+def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
     """Whether an engine returned what the interface demands. Third-party engines may not."""
-    return isinstance(picture, Png) or (picture.ndim == 3 and picture.shape[2] == 3 and picture.dtype == np.uint8)
+    return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

@@ -1,6 +1,6 @@
 """References and elements of a claimed batch -> what an engine gets."""
 
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
@@ -14,7 +14,7 @@ from framehouse.pipeline.references import load_elements, load_references
 
 
 async def load_batch(
-    batch: Claimed, *, db: Database, storage: Storage, checker: PictureChecker, allow_private: bool
+    batch: Claimed, *, db: Database, storage: Storage, checker: ImageChecker, allow_private: bool
 ) -> Batch | Outcome:
     """Fetch and check the references of a claimed batch. Returns what the engines get, or the outcome if a reference
     cannot be loaded. May take long; generates nothing."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from framehouse.adapters.fetch import FetchFailed, fetch
 from framehouse.adapters.images.base64 import NotBase64, decode_base64
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.adapters.postgres import batch_queue, reference_store
 from framehouse.adapters.postgres.batch_queue import Claimed
@@ -43,24 +43,24 @@ async def inspect_sent(sent: Sent) -> Reference | Inspected | str:
         return str(error)
 
 
-async def store(db: Database, storage: Storage, picture: Reference | Inspected) -> Reference:
+async def store(db: Database, storage: Storage, image: Reference | Inspected) -> Reference:
     """Keep a picture; the same content is stored once. A URL stays as it is.
 
     It is safe from the sweeper for REFERENCE_GRACE: by then, what needs it must be in the view `needed_references`.
     """
-    if isinstance(picture, Reference):
-        return picture
-    content = picture.content
+    if isinstance(image, Reference):
+        return image
+    content = image.content
     # a key of its own for each life of the same content: see migration 0003
     fresh = f"references/{content.sha256}-{secrets.token_hex(4)}"
     key = await reference_store.use_reference(db, content.sha256, fresh)
     if key == fresh or await storage.size(key) != content.size:
         await storage.put_file(key, content.open())
-    return Reference(key=key, width=picture.width, height=picture.height)
+    return Reference(key=key, width=image.width, height=image.height)
 
 
-async def fetch_picture(
-    field: str, url: str, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
+async def fetch_image(
+    field: str, url: str, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> Reference:
     """The picture behind the URL that was sent in this field, decoded to the end and kept.
 
@@ -80,7 +80,7 @@ async def fetch_picture(
 
 
 async def load_references(
-    batch: Claimed, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
+    batch: Claimed, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
     """The references' files, in order, each decoded to the end by somebody before; URLs are fetched once and kept for
     the other batches of the task.
@@ -91,15 +91,15 @@ async def load_references(
     for index, reference in enumerate(batch.references):
         field = f"image_list[{index}].image"
         if not reference.key:
-            fetched = await fetch_picture(field, reference.url, db, storage, checker, allow_private=allow_private)
+            fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
             # a batch beside us may have been first: then all paint from what that one fetched
-            reference = await batch_queue.keep_reference(db, batch.task_id, index, fetched)
+            reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         loaded.append(await load_stored(field, reference.key, db, storage, checker))
     return tuple(loaded)
 
 
 async def load_elements(
-    elements: tuple[Element, ...], db: Database, storage: Storage, checker: PictureChecker
+    elements: tuple[Element, ...], db: Database, storage: Storage, checker: ImageChecker
 ) -> tuple[SavedElement, ...]:
     """The elements that a task took along, in order, with their pictures' files. Raises Declined where one is lost."""
     loaded = []
@@ -110,7 +110,7 @@ async def load_elements(
     return tuple(loaded)
 
 
-async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: PictureChecker) -> ReferenceImage:
+async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: ImageChecker) -> ReferenceImage:
     """A stored picture as engines get it, decoded to the end once per content. Raises Declined, naming the field, where
     it is damaged or gone."""
     content = await storage.get(key)

@@ -79,7 +79,7 @@ async def settle_shot(
 
     outcome = await retry_until_saved(keep, f"keeping picture {index} of task {batch.task_id}")
     if outcome != "lost":
-        metrics.PICTURES.labels(batch.model, engine).inc()
+        metrics.IMAGES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
         with suppress(DatabaseAway):
             await notify(db, ENDED_CHANNEL, str(batch.task_id))

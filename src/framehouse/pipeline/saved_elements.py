@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import assert_never
 from uuid import UUID
 
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import element_store as library
 from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, notify
 from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
@@ -24,7 +24,7 @@ from framehouse.domain.task import Ticket, new_task_id
 from framehouse.pipeline.references import (
     Inspected,
     content_of,
-    fetch_picture,
+    fetch_image,
     inspect_sent,
     load_stored,
     store,
@@ -45,11 +45,11 @@ async def create_element(
     `problems` are those found in the request so far; the ones found in its pictures join them. Raises Refused, with
     nothing stored but the bytes of pictures.
     """
-    pictures = [(sent.field, await inspect_sent(sent.image)) for sent in request.images if sent.image]
-    found = [*problems, *(f"{field} {picture}" for field, picture in pictures if isinstance(picture, str))]
+    inspected = [(sent.field, await inspect_sent(sent.image)) for sent in request.images if sent.image]
+    found = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
     if found:
         raise refused_fields(found)
-    images = [await store(db, storage, picture) for _, picture in pictures if not isinstance(picture, str)]
+    images = [await store(db, storage, result) for _, result in inspected if not isinstance(result, str)]
     element = NewElement(
         task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),
         element_id=FIRST_OWN_ID + secrets.randbelow(MAX_ELEMENT_ID - FIRST_OWN_ID),
@@ -78,22 +78,22 @@ async def create_element(
     return Ticket(created.task_id, created.created_at, request.external_task_id, replayed=replayed)
 
 
-async def gather_pictures(
-    claimed: ClaimedElement, db: Database, storage: Storage, checker: PictureChecker, *, allow_private: bool
+async def gather_images(
+    claimed: ClaimedElement, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[Reference, ...]:
     """An element's pictures, all stored and decoded to the end; those sent as URLs are fetched, beside each other.
 
     Raises Declined where one can never be had, naming it, and Unavailable where later may help.
     """
 
-    async def picture(field: str, image: Reference) -> Reference:
+    async def load(field: str, image: Reference) -> Reference:
         if not image.key:
-            return await fetch_picture(field, image.url, db, storage, checker, allow_private=allow_private)
+            return await fetch_image(field, image.url, db, storage, checker, allow_private=allow_private)
         loaded = await load_stored(field, image.key, db, storage, checker)
         return replace(image, width=loaded.width, height=loaded.height)
 
     images = zip(claimed.task.fields, claimed.task.element.images, strict=True)
-    got = await asyncio.gather(*(picture(field, image) for field, image in images), return_exceptions=True)
+    got = await asyncio.gather(*(load(field, image) for field, image in images), return_exceptions=True)
     for kind in (Declined, Unavailable):
         if why := [error.message for error in got if isinstance(error, kind)]:
             raise kind("; ".join(why))

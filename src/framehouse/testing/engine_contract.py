@@ -15,7 +15,7 @@ from PIL import Image
 
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
-from framehouse.engines.interface import Batch, Engine, Painted, Progress, ReferenceImage
+from framehouse.engines.interface import Batch, Engine, GeneratedImage, Progress, ReferenceImage
 
 SMALL = Size(1024, 1024)
 
@@ -32,13 +32,13 @@ def _png(width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-async def paint(engine: Engine, wanted: Batch) -> list[Painted | Progress]:
-    async with aclosing(engine.paint(wanted)) as events:  # type: ignore[type-var]
+async def generate(engine: Engine, wanted: Batch) -> list[GeneratedImage | Progress]:
+    async with aclosing(engine.generate(wanted)) as events:  # type: ignore[type-var]
         return [event async for event in events]
 
 
-def pictures(events: list[Painted | Progress]) -> list[Painted]:
-    return [event for event in events if isinstance(event, Painted)]
+def images(events: list[GeneratedImage | Progress]) -> list[GeneratedImage]:
+    return [event for event in events if isinstance(event, GeneratedImage)]
 
 
 class EngineContract:
@@ -51,40 +51,40 @@ class EngineContract:
     @pytest.mark.asyncio
     async def test_paints_each_shot_once(self, engine: Engine) -> None:
         most = engine.abilities().max_batch
-        painted = pictures(await paint(engine, batch(shots=most)))
-        assert sorted(p.index for p in painted) == list(range(most))
+        generated = images(await generate(engine, batch(shots=most)))
+        assert sorted(p.index for p in generated) == list(range(most))
 
     @pytest.mark.asyncio
     async def test_pictures_are_rgb(self, engine: Engine) -> None:
-        for painted in pictures(await paint(engine, batch())):
-            assert painted.pixels.dtype == np.uint8
-            assert painted.pixels.ndim == 3
-            assert painted.pixels.shape[2] == 3
+        for generated in images(await generate(engine, batch())):
+            assert generated.pixels.dtype == np.uint8
+            assert generated.pixels.ndim == 3
+            assert generated.pixels.shape[2] == 3
 
     @pytest.mark.asyncio
     @pytest.mark.parametrize("ratio", RATIOS)
     async def test_every_shape_comes_out_in_that_shape(self, engine: Engine, ratio: str) -> None:
         size = size_of(ratio, "1k")
-        painted = pictures(await paint(engine, batch(size=size)))[0]
-        height, width = painted.pixels.shape[:2]
+        generated = images(await generate(engine, batch(size=size)))[0]
+        height, width = generated.pixels.shape[:2]
         assert width / height == pytest.approx(size.width / size.height, rel=0.02)
 
     @pytest.mark.asyncio
     async def test_progress_never_leaves_0_to_1(self, engine: Engine) -> None:
-        shares = [e.share for e in await paint(engine, batch()) if isinstance(e, Progress)]
+        shares = [e.share for e in await generate(engine, batch()) if isinstance(e, Progress)]
         assert all(0 <= share <= 1 for share in shares)
 
     @pytest.mark.asyncio
     async def test_the_same_seed_paints_the_same(self, engine: Engine) -> None:
         if not engine.abilities().seeds:
             pytest.skip("has no seeds")
-        first, second = [pictures(await paint(engine, batch()))[0].pixels for _ in range(2)]
+        first, second = [images(await generate(engine, batch()))[0].pixels for _ in range(2)]
         assert np.array_equal(first, second)
 
     @pytest.mark.asyncio
     async def test_another_seed_paints_something_else(self, engine: Engine) -> None:
         one, other = [
-            pictures(await paint(engine, replace(batch(), shots=(Shot(0, "a fox", "", seed),))))[0].pixels
+            images(await generate(engine, replace(batch(), shots=(Shot(0, "a fox", "", seed),))))[0].pixels
             for seed in (1, 2)
         ]
         assert not np.array_equal(one, other)
@@ -92,16 +92,16 @@ class EngineContract:
     @pytest.mark.asyncio
     async def test_takes_as_many_references_as_it_says(self, engine: Engine) -> None:
         most = min(10, engine.abilities().max_references)
-        assert len(pictures(await paint(engine, batch(references=most)))) == 1
+        assert len(images(await generate(engine, batch(references=most)))) == 1
 
     @pytest.mark.asyncio
     async def test_ten_at_once(self, engine: Engine) -> None:
-        answers = await asyncio.gather(*(paint(engine, batch()) for _ in range(10)))
-        assert all(len(pictures(events)) == 1 for events in answers)
+        answers = await asyncio.gather(*(generate(engine, batch()) for _ in range(10)))
+        assert all(len(images(events)) == 1 for events in answers)
 
     @pytest.mark.asyncio
     async def test_cancelling_ends_it(self, engine: Engine) -> None:
-        task = asyncio.create_task(paint(engine, batch(size=size_of("1:1", "4k"))))
+        task = asyncio.create_task(generate(engine, batch(size=size_of("1:1", "4k"))))
         await asyncio.sleep(0.01)
         if task.done():
             return  # it was faster than the telling
@@ -109,4 +109,4 @@ class EngineContract:
         with pytest.raises(asyncio.CancelledError):
             async with asyncio.timeout(1 if engine.abilities().cancel else 60):
                 await task
-        assert len(pictures(await paint(engine, batch()))) == 1
+        assert len(images(await generate(engine, batch()))) == 1

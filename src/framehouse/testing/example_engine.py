@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 
 
 class Plain:
@@ -14,11 +14,11 @@ class Plain:
     def abilities(self) -> Abilities:
         return Abilities(max_references=0, max_batch=4)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):
             yield Progress(done / len(batch.shots))
             shade = (self._grey + shot.seed) % 256
-            yield Painted(shot.index, np.full((batch.size.height, batch.size.width, 3), shade, np.uint8))
+            yield GeneratedImage(shot.index, np.full((batch.size.height, batch.size.width, 3), shade, np.uint8))
 
     async def close(self) -> None:
         """Nothing is open."""

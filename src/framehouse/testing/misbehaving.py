@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 
 
 class Misbehaving:
@@ -27,7 +27,7 @@ class Misbehaving:
     def abilities(self) -> Abilities:
         return Abilities(max_references=self._max_references, max_batch=self._max_batch)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         if batch.elements and self._notes:
             told = [f"{e.name}|{e.description}|{[len(i.content) for i in e.images]}" for e in batch.elements]
             with self._notes.open("a") as file:
@@ -48,7 +48,7 @@ class Misbehaving:
             index = shot.index + 7 if "wrong index" in shot.prompt else shot.index
             value = (shot.seed * 37 + shot.index * 50) % 256
             height, width = (64, 48) if "odd size" in shot.prompt else (batch.size.height, batch.size.width)
-            yield Painted(index, np.full((height, width, 3), value, np.uint8), {"misbehaving": True})
+            yield GeneratedImage(index, np.full((height, width, 3), value, np.uint8), {"misbehaving": True})
 
     def _misbehave(self, prompt: str, batch: Batch) -> None:
         if "decline" in prompt:

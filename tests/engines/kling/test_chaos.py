@@ -26,7 +26,7 @@ from framehouse.pipeline.accept import AcceptCounter
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.dying_kling import STEPS
 from tests.support.eventually import eventually
-from tests.support.house import House
+from tests.support.in_process_deployment import Deployment
 from tests.support.kling_upstream import Upstream, upstream
 
 LONG = "CHAOS_TASKS" in os.environ
@@ -125,8 +125,8 @@ async def test_chaos(database_url: str, tmp_path: Path) -> None:
         config.write_text(
             "\n".join(f"{key} = {settings[key]}" for key in ("worker_concurrency", "lease_s", "attempts"))
         )
-        house = await open_house(db, storage, settings["models"])
-        sent = await submit(house, chances)
+        deployment = await open_deployment(db, storage, settings["models"])
+        sent = await submit(deployment, chances)
         with workers(tmp_path, database_url, json.dumps(settings["models"]), config) as look:
 
             async def all_ended() -> bool:
@@ -135,22 +135,22 @@ async def test_chaos(database_url: str, tmp_path: Path) -> None:
                 return not await db.value("select count(*) from tasks where ended_at is null")
 
             await eventually(all_ended, seconds=400)
-        await verify(house, sent, strict, deduping)
+        await verify(deployment, sent, strict, deduping)
     deaths = Counter((tmp_path / "deaths").read_text().splitlines())
     assert set(deaths) == set(STEPS), f"no process died {set(STEPS) - set(deaths)}"
-    await house.registry.close()
+    await deployment.registry.close()
     await db.close()
 
 
-async def open_house(db: Database, storage: Storage, models: dict[str, Any]) -> House:
+async def open_deployment(db: Database, storage: Storage, models: dict[str, Any]) -> Deployment:
     await account_store.create_account(db, "alice", concurrency=10_000)
     account = await account_store.find_account(db, "alice")
     assert account is not None
     registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
-    return House(db, storage, registry, Caller(account.id, "alice"), AcceptCounter(db))
+    return Deployment(db, storage, registry, Caller(account.id, "alice"), AcceptCounter(db))
 
 
-async def submit(house: House, chances: random.Random) -> dict[str, str]:
+async def submit(deployment: Deployment, chances: random.Random) -> dict[str, str]:
     """All the tasks: what was sent, by task id."""
     sent = {}
     for number in range(TASKS):
@@ -159,13 +159,13 @@ async def submit(house: House, chances: random.Random) -> dict[str, str]:
         if number % 25 == 0:
             fields = {"result_type": "series", "series_amount": 3}
         model = ("strict", "deduping")[number % 2]
-        ticket = await house.submit(f"a {what}", model_name=model, **fields)
+        ticket = await deployment.submit(f"a {what}", model_name=model, **fields)
         sent[str(ticket.task_id)] = what
     return sent
 
 
-async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping: Upstream) -> None:
-    rows = await house.db.rows("select * from task_answers")
+async def verify(deployment: Deployment, sent: dict[str, str], strict: Upstream, deduping: Upstream) -> None:
+    rows = await deployment.db.rows("select * from task_answers")
     assert {str(row["id"]) for row in rows} == set(sent), "none lost"
     fates: Counter[str] = Counter()
     used = 0
@@ -176,10 +176,10 @@ async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping:
         assert len(ours) <= 1, "none painted twice"
         if row["status"] == "succeed":
             assert (what, len(ours)) == ("fox", 1)
-            pictures = json.loads(row["pictures"])
-            assert [picture["index"] for picture in pictures] == list(range(row["image_count"]))
-            for picture in pictures:
-                assert await house.storage.get(picture["key"])
+            saved = json.loads(row["pictures"])
+            assert [image["index"] for image in saved] == list(range(row["image_count"]))
+            for image in saved:
+                assert await deployment.storage.get(image["key"])
             assert row["units_charged"] == 8 * row["image_count"]
             used += row["units_charged"]
             fates["succeed"] += 1
@@ -192,11 +192,11 @@ async def verify(house: House, sent: dict[str, str], strict: Upstream, deduping:
         else:
             assert {"refused content": "refuse", "it did not work out": "fail"}[row["status_message"]] == what
             fates[what] += 1
-    assert max(strict.painted.values()) == max(deduping.painted.values()) == 1
+    assert max(strict.generated.values()) == max(deduping.generated.values()) == 1
     assert fates["succeed"] > 0.6 * TASKS, fates
-    account = await house.account()
+    account = await deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
-    assert await house.db.value("select count(*) from batches") == 0
+    assert await deployment.db.value("select count(*) from batches") == 0
     for served in (strict, deduping):
         for key, images in served.accounts.items():
             assert served.most_in_flight[key] <= images

@@ -12,39 +12,47 @@ import pytest
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.model import Model
 from framehouse.domain.sizes import size_of
-from framehouse.engines.interface import Batch, BatchLost, Engine, Painted, Progress, ReferenceImage, SavedElement
+from framehouse.engines.interface import (
+    Batch,
+    BatchLost,
+    Engine,
+    GeneratedImage,
+    Progress,
+    ReferenceImage,
+    SavedElement,
+)
 from framehouse.engines.kling import Kling
 from framehouse.engines.registry import BadRoute, open_registry
-from framehouse.testing.engine_contract import EngineContract, batch, paint, pictures
+from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
 from tests.support.image_files import image_file
 from tests.support.kling_upstream import Upstream, upstream
 
 
-class Notes:
-    """A memory that a test looks into. `lost_at` is the note that finds the batch lost."""
+class RecordedOrder:
+    """An open order that a test inspects. The save number `lost_at` finds the batch lost."""
 
-    hasten_url = None
+    upstream_callback_url = None
 
-    def __init__(self, note: Mapping[str, Any] | None = None) -> None:
-        self.note: Mapping[str, Any] = dict(note or {})
-        self.kept: list[Mapping[str, Any]] = []
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        self.data: Mapping[str, Any] = dict(data or {})
+        self.saved: list[Mapping[str, Any]] = []
         self.given_up = ""
-        self.is_wanted = True
+        self.wanted = True
         self.lost_at = 0
         self.pauses = 0
 
-    async def keep(self, note: Mapping[str, Any]) -> None:
-        if len(self.kept) + 1 == self.lost_at:
+    async def save(self, data: Mapping[str, Any]) -> None:
+        if len(self.saved) + 1 == self.lost_at:
             raise BatchLost
-        self.note = json.loads(json.dumps(note))
-        self.kept.append(self.note)
+        self.data = json.loads(json.dumps(data))
+        self.saved.append(self.data)
 
-    async def give_up(self, why: str) -> None:
-        self.note, self.given_up = {}, why
+    async def give_up(self, reason: str) -> None:
+        self.data, self.given_up = {}, reason
 
-    async def wanted(self) -> bool:
-        return self.is_wanted
+    async def is_wanted(self) -> bool:
+        return self.wanted
 
     async def pause(self, seconds: float) -> None:
         self.pauses += 1
@@ -52,7 +60,7 @@ class Notes:
 
     @property
     def orders(self) -> list[dict[str, Any]]:
-        return list(self.note.get("orders", []))
+        return list(self.data.get("orders", []))
 
 
 def kling(served: Upstream, *accounts: dict[str, object], **options: Any) -> Kling:
@@ -60,11 +68,13 @@ def kling(served: Upstream, *accounts: dict[str, object], **options: Any) -> Kli
     return Kling(base_url=served.base_url, accounts=accounts or ({"api_key": "key"},), **(settings | options))
 
 
-def task(*, shots: int = 1, prompt: str = "a fox", series: bool = False, memory: Notes | None = None) -> Batch:
+def task(
+    *, shots: int = 1, prompt: str = "a fox", series: bool = False, open_order: RecordedOrder | None = None
+) -> Batch:
     wanted = replace(batch(shots=shots, prompt=prompt), task_id="0199", prompt=prompt, model="m", series=series)
     if not series:
         wanted = replace(wanted, shots=tuple(replace(shot, framing="") for shot in wanted.shots))
-    return replace(wanted, memory=memory)
+    return replace(wanted, open_order=open_order)
 
 
 @pytest.fixture
@@ -90,9 +100,9 @@ async def test_a_whole_task_is_one_order_in_its_own_words(served: Upstream) -> N
         task(shots=2, prompt=prompt, series=True), references=(place,), elements=(bag,), size=size_of("16:9", "2k")
     )
     engine = kling(served, model="kling-v3-omni")
-    painted = pictures(await paint(engine, wanted))
+    generated = images(await generate(engine, wanted))
     await engine.close()
-    assert sorted(p.index for p in painted) == [0, 1]
+    assert sorted(p.index for p in generated) == [0, 1]
     (sent,) = served.posts
     assert [len(image["image"]) > 100 for image in sent.pop("image_list")] == [True] * 3
     assert sent.pop("external_task_id").startswith("fh-")
@@ -111,7 +121,7 @@ async def test_what_is_left_of_a_task_is_ordered_by_the_shots_words(served: Upst
     wanted = task(shots=4, series=True)
     rest = replace(wanted, shots=wanted.shots[2:], first_frame=ReferenceImage(image_file(), 400, 300))
     engine = kling(served)
-    assert {p.index for p in pictures(await paint(engine, rest))} == {2, 3}
+    assert {p.index for p in images(await generate(engine, rest))} == {2, 3}
     await engine.close()
     assert [(post["result_type"], post["n"], len(post["image_list"])) for post in served.posts] == [
         ("single", 1, 1)
@@ -124,20 +134,20 @@ async def test_what_is_left_of_a_task_is_ordered_by_the_shots_words(served: Upst
 
 async def test_pictures_come_in_the_upstreams_order_not_in_that_of_its_list(served: Upstream) -> None:
     engine = kling(served)
-    painted = pictures(await paint(engine, task(shots=3)))
+    generated = images(await generate(engine, task(shots=3)))
     await engine.close()
-    assert [int(p.pixels[0, 0, 2]) for p in sorted(painted, key=lambda p: p.index)] == [0, 20, 40]
+    assert [int(p.pixels[0, 0, 2]) for p in sorted(generated, key=lambda p: p.index)] == [0, 20, 40]
 
 
 async def test_the_order_is_written_down_before_it_is_sent(served: Upstream) -> None:
-    memory, seen = Notes(), []
-    served.on_post = lambda body: seen.append((body["external_task_id"], memory.orders[0]["external_id"]))
+    open_order, seen = RecordedOrder(), []
+    served.on_post = lambda body: seen.append((body["external_task_id"], open_order.orders[0]["external_id"]))
     engine = kling(served)
-    await paint(engine, task(memory=memory))
+    await generate(engine, task(open_order=open_order))
     await engine.close()
     assert len(seen) == 1
     assert seen[0][0] == seen[0][1]
-    assert [order["task_id"] for kept in memory.kept for order in kept["orders"]] == ["", "up-0"]
+    assert [order["task_id"] for kept in open_order.saved for order in kept["orders"]] == ["", "up-0"]
 
 
 LOSSES = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "500 5000", "doubled", "answered twice"]
@@ -151,10 +161,10 @@ async def test_a_lost_answer_is_asked_for_and_never_ordered_again(
     served.finds_external = by_external
     served.fault = lambda method, _: fault if method == "POST" else ""
     engine = kling(served)
-    assert len(pictures(await paint(engine, task(memory=Notes())))) == 1
+    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
     await engine.close()
     assert len(served.posts) == (2 if fault == "doubled" else 1)
-    assert list(served.painted.values()) == [1]
+    assert list(served.generated.values()) == [1]
 
 
 @pytest.mark.parametrize("fault", ["before cut", "before html", "before 503 5001"])
@@ -162,11 +172,11 @@ async def test_what_was_lost_on_the_way_there_is_given_up_and_free_for_other_rou
     served: Upstream, fault: str
 ) -> None:
     served.fault = lambda method, _: fault if method == "POST" else ""
-    memory, engine = Notes(), kling(served)
+    open_order, engine = RecordedOrder(), kling(served)
     with pytest.raises(Unavailable, match="not sent again"):
-        await paint(engine, task(memory=memory))
-    assert not memory.note
-    assert "not sent again" in memory.given_up
+        await generate(engine, task(open_order=open_order))
+    assert not open_order.data
+    assert "not sent again" in open_order.given_up
     assert served.posts == []
     await engine.close()
 
@@ -176,20 +186,20 @@ async def test_an_upstream_that_refuses_doubles_may_be_asked_twice(served: Upstr
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
     served.delay_s = 0.6
     engine = kling(served, resubmit=True)
-    assert len(pictures(await paint(engine, task(memory=Notes())))) == 1
+    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
     await engine.close()
-    assert list(served.painted.values()) == [1]
+    assert list(served.generated.values()) == [1]
 
 
 async def test_while_it_cannot_be_asked_nothing_is_decided(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._SILENT_S", 0.3)
     served.fault = lambda method, _: "cut" if method == "POST" else "before html"
-    memory, engine = Notes(), kling(served)
+    open_order, engine = RecordedOrder(), kling(served)
     with pytest.raises(Unknown):
-        await paint(engine, task(memory=memory))
-    assert memory.note
+        await generate(engine, task(open_order=open_order))
+    assert open_order.data
     served.fault = lambda *_: ""
-    assert len(pictures(await paint(engine, task(memory=Notes(memory.note))))) == 1
+    assert len(images(await generate(engine, task(open_order=RecordedOrder(open_order.data))))) == 1
     assert len(served.posts) == 1
     await engine.close()
 
@@ -199,7 +209,7 @@ async def test_a_poll_never_fails_a_task(served: Upstream, fault: str) -> None:
     polls = iter([fault] * 5)
     served.fault = lambda method, path: next(polls, "") if method == "GET" and "up-" in path else ""
     engine = kling(served)
-    assert len(pictures(await paint(engine, task(memory=Notes())))) == 1
+    assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
     await engine.close()
     assert len(served.posts) == 1
 
@@ -209,7 +219,7 @@ async def test_a_picture_is_fetched_again_not_painted_again(served: Upstream, fa
     fetches = iter([fault] * 3)
     served.fault = lambda _, path: next(fetches, "") if path.startswith("/pictures/") else ""
     engine = kling(served)
-    assert len(pictures(await paint(engine, task(shots=2, memory=Notes())))) == 2
+    assert len(images(await generate(engine, task(shots=2, open_order=RecordedOrder())))) == 2
     await engine.close()
     assert len(served.posts) == 1
 
@@ -218,7 +228,7 @@ async def test_pictures_from_private_addresses_elsewhere_are_not_fetched(served:
     engine = kling(served)
     served.url = served.url.replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(Unknown, match="private"):
-        await paint(engine, task(memory=Notes()))
+        await generate(engine, task(open_order=RecordedOrder()))
     await engine.close()
 
 
@@ -226,7 +236,7 @@ async def test_pictures_from_private_addresses_elsewhere_are_not_fetched(served:
 async def test_a_refusal_is_final_and_its_reason_is_told(served: Upstream, prompt: str, why: str) -> None:
     engine = kling(served)
     with pytest.raises(Declined, match=why):
-        await paint(engine, task(prompt=prompt, memory=Notes()))
+        await generate(engine, task(prompt=prompt, open_order=RecordedOrder()))
     await engine.close()
     assert len(served.posts) == 1
 
@@ -235,7 +245,7 @@ async def test_fewer_pictures_than_ordered_are_nonsense(served: Upstream) -> Non
     engine = kling(served)
     served.on_post = lambda body: body.update(n=2)
     with pytest.raises(Broken, match="2 of 3"):
-        await paint(engine, task(shots=3, memory=Notes()))
+        await generate(engine, task(shots=3, open_order=RecordedOrder()))
     await engine.close()
 
 
@@ -243,30 +253,32 @@ async def test_a_full_account_is_waited_for_and_its_limit_learned() -> None:
     async with upstream(accounts={"key": 2}, seconds=0.3) as served:
         engine = kling(served, {"api_key": "key", "concurrency": 50})
         answers = await asyncio.gather(
-            *(paint(engine, replace(task(memory=Notes()), task_id=f"t{n}")) for n in range(8))
+            *(generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}")) for n in range(8))
         )
-        assert [len(pictures(events)) for events in answers] == [1] * 8
+        assert [len(images(events)) for events in answers] == [1] * 8
         refused = len(served.posts) - 8
         (account,) = engine._accounts.all
         assert account.limit in (2, 3)
         assert refused <= 14
         await engine.close()
-        assert set(served.painted.values()) == {1}
+        assert set(served.generated.values()) == {1}
 
 
 async def test_a_full_account_leaves_nothing_under_way(served: Upstream) -> None:
     faults = iter(["before 429 1303", "before 429 1302", "before 200 1303"])
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
-    memory, engine = Notes(), kling(served)
-    assert len(pictures(await paint(engine, task(memory=memory)))) == 1
+    open_order, engine = RecordedOrder(), kling(served)
+    assert len(images(await generate(engine, task(open_order=open_order)))) == 1
     await engine.close()
-    assert [len(note.get("orders", [])) for note in memory.kept] == [1, 0] * 3 + [1, 1]
+    assert [len(note.get("orders", [])) for note in open_order.saved] == [1, 0] * 3 + [1, 1]
 
 
 async def test_accounts_share_the_load_and_an_order_stays_with_its_own() -> None:
     async with upstream(accounts={"one": 3, "two": 6}, seconds=0.2) as served:
         engine = kling(served, {"api_key": "one", "concurrency": 3}, {"api_key": "two", "concurrency": 6})
-        await asyncio.gather(*(paint(engine, replace(task(memory=Notes()), task_id=f"t{n}")) for n in range(18)))
+        await asyncio.gather(
+            *(generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}")) for n in range(18))
+        )
         await engine.close()
         assert len(served.posts) == 18
         assert served.most_in_flight == {"one": 3, "two": 6}
@@ -277,71 +289,71 @@ async def test_an_account_that_cannot_pay_rests_and_another_one_is_taken() -> No
         served.broke = {"one"}
         engine = kling(served, {"api_key": "one", "name": "a"}, {"api_key": "two", "name": "b"})
         for n in range(3):
-            await paint(engine, replace(task(memory=Notes()), task_id=f"t{n}"))
+            await generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}"))
         assert len(served.posts) <= 4
         assert {made.account for made in served.tasks.values()} == {"two"}
-        found = {check.what.split()[1]: check for check in await engine.check()}
-        assert (found["a"].fit, found["b"].fit) == (False, True)
-        assert "balance" in found["a"].told
+        found = {check.subject.split()[1]: check for check in await engine.check()}
+        assert (found["a"].ok, found["b"].ok) == (False, True)
+        assert "balance" in found["a"].reason
         await engine.close()
 
 
 async def test_where_no_account_can_be_used_the_next_route_is_asked(served: Upstream) -> None:
-    memory, engine = Notes(), kling(served, {"api_key": "wrong", "name": "a"})
+    open_order, engine = RecordedOrder(), kling(served, {"api_key": "wrong", "name": "a"})
     with pytest.raises(Unavailable, match="account a is refused"):
-        await paint(engine, task(memory=memory))
-    assert not memory.note
-    assert not memory.given_up
+        await generate(engine, task(open_order=open_order))
+    assert not open_order.data
+    assert not open_order.given_up
     (check,) = await engine.check()
-    assert not check.fit
+    assert not check.ok
     await engine.close()
 
 
 async def test_nobody_there_is_unavailable_at_once() -> None:
     engine = Kling(base_url="http://127.0.0.1:9", accounts=[{"api_key": "key"}])
     with pytest.raises(Unavailable, match="cannot be reached"):
-        await paint(engine, task(memory=Notes()))
+        await generate(engine, task(open_order=RecordedOrder()))
     await engine.close()
 
 
 async def test_an_access_key_signs_a_token(served: Upstream) -> None:
     served.accounts = {"access": 9}
     engine = kling(served, {"access_key": "access", "secret_key": "secret of access".ljust(32)})
-    assert len(pictures(await paint(engine, task()))) == 1
+    assert len(images(await generate(engine, task()))) == 1
     await engine.close()
 
 
 async def test_an_order_is_taken_up_again_where_it_was(served: Upstream) -> None:
-    memory, engine = Notes(), kling(served)
-    wanted = task(shots=3, memory=memory)
-    async with aclosing(engine.paint(wanted)) as events:  # type: ignore[type-var]
+    open_order, engine = RecordedOrder(), kling(served)
+    wanted = task(shots=3, open_order=open_order)
+    async with aclosing(engine.generate(wanted)) as events:  # type: ignore[type-var]
         async for event in events:
-            if isinstance(event, Painted):
+            if isinstance(event, GeneratedImage):
                 break
     await engine.close()
     again = kling(served)
-    left = replace(wanted, shots=wanted.shots[1:], memory=Notes(memory.note))
-    assert {p.index for p in pictures(await paint(again, left))} == {1, 2}
+    left = replace(wanted, shots=wanted.shots[1:], open_order=RecordedOrder(open_order.data))
+    assert {p.index for p in images(await generate(again, left))} == {1, 2}
     await again.close()
     assert len(served.posts) == 1
 
 
 async def test_an_order_of_an_account_that_is_gone_waits_for_it(served: Upstream) -> None:
-    memory, engine = Notes(), kling(served)
-    await paint(engine, task(memory=memory))
+    open_order, engine = RecordedOrder(), kling(served)
+    await generate(engine, task(open_order=open_order))
     await engine.close()
     other = kling(served, {"api_key": "other"})
     with pytest.raises(Unknown, match="not configured any more"):
-        await paint(other, task(memory=Notes(memory.note)))
+        await generate(other, task(open_order=RecordedOrder(open_order.data)))
     await other.close()
     assert len(served.posts) == 1
 
 
 async def test_a_batch_that_was_lost_is_not_ordered(served: Upstream) -> None:
-    memory, engine = Notes(), kling(served)
-    memory.lost_at = 1
+    open_order, engine = RecordedOrder(), kling(served)
+    open_order.lost_at = 1
     with pytest.raises(BatchLost):
-        await paint(engine, task(memory=memory))
+        await generate(engine, task(open_order=open_order))
     await engine.close()
     assert served.posts == []
 
@@ -349,12 +361,12 @@ async def test_a_batch_that_was_lost_is_not_ordered(served: Upstream) -> None:
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_what_nobody_wants_any_more_is_cancelled_upstream(served: Upstream, wanted: bool) -> None:
     served.seconds = 60
-    memory, engine = Notes(), kling(served)
-    memory.is_wanted = wanted
-    painting = asyncio.create_task(paint(engine, task(memory=memory)))
+    open_order, engine = RecordedOrder(), kling(served)
+    open_order.wanted = wanted
+    painting = asyncio.create_task(generate(engine, task(open_order=open_order)))
 
     async def under_way() -> bool:
-        return bool(memory.orders and memory.orders[0]["task_id"])
+        return bool(open_order.orders and open_order.orders[0]["task_id"])
 
     await eventually(under_way)
     painting.cancel()
@@ -367,10 +379,10 @@ async def test_what_nobody_wants_any_more_is_cancelled_upstream(served: Upstream
 
 async def test_nine_pictures_of_an_account_for_four_are_several_orders(served: Upstream) -> None:
     engine = kling(served, {"api_key": "key", "concurrency": 4})
-    memory = Notes()
-    events = await paint(engine, task(shots=9, memory=memory))
+    open_order = RecordedOrder()
+    events = await generate(engine, task(shots=9, open_order=open_order))
     await engine.close()
-    assert sorted(p.index for p in pictures(events)) == list(range(9))
+    assert sorted(p.index for p in images(events)) == list(range(9))
     assert [post["n"] for post in served.posts] == [4, 4, 1]
     shares = [event.share for event in events if isinstance(event, Progress)]
     assert shares == sorted(shares)
@@ -380,7 +392,7 @@ async def test_what_the_upstream_wants_of_a_prompt_is_kept_to(served: Upstream) 
     engine = kling(served)
     prompt = "<<<element_1>>>" * 166
     bag = SavedElement("A bag of a long name", "x" * 100, (ReferenceImage(image_file(), 400, 300),))
-    await paint(engine, replace(task(prompt=prompt), elements=(bag,)))
+    await generate(engine, replace(task(prompt=prompt), elements=(bag,)))
     await engine.close()
     assert len(served.posts[0]["prompt"]) == 2500
 

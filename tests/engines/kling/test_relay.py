@@ -7,47 +7,49 @@ from typing import Any
 
 from framehouse.pipeline.cancel import cancel
 from tests.support.eventually import eventually
-from tests.support.house import MakeHouse
 from tests.support.image_files import image_base64
+from tests.support.in_process_deployment import MakeDeployment
 from tests.support.relay import behind_of
 from tests.support.tasks import ended, nothing_left
 
 
-async def test_a_cancelled_task_is_cancelled_behind_too(make_relay: MakeHouse) -> None:
-    house = await make_relay()
-    behind = behind_of[id(house)]
-    ticket = await house.submit("hang", n=3)
-    house.start_worker()
+async def test_a_cancelled_task_is_cancelled_behind_too(make_relay: MakeDeployment) -> None:
+    deployment = await make_relay()
+    behind = behind_of[id(deployment)]
+    ticket = await deployment.submit("hang", n=3)
+    deployment.start_worker()
 
     async def running() -> bool:
         return bool((await behind.account())["images_in_flight"] == 3)
 
     await eventually(running)
     known = """select bool_and(notes::text ~ '"task_id": "[^"]+"') from batches"""
-    await eventually(lambda: house.db.value(known))  # an order whose answer has not arrived yet cannot be cancelled
-    assert await cancel(house.db, house.caller.account_id, ticket.task_id, timedelta(days=1))
-    assert (await ended(house, ticket.task_id)).status_message == "Canceled"
+    await eventually(
+        lambda: deployment.db.value(known)
+    )  # an order whose answer has not arrived yet cannot be cancelled
+    assert await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, timedelta(days=1))
+    assert (await ended(deployment, ticket.task_id)).status_message == "Canceled"
 
     async def free() -> bool:
         return bool((await behind.account())["images_in_flight"] == 0)
 
     await eventually(free)
-    await nothing_left(house, used=0)
+    await nothing_left(deployment, used=0)
     await nothing_left(behind, used=0)
 
 
-async def test_what_is_asked_for_arrives_behind_as_it_was_sent(make_relay: MakeHouse) -> None:
-    house = await make_relay()
-    behind = behind_of[id(house)]
+async def test_what_is_asked_for_arrives_behind_as_it_was_sent(make_relay: MakeDeployment) -> None:
+    deployment = await make_relay()
+    behind = behind_of[id(deployment)]
     prompt = "镜头一：狐狸 <<<image_1>>>。镜头二：狐狸睡觉。镜头三：狐狸跑"
     sent: dict[str, Any] = {"result_type": "series", "resolution": "2k", "aspect_ratio": "21:9"}
-    ticket = await house.submit(prompt, image_list=[{"image": image_base64()}], **sent)
-    house.start_worker()
-    task = await ended(house, ticket.task_id)
-    assert (task.status, len(task.pictures)) == ("succeed", 3)
+    ticket = await deployment.submit(prompt, image_list=[{"image": image_base64()}], **sent)
+    deployment.start_worker()
+    task = await ended(deployment, ticket.task_id)
+    assert (task.status, len(task.images)) == ("succeed", 3)
     columns = "prompt, result_type, image_count, resolution, ratio, units_charged, watermark"
-    ours, theirs = [await one.db.row(f"select {columns} from tasks") for one in (house, behind)]
+    ours, theirs = [await one.db.row(f"select {columns} from tasks") for one in (deployment, behind)]
     assert ours == theirs
-    assert await behind.db.value("select array_agg(prompt order by index) from shots") == await house.db.value(
+    assert await behind.db.value("select array_agg(prompt order by index) from shots") == await deployment.db.value(
         "select array_agg(prompt order by index) from shots"
     )

@@ -42,10 +42,10 @@ def draw(prompt: str, *, framing: str = "", seed: int = 5, size: Size = SMALL, i
 def reference(color: tuple[int, int, int] = (255, 255, 255), name: str = "dog") -> ReferenceImage:
     """A pictogram on a plain ground, as a shop's picture."""
     thing = Image.fromarray(raster(name, None, 300))
-    picture = Image.new("RGB", (400, 400), color)
-    picture.paste(thing, (50, 50), thing)
+    image = Image.new("RGB", (400, 400), color)
+    image.paste(thing, (50, 50), thing)
     file = io.BytesIO()
-    picture.save(file, "PNG")
+    image.save(file, "PNG")
     return ReferenceImage(file.getvalue(), 400, 400)
 
 
@@ -137,8 +137,8 @@ def test_every_style_changes_the_picture(style: str) -> None:
 
 
 def test_a_plain_background_is_cut_away_and_others_are_not() -> None:
-    picture, cut = cutout(reference())
-    alpha = np.asarray(picture.getchannel("A"))
+    image, cut = cutout(reference())
+    alpha = np.asarray(image.getchannel("A"))
     assert cut
     assert 0.2 < (alpha > 128).mean() < 0.8
     assert not cutout(photograph())[1]

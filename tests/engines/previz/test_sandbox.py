@@ -6,7 +6,7 @@ import pytest
 
 from framehouse.engines.previz.sandbox import behaviour, without_triggers
 from tests.support.api_server import PATH, serving
-from tests.support.house import MakeHouse
+from tests.support.in_process_deployment import MakeDeployment
 
 
 @pytest.mark.parametrize(
@@ -18,28 +18,28 @@ from tests.support.house import MakeHouse
         ("[ sandbox：slow 0.4 ][sandbox: fail image 3] a fox", ""),
     ],
 )
-async def test_endings(make_house: MakeHouse, prompt: str, message: str) -> None:
-    async with serving(await make_house({"engine": "previz"})) as api:
-        api.house.start_worker()
+async def test_endings(make_deployment: MakeDeployment, prompt: str, message: str) -> None:
+    async with serving(await make_deployment({"engine": "previz"})) as api:
+        api.deployment.start_worker()
         task = await api.ended((await api.create(prompt, n=2))["task_id"])
         assert (task["task_status"], task["task_status_msg"]) == ("failed" if message else "succeed", message)
-        assert (await api.house.account())["images_in_flight"] == 0
+        assert (await api.deployment.account())["images_in_flight"] == 0
 
 
 @pytest.mark.parametrize("words", ["refuse", "explode"])
-async def test_refused_at_once(make_house: MakeHouse, words: str) -> None:
-    async with serving(await make_house({"engine": "previz"})) as api:
+async def test_refused_at_once(make_deployment: MakeDeployment, words: str) -> None:
+    async with serving(await make_deployment({"engine": "previz"})) as api:
         body = {"model_name": "kling-v3-omni", "prompt": f"a fox [sandbox: {words}]"}
         answer = await api.alice.post(PATH, json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, 1301)
         assert words in answer.json()["message"]
         assert (await api.alice.get(PATH)).json()["data"] == []
-        assert (await api.house.account())["images_in_flight"] == 0
+        assert (await api.deployment.account())["images_in_flight"] == 0
 
 
-async def test_slow_takes_its_time_and_tells_progress(make_house: MakeHouse) -> None:
-    async with serving(await make_house({"engine": "previz"})) as api:
-        api.house.start_worker()
+async def test_slow_takes_its_time_and_tells_progress(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment({"engine": "previz"})) as api:
+        api.deployment.start_worker()
         start = time.monotonic()
         task_id = (await api.create("a fox [sandbox: slow 2]"))["task_id"]
         assert (await api.ended(task_id))["task_status"] == "succeed"
@@ -54,9 +54,9 @@ def test_several_triggers_add_up_and_none_is_drawn() -> None:
     assert behaviour("a sandbox: fail in the park").fail_image is None
 
 
-async def test_only_the_first_engine_is_asked(make_house: MakeHouse) -> None:
+async def test_only_the_first_engine_is_asked(make_deployment: MakeDeployment) -> None:
     """Behind another engine, the words are that engine's."""
-    from tests.support.house import MISBEHAVING
+    from tests.support.in_process_deployment import MISBEHAVING
 
-    house = await make_house({"engine": MISBEHAVING}, {"engine": "previz"})
-    await house.submit("a fox [sandbox: refuse]")
+    deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})
+    await deployment.submit("a fox [sandbox: refuse]")

@@ -111,15 +111,15 @@ def check_painted_once(folder: Path, parts: Parts, rows: dict[str, Any]) -> Coun
     longer than its lease goes on with its brush in hand, and may end after who took its place: that is not again."""
     repeated: Counter[str] = Counter()
     for name in ("notes", "upstream.notes"):
-        painted: dict[tuple[str, str], list[int]] = defaultdict(list)
+        generated: dict[tuple[str, str], list[int]] = defaultdict(list)
         for task, index, pid in done_lines(folder / name):
-            painted[task, index].append(int(pid))
-        for (task, index), pids in painted.items():
+            generated[task, index].append(int(pid))
+        for (task, index), pids in generated.items():
             others = pids[:-1] if pids[-1] in parts.stopped else pids
             spared = [pid for pid in others[:-1] if pid not in parts.harmed]
             why = f"{name}: picture {index} of {task} was painted by {pids}, of which {spared} lived on"
             assert not spared, f"{why}\n{told_of(folder, task)}"
-        repeated[f"painted again ({name})"] = sum(len(pids) - 1 for pids in painted.values())
+        repeated[f"painted again ({name})"] = sum(len(pids) - 1 for pids in generated.values())
     direct = {task for task, row in rows.items() if row["model"] == "direct"}
     assert direct >= {task for task, _, _ in done_lines(folder / "notes")}
     return repeated

@@ -21,7 +21,7 @@ _KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_
 """No more of the environment than Python may need: secrets are no business of a decoder."""
 
 
-class PictureChecker:
+class ImageChecker:
     """A few warm processes, started when they are needed. One that a picture kills is replaced."""
 
     def __init__(self, *, at_once: int = 2, wall_s: float = _WALL_S) -> None:

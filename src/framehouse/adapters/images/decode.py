@@ -33,7 +33,7 @@ _MAX_JPEG_SCANS = 100
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
-def check_picture(content: bytes) -> tuple[int, int]:
+def check_image(content: bytes) -> tuple[int, int]:
     """Width and height, upright, of a file that can be decoded to the end, and turned and converted as engines do.
     Raises BadImage."""
     inspect(io.BytesIO(content), len(content))
@@ -104,7 +104,7 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + CPU_S)
         try:
-            answer: dict[str, object] = {"size": check_picture(source.read(*struct.unpack(">I", head)))}
+            answer: dict[str, object] = {"size": check_image(source.read(*struct.unpack(">I", head)))}
         except BadImage as error:
             answer = {"bad": str(error)}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from framehouse.adapters.postgres.pool import Database, sql, told
+from framehouse.adapters.postgres.pool import Database, sql, storable_text
 from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
@@ -123,7 +123,7 @@ async def release_batch(
         batch_id=batch_id,
         claim=claim,
         after=after,
-        error=told(error) or None,
+        error=storable_text(error) or None,
         count_attempt=count_attempt,
         route=route,
     )
@@ -157,13 +157,13 @@ async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, ret
             "select fail_batch(:batch_id, :claim, :message, :retention)",
             batch_id=batch_id,
             claim=claim,
-            message=told(message),
+            message=storable_text(message),
             retention=retention,
         )
     )
 
 
-async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
+async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
     """Key, width and height of a task's first picture, if it is made."""
     row = await db.row(
         "select key, width, height from shots where task_id = :task_id and index = 0 and painted_at is not null",
@@ -172,10 +172,10 @@ async def first_picture(db: Database, task_id: UUID) -> tuple[str, int, int] | N
     return (row["key"], row["width"], row["height"]) if row else None
 
 
-async def keep_note(db: Database, batch_id: int, claim: UUID, route: str, note: Mapping[str, Any] | None) -> bool:
+async def save_open_order(db: Database, batch_id: int, claim: UUID, route: str, note: Mapping[str, Any] | None) -> bool:
     """Write down what a route's engine must remember of a claimed batch; None forgets it. False: the batch was lost."""
     text = None if note is None else json.dumps(note)
-    return bool(await db.value(sql("keep_note"), batch_id=batch_id, claim=claim, route=route, note=text))
+    return bool(await db.value(sql("save_open_order"), batch_id=batch_id, claim=claim, route=route, note=text))
 
 
 async def batch_exists(db: Database, batch_id: int) -> bool:
@@ -183,10 +183,10 @@ async def batch_exists(db: Database, batch_id: int) -> bool:
     return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 
 
-async def keep_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
+async def save_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
     """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
     row = await db.row(
-        sql("keep_reference"),
+        sql("save_reference"),
         task_id=task_id,
         index=index,
         key=reference.key,

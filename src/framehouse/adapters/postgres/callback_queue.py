@@ -130,7 +130,7 @@ def _message(row: asyncpg.Record) -> CallbackMessage:
     if isinstance(task, Task):
         changes["units_charged"] = row["message_units"]
         if changes["status"] != "succeed":
-            changes["pictures"] = ()
+            changes["images"] = ()
     old = row["callback_secret_old"]
     return CallbackMessage(
         id=row["message_id"],

@@ -8,7 +8,7 @@ ELEMENTS_CHANNEL = "framehouse_elements"
 """Elements may be due. No payload."""
 ENDED_CHANNEL = "framehouse_ended"
 """The task or element with this id has ended."""
-HASTEN_CHANNEL = "framehouse_hasten"
+WAKE_CHANNEL = "framehouse_hasten"
 """An upstream has news of the open order of the batch with this id."""
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from framehouse.adapters.postgres.pool import Database, sql, told
+from framehouse.adapters.postgres.pool import Database, sql, storable_text
 from framehouse.adapters.postgres.reference_store import reference_columns
 from framehouse.domain.element import Element, ElementTask
 from framehouse.domain.reference import Reference
@@ -121,7 +121,7 @@ async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence
 
 async def fail_element(db: Database, claimed: ClaimedElement, message: str) -> None:
     """It cannot be made. Changes nothing where the claim was lost."""
-    await _end(db, claimed, "failed", told(message), "[]")
+    await _end(db, claimed, "failed", storable_text(message), "[]")
 
 
 async def _end(db: Database, claimed: ClaimedElement, status: str, message: str, images: str) -> None:
@@ -144,7 +144,7 @@ async def release_element(
         task_id=claimed.task.id,
         claim=claimed.claim,
         after=after,
-        error=told(error) or None,
+        error=storable_text(error) or None,
         count_attempt=count_attempt,
     )
 

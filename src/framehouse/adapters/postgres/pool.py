@@ -53,7 +53,7 @@ def sql(name: str) -> str:
     return (files(__package__) / "sql" / f"{name}.sql").read_text()
 
 
-def told(message: str) -> str:
+def storable_text(message: str) -> str:
     """Somebody else's words as the database and a caller can bear them."""
     return "".join(c if c.isprintable() else " " for c in message[:_MOST_TOLD])
 
@@ -90,8 +90,8 @@ def _setter(event: asyncio.Event) -> Callable[[object], None]:
     return lambda _connection: event.set()
 
 
-def _teller(told: Callable[[str], None]) -> Callable[[object, int, str, object], None]:
-    return lambda _connection, _pid, _channel, payload: told(str(payload))
+def _listener(on_message: Callable[[str], None]) -> Callable[[object, int, str, object], None]:
+    return lambda _connection, _pid, _channel, payload: on_message(str(payload))
 
 
 _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -192,9 +192,9 @@ class Database:
                     connection.add_termination_listener(_setter(gone))
                     if lock:
                         await connection.execute("select pg_advisory_lock($1, $2)", *lock)
-                    for channel, told in channels.items():
-                        await connection.add_listener(channel, _teller(told))
-                        told("")
+                    for channel, on_message in channels.items():
+                        await connection.add_listener(channel, _listener(on_message))
+                        on_message("")
                     pause_s = 0.1
                     await gone.wait()
                     log.warning("the listening connection is lost")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
-from framehouse.adapters.postgres.pool import Database, sql, told
+from framehouse.adapters.postgres.pool import Database, sql, storable_text
 
 REPORT_S = 30.0
 """Seconds between two reports of one worker."""
@@ -14,13 +14,13 @@ _AGE = timedelta(seconds=4 * REPORT_S)
 
 
 class RouteCheck(NamedTuple):
-    """One finding of one worker; `what` is empty for a route whose engine depends on nothing."""
+    """One finding of one worker; `subject` is empty for a route whose engine depends on nothing."""
 
     model: str
     route: str
-    what: str
-    fit: bool
-    told: str
+    subject: str
+    ok: bool
+    reason: str
 
 
 class RouteHealth(NamedTuple):
@@ -29,7 +29,7 @@ class RouteHealth(NamedTuple):
 
     model: str
     route: str
-    what: str
+    subject: str
     healthy: int
     unhealthy: int
     reason: str
@@ -37,7 +37,10 @@ class RouteHealth(NamedTuple):
 
 async def report_route_health(db: Database, worker: int, checks: Sequence[RouteCheck]) -> None:
     """Replace all that this worker reported before."""
-    rows = [check._replace(what=told(check.what), told=told(check.told))._asdict() for check in checks]
+    rows = [
+        check._replace(subject=storable_text(check.subject), reason=storable_text(check.reason))._asdict()
+        for check in checks
+    ]
     await db.row(sql("report_route_health"), worker=worker, checks=json.dumps(rows))
 
 

@@ -11,7 +11,7 @@ import asyncpg
 
 from framehouse.adapters.postgres.new_task import NewTask, accept_rows
 from framehouse.adapters.postgres.pool import Database, sql
-from framehouse.domain.task import CANCELED, AcceptOutcome, Picture, Task, read_task_id
+from framehouse.domain.task import CANCELED, AcceptOutcome, Task, TaskImage, read_task_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ async def delete_old_idempotency_keys(db: Database, limit: int) -> int:
 
 def task_from(row: asyncpg.Record) -> Task:
     """A task from a row of the view task_answers."""
-    pictures = json.loads(row["pictures"]) if row["pictures"] else []
+    images = json.loads(row["pictures"]) if row["pictures"] else []
     return Task(
         id=row["id"],
         account_id=row["account_id"],
@@ -166,5 +166,5 @@ def task_from(row: asyncpg.Record) -> Task:
         expires_at=row["expires_at"],
         progress=row["progress"],
         elements=tuple(row["elements"]),
-        pictures=tuple(Picture(**picture) for picture in pictures),
+        images=tuple(TaskImage(**image) for image in images),
     )

@@ -44,8 +44,8 @@ FAILURES = Counter(
     ["model", "fate"],
     registry=OWN,
 )
-PAINT_SECONDS = Histogram(
-    "framehouse_paint_seconds",
+GENERATION_SECONDS = Histogram(
+    "framehouse_generation_seconds",
     "Time that an engine took for one call, without finishing and storing.",
     ["model", "route"],
     registry=OWN,
@@ -57,7 +57,7 @@ ENGINE_ERRORS = Counter(
     ["model", "route", "kind"],
     registry=OWN,
 )
-PICTURES = Counter("framehouse_pictures", "Pictures that were made and kept.", ["model", "route"], registry=OWN)
+IMAGES = Counter("framehouse_pictures", "Pictures that were made and kept.", ["model", "route"], registry=OWN)
 FINISH_SECONDS = Histogram(
     "framehouse_finish_seconds",
     "Time to make a file of a painted picture: size, watermark, encoding.",
@@ -150,8 +150,8 @@ def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
         for fate in ("retry", "failed"):
             FAILURES.labels(model, fate)
         for route in names:
-            PAINT_SECONDS.labels(model, route)
-            PICTURES.labels(model, route)
+            GENERATION_SECONDS.labels(model, route)
+            IMAGES.labels(model, route)
             for kind in _KINDS:
                 ENGINE_ERRORS.labels(model, route, kind)
     for outcome in ("delivered", "again", "ended"):
@@ -180,7 +180,7 @@ class EngineCall:
         """All that was asked for came. Told at once: the task may have ended, and its work been stopped, before the
         call is closed."""
         self._whole = True
-        PAINT_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
+        GENERATION_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
 
     def __enter__(self) -> "EngineCall":
         return self

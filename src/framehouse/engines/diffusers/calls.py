@@ -6,7 +6,7 @@ from typing import Protocol
 
 from framehouse.domain.errors import Failed
 from framehouse.domain.sizes import Size
-from framehouse.engines.interface import Painted, Progress
+from framehouse.engines.interface import GeneratedImage, Progress
 
 
 class Owner(Protocol):
@@ -14,7 +14,7 @@ class Owner(Protocol):
 
     gone: bool
 
-    def tell(self, event: Painted | Progress | Failed) -> None:
+    def tell(self, event: GeneratedImage | Progress | Failed) -> None:
         """From any thread. Progress only says that it changed: each piece has its own share."""
         ...
 
@@ -41,7 +41,7 @@ class Piece:
 
     @property
     def weight(self) -> tuple[Size, int]:
-        """Pieces of the same weight need the same memory."""
+        """Pieces of the same weight need the same open_order."""
         return self.size, len(self.files)
 
 

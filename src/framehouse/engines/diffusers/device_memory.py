@@ -6,11 +6,11 @@ from typing import Any
 
 from framehouse.engines.diffusers.diffusers_options import Options
 from framehouse.engines.diffusers.model_defaults import Known
-from framehouse.engines.interface import Check
+from framehouse.engines.interface import HealthCheck
 
 _GB = 1e9
 _WORK_GB = 2.5
-"""Besides the weights, for one picture at 1k."""
+"""Besides the weights, for one image at 1k."""
 _SEQUENTIAL_GB = 1.5
 _BFLOAT_CAPABILITY = 8.0
 
@@ -45,29 +45,31 @@ def needed_gb(weight: Weight, *, dtype: str, quantize: str | None, offload: str 
     return (largest if offload else whole) + _WORK_GB
 
 
-def judge(device: Mapping[str, Any], options: Options, weight: Weight, *, ram_bytes: float = 0) -> Check:
+def judge(device: Mapping[str, Any], options: Options, weight: Weight, *, ram_bytes: float = 0) -> HealthCheck:
     """Whether a device, as its process describes it, is large enough for the route's model and settings, and what to
     set if not."""
     name, has_gb = str(device["id"]), device["memory_bytes"] / _GB
     what = f"{device['name']}, {has_gb:.0f} GB"
     needs_gb = needed_gb(weight, dtype=options.dtype, quantize=options.quantize, offload=options.offload)
     if not needs_gb:
-        return Check(name, fit=True, told=f"{what}; what {options.model_name} needs is not known")
+        return HealthCheck(name, ok=True, reason=f"{what}; what {options.model_name} needs is not known")
     offload = f'offload = "{options.offload}"' if options.offload else None
     how = ", ".join(filter(None, [options.dtype, options.quantize, offload]))
     needs = f"{options.model_name} in {how} needs about {needs_gb:.0f} GB"
     if needs_gb > has_gb:
         do = _advice(device, weight, options.dtype, has_gb)
-        return Check(name, fit=False, told=f"{what} is too small: {needs}", do=do)
+        return HealthCheck(name, ok=False, reason=f"{what} is too small: {needs}", advice=do)
     if options.offload and ram_bytes and weight.all_gb > ram_bytes / _GB:
         told = f"{what} would do, but {options.model_name} waits in RAM, and {ram_bytes / _GB:.0f} GB are too little"
-        return Check(name, fit=False, told=told, do="Choose a smaller model, or quantize it.")
+        return HealthCheck(name, ok=False, reason=told, advice="Choose a smaller model, or quantize it.")
     if name == "cpu":
-        return Check(name, fit=True, told=f"{what}; {needs}. A large model takes many minutes for each picture here")
+        return HealthCheck(
+            name, ok=True, reason=f"{what}; {needs}. A large model takes many minutes for each image here"
+        )
     slow = device.get("capability") and float(device["capability"]) < _BFLOAT_CAPABILITY
     if slow and options.dtype == "bfloat16":
-        return Check(name, fit=True, told=f"{what}; {needs}", do='dtype = "float16" is faster on this card.')
-    return Check(name, fit=True, told=f"{what}; {needs}")
+        return HealthCheck(name, ok=True, reason=f"{what}; {needs}", advice='dtype = "float16" is faster on this card.')
+    return HealthCheck(name, ok=True, reason=f"{what}; {needs}")
 
 
 def _advice(device: Mapping[str, Any], weight: Weight, dtype: str, has_gb: float) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 
 from framehouse.domain.errors import Broken, Failed, Unavailable
 from framehouse.domain.sizes import Size
-from framehouse.engines.cooldown import Rest
+from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.diffusers.calls import Owner, Piece, next_call
 from framehouse.engines.diffusers.child import ENDED, NUDGE, Child, Inbox
-from framehouse.engines.interface import Painted, Progress
+from framehouse.engines.interface import GeneratedImage, Progress
 
 log = logging.getLogger(__name__)
 _MOST_CRASHES = 2
@@ -91,7 +91,7 @@ class Desk:
         """The next call's pieces, when there are some and the device is rested; none when this closes."""
         with self._changed:
             while not self.closing:
-                left_s = device.rest.left_s
+                left_s = device.cooldown.remaining_s
                 if left_s == 0 and self._waiting:
                     weight = self._waiting[0].weight
                     most = min(self.work.most, device.most.get(weight, self.work.most))
@@ -137,7 +137,7 @@ class Device(threading.Thread):
     def __init__(self, name: str, desk: Desk) -> None:
         super().__init__(name=f"diffusers {name}", daemon=True)
         self.device = name
-        self.rest = Rest()
+        self.cooldown = Cooldown()
         self.most: dict[tuple[Size, int], int] = {}
         self.told: dict[str, Any] = {}
         self.why = ""
@@ -151,7 +151,7 @@ class Device(threading.Thread):
     @property
     def unfit(self) -> str:
         """Why nothing can be painted here for now, empty where it can, or where it is time to try again."""
-        return self.why if self.rest.left_s > 0 else ""
+        return self.why if self.cooldown.remaining_s > 0 else ""
 
     @property
     def pid(self) -> int | None:
@@ -171,10 +171,10 @@ class Device(threading.Thread):
             while pieces := self._desk.take(self):
                 self._busy = True
                 try:
-                    self._paint(pieces)
+                    self._generate(pieces)
                 except _Unfit as error:
                     self.why = str(error)
-                    self.rest.begin(self.why)
+                    self.cooldown.start(self.why)
                     log.warning("%s: %s", self.device, self.why)
                     self._desk.found_unfit(pieces)
                 except Exception as error:  # the thread's edge: whoever waits for these must hear of it
@@ -189,7 +189,7 @@ class Device(threading.Thread):
             if self._child:
                 self._child.end()
 
-    def _paint(self, pieces: list[Piece]) -> None:
+    def _generate(self, pieces: list[Piece]) -> None:
         """One call. Each piece is painted, failed or put back when this returns; raises _Unfit with none of that."""
         child = self._start()
         if self._desk.closing or all(piece.owner.gone for piece in pieces):
@@ -215,7 +215,7 @@ class Device(threading.Thread):
             piece.share = 0.0
         match ending:
             case {"event": "done"}:
-                self.rest.end()
+                self.cooldown.end()
                 self._fail(left, Broken("the model left out a picture"))
             case {"event": "cancelled"}:
                 self._desk.put_back(left)
@@ -275,7 +275,7 @@ class Device(threading.Thread):
                     piece = pieces[message["place"]]
                     piece.share = 1.0
                     pixels = np.frombuffer(message["pixels"], np.uint8).reshape(message["height"], message["width"], 3)
-                    piece.owner.tell(Painted(piece.index, pixels, message["facts"]))
+                    piece.owner.tell(GeneratedImage(piece.index, pixels, message["facts"]))
                 case "ended":
                     self._child = None
                     return {"event": "crash", "why": f"the process of {self.device} {child.wait()}"}
@@ -314,7 +314,7 @@ class Device(threading.Thread):
     def _crashed(self, pieces: list[Piece], why: str) -> None:
         """The process died: another one paints these, each alone, and none more often than twice."""
         log.warning("%s; it is replaced", why)
-        self.rest.begin(why)
+        self.cooldown.start(why)
         again = []
         for piece in pieces:
             if len(pieces) == 1:

@@ -32,7 +32,7 @@ from framehouse.engines.diffusers.diffusers_options import (
 )
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.image_files import png_file
-from framehouse.engines.interface import Abilities, Batch, Check, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.option_checks import BadOption, check_cite, check_number, check_whole
 
 NOT_INSTALLED = 'the packages of the diffusers engine are not installed: pip install "framehouse[diffusers]"'
@@ -114,10 +114,10 @@ class Diffusers:
             max_references=self.options.max_references,
             max_batch=self.options.batch,
             whole_series=self.options.shown > 0,
-            at_once=count * max(2, self.options.batch if self.options.known.many_prompts else 2),
+            concurrency=count * max(2, self.options.batch if self.options.known.many_prompts else 2),
         )
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         sent = bool(batch.references or batch.elements or batch.first_frame)
         if self.options.known.needs_reference and not sent:
             raise Unavailable(f"{self.options.model_name} paints only from references, and none were sent")
@@ -137,7 +137,7 @@ class Diffusers:
                     event = await order.events.get()
                     if isinstance(event, Failed):
                         raise event
-                    if isinstance(event, Painted):
+                    if isinstance(event, GeneratedImage):
                         left -= 1
                         event.facts.update(sheet)
                         if rounds[0] is not batch.shots and shots is rounds[0] and len(batch.shots) > 1:
@@ -149,7 +149,7 @@ class Diffusers:
         finally:
             desk.drop(order)
 
-    async def check(self) -> list[Check]:
+    async def check(self) -> list[HealthCheck]:
         """The packages, the weights, and each device: whether it is large enough, and whether it works."""
         return await asyncio.to_thread(self._look)
 
@@ -178,7 +178,7 @@ class Diffusers:
             if self._desk:
                 return self._desk
             if problem := self._lacking():
-                raise Unavailable(problem.told)
+                raise Unavailable(problem.reason)
             names = self.options.devices or tuple(device["id"] for device in self._devices())
             self._desk = Desk(
                 Work(
@@ -203,17 +203,17 @@ class Diffusers:
         devices: list[dict[str, Any]] = self._found["devices"]
         return devices
 
-    def _lacking(self) -> Check | None:
+    def _lacking(self) -> HealthCheck | None:
         """What must be installed or fetched first."""
         if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
-            return Check("packages", fit=False, told=NOT_INSTALLED, do='pip install "framehouse[diffusers]"')
+            return HealthCheck("packages", ok=False, reason=NOT_INSTALLED, advice='pip install "framehouse[diffusers]"')
         for model, revision in ((self.options.model, self.options.revision), (self.options.upscaler, "main")):
             try:
                 if model:
                     _weights(model, revision)
             except Unavailable as error:
                 do = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
-                return Check(told_name(model or ""), fit=False, told=error.message, do=do)
+                return HealthCheck(told_name(model or ""), ok=False, reason=error.message, advice=do)
         return None
 
     def _settings(self) -> dict[str, Any]:
@@ -238,14 +238,14 @@ class Diffusers:
             "upscaler_name": told_name(options.upscaler) if options.upscaler else None,
         }
 
-    def _look(self) -> list[Check]:
+    def _look(self) -> list[HealthCheck]:
         if lacking := self._lacking():
             return [lacking]
         try:
             with self._opening:
                 found = {device["id"]: device for device in self._devices()}
         except Unavailable as error:
-            return [Check("devices", fit=False, told=error.message)]
+            return [HealthCheck("devices", ok=False, reason=error.message)]
         ram = self._found["ram_bytes"]
         found.setdefault("cpu", {"id": "cpu", "name": "the processor", "memory_bytes": ram})
         here = find_weights(self.options.model, self.options.revision)
@@ -254,24 +254,24 @@ class Diffusers:
         unfit = {device.device: device.why for device in self._desk.devices} if self._desk else {}
         for name in self.options.devices or [name for name in found if name != "cpu"] or ["cpu"]:
             if unfit.get(name):
-                checks.append(Check(name, fit=False, told=unfit[name]))
+                checks.append(HealthCheck(name, ok=False, reason=unfit[name]))
             elif name not in found:
                 told = f"is not here; torch finds {', '.join(found)}"
-                checks.append(Check(name, fit=False, told=told, do="Correct devices, or check the driver."))
+                checks.append(HealthCheck(name, ok=False, reason=told, advice="Correct devices, or check the driver."))
             else:
                 checks.append(device_memory.judge(found[name], self.options, weight, ram_bytes=ram))
         return checks
 
 
 class _Order:
-    """One call of `paint`, as the devices' threads see it."""
+    """One call of `generate`, as the devices' threads see it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.gone = False
-        self.events: asyncio.Queue[Painted | Progress | Failed] = asyncio.Queue()
+        self.events: asyncio.Queue[GeneratedImage | Progress | Failed] = asyncio.Queue()
         self._loop = loop
 
-    def tell(self, event: Painted | Progress | Failed) -> None:
+    def tell(self, event: GeneratedImage | Progress | Failed) -> None:
         if not self.gone:
             with suppress(RuntimeError):  # the loop is closed, and nobody waits
                 self._loop.call_soon_threadsafe(self.events.put_nowait, event)
@@ -291,8 +291,8 @@ def _weights(model: str, revision: str = "main") -> Weights:
     return found
 
 
-def _as_file(painted: Painted) -> bytes:
-    return png_file(Image.fromarray(painted.pixels))
+def _as_file(generated: GeneratedImage) -> bytes:
+    return png_file(Image.fromarray(generated.pixels))
 
 
 def _cards_guessed() -> int:

@@ -62,7 +62,7 @@ class Process:
         while True:
             request, files = self._inbox.get()
             self._call = request["call"]
-            self._paint(painter, request, files)
+            self._generate(painter, request, files)
 
     def load(self, settings: dict[str, Any]) -> "Painter":
         return Painter(settings)
@@ -81,14 +81,14 @@ class Process:
         except (EOFError, OSError, ValueError):
             os._exit(0)
 
-    def _paint(self, painter: "Painter", request: dict[str, Any], files: list[bytes]) -> None:
+    def _generate(self, painter: "Painter", request: dict[str, Any], files: list[bytes]) -> None:
         ending: dict[str, Any] = {"event": "done"}
         try:
             references = [upright(file) for file in files]
-            pictures = painter.paint(request, references, self._on_share)
+            images = painter.generate(request, references, self._on_share)
             for place, wanted in enumerate(request["wanted"]):
-                pixels, facts = painter.enlarge(pictures[place], wanted, self._on_piece)
-                facts = painter.facts | facts | {"batch": len(pictures)}
+                pixels, facts = painter.enlarge(images[place], wanted, self._on_piece)
+                facts = painter.facts | facts | {"batch": len(images)}
                 height, width = pixels.shape[:2]
                 told = {"event": "picture", "place": place, "width": width, "height": height, "facts": facts}
                 self.say(told, np.ascontiguousarray(pixels).data.cast("B"))
@@ -147,7 +147,7 @@ class Painter:
             facts["revision"] = settings["revision"][:12]
         return facts
 
-    def paint(
+    def generate(
         self, request: dict[str, Any], references: list[Image.Image], on_share: Callable[[float], None]
     ) -> list[NDArray[np.float32]]:
         """The pictures of one call, as many as it has seeds: (height, width, 3) from 0 to 1."""
@@ -176,12 +176,12 @@ class Painter:
                 return kept
 
             arguments["callback_on_step_end"] = on_step
-        pictures = list(self.call(**arguments))
-        if not all(np.isfinite(picture).all() for picture in pictures):
+        images = list(self.call(**arguments))
+        if not all(np.isfinite(image).all() for image in images):
             raise Broken(
                 f"{self._settings['model']} painted no numbers in {self._settings['dtype']}; try another dtype"
             )
-        return pictures
+        return images
 
     def call(self, **arguments: Any) -> Any:
         """The pipeline's own call. Where one picture is too large to be decoded at once, it is decoded in tiles."""
@@ -200,17 +200,17 @@ class Painter:
         return self._pipe(**arguments).images
 
     def enlarge(
-        self, picture: NDArray[np.float32], wanted: tuple[int, int], on_tile: Callable[[], None]
+        self, image: NDArray[np.float32], wanted: tuple[int, int], on_tile: Callable[[], None]
     ) -> tuple[NDArray[np.uint8], dict[str, object]]:
         """The picture as bytes, upscaled where it is smaller than wanted and there is an upscaler."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         facts: dict[str, object] = {}
         if width < wanted[0] or height < wanted[1]:
             facts["painted_size"] = f"{width}x{height}"
             if self._upscaler:
-                picture = self._upscaler.enlarge(picture, on_tile)
+                image = self._upscaler.enlarge(image, on_tile)
                 facts["upscaled_by"] = self._settings["upscaler_name"]
-        return (picture * 255).round().clip(0, 255).astype(np.uint8), facts
+        return (image * 255).round().clip(0, 255).astype(np.uint8), facts
 
     def tidy(self) -> None:
         """After a call that did not end well: the pipeline as it was, and the device's memory free."""
@@ -350,7 +350,7 @@ def find_devices(kind: str = "") -> dict[str, Any]:
     if kind in ("", "cuda") and torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(number)
-            devices.append({"id": f"cuda:{number}", "name": card.name, "memory_bytes": card.total_memory,
+            devices.append({"id": f"cuda:{number}", "name": card.name, "memory_bytes": card.total_open_order,
                             "capability": f"{card.major}.{card.minor}"})  # fmt: skip
     elif kind in ("", "mps") and torch.backends.mps.is_available():
         devices.append({"id": "mps", "name": f"Apple {platform.machine()}", "memory_bytes": ram, "capability": ""})

@@ -22,17 +22,17 @@ class Upscaler:
         )
         self._model.to(device).eval()
 
-    def enlarge(self, picture: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
+    def enlarge(self, image: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
         """The picture, (height, width, 3) from 0 to 1, as many times as large as the model makes it. Each tile sees its
         surroundings, so that no seams show; `on_tile` may raise."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         large: NDArray[np.float32] | None = None
         for top in range(0, height, _TILE_PX):
             for left in range(0, width, _TILE_PX):
                 on_tile()
                 above, before = max(0, top - _AROUND_PX), max(0, left - _AROUND_PX)
                 bottom, right = min(height, top + _TILE_PX), min(width, left + _TILE_PX)
-                seen = picture[above : bottom + _AROUND_PX, before : right + _AROUND_PX]
+                seen = image[above : bottom + _AROUND_PX, before : right + _AROUND_PX]
                 made = self._one(seen)
                 factor = made.shape[0] // seen.shape[0]
                 if large is None:

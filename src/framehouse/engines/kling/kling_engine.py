@@ -7,9 +7,9 @@ from typing import Any
 
 from framehouse.adapters.fetch import host_of
 from framehouse.domain.request import url_problem
-from framehouse.engines.interface import Abilities, Batch, Check, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.kling.order_steps import Life, Terms
-from framehouse.engines.kling.orders import MOST_PICTURES, plan_orders, read_note
+from framehouse.engines.kling.orders import MAX_IMAGES, plan_orders, read_note
 from framehouse.engines.kling.upstream import Upstream
 from framehouse.engines.kling.upstream_accounts import Account, Accounts
 from framehouse.engines.option_checks import BadOption
@@ -54,16 +54,16 @@ class Kling:
 
     def abilities(self) -> Abilities:
         return Abilities(
-            max_references=MOST_PICTURES,
+            max_references=MAX_IMAGES,
             max_batch=_MOST_PER_ORDER,
             whole_series=True,
-            at_once=min(500, sum(account.concurrency for account in self._accounts.all)),
+            concurrency=min(500, sum(account.concurrency for account in self._accounts.all)),
             seeds=False,
         )
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
-        memory = batch.memory or _NoMemory()
-        known = read_note(memory.note)
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
+        open_order = batch.open_order or _UnsavedOrder()
+        known = read_note(open_order.data)
         orders = known + plan_orders(batch, known, largest=min(self._accounts.most, _MOST_PER_ORDER))
         wanted = {shot.index for shot in batch.shots}
         done = 0
@@ -71,7 +71,7 @@ class Kling:
             missing = wanted & set(order.shots)
             if not missing:
                 continue
-            life = Life(self._terms, batch, memory, order)
+            life = Life(self._terms, batch, open_order, order)
             try:
                 async with aclosing(life.live(missing)) as events:
                     async for event in events:
@@ -85,17 +85,21 @@ class Kling:
             if any(wanted & set(later.shots) for later in orders[place + 1 :]):
                 await life.forget()  # what comes next may go elsewhere; this one is done
 
-    async def check(self) -> list[Check]:
+    async def check(self) -> list[HealthCheck]:
         return await asyncio.gather(*(self._check(account) for account in self._accounts.all))
 
-    async def _check(self, account: Account) -> Check:
+    async def _check(self, account: Account) -> HealthCheck:
         what = f"account {account.name} at {host_of(self._upstream.base_url)}"
         if why := await self._upstream.look(account.authorization()):
             account.unfit(why)
-            return Check(what, fit=False, told=why, do="Check base_url and the account's keys.")
-        if account.rest.left_s:
-            return Check(what, fit=False, told=account.rest.why, do="Look at the account at the upstream.")
-        return Check(what, fit=True, told=f"lets us in; {account.in_flight} of {account.limit} pictures in flight")
+            return HealthCheck(what, ok=False, reason=why, advice="Check base_url and the account's keys.")
+        if account.cooldown.remaining_s:
+            return HealthCheck(
+                what, ok=False, reason=account.cooldown.reason, advice="Look at the account at the upstream."
+            )
+        return HealthCheck(
+            what, ok=True, reason=f"lets us in; {account.in_flight} of {account.limit} pictures in flight"
+        )
 
     async def close(self) -> None:
         if self._errands:
@@ -112,21 +116,21 @@ class Kling:
         task.add_done_callback(self._errands.discard)
 
 
-class _NoMemory:
-    """For a batch that nobody will ask for again: it is remembered for as long as the call lasts."""
+class _UnsavedOrder:
+    """The open order of a call that will not be repeated: kept in memory until the call ends."""
 
-    hasten_url = None
+    upstream_callback_url = None
 
     def __init__(self) -> None:
-        self.note: Mapping[str, Any] = {}
+        self.data: Mapping[str, Any] = {}
 
-    async def keep(self, note: Mapping[str, Any]) -> None:
-        self.note = note
+    async def save(self, data: Mapping[str, Any]) -> None:
+        self.data = data
 
-    async def give_up(self, why: str) -> None:
-        self.note = {}
+    async def give_up(self, reason: str) -> None:
+        self.data = {}
 
-    async def wanted(self) -> bool:
+    async def is_wanted(self) -> bool:
         return True
 
     async def pause(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
-from framehouse.engines.interface import Batch, Memory, Painted, Progress
+from framehouse.engines.interface import Batch, GeneratedImage, OpenOrder, Progress
 from framehouse.engines.kling.orders import Order, body_of, read_note, write_note
 from framehouse.engines.kling.upstream import (
     Absent,
@@ -52,15 +52,15 @@ class Terms:
 class Life:
     """One order's way from the note to the pictures."""
 
-    def __init__(self, terms: Terms, batch: Batch, memory: Memory, order: Order) -> None:
+    def __init__(self, terms: Terms, batch: Batch, open_order: OpenOrder, order: Order) -> None:
         self._terms = terms
         self._batch = batch
-        self._memory = memory
+        self._open_order = open_order
         self._order = order
         self._upstream = terms.upstream
         self._accounts = terms.accounts
 
-    async def live(self, missing: set[int]) -> AsyncGenerator[Painted | Progress, None]:
+    async def live(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
         """Have the order made, and its missing shots."""
         async with AsyncExitStack() as held:
             if self._order.account:
@@ -79,8 +79,8 @@ class Life:
                 raise Broken(f"the upstream made {len(found.images)} of {self._order.images} pictures")
             for place, index in enumerate(self._order.shots):
                 if index in missing:
-                    picture = await self._fetch(account, place, found.images[place])
-                    yield Painted(index, picture, {"upstream_model": self._terms.model or self._batch.model})
+                    image = await self._fetch(account, place, found.images[place])
+                    yield GeneratedImage(index, image, {"upstream_model": self._terms.model or self._batch.model})
 
     def _account(self) -> Account:
         account = self._accounts.find(self._order.account)
@@ -90,8 +90,8 @@ class Life:
 
     async def _keep(self, order: Order) -> None:
         """Commit how the order is, beside the others of this batch; one without an account is none yet."""
-        others = [other for other in read_note(self._memory.note) if other.external_id != order.external_id]
-        await self._memory.keep(write_note([*others, order] if order.account else others))
+        others = [other for other in read_note(self._open_order.data) if other.external_id != order.external_id]
+        await self._open_order.save(write_note([*others, order] if order.account else others))
         self._order = order
 
     async def forget(self) -> None:
@@ -115,7 +115,11 @@ class Life:
                 self._accounts.take(self._order.images, patience_s=_FULL_PATIENCE_S)
             )
             body = await asyncio.to_thread(
-                body_of, self._order, self._batch, model=self._terms.model, callback_url=self._memory.hasten_url
+                body_of,
+                self._order,
+                self._batch,
+                model=self._terms.model,
+                callback_url=self._open_order.upstream_callback_url,
             )
             await self._keep(replace(self._order, account=account.name))
             answer = await self._upstream.submit(body, account.authorization())
@@ -130,7 +134,7 @@ class Life:
                     if too_many:
                         account.refused(self._order.images)
                     else:
-                        account.full.begin("is asked too fast")
+                        account.full.start("is asked too fast")
                     await self.forget()
                 case Unfit(why, long):
                     account.unfit(why, long=long)
@@ -163,13 +167,13 @@ class Life:
                         raise Unknown(f"the upstream {why}; whether it took the order is not known yet")
             if denials >= 2 and time.monotonic() - began > self._terms.lost_after_s:
                 break
-            await self._memory.pause(min(pause_s, self._terms.lost_after_s / 4))
+            await self._open_order.pause(min(pause_s, self._terms.lost_after_s / 4))
             pause_s = min(_LONGEST_ASK_S, pause_s * 2)
         if self._terms.resubmit:
             await self.forget()
             return
         why = "the upstream's answer was lost and it knows nothing of the order, which is not sent again"
-        await self._memory.give_up(why)
+        await self._open_order.give_up(why)
         raise Unavailable(why)
 
     async def _follow(self, account: Account) -> AsyncGenerator[Found, None]:
@@ -184,7 +188,7 @@ class Life:
             elif time.monotonic() - silent_since > _SILENT_S:
                 why = answer.why if isinstance(answer, Unanswered) else "does not know the order any more"
                 raise Unknown(f"the upstream {why}")
-            await self._memory.pause(pause_s)
+            await self._open_order.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _GROWTH)
 
     async def _fetch(self, account: Account, place: int, url: str) -> NDArray[np.uint8] | Png:
@@ -192,7 +196,7 @@ class Life:
         trouble: Broken | Unknown | None = None
         for attempt in range(_FETCH_TRIES):
             if attempt:
-                await self._memory.pause(2.0 ** (attempt - 1))
+                await self._open_order.pause(2.0 ** (attempt - 1))
                 found = await self._upstream.find(self._order.task_id, account.authorization())
                 if isinstance(found, Found) and place < len(found.images):
                     url = found.images[place]
@@ -215,5 +219,5 @@ class Life:
     async def cancel_if_unwanted(self) -> None:
         """End the order at an upstream that can, if its task has ended here: nobody wants the pictures."""
         account = self._accounts.find(self._order.account)
-        if account and self._order.task_id and not await self._memory.wanted():
+        if account and self._order.task_id and not await self._open_order.is_wanted():
             await self._upstream.cancel(self._order.task_id, account.authorization())

@@ -13,7 +13,7 @@ from framehouse.domain.sizes import named
 from framehouse.engines.arrange import arrange, worded
 from framehouse.engines.interface import Batch
 
-MOST_PICTURES = 10
+MAX_IMAGES = 10
 _IDS = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 
 
@@ -89,7 +89,7 @@ def body_of(order: Order, batch: Batch, *, model: str, callback_url: str | None)
     if whole:
         shot = replace(shot, prompt=batch.prompt, framing="")
     first_frame = batch.first_frame.content if batch.first_frame and not whole else b""
-    arranged = arrange(batch, most=MOST_PICTURES, cite="<<<image_{}>>>", first_frame=first_frame)
+    arranged = arrange(batch, most=MAX_IMAGES, cite="<<<image_{}>>>", first_frame=first_frame)
     body: dict[str, Any] = {
         "model_name": model or batch.model,
         "prompt": worded(shot, batch, arranged)[:MAX_PROMPT_CHARACTERS],

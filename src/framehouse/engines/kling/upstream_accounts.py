@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 
 from framehouse.domain.errors import Unavailable
-from framehouse.engines.cooldown import Rest
+from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.option_checks import BadOption
 
 DEFAULT_CONCURRENCY = 9
@@ -24,8 +24,8 @@ class Account:
         self.concurrency = concurrency
         self._api_key, self._access_key, self._secret_key = api_key, access_key, secret_key
         self.in_flight = 0
-        self.rest = Rest()
-        self.full = Rest()
+        self.cooldown = Cooldown()
+        self.full = Cooldown()
         self._learned = concurrency
         self._learned_at = 0.0
 
@@ -50,20 +50,24 @@ class Account:
         beside = self.in_flight - images
         if beside > 0:
             self._learned, self._learned_at = beside, time.monotonic()
-        self.full.begin("is at its limit")
+        self.full.start("is at its limit")
 
     def took(self) -> None:
         """It took an order."""
-        self.rest.end()
+        self.cooldown.end()
         self.full.end()
 
     def unfit(self, why: str, *, long: bool = False) -> None:
         """It cannot be used for a while; `long` where only a person can mend it."""
-        self.rest.begin(why, at_least_s=_LONG_REST_S if long else 0.0)
+        self.cooldown.start(why, at_least_s=_LONG_REST_S if long else 0.0)
 
     def has_room(self, images: int) -> bool:
         """Whether so many more pictures may be asked of it now. One that is idle may always be asked."""
-        return not self.rest.left_s and not self.full.left_s and self.in_flight + images <= max(self.limit, images)
+        return (
+            not self.cooldown.remaining_s
+            and not self.full.remaining_s
+            and self.in_flight + images <= max(self.limit, images)
+        )
 
 
 class Accounts:
@@ -94,11 +98,17 @@ class Accounts:
         end = time.monotonic() + patience_s
         async with self._turn:  # first come, first served: many small orders must not starve a large one
             while not (free := [account for account in self.all if account.has_room(images)]):
-                if all(account.rest.left_s for account in self.all):
-                    raise Unavailable("; ".join(f"account {account.name} {account.rest.why}" for account in self.all))
+                if all(account.cooldown.remaining_s for account in self.all):
+                    raise Unavailable(
+                        "; ".join(f"account {account.name} {account.cooldown.reason}" for account in self.all)
+                    )
                 if time.monotonic() >= end:
                     raise Unavailable("all accounts are at their limit")
-                waits = [left for account in self.all if (left := max(account.rest.left_s, account.full.left_s))]
+                waits = [
+                    left
+                    for account in self.all
+                    if (left := max(account.cooldown.remaining_s, account.full.remaining_s))
+                ]
                 with suppress(TimeoutError):
                     async with asyncio.timeout(max(0.01, min([*waits, end - time.monotonic()]))):
                         await self._freed.wait()

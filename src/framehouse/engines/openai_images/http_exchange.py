@@ -68,10 +68,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TaskImage:
     """`prompt`: the words that it was really painted from, where the server tells; else empty."""
 
-    picture: NDArray[np.uint8] | Png
+    image: NDArray[np.uint8] | Png
     prompt: str = ""
 
 
@@ -149,7 +149,7 @@ def said(body: bytes) -> tuple[str, str]:
     return _cleaned(str(inner)), ""
 
 
-def pictures(body: bytes, count: int) -> Sequence[Picture]:
+def images(body: bytes, count: int) -> Sequence[TaskImage]:
     """The pictures of an answer with status 200, in order. Raises Broken unless there are exactly `count` and all can
     be decoded. Blocking."""
     try:
@@ -167,7 +167,7 @@ def pictures(body: bytes, count: int) -> Sequence[Picture]:
             decoded = pybase64.b64decode(content, validate=True)
         except ValueError as error:
             raise Broken("what came back is not valid base64") from error
-        found.append(Picture(read_answer(decoded), prompt if isinstance(prompt, str) else ""))
+        found.append(TaskImage(read_answer(decoded), prompt if isinstance(prompt, str) else ""))
     return found
 
 

@@ -16,8 +16,8 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import Arranged, arrange, worded
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file, upright
-from framehouse.engines.interface import Abilities, Batch, Check, Painted, Progress
-from framehouse.engines.openai_images.http_exchange import Lost, NotTaken, Picture, Reply, ask, failure, pictures
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
+from framehouse.engines.openai_images.http_exchange import Lost, NotTaken, Reply, TaskImage, ask, failure, images
 from framehouse.engines.openai_images.openai_images_options import checked_options
 from framehouse.engines.openai_images.reference_probe import (
     PROBE_PROMPT,
@@ -41,7 +41,7 @@ _SMALL = Size(512, 512)
 class OpenAIImages:
     """One model on one or several servers of one kind; docs/openai-images.md tells what the options mean.
 
-    A request that was sent is never sent again from here: where its answer is lost, `paint` raises Unknown if it may
+    A request that was sent is never sent again from here: where its answer is lost, `generate` raises Unknown if it may
     be charged for (`paid`), else Unavailable.
     """
 
@@ -56,11 +56,11 @@ class OpenAIImages:
             max_references=10 if self._is.max_references else 0,
             max_batch=self._kind.most_n,
             whole_series=self._is.max_references > 0,
-            at_once=len(self._replicas.all) * self._is.concurrency,
+            concurrency=len(self._replicas.all) * self._is.concurrency,
             seeds=self._kind.seeds,
         )
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         look = batch.series and self._is.max_references > 0
         frame = batch.first_frame.content if look and batch.first_frame else b""
         done = 0
@@ -68,11 +68,11 @@ class OpenAIImages:
             yield Progress(done / len(batch.shots))
             shots = self._together(batch.shots[done:], alone=look and not frame)
             made, facts = await self._made(batch, shots, frame)
-            for shot, picture in zip(shots, made, strict=True):
+            for shot, image in zip(shots, made, strict=True):
                 if look and not frame:
-                    frame = await asyncio.to_thread(_file_of, picture)
-                revised = {"revised_prompt": picture.prompt} if picture.prompt else {}
-                yield Painted(shot.index, picture.picture, {**facts, **revised})
+                    frame = await asyncio.to_thread(_file_of, image)
+                revised = {"revised_prompt": image.prompt} if image.prompt else {}
+                yield GeneratedImage(shot.index, image.image, {**facts, **revised})
             done += len(shots)
 
     def _together(self, shots: Sequence[Shot], *, alone: bool) -> Sequence[Shot]:
@@ -88,7 +88,7 @@ class OpenAIImages:
 
     async def _made(
         self, batch: Batch, shots: Sequence[Shot], frame: bytes
-    ) -> tuple[Sequence[Picture], dict[str, object]]:
+    ) -> tuple[Sequence[TaskImage], dict[str, object]]:
         """The shots' pictures, and the facts of their making. Another replica is asked only where nothing was sent, or
         where it was clearly refused."""
         refused: dict[Replica, str] = {}
@@ -112,7 +112,7 @@ class OpenAIImages:
 
     async def _asked(
         self, replica: Replica, batch: Batch, shots: Sequence[Shot], frame: bytes, most: int
-    ) -> tuple[Sequence[Picture], dict[str, object]]:
+    ) -> tuple[Sequence[TaskImage], dict[str, object]]:
         """One POST. Raises NotTaken, Lost, Declined and Broken."""
         arranged, files = await asyncio.to_thread(self._arranged, batch, frame, most)
         size = best_size(self._kind, self._is.model, batch.size, self._is.max_pixels)
@@ -129,8 +129,8 @@ class OpenAIImages:
         reply = await self._post(replica, order, files)
         if reply.status != 200:
             raise failure(reply, paid=self._is.paid)
-        made = await asyncio.to_thread(pictures, reply.body, len(shots))
-        made = [Picture(one.picture, one.prompt if one.prompt != order.prompt else "") for one in made]
+        made = await asyncio.to_thread(images, reply.body, len(shots))
+        made = [TaskImage(one.image, one.prompt if one.prompt != order.prompt else "") for one in made]
         facts: dict[str, object] = {"server": self._kind.name, "painted_by": self._is.model}
         if size != batch.size:
             facts["painted_size"] = f"{size.width}x{size.height}"
@@ -190,7 +190,7 @@ class OpenAIImages:
             order = Order(self._is.model, PROBE_PROMPT, size, 1, 7, self._is.steps, self._is.guidance)
             return await self._post(replica, order, files)
 
-        async def decode(body: bytes) -> Picture:
+        async def decode(body: bytes) -> TaskImage:
             return await asyncio.to_thread(only_picture, body)
 
         before = replica.finding
@@ -204,10 +204,10 @@ class OpenAIImages:
 
     # --- health ---------------------------------------------------------------------------------------------------
 
-    async def check(self) -> list[Check]:
+    async def check(self) -> list[HealthCheck]:
         return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
 
-    async def _check(self, replica: Replica) -> Check:
+    async def _check(self, replica: Replica) -> HealthCheck:
         """A well server's rest ends, unless it asked for one itself."""
         url = f"{replica.url.removesuffix('/v1')}{self._kind.health}"
         try:
@@ -218,20 +218,20 @@ class OpenAIImages:
             at_least_s = error.rest_s if isinstance(error, NotTaken) else 0.0
             self._unfit(replica, error.why, at_least_s=at_least_s)
             do = "give the route a valid api_key" if "api_key" in error.why else "start the server, or mend its address"
-            return Check(replica.url, fit=False, told=error.why, do=do)
+            return HealthCheck(replica.url, ok=False, reason=error.why, advice=do)
         except (Broken, Declined) as error:
             self._unfit(replica, "is no model server")
-            return Check(replica.url, fit=False, told=error.message, do="mend base_urls or kind")
+            return HealthCheck(replica.url, ok=False, reason=error.message, advice="mend base_urls or kind")
         names = _served(reply.body) if self._kind.name == "xinference" else None
         if names is not None and self._is.model not in names:
             told = f'does not run "{self._is.model}"; it runs: {", ".join(names) or "nothing"}'
-            return Check(replica.url, fit=False, told=told, do="launch the model, or mend the option model")
-        if replica.firm and replica.rest.left_s:
-            told = f"{replica.rest.why}; it is asked again in {replica.rest.left_s:.0f} s"
-            return Check(replica.url, fit=False, told=told, do="wait, or look at the account")
+            return HealthCheck(replica.url, ok=False, reason=told, advice="launch the model, or mend the option model")
+        if replica.firm and replica.cooldown.remaining_s:
+            told = f"{replica.cooldown.reason}; it is asked again in {replica.cooldown.remaining_s:.0f} s"
+            return HealthCheck(replica.url, ok=False, reason=told, advice="wait, or look at the account")
         replica.end_rest()
         self._replicas.wake()
-        return Check(replica.url, fit=True, told=await self._told(replica))
+        return HealthCheck(replica.url, ok=True, reason=await self._told(replica))
 
     async def _told(self, replica: Replica) -> str:
         """How it is with references, probed where that is due."""
@@ -249,7 +249,7 @@ class OpenAIImages:
         return f"is well; {told}"
 
     def _unfit(self, replica: Replica, why: str, *, at_least_s: float = 0.0) -> None:
-        if not replica.rest.left_s:
+        if not replica.cooldown.remaining_s:
             log.warning("%s is left alone for a while: %s", replica.url, why)
         replica.begin_rest(why, at_least_s=at_least_s)
         self._replicas.wake()
@@ -285,9 +285,9 @@ class OpenAIImages:
             self._client = None
 
 
-def _file_of(made: Picture) -> bytes:
+def _file_of(made: TaskImage) -> bytes:
     """A picture as a file to show to the model. Blocking."""
-    return made.picture.file if isinstance(made.picture, Png) else png_file(Image.fromarray(made.picture))
+    return made.image.file if isinstance(made.image, Png) else png_file(Image.fromarray(made.image))
 
 
 def _plain(content: bytes) -> bytes:

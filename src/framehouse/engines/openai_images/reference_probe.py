@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.http_exchange import Picture, Reply, pictures, said
+from framehouse.engines.openai_images.http_exchange import Reply, TaskImage, images, said
 
 PROBE_PROMPT = "Both things side by side on a white table"
 _NO = {400, 404, 405, 413, 415, 422, 500, 501}
@@ -31,7 +31,7 @@ class Finding:
     final: bool = True
 
 
-async def probe(edit: Edit, *, most: int, seeded: bool, decode: Callable[[bytes], Awaitable[Picture]]) -> Finding:
+async def probe(edit: Edit, *, most: int, seeded: bool, decode: Callable[[bytes], Awaitable[TaskImage]]) -> Finding:
     """Ask for one small picture from reference A, then once more, then from A and B, all with one seed.
 
     That A and B give what A alone gave means that the second was dropped. Where not even the same request gives the
@@ -56,7 +56,9 @@ async def probe(edit: Edit, *, most: int, seeded: bool, decode: Callable[[bytes]
     return Finding(most)
 
 
-async def _try(edit: Edit, references: Sequence[bytes], decode: Callable[[bytes], Awaitable[Picture]]) -> Picture | str:
+async def _try(
+    edit: Edit, references: Sequence[bytes], decode: Callable[[bytes], Awaitable[TaskImage]]
+) -> TaskImage | str:
     """The picture, or what the server said against it."""
     reply = await edit(references)
     if reply.status == 200:
@@ -70,14 +72,14 @@ async def _try(edit: Edit, references: Sequence[bytes], decode: Callable[[bytes]
     raise NotProbed(f"HTTP {reply.status}")
 
 
-def only_picture(body: bytes) -> Picture:
+def only_picture(body: bytes) -> TaskImage:
     """The one picture of a probe's answer. Blocking."""
-    return pictures(body, 1)[0]
+    return images(body, 1)[0]
 
 
-def _alike(one: Picture, other: Picture) -> bool:
+def _alike(one: TaskImage, other: TaskImage) -> bool:
     """Whether two pictures are the same but for rounding."""
-    first, second = (made.decoded() if isinstance(made, Png) else made for made in (one.picture, other.picture))
+    first, second = (made.decoded() if isinstance(made, Png) else made for made in (one.image, other.image))
     return first.shape == second.shape and float(np.abs(first.astype(np.int16) - second).mean()) < _SAME
 
 

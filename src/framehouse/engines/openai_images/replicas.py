@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from framehouse.domain.errors import Unavailable
-from framehouse.engines.cooldown import Rest
+from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.openai_images.reference_probe import Finding
 
 
@@ -17,7 +17,7 @@ class Replica:
 
     url: str
     place: str
-    rest: Rest = field(default_factory=Rest)
+    cooldown: Cooldown = field(default_factory=Cooldown)
     firm: bool = False
     in_flight: int = 0
     turn: int = 0
@@ -25,14 +25,14 @@ class Replica:
     probing: "asyncio.Task[None] | None" = None
 
     def begin_rest(self, why: str, *, at_least_s: float = 0.0) -> None:
-        self.firm = at_least_s > 0 or (self.firm and self.rest.left_s > 0)
-        self.rest.begin(why, at_least_s=at_least_s)
+        self.firm = at_least_s > 0 or (self.firm and self.cooldown.remaining_s > 0)
+        self.cooldown.start(why, at_least_s=at_least_s)
 
     def end_rest(self) -> None:
         """It works. A pause that it asked for itself is kept."""
-        if not (self.firm and self.rest.left_s):
+        if not (self.firm and self.cooldown.remaining_s):
             self.firm = False
-            self.rest.end()
+            self.cooldown.end()
 
 
 class Replicas:
@@ -61,9 +61,9 @@ class Replicas:
 
     async def _take(self, refused: Mapping[Replica, str]) -> Replica:
         while True:
-            able = [replica for replica in self.all if replica not in refused and not replica.rest.left_s]
+            able = [replica for replica in self.all if replica not in refused and not replica.cooldown.remaining_s]
             if not able:
-                raise Unavailable("; ".join(f"{r.place} {refused.get(r) or r.rest.why}" for r in self.all))
+                raise Unavailable("; ".join(f"{r.place} {refused.get(r) or r.cooldown.reason}" for r in self.all))
             free = [replica for replica in able if replica.in_flight < self._each]
             if free:
                 chosen = min(free, key=lambda replica: (replica.in_flight, replica.turn))
@@ -77,7 +77,11 @@ class Replicas:
 
     def _rested_in(self, refused: Collection[Replica]) -> float | None:
         """Seconds until one of those that rest may be asked again."""
-        resting = [replica.rest.left_s for replica in self.all if replica not in refused and replica.rest.left_s]
+        resting = [
+            replica.cooldown.remaining_s
+            for replica in self.all
+            if replica not in refused and replica.cooldown.remaining_s
+        ]
         return min(resting) + 0.01 if resting else None
 
     def wake(self) -> None:

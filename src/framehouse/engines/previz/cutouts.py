@@ -21,34 +21,34 @@ _SAME_HUE, _DARKEST = 0.05, 0.84
 @lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
     """The reference as RGBA, trimmed to what it shows, and whether it is cut out. Raises Broken for a damaged file."""
-    picture = _open(reference)
-    alpha = np.asarray(picture.getchannel("A"))
-    mask = alpha if alpha.min() < 16 and (alpha > 128).mean() < 0.94 else _plain_mask(picture)
+    image = _open(reference)
+    alpha = np.asarray(image.getchannel("A"))
+    mask = alpha if alpha.min() < 16 and (alpha > 128).mean() < 0.94 else _plain_mask(image)
     if mask is None:
-        return picture, False
+        return image, False
     if isinstance(mask, np.ndarray) and mask.shape != alpha.shape:
-        grown = Image.fromarray(mask).resize(picture.size, Image.Resampling.BICUBIC)
-        edge = grown.filter(ImageFilter.GaussianBlur(max(picture.size) / 300)).point(
+        grown = Image.fromarray(mask).resize(image.size, Image.Resampling.BICUBIC)
+        edge = grown.filter(ImageFilter.GaussianBlur(max(image.size) / 300)).point(
             lambda a: max(0, min(255, (a - 110) * 4))
         )
-        picture.putalpha(edge)
-    box = picture.getchannel("A").point(lambda a: 255 if a > 40 else 0).getbbox()
-    return (picture.crop(box), True) if box else (picture, False)
+        image.putalpha(edge)
+    box = image.getchannel("A").point(lambda a: 255 if a > 40 else 0).getbbox()
+    return (image.crop(box), True) if box else (image, False)
 
 
 def shape_of(reference: ReferenceImage) -> float:
     """Width by height, as it will appear."""
-    picture, cut = cutout(reference)
-    return picture.width / picture.height if cut else (picture.width * 1.06) / (picture.height + picture.width * 0.06)
+    image, cut = cutout(reference)
+    return image.width / image.height if cut else (image.width * 1.06) / (image.height + image.width * 0.06)
 
 
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
     """RGBA pixels of about this height, with a sticker's border or a card's frame; whether it is cut out."""
-    picture, cut = cutout(reference)
+    image, cut = cutout(reference)
     border = max(2, round(height_px * (0.014 if cut else 0.022)))
     tall = max(8, height_px - 2 * border)
-    wide = max(8, round(tall * picture.width / picture.height))
-    small = picture.resize((wide, tall), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    wide = max(8, round(tall * image.width / image.height))
+    small = image.resize((wide, tall), Image.Resampling.LANCZOS, reducing_gap=2.0)
     if cut:
         return outlined(np.asarray(small), border), True
     card = Image.new("RGBA", (wide + 2 * border, tall + 2 * border), (250, 248, 244, 255))
@@ -65,18 +65,18 @@ def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> P
 
 
 def _open(reference: ReferenceImage) -> Image.Image:
-    picture = turned(reference.content, most_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
-    picture.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return picture
+    image = turned(reference.content, most_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
+    image.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return image
 
 
-def _plain_mask(picture: Image.Image) -> NDArray[np.uint8] | None:
+def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
     """What stands before a plain background (255), or None where the background is not plain.
 
     The background is what is joined to the border through similar colours, found on a reduced picture by growing from
     the border until nothing changes.
     """
-    small = picture.convert("RGB")
+    small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)
     pixels = np.asarray(small).astype(np.int16)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])

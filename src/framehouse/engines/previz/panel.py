@@ -69,8 +69,8 @@ def draw_panel(
     seed = shot.seed - shot.index if shot.framing else shot.seed
     scene = read_scene(parts, caption=_caption(parts))
     scene = _completed(scene, seed, len(references), len(elements))
-    pictures = {Cited("image", i): reference for i, reference in enumerate(references)}
-    pictures |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
+    images = {Cited("image", i): reference for i, reference in enumerate(references)}
+    images |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
     framing = shot.framing or scene.framing
     view, light = view_of(size, framing, shot.seed), light_of(scene, seed)
     place = PLACES[scene.backdrop]
@@ -82,13 +82,13 @@ def draw_panel(
 
     stage = Set(Drawing(view.width, view.height), view, light, scene, seed, shot.seed)
     place.draw(stage)
-    shapes = {i: shape_of(pictures[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
+    shapes = {i: shape_of(images[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
     placed = arrange(scene, view, place, shapes, shot.seed)
     if stage.from_above and placed and place.ground != "air":
         draw_spot(stage)
     _prop(stage, place.ground, placed)
     if scene.setting:
-        scenery = Image.fromarray(background_of(pictures[scene.setting], width, height))
+        scenery = Image.fromarray(background_of(images[scene.setting], width, height))
     else:
         scenery = Image.fromarray(stage.d.pixels(width, height)).convert("RGB")
     focus = view.focus + (3.0 if scene.style == "photo" else 0.0)
@@ -102,7 +102,7 @@ def draw_panel(
         canvas = enlarged(canvas, size, Image.Resampling.BILINEAR)
     scale = canvas.shape[0] / view.height
     for one in placed:
-        _put(canvas, one, scale, stage, pictures)
+        _put(canvas, one, scale, stage, images)
     draw_front(canvas, stage)
     if styled:
         canvas = styled.apply(canvas, shot.seed)
@@ -192,14 +192,14 @@ def _prop(stage: Set, ground: str, placed: Sequence[Placed]) -> None:
         moon_ground(stage, view.floor)
 
 
-def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, pictures: dict[Cited, ReferenceImage]) -> None:
+def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, images: dict[Cited, ReferenceImage]) -> None:
     """One subject with its shadow."""
     subject, light = one.subject, stage.light
     height = max(12, round(one.height * scale))
     x, base = one.x * scale, one.base * scale
     lit = True
     if subject.cited:
-        sprite, cut = sprite_of(pictures[subject.cited], height)
+        sprite, cut = sprite_of(images[subject.cited], height)
         lit = cut and light.time != "day"
     else:
         person = is_dressed(subject.name)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from framehouse.domain.errors import Broken, Declined
 from framehouse.domain.shot import Shot
-from framehouse.engines.interface import Abilities, Batch, Painted, Progress
+from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
 from framehouse.engines.previz.sandbox import behaviour, refusal
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Previz:
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1, refusal=refusal)
 
-    async def paint(self, batch: Batch) -> AsyncIterator[Painted | Progress]:
+    async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):
             yield Progress(done / len(batch.shots))
             asked = behaviour(shot.prompt)
@@ -34,7 +34,7 @@ class Previz:
             if asked.fail_image in (0, shot.index + 1):
                 raise Broken("failed, as the prompt asks the sandbox to")
             pixels = await asyncio.to_thread(_drawn, shot, batch)
-            yield Painted(shot.index, pixels, {"preview": "a drawn storyboard panel, not a model's picture"})
+            yield GeneratedImage(shot.index, pixels, {"preview": "a drawn storyboard panel, not a model's picture"})
 
     async def close(self) -> None:
         """Nothing is open."""

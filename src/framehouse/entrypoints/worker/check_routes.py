@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.postgres.route_health import REPORT_S, RouteCheck, report_route_health
-from framehouse.engines.interface import Check
+from framehouse.engines.interface import HealthCheck
 from framehouse.engines.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -28,9 +28,9 @@ async def keep_checking(db: Database, registry: Registry, *, worker: int) -> NoR
 
 async def check_routes(registry: Registry) -> list[RouteCheck]:
     """The result of each health check, with one row for a route that depends on nothing."""
-    nothing = [Check("", fit=True, told="depends on nothing")]
+    nothing = [HealthCheck("", ok=True, reason="depends on nothing")]
     return [
-        RouteCheck(model, route.name, check.what, check.fit, check.told)
+        RouteCheck(model, route.name, check.subject, check.ok, check.reason)
         for model, route, checks in await registry.check()
         for check in checks or nothing
     ]
@@ -40,8 +40,8 @@ def log_changes(checks: Sequence[RouteCheck], healthy: dict[tuple[str, str, str]
     """Log the checks that changed since the last call, and update `healthy`."""
     for check in checks:
         before = healthy.get(check[:3], True)
-        healthy[check[:3]] = check.fit
-        if before and not check.fit:
-            log.warning("%s by %s: %s: %s", check.model, check.route, check.what, check.told)
-        elif check.fit and not before:
-            log.info("%s by %s: %s: healthy again: %s", check.model, check.route, check.what, check.told)
+        healthy[check[:3]] = check.ok
+        if before and not check.ok:
+            log.warning("%s by %s: %s: %s", check.model, check.route, check.subject, check.reason)
+        elif check.ok and not before:
+            log.info("%s by %s: %s: healthy again: %s", check.model, check.route, check.subject, check.reason)

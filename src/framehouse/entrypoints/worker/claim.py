@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.batch_retry import RetryLimits, may_be_poison
 from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
-from framehouse.pipeline.order_note import route_with_open_order
+from framehouse.pipeline.open_order import route_with_open_order
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 _RENEW_S = 1.0
 
 
-async def keep_leases(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
+async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
     """Renew until cancelled. A batch that is not renewed was cancelled, or another worker has it."""
     renewed_at = time.monotonic()
     while True:

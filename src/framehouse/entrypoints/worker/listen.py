@@ -3,7 +3,7 @@
 from typing import NoReturn
 
 from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
-from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, HASTEN_CHANNEL
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, ENDED_CHANNEL, WAKE_CHANNEL
 from framehouse.adapters.postgres.pool import Database
 from framehouse.entrypoints.worker.claim import ClaimSignal
 from framehouse.entrypoints.worker.held_batches import HeldBatches
@@ -14,6 +14,6 @@ async def listen(db: Database, held: HeldBatches, signal: ClaimSignal, *, worker
     channels = {
         BATCHES_CHANNEL: lambda _: signal.notify(),
         ENDED_CHANNEL: held.cancel_task,
-        HASTEN_CHANNEL: held.wake,
+        WAKE_CHANNEL: held.wake,
     }
     await db.listen(channels, lock=(WORKER_LOCKS, worker))

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage, StorageAway
@@ -17,7 +17,7 @@ from framehouse.engines.registry import Route
 from framehouse.entrypoints.worker.held_batches import HeldBatch
 from framehouse.pipeline.generate import Rules, Unfinished, generate_batch
 from framehouse.pipeline.load import load_batch
-from framehouse.pipeline.order_note import route_with_open_order
+from framehouse.pipeline.open_order import route_with_open_order
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ async def process_batch(
     *,
     db: Database,
     storage: Storage,
-    checker: PictureChecker,
+    checker: ImageChecker,
     rules: Rules,
     limits: RetryLimits,
     slots: asyncio.Semaphore,
@@ -39,7 +39,7 @@ async def process_batch(
     if attempts_used_up(batch.attempt, limits, open_order=route_with_open_order(batch) is not None):
         return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
     try:
-        with spans.span("load", pictures=len(batch.references) + len(batch.elements)):
+        with spans.span("load", images=len(batch.references) + len(batch.elements)):
             loaded = await load_batch(
                 batch, db=db, storage=storage, checker=checker, allow_private=rules.allow_private_addresses
             )

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
-from framehouse.adapters.images.checker import PictureChecker
+from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.pool import TROUBLE, Database
 from framehouse.adapters.storage import Storage
@@ -20,7 +20,7 @@ from framehouse.engines.registry import Registry
 from framehouse.entrypoints.worker.check_routes import keep_checking
 from framehouse.entrypoints.worker.claim import ClaimSignal, claim_batches, run_claim_loop
 from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
-from framehouse.entrypoints.worker.leases import keep_leases
+from framehouse.entrypoints.worker.leases import renew_leases_until_stopped
 from framehouse.entrypoints.worker.listen import listen
 from framehouse.entrypoints.worker.process_batch import process_batch
 from framehouse.entrypoints.worker.record_outcome import record_outcome
@@ -64,7 +64,7 @@ class Worker:
         only_task: UUID | None = None,
     ) -> None:
         self.held = HeldBatches(limits.concurrency)
-        self.checker = PictureChecker(at_once=min(_CHECKER_LIMIT, limits.concurrency))
+        self.checker = ImageChecker(at_once=min(_CHECKER_LIMIT, limits.concurrency))
         self._db = db
         self._storage = storage
         self._registry = registry
@@ -100,7 +100,7 @@ class Worker:
 
     def _loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
         loops = [
-            keep_leases(self._db, self.held, lease_s=self._limits.lease_s),
+            renew_leases_until_stopped(self._db, self.held, lease_s=self._limits.lease_s),
             listen(self._db, self.held, self._signal, worker=self._number),
             UnservedRoutes(
                 self._db,

@@ -1,9 +1,9 @@
 -- What the workers that reported within :age found.
-select model, route, what,
-       count(*) filter (where fit) as fit,
-       count(*) filter (where not fit) as unfit,
+select model, route, what as subject,
+       count(*) filter (where fit) as healthy,
+       count(*) filter (where not fit) as unhealthy,
        coalesce((array_agg(told order by seen_at desc) filter (where not fit))[1],
-                (array_agg(told order by seen_at desc))[1]) as told
+                (array_agg(told order by seen_at desc))[1]) as reason
 from route_checks
 where seen_at > now() - :age::interval
 group by model, route, what

@@ -3,10 +3,10 @@ with gone as (
     delete from route_checks
     where seen_at < now() - interval '1 hour'
        or (worker = :worker and (model, route, what) not in
-           (select f.model, f.route, f.what from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, what text)))
+           (select f.model, f.route, f.subject from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, subject text)))
 )
 insert into route_checks (worker, model, route, what, fit, told)
-select :worker, f.model, f.route, f.what, f.fit, f.told
-from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, what text, fit boolean, told text)
+select :worker, f.model, f.route, f.subject, f.ok, f.reason
+from jsonb_to_recordset(:checks::jsonb) as f (model text, route text, subject text, ok boolean, reason text)
 on conflict (worker, model, route, what) do update
 set fit = excluded.fit, told = excluded.told, seen_at = now();

@@ -77,7 +77,7 @@ def _curtain(s: Set, x: float, top: float, wide: float, bottom: float, color: Co
     )
 
 
-def _picture(s: Set, x: float, y: float, wide: float, tall: float, color: Color) -> None:
+def _image(s: Set, x: float, y: float, wide: float, tall: float, color: Color) -> None:
     d = s.d
     d.rect(x, y, wide, tall, _at_home(s, (96, 74, 62)), radius=2)
     d.rect(x + 7, y + 7, wide - 14, tall - 14, _at_home(s, (246, 240, 228)))
@@ -144,7 +144,7 @@ def room(s: Set) -> None:
         d.rect(x - wide * 0.3, y - 30, wide * 1.6, 7, (86, 70, 62), radius=3)
         for n, (dx, dy) in enumerate(((0.6, 0.2), (0.74, 0.3), (0.88, 0.18))):
             if not v.tall or n == 1:
-                _picture(
+                _image(
                     s,
                     v.width * dx,
                     floor * dy,

@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.task_store import Asked
 from framehouse.domain.account import Caller
 from framehouse.domain.request import read_request
 from framehouse.domain.task import Task, Ticket
-from framehouse.domain.task_json import delivery_data, pictures_made, request_data, task_data
+from framehouse.domain.task_json import delivery_data, generated_images, request_data, task_data
 from framehouse.entrypoints.api.context import CREATED_TASK, OPERATION, ApiContext, Idempotency
 from framehouse.entrypoints.api.envelope import success
 from framehouse.entrypoints.api.kling.parameters import (
@@ -131,10 +131,10 @@ async def cancel_task(context: ApiContext, request: Request) -> Response:
 
 
 def _task_data(context: ApiContext, request: Request, task: Task, include: Collection[str] = ()) -> dict[str, Any]:
-    links = context.links_for(request) if task.pictures else context.links
+    links = context.links_for(request) if task.images else context.links
     data = task_data(task, links)
     if "request" in include:
         data["request"] = request_data(task)
     if "pictures" in include and task.status == "processing":
-        data["pictures"] = pictures_made(task, links)
+        data["pictures"] = generated_images(task, links)
     return data

@@ -27,7 +27,7 @@ RULES = Rules(Finishing("Framehouse test"), timedelta(days=30), allow_private_ad
 
 
 @dataclass
-class House:
+class Deployment:
     """A whole house in the test's own process, with an account, and workers that are started when asked for."""
 
     db: Database
@@ -82,13 +82,13 @@ class House:
         await self.registry.close()
 
 
-async def build_house(
+async def build_deployment(
     db: Database,
     storage: Storage,
     *routes: dict[str, object],
     concurrency: int = 100,
     units_limit: int | None = None,
-) -> House:
+) -> Deployment:
     """A house with the account alice."""
     chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
     models = [
@@ -98,7 +98,7 @@ async def build_house(
     await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
     account = await account_store.find_account(db, "alice")
     assert account is not None
-    return House(db, storage, open_registry(models), Caller(account.id, "alice"), AcceptCounter(db))
+    return Deployment(db, storage, open_registry(models), Caller(account.id, "alice"), AcceptCounter(db))
 
 
-MakeHouse = Callable[..., Awaitable[House]]
+MakeDeployment = Callable[..., Awaitable[Deployment]]

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from tests.support.command_line import PATH
-from tests.support.house import MISBEHAVING
+from tests.support.in_process_deployment import MISBEHAVING
 
 REQUEST = {
     "model_name": "kling-v3-omni",
