@@ -22,7 +22,7 @@ FINISHING = Finishing(tool="bench", format="png", quality=92, watermark_text="AI
 
 def by_us(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
     finished = finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=True)
-    return len(finished.content) + len(finished.marked)
+    return len(finished.content) + len(finished.watermarked)
 
 
 def by_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:

@@ -103,7 +103,7 @@ class _Table:
     async def claim(self) -> float:
         lease = timedelta(seconds=30)
         claim = partial(
-            batch_queue.claim_batches, self.db, worker=1, most=4, lease=lease, routes=[("kling-v3-omni", "")]
+            batch_queue.claim_batches, self.db, worker=1, limit=4, lease=lease, routes=[("kling-v3-omni", "")]
         )
         return await _median([claim() for _ in range(CALLS // 5)])
 

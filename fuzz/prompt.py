@@ -15,8 +15,8 @@ from framehouse.domain.prompt import (
     citations,
     listed_shots,
     prompt_parts,
-    ratio_asked,
     requested_images,
+    requested_ratio,
     resolve_citation,
 )
 from framehouse.domain.request import SERIES_AMOUNT, parse_request
@@ -76,7 +76,7 @@ def check_citations(prompt: str, *, images: int, elements: int) -> None:
 
 def check_words(prompt: str) -> None:
     """Numbers, shots and shapes mean the same in capitals, and shots are the prompt's own words in their order."""
-    asked, listed, ratio = requested_images(prompt), listed_shots(prompt), ratio_asked(prompt, RATIOS)
+    asked, listed, ratio = requested_images(prompt), listed_shots(prompt), requested_ratio(prompt, RATIOS)
     assert asked is None or asked >= 0
     assert ratio in (None, *RATIOS)
     if listed:
@@ -89,7 +89,7 @@ def check_words(prompt: str) -> None:
     if prompt.isascii():
         other = prompt.swapcase()
         assert requested_images(other) == asked
-        assert ratio_asked(other, RATIOS) == ratio
+        assert requested_ratio(other, RATIOS) == ratio
         swapped = listed_shots(other)
         assert (swapped and swapped.shots) == (listed and tuple(map(str.swapcase, listed.shots)))
 

@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 
 from framehouse import __version__
 from framehouse.adapters.images.header import inspect
-from framehouse.adapters.presets import preset_picture, presets
+from framehouse.adapters.presets import preset_image, presets
 from framehouse.cli.commands import cli
 from framehouse.cli.lazy_group import LazyCommand
 from framehouse.domain.element import (
@@ -114,7 +114,7 @@ def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
         assert f"`{element.id}` {element.name}" in read("docs/elements.md")
         assert 2 <= len(element.images) <= 4
         for image in element.images:
-            content = preset_picture(image.key)
+            content = preset_image(image.key)
             assert len(content) < 40_000
             assert inspect(io.BytesIO(content), len(content)) == (image.width, image.height)
 

@@ -41,12 +41,12 @@ def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("prot = 1", "prot: no such setting"),
         ("port = 99999", "port"),
         ("port = ", "Cannot read"),
-        ('path_prefixes = ["kling/"]', "must be empty or like /kling"),
+        ('path_prefixes = ["kling/"]', "must be empty or a path such as /kling"),
         ("models = {}", "models"),
         ("[models.x]\nroute = []", "models.x.route: no such setting"),
         ('[models.x]\nunits = { "8k" = 1 }', "models.x.units"),
@@ -59,9 +59,9 @@ def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ("requests_per_second = inf", "requests_per_second"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
+def test_the_error_names_the_wrong_setting(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "framehouse.toml").write_text(text)
-    with pytest.raises(BadSettings, match=said):
+    with pytest.raises(BadSettings, match=message):
         load_settings()
 
 
@@ -70,7 +70,7 @@ def test_lists_and_tables_may_come_from_variables_and_files(tmp_path: Path, monk
     monkeypatch.setenv("FRAMEHOUSE_MODELS_FILE", str(tmp_path / "models.json"))
     assert not load_settings().models["m"].series
     monkeypatch.setenv("FRAMEHOUSE_MODELS", "{bad")
-    with pytest.raises(BadSettings, match="FRAMEHOUSE_MODELS is not the JSON"):
+    with pytest.raises(BadSettings, match="FRAMEHOUSE_MODELS must be valid JSON"):
         load_settings()
 
 
@@ -97,7 +97,7 @@ def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_way_past_a_pooler_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEHOUSE_DIRECT_DATABASE_URL", "postgresql://direct")
-    with pytest.raises(BadSettings, match="direct_database_url is of no use without database_url"):
+    with pytest.raises(BadSettings, match="direct_database_url requires database_url"):
         load_settings()
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL", "postgresql://pooled")
     assert load_settings().direct_database_url == "postgresql://direct"

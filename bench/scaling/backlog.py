@@ -57,5 +57,5 @@ async def _measure(server: EmbeddedPostgres, most: int) -> dict[str, Spent]:
 async def _claim(db: Database) -> Spent:
     began = time.perf_counter()
     for _ in range(CLAIMS):
-        assert await batch_queue.claim_batches(db, worker=1, most=4, lease=LEASE, routes=ROUTES)
+        assert await batch_queue.claim_batches(db, worker=1, limit=4, lease=LEASE, routes=ROUTES)
     return {"took_s": (time.perf_counter() - began) / CLAIMS}

@@ -49,7 +49,7 @@ async def _held(db: Database, tasks: int, accounts: int) -> list[batch_queue.Cla
     held: list[batch_queue.Claimed] = []
     for at in range(0, tasks, 16):
         await accept_tasks(db, [new_task(1 + (at + n) % accounts) for n in range(16)])
-        held += await batch_queue.claim_batches(db, worker=1, most=16, lease=LEASE, routes=ROUTES)
+        held += await batch_queue.claim_batches(db, worker=1, limit=16, lease=LEASE, routes=ROUTES)
     return held
 
 
@@ -63,7 +63,7 @@ async def _settle(db: Database, tasks: int, accounts: int) -> Spent:
 
 async def _settle_all(db: Database, held: Iterable[batch_queue.Claimed]) -> None:
     for batch in held:
-        made = batch_queue.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
+        made = batch_queue.StoredShot(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
         await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION)
 
 
@@ -118,7 +118,7 @@ async def _timed(db: Database) -> Spent:
         began = time.perf_counter()
         await accept_tasks(db, [new_task(1)])
         accepted = time.perf_counter()
-        held = await batch_queue.claim_batches(db, worker=1, most=1, lease=LEASE, routes=ROUTES)
+        held = await batch_queue.claim_batches(db, worker=1, limit=1, lease=LEASE, routes=ROUTES)
         claimed = time.perf_counter()
         await _settle_all(db, held)
         took["accept_s"] += (accepted - began) / 50

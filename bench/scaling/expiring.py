@@ -14,7 +14,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import tasks_to_expire
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.pipeline.expire import expire_images
-from framehouse.pipeline.save_shot import folder_of
+from framehouse.pipeline.save_shot import image_folder
 from scaling.counters import Spent, database
 from scaling.filling import fill, make_accounts
 
@@ -36,7 +36,7 @@ class Far:
     async def check(self) -> None:
         raise NotImplementedError
 
-    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+    async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
         raise NotImplementedError
 
     async def put(self, key: str, content: bytes) -> None:
@@ -54,7 +54,7 @@ class Far:
     async def size(self, key: str) -> int | None:
         raise NotImplementedError
 
-    async def remove_unfinished(self, *, older_s: float) -> int:
+    async def delete_partial_files(self, *, older_than_s: float) -> int:
         raise NotImplementedError
 
 
@@ -75,7 +75,7 @@ async def _measure(server: EmbeddedPostgres, data: Path, tasks: int) -> dict[str
         await fill(connection, rows=tasks * 8, accounts=10, days=100)
         folder = open_storage(f"file://{data}/files")
         for id in await tasks_to_expire(dbs[0], tasks):
-            await folder.put(f"{folder_of(id)}0.png", b"0" * 1_600_000)
+            await folder.put(f"{image_folder(id)}0.png", b"0" * 1_600_000)
         stores: dict[str, tuple[Storage, int]] = {
             "a folder": (folder, 1),
             "a bucket": (Far(), 1),

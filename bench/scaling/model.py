@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from framehouse.entrypoints.worker.claim import REST_S
+from framehouse.entrypoints.worker.claim import MISS_PAUSE_S
 from measuring.comparisons import RESULTS
 
 GROUP = 16
@@ -179,7 +179,7 @@ def demand(costs: Costs, traffic: Traffic, site: Site, *, rate: float = 1.0) -> 
     polls = tasks * (traffic.polling * (1 + site.paint_s / traffic.poll_every_s) + 3 * traffic.waiting)
     # each process's statements take some two milliseconds; those that come meanwhile share the next one
     offers, asks = (max(1.0, per_s / site.apis * 0.002) for per_s in (tasks, polls))
-    looks = tasks / (1 + tasks * REST_S)
+    looks = tasks / (1 + tasks * MISS_PAUSE_S)
     return {
         "accept": tasks * (costs.accept.each_s / offers + costs.accept.row_s),
         "claim": tasks * costs.claim.each_s + images * costs.claim.row_s,

@@ -16,7 +16,7 @@ import asyncpg
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import functions, migrate, migrations
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.task_store import Asked, find_tasks
+from framehouse.adapters.postgres.task_store import TaskQuery, find_tasks
 from scaling.counters import Meter, Spent, database
 from scaling.filling import fill, make_accounts
 from scaling.statements import Lives
@@ -87,7 +87,7 @@ async def _measure(server: EmbeddedPostgres, data: Path, partitioned: bool, rows
         some = await connection.fetch(
             "select account_id, external_task_id from tasks where external_task_id is not null order by id limit 300"
         )
-        asked = [Asked(one["account_id"], one["external_task_id"]) for one in some]
+        asked = [TaskQuery(one["account_id"], one["external_task_id"]) for one in some]
         found["poll by external id, 1 at once"] = await meter.per_piece(
             len(asked),
             lambda: _each([lambda a=one: find_tasks(db, [a]) for one in random.sample(asked, len(asked))]),  # type: ignore[misc]

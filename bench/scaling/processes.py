@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from framehouse.adapters.postgres.coalesce import LARGEST_GROUP, SMALLEST_HALF
-from framehouse.entrypoints.worker.claim import MISSES_BEFORE_REST, REST_S
+from framehouse.adapters.postgres.coalesce import MAX_GROUP, MIN_HALF
+from framehouse.entrypoints.worker.claim import MISS_PAUSE_S, MISSES_BEFORE_PAUSE
 from scaling.events import Clock, Cores, Locks, Then, Thread
 from scaling.model import Costs, Site, Traffic
 
@@ -78,7 +78,7 @@ class Api:
         self._offering = bool(self._offers)
         if not self._offering:
             return
-        peak, size = self._peak, min(LARGEST_GROUP, max(SMALLEST_HALF, (len(self._offers) + 1) // 2))
+        peak, size = self._peak, min(MAX_GROUP, max(MIN_HALF, (len(self._offers) + 1) // 2))
         group, self._offers = self._offers[:size], self._offers[size:]
         rows = sorted({task.account for task in group})
 
@@ -118,7 +118,7 @@ class Api:
         self._asking = bool(self._asked)
         if not self._asking:
             return
-        group, self._asked = self._asked[:LARGEST_GROUP], self._asked[LARGEST_GROUP:]
+        group, self._asked = self._asked[:MAX_GROUP], self._asked[MAX_GROUP:]
 
         def answered() -> None:
             for then in group:
@@ -195,7 +195,7 @@ class Worker:
             if taken:
                 rested()
             else:
-                peak.clock.after(REST_S, rested)
+                peak.clock.after(MISS_PAUSE_S, rested)
 
         peak.statement(peak.costs.no_callbacks_s, looked, who="hearing")
 
@@ -216,8 +216,8 @@ class Worker:
             for task, due_at in took:
                 peak.seen.waited.append(peak.clock.now - due_at)
                 self._thread.use(costs.worker_task_s / peak.traffic.images, lambda t=task: self._generate(t))  # type: ignore[misc]
-            if self._misses > MISSES_BEFORE_REST:
-                peak.clock.after(REST_S, rested)
+            if self._misses > MISSES_BEFORE_PAUSE:
+                peak.clock.after(MISS_PAUSE_S, rested)
             else:
                 rested()
 

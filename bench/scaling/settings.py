@@ -72,7 +72,7 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
         if at % apart < GROUP:
             await connection.execute("checkpoint")
         await accept_tasks(db, [new_task(1 + int(1000 * random.random() ** 3)) for _ in range(GROUP)])
-        held = await batch_queue.claim_batches(db, worker=1, most=GROUP, lease=LEASE, routes=ROUTES)
+        held = await batch_queue.claim_batches(db, worker=1, limit=GROUP, lease=LEASE, routes=ROUTES)
         for _ in range(RENEWALS):
             await batch_queue.renew_leases(db, {batch.id: (batch.claim, 0.5) for batch in held}, LEASE)
         await _settle(db, held)
@@ -81,5 +81,5 @@ async def _live(db: Database, connection: "asyncpg.Connection[asyncpg.Record]", 
 
 async def _settle(db: Database, held: Sequence[batch_queue.Claimed]) -> None:
     for batch in held:
-        made = batch_queue.Made(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
+        made = batch_queue.StoredShot(0, "diffusers", f"images/{batch.task_id}/0.png", "", "image/png", 1024, 1024)
         assert await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, RETENTION) == "succeeded"

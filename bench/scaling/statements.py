@@ -21,7 +21,7 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import (
-    Asked,
+    TaskQuery,
     accept_tasks,
     delete_old_tasks,
     find_tasks,
@@ -69,7 +69,7 @@ class Lives:
         async def work() -> None:
             while len(held) < batches:
                 more = min(most, batches - len(held))
-                found = await batch_queue.claim_batches(self._db, worker=1, most=more, lease=LEASE, routes=ROUTES)
+                found = await batch_queue.claim_batches(self._db, worker=1, limit=more, lease=LEASE, routes=ROUTES)
                 assert found
                 held.extend(found)
 
@@ -81,7 +81,7 @@ class Lives:
             for batch in held:
                 for shot in batch.shots:
                     key = f"images/{batch.task_id}/{shot.index}-{batch.claim.hex[:12]}.png"
-                    made = batch_queue.Made(shot.index, "diffusers", key, "", "image/png", 1024, 1024)
+                    made = batch_queue.StoredShot(shot.index, "diffusers", key, "", "image/png", 1024, 1024)
                     how = await batch_queue.settle_shot(self._db, batch.task_id, batch.id, batch.claim, made, RETENTION)
                     assert how != "lost"
 
@@ -113,25 +113,25 @@ class Lives:
                 f"renew leases, {group} at once", 200, partial(batch_queue.renew_leases, self._db, some, LEASE)
             )
         for group in (1, GROUP):
-            questions = [Asked(account, id, 1) for account, id in random.sample(asked, group)]
+            questions = [TaskQuery(account, id, 1) for account, id in random.sample(asked, group)]
             await self._often(f"poll, {group} at once", 500, partial(find_tasks, self._db, questions))
         await self._often("list 30", 300, lambda: list_tasks(self._db, self._account(), limit=30, offset=0))
         await self._often(
             "claim, nothing due",
             500,
-            lambda: batch_queue.claim_batches(self._db, worker=1, most=1, lease=LEASE, routes=ROUTES),
+            lambda: batch_queue.claim_batches(self._db, worker=1, limit=1, lease=LEASE, routes=ROUTES),
         )
         await self._often("claim callbacks, none due", 500, self._claim_callbacks)
         await self._often(
             "look for lost work",
             500,
-            lambda: orphaned_batches.unrenewed_batches(self._db, lease=LEASE, silence=LEASE),  # there are none
+            lambda: orphaned_batches.unrenewed_batches(self._db, lease=LEASE, unrenewed_for=LEASE),  # there are none
         )
         await self._often("notify, nobody listens", 500, lambda: notify(self._db, "nobody", "x" * 36))
 
     async def _claim_callbacks(self) -> list[callback_queue.CallbackMessage]:
         return await callback_queue.claim_callbacks(
-            self._db, most=100, shares=callback_queue.Shares(), living=[], failing=[], lease=LEASE
+            self._db, limit=100, host_limits=callback_queue.HostLimits(), healthy=[], failing=[], lease=LEASE
         )
 
     async def _deliver(self, tasks: int) -> None:

@@ -1,16 +1,16 @@
 """Framehouse: a self-hosted server for the omni-image task API.
 
-A request comes in by an entrypoint, goes down the pipeline one step at a time, with the help of
-adapters, under the rules of the domain. To read it in that order:
+An entrypoint receives a request. The pipeline processes it step by step, with the rules of the domain. Adapters connect
+the pipeline to outside systems. Reading order:
 
     cli/          the command line
-    wiring.py     the wiring: settings -> adapters -> entrypoints
+    wiring.py     creates the adapters and entrypoints from the settings
     runtime/      processes: supervisor, watchdog, limits, logging, tracing
     entrypoints/  the API and its console, the worker, the sweeper
-    pipeline/     accept, generate, finish, save_shot: a task's life
-    domain/       what is true: sizes, prompts, requests, errors
+    pipeline/     the steps of a task: accept, load, generate, finish, save_shot
+    domain/       the rules: sizes, prompts, requests, errors
     adapters/     Postgres, storage, images, outbound HTTP, telemetry
-    engines/      what generates images: one folder per engine
+    engines/      generate images: one folder per engine
     testing/      for authors of engines: the tests that every engine must pass, and an example to copy
 """
 

@@ -1,4 +1,4 @@
-"""python -m framehouse"""
+"""Run the command line: `python -m framehouse`."""
 
 from framehouse.cli import main
 

@@ -1,6 +1,7 @@
-"""Every setting with its meaning; read once, then frozen. docs/settings.md lists them, and a test compares.
+"""All settings with their descriptions. They are read once and never change.
 
-Later wins: defaults, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME>, the command line.
+docs/settings.md contains the same descriptions; a test compares the two. The sources, in order of increasing priority,
+are the defaults, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
 """
 
 import json
@@ -23,27 +24,27 @@ CONFIG_NAME = "framehouse.toml"
 
 
 class BadSettings(Exception):
-    """A setting is wrong; the message names it and what is allowed."""
+    """A setting is invalid. The message names the setting and the allowed values."""
 
 
 class ModelSettings(BaseModel):
-    """One model: who paints it, what it offers, what it costs."""
+    """The settings of one model: its engines, resolutions and prices."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     routes: list[dict[str, Any]] = Field(
         default=[{"engine": "previz"}],
-        description="Engines in order of preference, each `engine` and its own options. "
-        "The next is asked when one is unavailable.",
+        description="Engines in order of preference, each as `engine` with its own options. "
+        "If an engine is unavailable, the next one is tried.",
     )
     units: dict[Literal["1k", "2k", "4k"], Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
         default=dict(DEFAULT_UNITS),  # type: ignore[arg-type]
-        description="Units per image by resolution; what is not named costs the default.",
+        description="Units per image by resolution. A resolution without an entry has the default price.",
     )
     resolutions: list[Literal["1k", "2k", "4k"]] = Field(
-        default=["1k", "2k", "4k"], min_length=1, description="Which resolutions the model serves."
+        default=["1k", "2k", "4k"], min_length=1, description="Resolutions that the model offers."
     )
-    series: bool = Field(default=True, description="Whether the model makes series.")
+    series: bool = Field(default=True, description="Whether the model offers series.")
 
 
 _MODELS = {
@@ -53,121 +54,141 @@ _MODELS = {
 
 
 class Settings(BaseSettings):
-    """The names here are the keys of framehouse.toml; with FRAMEHOUSE_ before them, the environment's."""
+    """The settings of a process. The field names are the keys of framehouse.toml.
+
+    The environment variable of a setting is FRAMEHOUSE_ followed by the name in capitals.
+    """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("framehouse", appauthor=False),
-        description="Holds everything local: the embedded database, the pictures, framehouse.toml.",
+        description="Folder of all local data: the embedded database, the images and framehouse.toml.",
     )
-    host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on; 0 takes a free one.")
+    host: str = Field(default="127.0.0.1", description="Address at which the API listens.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port at which the API listens. 0: a free port.")
     public_url: str = Field(
         default="",
-        description="How clients reach this server, for image URLs. "
-        "Empty: the host that the client asked; in callbacks, `host` and `port`.",
+        description="Base URL at which clients reach this server, used in image URLs. "
+        "Empty: the host of the client's request; in callbacks, `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
         min_length=1,
         default=["/kling", "", "/proxy/kling"],
-        description="The API's paths are served under each of these.",
+        description="Prefixes of the API's paths. Each path is served under all of them.",
     )
     database_url: str = Field(
-        default="", description="A PostgreSQL server, 14 or newer. Empty: the embedded one in the data folder."
+        default="",
+        description="URL of a PostgreSQL database, version 14 or newer. "
+        "Empty: the embedded database in the data folder.",
     )
     direct_database_url: str = Field(
         default="",
-        description="Where `database_url` leads through a pooler: the same database past it.",
+        description="URL of the same database without the connection pooler. "
+        "Needed only if `database_url` leads through a pooler.",
     )
     storage_url: str = Field(
         default="",
-        description="Where pictures are kept: file:///folder, s3://bucket/prefix, gs://… or az://…. "
-        "Empty: `files` in the data folder.",
+        description="Storage of the images: file:///folder, s3://bucket/prefix, gs://… or az://…. "
+        "Empty: the folder `files` in the data folder.",
     )
     image_delivery: Literal["serve", "redirect"] = Field(
         default="serve",
-        description="Whether image URLs answer with the bytes, or send clients to a bucket by a presigned URL.",
+        description="`serve`: image URLs return the bytes. "
+        "`redirect`: they redirect clients to a presigned URL of the bucket.",
     )
     models: dict[Annotated[str, Field(min_length=1, max_length=200)], ModelSettings] = Field(
-        default=_MODELS, min_length=1, description="The models that are served, by name; replaces the default ones."
+        default=_MODELS, min_length=1, description="Served models, by name. They replace the default models."
     )
-    image_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of pictures.")
-    image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp.")
+    image_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of images.")
+    image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp, from 1 to 100.")
     watermark_text: str = Field(
-        default="AI generated", min_length=1, max_length=60, description="Text on the watermarked copy."
+        default="AI generated", min_length=1, max_length=60, description="Text of the watermark."
     )
     watermark_logo: Path | None = Field(
-        default=None, description="An image with transparency, instead of the text on the watermarked copy."
+        default=None, description="Image file with transparency that replaces the text of the watermark."
     )
     retention_days: float = Field(
-        default=30, gt=0, le=36500, description="How long pictures are kept after their task ended."
+        default=30, gt=0, le=36500, description="Days for which images are kept after their task ended."
     )
     history_days: float = Field(
         default=365,
         gt=0,
         le=36500,
-        description="How long tasks can be asked for after their pictures were removed; "
-        "then only their `external_task_id` stays taken.",
+        description="Days for which tasks can be queried after their images were deleted. "
+        "After that, only their `external_task_id` stays reserved.",
     )
     worker_concurrency: int = Field(
         default=0,
         ge=0,
         le=1000,
-        description="Batches that one worker has in hand at once; 0: as many as its engines make at once.",
+        description="Batches that one worker generates at the same time. "
+        "0: the sum of the concurrency of its engines, and at least 2.",
     )
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default={},
-        description="Labels of this machine's workers and their values; a route that `needs` some is painted only by "
-        "workers that have them. `framehouse worker --label` takes their place.",
+        description="Labels of this machine's workers, and their values. "
+        "A route with `needs` is served only by workers that have these labels. "
+        "The option `framehouse worker --label` replaces this setting.",
     )
     lease_s: float = Field(
         default=30,
         ge=2,
         le=3600,
-        description="A worker that does not renew within this many seconds loses its work; "
-        "one that hangs as long, and 10 seconds at least, is replaced.",
+        description="Lease in seconds. A worker that does not renew the lease of a batch in time loses the batch. "
+        "A process that hangs for this time, and for at least 10 seconds, is killed and replaced.",
     )
     stop_s: float = Field(
         default=30,
         ge=0,
         le=3600,
-        description="Seconds to finish what is in hand when stopped; the rest is handed back.",
+        description="Seconds in which a stopped process may finish its requests and batches. "
+        "Unfinished batches return to the queue.",
     )
-    attempts: int = Field(default=5, ge=1, le=100, description="A batch whose workers died this often fails its task.")
+    attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Attempts after which a batch or an element fails its task. "
+        "An attempt counts if the worker died, an internal error occurred, or a reference could not be fetched.",
+    )
     give_up_after_s: float = Field(
-        default=3600, gt=0, description="Seconds after which a task that no engine would take fails."
+        default=3600, gt=0, description="Seconds after which a task fails if no engine can generate it."
     )
-    max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Largest request body.")
+    max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Maximum size of a request body, in bytes.")
     requests_per_second: float = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Requests per second that each account may make of one API process; 0: no limit.",
+        description="Requests per second that each account may send to one API process. 0: no limit.",
     )
     allow_private_addresses: bool = Field(
         default=False,
-        description="Whether references may come from, and callbacks go to, private addresses. For development.",
+        description="Whether references may be fetched from private addresses, and callbacks sent to them. "
+        "For development.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="What is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level of the messages that are logged."
+    )
     log_format: Literal["text", "json"] = Field(
-        default="text", description="Log lines for people, or each as a JSON object."
+        default="text", description="Format of log lines: `text` for people, or `json` with one object per line."
     )
     worker_metrics_host: str = Field(
-        default="127.0.0.1", description="Address at which a worker tells its own metrics, which ask for no key."
+        default="127.0.0.1", description="Address at which a worker exposes its own metrics, without authentication."
     )
     worker_metrics_port: int = Field(
         default=0,
         ge=0,
         le=65535,
-        description="Port at which a worker tells them; 0: none, but `serve` has them in its own `/metrics`.",
+        description="Port at which a worker exposes its own metrics. 0: no port. "
+        "`framehouse serve` includes the metrics of its worker in `/metrics` of the API.",
     )
     otlp_endpoint: str = Field(
         default="",
-        description="Base URL of a collector that takes traces by OTLP over HTTP. "
-        "Empty: as OTEL_EXPORTER_OTLP_ENDPOINT says; no traces where it says nothing.",
+        description="Base URL of a collector that receives traces by OTLP over HTTP. "
+        "Empty: the value of OTEL_EXPORTER_OTLP_ENDPOINT; no traces if that is not set either.",
     )
-    trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the tasks that are traced.")
+    trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the tasks that are traced, from 0 to 1.")
 
     @field_validator("public_url", "otlp_endpoint")
     @classmethod
@@ -179,7 +200,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _direct(self) -> "Settings":
         if self.direct_database_url and not self.database_url:
-            raise ValueError("direct_database_url is of no use without database_url")
+            raise ValueError("direct_database_url requires database_url")
         return self
 
     @field_validator("path_prefixes")
@@ -187,7 +208,7 @@ class Settings(BaseSettings):
     def _prefixes(cls, prefixes: list[str]) -> list[str]:
         for prefix in prefixes:
             if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*", prefix):
-                raise ValueError(f'"{prefix}" must be empty or like /kling or /proxy/kling')
+                raise ValueError(f'"{prefix}" must be empty or a path such as /kling or /proxy/kling')
         return list(dict.fromkeys(prefixes))
 
     @classmethod
@@ -202,7 +223,7 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
     def served_models(self) -> list[tuple[Model, list[dict[str, object]]]]:
-        """The models as the registry opens them."""
+        """The models and their routes, in the form that `open_registry` expects."""
         return [
             (
                 Model(
@@ -215,12 +236,15 @@ class Settings(BaseSettings):
 
     @property
     def hung_after_s(self) -> float:
-        """How long a process may show no sign of life: its leases have run out then, and no hiccup lasts as long."""
+        """Seconds without a heartbeat after which a process counts as hung.
+
+        By then, its leases have expired. At least 10 seconds, so that a short pause of the machine does not count.
+        """
         return max(10.0, self.lease_s)
 
     @property
-    def reached_at(self) -> str:
-        """Where callbacks tell clients to find pictures: there is no request to learn the host from."""
+    def image_base_url(self) -> str:
+        """The base of the image URLs in callbacks. A callback has no request whose host could be used."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
@@ -229,11 +253,14 @@ class Settings(BaseSettings):
         return self.storage_url or (self.data_dir.resolve() / "files").as_uri()
 
 
-def load_settings(config: Path | None = None, **given: Any) -> Settings:
-    """The settings of this run; `given` are the command line's, None meaning not given. Raises BadSettings."""
-    given = {name: value for name, value in given.items() if value is not None}
+def load_settings(config: Path | None = None, **options: Any) -> Settings:
+    """Read the settings from all sources.
+
+    `options` are the values of the command line; None means that an option is absent. Raises BadSettings.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
     data_dir = Path(
-        given.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or user_data_path("framehouse", appauthor=False)
+        options.get("data_dir") or os.environ.get(PREFIX + "DATA_DIR") or user_data_path("framehouse", appauthor=False)
     )
     values = _read_toml(config, data_dir)
     for name, field in Settings.model_fields.items():
@@ -243,18 +270,18 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
         elif path := os.environ.get(f"{variable}_FILE"):
             values[name] = _read_secret(variable, path, is_json=isinstance(field.default, list | dict))
     try:
-        return Settings(**(values | given))
+        return Settings(**(values | options))
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, e['loc']))}: {_said(e['msg'])}" for e in error.errors())
+        problems = (f"{'.'.join(map(str, e['loc']))}: {_problem(e['msg'])}" for e in error.errors())
         raise BadSettings("Settings: " + "; ".join(problems)) from error
     except SettingsError as error:
-        found = re.search(r'field "(\w+)"', str(error))
-        name = PREFIX + found[1].upper() if found else "a variable"
-        raise BadSettings(f"Settings: {name} is not the JSON that it must be: {error.__cause__ or error}") from error
+        field_name = re.search(r'field "(\w+)"', str(error))
+        name = PREFIX + field_name[1].upper() if field_name else "a variable"
+        raise BadSettings(f"Settings: {name} must be valid JSON: {error.__cause__ or error}") from error
 
 
 def unknown_variables() -> list[str]:
-    """FRAMEHOUSE_… variables that name no setting: most likely misspelt."""
+    """The FRAMEHOUSE_… variables that do not belong to a setting; their names are probably misspelled."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {name + "_FILE" for name in known} | {
         PREFIX + name for name in ("CONFIG", "SERVER", "KEY", "CALLBACK_SECRET")
@@ -262,7 +289,7 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
-def _said(message: str) -> str:
+def _problem(message: str) -> str:
     return "no such setting" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
 
 
@@ -272,7 +299,7 @@ def _read_toml(config: Path | None, data_dir: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         if config:
-            raise BadSettings(f"There is no {config}.") from None
+            raise BadSettings(f"There is no file {config}.") from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSettings(f"Cannot read {path}: {error}") from error

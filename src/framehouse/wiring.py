@@ -1,6 +1,6 @@
-"""The wiring: settings -> adapters -> entrypoints. The only place that builds things.
+"""Connects all parts: creates adapters and entrypoints from the settings, and runs the processes.
 
-What is heavy is imported where it is built: the supervisor and the small commands need none of it.
+Large modules are imported in the functions that use them, because the supervisor and small commands do not need them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from framehouse.adapters.postgres.account_store import shared_secret
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.server_check import look_at_server
-from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
+from framehouse.adapters.postgres.server_check import check_server
+from framehouse.adapters.storage import Storage, StorageMisconfigured, StorageUnavailable, open_storage
 from framehouse.runtime.database_restart import keep_database_running
 from framehouse.runtime.process_limits import (
     freeze_loaded_objects,
@@ -51,7 +51,7 @@ API_POOL, WORKER_POOL, BUSY_POOL, TOOL_POOL = 16, 8, 16, 4
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Everything that is open while a process runs."""
+    """The resources that are open while a process runs."""
 
     settings: Settings
     db: Database
@@ -61,17 +61,20 @@ class Deployment:
 
 @asynccontextmanager
 async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIterator[Database]:
-    """The database of the settings, brought up to date. The embedded one is started, started again when it dies, and
-    stopped by who leaves last; starting and stopping block, so that no interruption leaves them half done."""
+    """Open the database that the settings specify, and migrate it.
+
+    An embedded server is started, and restarted if it dies. The last process that uses it stops it. Its start and stop
+    block the event loop, so that no cancellation can interrupt them.
+    """
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
-    watch = None
+    restarter = None
     try:
         if embedded:
             embedded.start()
-            watch = asyncio.create_task(keep_database_running(embedded))
+            restarter = asyncio.create_task(keep_database_running(embedded))
         url, direct_url = embedded.url if embedded else settings.database_url, settings.direct_database_url
         if not embedded:
-            await look_at_server(url, direct_url=direct_url)
+            await check_server(url, direct_url=direct_url)
         await migrate(direct_url or url)
         db = Database(url, size=size, direct_url=direct_url)
         await db.open()
@@ -80,56 +83,66 @@ async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIt
         finally:
             await db.close()
     finally:
-        if watch:
-            watch.cancel()
+        if restarter:
+            restarter.cancel()
         if embedded:
             embedded.stop()
 
 
 @asynccontextmanager
 async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Deployment]:
-    """Database, storage and engines."""
-    from framehouse.adapters.storage.measured import WatchedStorage
+    """Open the database, the storage and the engines."""
+    from framehouse.adapters.storage.measured import MeasuredStorage
     from framehouse.engines.registry import open_registry
 
     registry = open_registry(settings.served_models(), settings.worker_labels)
     try:
-        async with open_database(settings, size=size) as db:  # first, for it makes the data folder as it should be
-            storage = WatchedStorage(await open_checked_storage(settings))
+        async with open_database(settings, size=size) as db:  # first: it creates the data folder, with its permissions
+            storage = MeasuredStorage(await open_checked_storage(settings))
             yield Deployment(settings, db, storage, registry)
     finally:
         await registry.close()
 
 
 async def open_checked_storage(settings: Settings) -> Storage:
-    """The storage, looked at. One that is away may come back, and polls need none; StorageWrong is raised."""
+    """Open the storage and check it. Raises StorageMisconfigured.
+
+    A storage that does not respond only causes a warning: it may recover, and polls do not need it.
+    """
     storage = open_storage(settings.effective_storage_url)
     try:
         await storage.check()
-    except StorageWrong:
+    except StorageMisconfigured:
         raise
-    except StorageAway as error:
+    except StorageUnavailable as error:
         log.warning("%s", error)
     return storage
 
 
 async def check(settings: Settings) -> None:
-    """Find what would stop every process of a server, before any is started, and warn of routes that its own worker has
-    not the labels for. Raises BadRoute, BadSettings, BadServer, StorageAway."""
+    """Check the settings before a server starts its processes, for errors that would stop each of them.
+
+    Warns about routes whose labels the server's own worker does not have. Raises BadRoute, BadSettings, BadServer.
+    """
     from framehouse.engines.registry import open_registry
 
     registry = open_registry(settings.served_models(), settings.worker_labels)
     for model, route in registry.unserved():
-        log.warning("%s by %s needs %s: this server's own worker does not paint it", model, route.name, route.needed)
+        log.warning(
+            "model %s: this server's own worker does not serve the route %s, which needs the labels %s",
+            model,
+            route.name,
+            route.needed_labels,
+        )
     await registry.close()
     if settings.database_url:
-        await look_at_server(settings.database_url, direct_url=settings.direct_database_url)
+        await check_server(settings.database_url, direct_url=settings.direct_database_url)
     if settings.watermark_logo:
         _read_logo(settings.watermark_logo)
 
 
 def _read_logo(path: Path) -> bytes:
-    """The file's content, which is a picture. Read once: it may go away, and pictures must not wait for it."""
+    """Read an image file. It is read only once, so that generation does not depend on it. Raises BadSettings."""
     from PIL import Image
 
     try:
@@ -141,8 +154,8 @@ def _read_logo(path: Path) -> bytes:
     return content
 
 
-def make_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
-    """A worker as the settings say; `only_task` keeps it to one. `links` are for upstreams that call back."""
+def build_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
+    """Create a worker. `only_task` limits it to one task. `links` create the URLs of upstream callbacks."""
     from framehouse.entrypoints.worker.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
     from framehouse.pipeline.generate import Rules
@@ -157,34 +170,40 @@ def make_worker(deployment: Deployment, links: Links | None = None, *, only_task
     )
     rules = Rules(finishing, timedelta(days=s.retention_days), s.allow_private_addresses)
     if links and s.public_url:
-        rules = replace(rules, upstream_callback_url=links.make_upstream_callback_signature)
+        rules = replace(rules, upstream_callback_url=links.make_upstream_callback_url)
     concurrency = s.worker_concurrency or max(2, deployment.registry.concurrency)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
     return Worker(deployment.db, deployment.storage, deployment.registry, rules, limits, only_task=only_task)
 
 
-def make_orphaned_batches(deployment: Deployment) -> OrphanedBatches:
-    """The search for work of workers that died, as the settings say."""
+def build_orphaned_batches(deployment: Deployment) -> OrphanedBatches:
+    """Create the search for orphaned batches."""
     from framehouse.entrypoints.sweeper import OrphanedBatches
 
     return OrphanedBatches(deployment.db, lease_s=deployment.settings.lease_s)
 
 
-def make_element_worker(deployment: Deployment, *, only: UUID | None = None) -> ElementWorker:
-    """An element worker for these settings; `only` limits it to one element, by the id of its task."""
+def build_element_worker(deployment: Deployment, *, only_task: UUID | None = None) -> ElementWorker:
+    """Create an element worker. `only_task` limits it to one element, by the id of its task."""
     from framehouse.entrypoints.element_worker import ElementWorker
 
     s = deployment.settings
     return ElementWorker(
-        deployment.db, deployment.storage, allow_private=s.allow_private_addresses, attempts=s.attempts, only=only
+        deployment.db,
+        deployment.storage,
+        allow_private=s.allow_private_addresses,
+        attempts=s.attempts,
+        only_task=only_task,
     )
 
 
 async def run_api(
     settings: Settings, listening: socket.socket, *, heartbeat_fd: int | None = None, worker_metrics: str = ""
 ) -> None:
-    """Serve the API on an open socket until a signal. `heartbeat_fd`: see `watchdog`; `worker_metrics`: see
-    `build_api`."""
+    """Serve the API on an open socket until SIGTERM or SIGINT.
+
+    For `heartbeat_fd`, see `watchdog`; for `worker_metrics`, see `build_api`.
+    """
     raise_file_limit()
     import uvicorn
 
@@ -210,9 +229,9 @@ async def run_api(
             redirect_images=settings.image_delivery == "redirect",
         )
         config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
-        start.end()
+        start.remove_signal_handlers()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn raises them once more when it is done; we still clean up
+            signal.signal(number, lambda *_: None)  # uvicorn raises the signal again before our cleanup
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -224,30 +243,32 @@ async def run_api(
 
 
 async def run_worker(
-    settings: Settings, *, heartbeat_fd: int | None = None, figures: socket.socket | None = None
+    settings: Settings, *, heartbeat_fd: int | None = None, metrics_socket: socket.socket | None = None
 ) -> None:
-    """Work, make elements, deliver callbacks and sweep until told to stop, and tell its metrics on the socket
-    `figures`. `heartbeat_fd`: see `watchdog`."""
+    """Generate images, process elements, deliver callbacks and sweep until SIGTERM or SIGINT.
+
+    Metrics are exposed on `metrics_socket`, if it is not None. For `heartbeat_fd`, see `watchdog`.
+    """
     raise_file_limit()
     limit_malloc_arenas()
     from framehouse.domain.signed_urls import Links
     from framehouse.entrypoints.callback_worker import CallbackWorker
     from framehouse.entrypoints.sweeper import run_sweeper
-    from framehouse.entrypoints.worker_metrics import telling
+    from framehouse.entrypoints.worker_metrics import serve_worker_metrics
 
     size = WORKER_POOL + min(settings.worker_concurrency or BUSY_POOL, BUSY_POOL)
     async with (
         stoppable_start(),
         open_deployment(settings, size=size) as deployment,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
-        telling(figures),
+        serve_worker_metrics(metrics_socket),
     ):
-        links = Links(await shared_secret(deployment.db, SIGN_URLS), settings.reached_at)
-        worker = make_worker(deployment, links)
+        links = Links(await shared_secret(deployment.db, SIGN_URLS), settings.image_base_url)
+        worker = build_worker(deployment, links)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         callback_worker = CallbackWorker(deployment.db, links, allow_private=settings.allow_private_addresses)
-        beside = [
+        background = [
             asyncio.create_task(
                 run_sweeper(
                     deployment.db,
@@ -257,16 +278,16 @@ async def run_worker(
                 )
             ),
             asyncio.create_task(callback_worker.run()),
-            asyncio.create_task(make_element_worker(deployment).run()),
+            asyncio.create_task(build_element_worker(deployment).run()),
         ]
-        for task in beside:  # they never end by themselves: if one does, the process has to be restarted
+        for task in background:  # a background task ends only by an error; the process must then be restarted
             task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()
-            for task in beside:
+            for task in background:
                 if task.done():
                     task.result()
         finally:
-            for task in beside:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)

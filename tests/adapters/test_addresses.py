@@ -74,8 +74,8 @@ async def both(answer: bytes) -> AsyncIterator[tuple[int, dict[str, int]]]:
 
 async def call(how: str, url: str) -> bytes | int:
     if how == "reference":
-        return await fetch(url, most_bytes=1000, allow_private=False)
-    return (await post(url, b"{}", {}, silence_s=5, allow_private=False))[0]
+        return await fetch(url, max_bytes=1000, allow_private=False)
+    return (await post(url, b"{}", {}, idle_timeout_s=5, allow_private=False))[0]
 
 
 @needs_two
@@ -103,11 +103,11 @@ async def test_each_hop_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None
         url = f"http://changes.example:{port}/"
         with resolving(monkeypatch, PUBLIC, PUBLIC, PRIVATE) as resolver:
             with pytest.raises(FetchFailed, match="private"):
-                await fetch(url, most_bytes=1000, allow_private=False)
+                await fetch(url, max_bytes=1000, allow_private=False)
             assert len(resolver.asked) == 3
         assert counts == {PUBLIC: 2, PRIVATE: 0}
         with resolving(monkeypatch, PUBLIC):
-            code, _ = await post(url, b"{}", {}, silence_s=5, allow_private=False)
+            code, _ = await post(url, b"{}", {}, idle_timeout_s=5, allow_private=False)
             assert (code, counts) == (302, {PUBLIC: 3, PRIVATE: 0}), "callbacks follow nothing"
 
 
@@ -135,7 +135,7 @@ async def test_a_redirect_to_a_private_place_is_not_followed(monkeypatch: pytest
     target = location.format(private=PRIVATE, public=PUBLIC, port=port)
     async with first, second:
         with resolving(monkeypatch, PUBLIC), pytest.raises(FetchFailed):
-            await fetch(f"http://public.example:{port}/", most_bytes=1000, allow_private=False)
+            await fetch(f"http://public.example:{port}/", max_bytes=1000, allow_private=False)
     assert counts == {PUBLIC: 1, PRIVATE: 0}
 
 
@@ -146,13 +146,13 @@ async def test_a_host_that_may_be_private_vouches_for_no_other() -> None:
         pass
     async with both(http("302 Found", b"", f"Location: http://{PUBLIC}:{port}/")) as (port, counts):
         with pytest.raises(FetchFailed, match="private"):
-            await fetch(f"http://{PRIVATE}:{port}/", most_bytes=1000, allow_private=False, private_host=PRIVATE)
+            await fetch(f"http://{PRIVATE}:{port}/", max_bytes=1000, allow_private=False, private_host=PRIVATE)
         assert counts == {PUBLIC: 0, PRIVATE: 1}
     async with both(http("200 OK", b"picture")) as (port, _):
         url = f"http://{PRIVATE}:{port}/"
-        assert await fetch(url, most_bytes=1000, allow_private=False, private_host=PRIVATE) == b"picture"
+        assert await fetch(url, max_bytes=1000, allow_private=False, private_host=PRIVATE) == b"picture"
         with pytest.raises(FetchFailed, match="private"):
-            await fetch(url, most_bytes=1000, allow_private=False, private_host="other.example")
+            await fetch(url, max_bytes=1000, allow_private=False, private_host="other.example")
 
 
 @pytest.mark.parametrize(

@@ -30,14 +30,14 @@ def answers(path: str) -> bytes:
 async def failing(path: str, *, allow_private: bool = True) -> FetchFailed:
     async with server(answers) as url:
         with pytest.raises(FetchFailed) as failed:
-            await fetch(url + path, most_bytes=1000, allow_private=allow_private)
+            await fetch(url + path, max_bytes=1000, allow_private=allow_private)
     return failed.value
 
 
 async def test_a_picture_is_fetched_after_at_most_three_redirects() -> None:
     async with server(answers) as url:
-        assert await fetch(url + "/ok", most_bytes=1000, allow_private=True) == b"picture"
-        assert await fetch(url + "/hop3", most_bytes=1000, allow_private=True) == b"there"
+        assert await fetch(url + "/ok", max_bytes=1000, allow_private=True) == b"picture"
+        assert await fetch(url + "/hop3", max_bytes=1000, allow_private=True) == b"there"
     assert "redirects more than 3" in (await failing("/hop4")).message
 
 
@@ -72,7 +72,7 @@ async def test_private_addresses_are_refused_also_behind_a_redirect(monkeypatch:
 )
 async def test_urls_that_lead_nowhere(url: str) -> None:
     with pytest.raises(FetchFailed):
-        await fetch(url, most_bytes=1000, allow_private=True)
+        await fetch(url, max_bytes=1000, allow_private=True)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ async def test_no_cookie_is_kept_between_hops() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        assert await fetch(f"http://127.0.0.1:{port}/cookie", most_bytes=1000, allow_private=True) == b"picture"
+        assert await fetch(f"http://127.0.0.1:{port}/cookie", max_bytes=1000, allow_private=True) == b"picture"
     assert len(seen) == 2
     assert not any(b"cookie:" in request or b"authorization:" in request for request in seen)

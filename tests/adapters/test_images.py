@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import Format, _adler32_combine, encode
-from framehouse.adapters.images.resize import fit
-from framehouse.adapters.images.watermark import mark
+from framehouse.adapters.images.resize import resize_and_crop
+from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.sizes import Size
 
 FACTS = {"model": "kling-v3-omni", "engine": "previz", "seed": 7, "task": "t", "prompt": '狐狸 <"&>'}
@@ -38,7 +38,7 @@ def test_png_is_lossless(height: int) -> None:
 def test_a_marked_png_shares_the_bands_that_did_not_change() -> None:
     pixels = noise(700, 640)
     clean = encode(pixels, "png", FACTS, tool="T")
-    marked, rows = mark(pixels, "AI generated")
+    marked, rows = add_watermark(pixels, "AI generated")
     copy = encode(marked, "png", FACTS, tool="T", like=clean, changed_rows=rows)
     assert np.array_equal(np.asarray(opened(copy.content)), marked)
     assert copy.bands[0] is clean.bands[0]
@@ -66,7 +66,7 @@ def test_the_facts_are_in_the_file(format: Format, pillow: str) -> None:
 @pytest.mark.parametrize("ground", [0, 128, 255])
 def test_the_mark_is_legible_on_dark_and_light(ground: int) -> None:
     pixels = np.full((720, 1280, 3), ground, np.uint8)
-    marked, (top, bottom) = mark(pixels, "AI generated")
+    marked, (top, bottom) = add_watermark(pixels, "AI generated")
     corner = marked[top:bottom, -400:].astype(int)
     assert corner.max() - corner.min() > 90
     assert np.array_equal(marked[:top], pixels[:top])
@@ -77,7 +77,7 @@ def test_the_mark_may_be_a_logo_or_chinese_and_fits() -> None:
     logo = io.BytesIO()
     Image.new("RGBA", (3000, 40), (255, 0, 0, 255)).save(logo, "PNG")
     for text, content in (("人工智能生成", b""), ("x" * 60, b""), ("", logo.getvalue())):
-        marked, (top, bottom) = mark(np.full((300, 400, 3), 90, np.uint8), text, content)
+        marked, (top, bottom) = add_watermark(np.full((300, 400, 3), 90, np.uint8), text, content)
         assert marked.shape == (300, 400, 3)
         assert 0 <= top < bottom <= 300
         assert (marked != 90).any()
@@ -86,4 +86,8 @@ def test_the_mark_may_be_a_logo_or_chinese_and_fits() -> None:
 @settings(max_examples=30)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
 def test_the_size_is_exact(width: int, height: int, wanted_width: int, wanted_height: int) -> None:
-    assert fit(noise(height, width), Size(wanted_width, wanted_height)).shape == (wanted_height, wanted_width, 3)
+    assert resize_and_crop(noise(height, width), Size(wanted_width, wanted_height)).shape == (
+        wanted_height,
+        wanted_width,
+        3,
+    )

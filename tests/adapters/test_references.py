@@ -174,7 +174,7 @@ async def test_a_process_is_kept_warm_and_replaced_when_it_dies(checker: ImageCh
 
 
 async def test_what_takes_too_long_is_given_up_and_harms_nobody() -> None:
-    checker = ImageChecker(at_once=1, wall_s=0.001)
+    checker = ImageChecker(processes=1, wall_s=0.001)
     with pytest.raises(BadImage, match="within the limits"):
         await checker.check(image_file(3000, 3000))
     checker._wall_s = 30

@@ -11,7 +11,7 @@ import pytest
 from framehouse.adapters.postgres import server_check as checks
 from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.server_check import BadServer, look_at_server
+from framehouse.adapters.postgres.server_check import BadServer, check_server
 from tests.support import services
 from tests.support.database import execute
 from tests.support.eventually import eventually
@@ -43,15 +43,15 @@ def pooler(server: services.Postgres) -> Iterator[services.PgBouncer]:
 
 async def said(url: str, direct_url: str = "") -> str:
     with pytest.raises(BadServer) as refused:
-        await look_at_server(url, direct_url=direct_url)
+        await check_server(url, direct_url=direct_url)
     assert "secret" not in str(refused.value)
     return str(refused.value)
 
 
 async def test_what_cannot_be_used_is_told(server: services.Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = await look_at_server(server.url())
+    found = await check_server(server.url())
     assert (found.pooled, found.tls) == (False, False)
-    assert "refuses the user or the password" in await said(server.url(password=WRONG))
+    assert "rejects the user or the password" in await said(server.url(password=WRONG))
     assert 'database "none" does not exist' in await said(server.url("none"))
     assert "cannot be reached" in await said(f"postgresql://u:secret@127.0.0.1:{free_port()}/x")
     assert "docs/many-machines.md" in await said(server.url() + "?sslmode=require")
@@ -60,25 +60,25 @@ async def test_what_cannot_be_used_is_told(server: services.Postgres, monkeypatc
         assert "FRAMEHOUSE_DATABASE_URL" in await said(wrong)
     await execute(server.url(), "create role guest login password 'a secret'")
     assert 'alter database "framehouse" owner to "guest"' in await said(server.url(user="guest", password="a secret"))
-    monkeypatch.setattr(checks, "_OLDEST", 99)
+    monkeypatch.setattr(checks, "_MIN_VERSION", 99)
     assert "too old: it must be 99 or newer" in await said(server.url())
 
 
 async def test_tls_as_the_url_says(certificate: dict[str, str], tmp_path: Path) -> None:
     with services.postgres(tls=(certificate["certificate"], certificate["key"])) as server:
-        assert (await look_at_server(server.url() + "?sslmode=require")).tls
+        assert (await check_server(server.url() + "?sslmode=require")).tls
         whole = f"?sslmode=verify-full&sslrootcert={certificate['path']}"
-        assert (await look_at_server(server.url() + whole)).tls
+        assert (await check_server(server.url() + whole)).tls
         (tmp_path / "home").mkdir()
-        assert "no TLS" in await said(server.url().replace("127.0.0.1", "localhost") + whole)
-        assert not (await look_at_server(server.url() + "?sslmode=disable")).tls
+        assert "TLS connection" in await said(server.url().replace("127.0.0.1", "localhost") + whole)
+        assert not (await check_server(server.url() + "?sslmode=disable")).tls
 
 
 async def test_a_pooler_needs_a_way_past_it(server: services.Postgres, pooler: services.PgBouncer) -> None:
     assert "Set FRAMEHOUSE_DIRECT_DATABASE_URL" in await said(pooler.url())
-    found = await look_at_server(pooler.url(), direct_url=server.url())
+    found = await check_server(pooler.url(), direct_url=server.url())
     assert (found.pooled, found.direct_pooled) == (True, False)
-    assert (await look_at_server(pooler.url(), direct_url=pooler.url())).direct_pooled
+    assert (await check_server(pooler.url(), direct_url=pooler.url())).direct_pooled
     assert "FRAMEHOUSE_DIRECT_DATABASE_URL: 127.0.0.1" in await said(pooler.url(), server.url(password=WRONG))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from framehouse.adapters.storage import Storage, StorageAway, StorageWrong, open_storage
+from framehouse.adapters.storage import Storage, StorageMisconfigured, StorageUnavailable, open_storage
 from tests.support import services
 from tests.support.eventually import eventually
 
@@ -63,15 +63,15 @@ async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, kind: str, reque
 
 async def test_a_storage_that_is_in_the_way_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageAway, match="file"):
+    with pytest.raises(StorageUnavailable, match="file"):
         open_storage((tmp_path / "file" / "under").as_uri())
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         open_storage("nonsense://x")
     storage = open_storage((tmp_path / "s").as_uri())
     (tmp_path / "s" / "images").write_text("not a folder")
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await storage.put("images/t/0.png", b"x")
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await storage.put_file("images/t/0.png", io.BytesIO(b"x"))
 
 
@@ -93,7 +93,7 @@ async def test_a_file_that_breaks_while_it_is_stored_leaves_nothing(tmp_path: Pa
             raise OSError("the disk is gone")
 
     storage = open_storage((tmp_path / "s").as_uri())
-    with pytest.raises(StorageAway, match="the disk is gone"):
+    with pytest.raises(StorageUnavailable, match="the disk is gone"):
         await storage.put_file("references/a", io.BufferedReader(Broken()))
     assert await storage.size("references/a") is None
     assert [path.name for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
@@ -106,13 +106,13 @@ async def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path: Pat
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    assert await storage.remove_unfinished(older_s=3600) == 0
+    assert await storage.delete_partial_files(older_than_s=3600) == 0
     for path in left[:2]:
         os.utime(path, (0, 0))
-    assert await storage.remove_unfinished(older_s=3600) == 2
+    assert await storage.delete_partial_files(older_than_s=3600) == 2
     assert [path.exists() for path in left] == [False, False, True]
     assert await storage.get("references/a") == b"whole"
-    assert await open_storage("memory:///").remove_unfinished(older_s=0) == 0
+    assert await open_storage("memory:///").delete_partial_files(older_than_s=0) == 0
 
 
 async def test_that_is_what_a_killed_writer_leaves(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ async def test_that_is_what_a_killed_writer_leaves(tmp_path: Path) -> None:
 async def test_a_presigned_url_gives_the_picture_for_a_while(bucket: services.S3, tmp_path: Path) -> None:
     storage = open_storage(bucket.url("pre/fix"))
     await storage.put("images/t/0.jpg", b"a picture")
-    url = await storage.presign("images/t/0.jpg", "GET", life_s=5)
+    url = await storage.presign("images/t/0.jpg", "GET", valid_s=5)
     assert url and url.startswith(f"{bucket.variables['AWS_ENDPOINT_URL']}/pictures/pre/fix/images/t/0.jpg?")
     async with httpx.AsyncClient() as http:
         answer = await http.get(url)
@@ -144,7 +144,7 @@ async def test_a_presigned_url_gives_the_picture_for_a_while(bucket: services.S3
 
         await eventually(expired)
     for url in ("memory:///", (tmp_path / "files").as_uri()):
-        assert await open_storage(url).presign("images/t/0.jpg", "GET", life_s=1) is None
+        assert await open_storage(url).presign("images/t/0.jpg", "GET", valid_s=1) is None
 
 
 async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,23 +152,23 @@ async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monk
     bucket.stop()
     try:
         for asked in (storage.check(), storage.put("images/a.png", b"x"), storage.size("images/a.png")):
-            with pytest.raises(StorageAway) as away:
+            with pytest.raises(StorageUnavailable) as away:
                 await asked
-            assert not isinstance(away.value, StorageWrong)
+            assert not isinstance(away.value, StorageMisconfigured)
             assert "Debug source" not in str(away.value)
     finally:
         bucket.start()
     await storage.check()
     missing = open_storage("s3://missing/prefix")
     for asked in (missing.check(), missing.put("images/a.png", b"x"), missing.put_file("a", io.BytesIO(b"x" * 9))):
-        with pytest.raises(StorageWrong, match="no such bucket"):
+        with pytest.raises(StorageMisconfigured, match="no such bucket"):
             await asked
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    with pytest.raises(StorageWrong, match="AWS_ALLOW_HTTP=true"):
+    with pytest.raises(StorageMisconfigured, match="AWS_ALLOW_HTTP=true"):
         await open_storage(bucket.url()).check()
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    with pytest.raises(StorageWrong, match=r"does not let us in.*InvalidAccessKeyId"):
+    with pytest.raises(StorageMisconfigured, match=r"access denied.*InvalidAccessKeyId"):
         await open_storage(bucket.url()).check()
 
 
@@ -178,11 +178,11 @@ async def test_the_other_clouds_are_opened_and_sign(tmp_path: Path, monkeypatch:
     account = {"type": "service_account", "private_key": key, "private_key_id": "1", "client_email": "me@example.org"}
     (tmp_path / "account.json").write_text(json.dumps(account | {"client_id": "1"}))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
-    url = await open_storage("gs://bucket/prefix").presign("images/a.png", "GET", life_s=60)
+    url = await open_storage("gs://bucket/prefix").presign("images/a.png", "GET", valid_s=60)
     assert url and url.startswith("https://storage.googleapis.com/bucket/prefix/images/a.png?") and "Signature=" in url
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", "a2V5a2V5a2V5")
-    url = await open_storage("az://container/prefix").presign("images/a.png", "HEAD", life_s=60)
+    url = await open_storage("az://container/prefix").presign("images/a.png", "HEAD", valid_s=60)
     assert (
         url and url.startswith("https://account.blob.core.windows.net/container/prefix/images/a.png?") and "sig=" in url
     )

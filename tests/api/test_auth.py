@@ -8,7 +8,7 @@ import pytest
 from framehouse.adapters.postgres import account_store
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api import authentication
-from framehouse.entrypoints.api.authentication import Strangers
+from framehouse.entrypoints.api.authentication import KeyCache
 from tests.support.api_server import PATH, Api
 
 
@@ -98,7 +98,7 @@ async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked
 
 
 async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    strangers, looking, most = Strangers(), 0, 0
+    key_cache, looking, most = KeyCache(), 0, 0
     done = asyncio.Event()
 
     async def known() -> str:
@@ -111,28 +111,28 @@ async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.Monk
         await done.wait()
         looking -= 1
 
-    assert await strangers.look_up("key", known) == "alice"
-    guesses = [asyncio.create_task(strangers.look_up(f"guess {n}", slowly)) for n in range(100)]
+    assert await key_cache.look_up("key", known) == "alice"
+    guesses = [asyncio.create_task(key_cache.look_up(f"guess {n}", slowly)) for n in range(100)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert await asyncio.wait_for(strangers.look_up("key", known), 1) == "alice", "who is known does not wait"
-    monkeypatch.setattr(authentication, "_TURN_S", 0.01)
-    with pytest.raises(Refused, match="not available") as refused:
-        await strangers.look_up("new", known)
+    assert await asyncio.wait_for(key_cache.look_up("key", known), 1) == "alice", "who is known does not wait"
+    monkeypatch.setattr(authentication, "_NEW_KEY_WAIT_S", 0.01)
+    with pytest.raises(Refused, match="temporarily unavailable") as refused:
+        await key_cache.look_up("new", known)
     assert (refused.value.code, refused.value.status) == (5001, 503)
     done.set()
     assert set(await asyncio.gather(*guesses)) == {None}
     assert 1 < most <= 4
-    assert await strangers.look_up("new", known) == "alice"
+    assert await key_cache.look_up("new", known) == "alice"
 
 
 async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
-    strangers = Strangers()
+    key_cache = KeyCache()
     key = api.alice.headers["authorization"].removeprefix("Bearer ")
-    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key))
+    assert await key_cache.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key))
     account = await api.deployment.account()
     await account_store.revoke_key(
         api.deployment.db, (await account_store.list_keys(api.deployment.db, account["id"]))[0].id
     )
-    assert await strangers.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key)) is None
-    assert not strangers._known
+    assert await key_cache.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key)) is None
+    assert not key_cache._cached

@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from framehouse.domain.errors import Refused
-from framehouse.entrypoints.api.request_body import Bodies
+from framehouse.entrypoints.api.request_body import BodyReader
 from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
@@ -164,7 +164,7 @@ async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_deploymen
             await writer.wait_closed()
     async with serving(await make_deployment()) as api:
         besides = b'{"a": [' + b"1," * 600_000 + b"1]}"
-        assert "besides its pictures" in error(await api.alice.post(PATH, content=besides, headers=headers), 413, 1200)
+        assert "without its images" in error(await api.alice.post(PATH, content=besides, headers=headers), 413, 1200)
 
 
 async def test_a_repeated_large_body_is_known_by_its_bytes(api: Api) -> None:
@@ -234,9 +234,9 @@ async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
         return Request({"type": "http", "headers": []}, receive if pieces[-1].endswith(b"}") else receive_some)
 
     begin = b'{"a": "' + b"A" * 100_000
-    bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.05)
+    bodies = BodyReader(max_bytes=10**6, max_large=1, stall_timeout_s=0.05)
     for piece in (begin, b"{"):
-        with pytest.raises(Refused, match="nothing of the body arrived"):
+        with pytest.raises(Refused, match="no bytes of the body arrived"):
             async with bodies.read(request(piece)):
                 raise AssertionError("it never came")
     async with bodies.read(request(begin, b'"}')) as body:
@@ -244,8 +244,8 @@ async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
 
 
 async def test_who_waited_for_others_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.entrypoints.api.request_body._SLOWEST_BYTES_PER_S", 10**7)
-    bodies = Bodies(most_bytes=10**6, large_at_once=1, silence_s=0.1)
+    monkeypatch.setattr("framehouse.entrypoints.api.request_body._MIN_BYTES_PER_S", 10**7)
+    bodies = BodyReader(max_bytes=10**6, max_large=1, stall_timeout_s=0.1)
     async with asyncio.TaskGroup() as group:
         async with bodies.read(sent_request()):
             waiting = group.create_task(read_by(bodies, 2))
@@ -254,7 +254,7 @@ async def test_who_waited_for_others_is_not_called_slow(monkeypatch: pytest.Monk
 
 
 async def test_one_account_has_half_of_the_places_for_large_bodies() -> None:
-    bodies = Bodies(most_bytes=10**6, large_at_once=4)
+    bodies = BodyReader(max_bytes=10**6, max_large=4)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(2):
             await stack.enter_async_context(bodies.read(sent_request(), account_id=1))
@@ -274,7 +274,7 @@ def sent_request() -> Request:
     return Request({"type": "http", "headers": []}, receive)
 
 
-async def read_by(bodies: Bodies, account_id: int) -> int:
+async def read_by(bodies: BodyReader, account_id: int) -> int:
     async with bodies.read(sent_request(), account_id=account_id) as body:
         return int(body.value["a"].characters)
 
@@ -287,7 +287,9 @@ async def test_a_body_that_drips_is_refused() -> None:
         return {"type": "http.request", "body": b" ", "more_body": True}
 
     with pytest.raises(Refused, match="too slowly"):
-        async with Bodies(most_bytes=10**6, silence_s=0.05).read(Request({"type": "http", "headers": []}, receive)):
+        async with BodyReader(max_bytes=10**6, stall_timeout_s=0.05).read(
+            Request({"type": "http", "headers": []}, receive)
+        ):
             raise AssertionError("it never came")
 
 

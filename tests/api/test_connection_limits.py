@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from framehouse.adapters.storage import StorageAway
+from framehouse.adapters.storage import StorageUnavailable
 from framehouse.domain.signed_urls import Links
 from framehouse.entrypoints.api import connection_limits
 from framehouse.entrypoints.api.connection_limits import MAX_HEAD_BYTES, ConnectionLimits, limits_for
@@ -22,7 +22,7 @@ from tests.support.raw_connections import connected, refusal, until_closed
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 LINKS = Links("secret")  # as the served house
-SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, look_s=0.05)
+SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, check_s=0.05)
 
 
 @pytest.fixture
@@ -93,17 +93,17 @@ async def test_it_looks_at_them_as_often_however_many_came_and_went(
             await reader.readline()
         await asyncio.sleep(0.01)
     looks = 0
-    look = connection_limits._Connection.look
+    look = connection_limits._LimitedConnection.check
 
-    def counted(connection: connection_limits._Connection, now: float) -> None:
+    def counted(connection: connection_limits._LimitedConnection, now: float) -> None:
         nonlocal looks
         looks += 1
         look(connection, now)
 
-    monkeypatch.setattr(connection_limits._Connection, "look", counted)
+    monkeypatch.setattr(connection_limits._LimitedConnection, "check", counted)
     async with connected(hasty):
         await asyncio.sleep(0.4)
-    assert 1 <= looks <= 0.4 / SHORT.look_s + 2
+    assert 1 <= looks <= 0.4 / SHORT.check_s + 2
 
 
 async def test_a_long_poll_is_not_a_slow_client(hasty: Api) -> None:
@@ -153,7 +153,7 @@ async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
 
 
 async def test_when_it_is_full_the_idlest_makes_room(make_deployment: MakeDeployment) -> None:
-    limits = ConnectionLimits(at_once=20)
+    limits = ConnectionLimits(max_connections=20)
     async with serving(await make_deployment(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(api)) for _ in range(60)]
         for _ in range(5):
@@ -167,7 +167,7 @@ async def test_when_it_is_full_the_idlest_makes_room(make_deployment: MakeDeploy
 
 
 async def test_when_all_are_busy_the_next_one_is_told(make_deployment: MakeDeployment) -> None:
-    async with serving(await make_deployment(), connections=ConnectionLimits(at_once=5)) as api:
+    async with serving(await make_deployment(), connections=ConnectionLimits(max_connections=5)) as api:
         task = await api.create()
         key = api.alice.headers["authorization"].encode()
         poll = f"GET {PATH}/{task['task_id']}?wait=30 HTTP/1.1\r\nHost: x\r\nAuthorization: ".encode() + key
@@ -189,7 +189,7 @@ async def big_picture(api: Api, size: int) -> str:
     """The path of a picture of so many bytes, which are not one."""
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
     await api.deployment.storage.put(key, bytes(size))
-    return LINKS.make(key, None)
+    return LINKS.image_url(key, None)
 
 
 def peak_bytes() -> int:
@@ -221,7 +221,7 @@ async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
     content = bytes(range(256)) * 20_000
     await api.deployment.storage.put(key, content)
-    path = LINKS.make(key, None)
+    path = LINKS.image_url(key, None)
     whole = await api.stranger.get(path)
     assert (whole.content == content, whole.headers["content-length"]) == (True, str(len(content)))
     part = await api.stranger.get(path, headers={"Range": "bytes=1000001-4000000"})
@@ -236,7 +236,7 @@ async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
 
     async def break_off(key: str, start: int, end: int) -> bytes:
         if start:
-            raise StorageAway("the disk is gone")
+            raise StorageUnavailable("the disk is gone")
         return await read(key, start, end)
 
     monkeypatch.setattr(api.deployment.storage, "get_range", break_off)
@@ -276,5 +276,5 @@ async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
 
 
 def test_connections_leave_room_for_other_files() -> None:
-    assert [limits_for(n).at_once for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
-    assert all(limits_for(n).at_once <= n - 48 for n in range(64, 20_000))
+    assert [limits_for(n).max_connections for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
+    assert all(limits_for(n).max_connections <= n - 48 for n in range(64, 20_000))

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres import account_store
-from framehouse.adapters.postgres.callback_queue import Shares, claim_callbacks, retry_callback
+from framehouse.adapters.postgres.callback_queue import HostLimits, claim_callbacks, retry_callback
 from framehouse.adapters.postgres.sign_in_codes import create_code
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
@@ -94,7 +94,7 @@ async def test_deliveries_of_a_task(api: Api) -> None:
         None,
     )
     [claimed] = await claim_callbacks(
-        api.deployment.db, most=1, shares=Shares(), living=[], failing=[], lease=timedelta(seconds=30)
+        api.deployment.db, limit=1, host_limits=HostLimits(), healthy=[], failing=[], lease=timedelta(seconds=30)
     )
     assert claimed.id == UUID(message["id"])
     await retry_callback(api.deployment.db, claimed, after=timedelta(seconds=60), code=503, error="HTTP 503")

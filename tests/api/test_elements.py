@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from framehouse.adapters.presets import preset_picture, presets
+from framehouse.adapters.presets import preset_image, presets
 from framehouse.entrypoints.api.kling.schemas import CreateElementRequest
 from tests.support.api_answers import BODY, error, json_values
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
@@ -47,8 +47,8 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
         "reference_type": "image_refer",
         "element_image_list": {"frontal_image": ANY, "refer_images": [{"image_url": ANY}]},
         "tag_list": [
-            {"id": "o_104", "name": "Item", "description": "props and things"},
-            {"id": "o_105", "name": "Costume", "description": "clothing and what is worn"},
+            {"id": "o_104", "name": "Item", "description": "props and objects"},
+            {"id": "o_105", "name": "Costume", "description": "clothing and accessories"},
         ],
         "owned_by": str(api.deployment.caller.account_id),
         "status": "succeed",
@@ -226,7 +226,7 @@ async def test_presets_are_shown_used_and_not_deleted(make_deployment: MakeDeplo
         api.deployment.start_worker()
         assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
     told = [
-        f"{e.name}|{e.description}|{[len(preset_picture(image.key)) for image in e.images]}"
+        f"{e.name}|{e.description}|{[len(preset_image(image.key)) for image in e.images]}"
         for e in (presets()[101], presets()[107])
     ]
     assert notes.read_text().splitlines()[0] == "with " + " ".join(told)

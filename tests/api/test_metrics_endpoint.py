@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from framehouse.adapters.storage import StorageAway, open_storage
-from framehouse.adapters.storage.measured import WatchedStorage
+from framehouse.adapters.storage import StorageUnavailable, open_storage
+from framehouse.adapters.storage.measured import MeasuredStorage
 from framehouse.adapters.telemetry import logs
 from framehouse.domain.model import Model
 from framehouse.engines.registry import Registry, open_registry
-from framehouse.entrypoints.api.metrics_endpoint import ask_worker, families
+from framehouse.entrypoints.api.metrics_endpoint import fetch_worker_metrics, shared_families
 from tests.support.api_server import PATH, Api, serving
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import Deployment, MakeDeployment
@@ -159,7 +159,7 @@ async def test_names_of_the_configuration_are_escaped(make_deployment: MakeDeplo
     deployment = await make_deployment()
     name = 'a"b\\c\nd'
     registry = open_registry([(Model(name), [{"engine": "previz", "name": name}])])
-    odd = Deployment(deployment.db, deployment.storage, registry, deployment.caller, deployment.counter)
+    odd = Deployment(deployment.db, deployment.storage, registry, deployment.caller, deployment.accept_queue)
     async with serving(odd) as api:
         odd.worker()
         text = (await api.stranger.get("/metrics")).text
@@ -168,14 +168,14 @@ async def test_names_of_the_configuration_are_escaped(make_deployment: MakeDeplo
 
 
 async def test_a_storage_is_watched(tmp_path: Any, api: Api) -> None:
-    storage = WatchedStorage(open_storage((tmp_path / "watched").as_uri()))
+    storage = MeasuredStorage(open_storage((tmp_path / "watched").as_uri()))
     before = await figures(api)
     await storage.put("a/b", b"x")
     assert await storage.get("a/none") is None
     with pytest.raises(FileNotFoundError):
         await storage.get_range("a/none", 0, 1)
     (tmp_path / "watched" / "file").write_text("")
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await storage.put("file/b", b"x")
     after = await figures(api)
     counted = risen(before, after, "framehouse_storage_seconds_count")
@@ -193,7 +193,7 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
     offer = api.deployment.db.rows
 
     async def rows(*values: Any, **named: Any) -> Any:
-        seen.append(logs.about.get().get("request_id"))
+        seen.append(logs.log_context.get().get("request_id"))
         return await offer(*values, **named)
 
     monkeypatch.setattr(api.deployment.db, "rows", rows)
@@ -203,7 +203,7 @@ async def test_a_request_that_shares_a_statement_is_not_what_its_lines_are_about
 
 
 def test_away_is_all_that_is_told_of_a_database_that_is() -> None:
-    names = [family.name for family in families(None, True, Registry({}, []))]
+    names = [family.name for family in shared_families(None, True, Registry({}, []))]
     assert names == ["framehouse_build", "framehouse_database_up", "framehouse_storage_up"]
 
 
@@ -214,4 +214,4 @@ async def test_a_worker_that_dies_while_it_tells_its_figures_leaves_those_of_the
         writer.close()
 
     async with listening(half) as url:
-        assert await ask_worker(f"{url}/metrics") == ""
+        assert await fetch_worker_metrics(f"{url}/metrics") == ""

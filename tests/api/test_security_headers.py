@@ -176,7 +176,7 @@ async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
         "secret.png",
         "/etc/passwd",
     ):
-        signed = Links("secret").make(path, None)
+        signed = Links("secret").image_url(path, None)
         answer = await api.stranger.get(httpx.URL(api.url).copy_with(raw_path=f"/{signed.lstrip('/')}".encode()))
         assert answer.status_code == 404, "even a signature of ours opens nothing but pictures"
 

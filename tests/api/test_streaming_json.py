@@ -16,7 +16,7 @@ from framehouse.entrypoints.api.streaming_json import (
     LONG_BYTES,
     MAX_SKELETON_BYTES,
     JsonReader,
-    TooMuchBesides,
+    SkeletonTooLarge,
     from_json,
 )
 
@@ -176,7 +176,7 @@ def test_of_too_large_a_picture_no_more_than_allowed_is_written() -> None:
 
 
 def test_besides_long_strings_little_is_kept() -> None:
-    with pytest.raises(TooMuchBesides):
+    with pytest.raises(SkeletonTooLarge):
         streamed(b"[" + b"1," * MAX_SKELETON_BYTES, 4096)
     many = json.dumps([LONG] * 100).encode()
     assert len(streamed(many, 10**6)) == 100

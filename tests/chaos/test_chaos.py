@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.support.chaos.clients import Clients
 from tests.support.chaos.clock import Clock
 from tests.support.chaos.deployment import (
@@ -110,7 +110,7 @@ class Chaos:
             os.kill(int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0]), 9)
 
     async def cut_connections(self) -> None:
-        with suppress(*TROUBLE):
+        with suppress(*DATABASE_ERRORS):
             await self.db.value(
                 "select count(pg_terminate_backend(pid)) from pg_stat_activity "
                 "where backend_type = 'client backend' and pid <> pg_backend_pid() and random() < 0.5"
@@ -170,7 +170,7 @@ async def test_chaos(tmp_path: Path) -> None:
             signing = run_json("key", "create", "alice", "--jwt", *words, code=0, **settings)
             ports = start_house(parts, words, settings)
             embedded = EmbeddedPostgres(data_dir)
-            db = Database(embedded.url, size=2, patience_s=1.0)
+            db = Database(embedded.url, size=2, retry_for_s=1.0)
             chaos = Chaos(tmp_path, parts, clock, db, data_dir, mounted, random.Random(SEED))
             async with cutting(ports[0], share=0.01) as one, cutting(ports[1], share=0.01) as two:
                 keys = (signing["access_key"], signing["secret_key"])

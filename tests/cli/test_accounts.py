@@ -51,12 +51,12 @@ def test_accounts_and_keys_beside_a_running_server(tmp_path: Path) -> None:
     ("words", "code", "said"),
     [
         (["account", "show", "nobody"], 1, "framehouse account list"),
-        (["account", "create", "default"], 1, "exists already"),
+        (["account", "create", "default"], 1, "already exists"),
         (["account", "set", "default"], 2, "nothing to change"),
         (["account", "set", "default", "--units", "many"], 2, "whole number or none"),
         (["key", "create", "nobody"], 1, "There is no account"),
         (["key", "create", "default", "--model", "dall-e"], 2, "not configured"),
-        (["key", "revoke", "default", "fh_nothing"], 1, "no living key"),
+        (["key", "revoke", "default", "fh_nothing"], 1, "no active key"),
         (["task", "show", "nothing"], 1, "has no task nothing"),
         (["task", "cancel", "nothing", "--account", "nobody"], 1, "There is no account"),
     ],
@@ -75,7 +75,7 @@ def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
         (listed,) = run_json("task", "list", *data)
         assert (listed["prompt"], listed["external_task_id"]) == ("a fox", "mine")
         assert run_json("task", "cancel", "mine", *data)["status"] == "failed"
-        assert "ended already" in run("task", "cancel", listed["task_id"], *data, code=1).stderr
+        assert "already ended" in run("task", "cancel", listed["task_id"], *data, code=1).stderr
         assert "Canceled" in run("task", "show", "mine", *data).stdout
 
 
@@ -96,7 +96,7 @@ def test_doctor(tmp_path: Path) -> None:
     assert "prot: no such setting" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
     bad.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
     assert (
-        "installed are: diffusers, kling, openai_images, previz"
+        "the installed engines are diffusers, kling, openai_images, previz"
         in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
     )
     away = "postgresql://nobody@127.0.0.1:1/x"

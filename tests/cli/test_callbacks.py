@@ -159,7 +159,7 @@ def test_seeing_resending_and_listening(tmp_path: Path) -> None:
         assert listener.returncode == 130
     shown = run("callback", "list", task_id, *data).stdout
     assert "delivered" in shown
-    assert "tries" in shown
+    assert "attempts" in shown
 
 
 def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
@@ -173,7 +173,7 @@ def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["callback", "resend", "nothing"], 2, "no message id"),
+        (["callback", "resend", "nothing"], 2, "not the id of a message"),
         (["callback", "resend", "0" * 32], 1, "has no message"),
         (["callback", "listen", "--secret", "whsec_dGVzdA==", "--host", "203.0.113.1"], 1, "--port"),
         (["callback", "listen", "--secret", "x"], 2, "must be whsec_"),

@@ -32,7 +32,7 @@ def test_pictures_with_nothing_to_start_first(tmp_path: Path) -> None:
     done = run("generate", PROMPT, "--series", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
     assert sizes(tmp_path / "out") == [(1280, 720)] * 3
     assert len(list((tmp_path / "out").glob("*contact-sheet.png"))) == 1
-    assert "3/3 pictures" in done.stderr
+    assert "3/3 images" in done.stderr
     for line in done.stdout.splitlines():
         assert Path(line.split()[0]).exists()
     again = run_json(
@@ -225,9 +225,9 @@ def test_as_a_client_of_a_server(tmp_path: Path) -> None:
         (["generate", "x", "--aspect", "5:4"], 1, "aspect_ratio must be one of"),
         (["generate", "<<<image_1>>>"], 1, "cites <<<image_1>>>"),
         (["generate", "x", "--element", "5"], 1, "element_list[0].element_id 5"),
-        (["generate", "x", "--config", "/no/such.toml"], 1, "There is no /no/such.toml"),
+        (["generate", "x", "--config", "/no/such.toml"], 1, "There is no file /no/such.toml"),
         (["nonsense"], 2, "No such command"),
-        (["generate", "x", "--server", "http://127.0.0.1:1", "--key", "é"], 2, "no key has"),
+        (["generate", "x", "--server", "http://127.0.0.1:1", "--key", "é"], 2, "not allowed in an API key"),
     ],
 )
 def test_errors_say_what_to_do(tmp_path: Path, words: list[str], code: int, said: str) -> None:

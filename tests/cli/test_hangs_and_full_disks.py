@@ -39,7 +39,7 @@ def test_a_part_that_hangs_is_replaced(tmp_path: Path, part: str) -> None:
         assert wait(http, task)["task_status"] == "succeed"
         assert child(server, part) != hung
     log = (tmp_path / "data.log").read_text()
-    assert f"the {'API' if part == 'api' else part} process hangs and is ended" in log
+    assert f"the {'API' if part == 'api' else part} process hangs and is killed" in log
 
 
 def test_an_engine_that_hangs_the_worker_fails_its_own_task(tmp_path: Path) -> None:

@@ -80,20 +80,22 @@ def test_what_this_machine_does_not_serve_is_said(tmp_path: Path) -> None:
     config, data = config_that_needs(tmp_path), tmp_path / "data"
     words = ("--config", config, "--data-dir", data)
     said = run("generate", "a fox", *words, "--out", tmp_path / "out", code=1).stderr
-    assert "needs gpu=h100, and no living worker has that" in said
+    assert "needs gpu=h100, and no live worker has these labels" in said
     assert "framehouse worker --label gpu=h100" in said
     run("generate", "a fox", *words, "--out", tmp_path / "out", FRAMEHOUSE_WORKER_LABELS='{"gpu": "h100"}')
     with serve(data, "--config", config):
         log = (tmp_path / "data.log").read_text()
-    assert "kling-v3-omni by far needs gpu=h100: this server's own worker does not paint it" in log
+    assert "this server's own worker does not serve the route far, which needs the labels gpu=h100" in log
     findings = {f["found"]: f for f in run_json("doctor", *words, code=1) if f["number"] == 12}
-    assert findings[f"No living worker serves {MODEL} by far"]["do"] == "Start one: framehouse worker --label gpu=h100."
+    assert findings[f"No live worker serves the route far of {MODEL}"]["do"] == (
+        "Start a worker: framehouse worker --label gpu=h100"
+    )
 
 
 def test_labels_are_names_with_one_value(tmp_path: Path) -> None:
     for words, said in (
-        (("--label", "gpu"), '--label "gpu" is not NAME=VALUE'),
-        (("--label", "gpu="), "is not NAME=VALUE"),
-        (("--label", "gpu=a", "--label", "gpu=b"), '--label "gpu" is given twice'),
+        (("--label", "gpu"), 'must have the form NAME=VALUE, not "gpu"'),
+        (("--label", "gpu="), "must have the form NAME=VALUE"),
+        (("--label", "gpu=a", "--label", "gpu=b"), '--label "gpu" has two values'),
     ):
         assert said in run("worker", *words, "--data-dir", tmp_path, code=2).stderr

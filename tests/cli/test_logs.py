@@ -13,7 +13,7 @@ import jwt
 import pytest
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
-from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from tests.support.api_server import element_body
 from tests.support.command_line import PATH, client, run, run_json, serve_as_it_is
 from tests.support.image_files import image_base64
@@ -142,8 +142,8 @@ def test_no_rows_are_written_down_by_the_database(written: Written) -> None:
 
 
 def test_what_broke_is_found_by_its_request_and_place(written: Written) -> None:
-    (accepting,) = [r for r in records(written.log) if " broke: CheckViolationError" in r and "accept.py" in r]
-    assert re.search(r"request [0-9a-f]{32} broke", accepting)
+    (accepting,) = [r for r in records(written.log) if " failed: CheckViolationError" in r and "accept.py" in r]
+    assert re.search(r"request [0-9a-f]{32} failed", accepting)
     assert re.search(r'File ".*pipeline/accept.py", line \d+, in accept', accepting)
 
 
@@ -157,6 +157,6 @@ def test_a_trace_has_types_and_places_of_all_causes_and_no_words() -> None:
         except ValueError as error:
             raise ExceptionGroup(SECRET, [KeyError(SECRET), error]) from error
     except ExceptionGroup as group:
-        told = trace(group)
+        told = safe_traceback(group)
     assert SECRET not in told
     assert all(word in told for word in ("ExceptionGroup", "KeyError", "ValueError", "in fail", "test_logs.py"))

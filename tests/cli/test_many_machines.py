@@ -134,7 +134,7 @@ def test_what_is_wrong_with_what_all_share_is_said_at_the_start(tmp_path: Path) 
         serve, api, worker, doctor = ["serve", "--port", "0"], ["api", "--port", "0"], ["worker"], ["doctor"]
         nowhere = "postgresql://me:secret@127.0.0.1:1/x"
         for wrong, words, commands in (
-            ({"AWS_ACCESS_KEY_ID": "nobody"}, "it does not let us in", (serve, doctor)),
+            ({"AWS_ACCESS_KEY_ID": "nobody"}, "access denied", (serve, doctor)),
             ({"FRAMEHOUSE_STORAGE_URL": "s3://missing/prefix"}, "no such bucket", (worker,)),
             ({"FRAMEHOUSE_DATABASE_URL": nowhere}, "cannot be reached", (serve, api, worker, doctor)),
         ):

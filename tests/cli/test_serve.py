@@ -24,7 +24,7 @@ from tests.support.sockets import free_port
 
 def test_the_curl_of_the_readme(tmp_path: Path) -> None:
     with serve_as_it_is(tmp_path / "data") as server:
-        assert "shown this once" in server.out
+        assert "shown only once" in server.out
         with client(server.url, server.key) as http:
             task = http.post(PATH, json=REQUEST).json()["data"]
             data = wait(http, task["task_id"])
@@ -135,7 +135,7 @@ def test_what_stops_every_part_is_said_before_a_key_is_made(tmp_path: Path) -> N
     toml = tmp_path / "data" / "framehouse.toml"
     toml.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
     assert (
-        "installed are: diffusers, kling, openai_images, previz"
+        "the installed engines are diffusers, kling, openai_images, previz"
         in run("serve", "--port", "0", "--data-dir", tmp_path / "data", code=1).stderr
     )
     toml.write_text('watermark_logo = "/no/such.png"\n')

@@ -60,7 +60,7 @@ async def test_errors_in_words(console: Console) -> None:
     await page.get_by_label("Prompt", exact=True).fill(hostile)
     await create.click()
     await expect(page.get_by_role("alert")).to_contain_text("The task failed")
-    await expect(page.get_by_role("alert")).to_contain_text("as the prompt asks the sandbox to")
+    await expect(page.get_by_role("alert")).to_contain_text("because the prompt contains a sandbox trigger")
     await expect(page.get_by_role("heading", name=hostile)).to_be_visible()
     await page.get_by_role("link", name="Tasks").first.click()
     await expect(page.get_by_text(hostile)).to_be_visible()

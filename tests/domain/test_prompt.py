@@ -10,8 +10,8 @@ from framehouse.domain.prompt import (
     citations,
     listed_shots,
     prompt_parts,
-    ratio_asked,
     requested_images,
+    requested_ratio,
     resolve_citation,
 )
 from framehouse.domain.sizes import RATIOS
@@ -134,7 +134,7 @@ def test_what_lists_no_shots(prompt: str) -> None:
     ],
 )
 def test_the_shape_asked_for(prompt: str, ratio: str | None) -> None:
-    assert ratio_asked(prompt, RATIOS) == ratio
+    assert requested_ratio(prompt, RATIOS) == ratio
 
 
 def test_citations_take_two_or_three_brackets_and_spaces() -> None:
@@ -182,12 +182,12 @@ def test_a_prompt_is_words_and_what_it_cites(prompt: str, parts: tuple[str | Cit
 def test_no_prompt_keeps_the_reader_busy(prompt: str) -> None:
     """Seconds before blanks were counted, in the process that answers everybody; now far below this."""
     start = time.process_time()
-    listed_shots(prompt), requested_images(prompt), ratio_asked(prompt, RATIOS), citations(prompt)
+    listed_shots(prompt), requested_images(prompt), requested_ratio(prompt, RATIOS), citations(prompt)
     assert time.process_time() - start < 0.3
 
 
 @given(st.data())
 def test_whatever_names_a_shape_has_a_hint_in_it(data: st.DataObject) -> None:
-    words = data.draw(st.sampled_from([pattern for _, pattern in prompt._SHAPES]))
+    words = data.draw(st.sampled_from([pattern for _, pattern in prompt._RATIO_PATTERNS]))
     named = data.draw(st.from_regex(words, fullmatch=True))
-    assert any(hint in named.casefold() for hint in prompt._SHAPE_HINTS)
+    assert any(hint in named.casefold() for hint in prompt._RATIO_HINTS)

@@ -81,7 +81,7 @@ def test_all_problems_are_named_at_once() -> None:
 def test_prompts_have_a_length() -> None:
     assert parse(prompt="语" * 2500).prompt == "语" * 2500
     assert problem(prompt="x" * 2501) == "prompt has 2501 characters; at most 2500 are allowed"
-    assert problem(prompt="a\0b") == "prompt holds a NUL character, which is not allowed"
+    assert problem(prompt="a\0b") == "prompt contains a NUL character, which is not allowed"
     assert "required" in problem(prompt=" \n")
     assert "must be a string" in problem(prompt=["a"])
 

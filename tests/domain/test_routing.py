@@ -26,7 +26,7 @@ FINAL = {
     ORDER_PENDING: Retry("still working", open_order=True),
     DECLINED: Fail("no"),
     NONSENSE: Fail("nonsense"),
-    ANSWER_LOST: Fail("lost (the answer was lost after the request was taken; it is not sent again)"),
+    ANSWER_LOST: Fail("lost (the answer to an accepted request was lost; the request is not sent again)"),
     ORDER_LOST: Retry("lost", open_order=True),
 }
 
@@ -131,7 +131,7 @@ def test_an_open_order_of_a_removed_route_waits_for_its_return() -> None:
     assert tried == []
     assert isinstance(outcome, Retry)
     assert outcome.open_order
-    assert '"old"' in outcome.why
+    assert '"old"' in outcome.reason
 
 
 def test_after_an_order_is_given_up_the_later_routes_are_tried_and_then_the_earlier_ones() -> None:

@@ -22,9 +22,9 @@ from framehouse.domain.errors import Broken, Unavailable
 from framehouse.domain.sizes import Size, size_of
 from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.diffusers import Diffusers, device_memory, devices
-from framehouse.engines.diffusers.calls import Piece, next_call
+from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
-from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
@@ -46,7 +46,7 @@ def quiet_children() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setattr(devices, "Rest", partial(Cooldown, first_s=0.05, longest_s=0.2))
+        patch.setattr(devices, "Cooldown", partial(Cooldown, first_s=0.05, longest_s=0.2))
         yield
 
 
@@ -95,8 +95,8 @@ async def make_engine(tiny: Path) -> AsyncIterator[MakeEngine]:
 
 
 def pid_of(engine: Diffusers) -> int:
-    assert engine._desk
-    pid = engine._desk.devices[0].pid
+    assert engine._queue
+    pid = engine._queue.devices[0].pid
     assert pid
     return pid
 
@@ -123,7 +123,7 @@ async def test_a_picture_says_how_it_was_made(klein: Diffusers) -> None:
         "steps": 2,
         "guidance": 1.0,  # the tiny one is distilled, as its model_index.json says
         "dtype": "float32",
-        "painted_size": "192x192",
+        "generated_size": "192x192",
         "batch": 1,
     }
 
@@ -162,7 +162,7 @@ async def test_what_is_too_much_is_tiled_and_that_is_said(klein: Diffusers) -> N
     assert "contact_sheet" not in images(await generate(klein, batch(references=4)))[0].facts
     element = SavedElement("Bag", "a red bag", (ReferenceImage(image_file(), 400, 300),))
     generated = images(await generate(klein, replace(batch(references=5), elements=(element,))))[0]
-    assert "3 references are tiled on picture 4" in str(generated.facts["contact_sheet"])
+    assert "3 references are tiled on image 4" in str(generated.facts["contact_sheet"])
 
 
 async def test_later_frames_look_at_the_first(klein: Diffusers) -> None:
@@ -197,7 +197,7 @@ async def test_qwen_edit_paints_from_references_only(make_engine: MakeEngine) ->
     assert len(generated) == 2
     assert generated[0].facts["guidance"] == 4.0
     assert generated[0].pixels.std() > 1
-    with pytest.raises(Unavailable, match="paints only from references"):
+    with pytest.raises(Unavailable, match="generates only from references"):
         await generate(engine, batch())
 
 
@@ -213,7 +213,7 @@ async def test_z_image_paints_from_words_alone(make_engine: MakeEngine) -> None:
 async def test_an_upscaler_makes_it_larger(make_engine: MakeEngine, tiny: Path) -> None:
     engine = make_engine(upscaler=str(tiny / "swin2sr"), max_pixels=400 * 400)
     generated = images(await generate(engine, batch()))[0]
-    assert generated.facts["painted_size"] == "400x400"
+    assert generated.facts["generated_size"] == "400x400"
     assert generated.facts["upscaled_by"] == "swin2sr"
     assert generated.pixels.shape == (800, 800, 3)
 
@@ -264,13 +264,13 @@ async def test_a_cancelled_call_takes_no_further_step(make_engine: MakeEngine) -
     long.cancel()
     async with asyncio.timeout(0.7 * whole_s):  # all 200 steps take longer
         await asyncio.gather(long, task, return_exceptions=True)
-        assert engine._desk
+        assert engine._queue
         await eventually(lambda: _idle(engine))
 
 
 async def _idle(engine: Diffusers) -> bool:
-    assert engine._desk
-    return engine._desk.devices[0].idle
+    assert engine._queue
+    return engine._queue.devices[0].idle
 
 
 async def test_a_call_that_others_wait_for_too_goes_on(klein: Diffusers) -> None:
@@ -310,7 +310,7 @@ async def test_a_picture_that_kills_twice_is_given_up_and_the_others_are_painted
     guilty = asyncio.create_task(generate(klein, batch(prompt="[die]")))
     innocent = asyncio.create_task(generate(klein, batch(prompt="a fox")))
     await stone
-    with pytest.raises(Broken, match=r"was killed.*twice, with this picture"):
+    with pytest.raises(Broken, match=r"was killed.*twice during calls for this image only"):
         await guilty
     assert len(images(await innocent)) == 1
 
@@ -329,7 +329,7 @@ async def test_out_of_memory_paints_fewer_at_once_and_remembers(klein: Diffusers
 
 async def test_what_never_fits_is_told(klein: Diffusers) -> None:
     with pytest.raises(
-        Unavailable, match=r"192x192 does not fit on .*out of open_order.*max_pixels, offload or quantize"
+        Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, offload or quantize"
     ):
         await generate(klein, batch(prompt="[oom 0] a fox"))
     assert len(images(await generate(klein, batch()))) == 1
@@ -337,7 +337,7 @@ async def test_what_never_fits_is_told(klein: Diffusers) -> None:
 
 async def test_a_process_that_hangs_is_replaced(make_engine: MakeEngine) -> None:
     engine = make_engine(hang_limit_s=3)
-    with pytest.raises(Broken, match="took no step for 3 s, twice"):
+    with pytest.raises(Broken, match="made no progress for 3 s, twice"):
         await generate(engine, batch(prompt="[hang]"))
     assert len(images(await generate(engine, batch()))) == 1
 
@@ -355,7 +355,7 @@ async def test_a_damaged_reference_is_told(klein: Diffusers) -> None:
 
 async def test_weights_that_cannot_be_loaded_are_told_and_rested_from(make_engine: MakeEngine, tmp_path: Path) -> None:
     engine = make_engine(offload="model")
-    with pytest.raises(Unavailable, match="offload is for cards"):
+    with pytest.raises(Unavailable, match="offload needs a GPU"):
         await generate(engine, batch())
     assert [check.ok for check in await engine.check()] == [False]
 
@@ -376,11 +376,11 @@ async def test_what_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     engine = Diffusers()
-    told = f"{DEFAULT} is not on this machine: framehouse models pull {DEFAULT}"
+    told = f"{DEFAULT_MODEL} is not on this machine; run: framehouse models pull {DEFAULT_MODEL}"
     with pytest.raises(Unavailable, match=told):
         await generate(engine, batch())
     (check,) = await engine.check()
-    assert (check.ok, check.reason, check.advice) == (False, told, f"framehouse models pull {DEFAULT}")
+    assert (check.ok, check.reason, check.advice) == (False, told, f"framehouse models pull {DEFAULT_MODEL}")
     assert engine.abilities().max_references == 10
 
 
@@ -397,8 +397,8 @@ async def test_a_check_judges_the_device_without_loading_the_model(make_engine: 
     processor, card = await engine.check()
     assert processor.ok
     assert "klein in float32 needs about 3 GB" in processor.reason
-    assert (card.ok, "is not here" in card.reason) == (False, True)
-    assert engine._desk is None
+    assert (card.ok, "does not exist" in card.reason) == (False, True)
+    assert engine._queue is None
 
 
 async def test_devices_are_found_without_torch_in_this_process(make_engine: MakeEngine) -> None:
@@ -438,26 +438,26 @@ async def test_a_series_through_the_whole_house(make_deployment: MakeDeployment,
 
 
 class _Nobody:
-    gone = False
+    cancelled = False
 
-    def tell(self, event: object) -> None: ...
+    def deliver(self, event: object) -> None: ...
 
 
-def piece(owner: _Nobody, prompt: str = "a", *, size: int = 512, files: tuple[bytes, ...] = ()) -> Piece:
-    return Piece(owner, 0, prompt, 1, Size(size, size), Size(size, size), files)
+def piece(owner: _Nobody, prompt: str = "a", *, size: int = 512, files: tuple[bytes, ...] = ()) -> QueuedShot:
+    return QueuedShot(owner, 0, prompt, 1, Size(size, size), Size(size, size), files)
 
 
 def test_what_is_painted_together() -> None:
     alice, bob = _Nobody(), _Nobody()
     words = [piece(alice), piece(bob, "b"), piece(bob, size=1024), piece(bob, files=(b"1",)), piece(alice, "c")]
-    assert next_call(words, most=8, many_prompts=True) == [words[0], words[1], words[4]]
-    assert next_call(words, most=2, many_prompts=True) == words[:2]
-    assert next_call(words, most=8, many_prompts=False) == words[:1]
+    assert next_call(words, limit=8, multiple_prompts=True) == [words[0], words[1], words[4]]
+    assert next_call(words, limit=2, multiple_prompts=True) == words[:2]
+    assert next_call(words, limit=8, multiple_prompts=False) == words[:1]
     seen = [piece(alice, files=(b"1",)), piece(bob, files=(b"1",)), piece(alice, files=(b"1",))]
-    assert next_call(seen, most=8, many_prompts=True) == [seen[0], seen[2]]
-    words[0].alone = True
-    assert next_call(words, most=8, many_prompts=True) == words[:1]
-    assert next_call(words[1:] + words[:1], most=8, many_prompts=True) == [words[1], words[4]]
+    assert next_call(seen, limit=8, multiple_prompts=True) == [seen[0], seen[2]]
+    words[0].isolated = True
+    assert next_call(words, limit=8, multiple_prompts=True) == words[:1]
+    assert next_call(words[1:] + words[:1], limit=8, multiple_prompts=True) == [words[1], words[4]]
 
 
 @pytest.mark.parametrize(
@@ -470,7 +470,7 @@ def test_what_is_painted_together() -> None:
         ({"devices": []}, "devices must be"),
         ({"devices": ["cuda:x"]}, "devices must be"),
         ({"devices": ["cpu:1"]}, "devices must be"),
-        ({"devices": ["cuda", "cuda:0"]}, "devices names one twice"),
+        ({"devices": ["cuda", "cuda:0"]}, "devices must not name a device twice"),
         ({"dtype": "fp16"}, "dtype must be one of bfloat16, float16, float32"),
         ({"quantize": "int4"}, "quantize must be one of fp8, int8"),
         ({"offload": True}, "offload must be one of model, sequential"),
@@ -481,7 +481,7 @@ def test_what_is_painted_together() -> None:
         ({"guidance": "much"}, "guidance must be a number from 0 to 30"),
         ({"max_references": 11}, "max_references must be a whole number from 0 to 10"),
         ({"max_pixels": 100}, "max_pixels must be"),
-        ({"cite": "picture"}, "cite must hold {} once"),
+        ({"cite": "picture"}, "cite must be the words"),
         ({"batch": 0}, "batch must be a whole number from 1 to 64"),
         ({"negative_prompt": 1}, "negative_prompt must be text"),
         ({"start_limit_s": 0}, "start_limit_s must be"),
@@ -498,7 +498,7 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
         found = Diffusers(model=model, **options).abilities()
         return found.max_references, found.max_batch, found.whole_series
 
-    assert [abilities(model) for model in TABLE] == [(10, 4, True)] * 4 + [(0, 4, False)]
+    assert [abilities(model) for model in KNOWN_MODELS] == [(10, 4, True)] * 4 + [(0, 4, False)]
     assert abilities("some/other", max_references=0, batch=1) == (0, 1, False)
     assert Diffusers(devices=["cuda:0", "cuda:1"]).abilities().concurrency == 8
     assert Diffusers(model="qwen/qwen-image-edit-2511").options.cite == "Picture {}"
@@ -524,7 +524,7 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
 def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) -> None:
     device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
     made = Diffusers(**options).options
-    check = device_memory.judge(device, made, device_memory.weight_of(made.known, {}), ram_bytes=64e9)
+    check = device_memory.check_device(device, made, device_memory.weight_size(made.defaults, {}), ram_bytes=64e9)
     assert check.reason.startswith(f"NVIDIA Card, {gb} GB")
     assert (check.ok, do in check.advice, bool(check.advice)) == (fit, True, bool(do))
 
@@ -532,16 +532,16 @@ def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) 
 def test_old_cards_and_little_ram_are_told() -> None:
     device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
     options = Diffusers().options
-    weight = device_memory.weight_of(options.known, {})
-    assert 'dtype = "float16"' in device_memory.judge(device, options, weight).advice
-    assert not device_memory.judge(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
+    weight = device_memory.weight_size(options.defaults, {})
+    assert 'dtype = "float16"' in device_memory.check_device(device, options, weight).advice
+    assert not device_memory.check_device(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
 
 
 def test_weights_are_weighed_by_their_headers(tiny: Path) -> None:
     found = find_weights(str(tiny / "klein"))
     assert found
-    assert sorted(found.numbers) == ["text_encoder", "transformer", "vae"]
-    assert 10_000 < sum(found.numbers.values()) < 200_000
+    assert sorted(found.parameter_counts) == ["text_encoder", "transformer", "vae"]
+    assert 10_000 < sum(found.parameter_counts.values()) < 200_000
 
 
 def test_a_device_sees_its_own_card_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

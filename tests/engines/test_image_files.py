@@ -79,11 +79,11 @@ def test_what_must_be_changed_is_decoded(size: Size, how: Finishing, watermark: 
     found = read_answer(saved())
     assert isinstance(found, Png)
     made = finish(found, size, {}, how, watermark=watermark)
-    for content in filter(None, (made.content, made.marked)):
+    for content in filter(None, (made.content, made.watermarked)):
         with Image.open(io.BytesIO(content)) as image:
             assert image.size == (size.width, size.height)
             image.load()
-    assert bool(made.marked) == watermark
+    assert bool(made.watermarked) == watermark
 
 
 TURNED = Image.Exif()

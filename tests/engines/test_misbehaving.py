@@ -19,7 +19,7 @@ class TestMisbehaving(EngineContract):
     ("route", "said"),
     [
         ({}, "engine is missing"),
-        ({"engine": "none"}, "installed are: .*previz"),
+        ({"engine": "none"}, "installed engines are .*previz"),
         ({"engine": "no.such:Engine"}, "No module named"),
         ({"engine": "framehouse.testing.misbehaving:Nothing"}, "has no attribute"),
         ({"engine": "previz", "speed": 3}, "does not take these options"),

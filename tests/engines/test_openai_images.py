@@ -17,7 +17,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
 from framehouse.engines.openai_images import OpenAIImages, http_exchange
-from framehouse.engines.openai_images.server_kinds import KINDS, best_size
+from framehouse.engines.openai_images.server_kinds import KINDS, generated_size
 from framehouse.engines.option_checks import BadOption
 from framehouse.engines.registry import BadRoute, open_registry
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
@@ -150,14 +150,14 @@ async def test_one_request_makes_what_has_the_same_words_and_seeds_that_count_up
 def test_a_size_beyond_the_model_is_painted_as_large_as_it_can_in_the_same_shape() -> None:
     for ratio in RATIOS:
         asked = size_of(ratio, "4k")
-        size = best_size(KINDS["openai"], "gpt-image-2", asked, KINDS["openai"].max_pixels)
+        size = generated_size(KINDS["openai"], "gpt-image-2", asked, KINDS["openai"].max_pixels)
         assert size.width % 16 == size.height % 16 == 0
         assert max(size) <= 3840
         assert size.width * size.height <= 3840 * 2160
         assert size.width * asked.height == size.height * asked.width
-        assert best_size(KINDS["sglang"], "m", size_of(ratio, "1k"), 2048 * 2048) == size_of(ratio, "1k")
-    assert best_size(KINDS["openai"], "gpt-image-1.5", size_of("16:9", "2k"), 10**8) == (1536, 1024)
-    assert best_size(KINDS["openai"], "gpt-image-1-mini", size_of("9:16", "1k"), 10**8) == (1024, 1536)
+        assert generated_size(KINDS["sglang"], "m", size_of(ratio, "1k"), 2048 * 2048) == size_of(ratio, "1k")
+    assert generated_size(KINDS["openai"], "gpt-image-1.5", size_of("16:9", "2k"), 10**8) == (1536, 1024)
+    assert generated_size(KINDS["openai"], "gpt-image-1-mini", size_of("9:16", "1k"), 10**8) == (1024, 1536)
 
 
 async def test_facts_tell_server_size_and_contact_sheet() -> None:
@@ -165,9 +165,9 @@ async def test_facts_tell_server_size_and_contact_sheet() -> None:
         generated = images(await generate(engine, of("all of <<<image_3>>>", references=3)))[0]
     assert generated.facts == {
         "server": "sglang",
-        "painted_by": "m",
-        "painted_size": "256x256",
-        "contact_sheet": "2 references are tiled on picture 2, because the model takes 2",
+        "generated_by": "m",
+        "generated_size": "256x256",
+        "contact_sheet": "2 references are tiled on image 2, because the model takes 2",
     }
     assert len(server.posts[0].files) == 2
     assert server.posts[0].fields["prompt"] == "all of row 1, column 2 of image 2"
@@ -255,11 +255,11 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
         ((413, {}, ""), False, Broken, "HTTP 413"),
         ((422, {}, {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}), False, Broken, "body.n: too many"),
         ("html", True, Broken, "not an answer of the Images API"),
-        ("garbage", False, Broken, "no picture"),
-        ("few", True, Broken, "0 pictures came back, 1 were asked for"),
-        ("address", True, Broken, "an address came back"),
+        ("garbage", False, Broken, "did not return an image"),
+        ("few", True, Broken, "returned 0 images instead of 1"),
+        ("address", True, Broken, "returned a URL instead of an image"),
         ("huge", True, Broken, "more than"),
-        ("large picture", False, Broken, "picture"),
+        ("large picture", False, Broken, "too large"),
     ],
 )
 async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
@@ -344,7 +344,7 @@ async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says()
             await generate(engine, of("a fox"))
         (check,) = await engine.check()
         assert not check.ok
-        assert "asked again in" in check.reason
+        assert "not used for" in check.reason
         with pytest.raises(Unavailable):
             await generate(engine, of("a fox"))
         assert len(server.posts) == 1
@@ -369,7 +369,7 @@ async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says()
 async def test_a_wrong_key_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
     async with serving("openai", key="right") as server, running(server, api_key="s3cret") as engine:
         (check,) = await engine.check()
-        assert (check.ok, check.advice) == (False, "give the route a valid api_key")
+        assert (check.ok, check.advice) == (False, "Set a valid api_key in the route.")
         with pytest.raises(Unavailable, match="api_key") as failed:
             await generate(engine, of("a secret fox"))
     told = f"{caplog.text} {check} {failed.value} {engine!r} {vars(engine)}"
@@ -458,7 +458,7 @@ async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sh
         server.posts.clear()
         generated = images(await generate(engine, of("a fox", references=3)))[0]
         assert len(server.posts[0].files) == 1
-        assert generated.facts["contact_sheet"] == "3 references are tiled on picture 1, because the model takes 1"
+        assert generated.facts["contact_sheet"] == "3 references are tiled on image 1, because the model takes 1"
         await engine.check()
         assert len(server.posts) == 1, "it is probed once"
 
@@ -469,13 +469,13 @@ async def test_a_server_that_takes_several_is_given_several_and_the_first_paint_
         assert [len(post.files) for post in server.posts] == [1, 1, 2, 3, 3, 3]
         await generate(engine, of("a fox"))
         (check,) = await engine.check()
-        assert check.reason == "is well; takes 4 references"
+        assert check.reason == "the server is healthy and accepts up to 4 references"
 
 
 @pytest.mark.parametrize("answer", [(400, "not supported for T2I models"), (500, "no such ability"), (404, "")])
 async def test_a_server_without_edits_is_never_given_references_silently(answer: tuple[int, str]) -> None:
     async with serving("sglang", edits=answer) as server, running(server, probe=True) as engine:
-        with pytest.raises(Unavailable, match=f"takes no references .HTTP {answer[0]}"):
+        with pytest.raises(Unavailable, match=f"accepts no references .HTTP {answer[0]}"):
             await generate(engine, of("a fox", references=1))
         assert len(images(await generate(engine, of("a fox")))) == 1, "words alone it paints"
         async with serving("sglang") as able, running(server, able, probe=True) as both:
@@ -483,14 +483,14 @@ async def test_a_server_without_edits_is_never_given_references_silently(answer:
             assert len(able.posts[-1].files) == 2
         server.edits = None
         (check,) = await engine.check()
-        assert check.reason == "is well; takes 4 references", "it is asked again"
+        assert check.reason == "the server is healthy and accepts up to 4 references", "it is asked again"
 
 
 async def test_a_server_that_refuses_the_second_reference_takes_one() -> None:
     moods: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
     async with serving("vllm_omni", moods=moods) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "takes one reference (HTTP 400: Only a single image is supported)" in check.reason
+        assert "accepts one reference (HTTP 400: Only a single image is supported)" in check.reason
 
 
 async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() -> None:
@@ -500,22 +500,22 @@ async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() ->
         assert len(server.posts) == 1
     async with serving("xinference") as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "takes 1 references; more is a matter of its model" in check.reason
+        assert "accepts up to 1 reference; for a model that accepts more" in check.reason
 
 
 async def test_a_probe_that_could_not_be_is_done_later() -> None:
     async with serving("sglang", moods=["cut"]) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert check.ok
-        assert "not found out yet" in check.reason
+        assert "no result yet" in check.reason
         (check,) = await engine.check()
-        assert check.reason == "is well; takes 4 references"
+        assert check.reason == "the server is healthy and accepts up to 4 references"
 
 
 async def test_a_model_that_does_not_run_is_told_before_anybody_paints() -> None:
     async with serving("xinference", model="other") as server, running(server) as engine:
         (check,) = await engine.check()
-        assert (check.ok, check.reason) == (False, 'does not run "m"; it runs: other')
+        assert (check.ok, check.reason) == (False, 'the server has no model "m"; its models: other')
         with pytest.raises(Broken, match="Model not found: m"):
             await generate(engine, of("a fox"))
 
@@ -548,8 +548,8 @@ async def test_openai_is_never_probed() -> None:
         ({"steps": 0}, "steps must be"),
         ({"guidance": "1"}, "guidance must be"),
         ({"quality": "high"}, "quality must be one of low"),
-        ({"kind": "openai", "steps": 4}, 'steps and guidance are not known to servers of kind "openai"'),
-        ({"cite": "image"}, "cite must say"),
+        ({"kind": "openai", "steps": 4}, 'servers of kind "openai" do not accept steps and guidance'),
+        ({"cite": "image"}, "cite must be the words"),
         ({"timeout_s": 0}, "timeout_s must be"),
         ({"paid": "no"}, "paid must be true or false"),
         ({"probe": 1}, "probe must be true or false"),
@@ -568,9 +568,14 @@ def test_an_unknown_option_is_a_bad_route() -> None:
 
 
 def test_an_answer_of_any_shape_has_a_sentence() -> None:
-    assert http_exchange.said(b'{"error": "plain"}') == ("plain", "")
-    assert http_exchange.said(b'{"message": "plain"}') == ("plain", "")
-    assert http_exchange.said(b"[1]") == http_exchange.said(b"<html>") == http_exchange.said(b"[" * 100_000) == ("", "")
+    assert http_exchange.error_details(b'{"error": "plain"}') == ("plain", "")
+    assert http_exchange.error_details(b'{"message": "plain"}') == ("plain", "")
+    assert (
+        http_exchange.error_details(b"[1]")
+        == http_exchange.error_details(b"<html>")
+        == http_exchange.error_details(b"[" * 100_000)
+        == ("", "")
+    )
 
 
 async def test_a_task_with_references_is_painted_in_the_house(make_deployment: MakeDeployment) -> None:

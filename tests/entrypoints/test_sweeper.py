@@ -13,8 +13,8 @@ from framehouse.adapters.postgres import batch_queue, callback_queue, orphaned_b
 from framehouse.adapters.postgres import element_store as library
 from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.batch_queue import Claimed
-from framehouse.adapters.storage import Storage, StorageAway
-from framehouse.entrypoints.poll_loop import take_turns
+from framehouse.adapters.storage import Storage, StorageUnavailable
+from framehouse.entrypoints.poll_loop import poll_until_cancelled
 from framehouse.entrypoints.sweeper import OrphanedBatches, sweep
 from framehouse.pipeline.expire import expire_images
 from tests.support.eventually import eventually
@@ -28,7 +28,7 @@ HISTORY = timedelta(days=365)
 
 async def claim(deployment: Deployment, *, worker: int) -> list[Claimed]:
     return await batch_queue.claim_batches(
-        deployment.db, worker=worker, most=1, lease=LEASE, routes=[("kling-v3-omni", "")]
+        deployment.db, worker=worker, limit=1, lease=LEASE, routes=[("kling-v3-omni", "")]
     )
 
 
@@ -66,7 +66,7 @@ async def looks(lost: OrphanedBatches, clock: Clock, times: int, *, each_s: floa
     freed = 0
     for _ in range(times):
         clock.now_s += each_s
-        freed += await lost.look()
+        freed += await lost.check_once()
     return freed
 
 
@@ -125,7 +125,7 @@ async def test_one_that_is_renewed_at_the_last_moment_is_left_alone(make_deploym
     await deployment.submit()
     (batch,) = await claim(deployment, worker=4242)
     await database_clock(deployment, 31)
-    seen = await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, silence=timedelta(seconds=2))
+    seen = await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, unrenewed_for=timedelta(seconds=2))
     assert [batch.alive for batch in seen] == [False]
     await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0)}, LEASE)
     assert await orphaned_batches.requeue_batches(deployment.db, seen) == 0
@@ -244,7 +244,7 @@ class Removing:
         await asyncio.sleep(0.01)
         self.at_once -= 1
         if self._kept in prefix:
-            raise StorageAway("not that one")
+            raise StorageUnavailable("not that one")
 
 
 async def test_pictures_are_removed_several_at_a_time_and_one_holds_up_no_other(
@@ -254,7 +254,7 @@ async def test_pictures_are_removed_several_at_a_time_and_one_holds_up_no_other(
     tickets = [await deployment.submit() for _ in range(20)]
     await deployment.db.row("update tasks set expires_at = now() - interval '1 second'")
     storage = Removing(str(tickets[3].task_id))
-    with pytest.raises(StorageAway):
+    with pytest.raises(StorageUnavailable):
         await expire_images(deployment.db, cast(Storage, storage))
     assert 8 < storage.most < 20
     left = "select array_agg(id) from tasks where expired_at is null"
@@ -274,5 +274,5 @@ async def test_who_is_woken_all_the_time_rests_after_a_look_that_found_nothing()
 
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.25):
-            await take_turns(turn, wake, poll_s=60, rest_s=0.1, what="callbacks")
+            await poll_until_cancelled(turn, wake, poll_s=60, min_pause_s=0.1, subject="callbacks")
     assert 5 <= looks <= 7  # five at once, then ten a second

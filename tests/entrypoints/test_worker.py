@@ -12,10 +12,10 @@ import asyncpg
 import pytest
 
 from framehouse.adapters.postgres import batch_queue, orphaned_batches, task_store
-from framehouse.adapters.postgres.batch_queue import Made
+from framehouse.adapters.postgres.batch_queue import StoredShot
 from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import DatabaseAway, sql
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
@@ -28,8 +28,8 @@ from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.tasks import LEASE, claim, ended, nothing_left, task_of
 
 
-def made(index: int = 0, key: str = "images/x/0-a.png") -> Made:
-    return Made(index, "test", key, "", "image/png", 1024, 1024)
+def made(index: int = 0, key: str = "images/x/0-a.png") -> StoredShot:
+    return StoredShot(index, "test", key, "", "image/png", 1024, 1024)
 
 
 @pytest.mark.also_relayed
@@ -52,10 +52,10 @@ async def test_a_task_is_painted_whatever_the_batch(make_deployment: MakeDeploym
 @pytest.mark.parametrize(
     ("prompt", "reason"),
     [
-        ("decline", "the engine will not paint this"),
-        ("break", "the engine returned nonsense"),
+        ("decline", "the engine refuses to generate this"),
+        ("break", "the engine returned invalid data"),
         ("unknown", "not sent again"),
-        ("wrong index", "was not asked for"),
+        ("wrong index", "was not requested"),
         ("leave out", "left out 1 of"),
     ],
 )
@@ -161,7 +161,7 @@ async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> N
     (early,) = await claim(deployment, worker=1)
     assert (
         await orphaned_batches.requeue_batches(
-            deployment.db, await orphaned_batches.unrenewed_batches(deployment.db, lease=3 * LEASE, silence=LEASE)
+            deployment.db, await orphaned_batches.unrenewed_batches(deployment.db, lease=3 * LEASE, unrenewed_for=LEASE)
         )
         == 1
     )
@@ -223,7 +223,7 @@ class Moody:
     async def put(self, key: str, content: bytes) -> None:
         if self.refusals:
             self.refusals -= 1
-            raise StorageAway("No space left on /secret/path")
+            raise StorageUnavailable("No space left on /secret/path")
         await self._storage.put(key, content)
 
     def __getattr__(self, name: str) -> Any:
@@ -315,7 +315,7 @@ async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
     ticket = await deployment.submit()
     deployment.start_worker()
     task = await ended(deployment, ticket.task_id)
-    assert (task.status, task.status_message) == ("failed", "internal error: the picture could not be finished")
+    assert (task.status, task.status_message) == ("failed", "internal error: the image could not be finished")
     assert len(tries) == 3
     assert notes.read_text().count("start") == 1
     await nothing_left(deployment, used=0)
@@ -401,7 +401,7 @@ async def test_batches_beside_each_other_paint_from_the_same_reference(make_depl
     first = await batch_queue.save_reference(deployment.db, ticket.task_id, 0, Reference("u", "one", 900, 600))
     second = await batch_queue.save_reference(deployment.db, ticket.task_id, 0, Reference("u", "two", 600, 900))
     assert first.key == second.key == "one"
-    assert [await batch_queue.keep_ratio(deployment.db, ticket.task_id, ratio) for ratio in ("3:2", "2:3")] == [
+    assert [await batch_queue.save_ratio(deployment.db, ticket.task_id, ratio) for ratio in ("3:2", "2:3")] == [
         "3:2",
         "3:2",
     ]

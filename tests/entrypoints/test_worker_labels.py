@@ -15,7 +15,7 @@ from framehouse.adapters.postgres.route_health import RouteCheck, list_route_hea
 from framehouse.domain.batch_retry import RetryLimits
 from framehouse.domain.model import Model
 from framehouse.engines.registry import BadRoute, open_registry
-from framehouse.entrypoints.worker.check_routes import keep_checking
+from framehouse.entrypoints.worker.check_routes import check_routes_until_cancelled
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
@@ -163,12 +163,12 @@ async def test_a_note_and_its_route_are_one_write(make_deployment: MakeDeploymen
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     await deployment.submit()
-    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "")])
+    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, limit=1, lease=LEASE, routes=[(MODEL, "")])
     await batch_queue.save_open_order(deployment.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
-    for quiet in await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, silence=-LEASE):
+    for quiet in await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, unrenewed_for=-LEASE):
         await orphaned_batches.requeue_batches(deployment.db, [quiet])
     assert await waits_for(deployment) == "api"
-    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, most=1, lease=LEASE, routes=[(MODEL, "api")])
+    (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, limit=1, lease=LEASE, routes=[(MODEL, "api")])
     await batch_queue.release_batch(deployment.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
     assert await waits_for(deployment) == "api", "no release takes it away from there"
 
@@ -227,7 +227,7 @@ async def test_health_and_metrics_tell_by_route(make_deployment: MakeDeployment)
     await deployment.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await deployment.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
     registry = open_registry([(Model(MODEL), list(routes))], BOUGHT)
-    looking = asyncio.create_task(keep_checking(deployment.db, registry, worker=1))
+    looking = asyncio.create_task(check_routes_until_cancelled(deployment.db, registry, worker=1))
     await eventually(lambda: list_route_health(deployment.db))
     looking.cancel()
     async with serving(deployment) as api:
@@ -279,7 +279,7 @@ async def test_two_claim_at_once_and_neither_gets_less_than_there_is(make_deploy
     await deployment.submit(n=8)
     routes = [(MODEL, ""), (MODEL, "x")]
     both = await asyncio.gather(
-        *(batch_queue.claim_batches(deployment.db, worker=n, most=4, lease=LEASE, routes=routes) for n in (1, 2))
+        *(batch_queue.claim_batches(deployment.db, worker=n, limit=4, lease=LEASE, routes=routes) for n in (1, 2))
     )
     ids = [batch.id for got in both for batch in got]
     assert len(ids) == len(set(ids)) == 8

@@ -22,7 +22,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.hosts.network import Host, network
 from tests.support.chaos.clients import Clients, Sent
 from tests.support.chaos.deployment import PAINTER, UPSTREAM_CONCURRENCY, configure, keep_logs, look, open_patiently
@@ -108,7 +108,7 @@ async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str
         signing = run_json("key", "create", "alice", "--jwt", *mine, code=0, **settings)
         for host in (a, b):
             start_house(tmp_path, parts, host, words, settings)
-        db = Database(server.url(), size=2, patience_s=1.0)
+        db = Database(server.url(), size=2, retry_for_s=1.0)
         servers = [f"http://{host.address}:{PORT}" for host in (a, b)]
         clients = Clients(servers, receivers, key, (signing["access_key"], signing["secret_key"]))
         trial = Trial(parts, db, clients, tmp_path, servers)
@@ -214,7 +214,7 @@ async def cut_the_one_that_all_need(trial: Trial, c: Host, how: str) -> None:
     before: int | None = None
     async with asyncio.timeout(BACK_S):
         while True:
-            with suppress(*TROUBLE):
+            with suppress(*DATABASE_ERRORS):
                 ended = await trial.ended()
                 before = ended if before is None else before
                 if ended > before:

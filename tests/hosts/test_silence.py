@@ -20,10 +20,10 @@ PATIENCE_S, NOTICED_S = 5.0, 15.0
 
 @pytest.mark.timeout(300)
 async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "_LEFT_ALONE_S", 7)
+    monkeypatch.setattr(pool, "_CLIENT_TIMEOUT_S", 7)
     with network(["c"]) as (c,), postgres(c.address, port=5432, prefix=c.within) as server:
         there = await asyncpg.connect(host=str(server.log.parent), port=5432, user=USER, database="framehouse")
-        db = Database(server.url(), size=4, patience_s=PATIENCE_S)
+        db = Database(server.url(), size=4, retry_for_s=PATIENCE_S)
         await db.open()
         heard: list[str] = []
         listening = asyncio.create_task(db.listen({"news": heard.append}, lock=LOCK))

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from framehouse.adapters.postgres import account_store, callback_queue, task_store
-from framehouse.adapters.postgres.callback_queue import Shares
+from framehouse.adapters.postgres.callback_queue import HostLimits
 from tests.support.api_server import PATH, serving
 from tests.support.callbacks import LINKS, count, messages, notifying, state, statuses
 from tests.support.eventually import eventually
@@ -179,7 +179,7 @@ async def test_24_hours_are_enough(make_deployment: MakeDeployment) -> None:
 async def test_receivers_that_misbehave_are_told_apart(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, why: str
 ) -> None:
-    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 1.0)
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 1.0)
     deployment = await make_deployment()
     async with receiving(behave=behave) as receiver, notifying(deployment):
         await deployment.submit(callback_url=receiver.url)
@@ -189,7 +189,7 @@ async def test_receivers_that_misbehave_are_told_apart(
 
 
 async def test_a_hanging_tls_is_no_answer(make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 1.0)
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 1.0)
     deployment = await make_deployment()
     async with receiving(silent=True) as receiver, notifying(deployment):
         await deployment.submit(callback_url=receiver.url.replace("http:", "https:"))
@@ -225,7 +225,7 @@ async def test_a_thousand_dead_receivers_delay_nobody(
 ) -> None:
     """Dead ones of every kind hold their connections open; a living receiver and the painting do not notice. Behind all
     of the dead ones, its turn would come after a minute."""
-    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_LIMIT_S", 3.0)
+    monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 3.0)
     deployment = await make_deployment(concurrency=100_000)
     async with AsyncExitStack() as stack:
         dead = [await stack.enter_async_context(receiving(silent=n % 2 == 0, behave=hang)) for n in range(1000)]
@@ -260,7 +260,7 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
         await task_store.cancel_task(
             deployment.db, deployment.caller.account_id, other.task_id, deployment.rules.retention
         )
-        async with notifying(deployment, shares=Shares(unknown=4)):
+        async with notifying(deployment, host_limits=HostLimits(unknown=4)):
             await count(living, 1, seconds=9)
         assert dead.connections <= 4
 
@@ -300,7 +300,7 @@ async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_
         await state(deployment, lambda ms: len(ms) == 20)
         host = receiver.url.split("/")[2]
         taken = await callback_queue.claim_callbacks(
-            deployment.db, most=5, shares=Shares(), living={host}, failing=(), lease=timedelta(seconds=1)
+            deployment.db, limit=5, host_limits=HostLimits(), healthy={host}, failing=(), lease=timedelta(seconds=1)
         )
         assert len(taken) == 5
         async with notifying(deployment), notifying(deployment):

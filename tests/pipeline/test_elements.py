@@ -13,12 +13,12 @@ from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import element_store as library
 from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
 from framehouse.adapters.postgres.new_task import NewTask, accept_rows
-from framehouse.adapters.postgres.task_store import Accepted
+from framehouse.adapters.postgres.task_store import AcceptResult
 from framehouse.domain.element import ElementTask, read_element
 from framehouse.domain.errors import Refused
 from framehouse.domain.reference import Reference
 from framehouse.entrypoints.element_worker import ElementWorker
-from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.accept import AcceptQueue
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.saved_elements import create_element, delete_element, gather_images
 from tests.support.api_server import ELEMENTS, element_body, serving
@@ -65,7 +65,7 @@ async def ended(deployment: Deployment, id: UUID) -> ElementTask:
 
 
 async def claim(deployment: Deployment) -> list[ClaimedElement]:
-    return await library.claim_elements(deployment.db, most=1, lease=LEASE)
+    return await library.claim_elements(deployment.db, limit=1, lease=LEASE)
 
 
 async def lose_lease(deployment: Deployment) -> None:
@@ -175,7 +175,7 @@ async def test_what_kills_every_librarian_is_given_up(make_deployment: MakeDeplo
 async def test_two_librarians_never_get_the_same(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ids = [await submit(deployment) for _ in range(12)]
-    got = await asyncio.gather(*(library.claim_elements(deployment.db, most=2, lease=LEASE) for _ in range(12)))
+    got = await asyncio.gather(*(library.claim_elements(deployment.db, limit=2, lease=LEASE) for _ in range(12)))
     claimed = [one.task.id for some in got for one in some]
     assert len(claimed) == len(set(claimed))
     assert set(claimed) <= set(ids)
@@ -284,22 +284,22 @@ async def test_accept_and_delete_at_the_same_moment(make_deployment: MakeDeploym
     assert outcomes <= {"Ticket", "Refused"}
 
 
-class Interrupted(AcceptCounter):
+class Interrupted(AcceptQueue):
     """Something happens when a task was checked and is not yet accepted."""
 
     def __init__(self, deployment: Deployment, what: Callable[[NewTask], Awaitable[Any]]) -> None:
         super().__init__(deployment.db)
         self._what = what
 
-    async def offer(self, task: NewTask) -> Accepted:
+    async def submit(self, task: NewTask) -> AcceptResult:
         await self._what(task)
-        return await super().offer(task)
+        return await super().submit(task)
 
 
 async def test_an_element_deleted_between_check_and_accept_is_refused_by_name(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     id = await made(deployment)
-    deployment.counter = Interrupted(
+    deployment.accept_queue = Interrupted(
         deployment, lambda _: delete_element(deployment.db, deployment.caller.account_id, id)
     )
     with pytest.raises(Refused) as refused:
@@ -321,7 +321,7 @@ async def test_a_delete_waits_for_an_accept_that_has_begun(make_deployment: Make
             assert not deleting.done()
         await deleting
 
-    deployment.counter = Interrupted(deployment, accept_slowly)
+    deployment.accept_queue = Interrupted(deployment, accept_slowly)
     await deployment.submit(element_list=[{"element_id": id}])
     assert await deployment.db.value("select count(*) from task_references where key is not null") == 2
 
@@ -337,7 +337,7 @@ async def test_a_picture_that_is_lost_fails_the_task_with_the_elements_name(make
         message: str = await deployment.db.value("select status_message from tasks where id = $1", ticket.task_id)
         return message or None
 
-    assert await eventually(look) == "element_list[0].element_id 105: a picture is no longer there"
+    assert await eventually(look) == "element_list[0].element_id 105: an image no longer exists"
 
 
 async def test_the_hot_statements_use_their_indexes_on_a_full_table(make_deployment: MakeDeployment) -> None:

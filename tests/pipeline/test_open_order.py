@@ -94,7 +94,7 @@ async def test_a_note_of_a_lost_batch_is_not_kept(make_deployment: MakeDeploymen
 async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment()) as api:
         links = Links("secret", api.url)
-        api.deployment.rules = replace(RULES, upstream_callback_url=links.make_upstream_callback_signature)
+        api.deployment.rules = replace(RULES, upstream_callback_url=links.make_upstream_callback_url)
         ticket = await api.deployment.submit("hang")
         worker = api.deployment.start_worker()
 
@@ -103,7 +103,7 @@ async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_de
 
         await eventually(held)
         (batch,) = worker.held
-        url = links.make_upstream_callback_signature(batch.batch.id)
+        url = links.make_upstream_callback_url(batch.batch.id)
         assert url
         for wrong in (url[:-1] + "x", url.replace(f"/{batch.batch.id}/", "/999/"), f"{api.url}/hasten/x/ü"):
             assert (await api.stranger.post(wrong)).status_code == 404

@@ -27,13 +27,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from framehouse.adapters.postgres import account_store, batch_queue, orphaned_batches, task_store
-from framehouse.adapters.postgres.batch_queue import Claimed, Made
+from framehouse.adapters.postgres.batch_queue import Claimed, StoredShot
 from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.task_store import Accepted
+from framehouse.adapters.postgres.task_store import AcceptResult
 from framehouse.domain.shot import Shot
 from framehouse.domain.task import CANCELED
-from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.accept import AcceptQueue
 from tests.support.api_server import PATH
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.database import Server, execute, fresh_database, open_of
@@ -242,11 +242,11 @@ class Quota(RuleBasedStateMachine):
     def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.stage, self.db = stage, stage.db
-        self.counters = [AcceptCounter(self.db), AcceptCounter(self.db)]
+        self.accept_queues = [AcceptQueue(self.db), AcceptQueue(self.db)]
         self.accounts: dict[str, Account] = {}
         self.tasks: dict[str, Task] = {}
         self.hands: list[Claimed] = []
-        self.answers: list[tuple[Offer, NewTask, Accepted]] = []
+        self.answers: list[tuple[Offer, NewTask, AcceptResult]] = []
         self.limits: dict[str, list[tuple[int, int | None]]] = {}
         self.disabled: dict[str, list[bool]] = {}
         self.locks = {name: asyncio.Lock() for name in ACCOUNTS}
@@ -454,7 +454,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _offer(self, process: int, offer: Offer) -> None:
         task = offer.task(self.accounts[offer.account].id)
-        self.answers.append((offer, task, await self.counters[process].offer(task)))
+        self.answers.append((offer, task, await self.accept_queues[process].submit(task)))
 
     async def _group(self, group: list[Offer]) -> None:
         tasks = [offer.task(self.accounts[offer.account].id) for offer in group]
@@ -466,7 +466,7 @@ class Quota(RuleBasedStateMachine):
             await self._offer(number % 2, keyed[-1 - number % len(keyed)])
 
     async def _generate(self, batch: Claimed, index: int, key: str) -> str:
-        made = Made(index, "test", key, "", "image/png", 1024, 1024)
+        made = StoredShot(index, "test", key, "", "image/png", 1024, 1024)
         task = self.tasks[str(batch.task_id)]
         task.tried.add("succeed")
         answer = await batch_queue.settle_shot(self.db, batch.task_id, batch.id, batch.claim, made, LEASE)
@@ -514,7 +514,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _claim(self, worker: int, most: int) -> None:
         self.hands += await batch_queue.claim_batches(
-            self.db, worker=worker + 1, most=most, lease=LEASE, routes=[(name, "") for name in sorted(PRICES)]
+            self.db, worker=worker + 1, limit=most, lease=LEASE, routes=[(name, "") for name in sorted(PRICES)]
         )
 
     async def _release(self, hand: int | Claimed) -> None:
@@ -529,7 +529,7 @@ class Quota(RuleBasedStateMachine):
 
     async def _free(self, every: int) -> None:
         """What the sweeper does with the work of those that died, or are taken for dead."""
-        quiet = await orphaned_batches.unrenewed_batches(self.db, lease=3 * LEASE, silence=LEASE)
+        quiet = await orphaned_batches.unrenewed_batches(self.db, lease=3 * LEASE, unrenewed_for=LEASE)
         await orphaned_batches.requeue_batches(self.db, quiet[::every])
 
     async def _limit(self, name: str, concurrency: int, units_limit: int | None) -> None:

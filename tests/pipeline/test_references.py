@@ -11,7 +11,7 @@ from framehouse.adapters.postgres import reference_store, task_store
 from framehouse.adapters.postgres.pool import Database
 from framehouse.entrypoints.sweeper import sweep
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
-from framehouse.pipeline.references import Inspected, content_of, store
+from framehouse.pipeline.references import InspectedImage, content_of, store
 from tests.support.eventually import eventually
 from tests.support.http_answers import http, server
 from tests.support.image_files import image_base64, image_file
@@ -65,7 +65,7 @@ async def test_used_again_it_stays(make_deployment: MakeDeployment) -> None:
     first = await deployment.submit(image_list=[{"image": image_base64()}])
     await end(deployment, first.task_id)
     await later(deployment)
-    image = Inspected(content_of(image_file()), 400, 300)
+    image = InspectedImage(content_of(image_file()), 400, 300)
     reference = await store(deployment.db, deployment.storage, image)  # accept has got as far as this
     assert await remove_references(deployment.db, deployment.storage) == 0
     assert await deployment.storage.get(reference.key) == image_file()
@@ -97,7 +97,7 @@ async def test_an_upload_that_died_half_way_is_mended_by_the_next(make_deploymen
         == await reference_store.use_reference(deployment.db, content.sha256, "references/other")
         == "references/dead"
     )
-    reference = await store(deployment.db, deployment.storage, Inspected(content, 400, 300))
+    reference = await store(deployment.db, deployment.storage, InspectedImage(content, 400, 300))
     assert reference.key == key
     assert await deployment.storage.get(key) == image_file()
 

@@ -48,16 +48,16 @@ def run(process: SupervisedProcess, until: Callable[[], bool]) -> None:
 def test_a_process_that_ends_is_started_again(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run(make(ENDS), until=lambda: len(caplog.messages) == 2)
     assert caplog.messages == [
-        "the worker process ended with code 3; starting it again in 0.0 s",
-        "the worker process ended with code 3; starting it again in 0.5 s",
+        "the worker process ended with code 3; restarting it in 0.0 s",
+        "the worker process ended with code 3; restarting it in 0.5 s",
     ]
 
 
 def test_a_process_without_heartbeats_is_killed_and_started_again(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     process = make(HANGS, hung_after_s=0.2)
     run(process, until=lambda: len(caplog.messages) >= 2 and process.process is not None)
-    assert caplog.messages[0] == "the worker process hangs and is ended"
-    assert caplog.messages[-1] == "the worker process ended with code -9; starting it again in 0.0 s"
+    assert caplog.messages[0] == "the worker process hangs and is killed"
+    assert caplog.messages[-1] == "the worker process ended with code -9; restarting it in 0.0 s"
 
 
 def test_a_signal_ends_the_supervision_and_the_limit_is_reported(make: Make) -> None:

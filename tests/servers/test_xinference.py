@@ -160,7 +160,7 @@ async def test_words_alone_are_painted_in_every_shape(engine: OpenAIImages) -> N
         generated = images(await generate(engine, batch(size=size)))[0]
         height, width = generated.pixels.shape[:2]
         assert width / height == pytest.approx(size.width / size.height, rel=0.02)
-        assert generated.facts["painted_size"] == f"{width}x{height}"
+        assert generated.facts["generated_size"] == f"{width}x{height}"
 
 
 async def test_a_generation_honours_its_seed(engine: OpenAIImages) -> None:
@@ -179,7 +179,10 @@ async def test_references_are_taken_the_second_on_a_contact_sheet(engine: OpenAI
 async def test_the_check_says_how_it_is(engine: OpenAIImages, server: str) -> None:
     (check,) = await engine.check()
     assert check.ok, check
-    assert check.reason == "is well; takes 1 references; more is a matter of its model, see max_references"
+    assert (
+        check.reason
+        == "the server is healthy and accepts up to 1 reference; for a model that accepts more, set max_references"
+    )
     several = over(server, max_references=4)
     (check,) = await several.check()
     assert "may drop references" in check.reason
@@ -205,7 +208,7 @@ async def test_an_unknown_model_is_named(server: str) -> None:
         await generate(engine, batch())
     assert failed.value.message.startswith("the model server answered HTTP 4")
     (check,) = await engine.check()
-    assert (check.ok, check.reason) == (False, f'does not run "nobody"; it runs: {MODEL}')
+    assert (check.ok, check.reason) == (False, f'the server has no model "nobody"; its models: {MODEL}')
     await engine.close()
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from framehouse.adapters.postgres import callback_queue
-from framehouse.adapters.postgres.callback_queue import Shares
+from framehouse.adapters.postgres.callback_queue import HostLimits
 from framehouse.adapters.postgres.pool import Database
 from framehouse.domain.callback import Delivery
 from framehouse.domain.signed_urls import Links
@@ -20,12 +20,12 @@ LINKS = Links("secret", "http://house.example")
 
 @asynccontextmanager
 async def notifying(
-    deployment: Deployment, *, allow_private: bool = True, shares: Shares | None = None
+    deployment: Deployment, *, allow_private: bool = True, host_limits: HostLimits | None = None
 ) -> AsyncIterator[CallbackWorker]:
     """It has its own connections, as the callback worker of a real server has."""
     db = Database(deployment.db.url, size=8, direct_url=deployment.db.direct_url)
     await db.open()
-    callback_worker = CallbackWorker(db, LINKS, allow_private=allow_private, shares=shares)
+    callback_worker = CallbackWorker(db, LINKS, allow_private=allow_private, host_limits=host_limits)
     running = asyncio.create_task(callback_worker.run())
     try:
         yield callback_worker

@@ -16,7 +16,7 @@ from framehouse.domain.task import Ticket
 from framehouse.engines.registry import Registry, open_registry
 from framehouse.entrypoints.element_worker import ElementWorker
 from framehouse.entrypoints.worker.worker import Limits, Worker
-from framehouse.pipeline.accept import AcceptCounter, accept
+from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.finish import Finishing
 from framehouse.pipeline.generate import Rules
 
@@ -34,7 +34,7 @@ class Deployment:
     storage: Storage
     registry: Registry
     caller: Caller
-    counter: AcceptCounter
+    accept_queue: AcceptQueue
     workers: list[tuple[Worker, "asyncio.Task[None]"]] = field(default_factory=list)
     element_workers: list["asyncio.Task[None]"] = field(default_factory=list)
     rules: Rules = RULES
@@ -49,7 +49,7 @@ class Deployment:
             request,
             caller=caller or self.caller,
             model=model,
-            counter=self.counter,
+            accept_queue=self.accept_queue,
             storage=self.storage,
         )
 
@@ -98,7 +98,7 @@ async def build_deployment(
     await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
     account = await account_store.find_account(db, "alice")
     assert account is not None
-    return Deployment(db, storage, open_registry(models), Caller(account.id, "alice"), AcceptCounter(db))
+    return Deployment(db, storage, open_registry(models), Caller(account.id, "alice"), AcceptQueue(db))
 
 
 MakeDeployment = Callable[..., Awaitable[Deployment]]

@@ -1,7 +1,8 @@
-"""The real process with a pipeline that misbehaves: words in a prompt say how. Loaded in the spawned process alone.
+"""The real child process with a pipeline that fails on request: words in a prompt select the failure.
 
-`[oom N]`: out of memory where a call has more than N pictures. `[die]`: the process is killed. `[die FILE]`: the same,
-once, for then the file is there. `[hang]`, `[slow S]`: seconds before it is called. `[nan]`: no numbers come out.
+`[oom N]`: out of memory if a call has more than N images. `[die]`: the process is killed. `[die FILE]`: the process is
+killed if FILE does not exist; FILE is created before. `[hang]`: the call takes an hour. `[slow S]`: the call starts S
+seconds late. `[nan]`: the images consist of NaN.
 """
 
 import os
@@ -13,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from framehouse.engines.diffusers.process import Painter, Process, main
+from framehouse.engines.diffusers.process import LoadedPipeline, Process, main
 
 
-class MisbehavingPainter(Painter):
+class MisbehavingPipeline(LoadedPipeline):
     def call(self, **arguments: Any) -> Any:
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as edit_plus
         import torch
 
         edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = 64 * 64, 56 * 56  # a million pixels take seconds
         prompts = str(arguments["prompt"])
-        if (most := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(most[1]):
+        if (limit := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(limit[1]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         if found := re.search(r"\[die(?: (\S+))?\]", prompts):
             mark = Path(found[1] or os.devnull)
@@ -41,8 +42,8 @@ class MisbehavingPainter(Painter):
 
 
 class MisbehavingProcess(Process):
-    def load(self, settings: dict[str, Any]) -> Painter:
-        return MisbehavingPainter(settings)
+    def load(self, settings: dict[str, Any]) -> LoadedPipeline:
+        return MisbehavingPipeline(settings)
 
 
 if __name__ == "__main__":

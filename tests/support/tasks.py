@@ -34,8 +34,8 @@ async def nothing_left(deployment: Deployment, *, used: int) -> None:
 
 
 async def claim(deployment: Deployment, *, worker: int = 1, most: int = 1) -> list[Claimed]:
-    routes = [served for served in deployment.registry.waited_for if served[0] == "kling-v3-omni"]
-    return await batch_queue.claim_batches(deployment.db, worker=worker, most=most, lease=LEASE, routes=routes)
+    routes = [served for served in deployment.registry.served_routes if served[0] == "kling-v3-omni"]
+    return await batch_queue.claim_batches(deployment.db, worker=worker, limit=most, lease=LEASE, routes=routes)
 
 
 async def waits_for(deployment: Deployment) -> str | None:

@@ -98,7 +98,7 @@ def edit_plus() -> Any:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from framehouse.engines.diffusers.process import still_processor_of
+    from framehouse.engines.diffusers.process import build_image_only_processor
 
     tokenizer = _tokenizer(4096)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>")
@@ -134,7 +134,7 @@ def edit_plus() -> Any:
     )
     return QwenImageEditPlusPipeline(
         scheduler=scheduler, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, transformer=transformer,
-        processor=still_processor_of(images, tokenizer),
+        processor=build_image_only_processor(images, tokenizer),
     )  # fmt: skip
 
 

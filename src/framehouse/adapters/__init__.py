@@ -1,1 +1,1 @@
-"""How it is done: one home per outside library."""
+"""Adapters: the code that calls outside systems and libraries. Each of them has one module or package here."""

@@ -1,5 +1,8 @@
-"""The bundled fonts: one for Latin, Greek and Cyrillic, one for Chinese, Japanese and Korean. Neither has the other's
-letters, so text is measured and drawn in runs."""
+"""Measure and draw text with the two bundled fonts.
+
+One font has Latin, Greek and Cyrillic letters, the other has Chinese, Japanese and Korean characters. Text is split
+into runs, because neither font has the characters of the other.
+"""
 
 import io
 from functools import lru_cache
@@ -15,18 +18,18 @@ Ink = tuple[int, ...]
 
 
 def text_width(text: str, size: int) -> float:
-    """Pixels from the first letter to after the last, at a font size in pixels."""
+    """Return the width of a line of text in pixels. `size` is the font size in pixels."""
     return sum(font.getlength(run) for run, font in _runs(text, size))
 
 
 def draw_text(
     draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, fill: Ink, *, center: bool = False
 ) -> None:
-    """One line whose middle height is at `y`; it begins at `x`, or has its middle there."""
+    """Draw a line of text whose vertical centre is at `y`. It starts at `x`, or is centred there."""
     x -= text_width(text, size) / 2 if center else 0
-    base = y + size * 0.36  # half the height of capitals below the middle
+    baseline = y + size * 0.36  # half the height of a capital letter below the centre
     for run, font in _runs(text, size):
-        draw.text((x, base), run, font=font, fill=fill, anchor="ls")
+        draw.text((x, baseline), run, font=font, fill=fill, anchor="ls")
         x += font.getlength(run)
 
 

@@ -1,4 +1,4 @@
-"""The elements that ship with Framehouse, read from the package: every house has them, and none in its database."""
+"""Read the preset elements from the package. Every deployment has them; they are not stored in the database."""
 
 import json
 from collections.abc import Mapping
@@ -14,20 +14,23 @@ _PREFIX = "presets/"
 
 @cache
 def presets() -> Mapping[int, Element]:
-    """All presets by id, in order. Their pictures' keys are for `preset_picture` and for URLs, not for the storage."""
-    listed = json.loads((PRESETS / "index.json").read_text())
+    """Return all presets by id, in the order of the index.
+
+    The keys of their images are for `preset_image` and for URLs; the storage does not have them.
+    """
+    index = json.loads((PRESETS / "index.json").read_text())
     return {
-        one["id"]: Element(
-            id=one["id"],
-            name=one["name"],
-            description=one["description"],
-            images=tuple(Reference("", _PREFIX + file, *one["size"]) for file in one["files"]),
-            tags=tuple(one["tags"]),
+        entry["id"]: Element(
+            id=entry["id"],
+            name=entry["name"],
+            description=entry["description"],
+            images=tuple(Reference("", _PREFIX + file, *entry["size"]) for file in entry["files"]),
+            tags=tuple(entry["tags"]),
         )
-        for one in listed
+        for entry in index
     }
 
 
-def preset_picture(key: str) -> bytes:
-    """The file behind a preset's key."""
+def preset_image(key: str) -> bytes:
+    """Return the file of a preset's image by its key."""
     return (PRESETS / key.removeprefix(_PREFIX)).read_bytes()

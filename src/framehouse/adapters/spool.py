@@ -1,4 +1,4 @@
-"""A temporary file for what is too large for memory. It has no name, so that nothing is left whoever dies."""
+"""A temporary file for data that are too large for memory. The file has no name, so a killed process leaves no file."""
 
 import io
 import os
@@ -11,14 +11,15 @@ _BUFFER_BYTES = 256 * 1024
 
 
 class SpoolFull(Exception):
-    """There is no room, or no way, to write temporary files; the message says how."""
+    """A temporary file cannot be written, for example because the disk is full. The message has the system's reason."""
 
 
 class Spool:
-    """One file that holds many parts, one after the other. Its readers end with it.
+    """A temporary file with many parts, one after the other. Closing the spool makes its readers unusable.
 
-    It may be closed at any time, also while a thread whose caller has gone still reads or writes: the lock keeps that
-    thread from a file that has got the same number since.
+    `close` may be called while another thread reads or writes, for example if the caller of that thread was cancelled.
+    After `close`, the system may give the same file descriptor to another file. The lock keeps such a thread from using
+    that file.
     """
 
     def __init__(self) -> None:
@@ -28,36 +29,40 @@ class Spool:
         self._start = 0
         self._size = 0
 
-    def write(self, piece: bytes) -> None:
-        """Add to the part that is being written. Raises SpoolFull."""
+    def write(self, data: bytes) -> None:
+        """Append data to the current part. Raises SpoolFull, also if the spool is closed."""
         try:
             with self._lock:
                 if self._closed:
                     raise OSError("closed")
                 if self._file is None:
-                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - close() does
-                left = memoryview(piece)
-                while left:
-                    written = os.pwrite(self._file.fileno(), left, self._start + self._size)
+                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes it
+                remaining = memoryview(data)
+                while remaining:
+                    written = os.pwrite(self._file.fileno(), remaining, self._start + self._size)
                     self._size += written
-                    left = left[written:]
+                    remaining = remaining[written:]
         except OSError as error:
             raise SpoolFull(f"temporary files: {error}") from error
 
-    def read(self, at: int, most: int) -> bytes:
+    def read(self, at: int, max_bytes: int) -> bytes:
+        """Return at most `max_bytes` bytes from position `at` of the file. Raises OSError if the spool is closed."""
         with self._lock:
             if self._file is None or self._closed:
                 raise OSError("closed")
-            return os.pread(self._file.fileno(), most, at)
+            return os.pread(self._file.fileno(), max_bytes, at)
 
     def end_part(self) -> Callable[[], BinaryIO]:
-        """What opens the part just written, in any thread and any number of times; the next one begins."""
+        """End the current part and start the next part. Returns a function that opens a reader of the ended part.
+
+        The function may be called in any thread, any number of times.
+        """
         start, size = self._start, self._size
         self._start, self._size = start + size, 0
         return lambda: io.BufferedReader(_Part(self, start, size), _BUFFER_BYTES)
 
     def drop_part(self) -> None:
-        """Forget what was written of this part; its room is used again."""
+        """Discard the data of the current part. The space in the file is reused."""
         self._size = 0
 
     def close(self) -> None:
@@ -89,8 +94,8 @@ class _Part(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
-        most = max(0, min(len(buffer), self._size - self._at))
-        piece = self._spool.read(self._start + self._at, most) if most else b""
-        buffer[: len(piece)] = piece
-        self._at += len(piece)
-        return len(piece)
+        max_bytes = max(0, min(len(buffer), self._size - self._at))
+        data = self._spool.read(self._start + self._at, max_bytes) if max_bytes else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

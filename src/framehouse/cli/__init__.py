@@ -1,4 +1,8 @@
-"""The command line. Commands are imported when they are called, and heavy modules inside them: help is instant."""
+"""The entry point of the command line.
+
+A command's module is imported only when the command is called, and imports heavy modules only inside its functions.
+This keeps help and completion fast.
+"""
 
 import os
 import signal
@@ -13,25 +17,29 @@ def main() -> NoReturn:
     """Run the command line. `commands.run` defines the exit codes."""
     sys.unraisablehook = _interrupt_again
     try:
-        from framehouse.cli.commands import run  # here, so that Ctrl-C while it loads ends quietly too
+        from framehouse.cli.commands import run  # imported here: Ctrl-C during the import must not print a traceback
 
         run()
-    except KeyboardInterrupt:  # nothing is open yet, or a second Ctrl-C came while the first was being told
+    except KeyboardInterrupt:  # nothing is open yet, or a second Ctrl-C arrived while `run` reported the first
         os._exit(EXIT_INTERRUPTED)
     except RuntimeError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11's word for one that meets a class being made
+        # Python 3.11 raises a RuntimeError if Ctrl-C arrives while a class is being created
+        if isinstance(error.__cause__, KeyboardInterrupt):
             os._exit(EXIT_INTERRUPTED)
         raise
 
 
 def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """A Ctrl-C that meets a callback of Python's own, such as the import system's, cannot be raised there and would be
-    lost with a traceback: have it come once more a moment later."""
+    """Send SIGINT again after 0.01 s if Python could not raise a KeyboardInterrupt.
+
+    Python cannot raise exceptions in some of its own callbacks, such as those of the import system. Without this hook,
+    it would print a traceback and ignore the Ctrl-C.
+    """
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)
         return
     main_thread = threading.main_thread().ident
     assert main_thread is not None
-    again = threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT))  # it also ends a sleep
-    again.daemon = True
-    again.start()
+    timer = threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT))  # also interrupts a sleep
+    timer.daemon = True
+    timer.start()

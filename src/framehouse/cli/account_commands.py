@@ -1,4 +1,4 @@
-"""framehouse account …"""
+"""The commands `framehouse account …`."""
 
 from __future__ import annotations
 
@@ -20,60 +20,64 @@ _name = click.argument("name")
 
 @click.group()
 def account() -> None:
-    """Accounts: who may have how much in flight."""
+    """Manage accounts and their limits."""
 
 
 @account.command("create")
 @_name
-@click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Images in flight at once. [default: 100]")
-@click.option("--units", type=click.IntRange(0, 10**15), help="Units it may use. [default: no limit]")
+@click.option(
+    "--concurrency", type=click.IntRange(0, 1_000_000), help="Maximum number of images in flight. [default: 100]"
+)
+@click.option(
+    "--units", type=click.IntRange(0, 10**15), help="Units that the account may use in total. [default: no limit]"
+)
 @data_options
 @json_option
 def create_account(
     name: str, concurrency: int | None, units: int | None, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """Make an account. It needs a key next: framehouse key create NAME"""
+    """Create an account. Then create a key for it: framehouse key create NAME"""
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.account import DEFAULT_CONCURRENCY
 
     async def work(db: Database) -> Account:
-        allowed = DEFAULT_CONCURRENCY if concurrency is None else concurrency
+        images = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         if not name.strip() or "\0" in name or len(name) > 100:
-            raise Problem("An account's name has 1 to 100 characters.")
-        if not await account_store.create_account(db, name, concurrency=allowed, units_limit=units):
-            raise Problem(f'The account "{name}" exists already. To change it: framehouse account set {name} …')
+            raise Problem("The name of an account must have 1 to 100 characters.")
+        if not await account_store.create_account(db, name, concurrency=images, units_limit=units):
+            raise Problem(f'The account "{name}" already exists. To change it: framehouse account set {name} …')
         return await get_account(db, name)
 
-    made = with_database(data_dir, config, work)
+    account = with_database(data_dir, config, work)
     if as_json:
-        print_json(_public(made) | {"callback_secret": made.callback_secret})
+        print_json(_public_fields(account) | {"callback_secret": account.callback_secret})
     else:
-        click.echo(f'Made the account "{name}". Give it a key: framehouse key create {name}')
+        click.echo(f'Created the account "{name}". Create a key for it: framehouse key create {name}')
 
 
 @account.command("list")
 @data_options
 @json_option
 def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """All accounts."""
+    """List all accounts."""
     from rich.console import Console
     from rich.table import Table
 
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import with_database
 
-    found = with_database(data_dir, config, account_store.list_accounts)
+    accounts = with_database(data_dir, config, account_store.list_accounts)
     if as_json:
-        print_json([_public(account) | {"keys": keys} for account, keys in found])
+        print_json([_public_fields(account) | {"keys": keys} for account, keys in accounts])
         return
-    if not found:
-        click.echo("No accounts yet. Make one: framehouse account create NAME")
+    if not accounts:
+        click.echo("No accounts yet. To create one: framehouse account create NAME")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("account", "in flight", "units used", "keys", ""):
         table.add_column(column, justify="left" if column in ("account", "") else "right")
-    for account, keys in found:
+    for account, keys in accounts:
         limit = "" if account.units_limit is None else f" of {account.units_limit}"
         in_flight = f"{account.images_in_flight} of {account.concurrency}"
         state = "disabled" if account.disabled else ""
@@ -86,23 +90,25 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
 @data_options
 @json_option
 def show_account(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """One account: limits, what is in flight, units used, the secret that signs its callbacks."""
+    """Show an account: limits, images in flight, units used and the secret that signs its callbacks."""
     from framehouse.cli.local_database import get_account, with_database
 
     account = with_database(data_dir, config, lambda db: get_account(db, name))
-    shown = _public(account) | {"callback_secret": account.callback_secret}
+    fields = _public_fields(account) | {"callback_secret": account.callback_secret}
     if as_json:
-        print_json(shown)
+        print_json(fields)
         return
-    for label, value in shown.items():
+    for label, value in fields.items():
         click.echo(f"{label:17} {'no limit' if value is None else value}")
 
 
 @account.command("set")
 @_name
-@click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Images in flight at once.")
-@click.option("--units", metavar="N|none", help="Units it may use in all; none: no limit.")
-@click.option("--disable/--enable", "disabled", default=None, help="Whether its requests are refused.")
+@click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Maximum number of images in flight.")
+@click.option("--units", metavar="N|none", help='Units that the account may use in total; "none" removes the limit.')
+@click.option(
+    "--disable/--enable", "disabled", default=None, help="Refuse all requests of the account, or accept them again."
+)
 @data_options
 @json_option
 def set_account(
@@ -114,16 +120,19 @@ def set_account(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Change an account's limits. Works at once, also beside a running server; work under way goes on."""
+    """Change an account's limits.
+
+    The change takes effect immediately, even while a server runs. Tasks that were accepted before continue.
+    """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
 
     no_limit = units is not None and units.strip().lower() == "none"
     if units is not None and not no_limit and not (units.isascii() and units.isdecimal() and len(units) < 18):
-        raise click.UsageError(f'--units takes a whole number or none, not "{units}"')
+        raise click.UsageError(f'--units must be a whole number or none, not "{units}"')
     limit = int(units) if units is not None and not no_limit else None
     if concurrency is None and units is None and disabled is None:
-        raise click.UsageError("nothing to change: give --concurrency, --units, --disable or --enable")
+        raise click.UsageError("nothing to change: use --concurrency, --units, --disable or --enable")
 
     async def work(db: Database) -> Account:
         await account_store.set_account(
@@ -133,7 +142,7 @@ def set_account(
 
     account = with_database(data_dir, config, work)
     if as_json:
-        print_json(_public(account))
+        print_json(_public_fields(account))
     else:
         click.echo(f'Changed the account "{name}".')
 
@@ -145,12 +154,15 @@ def set_account(
     type=click.FloatRange(0, 24 * 30),
     default=24.0,
     show_default=True,
-    help="How long the old secret signs too.",
+    help="Hours during which the old secret also signs messages.",
 )
 @data_options
 @json_option
 def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Make a new secret for the account's callbacks. During the overlap each message carries both signatures."""
+    """Create a new secret for the account's callbacks.
+
+    During the overlap, each message is signed with both the new secret and the old one.
+    """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
 
@@ -164,9 +176,9 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
     if as_json:
         print_json({"callback_secret": secret, "overlap_hours": overlap_hours})
     else:
-        click.echo(f"The new secret: {secret}\nThe old one signs too for {overlap_hours:g} hours.")
+        click.echo(f"The new secret: {secret}\nThe old secret also signs messages for {overlap_hours:g} hours.")
 
 
-def _public(account: Account) -> dict[str, Any]:
+def _public_fields(account: Account) -> dict[str, Any]:
     names = ("name", "disabled", "concurrency", "images_in_flight", "units_limit", "units_reserved", "units_used")
     return {name: getattr(account, name) for name in names} | {"created_at": account.created_at.isoformat()}

@@ -1,8 +1,9 @@
-"""framehouse backup | restore: the data folder in one file, and back.
+"""The implementation of `framehouse backup` and `framehouse restore`: the data folder as one file.
 
-A tar: `backup.json` (what it is), `database.dump` (pg_dump's own format), `framehouse.toml`, `files/…` (pictures and
-references), and last `complete.json`, without which it was cut off. The database is read first and in one snapshot, so
-every file that it names was there before.
+A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (custom
+format of pg_dump), `framehouse.toml` (if there is one), `files/…` (images and references) and `complete.json`. A
+backup without `complete.json` is incomplete. The database is dumped first, in one snapshot. Every file is stored before
+the row that names it, so the files that the dump names exist when the files are copied.
 """
 
 import hashlib
@@ -34,32 +35,34 @@ from framehouse.settings import CONFIG_NAME, Settings, load_settings
 _ABOUT, _DUMP, _COMPLETE, _FILES = "backup.json", "database.dump", "complete.json", "files/"
 _KEY = re.compile(r"files/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _FORMAT = 1
-_MOST_TEXT_BYTES = 10_000_000
+_MAX_TEXT_BYTES = 10_000_000
 _STDIO = Path("-")
 
 
-def back_up(file: Path, without_pictures: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+def back_up(file: Path, without_images: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir)
     embedded = _embedded(settings)
     if not embedded.exists:
-        raise Problem(f"There is no database in {settings.data_dir} to back up. Is --data-dir right?")
+        raise Problem(f"There is no database to back up in {settings.data_dir}. Check --data-dir.")
     if file == _STDIO and (as_json or sys.stdout.isatty()):
-        raise click.UsageError("A backup on stdout needs a pipe or a file behind it, and no --json.")
-    folder = None if without_pictures else folder_of(settings.effective_storage_url)
+        raise click.UsageError(
+            "to write a backup to stdout, redirect stdout to a file or a pipe, and do not use --json"
+        )
+    folder = None if without_images else folder_of(settings.effective_storage_url)
     embedded.start()
     try:
-        with _failures(f"Cannot write {file}"), _writing(file) as out, _progress(quiet=as_json) as progress:
+        with _explain_errors(f"Cannot write {file}"), _open_output(file) as out, _progress(quiet=as_json) as progress:
             count = _write(out, settings, embedded, folder, config, progress)
     finally:
         embedded.stop()
-    left_out = without_pictures or folder is None
+    left_out = without_images or folder is None
     if as_json:
         print_json({"file": str(file), "files": count, "pictures": not left_out})
         return
-    size = f"{file.stat().st_size / 1e6:,.1f} MB" if file != _STDIO else "on stdout"
-    click.echo(f"Backed up the database and {count:,} files: {file}, {size}", err=True)
-    if left_out and not without_pictures:
-        click.echo(f"The pictures are in {settings.storage_url}: back them up there.", err=True)
+    destination = f"{file} ({file.stat().st_size / 1e6:,.1f} MB)" if file != _STDIO else "stdout"
+    click.echo(f"Backed up the database and {count:,} files to {destination}", err=True)
+    if left_out and not without_images:
+        click.echo(f"The images are in {settings.storage_url}. Back them up there.", err=True)
 
 
 def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -67,39 +70,43 @@ def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_js
     embedded = _embedded(settings)
     if embedded.exists:
         raise Problem(
-            f"{settings.data_dir} holds a database already. Restore into another folder with --data-dir, "
+            f"{settings.data_dir} already contains a database. Restore into another folder with --data-dir, "
             f"or move {settings.data_dir / 'postgres'} away first."
         )
-    with _failures(f"Cannot restore {file}"), _reading(file) as source, _progress(quiet=as_json) as progress:
+    with _explain_errors(f"Cannot restore {file}"), _open_input(file) as source, _progress(quiet=as_json) as progress:
         count = _read(source, settings, progress)
     if as_json:
         print_json({"data_dir": str(settings.data_dir), "files": count})
     else:
         click.echo(f"Restored the database and {count:,} files into {settings.data_dir}", err=True)
-        click.echo(f"Start it: framehouse serve --data-dir {settings.data_dir}", err=True)
+        click.echo(f"To start the server: framehouse serve --data-dir {settings.data_dir}", err=True)
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     if settings.database_url:
         raise Problem(
-            "This is for the embedded database, and FRAMEHOUSE_DATABASE_URL names another: "
-            "back that one up with its own tools (pg_dump, snapshots)."
+            "This command is for the embedded database, but FRAMEHOUSE_DATABASE_URL names another database. "
+            "Use the tools of that database, such as pg_dump or snapshots."
         )
     return EmbeddedPostgres(settings.data_dir)
 
 
 @contextmanager
-def _failures(what: str) -> Iterator[None]:
+def _explain_errors(action: str) -> Iterator[None]:
+    """Turn the errors of tarfile and of the operating system into Problem. `action` is the start of the message.
+
+    BrokenPipeError is not changed, because `commands.run` handles it.
+    """
     try:
         yield
     except tarfile.TarError as error:
-        raise Problem(f"{what}: it is no backup, or damaged ({error}).") from error
+        raise Problem(f"{action}: the file is damaged or not a backup ({error}).") from error
     except EOFError as error:
-        raise Problem(f"{what}: it was cut off.") from error
+        raise Problem(f"{action}: the file is incomplete.") from error
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Problem(f"{what}: {error.strerror or error}.") from error
+        raise Problem(f"{action}: {error.strerror or error}.") from error
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    """The SHA-256 of a whole file, which is at its beginning afterwards."""
+    """The SHA-256 of a whole file in hexadecimal. Afterwards the file is at its beginning."""
     file.seek(0)
     digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     file.seek(0)
@@ -121,14 +128,18 @@ def _digest(file: IO[bytes]) -> str:
 
 
 @contextmanager
-def _writing(file: Path) -> Iterator[IO[bytes]]:
-    """A new file, for our eyes only, that is there when all is in it; or stdout."""
+def _open_output(file: Path) -> Iterator[IO[bytes]]:
+    """Open stdout, or create a file that only its owner can read.
+
+    The file is written under its name with the suffix `.part`. It is renamed when it is complete and on disk, and
+    removed if writing fails. Raises Problem if the file already exists.
+    """
     if file == _STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     if file.exists():
-        raise Problem(f"{file} exists already. Choose another name; no backup is overwritten.")
+        raise Problem(f"{file} already exists and is not overwritten. Choose another name.")
     part = file.with_name(file.name + ".part")
     part.unlink(missing_ok=True)
     try:
@@ -149,6 +160,10 @@ def _write(
     config: Path | None,
     progress: tuple[Progress, TaskID],
 ) -> int:
+    """Write a backup; return the number of files in it. `folder` contains the images and references.
+
+    If `folder` is None, images and references are left out.
+    """
     bar, row = progress
     began = datetime.now(UTC)
     toml = config or settings.data_dir / CONFIG_NAME
@@ -160,11 +175,11 @@ def _write(
         _add(tar, _DUMP, dump, os.fstat(dump.fileno()).st_size)
         with suppress(FileNotFoundError):
             _add(tar, CONFIG_NAME, io.BytesIO(toml.read_bytes()))
-        kept = list(_kept(folder, began.timestamp())) if folder else []
-        bar.update(row, description="Pictures", total=sum(size for _, size in kept))
+        files = list(_files_before(folder, began.timestamp())) if folder else []
+        bar.update(row, description="Images", total=sum(size for _, size in files))
         count = 0
-        for path, _ in kept:
-            with suppress(FileNotFoundError), path.open("rb") as file:  # its time was over meanwhile
+        for path, _ in files:
+            with suppress(FileNotFoundError), path.open("rb") as file:  # a file that expired meanwhile is gone
                 _add(tar, f"{_FILES}{path.relative_to(folder or path)}", file, os.fstat(file.fileno()).st_size)
                 count += 1
                 bar.advance(row, file.tell())
@@ -173,16 +188,20 @@ def _write(
     return count
 
 
-def _kept(folder: Path, before: float) -> Iterator[tuple[Path, int]]:
-    """Files with their sizes, but for those that came after the database was read: it knows nothing of them."""
-    for place, folders, names in os.walk(folder):
+def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
+    """The files to back up and their sizes in bytes. `start` is the start of the backup as a Unix time in seconds.
+
+    Files that were changed more than 1 s after the start are left out, because the database dump does not name them.
+    Files whose names are not storage keys, such as unfinished files, are also left out.
+    """
+    for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            path = Path(place, name)
+            path = Path(parent, name)
             with suppress(FileNotFoundError):
-                found = path.stat()
-                if found.st_mtime <= before + 1 and _KEY.fullmatch(f"{_FILES}{path.relative_to(folder)}"):
-                    yield path, found.st_size
+                status = path.stat()
+                if status.st_mtime <= start + 1 and _KEY.fullmatch(f"{_FILES}{path.relative_to(folder)}"):
+                    yield path, status.st_size
 
 
 def _add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int | None = None) -> None:
@@ -197,7 +216,7 @@ def _add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int | None = No
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[IO[bytes]]:
+def _open_input(file: Path) -> Iterator[IO[bytes]]:
     if file == _STDIO:
         yield sys.stdin.buffer
         return
@@ -206,8 +225,15 @@ def _reading(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskID]) -> int:
-    """Files go to their places at once, where doing so twice changes nothing. The database is filled beside its place
-    and moved there when all was read: until then there is none, and restoring can begin anew."""
+    """Restore a backup; return the number of files in it.
+
+    Files are written directly to their final places, because writing them twice is harmless. The database is loaded in
+    the folder `restoring`, and moved to its final place after the whole backup has been read and verified. If a restore
+    is killed before that, there is no database, and the restore can be repeated.
+
+    If the storage is a bucket, the files in the backup are counted but not written. Raises TarError if the backup is
+    damaged, EOFError if it is incomplete, and Problem if this version cannot restore it.
+    """
     bar, row = progress
     data_dir, folder = settings.data_dir.resolve(), folder_of(settings.effective_storage_url)
     make_data_dir(data_dir)
@@ -221,26 +247,26 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
             for number, member in enumerate(tar):
                 content = tar.extractfile(member) if member.isreg() else None
                 if content is None or (number == 0) != (member.name == _ABOUT):
-                    raise tarfile.ReadError("it does not begin as one" if number == 0 else f"it holds {member.name!r}")
-                bar.update(row, description="Pictures" if count else "Database", advance=member.size)
+                    raise tarfile.ReadError(f"{_ABOUT} is not the first entry" if number == 0 else _unexpected(member))
+                bar.update(row, description="Images" if count else "Database", advance=member.size)
                 if member.name == _ABOUT:
                     _check_about(_json(content, member))
                 elif member.name == _DUMP:
-                    digest = _fill(embedded, content)
+                    digest = _load_database(embedded, content)
                 elif member.name == CONFIG_NAME:
-                    _keep_config(data_dir / CONFIG_NAME, content.read(_MOST_TEXT_BYTES))
+                    _restore_config(data_dir / CONFIG_NAME, content.read(_MAX_TEXT_BYTES))
                 elif member.name == _COMPLETE:
                     complete = _json(content, member)
                 elif _KEY.fullmatch(member.name) and ".." not in member.name.split("/"):
                     if folder:
-                        _keep_file(folder / member.name.removeprefix(_FILES), content)
+                        _restore_file(folder / member.name.removeprefix(_FILES), content)
                     count += 1
                 else:
-                    raise tarfile.ReadError(f"it holds {member.name!r}")
+                    raise tarfile.ReadError(_unexpected(member))
         if complete is None:
             raise EOFError
         if complete != {"files": count, "database_sha256": digest}:
-            raise tarfile.ReadError("its contents are not those that were written")
+            raise tarfile.ReadError("the number of files or the checksum of the database does not match")
         embedded.move_to(data_dir)
     finally:
         embedded.stop()
@@ -248,26 +274,31 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
     return count
 
 
+def _unexpected(member: tarfile.TarInfo) -> str:
+    return f"unexpected entry {json.dumps(member.name)}"
+
+
 def _json(content: IO[bytes], member: tarfile.TarInfo) -> dict[str, Any]:
     try:
-        found = json.loads(content.read(_MOST_TEXT_BYTES))
+        value = json.loads(content.read(_MAX_TEXT_BYTES))
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise tarfile.ReadError(f"{member.name} is not what it should be")
-    return found
+        value = None
+    if not isinstance(value, dict):
+        raise tarfile.ReadError(f"{member.name} is not a JSON object")
+    return value
 
 
 def _check_about(about: dict[str, Any]) -> None:
-    made_by = f"It was made by Framehouse {about.get('framehouse', '?')}"
+    """Raise Problem if this version cannot restore the backup."""
+    origin = f"The backup was created by Framehouse {about.get('framehouse', '?')}"
     if about.get("format") != _FORMAT or not isinstance(about.get("migration"), int):
-        raise Problem(f"{made_by}, in a form that this one, {__version__}, does not know.")
+        raise Problem(f"{origin} in a format that this version, {__version__}, does not support.")
     if about["migration"] > migrations()[-1][0]:
-        raise Problem(f"{made_by}, which is newer than this one, {__version__}. Upgrade, then restore.")
+        raise Problem(f"{origin}, which is newer than this version, {__version__}. Upgrade, then restore.")
 
 
-def _fill(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
-    """A new database of this dump; the dump's SHA-256."""
+def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
+    """Create a database from a dump; return the SHA-256 of the dump in hexadecimal."""
     with tempfile.TemporaryFile() as dump:
         shutil.copyfileobj(content, dump)
         digest = _digest(dump)
@@ -277,17 +308,18 @@ def _fill(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
     return digest
 
 
-def _keep_config(path: Path, content: bytes) -> None:
+def _restore_config(path: Path, content: bytes) -> None:
+    """Write the settings file. If a different one exists, write to `….restored` next to it instead."""
     if path.exists() and path.read_bytes() != content:
-        click.echo(f"{path} stays as it is; the backup's is beside it: {path.name}.restored", err=True)
+        click.echo(f"{path} is not changed; the settings in the backup are saved as {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
 
 
-def _keep_file(path: Path, content: IO[bytes]) -> None:
+def _restore_file(path: Path, content: IO[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(path.name + "#1")  # as the storage names what is not finished
+    part = path.with_name(path.name + "#1")  # the name that the storage gives to an unfinished file
     with part.open("wb") as file:
         shutil.copyfileobj(content, file)
     part.replace(path)

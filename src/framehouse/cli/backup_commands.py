@@ -1,4 +1,4 @@
-"""framehouse backup | restore"""
+"""The commands `framehouse backup` and `framehouse restore`."""
 
 from pathlib import Path
 
@@ -9,17 +9,25 @@ from framehouse.cli.options import data_options, json_option
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
-@click.option("--without-pictures", is_flag=True, help="Only what cannot be painted again: database and settings.")
+@click.option(
+    "--without-pictures",
+    "without_images",
+    is_flag=True,
+    help="Leave out images and references; back up only the database and the settings.",
+)
 @data_options
 @json_option
-def backup(file: Path, without_pictures: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Copy the embedded database, the pictures and framehouse.toml into FILE, also while a server runs. "-" is stdout.
+def backup(file: Path, without_images: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Copy the embedded database, the images and framehouse.toml to FILE.
 
-    Who has the file can act as every account: it is readable by you alone.
+    A server can run at the same time. If FILE is "-", the backup is written to stdout.
+
+    A backup contains secrets: anyone who can read it can act as any account. FILE is created so that only you can
+    read it.
     """
     from framehouse.cli.backup import back_up
 
-    back_up(file=file, without_pictures=without_pictures, data_dir=data_dir, config=config, as_json=as_json)
+    back_up(file=file, without_images=without_images, data_dir=data_dir, config=config, as_json=as_json)
 
 
 @click.command()
@@ -27,9 +35,10 @@ def backup(file: Path, without_pictures: bool, data_dir: Path | None, config: Pa
 @data_options
 @json_option
 def restore(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Fill a data folder that has no database from FILE, which `backup` wrote; "-" is stdin.
+    """Restore the backup FILE into a data folder that has no database.
 
-    Restore only what you backed up yourself: the database does what it says.
+    If FILE is "-", the backup is read from stdin. Restore only backups that you made yourself: the database runs all
+    commands that a backup contains.
     """
     from framehouse.cli.backup import restore_backup
 

@@ -1,4 +1,4 @@
-"""framehouse callback …"""
+"""The commands `framehouse callback …`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def callback() -> None:
-    """Callbacks: what was told to whom, once more, and a receiver to try them with."""
+    """List and resend callbacks, or receive them for development."""
 
 
 @callback.command("list")
 @click.argument("task", required=False)
-@click.option("--failed", is_flag=True, help="Only what was refused, given up, or is being tried again.")
+@click.option(
+    "--failed", is_flag=True, help="Only messages that ended with HTTP 410, were given up, or are being retried."
+)
 @account_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @data_options
@@ -31,7 +33,10 @@ def callback() -> None:
 def list_callbacks(
     task: str | None, failed: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """The newest messages (of one TASK, by either id): how often tried, the last answer, the next try."""
+    """List the newest messages with their attempts, the last answer and the next attempt.
+
+    TASK limits the list to one task. It is the task's id or its external id.
+    """
     from framehouse.adapters.postgres import callback_queue
     from framehouse.cli.local_database import get_account, with_database
 
@@ -39,26 +44,26 @@ def list_callbacks(
         account_id = (await get_account(db, account)).id
         return await callback_queue.list_callbacks(db, account_id, either_id=task, failed=failed, limit=limit)
 
-    found = with_database(data_dir, config, work)
+    deliveries = with_database(data_dir, config, work)
     if as_json:
         times = ("created_at", "tried_at", "next_try_at")
         print_json(
             [
                 row._asdict() | {name: at.isoformat() if (at := getattr(row, name)) else None for name in times}
-                for row in found
+                for row in deliveries
             ]
         )
         return
-    if not found:
-        click.echo("No callbacks." if not failed else "No callbacks with trouble.")
-    for row in found:
-        when = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{row.id}  {when}  {row.status:10}  {row.state:9}  {row.callback_url}")
+    if not deliveries:
+        click.echo("No callbacks." if not failed else "No failed callbacks.")
+    for row in deliveries:
+        created = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
+        click.echo(f"{row.id}  {created}  {row.status:10}  {row.state:9}  {row.callback_url}")
         if row.tries:
             last = row.last_error or f"HTTP {row.last_code}"
-            click.echo(f"    task {row.task_id}; {row.tries} tries, the last at {row.tried_at:%H:%M:%S}: {last}")
+            click.echo(f"    task {row.task_id}; {row.tries} attempts, the last at {row.tried_at:%H:%M:%S}: {last}")
         if row.next_try_at and row.tries:
-            click.echo(f"    next try at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
+            click.echo(f"    next attempt at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 @callback.command("resend")
@@ -67,14 +72,17 @@ def list_callbacks(
 @data_options
 @json_option
 def resend_callback(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Send a message again, now, with its old webhook-id. ID is as `callback list` shows it."""
+    """Send a message again immediately, with the same webhook-id.
+
+    ID is the id that `framehouse callback list` shows.
+    """
     from framehouse.adapters.postgres import callback_queue
     from framehouse.cli.local_database import get_account, with_database
 
     try:
         message = UUID(id.removeprefix("msg_"))
     except ValueError:
-        raise click.UsageError(f'"{id}" is no message id; see: framehouse callback list') from None
+        raise click.UsageError(f'"{id}" is not the id of a message; see: framehouse callback list') from None
 
     async def work(db: Database) -> bool:
         return await callback_queue.resend_callback(db, (await get_account(db, account)).id, message)
@@ -84,24 +92,34 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     if as_json:
         print_json({"id": str(message), "state": "waiting"})
     else:
-        click.echo(f"Message {message} is sent again; a running server or worker does it.")
+        click.echo(f"The message {message} is due now; a running server or worker sends it.")
 
 
 @callback.command("listen")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=9000, show_default=True, help="Port; 0 takes a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=9000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--secret", envvar="FRAMEHOUSE_CALLBACK_SECRET", help="whsec_… to verify with. [default: the account's]")
+@click.option(
+    "--secret",
+    envvar="FRAMEHOUSE_CALLBACK_SECRET",
+    help="The whsec_… secret to verify signatures with. [default: the account's secrets]",
+)
 @account_option
 @data_options
 @json_option
 def listen_for_callbacks(
     host: str, port: int, secret: str | None, account: str, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """A small receiver for development: verifies each message and prints it. Ends with Ctrl-C.
+    """Run a receiver for development that verifies and prints each message. Stop it with Ctrl-C.
 
-    The server must allow private addresses to reach it: FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES=1 framehouse serve
+    To send callbacks to this receiver, the server must allow private addresses:
+
+    FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES=1 framehouse serve
     """
     from framehouse.cli.callback_receiver import run_receiver
     from framehouse.cli.local_database import with_database
@@ -111,7 +129,7 @@ def listen_for_callbacks(
         try:
             signature([secret], "", 0, b"")
         except ValueError:
-            raise click.UsageError("--secret must be whsec_ and base64, as framehouse account show tells it") from None
+            raise click.UsageError("--secret must be whsec_ followed by base64; see: framehouse account show") from None
     secrets = [secret] if secret else with_database(data_dir, config, lambda db: _secrets(db, account))
     run_receiver(host, port, secrets, as_json=as_json)
 
@@ -119,5 +137,5 @@ def listen_for_callbacks(
 async def _secrets(db: Database, account: str) -> list[str]:
     from framehouse.cli.local_database import get_account
 
-    found = await get_account(db, account)
-    return [found.callback_secret, *(found.callback_secret_old or "").split()]
+    owner = await get_account(db, account)
+    return [owner.callback_secret, *(owner.callback_secret_old or "").split()]

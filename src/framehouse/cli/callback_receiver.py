@@ -1,4 +1,4 @@
-"""A small receiver of callbacks for development: verifies each message and prints it."""
+"""A receiver of callbacks for development, which verifies and prints each message."""
 
 import hmac
 import json
@@ -21,7 +21,7 @@ _printing = threading.Lock()
 
 
 def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> None:
-    """Receive until SIGINT or SIGTERM, which raise KeyboardInterrupt."""
+    """Receive messages until SIGINT or SIGTERM, which raise KeyboardInterrupt. Raises Problem if it cannot listen."""
 
     class Receiver(BaseHTTPRequestHandler):
         timeout = 10
@@ -35,20 +35,23 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """We print what came ourselves."""
+            """Print nothing: `_print` prints the messages."""
 
     try:
         server = ThreadingHTTPServer((host, port), Receiver)
     except OSError as error:
-        raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --port.") from error
-    for number in (signal.SIGINT, signal.SIGTERM):  # said outright: a shell's background jobs begin with SIGINT ignored
+        raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port.") from error
+    for number in (signal.SIGINT, signal.SIGTERM):  # set explicitly: shells start background jobs with SIGINT ignored
         signal.signal(number, _interrupt)
     with server:
-        click.echo(f"Listening for callbacks on http://{host}:{server.server_address[1]}/  (Ctrl-C ends)", err=True)
+        click.echo(
+            f"Listening for callbacks on http://{host}:{server.server_address[1]}/  (Ctrl-C stops the receiver)",
+            err=True,
+        )
         try:
             server.serve_forever()
         finally:
-            _printing.acquire()  # for good: Python aborts where it ends while a thread is about to write
+            _printing.acquire()  # never released: Python aborts if it exits while another thread writes
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -56,15 +59,16 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
-    """What is wrong with a message's signature, or None."""
-    id, sent, given = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
-    if not id or not _is_number(sent[:12]) or not given:
+    """The problem with the signature headers of a message; None if the message is valid."""
+    id, timestamp, signatures = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
+    if not id or not _is_number(timestamp[:12]) or not signatures:
         return "webhook-id, webhook-timestamp or webhook-signature is missing"
-    if abs(time.time() - int(sent[:12])) > _TOLERANCE_S:
-        return "the timestamp is more than five minutes off"
-    expected = signature(secrets, id, int(sent[:12]), body).split()
-    if not any(hmac.compare_digest(one.encode(), other.encode()) for one in expected for other in given.split()):
-        return "the signature is wrong: is it another account's secret?"
+    if abs(time.time() - int(timestamp[:12])) > _TOLERANCE_S:
+        return "the timestamp differs from the current time by more than five minutes"
+    expected = signature(secrets, id, int(timestamp[:12]), body).split()
+    received = signatures.split()
+    if not any(hmac.compare_digest(a.encode(), b.encode()) for a in expected for b in received):
+        return "the signature is wrong; check that the secret belongs to the account of the task"
     return None
 
 
@@ -74,7 +78,7 @@ def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool)
     except (ValueError, RecursionError):
         data = {"not JSON": body[:200].decode(errors="replace")}
     id = headers.get("webhook-id", "(no id)")[:200]
-    # as ASCII, escapes and all: what a stranger sends must not steer the terminal
+    # control characters are escaped or replaced: an untrusted message must not control the terminal
     if as_json:
         text = json.dumps({"id": id, "problem": problem, "data": data})
     else:

@@ -1,4 +1,4 @@
-"""framehouse: all commands, and how their failures are reported."""
+"""The command group `framehouse` with all its commands, and the reports of their failures."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import click
 from framehouse import __version__
 from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.lazy_group import LazyCommand, LazyGroup
-from framehouse.cli.output import EXIT_FAILED, Problem, wants_json
+from framehouse.cli.output import EXIT_FAILED, Problem, json_requested
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -18,65 +18,64 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(cls=LazyGroup, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="framehouse")
 def cli() -> None:
-    """Pictures from prompts, references and elements, on your own engines.
+    """Generate images from prompts, references and elements with your own engines.
 
     \b
-    Try it:       framehouse generate "Create a three-frame product storyboard" --series
-    Run a server: framehouse serve
-    Something off? framehouse doctor
+    Try it:        framehouse generate "Create a three-frame product storyboard" --series
+    Run a server:  framehouse serve
+    Find problems: framehouse doctor
     """
 
 
 _COMMANDS = {
-    "account_commands:account": "Accounts: who may have how much in flight.",
-    "backup_commands:backup": "Copy the embedded database, the pictures and framehouse.toml into FILE, also while a "
-    "server runs.",
-    "backup_commands:restore": 'Fill a data folder that has no database from FILE, which `backup` wrote; "-" is stdin.',
-    "callback_commands:callback": "Callbacks: what was told to whom, once more, and a receiver to try them with.",
-    "doctor_command:doctor": "Look for what is wrong, and say what to do about it.",
-    "element_commands:element": "Saved elements: what a prompt cites as <<<element_1>>>.",
-    "generate_command:generate": "Make pictures from PROMPT.",
-    "key_commands:key": "Keys that open an account.",
-    "model_commands:models": "Weights for the engine diffusers: what is here, and how more comes.",
-    "serve_commands:api": "Run only the API; point FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to what all "
-    "machines share.",
-    "serve_commands:serve": "Run everything on this machine: database, API, worker, sweeper.",
-    "serve_commands:worker": "Run only a worker, which also sweeps; as many as you like, on any machine.",
-    "task_commands:task": "Tasks of an account.",
+    "account_commands:account": "Manage accounts and their limits.",
+    "backup_commands:backup": "Copy the embedded database, the images and framehouse.toml to FILE.",
+    "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
+    "callback_commands:callback": "List and resend callbacks, or receive them for development.",
+    "doctor_command:doctor": "Find problems and give advice on how to solve them.",
+    "element_commands:element": "Manage saved elements, which prompts cite as <<<element_1>>>.",
+    "generate_command:generate": "Generate images from PROMPT.",
+    "key_commands:key": "Manage the API keys of accounts.",
+    "model_commands:models": "Manage model weights for the engine diffusers.",
+    "serve_commands:api": "Run only the API.",
+    "serve_commands:serve": "Run the database, API, worker and sweeper on this machine.",
+    "serve_commands:worker": "Run only a worker, which includes the sweeper.",
+    "task_commands:task": "List, show and cancel the tasks of an account.",
 }
-"""Each command's `module:name` in this package, and the first sentence of its help."""
+"""The first sentence of each command's help, by the command's `module:name` in this package."""
 
-for place, first_sentence in _COMMANDS.items():
-    cli.add_command(LazyCommand(f"framehouse.cli.{place}", first_sentence))
+for reference, first_sentence in _COMMANDS.items():
+    cli.add_command(LazyCommand(f"framehouse.cli.{reference}", first_sentence))
 
 
 def _known_problems() -> dict[type[BaseException], str]:
-    """Failures that a user can do something about, with what to add to their own words."""
+    """The exceptions that a user can do something about, each with advice to append to its message."""
     import asyncpg
 
     from framehouse.adapters.postgres.embedded import EmbeddedError
     from framehouse.adapters.postgres.migrate import NewerDatabase
-    from framehouse.adapters.postgres.pool import LOST, DatabaseAway
+    from framehouse.adapters.postgres.pool import CONNECTION_ERRORS, DatabaseAway
     from framehouse.adapters.postgres.server_check import BadServer
-    from framehouse.adapters.storage import StorageAway
+    from framehouse.adapters.storage import StorageUnavailable
     from framehouse.domain.errors import Refused
     from framehouse.engines.registry import BadRoute
     from framehouse.settings import BadSettings
 
-    away = " Is FRAMEHOUSE_DATABASE_URL right, and does the database run?"
-    plain = (BadRoute, BadServer, EmbeddedError, NewerDatabase, StorageAway, Refused, BadSettings)
-    return dict.fromkeys(plain, "") | dict.fromkeys((DatabaseAway, asyncpg.PostgresError, *LOST), away)
+    check_url = " Check that FRAMEHOUSE_DATABASE_URL is correct and that the database is running."
+    clear = (BadRoute, BadServer, EmbeddedError, NewerDatabase, StorageUnavailable, Refused, BadSettings)
+    database = (DatabaseAway, asyncpg.PostgresError, *CONNECTION_ERRORS)
+    return dict.fromkeys(clear, "") | dict.fromkeys(database, check_url)
 
 
 def run() -> NoReturn:
-    """Run the command line. 0 all well, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
     try:
         try:
             code = cli.main(standalone_mode=False)
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the end is left, and no Ctrl-C shall cut that short
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not interrupt the report and the exit
     except click.ClickException as problem:
-        if wants_json() and not isinstance(problem, Problem):
+        if json_requested() and not isinstance(problem, Problem):
             problem = Problem(problem.format_message(), exit_code=problem.exit_code)
         problem.show()
         sys.exit(problem.exit_code)

@@ -1,4 +1,4 @@
-"""Create an element on this machine: accepted as the API does it, worked on in this process."""
+"""Create an element on this machine: accept it as the API does, and process it in this process."""
 
 import asyncio
 from typing import Any
@@ -12,13 +12,16 @@ from framehouse.domain.element import Element, ElementTask, read_element
 from framehouse.domain.errors import refused_fields
 from framehouse.pipeline.saved_elements import create_element
 from framehouse.settings import Settings
-from framehouse.wiring import make_element_worker, open_deployment
+from framehouse.wiring import build_element_worker, open_deployment
 
-_CHECK_S = 0.1
+_POLL_S = 0.1
 
 
-async def create_element_here(settings: Settings, account: str, body: dict[str, Any]) -> Element:
-    """Accept it as the API does, and make it here, beside a running server or without one."""
+async def create_element_locally(settings: Settings, account: str, body: dict[str, Any]) -> Element:
+    """Accept an element as the API does and process it here, with or without a running server.
+
+    Raises Refused if the API would refuse the element, and Problem if its processing fails.
+    """
     request, problems = read_element(body)
     if problems:
         raise refused_fields(problems)
@@ -27,23 +30,24 @@ async def create_element_here(settings: Settings, account: str, body: dict[str, 
             await account_store.create_account(deployment.db, account)
         account_id = (await get_account(deployment.db, account)).id
         ticket = await create_element(request, account_id=account_id, db=deployment.db, storage=deployment.storage)
-        making = asyncio.create_task(make_element_worker(deployment, only=ticket.task_id).run())
+        worker = asyncio.create_task(build_element_worker(deployment, only_task=ticket.task_id).run())
         try:
-            task = await _ended(deployment.db, account_id, str(ticket.task_id), making)
+            task = await _wait_for_end(deployment.db, account_id, str(ticket.task_id), worker)
         finally:
-            making.cancel()
-            await asyncio.gather(making, return_exceptions=True)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
     if task.status != "succeed":
-        raise Problem(f"The element was not made: {task.status_message}")
+        raise Problem(f"The element could not be created: {task.status_message}")
     return task.element
 
 
-async def _ended(db: Database, account_id: int, task_id: str, making: "asyncio.Task[None]") -> ElementTask:
+async def _wait_for_end(db: Database, account_id: int, task_id: str, worker: "asyncio.Task[None]") -> ElementTask:
+    """Wait until the task of an element has ended. Raises the exception of a worker that failed."""
     while True:
         task = await element_store.find_element(db, account_id, task_id, 0)
         assert task is not None
         if task.ended:
             return task
-        if making.done():
-            making.result()
-        await asyncio.sleep(_CHECK_S)
+        if worker.done():
+            worker.result()
+        await asyncio.sleep(_POLL_S)

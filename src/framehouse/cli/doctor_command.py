@@ -1,4 +1,4 @@
-"""framehouse doctor"""
+"""The command `framehouse doctor`."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from framehouse.cli.options import data_options, json_option
 @data_options
 @json_option
 def doctor(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Look for what is wrong, and say what to do about it. Exit code 1 if something needs doing."""
+    """Find problems and give advice on how to solve them.
+
+    The exit code is 1 if there is a problem.
+    """
     from framehouse.cli.doctor import run_doctor
 
     run_doctor(data_dir=data_dir, config=config, as_json=as_json)

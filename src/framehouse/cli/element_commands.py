@@ -1,4 +1,4 @@
-"""framehouse element …"""
+"""The commands `framehouse element …`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,23 @@ if TYPE_CHECKING:
 
 @click.group()
 def element() -> None:
-    """Saved elements: what a prompt cites as <<<element_1>>>."""
+    """Manage saved elements, which prompts cite as <<<element_1>>>."""
 
 
 @element.command("create")
 @click.argument("name")
-@click.option("--frontal", required=True, metavar="PATH|URL", help="What it looks like from the front.")
+@click.option("--frontal", required=True, metavar="PATH|URL", help="Image of the front of the element.")
 @click.option(
-    "--refer", multiple=True, required=True, metavar="PATH|URL", help="Another side of it. Repeatable, up to 3 times."
+    "--refer",
+    multiple=True,
+    required=True,
+    metavar="PATH|URL",
+    help="Image of another side of the element. Repeatable, up to 3 times.",
 )
-@click.option("--description", help="At most 100 characters. [default: its name]")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="o_101 to o_108; see docs/elements.md. Repeatable.")
+@click.option("--description", help="At most 100 characters. [default: NAME]")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="A tag, o_101 to o_108; see docs/elements.md. Repeatable."
+)
 @account_option
 @data_options
 @json_option
@@ -42,13 +48,13 @@ def create_element(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Save an element under NAME, of two to four pictures.
+    """Create an element with the name NAME from two to four images.
 
-    framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
+    Example: framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
     """
     import asyncio
 
-    from framehouse.cli.create_element import create_element_here
+    from framehouse.cli.create_element import create_element_locally
     from framehouse.cli.image_argument import image_to_send
     from framehouse.domain.errors import Refused
     from framehouse.settings import load_settings
@@ -63,19 +69,18 @@ def create_element(
         "tag_list": [{"tag_id": tag} for tag in tags],
     }
     try:
-        made = asyncio.run(create_element_here(load_settings(config, data_dir=data_dir), account, body))
+        created = asyncio.run(create_element_locally(load_settings(config, data_dir=data_dir), account, body))
     except Refused as error:
         raise Problem(error.message, code=error.code) from error
     if as_json:
-        print_json(_shown(made))
+        print_json(_public_fields(created))
     else:
-        click.echo(
-            f'Saved {made.name} as {made.id}. Use it: framehouse generate "<<<element_1>>> …" --element {made.id}'
-        )
+        usage = f'framehouse generate "<<<element_1>>> …" --element {created.id}'
+        click.echo(f"Created the element {created.id} ({created.name}). To use it: {usage}")
 
 
 @element.command("list")
-@click.option("--presets", "show_presets", is_flag=True, help="Those that ship with Framehouse.")
+@click.option("--presets", "show_presets", is_flag=True, help="List the elements that ship with Framehouse instead.")
 @account_option
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @data_options
@@ -83,7 +88,7 @@ def create_element(
 def list_elements(
     show_presets: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """The account's elements, newest first."""
+    """List the account's elements, newest first."""
     from framehouse.adapters.postgres import element_store
     from framehouse.adapters.presets import presets
     from framehouse.cli.local_database import get_account, with_database
@@ -92,21 +97,22 @@ def list_elements(
         return await element_store.list_elements(db, (await get_account(db, account)).id, limit=limit, offset=0)
 
     if show_presets:
-        found = [_shown(element) for element in presets().values()]
+        rows = [_public_fields(element) for element in presets().values()]
     else:
         tasks = with_database(data_dir, config, work)
-        found = [
-            _shown(task.element) | {"status": task.status, "status_message": task.status_message} for task in tasks
+        rows = [
+            _public_fields(task.element) | {"status": task.status, "status_message": task.status_message}
+            for task in tasks
         ]
     if as_json:
-        print_json(found)
+        print_json(rows)
         return
-    if not found:
-        click.echo("No elements yet. Those that ship with Framehouse: framehouse element list --presets")
-    for one in found:
-        state = one.get("status", "succeed")
-        told = one["description"] if state == "succeed" else f"{state} {one['status_message']}"
-        click.echo(f"{one['element_id']:<16}  {one['name']:20}  {told}")
+    if not rows:
+        click.echo("No elements yet. To list those that ship with Framehouse: framehouse element list --presets")
+    for row in rows:
+        status = row.get("status", "succeed")
+        text = row["description"] if status == "succeed" else f"{status} {row['status_message']}"
+        click.echo(f"{row['element_id']:<16}  {row['name']:20}  {text}")
 
 
 @element.command("delete")
@@ -115,7 +121,7 @@ def list_elements(
 @data_options
 @json_option
 def delete_element(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Delete the element ID. Tasks accepted before are not touched."""
+    """Delete the element ID. Tasks that were accepted before are not affected."""
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.errors import Refused
     from framehouse.domain.request import read_int
@@ -123,7 +129,7 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
 
     number = read_int(id)
     if number is None:
-        raise click.UsageError(f'an element\'s id is a number, not "{id}"; see: framehouse element list')
+        raise click.UsageError(f'the id of an element is a number, not "{id}"; see: framehouse element list')
 
     async def work(db: Database) -> None:
         await saved_elements.delete_element(db, (await get_account(db, account)).id, number)
@@ -135,10 +141,10 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
     if as_json:
         print_json({"element_id": number, "deleted": True})
     else:
-        click.echo(f"Deleted {number}. Tasks accepted before keep what they took along of it.")
+        click.echo(f"Deleted the element {number}. Tasks that were accepted before are not affected.")
 
 
-def _shown(element: Element) -> dict[str, Any]:
+def _public_fields(element: Element) -> dict[str, Any]:
     return {
         "element_id": element.id,
         "name": element.name,

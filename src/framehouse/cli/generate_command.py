@@ -1,4 +1,4 @@
-"""framehouse generate"""
+"""The command `framehouse generate`."""
 
 from pathlib import Path
 
@@ -10,14 +10,18 @@ from framehouse.cli.options import data_options, json_option
 @click.command()
 @click.argument("prompt")
 @click.option(
-    "--image", "images", multiple=True, metavar="PATH|URL", help="A reference; cite it as <<<image_1>>>. Repeatable."
+    "--image",
+    "images",
+    multiple=True,
+    metavar="PATH|URL",
+    help="A reference image; the prompt cites it as <<<image_1>>>. Repeatable.",
 )
 @click.option(
     "--element",
     "elements",
     multiple=True,
     metavar="ID",
-    help="A saved element; cite it as <<<element_1>>>. Repeatable.",
+    help="A saved element; the prompt cites it as <<<element_1>>>. Repeatable.",
 )
 @click.option(
     "--series",
@@ -25,27 +29,27 @@ from framehouse.cli.options import data_options, json_option
     flag_value="auto",
     default=None,
     metavar="[N]",
-    help="Pictures that belong together: 2 to 9, or as many as the prompt asks for.",
+    help="Generate a series of 2 to 9 images that belong together. Without N, the prompt determines the number.",
 )
-@click.option("-n", "n", type=click.IntRange(1, 9), help="How many single pictures. [default: 1]")
+@click.option("-n", "n", type=click.IntRange(1, 9), help="Number of single images. [default: 1]")
 @click.option(
     "--aspect", default="auto", metavar="RATIO", help="16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9 or auto. [default: auto]"
 )
 @click.option(
     "--resolution", type=click.Choice(["1k", "2k", "4k"], case_sensitive=False), default="1k", show_default=True
 )
-@click.option("--watermark", is_flag=True, help="Also make a watermarked copy of each picture.")
-@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="The same seed gives the same pictures.")
-@click.option("--model", default="kling-v3-omni", show_default=True, help="Which configured model.")
+@click.option("--watermark", is_flag=True, help="Also create a watermarked copy of each image.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="The same seed gives the same images.")
+@click.option("--model", default="kling-v3-omni", show_default=True, help="Name of a configured model.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("out"),
     show_default=True,
-    help="Folder for the pictures.",
+    help="Folder for the images.",
 )
 @click.option(
-    "--server", envvar="FRAMEHOUSE_SERVER", metavar="URL", help="Let this server make them, instead of this machine."
+    "--server", envvar="FRAMEHOUSE_SERVER", metavar="URL", help="Generate on this server instead of this machine."
 )
 @click.option("--key", envvar="FRAMEHOUSE_KEY", metavar="KEY", help="API key for --server.")
 @data_options
@@ -68,10 +72,10 @@ def generate(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Make pictures from PROMPT.
+    """Generate images from PROMPT.
 
-    Works on this machine with nothing to start first, or with --server and --key as a client of any server
-    that speaks the API.
+    Without --server, the command generates the images on this machine and needs no running server. With --server and
+    --key, it is a client of any server that implements the API.
 
     \b
     framehouse generate "A red fox in the snow" -n 2 --aspect 3:2

@@ -1,4 +1,4 @@
-"""framehouse generate: pictures from the command line, on this machine or by a server."""
+"""The implementation of `framehouse generate`: submit a task, show its progress, save its images."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
-from framehouse.cli.generate_sources import LocalDeployment, Outcome, RemoteServer, Source
+from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
 from framehouse.cli.image_argument import image_to_send
 from framehouse.cli.output import Problem, print_json
 from framehouse.domain.errors import Refused
@@ -48,13 +48,13 @@ def generate_images(
     as_json: bool,
 ) -> None:
     if series is not None and n is not None:
-        raise click.UsageError("give --series or -n, not both; for a series of five: --series 5")
+        raise click.UsageError("use --series or -n, not both; for a series of five images: --series 5")
     if series not in (None, "auto") and not re.fullmatch(r"[2-9]", series or ""):
-        raise click.UsageError(f'--series takes a number from 2 to 9, or nothing; not "{series}"')
+        raise click.UsageError(f'--series takes a number from 2 to 9 or no value, not "{series}"')
     if server and not key:
-        raise click.UsageError("--server needs --key (or FRAMEHOUSE_KEY)")
+        raise click.UsageError("--server requires --key or FRAMEHOUSE_KEY")
     if key and not key.isascii():
-        raise click.UsageError("--key holds characters that no key has")
+        raise click.UsageError("--key contains characters that are not allowed in an API key")
     body: dict[str, Any] = {
         "model_name": model,
         "prompt": prompt,
@@ -75,81 +75,88 @@ def generate_images(
         RemoteServer(server, key) if server and key else LocalDeployment(load_settings(config, data_dir=data_dir))
     )
     try:
-        made = uvloop.run(_generate(source, body, out, quiet=as_json))
+        result = uvloop.run(_generate(source, body, out, quiet=as_json))
     except Refused as error:
         raise Problem(f"{error.message} (code {error.code})", code=error.code) from error
     except asyncio.CancelledError:
         raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
     if as_json:
-        print_json(made)
+        print_json(result)
 
 
 async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Submit, show progress until the end, save. Ctrl-C, whenever it comes, cancels the task and leaves nothing."""
-    with _interruptible():
+    """Submit a task, show its progress until it ends, and save its images.
+
+    Ctrl-C cancels the task at any time, also while it is being submitted. Raises Problem if the task fails.
+    """
+    with _cancel_on_signals():
         async with source:
             submitting = asyncio.ensure_future(source.submit(body))
             try:
                 task_id = await asyncio.shield(submitting)
-                outcome = await _watch(source, task_id, body, quiet=quiet)
-                if outcome.status != "succeed":
-                    raise Problem(f"The task failed: {outcome.message or 'no reason given'} (task {task_id})")
-                return await _save(source, task_id, outcome, out, quiet=quiet)
+                state = await _watch(source, task_id, body, quiet=quiet)
+                if state.status != "succeed":
+                    raise Problem(f"The task failed: {state.message or 'no reason given'} (task {task_id})")
+                return await _save(source, task_id, state, out, quiet=quiet)
             except asyncio.CancelledError:
-                with suppress(Exception):  # what was sent may have been accepted: then nobody waits for it any more
+                with suppress(Exception):  # the request may have been accepted before the interrupt
                     await source.cancel(await submitting)
                 raise
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """While this is open, the first Ctrl-C or SIGTERM cancels the current task; further ones change nothing, so that
-    cleaning up is not cut short."""
+def _cancel_on_signals() -> Iterator[None]:
+    """Cancel the current asyncio task at the first SIGINT or SIGTERM, and ignore later ones.
+
+    Later signals are ignored so that they cannot interrupt the cleanup.
+    """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
-    told: list[bool] = []
+    interrupted = False
 
-    def tell() -> None:
-        if not told:
-            told.append(True)
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
             click.echo("Interrupted; canceling.", err=True)
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, tell)
+        loop.add_signal_handler(number, interrupt)
     yield
 
 
-async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> Outcome:
-    """Wait for the end with a bar of pictures."""
+async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> TaskState:
+    """Wait until the task ends, and show a progress bar that counts its images."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
         MofNCompleteColumn(),
-        TextColumn("pictures"),
+        TextColumn("images"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         amount = body.get("n") or body.get("series_amount")
         total = None if amount == "auto" else int(amount or 1)
         row = bar.add_task("Waiting", total=total)
-        async for outcome in source.follow(task_id):
-            total = outcome.total or total
-            done = (
-                total if outcome.status == "succeed" and total else math.floor((total or 0) * outcome.progress + 1e-6)
-            )
-            words = {"submitted": "Waiting", "processing": "Painting", "succeed": "Painted", "failed": "Failed"}
-            bar.update(row, description=words[outcome.status], total=total, completed=done or 0)
-            if outcome.status in ("succeed", "failed"):
-                return outcome
-    raise AssertionError("follow ends with an ended task")
+        async for state in source.follow(task_id):
+            total = state.total or total
+            done = total if state.status == "succeed" and total else math.floor((total or 0) * state.progress + 1e-6)
+            labels = {"submitted": "Waiting", "processing": "Generating", "succeed": "Generated", "failed": "Failed"}
+            bar.update(row, description=labels[state.status], total=total, completed=done or 0)
+            if state.status in ("succeed", "failed"):
+                return state
+    raise AssertionError("follow() ended before the task")
 
 
-async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Write the pictures and, for several, a contact sheet. Names hold the task's id: nothing is ever overwritten."""
+async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
+    """Write the images to the folder `out`, with a contact sheet if there are several; return the --json output.
+
+    File names contain the task's id, so that the files of other tasks are never overwritten.
+    """
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []
-    for image in outcome.images:
+    for image in state.images:
         entry: dict[str, Any] = {"index": image.index}
         for name, location, suffix in (
             ("file", image.location, ""),
@@ -162,25 +169,28 @@ async def _save(source: Source, task_id: str, outcome: Outcome, out: Path, *, qu
             _write(path, content)
             entry[name] = str(path)
         files.append(entry)
-    made: dict[str, Any] = {"task_id": task_id, "status": "succeed", "units": outcome.units, "images": files}
+    result: dict[str, Any] = {"task_id": task_id, "status": "succeed", "units": state.units, "images": files}
     if len(files) > 1:
         sheet = out / f"{stem}-contact-sheet.png"
         await asyncio.to_thread(_contact_sheet, [Path(entry["file"]) for entry in files], sheet)
-        made["contact_sheet"] = str(sheet)
+        result["contact_sheet"] = str(sheet)
     if not quiet:
         for entry in files:
             for file in filter(None, (entry["file"], entry.get("watermark_file"))):
                 with Image.open(file) as opened:
                     click.echo(f"{file}  {opened.width}x{opened.height}")
-        if "contact_sheet" in made:
-            click.echo(made["contact_sheet"])
-    return made
+        if "contact_sheet" in result:
+            click.echo(result["contact_sheet"])
+    return result
 
 
 def _stem(task_id: str) -> str:
-    """The task's id as a file name: our ids by their distinctive last part."""
-    ours = read_task_id(task_id)
-    return ours.hex[-12:] if ours else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
+    """The start of the file names.
+
+    A UUID is shortened to its last 12 hexadecimal digits. In another id, unusual characters are replaced.
+    """
+    id = read_task_id(task_id)
+    return id.hex[-12:] if id else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -193,7 +203,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _contact_sheet(files: list[Path], path: Path) -> None:
-    """All pictures of a task side by side, at most three in a row."""
+    """Write one image that shows all images of a task, at most three in a row."""
     tiles = []
     for file in files:
         with Image.open(file) as image:

@@ -1,4 +1,4 @@
-"""The two places where `generate` gets its pictures: this machine's own house, or a server that speaks the contract."""
+"""The two sources of images for `framehouse generate`: this machine, or a server that implements the API."""
 
 import asyncio
 import json
@@ -20,20 +20,23 @@ from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Status
-from framehouse.pipeline.accept import AcceptCounter, accept
+from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
-from framehouse.wiring import Deployment, make_orphaned_batches, make_worker, open_deployment
+from framehouse.wiring import Deployment, build_orphaned_batches, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
-"""The class of the advisory locks by which others see that somebody still waits for a task."""
-_LOOK_S = 0.15
-_PATIENCE_TRIES = 8
+"""The class of the advisory locks with which commands show that they wait for their tasks.
+
+A task is abandoned if no process holds the lock of the task's owner.
+"""
+_POLL_S = 0.15
+_GET_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class FoundImage:
-    """A finished picture, and where its source can download it."""
+class ResultImage:
+    """A finished image. The locations are the arguments of `Source.download`: storage keys or URLs."""
 
     index: int
     location: str
@@ -41,32 +44,39 @@ class FoundImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a task stands. `total` is 0 where the source does not say."""
+class TaskState:
+    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, 0 if it is not known yet."""
 
     status: Status
     progress: float = 0.0
     total: int = 0
     message: str = ""
     units: str = "0"
-    images: tuple[FoundImage, ...] = ()
+    images: tuple[ResultImage, ...] = ()
 
 
 class Source(Protocol):
-    """Where pictures come from."""
+    """Generates the images of one task. The methods raise Refused and Problem.
+
+    `submit` returns the id of the task. `follow` yields the state of the task until the task has ended. `download`
+    returns the content of an image file and the extension of its name.
+    """
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
     async def submit(self, body: dict[str, Any]) -> str: ...
-    def follow(self, task_id: str) -> AsyncIterator[Outcome]: ...
+    def follow(self, task_id: str) -> AsyncIterator[TaskState]: ...
     async def cancel(self, task_id: str) -> None: ...
     async def download(self, location: str) -> tuple[bytes, str]: ...
 
 
 class LocalDeployment:
-    """This machine: the same accept, queue and worker as the server's, in this process, for this one task."""
+    """Generates on this machine. The task passes through the same steps as in a server, but in this process.
+
+    Entering the context cancels the abandoned tasks of commands that died.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -82,10 +92,10 @@ class LocalDeployment:
             assert account is not None
             self._account_id: int = account.id
             self._owner = secrets.randbelow(2**31 - 1) + 1
-            holding = asyncio.create_task(self._deployment.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
-            self._stack.callback(holding.cancel)
-            for left in await task_store.abandoned_tasks(self._deployment.db, OWNER_LOCKS):
-                await self.cancel(str(left))
+            locking = asyncio.create_task(self._deployment.db.listen({}, lock=(OWNER_LOCKS, self._owner)))
+            self._stack.callback(locking.cancel)
+            for abandoned in await task_store.abandoned_tasks(self._deployment.db, OWNER_LOCKS):
+                await self.cancel(str(abandoned))
         except BaseException:
             await self._stack.aclose()
             raise
@@ -100,19 +110,20 @@ class LocalDeployment:
         request = parse_request(body, self._deployment.registry.model)
         model = self._deployment.registry.model(request.model)
         assert model is not None
-        await self._look_for_a_worker(model.name)
+        await self._check_workers(model.name)
         ticket = await accept(
             request,
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
             model=model,
-            counter=AcceptCounter(self._deployment.db),
+            accept_queue=AcceptQueue(self._deployment.db),
             storage=self._deployment.storage,
             owner=self._owner,
         )
-        worker = make_worker(self._deployment, only_task=ticket.task_id)
+        worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        freeing = asyncio.create_task(make_orphaned_batches(self._deployment).run())  # there may be no server that does
-        self._stack.callback(freeing.cancel)
+        # this process also requeues orphaned batches, because there may be no running server
+        orphaned_batches = asyncio.create_task(build_orphaned_batches(self._deployment).run())
+        self._stack.callback(orphaned_batches.cancel)
 
         async def stop() -> None:
             worker.stop()
@@ -121,31 +132,32 @@ class LocalDeployment:
         self._stack.push_async_callback(stop)
         return str(ticket.task_id)
 
-    async def _look_for_a_worker(self, model: str) -> None:
-        """Nobody is to wait for a picture that nobody may paint."""
+    async def _check_workers(self, model: str) -> None:
+        """Raise Problem if neither this process nor a live worker serves the model's first route."""
         first = self._deployment.registry.route(model, "")
         assert first is not None
-        living = {(found.model, found.route) for found in await list_route_health(self._deployment.db)}
-        if not first.served and (model, first.name) not in living:
+        live = {(health.model, health.route) for health in await list_route_health(self._deployment.db)}
+        if not first.served and (model, first.name) not in live:
             raise Problem(
-                f"{model} by {first.name} needs {first.needed}, and no living worker has that. "
-                f"Start one: framehouse worker {first.label_options}; or give worker_labels to this command."
+                f"The route {first.name} of {model} needs {first.needed_labels}, and no live worker has these labels. "
+                f"Start a worker with them: framehouse worker {first.label_options}. "
+                "Or set worker_labels for this command."
             )
 
-    async def follow(self, task_id: str) -> AsyncIterator[Outcome]:
+    async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
         while True:
             task = await task_store.find_task(self._deployment.db, self._account_id, task_id)
             assert task is not None
-            images = tuple(FoundImage(p.index, p.key, p.watermark_key) for p in task.images)
-            yield Outcome(
+            images = tuple(ResultImage(image.index, image.key, image.watermark_key) for image in task.images)
+            yield TaskState(
                 task.status, task.progress, task.image_count, task.status_message, str(task.units_charged), images
             )
             if task.ended:
                 return
             if self._worker.done():
                 self._worker.result()
-                raise Problem("The worker stopped. framehouse doctor may know why.")
-            await asyncio.sleep(_LOOK_S)
+                raise Problem("The worker stopped. To find the reason: framehouse doctor")
+            await asyncio.sleep(_POLL_S)
 
     async def cancel(self, task_id: str) -> None:
         task = await task_store.find_task(self._deployment.db, self._account_id, task_id)
@@ -156,12 +168,12 @@ class LocalDeployment:
     async def download(self, location: str) -> tuple[bytes, str]:
         content = await self._deployment.storage.get(location)
         if content is None:
-            raise Problem(f"The picture {location} is gone from the storage.")
+            raise Problem(f"The image {location} is missing from the storage.")
         return content, location.rsplit(".", 1)[-1]
 
 
 class RemoteServer:
-    """Any server of the contract. GETs are tried again; a POST is sent once, for nobody is to pay twice."""
+    """Generates on a server. A GET is retried. A POST is sent only once, so that no task is billed twice."""
 
     def __init__(self, server: str, key: str) -> None:
         base = server.rstrip("/")
@@ -187,19 +199,19 @@ class RemoteServer:
         except httpx.TransportError as error:
             raise Problem(f"Cannot reach {self._path}: {error or type(error).__name__}") from error
         except (httpx.InvalidURL, UnicodeError) as error:
-            raise Problem(f"--server is not a usable URL: {error}") from error
+            raise Problem(f"--server is not a valid URL: {error}") from error
         return str(self._data(answer)["task_id"])
 
-    async def follow(self, task_id: str) -> AsyncIterator[Outcome]:
+    async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
         while True:
             data = self._data(await self._get(f"{self._path}/{task_id}?wait=2"))
             result = data.get("task_result") or {}
-            found = [*(result.get("images") or []), *(result.get("series_images") or [])]
+            entries = [*(result.get("images") or []), *(result.get("series_images") or [])]
             images = tuple(
-                FoundImage(int(p.get("index", n)), str(p["url"]), str(p.get("watermark_url") or ""))
-                for n, p in enumerate(found)
+                ResultImage(int(entry.get("index", n)), str(entry["url"]), str(entry.get("watermark_url") or ""))
+                for n, entry in enumerate(entries)
             )
-            outcome = Outcome(
+            state = TaskState(
                 data["task_status"],
                 float(data.get("progress") or 0),
                 len(images),
@@ -207,35 +219,38 @@ class RemoteServer:
                 str(data.get("final_unit_deduction") or "0"),
                 images,
             )
-            yield outcome
-            if outcome.status in ("succeed", "failed"):
+            yield state
+            if state.status in ("succeed", "failed"):
                 return
             await asyncio.sleep(0.5)
 
     async def cancel(self, task_id: str) -> None:
-        """Where the server knows cancelling; to others this is an unknown path."""
+        """Cancel the task if the server supports it. To other servers, the path is unknown."""
         with suppress(httpx.TransportError):
             await self._client.post(f"{self._path}/{task_id}/cancel")
 
     async def download(self, location: str) -> tuple[bytes, str]:
         answer = await self._get(location, self._images)
         if answer.status_code != 200:
-            raise Problem(f"The picture {location} cannot be had: HTTP {answer.status_code}.")
+            raise Problem(f"Cannot download the image {location}: HTTP {answer.status_code}.")
         kind = answer.headers.get("content-type", "").split(";")[0]
         return answer.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
 
     async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
-        """GETs are safe to try again: a lost poll or download loses nothing."""
-        for n in range(_PATIENCE_TRIES):
+        """GET the URL; retry transport errors and HTTP 429, 500, 502, 503 and 504 with growing pauses.
+
+        A GET is safe to retry. Raises Problem after 8 attempts.
+        """
+        for n in range(_GET_ATTEMPTS):
             try:
                 answer = await (client or self._client).get(url)
                 if answer.status_code not in (429, 500, 502, 503, 504):
                     return answer
-                why = f"HTTP {answer.status_code}"
+                reason = f"HTTP {answer.status_code}"
             except httpx.TransportError as error:
-                why = str(error) or type(error).__name__
+                reason = str(error) or type(error).__name__
             await asyncio.sleep(min(10.0, 0.5 * 2**n) * random.uniform(0.5, 1.0))
-        raise Problem(f"No answer from {url.split('?')[0]}: {why}. The task goes on; ask again later.")
+        raise Problem(f"No answer from {url.split('?')[0]}: {reason}. The task is not canceled; query it later.")
 
     def _data(self, answer: httpx.Response) -> dict[str, Any]:
         try:
@@ -243,7 +258,7 @@ class RemoteServer:
             code, message = int(body["code"]), str(body.get("message", ""))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
             raise Problem(
-                f"{self._path} does not speak the omni-image API (HTTP {answer.status_code}). Is --server right?"
+                f"{self._path} does not implement the omni-image API (HTTP {answer.status_code}). Check --server."
             ) from None
         if code != 0:
             raise Refused(code, message, status=answer.status_code)

@@ -1,4 +1,4 @@
-"""An image on the command line: a path or a URL."""
+"""An image as an argument of a command: the path of a file or a URL."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -8,7 +8,10 @@ from framehouse.domain.reference import is_url
 
 
 def image_to_send(value: str) -> str:
-    """A URL as it is; a file as base64, as every server of the contract takes it."""
+    """The image as it is sent in a request: a URL unchanged, a file as base64.
+
+    Raises Problem if the file cannot be read.
+    """
     if is_url(value):
         return value
     try:

@@ -1,4 +1,7 @@
-"""A group whose commands are imported when they are called: listing and completing their names imports none."""
+"""A command group that imports a command only when it is called.
+
+Help and the completion of names import no command.
+"""
 
 from importlib import import_module
 
@@ -6,10 +9,10 @@ import click
 
 
 class LazyCommand(click.Command):
-    """The name and the help of a command, and its place: `module:name`."""
+    """A stand-in for a command, with its name and help. `reference` is `module:name`."""
 
-    def __init__(self, place: str, help: str) -> None:
-        self.module, _, name = place.partition(":")
+    def __init__(self, reference: str, help: str) -> None:
+        self.module, _, name = reference.partition(":")
         super().__init__(name, help=help)
 
     def load(self) -> click.Command:
@@ -19,10 +22,10 @@ class LazyCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """Lists its lazy commands as they are, and calls the commands that they stand for."""
+    """Shows its lazy commands in lists, and loads a lazy command to run it."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        name, command, rest = super().resolve_command(ctx, args)
-        return name, command.load() if isinstance(command, LazyCommand) else command, rest
+        name, command, remaining = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, LazyCommand) else command, remaining

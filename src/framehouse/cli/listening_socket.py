@@ -1,4 +1,4 @@
-"""The sockets that the API and the metrics of a worker listen on."""
+"""The listening sockets of the API and of a worker's metrics."""
 
 import errno
 import socket
@@ -7,30 +7,37 @@ import time
 from framehouse.cli.output import Problem
 from framehouse.settings import Settings
 
-_PORT_PATIENCE_S = 3.0
+_PORT_WAIT_S = 3.0
 
 
-def listen(host: str, port: int, *, by: str = "--host and --port") -> socket.socket:
-    """An open, listening socket. A port that a dying predecessor still holds is waited for. `by`: how
-    to choose others."""
-    end = time.monotonic() + _PORT_PATIENCE_S
+def listen(host: str, port: int, *, options: str = "--host and --port") -> socket.socket:
+    """Open a listening socket. A port in use is retried for 3 s, because a stopping process may still have it.
+
+    `options` names the options that set the address and the port. Raises Problem.
+    """
+    end = time.monotonic() + _PORT_WAIT_S
     while True:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((host, port), family=family, backlog=1024)
         except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            if taken and time.monotonic() < end:
+            in_use = error.errno == errno.EADDRINUSE
+            if in_use and time.monotonic() < end:
                 time.sleep(0.1)
                 continue
-            why = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
-            advice = f"Choose another with {by.split()[-1]} (0 takes a free one), or stop the program that has it."
-            raise Problem(f"{why} {advice if taken else f'Choose others with {by}.'}") from error
+            reason = f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}."
+            advice = f"Change the address or the port with {options}."
+            if in_use:
+                port_option = options.split()[-1]
+                advice = (
+                    f"Choose another port with {port_option} (0 takes a free one), or stop the program that uses it."
+                )
+            raise Problem(f"{reason} {advice}") from error
 
 
 def listen_for_metrics(settings: Settings) -> socket.socket:
-    where = "worker_metrics_host and worker_metrics_port"
-    return listen(settings.worker_metrics_host, settings.worker_metrics_port, by=where)
+    options = "worker_metrics_host and worker_metrics_port"
+    return listen(settings.worker_metrics_host, settings.worker_metrics_port, options=options)
 
 
 def url_of(listening: socket.socket) -> str:

@@ -1,4 +1,4 @@
-"""Commands that work on the database of this machine's settings."""
+"""Access to the database for commands."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    """The result of `work` with the database of this configuration, alongside a running server or without one."""
+    """Open the configured database, with or without a running server, and return the result of `work`."""
 
     async def run() -> Result:
         async with open_database(load_settings(config, data_dir=data_dir)) as db:
@@ -26,7 +26,8 @@ def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Da
 
 
 async def get_account(db: Database, name: str) -> Account:
-    found = await account_store.find_account(db, name)
-    if found is None:
+    """The account with this name. Raises Problem if there is none."""
+    account = await account_store.find_account(db, name)
+    if account is None:
         raise Problem(f'There is no account "{name}". See: framehouse account list')
-    return found
+    return account

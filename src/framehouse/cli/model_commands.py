@@ -1,4 +1,4 @@
-"""framehouse models …"""
+"""The commands `framehouse models …`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Weights for the engine diffusers: what is here, and how more comes."""
+    """Manage model weights for the engine diffusers."""
 
 
 @models.command("pull")
@@ -24,28 +24,31 @@ def models() -> None:
 @click.option("--revision", default="main", show_default=True, help="A branch, a tag or a commit.")
 @json_option
 def pull_model(repository: str, revision: str, as_json: bool) -> None:
-    """Fetch REPOSITORY's weights from the Hugging Face hub and check them; interrupted, it goes on the next time.
+    """Download the weights of REPOSITORY from the Hugging Face hub and verify them.
 
-    They come into the cache that Hugging Face's own programs use (HF_HOME, HF_HUB_CACHE). HF_TOKEN opens what is gated.
+    An interrupted download resumes the next time. The weights are saved in the cache of Hugging Face's own programs
+    (HF_HOME, HF_HUB_CACHE). Gated repositories require HF_TOKEN.
 
-    framehouse models pull black-forest-labs/FLUX.2-klein-4B
+    Example: framehouse models pull black-forest-labs/FLUX.2-klein-4B
     """
     import signal
 
     from framehouse.engines.diffusers.hub import PullFailed
-    from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+    from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
     from framehouse.engines.diffusers.weights import REPOSITORY
 
     if not REPOSITORY.fullmatch(repository):
-        raise click.UsageError(f'"{repository}" is no repository; one looks like {DEFAULT}')
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # said outright: a shell's background jobs ignore it
+        raise click.UsageError(f'"{repository}" is not the name of a repository; an example is {DEFAULT_MODEL}')
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # set explicitly: shells start background jobs with SIGINT ignored
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        pulled = _pull_shown(repository, revision, quiet=as_json)
+        pulled = _pull_with_progress(repository, revision, quiet=as_json)
     except PullFailed as error:
         raise Problem(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("What came is kept; the same command goes on with it.", err=True)
+        click.echo("To resume the download, run the same command again.", err=True)
         raise
     if as_json:
         print_json(
@@ -58,18 +61,18 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
             }
         )
         return
-    fetched = f"{_size(pulled.fetched_bytes)} fetched" if pulled.fetched_bytes else "all of it was here"
-    click.echo(f"{repository} is here and whole: {_size(pulled.size_bytes)}, {fetched}.")
-    if entry := TABLE.get(repository):
-        click.echo(f"Licence: {entry.licence}. docs/diffusers.md says which card it needs.")
+    fetched = f"{_size_text(pulled.fetched_bytes)} downloaded" if pulled.fetched_bytes else "nothing to download"
+    click.echo(f"{repository} is complete: {_size_text(pulled.size_bytes)}, {fetched}.")
+    if entry := KNOWN_MODELS.get(repository):
+        click.echo(f"Licence: {entry.licence}. docs/diffusers.md lists the required GPU.")
 
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _pull_shown(repository: str, revision: str, *, quiet: bool) -> Pulled:
-    """Pull with a bar on standard error, where there is a terminal."""
+def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulled:
+    """Pull the weights, with a progress bar on standard error unless `quiet`. Raises PullFailed."""
     import asyncio
 
     from rich.console import Console
@@ -82,85 +85,85 @@ def _pull_shown(repository: str, revision: str, *, quiet: bool) -> Pulled:
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet) as progress:
         bars: dict[str, Any] = {}
 
-        def told(what: str, done: int, total: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what.capitalize(), total=total)
-            progress.update(bars[what], completed=done)
+        def show_progress(step: str, done: int, total: int) -> None:
+            if step not in bars:
+                bars[step] = progress.add_task(step.capitalize(), total=total)
+            progress.update(bars[step], completed=done)
 
-        return asyncio.run(pull(repository, revision, told))
+        return asyncio.run(pull(repository, revision, show_progress))
 
 
 @models.command("list")
 @data_options
 @json_option
 def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """The weights that are here, whether they are complete, and which configured models use them."""
+    """List the weights on this machine, whether they are complete, and which configured models use them."""
     from rich.console import Console
     from rich.table import Table
 
-    from framehouse.engines.diffusers.model_defaults import DEFAULT, TABLE
+    from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
     from framehouse.engines.diffusers.weights import list_weights
 
-    used = _used(data_dir, config)
+    used = _used_repositories(data_dir, config)
     rows: list[dict[str, Any]] = [
         {
             "repository": name,
             "revision": revision,
-            "commit": found.revision,
-            "size_bytes": found.size_bytes,
-            "missing": found.missing,
-            "pipeline": found.pipeline,
-            "in_table": name in TABLE,
+            "commit": weights.revision,
+            "size_bytes": weights.size_bytes,
+            "missing": weights.missing,
+            "pipeline": weights.pipeline,
+            "in_table": name in KNOWN_MODELS,
             "models": sorted(model for model, repository in used if repository == name),
         }
-        for name, revision, found in list_weights()
+        for name, revision, weights in list_weights()
     ]
     if as_json:
         print_json(rows)
         return
     if not rows:
-        click.echo(f"No weights are here. Get some: framehouse models pull {DEFAULT}")
+        click.echo(f"No weights on this machine. To download some: framehouse models pull {DEFAULT_MODEL}")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("repository", "revision", "size", "state", "settings", "paints"):
+    for heading in ("repository", "revision", "size", "state", "settings", "models"):
         table.add_column(heading, no_wrap=heading == "repository")
     for row in rows:
         state = f"{row['missing']} is missing" if row["missing"] else "complete"
         table.add_row(
             row["repository"],
             row["revision"],
-            _size(row["size_bytes"]),
+            _size_text(row["size_bytes"]),
             state,
-            _asked(row["repository"]) if row["in_table"] else "of its pipeline",
+            _settings_text(row["repository"]) if row["in_table"] else "from the pipeline",
             ", ".join(row["models"]) or "no route",
         )
     Console().print(table)
 
 
-def _asked(repository: str) -> str:
-    """How the table says that a model is asked."""
-    from framehouse.engines.diffusers.model_defaults import TABLE
+def _settings_text(repository: str) -> str:
+    """The settings in `KNOWN_MODELS` with which a model generates."""
+    from framehouse.engines.diffusers.model_defaults import KNOWN_MODELS
 
-    entry = TABLE[repository]
-    shown = f"{entry.shown} references" if entry.shown else "words alone"
-    return f"{entry.steps} steps, guidance {entry.guidance:g}, {shown}"
+    entry = KNOWN_MODELS[repository]
+    references = f"{entry.max_input_images} references" if entry.max_input_images else "no references"
+    return f"{entry.steps} steps, guidance {entry.guidance:g}, {references}"
 
 
-def _used(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
-    """Which configured model is painted with which repository."""
-    from framehouse.engines.diffusers.model_defaults import DEFAULT
+def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
+    """The configured models of the engine diffusers, each with a repository that it uses."""
+    from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
     from framehouse.settings import load_settings
 
     routes = [
         (model.name, route)
-        for model, some in load_settings(config, data_dir=data_dir).served_models()
-        for route in some
+        for model, model_routes in load_settings(config, data_dir=data_dir).served_models()
+        for route in model_routes
     ]
-    ours = [(name, route) for name, route in routes if route.get("engine") == "diffusers"]
-    return {(name, str(route.get("model", DEFAULT))) for name, route in ours} | {
-        (name, str(route["upscaler"])) for name, route in ours if "upscaler" in route
+    diffusers = [(name, route) for name, route in routes if route.get("engine") == "diffusers"]
+    return {(name, str(route.get("model", DEFAULT_MODEL))) for name, route in diffusers} | {
+        (name, str(route["upscaler"])) for name, route in diffusers if "upscaler" in route
     }
 
 
-def _size(count: int) -> str:
+def _size_text(count: int) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options that several commands have."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +13,12 @@ account_option = click.option("--account", default="default", show_default=True)
 
 
 def data_options(command: Command) -> Command:
-    """--data-dir and --config, which every command that works on this machine takes."""
+    """Add --data-dir and --config, the options of every command that works on this machine."""
     command = click.option(
         "--config", type=click.Path(path_type=Path, dir_okay=False), envvar="FRAMEHOUSE_CONFIG",
         help="Settings file. [default: framehouse.toml in the data folder]",
     )(command)  # fmt: skip
     return click.option(
         "--data-dir", type=click.Path(path_type=Path, file_okay=False),
-        help="Folder that holds everything local. [env: FRAMEHOUSE_DATA_DIR]",
+        help="Folder for all local data. [env: FRAMEHOUSE_DATA_DIR]",
     )(command)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What commands print: JSON, and problems with what to do about them."""
+"""The output of commands: JSON results and error messages."""
 
 import json
 import sys
@@ -10,21 +10,24 @@ EXIT_FAILED = 1
 
 
 class Problem(click.ClickException):
-    """Something to tell the user in one sentence, with what to do; exit code 1. Under --json it is JSON on stdout."""
+    """An error that ends a command. The message explains the problem and how to solve it.
+
+    With --json, the error is printed as JSON on stdout. The exit code is 1 unless another one is given.
+    """
 
     def __init__(self, message: str, *, code: int | None = None, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
         self.code = code
-        vars(self)["exit_code"] = exit_code  # the library declares it for the class
+        vars(self)["exit_code"] = exit_code  # click declares this as an attribute of the class
 
     def show(self, file: Any = None) -> None:
-        if wants_json():
+        if json_requested():
             click.echo(json.dumps({"error": {"message": self.message, "code": self.code}}, ensure_ascii=False))
         else:
             click.echo(f"Error: {self.message}", err=True)
 
 
-def wants_json() -> bool:
+def json_requested() -> bool:
     context = click.get_current_context(silent=True)
     return "--json" in sys.argv[1:] or bool(context and context.params.get("as_json"))
 

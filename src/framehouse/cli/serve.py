@@ -1,4 +1,4 @@
-"""framehouse serve: database, API and worker on this machine, under one supervisor."""
+"""The implementation of `framehouse serve`: database, API and worker on this machine, under one supervisor."""
 
 import asyncio
 import json
@@ -32,29 +32,31 @@ _READY_LIMIT_S = 60.0
 def run_server(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     settings = load_settings(config, data_dir=data_dir, host=host, port=port)
     set_up_logging(settings.log_level, settings.log_format)
-    listening = listen(settings.host, settings.port)
-    figures = listen_for_metrics(settings)
-    settings = settings.model_copy(update={"port": listening.getsockname()[1]})
+    api_socket = listen(settings.host, settings.port)
+    metrics_socket = listen_for_metrics(settings)
+    settings = settings.model_copy(update={"port": api_socket.getsockname()[1]})
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     signals = catch_stop_signals()
     try:
-        with ThreadPoolExecutor(1) as beside:  # loading the engines takes as long as starting the database
-            starting = beside.submit(embedded.start) if embedded else None
+        with ThreadPoolExecutor(1) as executor:  # in parallel: both the database and the engines take long to start
+            starting = executor.submit(embedded.start) if embedded else None
             asyncio.run(check(settings))
             if starting:
                 starting.result()
         asyncio.run(open_checked_storage(settings))
-        _supervise(settings, config, listening, figures, signals, as_json=as_json)
+        _supervise(settings, config, api_socket, metrics_socket, signals, as_json=as_json)
     finally:
-        listening.close()
-        figures.close()
+        api_socket.close()
+        metrics_socket.close()
         if embedded:
             embedded.stop()
 
 
 async def _first_key(settings: Settings) -> tuple[str, str] | None:
-    """At the very first start, the account `default`, its key, which is shown now, and the code of a link that signs in
-    to the console. None: there was a key before."""
+    """Create the account `default` and its first key; return the key and a code that signs in to the console.
+
+    None if the account had a key before.
+    """
     async with open_database(settings) as db:
         await account_store.create_account(db, DEFAULT_ACCOUNT)
         account = await account_store.find_account(db, DEFAULT_ACCOUNT)
@@ -67,41 +69,45 @@ async def _first_key(settings: Settings) -> tuple[str, str] | None:
 def _supervise(
     settings: Settings,
     config: Path | None,
-    listening: socket.socket,
-    figures: socket.socket,
+    api_socket: socket.socket,
+    metrics_socket: socket.socket,
     signals: StopSignals,
     *,
     as_json: bool,
 ) -> None:
-    """Keep API and worker running until a signal; a second signal stops them immediately. Both keep the database
-    running."""
+    """Keep the API and the worker running until a signal. A second signal stops them immediately.
+
+    Both processes restart the embedded database if it stops.
+    """
     with parent_pipe() as pipe:
-        processes = _processes(settings, config, listening, figures, pipe)
-        url = url_of(listening)
+        processes = _processes(settings, config, api_socket, metrics_socket, pipe)
+        url = url_of(api_socket)
         try:
             if not keep_running(
                 processes, signals, until=lambda: _is_ready(url), limit_s=_READY_LIMIT_S, check_s=_READY_CHECK_S
             ):
-                raise Problem("The API did not get ready; the lines above say why.")
+                raise Problem(f"The API was not ready within {_READY_LIMIT_S:.0f} s; see the log lines above.")
             if not signals.stop:
-                _greet(url, asyncio.run(_first_key(settings)), as_json=as_json)
+                _print_ready(url, asyncio.run(_first_key(settings)), as_json=as_json)
             keep_running(processes, signals)
-            print_status(settings, "Stopping: finishing what is in hand. Ctrl-C again stops at once.")
+            print_status(
+                settings, "Stopping: batches in progress are finished first. Press Ctrl-C again to stop immediately."
+            )
         finally:
             stop_processes(processes, signals, stop_s=settings.stop_s)
 
 
 def _processes(
-    settings: Settings, config: Path | None, listening: socket.socket, figures: socket.socket, pipe: int
+    settings: Settings, config: Path | None, api_socket: socket.socket, metrics_socket: socket.socket, pipe: int
 ) -> list[SupervisedProcess]:
-    """The API and the worker of this server, with the sockets that they inherit."""
-    for one in (listening, figures):
-        one.set_inheritable(True)
-    api_fd, metrics_fd = listening.fileno(), figures.fileno()
+    """The API and the worker of this server. Each inherits its listening socket and the parent pipe."""
+    for listening in (api_socket, metrics_socket):
+        listening.set_inheritable(True)
+    api_fd, metrics_fd = api_socket.fileno(), metrics_socket.fileno()
     options = ["--parent-pipe", str(pipe), "--data-dir", str(settings.data_dir)]
     options += ["--config", str(config)] if config else []
     commands = {
-        "API": ["api", "--listen-fd", str(api_fd), "--worker-metrics", f"{url_of(figures)}/metrics"],
+        "API": ["api", "--listen-fd", str(api_fd), "--worker-metrics", f"{url_of(metrics_socket)}/metrics"],
         "worker": ["worker", "--metrics-fd", str(metrics_fd)],
     }
     return [
@@ -125,9 +131,11 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _greet(url: str, first: tuple[str, str] | None, *, as_json: bool) -> None:
-    key, code = first or (None, None)
-    link = f"{url}/#/sign-in/{code}" if code else None  # after the #: browsers send it to no server, no log has it
+def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: bool) -> None:
+    key, code = key_and_code or (None, None)
+    link = (
+        f"{url}/#/sign-in/{code}" if code else None
+    )  # after the #, so that browsers do not send it and no log contains it
     if as_json:
         click.echo(json.dumps({"url": url, "key": key, "console": link or f"{url}/"}))
         sys.stdout.flush()
@@ -139,9 +147,9 @@ def _greet(url: str, first: tuple[str, str] | None, *, as_json: bool) -> None:
         body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
         minutes = int(CODE_LIFE.total_seconds() / 60)
         lines += [
-            f"\nSee it work in a browser; this link signs in once, for {minutes} minutes, on this machine:\n",
+            f"\nThe console. This link signs in once, within {minutes} minutes, in a browser on this machine:\n",
             f"    {link}",
-            '\nThe key of the account "default", shown this once:\n',
+            '\nThe API key of the account "default", which is shown only once:\n',
             f"    {key}\n\nTry it:\n",
             f"    {head} -H 'Content-Type: application/json' \\",
             f"      -d '{body}' \\",

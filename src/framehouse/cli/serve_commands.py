@@ -1,4 +1,4 @@
-"""framehouse serve | api | worker"""
+"""The commands `framehouse serve`, `framehouse api` and `framehouse worker`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import click
 from framehouse.cli.options import data_options, json_option
 
 _heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)
-"""A supervisor that has run since before an upgrade passes the older name."""
+"""The option for the heartbeat pipe. A supervisor that was started before an upgrade passes the older name."""
 
 
 @click.command()
@@ -16,9 +16,9 @@ _heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden
 @data_options
 @json_option
 def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Run everything on this machine: database, API, worker, sweeper.
+    """Run the database, API, worker and sweeper on this machine.
 
-    The first start makes the account "default" with an API key, and shows the key once.
+    The first start creates the account "default" with an API key. The key is shown only once.
     """
     from framehouse.cli.serve import run_server
 
@@ -45,7 +45,10 @@ def api(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Run only the API; point FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to what all machines share."""
+    """Run only the API.
+
+    Set FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to the database and the storage that all machines share.
+    """
     from framehouse.cli.single_process import run_api_process
 
     run_api_process(
@@ -67,7 +70,7 @@ def api(
     "labels",
     multiple=True,
     metavar="NAME=VALUE",
-    help="What this worker has, for routes that need it, such as gpu=h100. Repeatable. [default: worker_labels]",
+    help="A label of this worker, such as gpu=h100, for routes that need it. Repeatable. [default: worker_labels]",
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
@@ -83,7 +86,10 @@ def worker(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Run only a worker, which also sweeps; as many as you like, on any machine."""
+    """Run only a worker, which includes the sweeper.
+
+    Any number of workers can run, on any machine that reaches the shared database and storage.
+    """
     from framehouse.cli.single_process import run_worker_process
 
     run_worker_process(

@@ -1,4 +1,7 @@
-"""framehouse api | worker: one process of a server, alone or under the supervisor of `framehouse serve`."""
+"""The implementation of `framehouse api` and `framehouse worker`.
+
+Each is one process of a server. It runs alone or under the supervisor of `framehouse serve`.
+"""
 
 import json
 import logging
@@ -37,11 +40,12 @@ def run_api_process(
     set_up_logging(settings.log_level, settings.log_format)
     if parent_pipe is not None:
         stop_with_parent(parent_pipe, gracefully=False)
-    listening = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
+    api_socket = listen(settings.host, settings.port) if listen_fd is None else socket.socket(fileno=listen_fd)
     if listen_fd is None:
-        _say(settings, f"The API listens on {url_of(listening)}", {"url": url_of(listening)}, as_json=as_json)
+        url = url_of(api_socket)
+        _print_start(settings, f"The API listens on {url}", {"url": url}, as_json=as_json)
     with export_traces("api", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
-        uvloop.run(run_api(settings, listening, heartbeat_fd=heartbeat_fd, worker_metrics=worker_metrics or ""))
+        uvloop.run(run_api(settings, api_socket, heartbeat_fd=heartbeat_fd, worker_metrics=worker_metrics or ""))
 
 
 def run_worker_process(
@@ -56,35 +60,35 @@ def run_worker_process(
     signal.signal(signal.SIGTERM, _exit)
     settings = load_settings(config, data_dir=data_dir, worker_labels=_labels(labels))
     set_up_logging(settings.log_level, settings.log_format)
-    figures = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
+    metrics_socket = None if metrics_fd is None else socket.socket(fileno=metrics_fd)
     if metrics_fd is None and settings.worker_metrics_port:
-        figures = listen_for_metrics(settings)
+        metrics_socket = listen_for_metrics(settings)
     if parent_pipe is not None:
         stop_with_parent(parent_pipe, gracefully=True)
     else:
-        _say(settings, "The worker starts", {"worker": os.getpid()}, as_json=as_json)
+        _print_start(settings, "The worker is starting", {"worker": os.getpid()}, as_json=as_json)
     with export_traces("worker", endpoint=settings.otlp_endpoint, ratio=settings.trace_ratio):
-        uvloop.run(run_worker(settings, heartbeat_fd=heartbeat_fd, figures=figures))
+        uvloop.run(run_worker(settings, heartbeat_fd=heartbeat_fd, metrics_socket=metrics_socket))
 
 
 def _exit(_number: int, _frame: object) -> None:
-    """Stop before anything is open; later `stoppable_start` handles the signal."""
+    """Exit on SIGTERM while nothing is open yet. Later, `stoppable_start` handles the signal."""
     os._exit(0)
 
 
-def _labels(given: tuple[str, ...]) -> dict[str, str] | None:
-    """The labels of the command line; None where there are none."""
+def _labels(options: tuple[str, ...]) -> dict[str, str] | None:
+    """The labels from the command line; None if there are none."""
     labels: dict[str, str] = {}
-    for text in given:
+    for text in options:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
-            raise click.UsageError(f'--label "{text}" is not NAME=VALUE')
+            raise click.UsageError(f'--label must have the form NAME=VALUE, not "{text}"')
         if labels.setdefault(name, value) != value:
-            raise click.UsageError(f'--label "{name}" is given twice: a label has one value')
+            raise click.UsageError(f'--label "{name}" has two values; a label can have only one')
     return labels or None
 
 
-def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:
+def _print_start(settings: Settings, text: str, value: dict[str, object], *, as_json: bool) -> None:
     if not as_json:
         print_status(settings, text)
         return
@@ -93,7 +97,7 @@ def _say(settings: Settings, text: str, value: dict[str, object], *, as_json: bo
 
 
 def print_status(settings: Settings, text: str) -> None:
-    """A line for whoever watches, on standard error; where the log is JSON, this is too."""
+    """Print a line on standard error, or log it if the log format is JSON."""
     if settings.log_format == "json":
         log.info("%s", text)
     else:

@@ -1,4 +1,4 @@
-"""framehouse task …"""
+"""The commands `framehouse task …`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def task() -> None:
-    """Tasks of an account."""
+    """List, show and cancel the tasks of an account."""
 
 
 @task.command("list")
@@ -27,23 +27,23 @@ def task() -> None:
 @data_options
 @json_option
 def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """The newest tasks."""
+    """List the newest tasks."""
     from framehouse.adapters.postgres import task_store
     from framehouse.cli.local_database import get_account, with_database
 
     async def work(db: Database) -> list[Task]:
         return await task_store.list_tasks(db, (await get_account(db, account)).id, limit=limit, offset=0)
 
-    found = with_database(data_dir, config, work)
+    tasks = with_database(data_dir, config, work)
     if as_json:
-        print_json([_shown(task) for task in found])
+        print_json([_public_fields(task) for task in tasks])
         return
-    if not found:
+    if not tasks:
         click.echo("No tasks yet.")
-    for task in found:
-        words = " ".join(task.prompt.split())
-        made = f"{len(task.images)}/{task.image_count}"
-        click.echo(f"{task.id}  {task.created_at:%Y-%m-%d %H:%M:%S}  {task.status:10}  {made}  {words[:60]}")
+    for task in tasks:
+        prompt = " ".join(task.prompt.split())
+        images = f"{len(task.images)}/{task.image_count}"
+        click.echo(f"{task.id}  {task.created_at:%Y-%m-%d %H:%M:%S}  {task.status:10}  {images}  {prompt[:60]}")
 
 
 @task.command("show")
@@ -52,17 +52,17 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
 @data_options
 @json_option
 def show_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """One task, by its id or external id."""
+    """Show a task. ID is its task id or its external id."""
     from framehouse.cli.local_database import with_database
 
     async def work(db: Database) -> Task:
         return (await _get_task(db, account, id))[1]
 
-    shown = _shown(with_database(data_dir, config, work))
+    fields = _public_fields(with_database(data_dir, config, work))
     if as_json:
-        print_json(shown)
+        print_json(fields)
         return
-    for label, value in shown.items():
+    for label, value in fields.items():
         for line in (value or ["–"]) if isinstance(value, list) else [value]:
             click.echo(f"{label:17} {'–' if line in (None, '') else line}")
 
@@ -73,7 +73,7 @@ def show_task(id: str, account: str, data_dir: Path | None, config: Path | None,
 @data_options
 @json_option
 def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """End a task that has not ended; its quota and units come back."""
+    """Cancel a task that has not ended. Its quota and units are released."""
     from framehouse.cli.local_database import with_database
     from framehouse.pipeline.cancel import cancel
     from framehouse.settings import load_settings
@@ -83,17 +83,17 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
     async def work(db: Database) -> Task:
         account_id, task = await _get_task(db, account, id)
         if not await cancel(db, account_id, task.id, retention):
-            raise Problem(f"Task {id} has ended already: {task.status}.")
+            raise Problem(f"The task {id} has already ended: {task.status}.")
         return (await _get_task(db, account, str(task.id)))[1]
 
     task = with_database(data_dir, config, work)
     if as_json:
-        print_json(_shown(task))
+        print_json(_public_fields(task))
     else:
-        click.echo(f"Canceled {task.id}.")
+        click.echo(f"Canceled the task {task.id}.")
 
 
-def _shown(task: Task) -> dict[str, Any]:
+def _public_fields(task: Task) -> dict[str, Any]:
     return {
         "task_id": str(task.id),
         "external_task_id": task.external_task_id or None,
@@ -115,11 +115,15 @@ def _shown(task: Task) -> dict[str, Any]:
 
 
 async def _get_task(db: Database, account: str, id: str) -> tuple[int, Task]:
+    """Find a task by its task id or external id; return the account's id and the task.
+
+    Raises Problem if the account or the task does not exist.
+    """
     from framehouse.adapters.postgres import task_store
     from framehouse.cli.local_database import get_account
 
     account_id = (await get_account(db, account)).id
-    found = await task_store.find_task(db, account_id, id) if "\0" not in id else None
-    if found is None:
+    task = await task_store.find_task(db, account_id, id) if "\0" not in id else None
+    if task is None:
         raise Problem(f'The account "{account}" has no task {id}. See: framehouse task list --account {account}')
-    return account_id, found
+    return account_id, task

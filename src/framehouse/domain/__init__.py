@@ -1,1 +1,1 @@
-"""What is true: plain Python, no I/O, no clock, no third-party import."""
+"""The rules of the service in plain Python: no I/O, no clock, no third-party imports."""

@@ -1,4 +1,4 @@
-"""Accounts and the keys that open them."""
+"""Accounts and their API keys."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,11 @@ DEFAULT_CONCURRENCY = 100
 
 
 class Account(NamedTuple):
-    """An account with its quota. No units limit: None. `callback_secret_old` holds earlier secrets, between spaces."""
+    """An account with its quota.
+
+    `concurrency` limits `images_in_flight`. `units_limit` is None if the account has no limit. `callback_secret_old`
+    contains the previous secrets, separated by spaces.
+    """
 
     id: int
     name: str
@@ -26,7 +30,11 @@ class Account(NamedTuple):
 
 
 class Key(NamedTuple):
-    """An API key without its secrets. `jwt`: the client signs its tokens itself. `models` None: all."""
+    """An API key without its secrets.
+
+    With `jwt`, clients use the key to sign their own tokens. `models` lists the models that the key may use; None means
+    all models.
+    """
 
     id: int
     prefix: str
@@ -38,8 +46,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is asking: the account behind a key, and the models that key may use (None: all). `key_id` is None for our
-    own commands, which need no key."""
+    """The account that sends a request, and the models that its key may use; None means all models.
+
+    `key_id` is None for Framehouse's own commands, which need no key.
+    """
 
     account_id: int
     account_name: str

@@ -1,4 +1,4 @@
-"""A callback: how it is signed (Standard Webhooks), and when it is tried again."""
+"""The signature of a callback (Standard Webhooks), and the pauses between delivery attempts."""
 
 import base64
 import hmac
@@ -11,19 +11,19 @@ from uuid import UUID
 from framehouse.domain.task import Status
 
 GIVE_UP_AFTER_S = 24 * 3600.0
-ANSWER_LIMIT_S = 10.0
-LEASE_S = 2 * ANSWER_LIMIT_S
-"""How long a worker may hold a claimed message."""
-ASKING_CODES = (429, 503)
-"""Answers whose `Retry-After` is obeyed."""
+ANSWER_TIMEOUT_S = 10.0
+LEASE_S = 2 * ANSWER_TIMEOUT_S
+"""The lease of a claimed message, in seconds."""
+RETRY_AFTER_CODES = (429, 503)
+"""The HTTP status codes for which the `Retry-After` header is obeyed."""
 _LONGEST_PAUSE_S = 3600.0
 _LONGEST_JITTER = 0.5
 BROKEN_PAUSE_S = 60.0
-"""The pause after a delivery that broke inside this server."""
+"""The pause after a delivery that failed because of an internal error, in seconds."""
 
 
 class Delivery(NamedTuple):
-    """A callback message and its delivery so far. `next_try_at` is None once the delivery has ended."""
+    """A callback message and the state of its delivery. `next_try_at` is None after the delivery has ended."""
 
     id: UUID
     task_id: UUID
@@ -40,12 +40,12 @@ class Delivery(NamedTuple):
 
 
 def message_id(id: UUID) -> str:
-    """The `webhook-id`: the same for every try of one message."""
+    """The `webhook-id` of a message; it is the same for every attempt."""
     return f"msg_{id.hex}"
 
 
 def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` of a body: one `v1,…` per `whsec_…` secret. `timestamp` is in Unix seconds.
+    """The `webhook-signature` of a body, with one `v1,…` for each `whsec_…` secret. `timestamp` is in Unix seconds.
 
     Source: the Standard Webhooks specification, "Signature scheme" (HMAC-SHA256 over id.timestamp.body).
     """
@@ -55,19 +55,25 @@ def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> s
 
 
 def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
-    """Seconds until the next try after the `attempt`-th: 1, 2, 4 … up to an hour, but not before the receiver asks for.
-    `jitter`, from 0 to 1, stretches it by up to a half, so that receivers that come back are not met by all at once."""
-    return max(_growing_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
+    """Seconds until the next attempt after attempt number `attempt`: 1, 2, 4 … up to an hour.
+
+    The receiver can request a longer pause, `retry_after_s`, of up to 24 hours. `jitter`, from 0 to 1, lengthens the
+    growing pause by up to a half, so that a receiver that recovers does not get all waiting messages at the same time.
+    """
+    return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
 
 
 def longest_pauses_s() -> list[float]:
-    """The longest pause after the first, second, … attempt, if the receiver asks for none. The last holds for all that
-    follow. A delivery may also have broken inside this server."""
+    """The longest possible pause after the first, the second, and each further attempt, in seconds.
+
+    The last entry also applies to all later attempts. Each pause is at least `BROKEN_PAUSE_S`, the pause after an
+    internal error. A pause that a receiver requests with `Retry-After` may be longer.
+    """
     attempts = itertools.count(1)
-    growing = itertools.takewhile(lambda pause_s: pause_s < _LONGEST_PAUSE_S, map(_growing_s, attempts))
+    growing = itertools.takewhile(lambda pause_s: pause_s < _LONGEST_PAUSE_S, map(_backoff_s, attempts))
     longest = (pause_s * (1 + _LONGEST_JITTER) for pause_s in (*growing, _LONGEST_PAUSE_S))
     return [max(pause_s, BROKEN_PAUSE_S) for pause_s in longest]
 
 
-def _growing_s(attempt: int) -> float:
+def _backoff_s(attempt: int) -> float:
     return min(_LONGEST_PAUSE_S, 2.0 ** min(attempt - 1, 20))

@@ -1,12 +1,12 @@
-"""What can go wrong, sorted by who can do something about it.
+"""The expected errors, grouped by the part of the system that handles them.
 
 FramehouseError
-├── Refused        the caller can: its code and sentence become the answer
+├── Refused        the API refuses the request; the client gets the code and the message
 └── Failed         the worker decides what happens to the batch
-    ├── Declined     the engine will not paint this; final, the reason is shown
-    ├── Broken       nonsense came back; final
-    ├── Unavailable  not now: later again, then the next route
-    └── Unknown      the answer got lost after the request may have been taken: never submit again
+    ├── Declined     the engine refuses to generate the batch; final, and the client gets the reason
+    ├── Broken       the answer is unusable; final
+    ├── Unavailable  the engine cannot generate now; the next route is tried, and later all routes again
+    └── Unknown      the answer was lost after the request may have been accepted; the request is never sent again
 """
 
 from collections.abc import Iterable
@@ -33,18 +33,18 @@ HTTP_STATUS: dict[int, int] = {
     5001: 503,
     5002: 504,
 }
-"""Every code the API answers with, and its HTTP status (contract, "Errors")."""
+"""The HTTP status of every error code of the API (contract, "Errors")."""
 
 
 class FramehouseError(Exception):
-    """The root of everything raised on purpose."""
+    """The base class of all expected errors."""
 
 
 class Refused(FramehouseError):
-    """The caller can do something about it.
+    """The API refuses a request. The client gets the code and the message.
 
-    `status` is the HTTP status: the code's own, but for 413, 415 and 405, which keep theirs.
-    `retry_after_s` is set where trying again, later and unchanged, can succeed.
+    `status` is the HTTP status that belongs to the code; only 405, 413 and 415 are set explicitly. `retry_after_s` is
+    set if the same request can succeed later.
     """
 
     def __init__(self, code: int, message: str, *, status: int | None = None, retry_after_s: int | None = None) -> None:
@@ -56,12 +56,12 @@ class Refused(FramehouseError):
 
 
 def refused_fields(problems: Iterable[str]) -> Refused:
-    """One 1201 that names all problems, so that a caller mends them in one go."""
+    """An error 1201 that lists all problems, so that the caller can fix them together."""
     return Refused(1201, "; ".join(problems))
 
 
 class Failed(FramehouseError):
-    """Painting did not work out; the message may be shown to the caller."""
+    """A batch could not be generated. The message may be shown to the caller."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -69,16 +69,20 @@ class Failed(FramehouseError):
 
 
 class Declined(Failed):
-    """The engine will not paint this. Final, and no other route is asked."""
+    """The engine refuses to generate the batch. Final: no other route is tried."""
 
 
 class Broken(Failed):
-    """The engine answered with nonsense. Final."""
+    """The engine returned an unusable answer. Final: no other route is tried."""
 
 
 class Unavailable(Failed):
-    """Not now. Nothing was painted and nothing is owed, so it is safe to ask again or elsewhere."""
+    """The engine cannot generate the batch now.
+
+    If the engine has saved no open order, nothing was generated and nothing has to be paid. It is then safe to try
+    this route again or to try another one.
+    """
 
 
 class Unknown(Failed):
-    """The answer got lost after the request may have been taken: asking again could be paid twice."""
+    """The answer was lost after the upstream may have accepted the request. A second request could be billed twice."""

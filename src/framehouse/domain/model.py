@@ -1,4 +1,4 @@
-"""What a `model_name` offers to callers."""
+"""The properties of a model that matter to callers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from framehouse.domain.sizes import RESOLUTIONS
 
 
 def accept_every_prompt(prompt: str) -> str | None:
-    """The refusal of who refuses nothing."""
+    """The `refusal` of an engine that accepts every prompt."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A configured model as a caller sees it; who paints it is the registry's business.
+    """A configured model as callers see it. The registry knows the engines that generate its images.
 
-    `max_batch` is how many shots of one task its first engine makes in one call, `whole_series` whether it is given all
-    of a series at once; `refusal` is that engine's reason not to take a prompt at all (None: it takes it).
+    `units` is the price of one image by resolution. `max_batch`, `whole_series` and `refusal` are the abilities of the
+    model's first engine (`engines.interface.Abilities`).
     """
 
     name: str

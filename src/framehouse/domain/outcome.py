@@ -1,39 +1,42 @@
-"""What happens to a batch after a worker had it, as a value: done, tried again later, failed, or handed over."""
+"""The outcome of an attempt to generate a batch: it is done, tried again later, failed, or handed over."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every shot of the batch is saved, or the batch no longer belongs to this worker. Nothing is left to record."""
+    """Every shot of the batch is saved, or the worker has lost the batch. Nothing is left to record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """The batch is tried again later.
 
-    `counts_attempt`: the batch itself may be at fault, so this attempt counts towards the limit. `open_order`: an
-    upstream may have been paid for it, so it is given up much later.
+    `counts_attempt`: the batch itself may be at fault, so this attempt counts towards the limit. `open_order`: the
+    batch has an open order that may have been paid for, so the batch is given up much later.
     """
 
-    why: str
+    reason: str
     counts_attempt: bool = False
     open_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The task ends as failed, with this reason for the caller."""
+    """The task fails, with this reason for the caller."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A worker that serves `route` continues the batch now. `why` is the error of the routes before, empty if none."""
+    """A worker that serves `route` continues the batch.
+
+    `reason` is the error of an earlier route; empty if no earlier route failed.
+    """
 
     route: str
-    why: str = ""
+    reason: str = ""
 
 
 Outcome = Done | Retry | Fail | HandOver

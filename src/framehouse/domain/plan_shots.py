@@ -1,4 +1,7 @@
-"""Request -> shots: how many, which shape, which words. Pure and instant, so that `auto` has its number at once."""
+"""Plan the shots of a request: their number, their aspect ratio and their prompts.
+
+The plan needs no I/O, so that `series_amount: auto` is resolved while the task is accepted.
+"""
 
 from dataclasses import dataclass
 
@@ -13,10 +16,9 @@ DEFAULT_SERIES_AMOUNT = 4
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shots of a task, its shape and its batches.
+    """The shots of a task, its aspect ratio and its batches.
 
-    `ratio` stays `auto` where the shape of a reference decides;
-    `batches` are the shot indexes of each engine call.
+    `ratio` stays `auto` if a reference decides. `batches` contains the shot indexes of each engine call.
     """
 
     shots: tuple[Shot, ...]
@@ -25,11 +27,11 @@ class Plan:
 
 
 def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series: bool = False) -> Plan:
-    """Split a request into the pictures to be made.
+    """Plan the shots and the batches of a request.
 
-    The same request and seed always give the same shots, so planning twice does no harm. Seeds count up
-    from the task's: a caller who liked the third picture can ask for it again by its own seed. A batch has at most
-    `max_batch` shots; with `whole_series` one has all of a series.
+    The same request and seed always give the same shots, so planning a request twice does no harm. The seed of a shot
+    is the task's seed plus the shot's index, so that a client can generate a single image again with its own seed. A
+    batch has at most `max_batch` shots; with `whole_series`, one batch has all shots of a series.
     """
     count = _count(request)
     shots = tuple(_make_shots(request, count, seed))
@@ -43,11 +45,11 @@ def _count(request: ImageRequest) -> int:
     if request.amount is not None:
         return request.amount
     low, high = SERIES_AMOUNT
-    asked = requested_images(request.prompt)
-    if asked is None:
+    amount = requested_images(request.prompt)
+    if amount is None:
         listed = listed_shots(request.prompt)
-        asked = len(listed.shots) if listed else DEFAULT_SERIES_AMOUNT
-    return max(low, min(high, asked))
+        amount = len(listed.shots) if listed else DEFAULT_SERIES_AMOUNT
+    return max(low, min(high, amount))
 
 
 def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
@@ -56,7 +58,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
     for index in range(count):
         prompt = request.prompt
         if listed:
-            own = listed.shots[index % len(listed.shots)]  # more pictures than shots: the list goes round
+            own = listed.shots[index % len(listed.shots)]  # repeats the list if it is shorter than `count`
             prompt = " ".join(part for part in (listed.shared, own) if part) or prompt
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
         shots.append(Shot(index, prompt, framing, seed + index))

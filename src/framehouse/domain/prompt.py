@@ -1,18 +1,18 @@
-"""What a prompt says besides its subject: citations, how many pictures, which shape, which shots."""
+"""Parse a prompt for its citations, the number of images, the aspect ratio and the listed shots."""
 
 import re
 from dataclasses import dataclass
 
 MAX_PROMPT_CHARACTERS = 2500
 
-# Words that are looked up afterwards are matched as ASCII, (?a:…): else "ſ" matches as "s" and "ı" as "i", and neither
-# is found in a table.
+# Words that are looked up in a table are matched as ASCII, (?a:…). Otherwise, words with "ſ" for "s" or "ı" for "i"
+# would match, but the table does not contain them.
 _CITATION = re.compile(r"<<<?\s*((?a:image|element|object))\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """`<<<image_2>>>` is `Citation("image", 2, …)`; `text` is what stood in the prompt."""
+    """A citation: `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`. `text` is quoted from the prompt."""
 
     kind: str
     number: int
@@ -20,14 +20,14 @@ class Citation:
 
 
 def citations(prompt: str) -> tuple[Citation, ...]:
-    """All citations in order of appearance. Two brackets count like three, spaces inside are ignored."""
+    """All citations, in order of appearance. Two brackets mean the same as three; spaces inside are ignored."""
     return tuple(Citation(m[1].lower(), int(m[2]), m[0]) for m in _CITATION.finditer(prompt))
 
 
 def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple[str, int] | None:
-    """Which of the sent things is cited: `("image" | "element", 0-based index)`, or None if it was not sent.
+    """The image or element that is cited, as `("image" | "element", 0-based index)`; None if it was not sent.
 
-    `object` cites the element of that number, or the image where there are no elements.
+    `object` cites the element with that number, or the image with that number if the request has no elements.
     """
     kind = citation.kind
     if kind == "object":
@@ -38,25 +38,27 @@ def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """Where a prompt cites something that was sent: `kind` is "image" or "element", `index` counts from 0."""
+    """An image or element that a prompt cites. `kind` is "image" or "element"; `index` counts from 0."""
 
     kind: str
     index: int
 
 
 def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cited, ...]:
-    """The prompt as its own words and what it cites, in order; empty words are left out. Each engine words the
-    citations in its own way. A citation of nothing that was sent stays among the words."""
+    """The prompt as a sequence of text and citations, in order, without empty text.
+
+    Each engine writes the citations in its own way. A citation of an image or element that was not sent stays text.
+    """
     parts: list[str | Cited] = []
-    words, end = "", 0
+    text, end = "", 0
     for match in _CITATION.finditer(prompt):
-        found = resolve_citation(Citation(match[1].lower(), int(match[2]), match[0]), images=images, elements=elements)
-        words += prompt[end : match.start() if found else match.end()]
+        cited = resolve_citation(Citation(match[1].lower(), int(match[2]), match[0]), images=images, elements=elements)
+        text += prompt[end : match.start() if cited else match.end()]
         end = match.end()
-        if found:
-            parts += [words, Cited(*found)] if words else [Cited(*found)]
-            words = ""
-    return (*parts, words + prompt[end:]) if words + prompt[end:] else tuple(parts)
+        if cited:
+            parts += [text, Cited(*cited)] if text else [Cited(*cited)]
+            text = ""
+    return (*parts, text + prompt[end:]) if text + prompt[end:] else tuple(parts)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------
@@ -85,16 +87,16 @@ def _number(text: str) -> int:
     return _CHINESE[text]
 
 
-# --- how many pictures -----------------------------------------------------------------------------------------
+# --- number of images ------------------------------------------------------------------------------------------
 
 _UNITS = (
     "frame|panel|shot|scene|image|picture|pic|photo|photograph|page|slide|illustration|sticker|keyframe|poster"
     "|render|still|variation|design|option"
 )
-_ASKED = (
+_COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
-    # "three product storyboard frames": up to three words between, none of them a plural ("two cats watching pictures")
+    # "three product storyboard frames": up to three words in between, none a plural ("two cats watching images")
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),
@@ -123,10 +125,11 @@ _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 
 
 def requested_images(prompt: str) -> int | None:
-    """The number of pictures the prompt asks for, in words or digits, English or Chinese, or None.
+    """The number of images that the prompt requests; None if it requests no number.
 
-    Where it names several, the first counts; "one picture" and "一张" are articles, not numbers. What the shots that it
-    lists show is not asked for. The caller clamps to what the contract allows.
+    The number is written in words or digits, in English or Chinese.
+    The first of several numbers counts. "one image" and "一张" are articles, not numbers. Numbers in the text of listed
+    shots are ignored. The result may exceed the limits of the contract.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt
@@ -134,8 +137,8 @@ def requested_images(prompt: str) -> int | None:
         return _number(grid[1]) * _number(grid[2])
     if (named := _NAMED.search(text)) and named[1].lower() in _NAMED_COUNTS:
         return _NAMED_COUNTS[named[1].lower()]
-    found = (m for pattern in _ASKED for m in pattern.finditer(text) if _number(m[1]) > 1)
-    first = min(found, key=lambda m: m.start(), default=None)
+    matches = (m for pattern in _COUNTS for m in pattern.finditer(text) if _number(m[1]) > 1)
+    first = min(matches, key=lambda m: m.start(), default=None)
     return _number(first[1]) if first else None
 
 
@@ -143,7 +146,7 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Blanks are counted everywhere: two free runs of them side by side take a matcher quadratic time.
+# Almost every run of whitespace has an upper limit, because matching two adjacent unlimited runs takes quadratic time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
@@ -180,25 +183,27 @@ def _marker_number(text: str) -> int:
 
 
 def _markers(prompt: str) -> list[re.Match[str]]:
-    """The markers of the first kind that counts 1, 2, 3 … with at least two of them."""
+    """The markers of the first pattern that matches at least twice and whose numbers are 1, 2, 3 …"""
     for pattern in _MARKERS:
-        found = list(pattern.finditer(prompt))
-        if len(found) >= 2 and [_marker_number(m["n"]) for m in found] == list(range(1, len(found) + 1)):
-            return found
+        markers = list(pattern.finditer(prompt))
+        if len(markers) >= 2 and [_marker_number(m["n"]) for m in markers] == list(range(1, len(markers) + 1)):
+            return markers
     return []
 
 
 @dataclass(frozen=True, slots=True)
 class ListedShots:
-    """`shared` is what stands before the first shot, and after the last one's paragraph; it belongs to all.
-    A shot may be empty; at least two are not."""
+    """The shots that a prompt lists. At least two of the shots are not empty.
+
+    `shared` belongs to all shots: the text before the first shot, and the text after the paragraph of the last shot.
+    """
 
     shared: str
     shots: tuple[str, ...]
 
 
 def listed_shots(prompt: str) -> ListedShots | None:
-    """The shots a prompt lists ("Frame 1: … Frame 2: …", "镜头一：…", numbered lines), or None."""
+    """The shots that a prompt lists ("Frame 1: … Frame 2: …", "镜头一：…", numbered lines); None if it lists none."""
     markers = _markers(prompt)
     if not markers:
         return None
@@ -213,7 +218,7 @@ def listed_shots(prompt: str) -> ListedShots | None:
     return ListedShots(shared, tuple(texts))
 
 
-# --- which shape -----------------------------------------------------------------------------------------------
+# --- aspect ratio ----------------------------------------------------------------------------------------------
 
 _RATIO = re.compile(r"(?<![\d:：.])(?<!\b(?i:at) )(\d{1,2})\s{0,4}(?:[:：∶]|比)\s{0,4}(\d{1,2})(?![\d:：.]\d|\d)")
 _NARROW = r"(?:narrow|tall|vertical|portrait)"
@@ -221,7 +226,7 @@ _FORM = (
     r"(?:\w+\s+)?(?:image|picture|photo|format|frame|video|poster|banner|composition|orientation|layout|shot|wallpaper"
     r"|storyboard|story|comic|crop|aspect|ratio|panel|screen|mode)"
 )
-_SHAPE_WORDS = (
+_RATIO_WORDS = (
     ("21:9", r"cinematic\s+wide|ultra-?\s?wide|anamorphic|cinemascope|宽银幕|电影宽屏|電影寬屏|超宽|超寬"),
     ("2:3", rf"{_NARROW}\s+(?:\w+\s+)?poster|(?:movie|film)\s+poster|竖版海报|竖幅海报|直式海報|电影海报|電影海報"),
     (
@@ -244,22 +249,28 @@ _SHAPE_WORDS = (
         r"|profile\s+(?:picture|photo|pic)|正方形|方形构图|方图|专辑封面|頭像|头像",
     ),
 )
-_SHAPES = tuple((ratio, re.compile(words, re.IGNORECASE)) for ratio, words in _SHAPE_WORDS)
-_SHAPE_HINTS = (
+_RATIO_PATTERNS = tuple((ratio, re.compile(words, re.IGNORECASE)) for ratio, words in _RATIO_WORDS)
+_RATIO_HINTS = (
     "wide anamorphic cinemascope poster wallpaper background vertical portrait instagram tiktok reel landscape "
     "horizontal youtube square album avatar profile "
     "宽 寬 海报 海報 竖 豎 直式 壁纸 壁紙 屏 横 橫 桌布 方形 方图 专辑 頭像 头像"
 ).split()
-"""One of these is in whatever the patterns match. Looking for them first takes a tenth of the time; few have one."""
+"""Every match of the patterns contains one of these substrings.
+
+A search for the substrings takes a tenth of the time, and few prompts contain one.
+"""
 
 
-def ratio_asked(prompt: str, ratios: tuple[str, ...]) -> str | None:
-    """The shape the prompt asks for, one of `ratios`: by number first ("16:9"), then by word ("竖屏"), or None."""
+def requested_ratio(prompt: str, ratios: tuple[str, ...]) -> str | None:
+    """The aspect ratio that the prompt requests, one of `ratios`; None if it requests none.
+
+    A number ("16:9") takes precedence over a word ("竖屏").
+    """
     if any(sign in prompt for sign in ":：∶比"):
         for match in _RATIO.finditer(prompt):
             if (ratio := f"{int(match[1])}:{int(match[2])}") in ratios:
                 return ratio
     folded = prompt.casefold()
-    if not any(hint in folded for hint in _SHAPE_HINTS):
+    if not any(hint in folded for hint in _RATIO_HINTS):
         return None
-    return next((ratio for ratio, words in _SHAPES if words.search(prompt)), None)
+    return next((ratio for ratio, pattern in _RATIO_PATTERNS if pattern.search(prompt)), None)

@@ -1,4 +1,4 @@
-"""A picture the caller sent along, and the rules it must meet (contract, `image_list`)."""
+"""Reference images that callers send, and the rules for them (contract, `image_list`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
 MAX_PIXELS = 40_000_000
-"""The contract sets no upper limit in pixels; this one keeps a decoded reference under 160 MB (notes: 40 MP)."""
+"""The contract has no upper limit in pixels. This limit keeps a decoded reference under 160 MB (4 bytes per pixel)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where a reference is: a `url` still to be fetched, or a storage `key` with its size in pixels."""
+    """The location of a reference: a `url` that is not fetched yet, or a storage `key` and the size in pixels."""
 
     url: str = ""
     key: str = ""
@@ -24,10 +24,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The bytes of a picture that was sent, wherever they are.
+    """The bytes of an image that a client sent, in memory or in a file.
 
-    `open` gives a reader of its own, from the start. Of more than MAX_REFERENCE_BYTES only the size is known: it was
-    counted, not kept.
+    `size` is the number of bytes. `open` returns a new reader at the start of the content. If the image has more than
+    MAX_REFERENCE_BYTES, only its size is known: the bytes were counted and discarded.
     """
 
     size: int
@@ -37,9 +37,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LongString:
-    """A string of a body that is too long to be kept as one: how it begins, and how many characters it has.
+    """A string in a request body that is too long to be kept in memory.
 
-    It was taken for a picture while it arrived: `content` is what it decoded to, else `problem` says why it did not.
+    `head` is the beginning of the string, and `characters` is its length. The string was decoded as a base64 image
+    while it arrived: `content` is the result, or None if decoding failed. `problem` is then the reason.
     """
 
     head: str
@@ -48,21 +49,21 @@ class LongString:
     problem: str = ""
 
     def __repr__(self) -> str:
-        """As an error message may repeat it."""
+        """The start of the string, short enough for an error message."""
         return f"'{self.head[:12]}…'"
 
 
-Sent = str | LongString
+ImageInput = str | LongString
 """An image as the caller sent it: a URL, a data URL or base64."""
 
 
 def is_url(image: str) -> bool:
-    """Whether an image as sent is a URL to fetch; otherwise it is the picture itself."""
+    """Whether an image was sent as a URL. Otherwise, the string contains the image itself."""
     return image[:8].lower().startswith(("http://", "https://"))
 
 
 def reference_problem(width: int, height: int) -> str | None:
-    """What is wrong with a reference of this size, in words for the caller, or None."""
+    """The reason why a reference of this size is not allowed, in words for the caller; None if it is allowed."""
     if width * height > MAX_PIXELS:
         return f"is {width}x{height} px; at most {MAX_PIXELS // 1_000_000} megapixels are allowed"
     if min(width, height) < MIN_SIDE_PX:

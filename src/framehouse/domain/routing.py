@@ -1,6 +1,7 @@
-"""Which route generates a batch, and what happens to the batch when a route cannot.
+"""Choose the route that generates a batch, and the outcome if no route can generate it.
 
-The rules are one pure generator: it yields the name of the route to try, is sent the result, and returns the outcome.
+The rules are one generator without I/O. It yields the name of the next route to try, receives the result of the
+attempt, and returns the outcome of the batch.
 """
 
 from collections.abc import Generator, Sequence
@@ -12,10 +13,10 @@ from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
 
 @dataclass(frozen=True, slots=True)
 class RouteState:
-    """A configured route as it stands for one batch.
+    """The state of a configured route for one batch.
 
-    `served`: this worker may use it. `max_references`: the references and elements that its engine takes. `given_up`:
-    why this route is never tried again for the batch; empty if it may be.
+    `served`: this worker may use the route. `max_references`: the number of references and elements that its engine
+    accepts. `given_up`: the reason why the route is excluded for the batch; empty if it is not.
     """
 
     name: str
@@ -28,7 +29,8 @@ class RouteState:
 class RouteResult:
     """The result of trying a route. Without an `error`, every shot is saved or the batch was lost.
 
-    `open_order`: the route has an open order afterwards. `given_up`: it must never be tried again for this batch.
+    `open_order`: the route has an open order after the attempt. `given_up`: the route is excluded for the batch from
+    now on.
     """
 
     error: Failed | None = None
@@ -47,16 +49,14 @@ def choose_routes(
 ) -> Generator[str, RouteResult, Outcome]:
     """Try the routes of a model in their order until one generates the batch.
 
-    `references` counts references and elements. `order_at` is the route with an open order, which is tried first and
-    alone while the order is open. `resume_at` is the route that the batch was handed over to: workers that serve the
-    earlier routes have already tried them. An unknown or empty name means the first route. `last_error` is the error of
-    the attempt before.
+    `references` is the number of references and elements. `order_at` is the route with an open order. It is tried
+    first, and no other route is tried while the order is open. `resume_at` is the route that the batch was handed over
+    to: workers that serve the earlier routes have already tried them. An unknown or empty `resume_at` means the first
+    route. `last_error` is the error of the previous attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
-        return Retry(
-            f'route "{order_at}" has an open order of this task and is not configured any more', open_order=True
-        )
+        return Retry(f'route "{order_at}" has an open order of this task but is no longer configured', open_order=True)
     start = places.get(resume_at if order_at is None else order_at, 0)
     problems = [_problem(route, model, references) for route in routes]
     if order_at is not None and problems[start]:
@@ -69,7 +69,7 @@ def choose_routes(
             fail = Fail(problem)
             continue
         if not route.served:
-            return HandOver(route.name, retry.why if retry else "")
+            return HandOver(route.name, retry.reason if retry else "")
         result = yield route.name
         match result.error:
             case None:
@@ -81,16 +81,18 @@ def choose_routes(
             case Unavailable() as error:
                 retry = Retry(error.message)
             case Unknown() as error:
-                return Fail(f"{error.message} (the answer was lost after the request was taken; it is not sent again)")
+                return Fail(
+                    f"{error.message} (the answer to an accepted request was lost; the request is not sent again)"
+                )
             case error:
                 return Fail(error.message)
-    if retry is None and earlier_usable:  # the route with the order gave up; the routes before it were not tried
-        return Retry(last_error or fail.why)
+    if retry is None and earlier_usable:  # the route with the order gave up; the earlier routes were not tried
+        return Retry(last_error or fail.reason)
     return retry or fail
 
 
 def _problem(route: RouteState, model: str, references: int) -> str:
-    """Why a route cannot generate the batch at all; empty if it can."""
+    """The reason why a route can never generate the batch; empty if it can."""
     if route.given_up:
         return route.given_up
     if references > route.max_references:

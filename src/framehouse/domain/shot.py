@@ -1,16 +1,16 @@
-"""One image of a task: what it shows, and the files that it becomes."""
+"""One image of a task: the input for its generation, and the finished file."""
 
 from dataclasses import dataclass
 
 from framehouse.domain.sizes import Size
 
 FRAMINGS = ("wide shot", "medium shot", "close-up", "over-the-shoulder shot", "low angle", "top view")
-"""How a series looks at its subject, in this order and then from the start."""
+"""The framings of the images of a series, in this order. A longer series repeats them from the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """What one picture shows: its own words, the framing (empty where the words alone decide) and its seed."""
+    """The input for one image. `framing` is empty if the prompt alone determines the framing."""
 
     index: int
     prompt: str
@@ -19,10 +19,10 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedImage:
     """The file of a generated image, and its watermarked copy (empty if none was requested)."""
 
     content: bytes
-    marked: bytes
+    watermarked: bytes
     media_type: str
     size: Size

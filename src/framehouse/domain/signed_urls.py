@@ -1,4 +1,4 @@
-"""URLs that need no header, for they cannot be guessed: of pictures, and those by which an upstream hastens us."""
+"""Signed URLs of images and of upstream callbacks. They cannot be guessed, so they need no authentication header."""
 
 import hmac
 from dataclasses import dataclass
@@ -14,33 +14,39 @@ def _sign(secret: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Makes and checks image URLs. `secret` is shared by all processes; `base` is where clients reach the server."""
+    """Creates and checks signed URLs.
+
+    `secret` is shared by all processes. `base` is the URL at which clients reach the server.
+    """
 
     secret: str
     base: str = ""
 
-    def at(self, base: str) -> "Links":
-        """The same under the address that a client used."""
+    def with_base(self, base: str) -> "Links":
+        """The same links with another base URL, for example the one that a client used."""
         return Links(self.secret, base.rstrip("/"))
 
-    def make(self, key: str, expires_at: datetime | None) -> str:
-        """The URL of a stored picture, valid until it expires; None: for as long as the picture is there."""
+    def image_url(self, key: str, expires_at: datetime | None) -> str:
+        """The URL of a stored image, valid until `expires_at`. With None, it is valid until the image is deleted."""
         expires = int(expires_at.timestamp()) if expires_at else 0
         query = urlencode({"expires": expires, "signature": _sign(self.secret, f"{key}:{expires}")})
         return f"{self.base}/{key}?{query}"
 
-    def make_upstream_callback_signature(self, batch: int) -> str | None:
-        """Where an upstream may say that something of this batch happened; None where nobody can reach us."""
+    def make_upstream_callback_url(self, batch: int) -> str | None:
+        """The URL at which an upstream can wake the worker of this batch; None if `base` is empty."""
         return f"{self.base}/hasten/{batch}/{_sign(self.secret, f'hasten:{batch}')}" if self.base else None
 
     def check_upstream_callback_signature(self, batch: str, signature: str) -> bool:
-        """Whether such a URL is of our making."""
+        """Whether the signature in an upstream callback URL is valid."""
         if not batch.isascii() or not batch.isdecimal() or len(batch) > 19 or not signature.isascii():
             return False
         return hmac.compare_digest(_sign(self.secret, f"hasten:{batch}"), signature)
 
     def check(self, key: str, expires: str, signature: str, *, now: float) -> int:
-        """Seconds that the URL is still good for; 0 for one that is expired or not of our making. In constant time."""
+        """Seconds for which an image URL remains valid; 0 if it has expired or its signature is wrong.
+
+        The result is one day for a URL that does not expire. The signature is compared in constant time.
+        """
         if not expires.isascii() or not expires.isdecimal() or len(expires) > 12 or not signature.isascii():
             return 0
         if not hmac.compare_digest(_sign(self.secret, f"{key}:{expires}"), signature):

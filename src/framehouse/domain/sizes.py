@@ -1,4 +1,4 @@
-"""The shapes and sizes of the contract, in pixels."""
+"""The aspect ratios, resolutions and sizes of the contract."""
 
 import math
 from typing import NamedTuple
@@ -32,28 +32,34 @@ class Size(NamedTuple):
 
 
 def size_of(ratio: str, resolution: str) -> Size:
-    """Pixels of a listed ratio at a listed resolution; both sides are multiples of 16."""
+    """The size for a listed ratio at a listed resolution; both sides are multiples of 16."""
     width, height = _BASE[ratio]
     scale = SCALES[resolution]
     return Size(width * scale, height * scale)
 
 
-def named(size: Size) -> tuple[str, str]:
-    """The listed ratio and resolution of which these are the pixels. Raises KeyError for a size that has none."""
+def ratio_and_resolution(size: Size) -> tuple[str, str]:
+    """The listed ratio and resolution that have this size. Raises KeyError if there are none."""
     return _NAMES[size]
 
 
-def largest_within(size: Size, most_pixels: int) -> Size:
-    """The largest size of exactly this shape, both sides multiples of 16, at most so many pixels and no larger than
-    `size` itself; where there is none so small, the smallest."""
-    across, down = size.width // 16, size.height // 16
-    unit = math.gcd(across, down)
-    across, down = across // unit * 16, down // unit * 16
-    scale = max(1, min(unit, math.isqrt(most_pixels // (across * down))))
-    return Size(across * scale, down * scale)
+def largest_within(size: Size, max_pixels: int) -> Size:
+    """The largest size with exactly the same aspect ratio, not larger than `size`, with at most `max_pixels` pixels.
+
+    Both sides of `size` and of the result are multiples of 16. If all such sizes have more than `max_pixels` pixels,
+    the smallest one is returned.
+    """
+    columns, rows = size.width // 16, size.height // 16
+    unit = math.gcd(columns, rows)
+    width, height = columns // unit * 16, rows // unit * 16
+    scale = max(1, min(unit, math.isqrt(max_pixels // (width * height))))
+    return Size(width * scale, height * scale)
 
 
 def nearest_ratio(width: int, height: int) -> str:
-    """The listed ratio nearest to an image's, compared on a logarithmic scale so that tall and wide count alike."""
-    wanted = math.log(width / height)
-    return min(RATIOS, key=lambda ratio: abs(math.log(_BASE[ratio][0] / _BASE[ratio][1]) - wanted))
+    """The listed ratio nearest to the ratio of an image.
+
+    The comparison uses a logarithmic scale, so that portrait and landscape images are treated alike.
+    """
+    log_ratio = math.log(width / height)
+    return min(RATIOS, key=lambda ratio: abs(math.log(_BASE[ratio][0] / _BASE[ratio][1]) - log_ratio))

@@ -1,11 +1,11 @@
-"""A task: what the caller asked for, and what became of it."""
+"""An image task: the request, its state and its images."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from framehouse.domain.reference import Sent
+from framehouse.domain.reference import ImageInput
 
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
@@ -20,20 +20,21 @@ AcceptOutcome = Literal[
     "over_concurrency",
     "over_units",
 ]
-"""The results of offering a task to the database."""
+"""The possible results of an attempt to store a new task in the database."""
 CANCELED = "Canceled"
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request that met every rule that needs no look at the pictures themselves.
+    """A request for an image task. All rules were checked except those that need the images themselves.
 
-    `images` are as sent (URL, data URL or base64). `amount` is `n` or `series_amount`, None for `auto`.
+    `images` are unchanged (URL, data URL or base64). `amount` is the value of `n` or `series_amount`; None means
+    `auto`.
     """
 
     model: str
     prompt: str
-    images: tuple[Sent, ...] = ()
+    images: tuple[ImageInput, ...] = ()
     elements: tuple[int, ...] = ()
     resolution: str = "1k"
     result_type: ResultType = "single"
@@ -47,7 +48,7 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskImage:
-    """One finished picture of a task, by its place in storage."""
+    """A finished image of a task. `key` and `watermark_key` are its storage keys; `watermark_key` may be empty."""
 
     index: int
     key: str
@@ -59,7 +60,7 @@ class TaskImage:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it stands in the database. Times are aware; `progress` runs from 0 to 1."""
+    """A task as it is stored in the database. Datetimes have a time zone; `progress` is between 0 and 1."""
 
     id: UUID
     account_id: int
@@ -88,7 +89,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """What the caller gets at once. `replayed`: the idempotency key was known, and this is the first task again."""
+    """The immediate answer to an accepted request.
+
+    `replayed`: the idempotency key was used before, and this is the first task again.
+    """
 
     task_id: UUID
     created_at: datetime
@@ -97,7 +101,7 @@ class Ticket:
 
 
 def read_task_id(either_id: str) -> UUID | None:
-    """The task id that this is, or None: then it can only be an external id."""
+    """Parse a task id. Returns None if the value can only be an external id."""
     try:
         return UUID(either_id)
     except ValueError:
@@ -105,6 +109,6 @@ def read_task_id(either_id: str) -> UUID | None:
 
 
 def new_task_id(now_ms: int, random: int) -> UUID:
-    """A version 7 UUID (RFC 9562): sorted by time, so that new rows stand together in the index."""
+    """A version 7 UUID (RFC 9562). It is sorted by time, so that new rows are adjacent in the index."""
     high = (now_ms & (1 << 48) - 1) << 16 | 0x7000 | (random >> 62) & 0xFFF
     return UUID(int=high << 64 | 0b10 << 62 | random & (1 << 62) - 1)

@@ -1,4 +1,4 @@
-"""Tasks and elements as clients see them: what POST answers, and the `data` of GET, which is a callback's body too."""
+"""Tasks, elements and accounts as JSON: the `data` of answers. The `data` of GET is also the body of a callback."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -13,14 +13,14 @@ from framehouse.domain.task import Status, Task
 
 
 def milliseconds(moment: datetime) -> int:
-    """Unix milliseconds, as all times of the contract."""
+    """The time in Unix milliseconds, the unit of all times in the contract."""
     return int(moment.timestamp() * 1000)
 
 
-def head_data(
+def common_task_data(
     task_id: UUID, external_task_id: str, status: Status, created: datetime, updated: datetime
 ) -> dict[str, Any]:
-    """What every view of a task begins with."""
+    """The fields that every answer about a task starts with."""
     return {
         "task_id": str(task_id),
         "task_info": {"external_task_id": external_task_id} if external_task_id else {},
@@ -31,8 +31,8 @@ def head_data(
 
 
 def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, Any]:
-    """A task as GET shows it; without progress, which changes all the time, as callbacks do."""
-    data = head_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
+    """The `data` of GET for a task. A callback has no `progress`, because the value changes all the time."""
+    data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
         "task_status_msg": task.status_message,
         "watermark_info": {"enabled": task.watermark},
         "final_unit_deduction": str(task.units_charged),
@@ -40,9 +40,9 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     if task.status == "succeed":
         entries = []
         for image in task.images:
-            entry: dict[str, Any] = {"index": image.index, "url": links.make(image.key, task.expires_at)}
+            entry: dict[str, Any] = {"index": image.index, "url": links.image_url(image.key, task.expires_at)}
             if image.watermark_key:
-                entry["watermark_url"] = links.make(image.watermark_key, task.expires_at)
+                entry["watermark_url"] = links.image_url(image.watermark_key, task.expires_at)
             entries.append(entry)
         series = task.result_type == "series"
         data["task_result"] = {
@@ -56,13 +56,16 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
 
 
 def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
-    """The pictures of a task that is still being painted, as far as they are made. Their URLs hold for a day."""
+    """The finished images of a task that is still processing. Their URLs expire one day after the task was created."""
     until = task.created_at + timedelta(days=1)
-    return [{"index": image.index, "url": links.make(image.key, until)} for image in task.images]
+    return [{"index": image.index, "url": links.image_url(image.key, until)} for image in task.images]
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """What was asked for, in the words of a request, with `auto` resolved. Reference pictures are not in it."""
+    """The request of a task, with the field names of a request and with `auto` resolved.
+
+    The reference images are left out.
+    """
     amount = "series_amount" if task.result_type == "series" else "n"
     data: dict[str, Any] = {
         "model_name": task.model,
@@ -79,7 +82,7 @@ def request_data(task: Task) -> dict[str, Any]:
 
 
 def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
-    """An account as its own callers see it; its active keys without anything secret."""
+    """An account as its own clients see it, with its active keys. The result contains no secrets."""
     return {
         "account": account.name,
         "concurrency": {"used": account.images_in_flight, "allowed": account.concurrency},
@@ -102,9 +105,10 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 
 
 def delivery_data(message: Delivery) -> dict[str, Any]:
-    """A callback message and what became of it."""
-    tried, after = message.tried_at, message.next_try_at
-    waits = message.tries > 0  # one that was never tried is due, or behind an earlier one
+    """A callback message and the state of its delivery."""
+    tried_at, next_try_at = message.tried_at, message.next_try_at
+    # Before its first attempt, a message is due now or waits for an earlier message; it has no scheduled time.
+    scheduled = message.tries > 0
     return {
         "id": str(message.id),
         "task_status": message.status,
@@ -114,14 +118,14 @@ def delivery_data(message: Delivery) -> dict[str, Any]:
         "last_code": message.last_code,
         "last_error": message.last_error or "",
         "created_at": milliseconds(message.created_at),
-        "tried_at": milliseconds(tried) if tried else None,
-        "next_try_at": milliseconds(after) if after and waits else None,
+        "tried_at": milliseconds(tried_at) if tried_at else None,
+        "next_try_at": milliseconds(next_try_at) if next_try_at and scheduled else None,
     }
 
 
 def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
-    """The making of an element as GET shows it, and the element once it is one."""
-    data = head_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
+    """The `data` of GET for a task that creates an element. It contains the element after the task has succeeded."""
+    data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
     data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0"}
     if task.status == "succeed":
         status = "deleted" if task.deleted else "succeed"
@@ -130,7 +134,10 @@ def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
 
 
 def preset_data(element: Element, links: Links) -> dict[str, Any]:
-    """A preset in the form of an element task: it was made before all time, and its id is the task's too."""
+    """A preset in the form of an element task.
+
+    The id of the task is the id of the element, and its times are 0.
+    """
     return {
         "task_id": str(element.id),
         "task_info": {},
@@ -144,8 +151,8 @@ def preset_data(element: Element, links: Links) -> dict[str, Any]:
 
 
 def element_data(element: Element, links: Links, *, status: str = "succeed") -> dict[str, Any]:
-    """An element; URLs of its pictures hold as long as it is there."""
-    urls = [links.make(image.key, None) for image in element.images]
+    """The JSON of an element. The URLs of its images are valid until it is deleted."""
+    urls = [links.image_url(image.key, None) for image in element.images]
     return {
         "element_id": element.id,
         "element_name": element.name,

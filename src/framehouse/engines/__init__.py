@@ -1,1 +1,1 @@
-"""Who paints. One module or folder per engine; base.py says what an engine is."""
+"""Engines generate images. Each engine is one module or package; `interface.py` defines what an engine is."""

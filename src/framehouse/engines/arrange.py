@@ -1,7 +1,7 @@
-"""What a model gets to see and to read: numbered pictures, and a prompt that names them.
+"""Prepares the input of a model: numbered images, and a prompt that cites them by number.
 
-For models that know no citations and take fewer pictures than a task may have: nothing is dropped, what is too much
-is tiled onto one contact sheet, and that is said.
+It serves models that have no syntax for citations and take fewer images than a task may have. No image is dropped: the
+images that exceed the model's limit are tiled onto one contact sheet, and the metadata of the result mention it.
 """
 
 import math
@@ -12,68 +12,74 @@ from PIL import Image
 
 from framehouse.domain.prompt import Cited, prompt_parts
 from framehouse.domain.shot import Shot
-from framehouse.engines.image_files import png_file, upright
+from framehouse.engines.image_files import decode_reference_rgb, png_file
 from framehouse.engines.interface import Batch
 
 _CELL_PX, _GAP_PX = 512, 16
 
 
 @dataclass(frozen=True, slots=True)
-class Arranged:
-    """A batch's pictures for one model.
+class ArrangedImages:
+    """The images of a batch, prepared for one model.
 
-    `files` are what the model is shown, in order: as they were sent, or a contact sheet (PNG). `names` says how each
-    reference and element is called in the prompt, `frame` how a series' first frame is (empty where there is none).
-    `sheet` tells what was tiled, for the picture's metadata (empty where nothing was).
+    `files` are the input images in their order: reference files as the caller sent them, or a contact sheet (PNG).
+    `names` maps each reference and element to its name in the prompt. `first_frame_name` is the name of the first frame
+    of a series; empty if the batch has none. `contact_sheet` describes the tiling in the metadata of the result; empty
+    if there is no contact sheet.
     """
 
     files: tuple[bytes, ...]
     names: Mapping[Cited, str]
-    frame: str = ""
-    sheet: str = ""
+    first_frame_name: str = ""
+    contact_sheet: str = ""
 
 
-def arrange(batch: Batch, *, most: int, cite: str = "image {}", first_frame: bytes = b"") -> Arranged:
-    """Bring a batch's references, elements and `first_frame` into at most `most` (1 or more) pictures.
+def arrange_images(
+    batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b""
+) -> ArrangedImages:
+    """Reduce the references and elements of a batch and `first_frame` to at most `max_images` files (at least 1).
 
-    `cite` is how this model calls its pictures by number, from 1. References come first, in their order, then each
-    element's frontal picture, then the first frame, then as many of the elements' other pictures as there is room for.
-    Where these are too many, the last picture is a contact sheet of the references and elements that have no place of
-    their own. Blocking where there is a sheet.
+    `cite` is the pattern by which the model's prompts cite an image; `{}` stands for its number, from 1. The order is:
+    references, the frontal image of each element, the first frame, and then further images of the elements while the
+    limit allows more. If the images exceed the limit, the last references and elements share a contact sheet; if
+    `max_images` is 1, the first frame is on it too. The call blocks while it draws a contact sheet.
     """
-    sent = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
-    sent += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]
+    images = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
+    images += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]
     frames = [first_frame] if first_frame else []
-    room = most - len(frames)
-    if room < 1:
-        sent, frames, room = [*sent, (Cited("frame", 0), first_frame)], [], most
-    tiled = sent[room - 1 :] if len(sent) > room else []
-    whole = sent[: len(sent) - len(tiled)]
-    files = [content for _, content in whole]
-    names = {cited: cite.format(number) for number, (cited, _) in enumerate(whole, 1)}
-    sheet = ""
+    limit = max_images - len(frames)
+    if limit < 1:
+        images, frames, limit = [*images, (Cited("frame", 0), first_frame)], [], max_images
+    tiled = images[limit - 1 :] if len(images) > limit else []
+    untiled = images[: len(images) - len(tiled)]
+    files = [content for _, content in untiled]
+    names = {cited: cite.format(number) for number, (cited, _) in enumerate(untiled, 1)}
+    contact_sheet = ""
     if tiled:
-        files.append(contact_sheet([content for _, content in tiled]))
-        across = _across(len(tiled))
-        place = cite.format(len(files))
+        files.append(draw_contact_sheet([content for _, content in tiled]))
+        columns = _columns(len(tiled))
+        sheet_name = cite.format(len(files))
         for position, (cited, _) in enumerate(tiled):
-            names[cited] = f"row {position // across + 1}, column {position % across + 1} of {place}"
-        sheet = f"{len(tiled)} references are tiled on picture {len(files)}, because the model takes {most}"
-    frame = names.pop(Cited("frame", 0), "")
+            names[cited] = f"row {position // columns + 1}, column {position % columns + 1} of {sheet_name}"
+        contact_sheet = f"{len(tiled)} references are tiled on image {len(files)}, because the model takes {max_images}"
+    first_frame_name = names.pop(Cited("frame", 0), "")
     if frames:
         files += frames
-        frame = cite.format(len(files))
+        first_frame_name = cite.format(len(files))
     for index, element in enumerate(batch.elements):
-        more = [] if tiled else element.images[1 : 1 + most - len(files)]
+        more = [] if tiled else element.images[1 : 1 + max_images - len(files)]
         numbers = [cite.format(len(files) + number) for number in range(1, len(more) + 1)]
         files += [image.content for image in more]
         names[Cited("element", index)] = ", ".join([names[Cited("element", index)], *numbers])
-    return Arranged(tuple(files), names, frame, sheet)
+    return ArrangedImages(tuple(files), names, first_frame_name, contact_sheet)
 
 
-def worded(shot: Shot, batch: Batch, arranged: Arranged) -> str:
-    """The shot's prompt for a model: citations as the model's own words for its pictures, what elements are, the
-    framing, and what a later frame of a series has in common with the first."""
+def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
+    """The shot's prompt with the names of the input images in place of citations.
+
+    Sentences are added for elements that the prompt does not cite, for descriptions of elements, for the framing, and
+    for what a later frame of a series shares with the first frame.
+    """
     counts = {"images": len(batch.references), "elements": len(batch.elements)}
     words, cited = [], set()
     for part in prompt_parts(shot.prompt, **counts):
@@ -84,36 +90,36 @@ def worded(shot: Shot, batch: Batch, arranged: Arranged) -> str:
         name = arranged.names[part]
         words.append(f"{batch.elements[part.index].name} ({name})" if part.kind == "element" else name)
     text = "".join(words).strip()
-    after = []
+    added = []
     for index, element in enumerate(batch.elements):
-        one = Cited("element", index)
-        if one not in cited:
-            after.append(f"With {element.name} ({arranged.names[one]})")
+        citation = Cited("element", index)
+        if citation not in cited:
+            added.append(f"With {element.name} ({arranged.names[citation]})")
         if element.description and element.description != element.name:
-            after.append(f"{element.name}: {element.description}")
+            added.append(f"{element.name}: {element.description}")
     if shot.framing:
-        after.append(shot.framing.capitalize())
-    if arranged.frame:
-        after.append(f"Same people, things, place and style as in {arranged.frame}")
-    if not after:
+        added.append(shot.framing.capitalize())
+    if arranged.first_frame_name:
+        added.append(f"Same people, things, place and style as in {arranged.first_frame_name}")
+    if not added:
         return text
     end = "" if text.endswith((".", "!", "?", "。", "！", "？", "…")) else "."
-    return " ".join([text + end, *(f"{sentence.rstrip('.。')}." for sentence in after)])
+    return " ".join([text + end, *(f"{sentence.rstrip('.。')}." for sentence in added)])
 
 
-def contact_sheet(contents: Sequence[bytes]) -> bytes:
-    """The pictures in a grid on white, row by row, as a PNG file."""
-    across = _across(len(contents))
-    down = math.ceil(len(contents) / across)
+def draw_contact_sheet(contents: Sequence[bytes]) -> bytes:
+    """Draw the images in a grid on white, row by row, as a PNG file."""
+    columns = _columns(len(contents))
+    rows = math.ceil(len(contents) / columns)
     step = _CELL_PX + _GAP_PX
-    sheet = Image.new("RGB", (across * step + _GAP_PX, down * step + _GAP_PX), "white")
+    sheet = Image.new("RGB", (columns * step + _GAP_PX, rows * step + _GAP_PX), "white")
     for position, content in enumerate(contents):
-        image = upright(content, most_px=_CELL_PX)
-        left = _GAP_PX + position % across * step + (_CELL_PX - image.width) // 2
-        top = _GAP_PX + position // across * step + (_CELL_PX - image.height) // 2
+        image = decode_reference_rgb(content, max_px=_CELL_PX)
+        left = _GAP_PX + position % columns * step + (_CELL_PX - image.width) // 2
+        top = _GAP_PX + position // columns * step + (_CELL_PX - image.height) // 2
         sheet.paste(image, (left, top))
     return png_file(sheet)
 
 
-def _across(count: int) -> int:
+def _columns(count: int) -> int:
     return math.ceil(math.sqrt(count))

@@ -1,26 +1,34 @@
-"""Options of routes, checked alike: each sentence names the option, what is allowed, and what it is."""
+"""Checks for the options of routes. An error names the option, the allowed values and the value found."""
+
+import json
 
 
 class BadOption(ValueError):
-    """An option of a route is wrong; the message names it, what is allowed and what it is."""
+    """An option of a route is wrong. The message names the option, the allowed values and the value found."""
 
 
-def check_whole(name: str, value: object, least: int, most: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise BadOption(f"{name} must be a whole number from {least:,} to {most:,}; it is {value!r}")
+def check_integer(name: str, value: object, minimum: int, maximum: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not minimum <= value <= maximum:
+        raise BadOption(f"{name} must be a whole number from {minimum:,} to {maximum:,}; it is {as_json(value)}")
     return value
 
 
-def check_number(name: str, value: object, least: float, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        raise BadOption(f"{name} must be a number from {least:g} to {most:g}; it is {value!r}")
+def check_number(name: str, value: object, minimum: float, maximum: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= maximum:
+        raise BadOption(f"{name} must be a number from {minimum:g} to {maximum:g}; it is {as_json(value)}")
     return float(value)
 
 
 def check_cite(cite: object) -> str:
-    """How a model calls its pictures (`arrange`), with {} for the number."""
+    """Check the pattern by which a prompt cites an input image (`arrange`); `{}` stands for the image's number."""
     if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
         raise BadOption(
-            'cite must say how the model calls its pictures: cite must hold {} once, for the number, as in "image {}"'
+            'cite must be the words by which a prompt cites an image, such as "image {}": '
+            "at most 50 characters, with {} once for the number"
         )
     return cite
+
+
+def as_json(value: object) -> str:
+    """The value as JSON, for an error message."""
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,7 +1,7 @@
-"""Which engine paints a model: routes from the configuration, engines by name.
+"""Creates the engines of the configured routes, and finds the routes of a model.
 
-A name is one of the entry points in the group `framehouse.engines`, or `module:attribute`. What it names is called
-with the route's other settings as keyword arguments and returns an Engine.
+The name of an engine is an entry point in the group `framehouse.engines`, or `module:attribute`. The named object is
+called with the route's other settings as keyword arguments and returns an Engine.
 """
 
 import asyncio
@@ -20,14 +20,17 @@ _CHECK_LIMIT_S = 90.0
 
 
 class BadRoute(Exception):
-    """A route of the configuration cannot be used; the message says which and why."""
+    """A route of the configuration cannot be used. The message names the route and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One engine that may paint a model. `name` is told by pictures' facts, metrics and `doctor`, and by it a batch
-    finds the route that it waits for: no two routes of a model have the same. `needs` are labels that a worker must
-    have to paint by it; `served` tells whether this process has them."""
+    """An entry in a model's list of routes: an engine with its options.
+
+    `name` appears in the metadata of images, in metrics and in the output of `doctor`. A batch stores the name of the
+    route that it waits for, so the routes of one model have different names. `needs` are the labels that a worker must
+    have to serve the route. `served` is true if this process has these labels.
+    """
 
     name: str
     engine: Engine
@@ -35,30 +38,31 @@ class Route:
     served: bool = True
 
     @property
-    def needed(self) -> str:
-        """What it needs, in words."""
+    def needed_labels(self) -> str:
+        """The labels in `needs` as text, such as `gpu=h100, site=a`."""
         return ", ".join(f"{label}={value}" for label, value in self.needs.items())
 
     @property
     def label_options(self) -> str:
-        """What the command of a worker that serves it must have."""
+        """The command-line options that give a worker the labels in `needs`."""
         return " ".join(f"--label {label}={value}" for label, value in self.needs.items())
 
     async def check(self) -> list[HealthCheck]:
-        """What the engine depends on and how that is; empty where it depends on nothing."""
-        look = getattr(self.engine, "check", None)
-        if look is None:
+        """Check the dependencies of the engine; empty if the engine has no health check."""
+        check = getattr(self.engine, "check", None)
+        if check is None:
             return []
         try:
             async with asyncio.timeout(_CHECK_LIMIT_S):
-                checks: list[HealthCheck] = await look()
+                checks: list[HealthCheck] = await check()
                 return checks
         except TimeoutError:
-            return [HealthCheck(self.name, ok=False, reason=f"gave no account of itself within {_CHECK_LIMIT_S:.0f} s")]
+            reason = f"the health check did not finish within {_CHECK_LIMIT_S:.0f} s"
+            return [HealthCheck(self.name, ok=False, reason=reason)]
 
 
 class Registry:
-    """The configured models and their routes, in order of preference."""
+    """The configured models, and the routes of each model in order of preference."""
 
     def __init__(self, routes: Mapping[str, tuple[Route, ...]], models: Iterable[Model]) -> None:
         self._routes = routes
@@ -76,55 +80,67 @@ class Registry:
 
     @property
     def concurrency(self) -> int:
-        """How many calls keep all engines busy that are served here."""
-        engines = {id(route.engine): route.engine for _, route in self._all() if route.served}
+        """The number of calls at the same time that keeps all engines of the served routes busy."""
+        engines = {id(route.engine): route.engine for _, route in self._all_routes() if route.served}
         return sum(engine.abilities().concurrency for engine in engines.values())
 
     @property
-    def waited_for(self) -> list[tuple[str, str]]:
-        """What batches wait for that may be painted here: each model with the names of its routes that are served, and
-        with an empty one where that is the first."""
+    def served_routes(self) -> list[tuple[str, str]]:
+        """The routes whose batches this process may claim, each as the model's name and the route's name.
+
+        A batch may store an empty route name, which means the model's first route. So a model whose first route is
+        served has an additional entry with an empty name.
+        """
         first = [(model, "") for model, routes in self._routes.items() if routes[0].served]
-        return first + [(model, route.name) for model, route in self._all() if route.served]
+        return first + [(model, route.name) for model, route in self._all_routes() if route.served]
 
     def route(self, model: str, name: str) -> Route | None:
-        """A route by its name, or with an empty one the model's first."""
+        """The model's route with this name, or its first route if `name` is empty. None if there is no such route."""
         return next((route for route in self._routes.get(model, ()) if name in ("", route.name)), None)
 
     def route_name(self, model: str, name: str) -> str:
-        """The name of what a batch waits for: that, or where it is empty the first route's, if the model is known."""
+        """The route name of a batch, with the name of the model's first route in place of an empty name.
+
+        If the model is not configured, `name` is returned unchanged.
+        """
         route = self.route(model, name)
         return route.name if route else name
 
     def unserved(self, served: Iterable[tuple[str, str]] | None = None) -> list[tuple[str, Route]]:
-        """Each model with those of its routes that are not among what is `served`; None: that are not served here."""
+        """The routes that are not in `served`, or that this process does not serve if `served` is None.
+
+        `served` has a model's name and a route's name for each route; each result has the model's name and the route.
+        """
         known = None if served is None else set(served)
         return [
             (model, route)
-            for model, route in self._all()
+            for model, route in self._all_routes()
             if not (route.served if known is None else (model, route.name) in known)
         ]
 
     async def check(self) -> list[tuple[str, Route, list[HealthCheck]]]:
-        """For each model and route that is served here what its engine depends on; each engine is asked once."""
-        routes = [(model, route) for model, route in self._all() if route.served]
+        """Check the engines of all served routes; an engine that several routes share is checked once."""
+        routes = [(model, route) for model, route in self._all_routes() if route.served]
         engines = {id(route.engine): route for _, route in routes}
-        found = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
-        return [(model, route, found[id(route.engine)]) for model, route in routes]
+        checks = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
+        return [(model, route, checks[id(route.engine)]) for model, route in routes]
 
-    def _all(self) -> list[tuple[str, Route]]:
+    def _all_routes(self) -> list[tuple[str, Route]]:
         return [(model, route) for model, routes in self._routes.items() for route in routes]
 
     async def close(self) -> None:
-        for engine in {id(route.engine): route.engine for _, route in self._all()}.values():
+        for engine in {id(route.engine): route.engine for _, route in self._all_routes()}.values():
             await engine.close()
 
 
 def open_registry(
     models: Iterable[tuple[Model, list[dict[str, object]]]], labels: Mapping[str, str] | None = None
 ) -> Registry:
-    """Build the engines of all routes; those are served that need none but these `labels`. Raises BadRoute for a name
-    or an option that does not exist."""
+    """Create the engines of all routes. `labels` are the labels of this process.
+
+    A route is served if `labels` contain everything that it needs. Raises BadRoute for an engine or an option that does
+    not exist, for a wrong option, for a model without routes, and for a wrong or repeated name of a route.
+    """
     opened: dict[str, tuple[Route, ...]] = {}
     engines: dict[str, Engine] = {}
     known = []
@@ -142,8 +158,11 @@ def open_registry(
 
 
 def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:
-    """The route after those `before` it, with the engine that another one of the same settings has already, or a new
-    one. Without a name it has its engine's, and a number where that is taken."""
+    """Create a route; `where` names it in errors, and `before` are the model's earlier routes.
+
+    Routes with the same engine and the same options share one engine object. A route without a name is named after its
+    engine, followed by a number if an earlier route has that name.
+    """
     options = dict(settings)
     engine = options.pop("engine", None)
     if not isinstance(engine, str):
@@ -157,11 +176,11 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
         raise BadRoute(f'{where}: another route of this model is named "{name}"')
     needs = options.pop("needs", {})
     if not isinstance(needs, Mapping) or not all(isinstance(v, str) and k and v for k, v in needs.items()):
-        raise BadRoute(f'{where}: needs must be labels and their values in quotes, like needs = {{ gpu = "h100" }}')
+        raise BadRoute(f'{where}: needs must be labels with their values in quotes, like needs = {{ gpu = "h100" }}')
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
-            engines[key] = _engine(engine)(**options)
+            engines[key] = _engine_factory(engine)(**options)
         return Route(name, engines[key], needs)
     except TypeError as error:
         raise BadRoute(f"{where}: {engine} does not take these options: {error}") from error
@@ -169,13 +188,14 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
         raise BadRoute(f"{where}: {error}") from error
 
 
-def _engine(name: str) -> Callable[..., Engine]:
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name in found:
-        made: Callable[..., Engine] = found[name].load()
-        return made
+def _engine_factory(name: str) -> Callable[..., Engine]:
+    """The object that creates engines of this name. Raises LookupError, ImportError or AttributeError."""
+    installed = {point.name: point for point in entry_points(group=GROUP)}
+    if name in installed:
+        factory: Callable[..., Engine] = installed[name].load()
+        return factory
     if ":" in name:
         module, _, attribute = name.partition(":")
-        made = getattr(importlib.import_module(module), attribute)
-        return made  # noqa: RET504 - the annotation above names its type
-    raise LookupError(f'there is no engine "{name}"; installed are: {", ".join(sorted(found))}')
+        factory = getattr(importlib.import_module(module), attribute)
+        return factory  # noqa: RET504 - the annotation above states its type
+    raise LookupError(f'there is no engine "{name}"; the installed engines are {", ".join(sorted(installed))}')

@@ -1,1 +1,1 @@
-"""Where work comes in: translate, call one step, translate back."""
+"""The entry points: the API, the workers and the sweeper. They call the steps of the pipeline."""

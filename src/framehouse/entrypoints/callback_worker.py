@@ -1,4 +1,4 @@
-"""Claims callback messages and delivers them, with a share of its own: painting never waits for a receiver."""
+"""Claims callback messages and delivers them, independently of generation: a slow receiver never delays a batch."""
 
 import asyncio
 import logging
@@ -8,95 +8,114 @@ from contextlib import suppress
 from datetime import timedelta
 
 from framehouse.adapters.postgres import callback_queue
-from framehouse.adapters.postgres.callback_queue import CallbackMessage, Shares
+from framehouse.adapters.postgres.callback_queue import CallbackMessage, HostLimits
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.telemetry import logs, metrics, spans
-from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.domain.callback import BROKEN_PAUSE_S, LEASE_S
 from framehouse.domain.signed_urls import Links
 from framehouse.domain.task import Task
-from framehouse.entrypoints.poll_loop import take_turns
+from framehouse.entrypoints.poll_loop import poll_until_cancelled
 from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, deliver
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
-_REST_S = 0.1
-"""After a look that found nothing. Every end of a task wakes every process, and most have nothing to deliver: looking
-each time costs PostgreSQL more than all else, where there are many workers (docs/scale.md)."""
-_MOST_HOSTS = 10_000
-_LATELY_S = 300.0
-_SUSPICIOUS = 3
+_MIN_PAUSE_S = 0.1
+"""The pause after a poll that found nothing. The end of a task wakes every process, but most have nothing to deliver.
+Without the pause, their polls would cost PostgreSQL more than all other work if there are many workers (docs/scale.md).
+"""
+_MAX_HOSTS = 10_000
+_HEALTHY_S = 300.0
+_FAILING_AFTER = 3
 _STOP_S = 2.0
 _LEASE = timedelta(seconds=LEASE_S)
 
 
-class KnownHosts:
-    """Which receivers answered well lately, and which only failed. One bad path does not condemn its host."""
+class HostHistory:
+    """The recent results of deliveries, by host.
+
+    A host is healthy for five minutes after a successful delivery, even if other URLs of the same host fail. A host is
+    failing after three failures in a row.
+    """
 
     def __init__(self) -> None:
-        self._answered_at: OrderedDict[str, float] = OrderedDict()
+        self._delivered_at: OrderedDict[str, float] = OrderedDict()
         self._failures: OrderedDict[str, int] = OrderedDict()
 
-    def note(self, host: str, *, well: bool) -> None:
-        if well:
-            self._answered_at[host] = time.monotonic()
-            self._answered_at.move_to_end(host)
+    def record(self, host: str, *, delivered: bool) -> None:
+        if delivered:
+            self._delivered_at[host] = time.monotonic()
+            self._delivered_at.move_to_end(host)
             self._failures.pop(host, None)
         else:
             self._failures[host] = self._failures.pop(host, 0) + 1
-        for known in (self._answered_at, self._failures):
-            if len(known) > _MOST_HOSTS:
-                known.popitem(last=False)
+        for by_host in (self._delivered_at, self._failures):
+            if len(by_host) > _MAX_HOSTS:
+                by_host.popitem(last=False)
 
     @property
-    def living(self) -> list[str]:
-        since = time.monotonic() - _LATELY_S
-        return [host for host, at in self._answered_at.items() if at > since]
+    def healthy(self) -> list[str]:
+        since = time.monotonic() - _HEALTHY_S
+        return [host for host, at in self._delivered_at.items() if at > since]
 
     @property
     def failing(self) -> list[str]:
-        return [host for host, failures in self._failures.items() if failures >= _SUSPICIOUS]
+        return [host for host, failures in self._failures.items() if failures >= _FAILING_AFTER]
 
 
 class CallbackWorker:
-    """One process's deliveries. `run` until cancelled; `turn` is one look at the queue."""
+    """Delivers callback messages in one process.
+
+    `run` delivers until cancelled; `poll_once` polls the queue once. At most `max_deliveries` run at the same time.
+    """
 
     def __init__(
-        self, db: Database, links: Links, *, allow_private: bool, most: int = 1500, shares: Shares | None = None
+        self,
+        db: Database,
+        links: Links,
+        *,
+        allow_private: bool,
+        max_deliveries: int = 1500,
+        host_limits: HostLimits | None = None,
     ) -> None:
         self._db = db
         self._links = links
         self._allow_private = allow_private
-        self._most = most
-        self._shares = shares or Shares()
-        self._hosts = KnownHosts()
+        self._max_deliveries = max_deliveries
+        self._host_limits = host_limits or HostLimits()
+        self._hosts = HostHistory()
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Deliver until cancelled; what is under way then is given back by its lease."""
+        """Deliver until cancelled.
+
+        A message whose delivery is interrupted is delivered again after its lease has expired.
+        """
         listener = asyncio.create_task(self._db.listen({ENDED_CHANNEL: lambda _: self._wake.set()}))
         try:
-            await take_turns(self.turn, self._wake, poll_s=_POLL_S, rest_s=_REST_S, what="callbacks")
+            await poll_until_cancelled(
+                self.poll_once, self._wake, poll_s=_POLL_S, min_pause_s=_MIN_PAUSE_S, subject="callbacks"
+            )
         finally:
             listener.cancel()
-            if self._running:  # those that are about to be answered are not sent twice
+            if self._running:  # a delivery that finishes now does not have to be repeated
                 await asyncio.wait(self._running, timeout=_STOP_S)
             for task in self._running:
                 task.cancel()
             await asyncio.gather(listener, *self._running, return_exceptions=True)
 
-    async def turn(self) -> int:
-        """Claim as many as there is room for and start on them; how many that were."""
-        room = self._most - len(self._running)
-        if room <= 0:
+    async def poll_once(self) -> int:
+        """Claim messages for the free slots and start their delivery. Returns the number of claimed messages."""
+        free_slots = self._max_deliveries - len(self._running)
+        if free_slots <= 0:
             return 0
         claimed = await callback_queue.claim_callbacks(
             self._db,
-            most=room,
-            shares=self._shares,
-            living=self._hosts.living,
+            limit=free_slots,
+            host_limits=self._host_limits,
+            healthy=self._hosts.healthy,
             failing=self._hosts.failing,
             lease=_LEASE,
         )
@@ -110,31 +129,34 @@ class CallbackWorker:
         self._running.discard(task)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            log.error("a delivery broke: %s", trace(error))
+            log.error("internal error in a delivery: %s", safe_traceback(error))
 
     async def _deliver(self, message: CallbackMessage) -> None:
-        logs.about.set({"task_id": message.task.id})
-        began = time.perf_counter()
-        task = message.task.id if isinstance(message.task, Task) else None  # elements have no trace
+        logs.log_context.set({"task_id": message.task.id})
+        started = time.perf_counter()
+        task = message.task.id if isinstance(message.task, Task) else None  # elements are not traced
         try:
             with spans.span("callback", task=task, client=True, attempt=message.attempt):
                 outcome = await deliver(message, self._links, allow_private=self._allow_private)
-        except Exception as error:  # noqa: BLE001 - the worker's edge: whatever a receiver does, there is a next try
+        except Exception as error:  # noqa: BLE001 - after any error, the delivery is tried again
             metrics.INTERNAL_ERRORS.inc()
-            log.error("callback %s of task %s broke: %s", message.id, message.task.id, trace(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "internal error in callback %s of task %s: %s", message.id, message.task.id, safe_traceback(error)
+            )
             outcome = Again(BROKEN_PAUSE_S, f"internal error ({type(error).__name__})", None)
-        metrics.DELIVERY_SECONDS.observe(time.perf_counter() - began)
+        metrics.DELIVERY_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
-        self._hosts.note(message.host, well=isinstance(outcome, Delivered))
-        with suppress(*TROUBLE):  # then the lease runs out and it is delivered twice, with the same id
+        self._hosts.record(message.host, delivered=isinstance(outcome, Delivered))
+        # If the result cannot be recorded, the lease expires and the message is delivered again, with the same id.
+        with suppress(*DATABASE_ERRORS):
             match outcome:
                 case Delivered(code):
                     await callback_queue.end_callback(self._db, message, state="delivered", code=code, error="")
-                case Ended(why, code, gone):
-                    log.warning("callback %s of task %s ended: %s", message.id, message.task.id, why)
+                case Ended(reason, code, gone):
+                    log.warning("callback %s of task %s is given up: %s", message.id, message.task.id, reason)
                     await callback_queue.end_callback(
-                        self._db, message, state="gone" if gone else "given_up", code=code, error=why
+                        self._db, message, state="gone" if gone else "given_up", code=code, error=reason
                     )
-                case Again(after_s, why, code):
+                case Again(after_s, reason, code):
                     after = timedelta(seconds=after_s)
-                    await callback_queue.retry_callback(self._db, message, after=after, code=code, error=why)
+                    await callback_queue.retry_callback(self._db, message, after=after, code=code, error=reason)

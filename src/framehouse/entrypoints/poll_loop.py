@@ -1,4 +1,4 @@
-"""How a loop looks at its queue: whenever it is woken, and now and then."""
+"""A loop that polls a queue: after each wake-up, and at regular intervals."""
 
 import asyncio
 import logging
@@ -7,25 +7,33 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from framehouse.adapters.postgres.pool import TROUBLE
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS
 
 log = logging.getLogger(__name__)
 
 
-async def take_turns(
-    turn: Callable[[], Awaitable[int]], wake: asyncio.Event, *, poll_s: float, what: str, rest_s: float = 0
+async def poll_until_cancelled(
+    poll_once: Callable[[], Awaitable[int]],
+    wake: asyncio.Event,
+    *,
+    poll_s: float,
+    subject: str,
+    min_pause_s: float = 0,
 ) -> NoReturn:
-    """Call `turn`, which says how much it took on, until cancelled; pause only where that was nothing: for `rest_s`
-    whoever calls, then until woken."""
+    """Call `poll_once`, which returns the number of claimed entries, until cancelled.
+
+    The loop pauses only if nothing was claimed: first for `min_pause_s`, then until woken or for about `poll_s`. A
+    wake-up during the first pause ends the second one. `subject` names the entries in log messages.
+    """
     while True:
         wake.clear()
         claimed = 0
         try:
-            claimed = await turn()
-        except TROUBLE as error:
-            log.warning("cannot claim %s: %s", what, error)
+            claimed = await poll_once()
+        except DATABASE_ERRORS as error:
+            log.warning("cannot claim %s: %s", subject, error)
         if not claimed:
-            await asyncio.sleep(rest_s)
+            await asyncio.sleep(min_pause_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s * random.uniform(0.8, 1.2)):
                     await wake.wait()

@@ -1,4 +1,7 @@
-"""The clock: work of lost workers, expired pictures, references that nobody needs, old rows. Any number may run."""
+"""The sweeper: requeues orphaned batches and deletes expired images, unused references and old rows.
+
+Any number of sweepers may run at the same time.
+"""
 
 import asyncio
 import logging
@@ -12,96 +15,103 @@ from typing import NoReturn
 from framehouse.adapters.postgres.callback_queue import delete_old_callbacks
 from framehouse.adapters.postgres.due_times import fix_due_times
 from framehouse.adapters.postgres.element_store import delete_old_elements
-from framehouse.adapters.postgres.orphaned_batches import Unrenewed, requeue_batches, unrenewed_batches
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.orphaned_batches import UnrenewedBatch, requeue_batches, unrenewed_batches
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.task_store import delete_old_idempotency_keys, delete_old_tasks
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.pipeline.expire import expire_images, remove_references
 
 log = logging.getLogger(__name__)
-_LOOK_S = 1.0
-_SILENCE_S = 2.0
-"""A living worker renews more often."""
+_CHECK_S = 1.0
+_UNRENEWED_S = 2.0
+"""A live worker renews its leases more often."""
 DEAD_AFTER_S = 3.0
-"""For how long a worker whose connection is gone is watched, before its work is given to others."""
+"""If the connection of a worker is closed, its batches are requeued after this many seconds without renewal."""
 _HOUSEKEEPING_S = 60.0
-_TIDYING_S = 24 * 3600.0
-_UNFINISHED_S = 3600.0
-"""No file takes so long to write."""
-_CALLBACKS_KEPT = timedelta(days=30)
+_PARTIAL_FILES_S = 24 * 3600.0
+_PARTIAL_FILE_AGE_S = 3600.0
+"""Writing a file never takes this long."""
+_CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""No batch and no element waits longer for its next try."""
+"""Longer than every pause between two attempts of a batch or an element."""
 _STEP = 500
-"""Rows removed in one transaction: a few milliseconds, so that nobody waits for their locks."""
+"""The rows that one transaction deletes. It takes a few milliseconds, so that other transactions hardly wait for it."""
 
 
 class OrphanedBatches:
-    """Finds batches whose worker died or hangs, and gives them to others.
+    """Finds batches whose worker died or hangs, and requeues them.
 
-    Time is this process's own: a batch is lost when it was seen unchanged for long enough, and the time between two
-    looks counts for little. So neither a database's clock that jumps nor a pause of the whole machine takes work away
-    from workers that live, which would be painted, and paid for, twice.
+    A batch is orphaned if its lease was not renewed for long enough, measured with the monotonic clock of this process.
+    At most 1.5 check intervals are counted between two checks, even if more time has passed. Therefore neither a jump
+    of the database's clock nor a pause of the whole machine takes batches from live workers. Such batches would be
+    generated, and paid for, twice.
     """
 
     def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._db = db
         self._lease_s = lease_s
-        self._seen: dict[Unrenewed, float] = {}
+        self._unrenewed_s: dict[UnrenewedBatch, float] = {}
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
 
-    async def look(self) -> int:
-        """One look; how many batches are free again."""
-        silence_s = min(_SILENCE_S, self._lease_s / 2)
+    async def check_once(self) -> int:
+        """Check once. Returns the number of requeued batches."""
+        unrenewed_for_s = min(_UNRENEWED_S, self._lease_s / 2)
         unrenewed = await unrenewed_batches(
-            self._db, lease=timedelta(seconds=self._lease_s), silence=timedelta(seconds=silence_s)
+            self._db, lease=timedelta(seconds=self._lease_s), unrenewed_for=timedelta(seconds=unrenewed_for_s)
         )
         now = self._clock()
-        passed_s, self._looked_at = min(now - self._looked_at, 1.5 * _LOOK_S), now
-        self._seen = {batch: self._seen[batch] + passed_s if batch in self._seen else 0.0 for batch in unrenewed}
+        passed_s, self._checked_at = min(now - self._checked_at, 1.5 * _CHECK_S), now
+        before = self._unrenewed_s
+        self._unrenewed_s = {batch: before[batch] + passed_s if batch in before else 0.0 for batch in unrenewed}
         dead_after_s = min(DEAD_AFTER_S, self._lease_s)
-        orphaned = [b for b in unrenewed if self._seen[b] >= (self._lease_s if b.alive else dead_after_s)]
+        orphaned = [
+            batch
+            for batch, unrenewed_s in self._unrenewed_s.items()
+            if unrenewed_s >= (self._lease_s if batch.alive else dead_after_s)
+        ]
         requeued = await requeue_batches(self._db, orphaned) if orphaned else 0
         if requeued:
             metrics.LOST_BATCHES.inc(requeued)
-            log.warning("%d batches of lost workers are free again", requeued)
+            log.warning("requeued %d orphaned batches", requeued)
         return requeued
 
     async def run(self) -> NoReturn:
-        """Look until cancelled."""
+        """Check until cancelled."""
         while True:
             try:
-                await self.look()
-            except TROUBLE as error:
-                log.warning("looking for lost work again later: %s", error)
-            await asyncio.sleep(_LOOK_S * random.uniform(0.8, 1.2))
+                await self.check_once()
+            except DATABASE_ERRORS as error:
+                log.warning("cannot check for orphaned batches: %s", error)
+            await asyncio.sleep(_CHECK_S * random.uniform(0.8, 1.2))
 
 
 async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history: timedelta) -> None:
-    """Sweep until cancelled. What takes long does not hold up the search for lost work."""
+    """Sweep until cancelled. A slow deletion does not delay the search for orphaned batches."""
     async with asyncio.TaskGroup() as group:
         group.create_task(OrphanedBatches(db, lease_s=lease_s).run())
         group.create_task(_repeat(_HOUSEKEEPING_S, partial(sweep, db, storage, history=history)))
-        group.create_task(_repeat(_TIDYING_S, partial(storage.remove_unfinished, older_s=_UNFINISHED_S)))
+        delete_partial_files = partial(storage.delete_partial_files, older_than_s=_PARTIAL_FILE_AGE_S)
+        group.create_task(_repeat(_PARTIAL_FILES_S, delete_partial_files))
 
 
 async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoReturn:
     while True:
         try:
             await step()
-        except (*TROUBLE, StorageAway) as error:
-            log.warning("sweeping again later: %s", error)
+        except (*DATABASE_ERRORS, StorageUnavailable) as error:
+            log.warning("a cleanup failed and will be repeated: %s", error)
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))
 
 
 async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
-    """Remove what is over, in small steps, and mend what a clock that went back has put off."""
-    if fixed := await fix_due_times(db, _LONGEST_PAUSE):
-        log.warning("the clock has gone back; %d that waited for it are due now", fixed)
+    """Delete everything that has expired, in small steps, and repair due times if the clock was set back."""
+    if changed_rows := await fix_due_times(db, _LONGEST_PAUSE):
+        log.warning("the clock was set back; the due times of %d rows were repaired", changed_rows)
     steps: list[Callable[[], Awaitable[int]]] = [
         partial(delete_old_idempotency_keys, db, _STEP),
-        partial(delete_old_callbacks, db, _CALLBACKS_KEPT, _STEP),
+        partial(delete_old_callbacks, db, _CALLBACK_RETENTION, _STEP),
         partial(expire_images, db, storage),
         partial(remove_references, db, storage),
         partial(delete_old_tasks, db, history, _STEP),

@@ -1,4 +1,4 @@
-"""Where a worker, which serves nothing else, tells its figures: GET /metrics."""
+"""A minimal HTTP server at which a worker exposes its metrics: GET /metrics."""
 
 import asyncio
 import socket
@@ -8,31 +8,32 @@ from contextlib import asynccontextmanager, suppress
 from framehouse.adapters.telemetry import metrics
 
 _PATH = "/metrics"
-_MOST_HEAD_BYTES = 16 * 1024
-_LIMIT_S = 5.0
-_MOST_AT_ONCE = 16
+_MAX_HEAD_BYTES = 16 * 1024
+_TIMEOUT_S = 5.0
+_MAX_ANSWERS = 16
 
 
 @asynccontextmanager
-async def telling(listening: socket.socket | None) -> AsyncIterator[None]:
-    """Tell them on an open socket while this is open; nobody where there is none."""
+async def serve_worker_metrics(listening: socket.socket | None) -> AsyncIterator[None]:
+    """Serve the metrics on an open socket inside the `async with` block. Does nothing if `listening` is None."""
     if listening is None:
         yield
         return
-    places = asyncio.Semaphore(_MOST_AT_ONCE)
+    slots = asyncio.Semaphore(_MAX_ANSWERS)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_LIMIT_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                async with places:  # taken by who asks: many who never do must not keep Prometheus out
+                # Taken only after the request has arrived, so that idle connections do not block Prometheus.
+                async with slots:
                     writer.write(_answer(head))
                     await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        writer.transport.abort()  # no place for who never asks, or never reads
+        writer.transport.abort()  # also closes a connection whose client never sends a request or never reads
 
-    server = await asyncio.start_server(answer, sock=listening, limit=_MOST_HEAD_BYTES)
+    server = await asyncio.start_server(answer, sock=listening, limit=_MAX_HEAD_BYTES)
     try:
         yield
     finally:
@@ -40,12 +41,12 @@ async def telling(listening: socket.socket | None) -> AsyncIterator[None]:
 
 
 def _answer(head: bytes) -> bytes:
-    method, _, rest = head.partition(b" ")
-    path = rest.partition(b" ")[0].partition(b"?")[0]
-    status, type, body = b"404 Not Found", b"text/plain", b"there is only " + _PATH.encode() + b"\n"
+    method, _, remainder = head.partition(b" ")
+    path = remainder.partition(b" ")[0].partition(b"?")[0]
+    status, type, body = b"404 Not Found", b"text/plain", b"the only path is " + _PATH.encode() + b"\n"
     if path == _PATH.encode():
-        status, type, body = b"200 OK", metrics.CONTENT_TYPE.encode(), metrics.whole_text("worker").encode()
+        status, type, body = b"200 OK", metrics.CONTENT_TYPE.encode(), metrics.metrics_text("worker").encode()
         if method not in (b"GET", b"HEAD"):
-            status, type, body = b"405 Method Not Allowed", b"text/plain", b"GET is allowed\n"
+            status, type, body = b"405 Method Not Allowed", b"text/plain", b"only GET and HEAD are allowed\n"
     lines = [b"HTTP/1.1 " + status, b"Content-Type: " + type, b"Content-Length: %d" % len(body), b"Connection: close"]
     return b"\r\n".join([*lines, b"", b"" if method == b"HEAD" else body])

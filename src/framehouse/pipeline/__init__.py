@@ -1,1 +1,1 @@
-"""A task's life, one file per step, in order: accept, load, generate, finish, save_shot."""
+"""The steps of a task, one module each, in this order: accept, load, generate, finish, save_shot."""

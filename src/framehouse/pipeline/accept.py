@@ -1,4 +1,5 @@
-"""Validate, plan, reserve, save task and batches: one transaction, shared with whoever arrives meanwhile."""
+"""Accept a request: validate it, reserve quota, and save the task and its batches. Concurrent requests share a
+transaction."""
 
 import asyncio
 import contextvars
@@ -12,8 +13,8 @@ from typing import assert_never
 from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.coalesce import Coalesced
 from framehouse.adapters.postgres.new_task import NewTask
-from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.postgres.task_store import Accepted, accept_tasks, find_accepted
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
+from framehouse.adapters.postgres.task_store import AcceptResult, accept_tasks, find_accepted
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
@@ -24,12 +25,13 @@ from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.pricing import units_for
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
-from framehouse.pipeline.references import inspect_sent, store
-from framehouse.pipeline.saved_elements import find_elements, take_along
+from framehouse.pipeline.references import inspect_input, store
+from framehouse.pipeline.saved_elements import find_elements, store_preset_images
 
 _RETRY_AFTER_S = 2
-_TELL_AGAIN_S = 0.005
-"""A notification takes a lock that every other commit of one waits for."""
+_NOTIFY_EVERY_S = 0.005
+"""The shortest time between two notifications. A transaction that notifies takes a lock, and the commits of all other
+transactions that notify wait for that lock."""
 
 
 async def accept(
@@ -37,35 +39,38 @@ async def accept(
     *,
     caller: Caller,
     model: Model | None,
-    counter: "AcceptCounter",
+    accept_queue: "AcceptQueue",
     storage: Storage,
     problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
     owner: int | None = None,
 ) -> Ticket:
-    """Make a task of a request: quota taken, units reserved, shots and batches saved, all or nothing.
+    """Create a task for a request: take quota, reserve units, save shots and batches. All of it happens, or nothing.
 
-    `problems` are those found in the request so far; the ones found here join them. `idempotency` is the caller's key
-    and the hash of the body, `owner` the advisory lock of a command that alone waits for the task. Raises Refused, with
-    nothing stored but the bytes of references.
+    `problems` are the problems that were found in the request before; this function adds its own. `idempotency` is the
+    caller's idempotency key and the hash of the body. `owner` is the advisory lock of a command that waits for the
+    task; if the command dies, the task is abandoned. Raises Refused; then nothing is stored, except for files of
+    references.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
-    known = await find_elements(counter.db, caller.account_id, request.elements)
-    inspected = [(index, await inspect_sent(image)) for index, image in enumerate(request.images) if image]
-    found = [
+    db = accept_queue.db
+    elements_by_id = await find_elements(db, caller.account_id, request.elements)
+    inspected = [(index, await inspect_input(image)) for index, image in enumerate(request.images) if image]
+    all_problems = [
         *problems,
-        *(_unknown(index, id) for index, id in enumerate(request.elements) if id and id not in known),
+        *(_unknown_element(index, id) for index, id in enumerate(request.elements) if id and id not in elements_by_id),
         *(f"image_list[{index}].image {result}" for index, result in inspected if isinstance(result, str)),
     ]
-    if found or model is None:
-        if idempotency and (first := await find_accepted(counter.db, caller.account_id, *idempotency)):
-            return Ticket(*first, request.external_task_id, replayed=True)  # what it names was deleted since
-        raise refused_fields(found)
+    if all_problems or model is None:
+        if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
+            # a repeated request is answered, even if an element that it names was deleted in the meantime
+            return Ticket(*first, request.external_task_id, replayed=True)
+        raise refused_fields(all_problems)
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
-    references = [await store(counter.db, storage, result) for _, result in inspected if not isinstance(result, str)]
-    elements = [await take_along(known[id], counter.db, storage) for id in request.elements]
+    references = [await store(db, storage, result) for _, result in inspected if not isinstance(result, str)]
+    elements = [await store_preset_images(elements_by_id[id], db, storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31
     plan = make_plan(request, seed=seed, max_batch=model.max_batch, whole_series=model.whole_series)
@@ -94,23 +99,24 @@ async def accept(
         key_id=caller.key_id,
         owner=owner,
     )
-    began_ns = spans.now_ns()
-    answer = await counter.offer(task)
-    if answer.outcome == "accepted":
-        spans.record("accept", task_id, began_ns, model=request.model, images=len(plan.shots))
-    return _ticket(answer, request)
+    started_ns = spans.now_ns()
+    result = await accept_queue.submit(task)
+    if result.outcome == "accepted":
+        spans.record("accept", task_id, started_ns, model=request.model, images=len(plan.shots))
+    return _ticket(result, request)
 
 
-def _unknown(index: int, id: int) -> str:
+def _unknown_element(index: int, id: int) -> str:
     return f"element_list[{index}].element_id {id} does not exist"
 
 
-def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
-    match answer.outcome:
+def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
+    """Return the ticket of an accepted task. Raises Refused for every other result."""
+    match result.outcome:
         case "accepted":
-            return Ticket(answer.task_id, answer.created_at, request.external_task_id)
+            return Ticket(result.task_id, result.created_at, request.external_task_id)
         case "replayed":
-            return Ticket(answer.task_id, answer.created_at, request.external_task_id, replayed=True)
+            return Ticket(result.task_id, result.created_at, request.external_task_id, replayed=True)
         case "key_reused":
             raise Refused(1201, "Idempotency-Key was used before with another body")
         case "key_gone":
@@ -119,42 +125,46 @@ def _ticket(answer: Accepted, request: ImageRequest) -> Ticket:
             raise Refused(1100, "the account is disabled")
         case "external_taken":
             raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
-        case "element_gone":  # deleted after it was found
-            raise Refused(1201, _unknown(request.elements.index(int(answer.detail)), int(answer.detail)))
+        case "element_gone":  # the element was deleted after the check above
+            element_id = int(result.detail)
+            raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":
-            # the contract's very words, which clients compare
+            # clients compare this message; the contract specifies its exact text
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
-            raise Refused(1102, f"units used up ({answer.detail})")
+            raise Refused(1102, f"units used up ({result.detail})")
         case other:
             assert_never(other)
 
 
-class AcceptCounter:
-    """Group commit: offers that arrive while a transaction is in progress share the next one (see `Coalesced`). Workers
-    are notified after it, once for many tasks."""
+class AcceptQueue:
+    """Group commit: the tasks that are submitted while a transaction runs share the next transaction (see `Coalesced`).
+
+    After a transaction, workers are notified, at most once every 5 ms.
+    """
 
     def __init__(self, db: Database) -> None:
         self.db = db
-        self._coalesced = Coalesced(self._accept, by_halves=True)
-        self._news = False
-        self._telling: asyncio.Task[None] | None = None
+        self._coalesced = Coalesced(self._accept, in_halves=True)
+        self._notify_pending = False
+        self._notifier: asyncio.Task[None] | None = None
 
-    async def offer(self, task: NewTask) -> Accepted:
+    async def submit(self, task: NewTask) -> AcceptResult:
+        """Save a task with its shots and batches, or return the reason why it is refused."""
         return await self._coalesced(task)
 
-    async def _accept(self, tasks: Sequence[NewTask]) -> list[Accepted]:
-        answers = await accept_tasks(self.db, tasks)
-        for outcome, count in Counter(answer.outcome for answer in answers).items():
+    async def _accept(self, tasks: Sequence[NewTask]) -> list[AcceptResult]:
+        results = await accept_tasks(self.db, tasks)
+        for outcome, count in Counter(result.outcome for result in results).items():
             metrics.ACCEPTS.labels(outcome).inc(count)
-        self._news = True
-        if self._telling is None or self._telling.done():
-            self._telling = asyncio.create_task(self._tell(), context=contextvars.Context())
-        return answers
+        self._notify_pending = True
+        if self._notifier is None or self._notifier.done():
+            self._notifier = asyncio.create_task(self._notify_workers(), context=contextvars.Context())
+        return results
 
-    async def _tell(self) -> None:
-        while self._news:
-            self._news = False
-            with suppress(*TROUBLE):  # workers look by themselves, too
+    async def _notify_workers(self) -> None:
+        while self._notify_pending:
+            self._notify_pending = False
+            with suppress(*DATABASE_ERRORS):  # workers also poll
                 await notify(self.db, BATCHES_CHANNEL, "")
-            await asyncio.sleep(_TELL_AGAIN_S)
+            await asyncio.sleep(_NOTIFY_EVERY_S)

@@ -1,4 +1,4 @@
-"""End a task because its caller wants it no more; whoever waits for it or paints it hears of it at once."""
+"""Cancel a task, and notify the clients that wait for it and the workers that generate it."""
 
 from contextlib import suppress
 from datetime import timedelta
@@ -10,7 +10,10 @@ from framehouse.adapters.postgres.task_store import cancel_task
 
 
 async def cancel(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
-    """Quota and units come back. False: the task had ended. Raises LookupError where the account has no such task."""
+    """Cancel a task and release its quota and units. Returns False if the task has already ended.
+
+    Raises LookupError if the account has no such task.
+    """
     ended = await cancel_task(db, account_id, task_id, retention)
     if ended:
         with suppress(DatabaseAway):

@@ -1,4 +1,4 @@
-"""Sign and deliver one callback, and say what became of it."""
+"""Sign a callback message and try to deliver it. The lower-case names of the results are labels of a metric."""
 
 import asyncio
 import email.utils
@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
-from framehouse.domain.callback import ANSWER_LIMIT_S, ASKING_CODES, GIVE_UP_AFTER_S, message_id, pause_s, signature
+from framehouse.domain.callback import (
+    ANSWER_TIMEOUT_S,
+    GIVE_UP_AFTER_S,
+    RETRY_AFTER_CODES,
+    message_id,
+    pause_s,
+    signature,
+)
 from framehouse.domain.element import ElementTask
 from framehouse.domain.signed_urls import Links
 from framehouse.domain.task_json import element_task_data, task_data
@@ -17,31 +24,41 @@ from framehouse.domain.task_json import element_task_data, task_data
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver has it: any 2xx."""
+    """The receiver has accepted the message: it answered with a 2xx code."""
 
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Not yet: the next try is due after this many seconds. `code` is the answer's, None where there was none."""
+    """The attempt failed. The next attempt is due after `after_s` seconds.
+
+    `code` is the HTTP status code of the response, None if there was no response.
+    """
 
     after_s: float
-    why: str
+    reason: str
     code: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """No further try: the receiver answered 410 (`gone`), or 24 hours are over."""
+    """The attempt failed, and there are no further attempts.
 
-    why: str
+    Either the receiver answered with 410 (`gone`), or the message is more than 24 hours old.
+    """
+
+    reason: str
     code: int | None
     gone: bool
 
 
 async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool) -> Delivered | Again | Ended:
-    """Try once. The receiver may get it twice (our note of its answer may be lost); the id is the same then."""
+    """Attempt one delivery.
+
+    A receiver may get a message twice, because this server may crash before it saves the result of a delivery. The
+    `webhook-id` is then the same.
+    """
     task = message.task
     data = element_task_data(task, links) if isinstance(task, ElementTask) else task_data(task, links, progress=False)
     body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
@@ -56,29 +73,29 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     code: int | None = None
     retry_after_s = 0.0
     try:
-        async with asyncio.timeout(ANSWER_LIMIT_S):
-            code, answered = await post(
-                message.url, body, headers, silence_s=0.8 * ANSWER_LIMIT_S, allow_private=allow_private
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            code, response_headers = await post(
+                message.url, body, headers, idle_timeout_s=0.8 * ANSWER_TIMEOUT_S, allow_private=allow_private
             )
         if 200 <= code < 300:
             return Delivered(code)
         if code == 410:
             return Ended("the receiver is gone", code, gone=True)
-        why = f"HTTP {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
-        if code in ASKING_CODES:
-            retry_after_s = _seconds(answered.get("retry-after", ""))
+        reason = f"HTTP {code}" + (": redirects are not followed" if 300 <= code < 400 else "")
+        if code in RETRY_AFTER_CODES:
+            retry_after_s = _retry_after_s(response_headers.get("retry-after", ""))
     except TimeoutError:
-        why = f"no answer within {ANSWER_LIMIT_S:.0f} s"
+        reason = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
     except FetchFailed as error:
-        why = f"the URL {error.message}"
-    left_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
-    if left_s <= 0:
-        return Ended(why, code, gone=False)
-    return Again(min(left_s, pause_s(message.attempt, retry_after_s, random.random())), why, code)
+        reason = f"the URL {error.message}"
+    remaining_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
+    if remaining_s <= 0:
+        return Ended(reason, code, gone=False)
+    return Again(min(remaining_s, pause_s(message.attempt, retry_after_s, random.random())), reason, code)
 
 
-def _seconds(retry_after: str) -> float:
-    """A Retry-After header, seconds or date, in seconds from now; 0 for nonsense."""
+def _retry_after_s(retry_after: str) -> float:
+    """Return a Retry-After header, which contains a number or a date, in seconds from now; 0 if it is invalid."""
     if retry_after.isascii() and retry_after.isdecimal():
         return float(retry_after[:9])
     if len(retry_after) > 64:

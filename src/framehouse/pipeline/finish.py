@@ -1,4 +1,4 @@
-"""Raw picture -> files: exact size, watermark copy, encoding, the facts of the making."""
+"""Turn a generated image into files: resize it, add a watermark, encode it with metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,17 +7,18 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from framehouse.adapters.images.encode import MEDIA_TYPES, Format, encode, png_around
-from framehouse.adapters.images.resize import fit
-from framehouse.adapters.images.watermark import mark
-from framehouse.domain.shot import Finished
+from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
+from framehouse.adapters.images.resize import resize_and_crop
+from framehouse.adapters.images.watermark import add_watermark
+from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import Png
 
 
 @dataclass(frozen=True, slots=True)
 class Finishing:
-    """How pictures leave the house. `tool` names us in their metadata; `watermark_logo` is an image file's content."""
+    """The settings for finished images. `tool` is the name of this software in their metadata; `watermark_logo` is the
+    content of an image file, or empty."""
 
     tool: str
     format: Format = "png"
@@ -27,26 +28,41 @@ class Finishing:
 
 
 def finish(
-    image: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], how: Finishing, *, watermark: bool
-) -> Finished:
-    """A picture of any size as files of exactly `size`. Blocking: runs in a thread. Pixels that came packed as we would
-    pack them, in the right size, stay so."""
+    image: NDArray[np.uint8] | Png,
+    size: Size,
+    facts: Mapping[str, object],
+    finishing: Finishing,
+    *,
+    watermark: bool,
+) -> FinishedImage:
+    """Turn an image of any size into files of exactly `size`. Blocks, so call it in a thread.
+
+    The compressed data of a PNG are used unchanged if the file already has the right size and format, and no watermark
+    is requested.
+    """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):
-        if how.format == "png" and not watermark and (image.width, image.height) == size:
-            file = png_around(image.data, *size, facts, tool=how.tool)
-            return Finished(file, b"", MEDIA_TYPES["png"], size)
+        if finishing.format == "png" and not watermark and (image.width, image.height) == size:
+            file = build_png(image.data, *size, facts, tool=finishing.tool)
+            return FinishedImage(file, b"", MEDIA_TYPES["png"], size)
         image = image.decoded()
     pixels = image
     generated_height, generated_width = pixels.shape[:2]
     enlarged = generated_width < size.width and generated_height < size.height
     if (generated_width, generated_height) != size:
         facts["resized_from"] = f"{generated_width}x{generated_height}"
-    pixels = fit(pixels, size)
-    write = partial(encode, format=how.format, facts=facts, tool=how.tool, quality=how.quality, enlarged=enlarged)
-    clean = write(pixels)
-    marked = b""
+    pixels = resize_and_crop(pixels, size)
+    encode_file = partial(
+        encode,
+        format=finishing.format,
+        facts=facts,
+        tool=finishing.tool,
+        quality=finishing.quality,
+        enlarged=enlarged,
+    )
+    clean = encode_file(pixels)
+    watermarked = b""
     if watermark:
-        copy, rows = mark(pixels, how.watermark_text, how.watermark_logo)
-        marked = write(copy, like=clean, changed_rows=rows).content
-    return Finished(clean.content, marked, MEDIA_TYPES[how.format], size)
+        copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
+        watermarked = encode_file(copy, like=clean, changed_rows=rows).content
+    return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size)

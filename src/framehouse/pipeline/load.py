@@ -1,4 +1,4 @@
-"""References and elements of a claimed batch -> what an engine gets."""
+"""Load the references and elements of a claimed batch for its engine."""
 
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import batch_queue
@@ -16,8 +16,10 @@ from framehouse.pipeline.references import load_elements, load_references
 async def load_batch(
     batch: Claimed, *, db: Database, storage: Storage, checker: ImageChecker, allow_private: bool
 ) -> Batch | Outcome:
-    """Fetch and check the references of a claimed batch. Returns what the engines get, or the outcome if a reference
-    cannot be loaded. May take long; generates nothing."""
+    """Fetch and check the references and elements of a claimed batch. This may take minutes.
+
+    Returns the input of the engines, or the outcome of the batch if an image cannot be loaded.
+    """
     try:
         references = await load_references(batch, db, storage, checker, allow_private=allow_private)
         elements = await load_elements(batch.elements, db, storage, checker)
@@ -29,9 +31,9 @@ async def load_batch(
     if ratio == AUTO:
         sizes = [(reference.width, reference.height) for reference in references]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
-        found = ratio_from_references(batch.prompt, sizes, frontal)
-        assert found is not None  # a ratio stays auto only if a reference decides
-        ratio = await batch_queue.keep_ratio(db, batch.task_id, found)
+        determined = ratio_from_references(batch.prompt, sizes, frontal)
+        assert determined is not None  # a ratio stays `auto` only if a reference determines it
+        ratio = await batch_queue.save_ratio(db, batch.task_id, determined)
     return Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,

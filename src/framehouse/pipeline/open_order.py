@@ -1,4 +1,4 @@
-"""The open order of a batch: stored with the batch, so that an engine finds it again after a crash."""
+"""Open orders are stored with their batch, so that an engine finds them again after a crash."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from framehouse.engines.interface import BatchLost
 
 
 class StoredOrder:
-    """The open order of one route for a claimed batch (`engines.interface.OpenOrder`)."""
+    """The open order of one route for a claimed batch. Implements `engines.interface.OpenOrder`."""
 
     def __init__(
         self, db: Database, batch: Claimed, route: str, *, wake: asyncio.Event, upstream_callback_url: str | None
@@ -19,7 +19,7 @@ class StoredOrder:
         self._db = db
         self._batch = batch
         self._route = route
-        self._stored = dict(batch.notes.get(route, {}))
+        self._stored = dict(batch.open_orders.get(route, {}))
         self._wake = wake
         self._upstream_callback_url = upstream_callback_url
 
@@ -29,7 +29,7 @@ class StoredOrder:
         return data
 
     def given_up(self) -> str:
-        """The reason why this route is excluded for this batch; empty if it is not."""
+        """Return the reason why this route is excluded for this batch; empty if it is not excluded."""
         return str(self._stored.get("given_up", ""))
 
     @property
@@ -58,5 +58,5 @@ class StoredOrder:
 
 
 def route_with_open_order(batch: Claimed) -> str | None:
-    """The route that has an open order of this batch, None if there is none."""
-    return next((route for route, stored in batch.notes.items() if stored.get("note")), None)
+    """Return the route that has an open order for this batch; None if there is no open order."""
+    return next((route for route, stored in batch.open_orders.items() if stored.get("note")), None)

@@ -1,4 +1,8 @@
-"""The pictures that came along: checked, kept once per content, fetched once per task, decoded before any engine."""
+"""Check, fetch, store and load the references of tasks and elements.
+
+The same content is stored once. A URL is fetched once per task. Each image is decoded completely in a separate process
+before an engine gets it.
+"""
 
 import asyncio
 import hashlib
@@ -16,45 +20,47 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.element import Element
 from framehouse.domain.errors import Declined, Unavailable
-from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, Reference, Sent, is_url
+from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, ImageInput, Reference, is_url
 from framehouse.engines.interface import ReferenceImage, SavedElement
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
-    """A picture whose header meets the contract's rules, and its upright size in pixels; not stored yet."""
+class InspectedImage:
+    """An image whose header meets the rules of the contract, and its upright size in pixels. It is not stored yet."""
 
     content: Content
     width: int
     height: int
 
 
-async def inspect_sent(sent: Sent) -> Reference | Inspected | str:
-    """What was sent: a URL as a reference still to be fetched, a picture that may be stored, or what is wrong with it
-    (the words that follow "image_list[0].image").
+async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
+    """Check an image of a request without network access and without decoding its pixels.
 
-    All that needs neither network nor decoding: form, length, type by content, size in pixels, aspect.
+    Returns a URL as a reference that is not fetched yet, an image that can be stored, or the problem (the end of a
+    sentence that starts with "image_list[0].image"). The checks are: encoding, length, type by content, size in pixels
+    and aspect ratio.
     """
-    if isinstance(sent, str) and is_url(sent):
-        return Reference(url=sent)
+    if isinstance(image, str) and is_url(image):
+        return Reference(url=image)
     try:
-        return await asyncio.to_thread(_inspect, sent)
+        return await asyncio.to_thread(_inspect, image)
     except (BadImage, NotBase64) as error:
         return str(error)
 
 
-async def store(db: Database, storage: Storage, image: Reference | Inspected) -> Reference:
-    """Keep a picture; the same content is stored once. A URL stays as it is.
+async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
+    """Store an image, unless the same content is stored already. A URL is returned unchanged.
 
-    It is safe from the sweeper for REFERENCE_GRACE: by then, what needs it must be in the view `needed_references`.
+    The sweeper does not delete the file for REFERENCE_GRACE. Before that time is over, the task or element that needs
+    the file must be saved, so that the view `needed_references` lists the file.
     """
     if isinstance(image, Reference):
         return image
     content = image.content
-    # a key of its own for each life of the same content: see migration 0003
-    fresh = f"references/{content.sha256}-{secrets.token_hex(4)}"
-    key = await reference_store.use_reference(db, content.sha256, fresh)
-    if key == fresh or await storage.size(key) != content.size:
+    # a new key if the content was deleted and is stored again: see migration 0003
+    new_key = f"references/{content.sha256}-{secrets.token_hex(4)}"
+    key = await reference_store.use_reference(db, content.sha256, new_key)
+    if key == new_key or await storage.size(key) != content.size:
         await storage.put_file(key, content.open())
     return Reference(key=key, width=image.width, height=image.height)
 
@@ -62,19 +68,19 @@ async def store(db: Database, storage: Storage, image: Reference | Inspected) ->
 async def fetch_image(
     field: str, url: str, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> Reference:
-    """The picture behind the URL that was sent in this field, decoded to the end and kept.
+    """Fetch the image at a URL, decode it completely and store it. `field` is the request field with the URL.
 
-    Raises Declined where it can never be had, naming the field, and Unavailable where later may help.
+    Raises Unavailable if a retry may succeed; otherwise Declined. The message contains `field`.
     """
     try:
-        content = await fetch(url, most_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
+        content = await fetch(url, max_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
         width, height = await checker.check(content)
     except FetchFailed as error:
         kind = Unavailable if error.retry else Declined
         raise kind(f"{field} {error.message}") from error
     except BadImage as error:
         raise Declined(f"{field} {error}") from error
-    stored = await store(db, storage, Inspected(await asyncio.to_thread(content_of, content), width, height))
+    stored = await store(db, storage, InspectedImage(await asyncio.to_thread(content_of, content), width, height))
     await reference_store.mark_checked(db, stored.key, width, height)
     return replace(stored, url=url)
 
@@ -82,17 +88,17 @@ async def fetch_image(
 async def load_references(
     batch: Claimed, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
-    """The references' files, in order, each decoded to the end by somebody before; URLs are fetched once and kept for
-    the other batches of the task.
+    """Load the references of a batch, in order. Every file has been decoded completely in a separate process.
 
-    Raises Declined where one can never be had, naming it, and Unavailable where later may help.
+    A URL is fetched once and stored for the other batches of the task. Raises Unavailable if a retry may succeed;
+    otherwise Declined. The message names the reference.
     """
     loaded = []
     for index, reference in enumerate(batch.references):
         field = f"image_list[{index}].image"
         if not reference.key:
             fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
-            # a batch beside us may have been first: then all paint from what that one fetched
+            # if another batch of the task saved its file first, all batches use that file
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         loaded.append(await load_stored(field, reference.key, db, storage, checker))
     return tuple(loaded)
@@ -101,21 +107,26 @@ async def load_references(
 async def load_elements(
     elements: tuple[Element, ...], db: Database, storage: Storage, checker: ImageChecker
 ) -> tuple[SavedElement, ...]:
-    """The elements that a task took along, in order, with their pictures' files. Raises Declined where one is lost."""
+    """Load the elements of a task with the files of their images, in order.
+
+    Raises Declined if a file is missing or damaged.
+    """
     loaded = []
     for index, element in enumerate(elements):
-        field = f"element_list[{index}].element_id {element.id}: a picture"
+        field = f"element_list[{index}].element_id {element.id}: an image"
         images = [await load_stored(field, image.key, db, storage, checker) for image in element.images]
         loaded.append(SavedElement(element.name, element.description, tuple(images)))
     return tuple(loaded)
 
 
 async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: ImageChecker) -> ReferenceImage:
-    """A stored picture as engines get it, decoded to the end once per content. Raises Declined, naming the field, where
-    it is damaged or gone."""
+    """Load a stored image for an engine. Each content is decoded completely once, before its first use.
+
+    Raises Declined, with `field` in its message, if the file is missing or damaged.
+    """
     content = await storage.get(key)
     if content is None:
-        raise Declined(f"{field} is no longer there")
+        raise Declined(f"{field} no longer exists")
     size = await reference_store.find_checked(db, key)
     if size is None:
         try:
@@ -127,16 +138,16 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
 
 
 def content_of(content: bytes) -> Content:
-    """Bytes in memory as a Content."""
+    """Return a `Content` for bytes in memory. Hashing blocks, so call it in a thread if the bytes are many."""
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 
 
-def _inspect(sent: Sent) -> Inspected:
-    if isinstance(sent, str):
-        content = content_of(decode_base64(sent))
-    elif sent.content:
-        content = sent.content
+def _inspect(image: ImageInput) -> InspectedImage:
+    if isinstance(image, str):
+        content = content_of(decode_base64(image))
+    elif image.content:
+        content = image.content
     else:
-        raise NotBase64(sent.problem)
+        raise NotBase64(image.problem)
     with content.open() as file:
-        return Inspected(content, *inspect(file, content.size))
+        return InspectedImage(content, *inspect(file, content.size))

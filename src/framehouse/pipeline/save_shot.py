@@ -1,4 +1,5 @@
-"""Store a finished picture and record it; the last one ends the task, charges it and frees its quota."""
+"""Store a finished image and record it. The last image of a task ends the task, charges its units and frees its
+quota."""
 
 import asyncio
 import logging
@@ -9,44 +10,48 @@ from typing import TypeVar
 
 from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.batch_queue import Claimed, Made, Saved
+from framehouse.adapters.postgres.batch_queue import Claimed, Saved, StoredShot
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.pool import FAULTS, TROUBLE, Database, DatabaseAway
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS, Database, DatabaseAway
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
-from framehouse.domain.shot import Finished
+from framehouse.domain.shot import FinishedImage
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
-_LAST_TRY_S = 3.0
-_MOST_REFUSALS = 20
+_LAST_ATTEMPT_S = 3.0
+_MAX_DATABASE_ERRORS = 20
 T = TypeVar("T")
 
 
-def folder_of(task_id: object) -> str:
-    """Where all files of a task's pictures are."""
+def image_folder(task_id: object) -> str:
+    """Return the storage folder with all image files of a task, as a prefix of their keys."""
     return f"images/{task_id}/"
 
 
-async def retry_until_saved(step: Callable[[], Awaitable[T]], what: str) -> T:
-    """Do what must not be forgotten, for it would be painted, and paid for, once more. While storage or database are
-    away it is tried again, until the caller gives up on it, and then once more; what the database has against it, but
-    for the statement itself, may pass within some minutes."""
-    pause_s, refusals = 0.5, 0
+async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
+    """Call `save` until it succeeds. If its result were lost, images would be generated, and paid for, again.
+
+    If the storage fails or the database does not respond, `save` is retried without limit. Other database errors may
+    pass within minutes, so up to 20 of them are retried. An error of the statement itself is raised immediately. If the
+    caller is cancelled during a pause, there is one last attempt of at most three seconds. `action` describes the work
+    for the log, for example "saving image 2".
+    """
+    pause_s, database_errors = 0.5, 0
     while True:
         try:
-            return await step()
-        except (StorageAway, *TROUBLE) as error:
-            refusals += not isinstance(error, StorageAway | DatabaseAway)
-            if isinstance(error, FAULTS) or refusals > _MOST_REFUSALS:
+            return await save()
+        except (StorageUnavailable, *DATABASE_ERRORS) as error:
+            database_errors += not isinstance(error, StorageUnavailable | DatabaseAway)
+            if isinstance(error, STATEMENT_ERRORS) or database_errors > _MAX_DATABASE_ERRORS:
                 raise
-            log.warning("%s again in %.1f s: %s", what, pause_s, error)
+            log.warning("%s: retrying in %.1f s: %s", action, pause_s, error)
         try:
             await asyncio.sleep(pause_s)
-        except asyncio.CancelledError:  # a worker that is told to stop, or to whom it does not belong any more
-            with suppress(StorageAway, TimeoutError, *TROUBLE):
-                async with asyncio.timeout(_LAST_TRY_S):
-                    await step()
+        except asyncio.CancelledError:  # the worker stops, or the batch no longer belongs to this worker
+            with suppress(StorageUnavailable, TimeoutError, *DATABASE_ERRORS):
+                async with asyncio.timeout(_LAST_ATTEMPT_S):
+                    await save()
             raise
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
@@ -54,30 +59,32 @@ async def retry_until_saved(step: Callable[[], Awaitable[T]], what: str) -> T:
 async def settle_shot(
     batch: Claimed,
     index: int,
-    finished: Finished,
+    finished: FinishedImage,
     *,
     engine: str,
     db: Database,
     storage: Storage,
     retention: timedelta,
 ) -> Saved:
-    """Keep one picture. `lost`: the task ended or the batch is somebody else's, and nothing was changed.
+    """Store the files of one image, then record the image. Returns the result of `batch_queue.settle_shot`.
 
-    The name holds a part of the claim: a late twin writes beside a recorded picture, never over it, and what it leaves
-    is removed with the task's folder.
+    `lost` means that the task has ended or another worker has the batch. Then the database is unchanged.
+
+    The file name contains a part of the claim. So a late worker that generates the same shot never overwrites the file
+    of a recorded image. Its files are deleted later with the folder of the task.
     """
-    name = f"{folder_of(batch.task_id)}{index}-{batch.claim.hex[:12]}"
+    name = f"{image_folder(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]
-    key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.marked else ""
-    made = Made(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
+    key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.watermarked else ""
+    shot = StoredShot(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
 
-    async def keep() -> Saved:
+    async def save() -> Saved:
         await storage.put(key, finished.content)
         if watermark_key:
-            await storage.put(watermark_key, finished.marked)
-        return await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, made, retention)
+            await storage.put(watermark_key, finished.watermarked)
+        return await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, shot, retention)
 
-    outcome = await retry_until_saved(keep, f"keeping picture {index} of task {batch.task_id}")
+    outcome = await retry_until_saved(save, f"saving image {index} of task {batch.task_id}")
     if outcome != "lost":
         metrics.IMAGES.labels(batch.model, engine).inc()
     if outcome == "succeeded":

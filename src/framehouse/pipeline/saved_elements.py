@@ -1,4 +1,4 @@
-"""The element library: create, make, delete, and what a task takes along of it."""
+"""The element library: create and delete elements, process their images, and copy them for tasks."""
 
 import asyncio
 import secrets
@@ -15,17 +15,17 @@ from framehouse.adapters.postgres import element_store as library
 from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, notify
 from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
-from framehouse.adapters.presets import preset_picture, presets
+from framehouse.adapters.presets import preset_image, presets
 from framehouse.adapters.storage import Storage
 from framehouse.domain.element import FIRST_OWN_ID, MAX_ELEMENT_ID, Element, ElementRequest
 from framehouse.domain.errors import Declined, Refused, Unavailable, refused_fields
 from framehouse.domain.reference import Reference
 from framehouse.domain.task import Ticket, new_task_id
 from framehouse.pipeline.references import (
-    Inspected,
+    InspectedImage,
     content_of,
     fetch_image,
-    inspect_sent,
+    inspect_input,
     load_stored,
     store,
 )
@@ -40,15 +40,15 @@ async def create_element(
     problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
 ) -> Ticket:
-    """Accept an element to be made. It takes neither quota nor units.
+    """Accept a request to create an element; an element worker processes it later. This takes no quota and no units.
 
-    `problems` are those found in the request so far; the ones found in its pictures join them. Raises Refused, with
-    nothing stored but the bytes of pictures.
+    `problems` are the problems that were found in the request before; problems of its images are added. Raises Refused;
+    then nothing is stored, except for files of images.
     """
-    inspected = [(sent.field, await inspect_sent(sent.image)) for sent in request.images if sent.image]
-    found = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
-    if found:
-        raise refused_fields(found)
+    inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
+    all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
+    if all_problems:
+        raise refused_fields(all_problems)
     images = [await store(db, storage, result) for _, result in inspected if not isinstance(result, str)]
     element = NewElement(
         task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),
@@ -81,9 +81,10 @@ async def create_element(
 async def gather_images(
     claimed: ClaimedElement, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[Reference, ...]:
-    """An element's pictures, all stored and decoded to the end; those sent as URLs are fetched, beside each other.
+    """Store all images of an element, and decode them completely. URLs are fetched at the same time.
 
-    Raises Declined where one can never be had, naming it, and Unavailable where later may help.
+    Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image may be usable later. The
+    message contains the problem of each such image.
     """
 
     async def load(field: str, image: Reference) -> Reference:
@@ -93,46 +94,48 @@ async def gather_images(
         return replace(image, width=loaded.width, height=loaded.height)
 
     images = zip(claimed.task.fields, claimed.task.element.images, strict=True)
-    got = await asyncio.gather(*(load(field, image) for field, image in images), return_exceptions=True)
+    results = await asyncio.gather(*(load(field, image) for field, image in images), return_exceptions=True)
     for kind in (Declined, Unavailable):
-        if why := [error.message for error in got if isinstance(error, kind)]:
-            raise kind("; ".join(why))
+        if reasons := [error.message for error in results if isinstance(error, kind)]:
+            raise kind("; ".join(reasons))
     stored = []
-    for one in got:
-        if isinstance(one, BaseException):
-            raise one
-        stored.append(one)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        stored.append(result)
     return tuple(stored)
 
 
 async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Those of these elements that this account's tasks may name, by id: presets and its own."""
-    own = [id for id in ids if FIRST_OWN_ID <= id <= MAX_ELEMENT_ID]
-    found = await library.usable_elements(db, account_id, own) if own else {}
-    return found | {id: presets()[id] for id in ids if id in presets()}
+    """Return the elements that tasks of this account may use, by id: presets, and elements of the account."""
+    own_ids = [id for id in ids if FIRST_OWN_ID <= id <= MAX_ELEMENT_ID]
+    own = await library.usable_elements(db, account_id, own_ids) if own_ids else {}
+    return own | {id: presets()[id] for id in ids if id in presets()}
 
 
-async def take_along(element: Element, db: Database, storage: Storage) -> Element:
-    """The element as a task keeps it, with pictures in the storage, also where it is a preset."""
+async def store_preset_images(element: Element, db: Database, storage: Storage) -> Element:
+    """Return the element for a task. The images of a preset are copied into the storage, because a task refers to its
+    images by their storage keys."""
     if element.id not in presets():
         return element
     images = [
-        await store(db, storage, Inspected(content_of(preset_picture(image.key)), image.width, image.height))
+        await store(db, storage, InspectedImage(content_of(preset_image(image.key)), image.width, image.height))
         for image in element.images
     ]
     return replace(element, images=tuple(images))
 
 
 async def delete_element(db: Database, account_id: int, element_id: int) -> UUID:
-    """Delete an own element; tasks accepted before keep what they took along. The id of the task that made it.
+    """Delete an element of the account. Returns the id of the task that created it.
 
-    Raises Refused (1201) where the account has no such element.
+    Tasks that were accepted before keep their copies. Raises Refused (1201) if the element is a preset, or if the
+    account has no such element.
     """
     if element_id in presets():
         raise Refused(1201, f"element_id {element_id} is a preset, which cannot be deleted")
-    gone = None
+    task_id = None
     if FIRST_OWN_ID <= element_id <= MAX_ELEMENT_ID:
-        gone = await library.delete_element(db, account_id, element_id, datetime.now(UTC))
-    if gone is None:
+        task_id = await library.delete_element(db, account_id, element_id, datetime.now(UTC))
+    if task_id is None:
         raise Refused(1201, f"element_id {element_id} does not exist")
-    return gone
+    return task_id

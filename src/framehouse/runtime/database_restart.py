@@ -10,10 +10,10 @@ _CHECK_S = 0.5
 
 
 async def keep_database_running(embedded: EmbeddedPostgres) -> None:
-    """Check the server until canceled. A start that fails is logged and tried again at the next check."""
+    """Check the server until cancelled, and restart it if it has died. A failed start is retried at the next check."""
     while True:
         await asyncio.sleep(_CHECK_S)
         try:
             await asyncio.to_thread(embedded.ensure_running)
         except EmbeddedError as error:
-            log.error("%s", error)  # noqa: TRY400 - the message says it all
+            log.error("%s", error)  # noqa: TRY400 - the message is sufficient

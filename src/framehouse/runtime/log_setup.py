@@ -7,20 +7,20 @@ log = logging.getLogger(__name__)
 
 
 def set_up_logging(level: str, format: str = "text") -> None:
-    """Log lines on standard error, as text or JSON; prompts, keys and images are never in them."""
+    """Write log lines to standard error, as text or JSON. Log lines never contain prompts, keys or images."""
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
     if format == "json":
         from framehouse.adapters.telemetry.logs import JsonLines
-        from framehouse.adapters.telemetry.safe_traceback import trace
+        from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 
         for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonLines(trace))
+            handler.setFormatter(JsonLines(safe_traceback))
         logging.captureWarnings(True)
-        sys.excepthook = lambda _kind, error, _places: log.critical("ended by an error: %s", trace(error))
+        sys.excepthook = lambda _kind, error, _traceback: log.critical("uncaught error: %s", safe_traceback(error))
     for name in ("httpx", "httpcore", "asyncio", "pyvips"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    # what these log of requests, lost connections and collectors, our own lines report
+    # our own log lines report the requests, lost connections and export errors that these loggers report
     for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

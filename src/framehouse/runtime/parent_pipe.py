@@ -1,4 +1,7 @@
-"""A pipe that tells child processes that their supervisor is gone, even if it was killed: its closing is the sign."""
+"""A pipe that stops child processes when their supervisor has died, even if it was killed.
+
+The system closes the supervisor's end of the pipe when the supervisor dies. The child processes wait for that.
+"""
 
 import os
 import signal
@@ -9,7 +12,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def parent_pipe() -> Iterator[int]:
-    """The end that children read; the other end stays open in this process alone."""
+    """Yield the end of the pipe that child processes read. Only this process keeps the other end open."""
     read_end, write_end = os.pipe()
     try:
         yield read_end

@@ -1,4 +1,4 @@
-"""When a supervised process is restarted after it ended, and when it counts as hung. Times are monotonic seconds."""
+"""The rules for the restart of a supervised process, and for when it counts as hung. Times are monotonic seconds."""
 
 from dataclasses import dataclass, replace
 
@@ -10,8 +10,11 @@ LONGEST_STEP_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """The next start of a process: `due_at`, after `pause_s`. `next_pause_s` is the pause after the end that follows,
-    if that end comes soon."""
+    """The next start of a process.
+
+    The start is due at `due_at`, after a pause of `pause_s`. If the process then ends soon, the next pause is
+    `next_pause_s`.
+    """
 
     due_at: float = 0.0
     pause_s: float = 0.0
@@ -19,7 +22,7 @@ class Restart:
 
 
 def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
-    """The restart of a process that ended after `ran_s`.
+    """Plan the restart of a process that ended after it ran for `ran_s`.
 
     The first restart is immediate. Each further pause is twice as long, up to 30 seconds, until a process has run for
     a minute.
@@ -30,17 +33,20 @@ def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long a process has sent no heartbeat; `silent_s` is None until its first one, because starting takes time."""
+    """How long a process has sent no heartbeat.
+
+    `silent_s` is None until the first heartbeat, because a start takes time.
+    """
 
     checked_at: float
     silent_s: float | None = None
 
 
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
-    """The silence after another check, with or without a heartbeat since the check before.
+    """Return the silence after another check. `heartbeat`: a heartbeat arrived since the last check.
 
-    One check adds half a second at most. If the whole machine was suspended, the process has time to send its next
-    heartbeat.
+    One check adds at most half a second, because the whole machine may have been suspended. The process then has time
+    to send its next heartbeat.
     """
     if heartbeat:
         return Silence(now, 0.0)

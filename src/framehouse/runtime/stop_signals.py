@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, counted: the first asks a supervisor to stop, the second to stop immediately."""
+"""Count SIGTERM and SIGINT. At the first signal, a supervisor stops gracefully; at the second, it stops immediately."""
 
 import signal
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class StopSignals:
+    """The number of signals received so far."""
+
     count: int = 0
 
     @property
@@ -18,7 +20,7 @@ class StopSignals:
 
 
 def catch_stop_signals() -> StopSignals:
-    """Count both signals from now on, instead of raising KeyboardInterrupt."""
+    """Start to count both signals. SIGINT no longer raises KeyboardInterrupt."""
     signals = StopSignals()
 
     def count(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor: start processes, restart those that end, kill those that hang, stop all."""
+"""The supervisor: it starts processes, restarts processes that end, kills processes that hang, and stops all."""
 
 import contextlib
 import logging
@@ -19,7 +19,10 @@ _STOP_EXTRA_S = 5.0
 
 @dataclass(slots=True)
 class SupervisedProcess:
-    """A process that is to run until it is stopped. Its command gets `--heartbeat-fd`, the pipe for its heartbeats."""
+    """A process that must run until it is stopped.
+
+    The option `--heartbeat-fd` is added to its command: the process sends its heartbeats to this pipe.
+    """
 
     name: str
     command: Sequence[str]
@@ -33,7 +36,7 @@ class SupervisedProcess:
     _restart: Restart = field(default=Restart())
 
     def check(self) -> None:
-        """Start the process if a start is due, kill it if it hangs."""
+        """Start the process if a start is due. Plan a restart if the process has ended. Kill it if it hangs."""
         now = time.monotonic()
         if self.process is None:
             if now >= self._restart.due_at:
@@ -46,19 +49,19 @@ class SupervisedProcess:
         os.close(self._heartbeats)
         self._restart = plan_restart(self._restart, now=now, ran_s=now - self._started_at)
         pause_s = self._restart.pause_s
-        log.error("the %s process ended with code %s; starting it again in %.1f s", self.name, code, pause_s)
+        log.error("the %s process ended with code %s; restarting it in %.1f s", self.name, code, pause_s)
         self.process = None
 
     def _start(self, now: float) -> None:
-        self._heartbeats, theirs = os.pipe()
+        self._heartbeats, child_end = os.pipe()
         os.set_blocking(self._heartbeats, False)
         self.process = subprocess.Popen(  # noqa: S603
-            [*self.command, "--heartbeat-fd", str(theirs)],
-            pass_fds=(*self.pass_fds, theirs),
+            [*self.command, "--heartbeat-fd", str(child_end)],
+            pass_fds=(*self.pass_fds, child_end),
             start_new_session=True,
             env=os.environ | self.environment,
         )
-        os.close(theirs)
+        os.close(child_end)
         self._started_at, self._silence = now, Silence(now)
 
     def _kill_if_hung(self, process: subprocess.Popen[bytes], now: float) -> None:
@@ -67,7 +70,7 @@ class SupervisedProcess:
             heartbeat = bool(os.read(self._heartbeats, 4096))
         self._silence = measure_silence(self._silence, now=now, heartbeat=heartbeat)
         if is_hung(self._silence, hung_after_s=self.hung_after_s):
-            log.error("the %s process hangs and is ended", self.name)
+            log.error("the %s process hangs and is killed", self.name)
             process.kill()
 
 
@@ -79,29 +82,35 @@ def keep_running(
     limit_s: float = float("inf"),
     check_s: float = CHECK_S,
 ) -> bool:
-    """Keep the processes running until a signal comes or `until` is true. False if `limit_s` passed before."""
-    end = time.monotonic() + limit_s
+    """Keep the processes running until a signal arrives or `until` returns true. Returns False if `limit_s` passes first,
+    otherwise True."""
+    deadline = time.monotonic() + limit_s
     while not signals.stop:
         for process in processes:
             process.check()
         if until():
             return True
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             return False
         time.sleep(check_s)
     return True
 
 
 def stop_processes(processes: Sequence[SupervisedProcess], signals: StopSignals, *, stop_s: float) -> None:
-    """Ask all to stop; kill those that still run after `stop_s` and a little more, or at the second signal."""
-    running = [one.process for one in processes if one.process and one.process.poll() is None]
+    """Send SIGTERM to all processes and wait until they have ended.
+
+    Processes that still run are killed after `stop_s` plus five seconds, or at the second signal.
+    """
+    running = [
+        supervised.process for supervised in processes if supervised.process and supervised.process.poll() is None
+    ]
     for process in running:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
-    end = time.monotonic() + stop_s + _STOP_EXTRA_S
-    while (
-        any(process.poll() is None for process in running) and time.monotonic() < end and not signals.stop_immediately
-    ):
+    deadline = time.monotonic() + stop_s + _STOP_EXTRA_S
+    while any(process.poll() is None for process in running):
+        if time.monotonic() >= deadline or signals.stop_immediately:
+            break
         time.sleep(0.02)
     for process in running:
         if process.poll() is None:

@@ -13,12 +13,13 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None]:
-    """While this is open, traces go to the collector at `endpoint`, or to that of OpenTelemetry's own variables.
+    """Export traces while the body runs, to the collector at `endpoint` or in OpenTelemetry's environment variables.
 
-    Without either, nothing is exported. Raises BadSettings if `endpoint` is set and the packages for it are missing.
+    Nothing is exported if neither is set, or if OTEL_SDK_DISABLED is `true`. Raises BadSettings if `endpoint` is set
+    but the packages for tracing are missing.
     """
-    by_variable = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
-    if not (endpoint or by_variable) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+    in_environment = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
+    if not (endpoint or in_environment) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         yield
         return
     from framehouse.adapters.telemetry import spans
@@ -28,7 +29,7 @@ def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None
     except spans.NoTracing as error:
         if endpoint:
             raise BadSettings(f"Settings: otlp_endpoint: {error}") from error
-        log.warning("no traces, although OTEL_EXPORTER_OTLP_ENDPOINT is set: %s", error)
+        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not exported: %s", error)
     try:
         yield
     finally:

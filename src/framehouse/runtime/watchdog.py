@@ -1,4 +1,4 @@
-"""The watchdog: a process sends heartbeats while its event loop turns, and ends itself when it hangs."""
+"""The watchdog: a process sends heartbeats while its event loop runs, and exits when the event loop hangs."""
 
 import asyncio
 import contextlib
@@ -11,15 +11,15 @@ _HEARTBEAT_S = 0.5
 
 @contextlib.asynccontextmanager
 async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIterator[None]:
-    """While this is open, send heartbeats to `heartbeat_fd`, if there is one.
+    """Send heartbeats to `heartbeat_fd`, if it is not None, while the body runs.
 
-    If the event loop does not turn for `hung_after_s`, the process writes where it hangs and exits. By then its leases
-    have run out.
+    If the event loop hangs for `hung_after_s`, the process writes a traceback to standard error and exits. Its leases
+    have expired by then.
     """
 
     async def send_heartbeats() -> None:
         while True:
-            faulthandler.dump_traceback_later(hung_after_s, exit=True)  # its thread does not need Python's lock
+            faulthandler.dump_traceback_later(hung_after_s, exit=True)  # the faulthandler thread does not need the GIL
             if heartbeat_fd is not None:
                 with contextlib.suppress(OSError):  # the pipe is full or closed
                     os.write(heartbeat_fd, b".")

@@ -1,4 +1,4 @@
-"""The simplest engine, to copy: one shade of grey per image. docs/engines.md shows the same code."""
+"""The simplest engine, as an example: each image has one shade of grey. docs/engines.md shows the same code."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""An engine that misbehaves on request: words in the prompt say how. It notes every picture it starts and finishes."""
+"""An engine that misbehaves if the prompt requests it. It logs each image that it starts and finishes."""
 
 import asyncio
 import os
@@ -14,11 +14,15 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """`notes` is a file that gets a line per picture: "start <task> <index>" and "done <task> <index>"; before
-    them, where a call has elements, "with <name>|<description>|<bytes of each picture> …"."""
+    """Generates images of one grey value. `_misbehave` and `generate` list the words that select a misbehaviour.
+
+    `notes` is the path of a log file. Each image adds the lines "start <task> <index>" and "done <task> <index>". A
+    call with elements first adds the line "with <name>|<description>|<bytes of each image> …". `seconds` is the time
+    per image.
+    """
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:
-        self._notes = Path(notes) if notes else None
+        self._log_path = Path(notes) if notes else None
         self._max_batch = max_batch
         self._max_references = max_references
         self._seconds = seconds
@@ -28,12 +32,12 @@ class Misbehaving:
         return Abilities(max_references=self._max_references, max_batch=self._max_batch)
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        if batch.elements and self._notes:
-            told = [f"{e.name}|{e.description}|{[len(i.content) for i in e.images]}" for e in batch.elements]
-            with self._notes.open("a") as file:
-                file.write(f"with {' '.join(told)}\n")
+        if batch.elements and self._log_path:
+            elements = [f"{e.name}|{e.description}|{[len(i.content) for i in e.images]}" for e in batch.elements]
+            with self._log_path.open("a") as file:
+                file.write(f"with {' '.join(elements)}\n")
         for shot in batch.shots:
-            self._note("start", batch, shot.index)
+            self._log("start", batch, shot.index)
             self._misbehave(shot.prompt, batch)
             slow = re.search(r"slow (\d+(?:\.\d+)?)", shot.prompt)
             seconds = float(slow[1]) if slow else self._seconds
@@ -44,7 +48,7 @@ class Misbehaving:
                 await asyncio.sleep(3600)
             if "leave out" in shot.prompt and shot.index == batch.image_count - 1:
                 return
-            self._note("done", batch, shot.index)
+            self._log("done", batch, shot.index)
             index = shot.index + 7 if "wrong index" in shot.prompt else shot.index
             value = (shot.seed * 37 + shot.index * 50) % 256
             height, width = (64, 48) if "odd size" in shot.prompt else (batch.size.height, batch.size.width)
@@ -52,9 +56,9 @@ class Misbehaving:
 
     def _misbehave(self, prompt: str, batch: Batch) -> None:
         if "decline" in prompt:
-            raise Declined("the engine will not paint this")
+            raise Declined("the engine refuses to generate this")
         if "break" in prompt:
-            raise Broken("the engine returned nonsense")
+            raise Broken("the engine returned invalid data")
         if "unknown" in prompt:
             raise Unknown("the connection broke")
         if "raise" in prompt:
@@ -65,15 +69,15 @@ class Misbehaving:
             time.sleep(0.5)
         if "freeze" in prompt:
             time.sleep(3600)
-        if found := re.search(r"unavailable (\d+)", prompt):
-            seen = self._unavailable[batch.task_id] = self._unavailable.get(batch.task_id, 0) + 1
-            if seen <= int(found[1]):
+        if match := re.search(r"unavailable (\d+)", prompt):
+            calls = self._unavailable[batch.task_id] = self._unavailable.get(batch.task_id, 0) + 1
+            if calls <= int(match[1]):
                 raise Unavailable("the engine is busy")
 
-    def _note(self, what: str, batch: Batch, index: int) -> None:
-        if self._notes:
-            with self._notes.open("a") as file:
-                file.write(f"{what} {batch.task_id} {index}\n")
+    def _log(self, event: str, batch: Batch, index: int) -> None:
+        if self._log_path:
+            with self._log_path.open("a") as file:
+                file.write(f"{event} {batch.task_id} {index}\n")
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -22,7 +22,7 @@ from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
 from framehouse.engines.registry import open_registry
-from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.accept import AcceptQueue
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.dying_kling import STEPS
 from tests.support.eventually import eventually
@@ -147,7 +147,7 @@ async def open_deployment(db: Database, storage: Storage, models: dict[str, Any]
     account = await account_store.find_account(db, "alice")
     assert account is not None
     registry = open_registry([(Model(name), model["routes"]) for name, model in models.items()])
-    return Deployment(db, storage, registry, Caller(account.id, "alice"), AcceptCounter(db))
+    return Deployment(db, storage, registry, Caller(account.id, "alice"), AcceptQueue(db))
 
 
 async def submit(deployment: Deployment, chances: random.Random) -> dict[str, str]:

@@ -192,7 +192,7 @@ async def test_an_upstream_that_refuses_doubles_may_be_asked_twice(served: Upstr
 
 
 async def test_while_it_cannot_be_asked_nothing_is_decided(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framehouse.engines.kling.order_steps._SILENT_S", 0.3)
+    monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.3)
     served.fault = lambda method, _: "cut" if method == "POST" else "before html"
     open_order, engine = RecordedOrder(), kling(served)
     with pytest.raises(Unknown):
@@ -300,7 +300,7 @@ async def test_an_account_that_cannot_pay_rests_and_another_one_is_taken() -> No
 
 async def test_where_no_account_can_be_used_the_next_route_is_asked(served: Upstream) -> None:
     open_order, engine = RecordedOrder(), kling(served, {"api_key": "wrong", "name": "a"})
-    with pytest.raises(Unavailable, match="account a is refused"):
+    with pytest.raises(Unavailable, match="account a: the upstream refuses the account"):
         await generate(engine, task(open_order=open_order))
     assert not open_order.data
     assert not open_order.given_up

@@ -12,9 +12,9 @@ from tests.support.in_process_deployment import MakeDeployment
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        ("a fox [sandbox: decline]", "declined, as the prompt asks the sandbox to"),
-        ("a fox [Sandbox: FAIL]", "failed, as the prompt asks the sandbox to"),
-        ("a fox [sandbox: fail image 2]", "failed, as the prompt asks the sandbox to"),
+        ("a fox [sandbox: decline]", "declined, because the prompt contains a sandbox trigger"),
+        ("a fox [Sandbox: FAIL]", "failed, because the prompt contains a sandbox trigger"),
+        ("a fox [sandbox: fail image 2]", "failed, because the prompt contains a sandbox trigger"),
         ("[ sandbox：slow 0.4 ][sandbox: fail image 3] a fox", ""),
     ],
 )

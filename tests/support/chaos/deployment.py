@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.support.chaos.processes import Parts
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
 from tests.support.eventually import eventually
@@ -28,7 +28,7 @@ async def open_patiently(db: Database) -> None:
     async def opened() -> bool:
         try:
             await db.open()
-        except (OSError, *TROUBLE):
+        except (OSError, *DATABASE_ERRORS):
             return False
         return True
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.support.chaos.clients import Clients, Sent
 from tests.support.chaos.processes import Parts
 from tests.support.eventually import eventually
@@ -24,7 +24,7 @@ async def all_is_over(db: Database) -> bool:
             "(select count(*) from elements where status in ('submitted', 'processing')) as elements, "
             "(select count(*) from callback_messages where state = 'waiting') as messages"
         )
-    except TROUBLE:
+    except DATABASE_ERRORS:
         return False
     await asyncio.sleep(0.2)
     return left is not None and not any(left.values())
@@ -73,8 +73,8 @@ async def verify(folder: Path, parts: Parts, db: Database, clients: Clients, ser
 
 def check_fate(sent: Sent, row: Any) -> None:
     """It ended as its kind must."""
-    fates = {"cancelled": {"Canceled"}, "refused": {"the engine will not paint this"}}
-    fates["failing"] = {"misbehaving: the engine returned nonsense", "the engine returned nonsense"}
+    fates = {"cancelled": {"Canceled"}, "refused": {"the engine refuses to generate this"}}
+    fates["failing"] = {"misbehaving: the engine returned invalid data", "the engine returned invalid data"}
     if sent.kind == "cancelled" and row["status"] == "succeed":
         return  # it was faster
     if sent.kind in fates:
@@ -129,7 +129,7 @@ def told_of(folder: Path, task: str) -> str:
     """What the house's processes logged of a task and of leases, and the blows, by their time."""
     lines: list[str] = []
     for path in [*folder.glob("worker*.log"), *folder.glob("api*.log"), folder / "blows.log"]:
-        words = (task, "lease", "free again", "---") if path.stem != "blows" else ("",)
+        words = (task, "lease", "requeued", "---") if path.stem != "blows" else ("",)
         found = path.read_text(errors="replace").splitlines()
         lines += [f"{line[:300]} ({path.stem})" for line in found if any(word in line for word in words)]
     return "\n".join(sorted(lines))

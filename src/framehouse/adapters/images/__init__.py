@@ -1,1 +1,1 @@
-"""Pixels and bytes. Everything here is plain blocking work: callers run it in a thread, off the event loop."""
+"""Decode, check, resize and encode images. Except for `checker`, all functions block: call them in a thread."""

@@ -1,37 +1,40 @@
-"""A picture as a string: base64, perhaps a data URL, decoded piece by piece."""
+"""Decode an image that was sent as base64 or as a data URL, chunk by chunk."""
 
 import re
 
 import pybase64
 
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
-LONGEST_HEAD = 256
-"""A data URL's comma comes within so many characters."""
+MAX_HEAD_CHARACTERS = 256
+"""The longest accepted head of a data URL: the part up to and including the comma."""
 
 
 class NotBase64(Exception):
-    """The string holds no picture; the message continues "image_list[0].image …"."""
+    """The string is not base64. The message continues the sentence "image_list[0].image …"."""
 
 
 class Decoder:
-    """Decodes a string that comes in pieces.
+    """Decodes a string that arrives in chunks.
 
-    White space is ignored wherever it stands, as mail programs wrap; the padding may be missing.
+    White space is ignored everywhere, because mail programs wrap lines. The padding may be missing.
     """
 
     def __init__(self) -> None:
-        self._begun = False
-        self._rest = b""
+        self._started = False
+        self._pending = b""
         self._padded = False
 
     def feed(self, text: bytes, *, last: bool = False) -> bytes:
-        """What the next piece of ASCII text, as far as it is known, decodes to. Raises NotBase64."""
-        text = self._rest + text
-        if not self._begun:
-            if len(text) < LONGEST_HEAD and not last:
-                self._rest = text
+        """Decode the next chunk of ASCII text; characters that need more text are decoded by a later call.
+
+        `last` ends the string. Raises NotBase64.
+        """
+        text = self._pending + text
+        if not self._started:
+            if len(text) < MAX_HEAD_CHARACTERS and not last:
+                self._pending = text
                 return b""
-            self._begun = True
+            self._started = True
             text = _without_head(text)
         end = len(text) & ~3
         try:
@@ -40,11 +43,11 @@ class Decoder:
             text = b"".join(text.split())
             end = len(text) & ~3
             decoded = self._quads(text[:end])
-        self._rest = text[end:]
+        self._pending = text[end:]
         if not last:
             return decoded
-        rest = b"".join(self._rest.split())
-        return decoded + self._quads(rest + b"=" * (-len(rest) % 4))
+        pending = b"".join(self._pending.split())
+        return decoded + self._quads(pending + b"=" * (-len(pending) % 4))
 
     def _quads(self, text: bytes) -> bytes:
         if not text:
@@ -65,12 +68,12 @@ _PROBLEM = "is neither an http(s) URL nor valid base64"
 def _without_head(text: bytes) -> bytes:
     if text[:5].lower() != b"data:":
         return text
-    head = DATA_URL.match(text[:LONGEST_HEAD].decode("ascii", "replace"))
+    head = DATA_URL.match(text[:MAX_HEAD_CHARACTERS].decode("ascii", "replace"))
     if head is None:
-        raise NotBase64("is a data URL without base64 content; data:image/png;base64,… is needed")
+        raise NotBase64("is a data URL without base64 content; it must start with data:image/png;base64,")
     return text[head.end() :]
 
 
 def decode_base64(image: str) -> bytes:
-    """The bytes of a picture sent as base64 or as a data URL. Raises NotBase64."""
+    """Return the bytes of an image that was sent as base64 or as a data URL. Raises NotBase64."""
     return Decoder().feed(image.encode("ascii", "replace"), last=True)

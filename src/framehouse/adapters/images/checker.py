@@ -1,4 +1,4 @@
-"""Processes with limits on time and memory, in which pictures of strangers are decoded before anybody else does it."""
+"""Decode untrusted images in processes with time and memory limits, before any other code decodes them."""
 
 import asyncio
 import json
@@ -16,41 +16,44 @@ from framehouse.adapters.images.header import BadImage
 
 log = logging.getLogger(__name__)
 _WALL_S = CPU_S + 10.0
-_TOO_MUCH = "cannot be decoded within the limits on time and memory"
-_KEPT_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""No more of the environment than Python may need: secrets are no business of a decoder."""
+_OVER_LIMITS = "cannot be decoded within the limits on time and memory"
+_PASSED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""The environment variables of a decoder process: only those that Python may need, so that it never sees secrets."""
 
 
 class ImageChecker:
-    """A few warm processes, started when they are needed. One that a picture kills is replaced."""
+    """A pool of decoder processes. They are started on demand and reused; a process that dies is replaced."""
 
-    def __init__(self, *, at_once: int = 2, wall_s: float = _WALL_S) -> None:
-        self._room = asyncio.Semaphore(at_once)
+    def __init__(self, *, processes: int = 2, wall_s: float = _WALL_S) -> None:
+        self._slots = asyncio.Semaphore(processes)
         self._wall_s = wall_s
         self._idle: list[Process] = []
 
     async def check(self, content: bytes) -> tuple[int, int]:
-        """Width and height in pixels, upright, of a picture that meets every rule and can be decoded to the end.
-        Raises BadImage; never takes much longer than the limit, and whatever the file does, it does to nobody else."""
-        async with self._room:
-            for _ in range(2):  # once more: the process may have died of something else, as of a system short of memory
-                if answer := await self._ask(content):
+        """Return the upright width and height in pixels of an image that meets every rule and decodes completely.
+
+        Raises BadImage if it does not, or if decoding exceeds a limit. One attempt takes at most `wall_s`. A hostile
+        file can harm only the decoder process.
+        """
+        async with self._slots:
+            for _ in range(2):  # two attempts: the system may have killed the process, for example for lack of memory
+                if response := await self._send(content):
                     break
             else:
-                raise BadImage(_TOO_MUCH)
-        if "bad" in answer:
-            raise BadImage(answer["bad"])
-        width, height = answer["size"]
+                raise BadImage(_OVER_LIMITS)
+        if "bad" in response:
+            raise BadImage(response["bad"])
+        width, height = response["size"]
         return width, height
 
     async def close(self) -> None:
         while self._idle:
-            await _end(self._idle.pop())
+            await _kill(self._idle.pop())
 
-    async def _ask(self, content: bytes) -> dict[str, Any] | None:
-        """The process's answer, or None where it died of the question. Raises BadImage where it took too long."""
+    async def _send(self, content: bytes) -> dict[str, Any] | None:
+        """Return the response of a decoder process; None if the process died. Raises BadImage if it took too long."""
         process = self._idle.pop() if self._idle else await _start()
-        answered = False
+        responded = False
         try:
             assert process.stdin
             assert process.stdout
@@ -58,33 +61,33 @@ class ImageChecker:
                 process.stdin.write(struct.pack(">I", len(content)))
                 process.stdin.write(content)
                 await process.stdin.drain()
-                answer: dict[str, Any] = json.loads(await process.stdout.readline())
-            answered = True
+                response: dict[str, Any] = json.loads(await process.stdout.readline())
+            responded = True
         except TimeoutError:
-            raise BadImage(_TOO_MUCH) from None
+            raise BadImage(_OVER_LIMITS) from None
         except (OSError, ValueError) as error:
-            log.warning("the process that checks pictures died and is replaced: %r", error)
+            log.warning("an image decoder process died and is replaced: %s: %s", type(error).__name__, error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await process.wait()
             if process.returncode == -signal.SIGXCPU:
-                raise BadImage(_TOO_MUCH) from None
+                raise BadImage(_OVER_LIMITS) from None
             return None
         finally:
-            if answered:
+            if responded:
                 self._idle.append(process)
             else:
-                await _end(process)
-        return answer
+                await _kill(process)
+        return response
 
 
 async def _start() -> Process:
-    environment = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    environment = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
     program = ("-m", "framehouse.adapters.images.decode")
     return await asyncio.create_subprocess_exec(sys.executable, *program, stdin=PIPE, stdout=PIPE, env=environment)
 
 
-async def _end(process: Process) -> None:
+async def _kill(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
     if process.stdin:

@@ -1,7 +1,8 @@
-"""A reference's pixels, decoded to the end to see whether they can be: the program of the process with limits.
+"""The program of a decoder process: decode references completely, with time and memory limits.
 
-It is told of one file after the other on standard input (its length in four bytes, then the file) and answers each with
-a line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. It ends with its input. checker.py starts it.
+It reads files from standard input: the length in four bytes (big-endian), then the content. For each file, it writes
+a line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. It exits at the end of its input. `checker`
+starts it.
 """
 
 import io
@@ -20,22 +21,25 @@ from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.domain.reference import MAX_PIXELS, reference_problem
 
 MEMORY_BYTES = 1_500_000_000
-"""Of address space. 40 megapixels are 160 MB, and turning or converting them needs two or three copies."""
+"""The limit on address space. 40 megapixels need 160 MB, and rotation or conversion needs two or three copies."""
 CPU_S = 8
-"""For one picture; the largest that are allowed take one or two."""
-_MOST_CHUNKS, _MOST_PIXEL_CHUNKS = 2000, 40_000
-"""Of a PNG: besides its pixels, and of them. Encoders that write them by the 4 KiB make 2,500 of ten megabytes."""
+"""The limit on CPU time for one image. The largest allowed images take one or two seconds."""
+_MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
+"""The limits on the chunks of a PNG: chunks other than IDAT, and IDAT chunks. An encoder that writes IDAT chunks of
+4 KiB writes 2,500 of them for ten megabytes."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
-"""What is no stuffing, padding or restart marker."""
+"""A JPEG marker, except stuffing, padding and restart markers."""
 _MAX_JPEG_SCANS = 100
-"""Ordinary files have 1 or about 10; a small file with hundreds of thousands keeps a decoder busy for minutes."""
+"""Ordinary files have 1 scan or about 10. A small file with 100,000 scans or more keeps a decoder busy for minutes."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Width and height, upright, of a file that can be decoded to the end, and turned and converted as engines do.
-    Raises BadImage."""
+    """Decode a file completely, then rotate and convert it as engines do. Returns the upright width and height.
+
+    Raises BadImage.
+    """
     inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):
         _check_scans(content)
@@ -51,50 +55,52 @@ def check_image(content: bytes) -> tuple[int, int]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"has too many pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed") from error
     except MemoryError as error:
-        raise BadImage("is damaged or hostile: it needs too much memory") from error
+        raise BadImage("is damaged or malicious: it needs too much memory to decode") from error
     except (OSError, ValueError, SyntaxError, struct.error, KeyError, IndexError, TypeError) as error:
         raise BadImage(f"is damaged: {error}") from error
-    if problem := reference_problem(width, height):  # a second header may say something else than the first
+    if problem := reference_problem(width, height):  # a second header may contradict the first
         raise BadImage(problem)
     return width, height
 
 
 def _check_scans(content: bytes) -> None:
-    """Raises BadImage for a JPEG of too many scans. What stands behind its end, such as a phone's film, is not looked
-    at, nor what stands inside its segments."""
+    """Raise BadImage for a JPEG with too many scans.
+
+    The content of its segments is skipped, and also all data after its end, for example the video that a phone appends.
+    """
     at, scans = 2, 0
-    while found := _MARKER.search(content, at):
-        marker, at = found[0][-1], found.end()
+    while match := _MARKER.search(content, at):
+        marker, at = match[0][-1], match.end()
         if marker == 0xD9:
             return
         scans += marker == 0xDA
         if scans > _MAX_JPEG_SCANS:
-            raise BadImage(f"is a JPEG of more than {_MAX_JPEG_SCANS} scans, which is not accepted")
+            raise BadImage(f"is a JPEG with more than {_MAX_JPEG_SCANS} scans, which is not accepted")
         if marker != 0x01:
             at += int.from_bytes(content[at : at + 2])
 
 
 def _check_chunks(content: bytes) -> None:
-    """Raises BadImage for a PNG of too many chunks, or of several headers or colour profiles, which no real one has."""
-    at, once = 8, {b"IHDR": 0, b"iCCP": 0}
-    pixels = others = 0
+    """Raise BadImage for a PNG with too many chunks, or with several headers or colour profiles."""
+    at, unique = 8, {b"IHDR": 0, b"iCCP": 0}
+    idat_chunks = other_chunks = 0
     while at + 8 <= len(content):
         name = content[at + 4 : at + 8]
         at += 12 + int.from_bytes(content[at : at + 4])
         if name == b"IDAT":
-            pixels += 1
+            idat_chunks += 1
         else:
-            others += 1
-        if name in once:
-            once[name] += 1
-        if others > _MOST_CHUNKS or pixels > _MOST_PIXEL_CHUNKS or max(once.values()) > 1:
-            raise BadImage("is damaged or hostile: it has more parts than pictures have")
+            other_chunks += 1
+        if name in unique:
+            unique[name] += 1
+        if other_chunks > _MAX_OTHER_CHUNKS or idat_chunks > _MAX_IDAT_CHUNKS or max(unique.values()) > 1:
+            raise BadImage("is damaged or malicious: it has too many PNG chunks")
         if name == b"IEND":
             return
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which ends this process when it is done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker handles Ctrl-C, and stops this process when it is done
     Image.preinit()
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -104,17 +110,17 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + CPU_S)
         try:
-            answer: dict[str, object] = {"size": check_image(source.read(*struct.unpack(">I", head)))}
+            response: dict[str, object] = {"size": check_image(source.read(*struct.unpack(">I", head)))}
         except BadImage as error:
-            answer = {"bad": str(error)}
-        sys.stdout.write(json.dumps(answer) + "\n")
+            response = {"bad": str(error)}
+        sys.stdout.write(json.dumps(response) + "\n")
         sys.stdout.flush()
 
 
-def _limit(kind: int, most: int) -> None:
-    """Limit this process, as far as the system can."""
+def _limit(resource_id: int, soft_limit: int) -> None:
+    """Set a soft limit of this process. Does nothing if the system does not support it."""
     with suppress(OSError, ValueError):
-        resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
+        resource.setrlimit(resource_id, (soft_limit, resource.getrlimit(resource_id)[1]))
 
 
 if __name__ == "__main__":

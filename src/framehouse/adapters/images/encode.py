@@ -1,8 +1,8 @@
-"""Pixels to bytes: PNG in bands, JPEG, WebP.
+"""Encode pixels as PNG, JPEG or WebP.
 
-The PNG writer filters with numpy and deflates bands of rows with ISA-L: a photo takes a fortieth of Pillow's time, for
-a file that is a tenth larger (`make bench NAME=finishing`). Bands stand alone, so a watermarked copy encodes only those
-that differ.
+The PNG encoder filters with numpy and deflates bands of rows with ISA-L. A photo takes a fortieth of Pillow's time; the
+file is a tenth larger (`make bench NAME=finishing`). Bands do not depend on each other, so a watermarked copy encodes
+only the bands that differ.
 """
 
 import io
@@ -26,16 +26,20 @@ MEDIA_TYPES: dict[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp":
 EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BAND_ROWS = 256
 _LEVEL = 1
-_SAMPLE = 16
-"""Every so many rows of a band tell how it packs."""
-_cores = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
-"""A picture that is alone has all of them: deflating waits for nothing and holds no lock."""
-_PLAIN_FILTER, _UP_FILTER = 0, 2
+_SAMPLE_EVERY_ROWS = 16
+"""One in 16 rows of a band is compressed to find the better method."""
+_band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
+"""One thread per core. A single image uses all cores, because deflating releases the GIL and does no I/O."""
+_NO_FILTER, _UP_FILTER = 0, 2
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A finished file. `bands` are a PNG's, for a copy that differs in few rows; empty for other formats."""
+    """An encoded file.
+
+    `bands` are the compressed bands of a PNG, each with the Adler-32 and the length of its uncompressed data. A copy
+    that differs in few rows reuses them. Other formats have none.
+    """
 
     content: bytes
     bands: tuple[tuple[bytes, int, int], ...] = ()
@@ -52,10 +56,10 @@ def encode(
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
-    """(height, width, 3) pixels as a file with the facts of its making in it.
+    """Encode (height, width, 3) pixels as a file whose metadata contain the `facts`.
 
-    `enlarged` pictures are smooth, and a PNG of them packs better in another way. `like` is the file of a picture that
-    differs only in `changed_rows` (first, one past last): its other bands serve.
+    `enlarged`: the image was enlarged, so it is smooth; a PNG may then compress better without string matching. `like`:
+    the file of an image that differs only in `changed_rows` (first, one past last). A PNG reuses its other bands.
     """
     if format == "png":
         return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
@@ -85,16 +89,16 @@ def _encode_png(
             return like.bands[top // _BAND_ROWS]
         return _deflate_band(pixels[top:bottom], enlarged)
 
-    bands = list(_cores.map(band, range(0, height, _BAND_ROWS)))
+    bands = list(_band_threads.map(band, range(0, height, _BAND_ROWS)))
     checksum = 1
     for _, adler, length in bands:
         checksum = _adler32_combine(checksum, adler, length)
-    packed = b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big")
-    return Encoded(png_around(_chunk(b"IDAT", packed), width, height, facts, tool=tool), tuple(bands))
+    compressed = b"\x78\x01" + b"".join(data for data, _, _ in bands) + b"\x03\x00" + checksum.to_bytes(4, "big")
+    return Encoded(build_png(_chunk(b"IDAT", compressed), width, height, facts, tool=tool), tuple(bands))
 
 
-def png_around(data: bytes, width: int, height: int, facts: Mapping[str, object], *, tool: str) -> bytes:
-    """A PNG of 8-bit RGB with these IDAT chunks and the facts of its making, and nothing else in it."""
+def build_png(idat_chunks: bytes, width: int, height: int, facts: Mapping[str, object], *, tool: str) -> bytes:
+    """Return an 8-bit RGB PNG that contains only these IDAT chunks and metadata with the `facts`."""
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
@@ -102,33 +106,36 @@ def png_around(data: bytes, width: int, height: int, facts: Mapping[str, object]
             _chunk(b"tEXt", b"Software\0" + tool.encode("latin-1", "replace")),
             _chunk(b"iTXt", b"Comment\0\0\0\0\0" + facts_json(facts).encode()),
             _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp_packet(facts, tool=tool)),
-            data,
+            idat_chunks,
             _chunk(b"IEND", b""),
         )
     )
 
 
 def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, int]:
-    """Raw deflate of filtered rows, ended on a byte border; with their Adler-32 and length. Its first row is stored
-    unfiltered, so that a band needs nothing of the one above it."""
+    """Filter and deflate rows. Returns raw deflate data that end at a byte boundary, and the Adler-32 and the length of
+    the filtered rows. The first row is not filtered, so that a band does not depend on the band above."""
     height, width = rows.shape[:2]
     flat = rows.reshape(height, width * 3)
     filtered = np.empty((height, width * 3 + 1), np.uint8)
-    filtered[0, 0], filtered[1:, 0] = _PLAIN_FILTER, _UP_FILTER
+    filtered[0, 0], filtered[1:, 0] = _NO_FILTER, _UP_FILTER
     filtered[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=filtered[1:, 1:])
     raw = filtered.data.cast("B")
-    by_bytes = False
+    huffman_only = False
     if enlarged:
-        sample = np.ascontiguousarray(filtered[::_SAMPLE]).data.cast("B")
-        by_bytes = len(_deflate(sample, by_bytes=True)) < len(_deflate(sample, by_bytes=False))
-    return _deflate(raw, by_bytes=by_bytes), isal_zlib.adler32(raw), len(raw)
+        sample = np.ascontiguousarray(filtered[::_SAMPLE_EVERY_ROWS]).data.cast("B")
+        huffman_only = len(_deflate(sample, huffman_only=True)) < len(_deflate(sample, huffman_only=False))
+    return _deflate(raw, huffman_only=huffman_only), isal_zlib.adler32(raw), len(raw)
 
 
-def _deflate(raw: memoryview, *, by_bytes: bool) -> bytes:
-    """`by_bytes` looks for nothing that repeats: what an enlarged photo's filter leaves is small numbers in no order. A
-    quarter smaller at best, for three times the time."""
-    if by_bytes:
+def _deflate(raw: memoryview, *, huffman_only: bool) -> bytes:
+    """Return `raw` as raw deflate data.
+
+    `huffman_only` skips string matching. The filtered rows of an enlarged photo are small numbers without repetitions,
+    so this saves up to a quarter of the size, for three times the time.
+    """
+    if huffman_only:
         deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)
         return deflater.compress(raw) + deflater.flush(zlib.Z_FULL_FLUSH)
     fast = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -15)
@@ -136,7 +143,7 @@ def _deflate(raw: memoryview, *, by_bytes: bool) -> bytes:
 
 
 def _adler32_combine(first: int, second: int, second_length: int) -> int:
-    """Adler-32 of two joined pieces from theirs, by its definition (RFC 1950): a sum, and a sum of sums."""
+    """Return the Adler-32 of two joined parts from the Adler-32 of each part, by the definition in RFC 1950."""
     base = 65521
     low1, high1, low2, high2 = first & 0xFFFF, first >> 16, second & 0xFFFF, second >> 16
     low = (low1 + low2 - 1) % base

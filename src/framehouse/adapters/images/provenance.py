@@ -1,11 +1,11 @@
-"""The facts of the making, in the file itself: an XMP packet that PNG, JPEG and WebP all carry."""
+"""The XMP packet that records how an image was generated. PNG, JPEG and WebP files can contain it."""
 
 import json
 from collections.abc import Mapping
-from xml.sax.saxutils import escape, quoteattr  # nosec B406 - these write XML, nothing here reads any
+from xml.sax.saxutils import escape, quoteattr  # nosec B406 - this module writes XML and reads none
 
-MADE_BY_AI = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""IPTC's word for a picture made by a trained model, which browsers, phones and platforms read."""
+DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""The IPTC digital source type for AI-generated images. Browsers, phones and platforms read it."""
 
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -17,15 +17,15 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def facts_json(facts: Mapping[str, object]) -> str:
-    """The facts as one line of JSON, in the order given."""
+    """Return the facts as one line of JSON; the order is kept."""
     return json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
 
 
 def xmp_packet(facts: Mapping[str, object], *, tool: str) -> bytes:
-    """An XMP packet with the facts and the mark "made by AI". UTF-8."""
+    """Return an XMP packet in UTF-8, with the facts and the description "made by AI"."""
     packet = _PACKET.format(
         tool=quoteattr(tool),
-        source=quoteattr(MADE_BY_AI),
+        source=quoteattr(DIGITAL_SOURCE_TYPE),
         facts=quoteattr(facts_json(facts)),
         description=escape("made by AI"),
     )

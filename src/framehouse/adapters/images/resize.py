@@ -1,4 +1,4 @@
-"""Exactly the size that was asked for."""
+"""Resize an image to exactly the requested size."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,12 @@ from PIL import Image
 from framehouse.domain.sizes import Size
 
 
-def fit(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """(height, width, 3) pixels at exactly `size`: Lanczos, centre-cropped where the shape differs, untouched where
-    it is right already."""
+def resize_and_crop(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Resize (height, width, 3) pixels to exactly `size` with a Lanczos filter.
+
+    If the aspect ratio differs, the image is cropped around its centre. If the size is already right, the same array is
+    returned.
+    """
     height, width = pixels.shape[:2]
     if (width, height) == size:
         return pixels

@@ -1,4 +1,4 @@
-"""The second, marked copy: text or a logo in the lower right corner, legible on light and on dark."""
+"""Draw a watermark in the lower right corner: a text or a logo, legible on light and dark backgrounds."""
 
 import io
 from functools import lru_cache
@@ -14,10 +14,10 @@ _MARGIN_SHARE = 0.025
 _OPACITY = 0.82
 
 
-def mark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """A marked copy of (height, width, 3) pixels, and the rows that differ (first, one past last).
+def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Return a watermarked copy of (height, width, 3) pixels, and the rows that differ (first, one past last).
 
-    A logo is the content of an image file with transparency; without one the text is drawn.
+    `logo` is the content of an image file with transparency. If it is empty, the text is drawn instead.
     """
     height, width = pixels.shape[:2]
     size = max(12, round(min(width, height) * _HEIGHT_SHARE))
@@ -26,26 +26,30 @@ def mark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArr
     margin = round(min(width, height) * _MARGIN_SHARE)
     top, left = max(0, height - margin - stamp_height), max(0, width - margin - stamp_width)
     marked = pixels.copy()
-    place = marked[top : top + stamp_height, left : left + stamp_width]
-    stamp = stamp[: place.shape[0], : place.shape[1]]
+    area = marked[top : top + stamp_height, left : left + stamp_width]
+    stamp = stamp[: area.shape[0], : area.shape[1]]
     alpha = stamp[..., 3:].astype(np.float32) * (_OPACITY / 255)
-    place[:] = np.rint(place * (1 - alpha) + stamp[..., :3] * alpha).astype(np.uint8)
+    area[:] = np.rint(area * (1 - alpha) + stamp[..., :3] * alpha).astype(np.uint8)
     return marked, (top, top + stamp_height)
 
 
 @lru_cache(maxsize=32)
-def _stamp(text: str, logo: bytes, size: int, widest: int) -> NDArray[np.uint8]:
-    """The mark as RGBA: light, with a soft dark rim that carries it on light grounds."""
+def _stamp(text: str, logo: bytes, size: int, max_width: int) -> NDArray[np.uint8]:
+    """Return the watermark as (height, width, 4) RGBA pixels, with a soft dark rim for light backgrounds.
+
+    `size` is the font size in pixels; a logo is at most 1.6 times as high. Without the rim, the watermark is at most
+    `max_width` pixels wide.
+    """
     if logo:
         with Image.open(io.BytesIO(logo)) as image:
             face = image.convert("RGBA")
-        scale = min(size * 1.6 / face.height, widest / face.width)
+        scale = min(size * 1.6 / face.height, max_width / face.width)
         face = face.resize((max(1, round(face.width * scale)), max(1, round(face.height * scale))))
     else:
         face = Image.new("RGBA", (max(1, round(text_width(text, size))), round(size * 1.3)), (255, 255, 255, 0))
         draw_text(ImageDraw.Draw(face), 0, face.height / 2, text, size, (255, 255, 255, 255))
-        if face.width > widest:
-            face = face.resize((widest, max(1, round(face.height * widest / face.width))))
+        if face.width > max_width:
+            face = face.resize((max_width, max(1, round(face.height * max_width / face.width))))
     rim = max(2, size // 8)
     shadow = Image.new("L", (face.width + 4 * rim, face.height + 4 * rim), 0)
     shadow.paste(face.getchannel("A"), (2 * rim, 2 * rim))

@@ -17,7 +17,7 @@ _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
 @dataclass(frozen=True, slots=True)
 class JwtKey:
-    """What is needed to check a token signed by a client."""
+    """The secret key that verifies a client's signed tokens, its caller, and whether the account is disabled."""
 
     caller: Caller
     secret_key: str
@@ -25,17 +25,20 @@ class JwtKey:
 
 
 def key_hash(key: str) -> bytes:
-    """How a bearer key is stored. Keys are 256 random bits, so a plain hash is enough: there is nothing to guess."""
+    """Return the SHA-256 of a bearer key: only this hash is stored.
+
+    A plain hash is enough, because a key of 256 random bits cannot be guessed.
+    """
     return hashlib.sha256(key.encode()).digest()
 
 
 def new_key() -> str:
-    """A bearer key that nobody has yet."""
+    """Return a new random bearer key, which is not stored yet."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def key_prefix(key: str) -> str:
-    """What of a key may be shown, to tell it from others."""
+    """Return the start of a key, which may be displayed to identify the key."""
     return key[:_PREFIX_CHARACTERS]
 
 
@@ -46,8 +49,8 @@ def _new_secret() -> str:
 async def create_account(
     db: Database, name: str, *, concurrency: int = DEFAULT_CONCURRENCY, units_limit: int | None = None
 ) -> bool:
-    """Make an account with a callback secret of its own. False: the name is taken, and nothing was changed."""
-    made = await db.value(
+    """Create an account with a new callback secret. Returns False, and changes nothing, if the name is taken."""
+    account_id = await db.value(
         "insert into accounts (name, concurrency, units_limit, callback_secret) "
         "values (:name, :concurrency, :units_limit, :secret) on conflict (name) do nothing returning id",
         name=name,
@@ -55,11 +58,11 @@ async def create_account(
         units_limit=units_limit,
         secret=_new_secret(),
     )
-    return made is not None
+    return account_id is not None
 
 
 async def get_account(db: Database, account_id: int) -> Account:
-    """The account of a caller. Raises LookupError."""
+    """Return the account with this id. Raises LookupError if it does not exist."""
     row = await db.row("select * from accounts where id = :id", id=account_id)
     if row is None:
         raise LookupError(account_id)
@@ -67,7 +70,7 @@ async def get_account(db: Database, account_id: int) -> Account:
 
 
 async def list_accounts(db: Database) -> list[tuple[Account, int]]:
-    """All accounts by name, each with the number of its active keys."""
+    """Return all accounts, sorted by name, each with the number of its active keys."""
     return [(_account(row), row["keys"]) for row in await db.rows(sql("list_accounts"))]
 
 
@@ -79,7 +82,10 @@ async def find_account(db: Database, name: str) -> Account | None:
 async def set_account(
     db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
 ) -> bool:
-    """Change what is given and leave the rest. Work under way is not touched. False: no such account."""
+    """Change the values that are not None; `no_limit` removes the units limit. Tasks in progress are not affected.
+
+    Returns False if the account does not exist.
+    """
     changed = await db.value(
         sql("set_account"),
         name=name,
@@ -92,13 +98,16 @@ async def set_account(
 
 
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
-    """A new callback secret; the old one signs too until the overlap is over. None: no such account."""
+    """Create a new callback secret and return it. Callbacks are also signed with the old secret during `overlap`.
+
+    Returns None if the account does not exist.
+    """
     secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap)
     return str(secret) if secret else None
 
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
-    """A new bearer key. It is shown now or never: only its hash is stored."""
+    """Create a bearer key and return it. It cannot be displayed again, because only its hash is stored."""
     key = new_key()
     await db.row(
         "insert into api_keys (account_id, prefix, hash, models) values (:account_id, :prefix, :hash, :models) "
@@ -112,7 +121,7 @@ async def create_key(db: Database, account_id: int, *, models: list[str] | None 
 
 
 async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
-    """A new access key and secret key, for clients that sign their tokens themselves."""
+    """Create an access key and a secret key, for clients that sign their own tokens. Returns both."""
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
         "insert into api_keys (account_id, prefix, access_key, secret_key, models) "
@@ -136,7 +145,10 @@ async def list_keys(db: Database, account_id: int) -> list[Key]:
 
 
 async def revoke_key(db: Database, key_id: int) -> str | None:
-    """Revoke a key, immediately and for ever; its prefix, or None if it was revoked before."""
+    """Revoke a key, immediately and permanently. Returns its prefix.
+
+    Returns None if the key does not exist or has been revoked before.
+    """
     prefix = await db.value(
         "update api_keys set revoked_at = now() where id = :key_id and revoked_at is null returning prefix",
         key_id=key_id,
@@ -145,7 +157,10 @@ async def revoke_key(db: Database, key_id: int) -> str | None:
 
 
 async def find_keys(db: Database, account_id: int, start: str) -> list[tuple[int, str]]:
-    """Ids and prefixes of the account's active keys that begin with `start`; only the key itself, if `start` is one."""
+    """Return ids and prefixes of the account's active keys that begin with `start`.
+
+    If `start` is longer than a prefix, it must be the complete bearer key or access key.
+    """
     rows = await db.rows(
         "select id, prefix from api_keys where account_id = :account_id and revoked_at is null and case "
         "when length(:start) > length(prefix) then hash = :hash or access_key = :start "
@@ -167,10 +182,10 @@ def _caller(row: asyncpg.Record) -> Caller:
 
 
 async def find_bearer(db: Database, key: str) -> tuple[Caller, bool] | None:
-    """The caller behind a bearer key and whether the account is disabled, or None."""
-    wanted = key_hash(key)
-    row = await db.row(sql("find_bearer_key"), hash=wanted)
-    if row is None or not hmac.compare_digest(row["hash"], wanted):
+    """Return the caller of a bearer key, and whether its account is disabled. None if no active key matches."""
+    digest = key_hash(key)
+    row = await db.row(sql("find_bearer_key"), hash=digest)
+    if row is None or not hmac.compare_digest(row["hash"], digest):
         return None
     return _caller(row), row["disabled"]
 
@@ -181,7 +196,7 @@ async def find_jwt_key(db: Database, access_key: str) -> JwtKey | None:
 
 
 async def shared_secret(db: Database, name: str) -> str:
-    """A secret that all processes agree on, made by whoever asks first."""
+    """Return the secret with this name, which all processes share. The first call creates it."""
     await db.row(
         "insert into settings (name, value) values (:name, :value) on conflict (name) do nothing",
         name=name,

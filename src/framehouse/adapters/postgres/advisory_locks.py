@@ -1,4 +1,4 @@
-"""Advisory locks that live processes hold, so that others see when a connection has died."""
+"""Advisory locks that live processes hold, so that other processes notice when a connection has died."""
 
 WORKER_LOCKS = 1718774120
-"""Class of the locks of workers; the second number is that of the worker."""
+"""The class of the workers' locks: the first of the two lock numbers. The second is the number of the worker."""

@@ -1,4 +1,7 @@
-"""The queue: batches are claimed, held by renewed leases, and given up. Results count once, whoever is late."""
+"""The queue of batches: workers claim batches, renew their leases, and complete, release or fail them.
+
+Only the worker with the current claim can change a batch, so a late worker's result is discarded.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,17 +18,22 @@ from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 
 Saved = Literal["lost", "kept", "succeeded"]
-"""Result of recording a shot: the claim was lost and nothing changed; it is recorded; it was the last of its task."""
+"""Result of `settle_shot`.
+
+`lost`: the worker no longer has the claim, or the task has ended; nothing was changed. `kept`: the shot has an image.
+`succeeded`: all shots of the task have an image, and the task has succeeded.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A batch that this worker holds, with all that is needed to paint it.
+    """A batch that a worker has claimed, with all data that is needed to generate its images.
 
-    `shots` are those still to be made; `elements` are as the task took them along; `ratio` is `auto` where a reference
-    decides it; `attempt` counts from 1; `batch_size` counts the made ones too; `failing_s` is how long ago the first of
-    the failures was that brought it back, by the database's clock; `notes` is what its routes' engines must remember
-    (migration 0007); `route` is the one that is to go on with it (empty: the first).
+    `attempt` counts from 1. `elements` are copies that were saved with the task. `ratio` is `auto` until a reference
+    determines it. `shots` are the shots without an image; `batch_size` also counts the finished shots. `failing_s` is
+    the number of seconds since the batch first failed, by the database's clock; 0 if it has not failed. `open_orders`
+    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must
+    generate the batch; an empty name means the model's first route.
     """
 
     id: int
@@ -47,13 +55,13 @@ class Claimed:
     batch_size: int
     last_error: str
     failing_s: float
-    notes: Mapping[str, Mapping[str, Any]]
+    open_orders: Mapping[str, Mapping[str, Any]]
     route: str
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """One finished shot, stored."""
+class StoredShot:
+    """A finished shot: the storage keys of its image, and the size in pixels. `watermark_key` may be empty."""
 
     index: int
     engine: str
@@ -68,20 +76,23 @@ async def claim_batches(
     db: Database,
     *,
     worker: int,
-    most: int,
+    limit: int,
     lease: timedelta,
     routes: Sequence[tuple[str, str]],
     task_id: UUID | None = None,
     ready: bool = False,
 ) -> list[Claimed]:
-    """Take up to `most` due batches that wait for these routes, each with its model (of one task, if given; with
-    `ready` only those whose pictures need neither be fetched nor checked), oldest first, and mark their tasks as
-    processing. Two workers never get the same one; what a lost worker holds must be freed first."""
+    """Claim up to `limit` due batches, oldest first, and mark their tasks as processing.
+
+    `routes` are pairs of a model and a route: only batches that wait for one of these routes are claimed. `task_id`
+    restricts the claim to one task. With `ready`, only batches are claimed whose references have all been fetched and
+    checked. Two workers never claim the same batch. A batch of a dead worker must be requeued before it can be claimed.
+    """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
         sql("claim_batches"),
         worker=worker,
-        limit=most,
+        limit=limit,
         lease=lease,
         models=models,
         routes=names,
@@ -94,13 +105,17 @@ async def claim_batches(
     return [_claimed(row) for row in rows]
 
 
-async def renew_leases(db: Database, held: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
-    """Keep these batches (id -> claim, progress 0..1); those still ours. The others were cancelled or lost."""
+async def renew_leases(db: Database, batches: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
+    """Renew the leases of `batches`, and save their progress. Returns the ids of those that the worker still has.
+
+    `batches` maps the id of each batch to its claim and its progress, from 0 to 1. A batch that is missing from the
+    result was cancelled or lost.
+    """
     rows = await db.rows(
         sql("renew_leases"),
-        batch_ids=list(held),
-        claims=[claim for claim, _ in held.values()],
-        progress=[progress for _, progress in held.values()],
+        batch_ids=list(batches),
+        claims=[claim for claim, _ in batches.values()],
+        progress=[progress for _, progress in batches.values()],
         lease=lease,
     )
     return {row["id"] for row in rows}
@@ -116,8 +131,11 @@ async def release_batch(
     count_attempt: bool = True,
     route: str | None = None,
 ) -> None:
-    """Give a batch back, to be claimed again `after` this by anybody who serves `route` (empty: its model's first;
-    None: the one it waited for before). What has something under way stays with the route where that is."""
+    """Release a batch. Any worker that serves `route` can claim it when `after` has passed.
+
+    An empty `route` means the model's first route; None keeps the current route. A batch with an open order stays with
+    the route of that order. An empty `error` keeps the last error. Changes nothing if the claim was lost.
+    """
     await db.row(
         sql("release_batch"),
         batch_id=batch_id,
@@ -130,28 +148,28 @@ async def release_batch(
 
 
 async def settle_shot(
-    db: Database, task_id: UUID, batch_id: int, claim: UUID, made: Made, retention: timedelta
+    db: Database, task_id: UUID, batch_id: int, claim: UUID, shot: StoredShot, retention: timedelta
 ) -> Saved:
-    """Record one finished shot; the last one ends and charges the task."""
+    """Save one finished shot. The last shot of a task ends the task as succeeded, and its account is charged."""
     saved: Saved = await db.value(
         sql("settle_shot"),
         task_id=task_id,
         batch_id=batch_id,
         claim=claim,
-        index=made.index,
-        engine=made.engine,
-        key=made.key,
-        watermark_key=made.watermark_key,
-        media_type=made.media_type,
-        width=made.width,
-        height=made.height,
+        index=shot.index,
+        engine=shot.engine,
+        key=shot.key,
+        watermark_key=shot.watermark_key,
+        media_type=shot.media_type,
+        width=shot.width,
+        height=shot.height,
         retention=retention,
     )
     return saved
 
 
 async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
-    """End the batch's task as failed, charging nothing. False: the batch was lost meanwhile."""
+    """End the batch's task as failed, without a charge. Returns False if the claim was lost."""
     return bool(
         await db.value(
             "select fail_batch(:batch_id, :claim, :message, :retention)",
@@ -164,7 +182,7 @@ async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, ret
 
 
 async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
-    """Key, width and height of a task's first picture, if it is made."""
+    """Return the storage key, width and height of a task's first image; None if it is not generated yet."""
     row = await db.row(
         "select key, width, height from shots where task_id = :task_id and index = 0 and painted_at is not null",
         task_id=task_id,
@@ -172,19 +190,24 @@ async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | Non
     return (row["key"], row["width"], row["height"]) if row else None
 
 
-async def save_open_order(db: Database, batch_id: int, claim: UUID, route: str, note: Mapping[str, Any] | None) -> bool:
-    """Write down what a route's engine must remember of a claimed batch; None forgets it. False: the batch was lost."""
-    text = None if note is None else json.dumps(note)
-    return bool(await db.value(sql("save_open_order"), batch_id=batch_id, claim=claim, route=route, note=text))
+async def save_open_order(
+    db: Database, batch_id: int, claim: UUID, route: str, order: Mapping[str, Any] | None
+) -> bool:
+    """Save the state of a batch's open order at a route; None deletes it. Returns False if the claim was lost."""
+    text = None if order is None else json.dumps(order)
+    return bool(await db.value(sql("save_open_order"), batch_id=batch_id, claim=claim, route=route, stored_order=text))
 
 
 async def batch_exists(db: Database, batch_id: int) -> bool:
-    """Whether a batch is still to be made: false once its shots are, or its task has ended."""
+    """Whether a batch still has shots to generate: false after its last shot is saved or its task has ended."""
     return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 
 
 async def save_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
-    """Remember where a fetched reference is stored; the one to use, which is another batch's where that was first."""
+    """Save where a fetched reference is stored. Returns the reference to use.
+
+    If another batch of the task has saved the same reference before, its copy is returned.
+    """
     row = await db.row(
         sql("save_reference"),
         task_id=task_id,
@@ -197,15 +220,18 @@ async def save_reference(db: Database, task_id: UUID, index: int, reference: Ref
     return Reference(reference.url, row["key"], row["width"], row["height"])
 
 
-async def keep_ratio(db: Database, task_id: UUID, ratio: str) -> str:
-    """Remember the shape that a fetched reference decided; the one to use, decided by whoever was first."""
-    kept = await db.value(
+async def save_ratio(db: Database, task_id: UUID, ratio: str) -> str:
+    """Save the aspect ratio that a fetched reference determines, unless the task already has one.
+
+    Returns the aspect ratio of the task.
+    """
+    saved_ratio = await db.value(
         "update tasks set ratio = case ratio when 'auto' then :ratio else ratio end "
         "where id = :task_id returning ratio",
         task_id=task_id,
         ratio=ratio,
     )
-    return str(kept)
+    return str(saved_ratio)
 
 
 def _claimed(row: asyncpg.Record) -> Claimed:
@@ -229,7 +255,7 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         batch_size=len(row["shot_indexes"]),
         last_error=row["last_error"] or "",
         failing_s=row["failing_s"],
-        notes=json.loads(row["notes"]),
+        open_orders=json.loads(row["notes"]),
         route=row["route"],
     )
 

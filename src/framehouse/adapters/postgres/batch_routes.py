@@ -1,4 +1,4 @@
-"""The route that a waiting batch waits for: changed if the route is gone, and claimed if no worker serves it."""
+"""The routes of waiting batches: change them if a route was removed, and claim batches that no worker serves."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,8 +17,11 @@ async def claim_unserved_batches(
     open_orders: bool,
     task_id: UUID | None = None,
 ) -> list[tuple[int, UUID, UUID]]:
-    """Take batches that have waited for these routes for longer than `waited`, in order to fail them: id, claim, task.
-    With `open_orders` also those that have one."""
+    """Claim up to 100 batches that have waited for these routes for longer than `waited`, in order to fail them.
+
+    With `open_orders`, batches that have an open order are included. `task_id` restricts the claim to one task. Returns
+    the id, the claim and the task id of each batch.
+    """
     claim = uuid4()
     rows = await db.rows(
         sql("claim_unserved_batches"),
@@ -34,10 +37,10 @@ async def claim_unserved_batches(
 
 
 async def route_to_open_orders(db: Database) -> None:
-    """Let every waiting batch that has an open order wait for the route of that order."""
+    """Assign every waiting batch that has an open order to the route of that order."""
     await db.row(sql("route_to_open_orders"))
 
 
 async def restart_at_first_route(db: Database, model: str, route: str) -> None:
-    """Let batches that wait for a route that was removed from the configuration wait for the first route."""
+    """Assign the batches that wait for a removed route to the model's first route, unless they have an open order."""
     await db.row(sql("restart_at_first_route"), model=model, route=route)

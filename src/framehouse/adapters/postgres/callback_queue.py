@@ -1,4 +1,4 @@
-"""Callback messages in Postgres: claimed host by host and in order per task, tried again later, ended."""
+"""Callback messages in Postgres: claimed per host and in order per task, delivered, retried or given up."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -19,18 +19,24 @@ EndState = Literal["delivered", "gone", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
-class Shares:
-    """How many deliveries to one host may be under way at once: to one that answered well lately, and to one of which
-    nothing is known. A host that only failed lately gets one."""
+class HostLimits:
+    """The maximum number of concurrent deliveries to one host.
 
-    living: int = 8
+    `healthy` applies to a host that has recently accepted a message. A failing host gets one delivery at a time.
+    `unknown` applies to all other hosts.
+    """
+
+    healthy: int = 8
     unknown: int = 3
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackMessage:
-    """A claimed message: the task of either kind as it was at the change, where it goes, the secrets that sign it,
-    newest first."""
+    """A claimed message.
+
+    `task` is the image task or the element as it was after the change that the message reports. `secrets` sign the
+    message; the newest secret is first.
+    """
 
     id: UUID
     claim: UUID
@@ -43,18 +49,28 @@ class CallbackMessage:
 
 
 async def claim_callbacks(
-    db: Database, *, most: int, shares: Shares, living: Collection[str], failing: Collection[str], lease: timedelta
+    db: Database,
+    *,
+    limit: int,
+    host_limits: HostLimits,
+    healthy: Collection[str],
+    failing: Collection[str],
+    lease: timedelta,
 ) -> list[CallbackMessage]:
-    """Take due messages, oldest first, of no host more than its share at once, of a task only the first that is not
-    done. An answer that is lost is mended by the lease running out."""
+    """Claim up to `limit` due messages, oldest first.
+
+    `healthy` and `failing` are hosts; all other hosts are unknown. No host gets more concurrent deliveries than
+    `host_limits` allows. Of each task, only the earliest message that has not ended can be claimed. If the result of
+    this statement is lost, the messages can be claimed again when their leases expire.
+    """
     rows = await db.rows(
         sql("claim_callbacks"),
-        limit=most,
+        limit=limit,
         lease=lease,
         claim=uuid4(),
-        healthy_share=shares.living,
-        healthy_hosts=list(living),
-        unknown_share=shares.unknown,
+        healthy_limit=host_limits.healthy,
+        healthy_hosts=list(healthy),
+        unknown_limit=host_limits.unknown,
         failing_hosts=list(failing),
     )
     return [_message(row) for row in rows]
@@ -63,7 +79,7 @@ async def claim_callbacks(
 async def end_callback(
     db: Database, message: CallbackMessage, *, state: EndState, code: int | None, error: str
 ) -> None:
-    """It is delivered, or nobody will try again."""
+    """Record that a message was delivered or is not tried again. The next message of its task becomes due."""
     await db.row(
         "select end_callback(:id, :claim, :state, :code, :error)",
         id=message.id,
@@ -77,7 +93,7 @@ async def end_callback(
 async def retry_callback(
     db: Database, message: CallbackMessage, *, after: timedelta, code: int | None, error: str
 ) -> None:
-    """It is due again later."""
+    """Release a message after a failed attempt. Its next attempt is due when `after` has passed."""
     await db.row(
         "update callback_messages "
         "set run_at = now() + :after, last_code = :code, last_error = :error, claim = null, lease_until = null "
@@ -93,7 +109,11 @@ async def retry_callback(
 async def list_callbacks(
     db: Database, account_id: int, *, either_id: str | None, failed: bool, limit: int
 ) -> list[Delivery]:
-    """Messages of an account, newest first; of one task, if given; with `failed` only what was not delivered."""
+    """Return an account's messages, newest first.
+
+    `either_id`, a task id or an external id, restricts the list to one task. With `failed`, the list contains only
+    messages that were given up or whose last attempt failed.
+    """
     task_id = read_task_id(either_id) if either_id else None
     rows = await db.rows(
         sql("list_callbacks"), account_id=account_id, task_id=task_id, external_id=either_id, failed=failed, limit=limit
@@ -102,13 +122,16 @@ async def list_callbacks(
 
 
 async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
-    """Make a message due now, with 24 hours from now, even if it was delivered; its id stays. False: there is none."""
-    found = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
-    return found is not None
+    """Deliver a message again, even if it was delivered before. It keeps its id and is tried for 24 hours from now.
+
+    A message that is being delivered at this moment is not changed. Returns False if the account has no such message.
+    """
+    resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
+    return resent_id is not None
 
 
 async def delete_old_callbacks(db: Database, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` messages that have ended and are older than `age`; how many."""
+    """Delete up to `limit` ended messages that are older than `age`. Returns the number of deleted messages."""
     deleted = await db.rows(
         "delete from callback_messages where id in (select id from callback_messages "
         "where created_at < now() - :age::interval and state <> 'waiting' limit :limit for update skip locked) "
@@ -131,7 +154,7 @@ def _message(row: asyncpg.Record) -> CallbackMessage:
         changes["units_charged"] = row["message_units"]
         if changes["status"] != "succeed":
             changes["images"] = ()
-    old = row["callback_secret_old"]
+    old_secrets = row["callback_secret_old"]
     return CallbackMessage(
         id=row["message_id"],
         claim=row["claim"],
@@ -140,5 +163,5 @@ def _message(row: asyncpg.Record) -> CallbackMessage:
         task=replace(task, **changes),
         url=subject["callback_url"],
         host=row["message_host"],
-        secrets=(row["callback_secret"], *(old or "").split()),
+        secrets=(row["callback_secret"], *(old_secrets or "").split()),
     )

@@ -1,4 +1,4 @@
-"""Statements shared by whoever comes meanwhile: while one is under way, those who ask gather for the next one."""
+"""Coalesce concurrent requests: the requests that arrive while a statement runs share the next statement."""
 
 import asyncio
 import contextvars
@@ -7,70 +7,72 @@ from typing import Generic, TypeVar
 
 from framehouse.adapters.postgres.pool import DatabaseAway
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
-LARGEST_GROUP = 64
-SMALLEST_HALF = 8
-"""A statement that goes by halves takes at least so many, if they are there."""
+RequestT = TypeVar("RequestT")
+ResultT = TypeVar("ResultT")
+MAX_GROUP = 64
+"""The maximum number of requests that share a statement."""
+MIN_HALF = 8
+"""With `in_halves`, a statement takes at least this many requests, if they are waiting."""
 
 
-class Coalesced(Generic[Question, Answer]):
-    """One statement, `ask`, answers the questions of many callers, in their order.
+class Coalesced(Generic[RequestT, ResultT]):
+    """Serves many callers at the same time. `execute` runs one statement for many requests.
 
-    A lone caller waits for nobody, each waits for the statement that has his own question, and one who goes away takes
-    nobody along. A statement that fails is tried with each question by itself, so that none pays for its neighbour;
-    `ask` must bear that it runs twice.
+    `execute` takes a list of requests and returns one result per request, in the same order. A request is executed
+    immediately if no statement is running, otherwise with the next statement. A caller gets its result when the
+    statement with its request ends. A cancelled caller does not affect the other callers.
 
-    `by_halves` is for statements that keep the database as busy as the requests keep this process: of more than a few,
-    half go first, and are answered while the database works for the others.
+    If a statement for several requests fails, each request is executed again separately, so that an invalid request
+    does not fail the others. `execute` must therefore be safe to call twice with the same request. After DatabaseAway,
+    nothing is executed again: all callers get the error.
+
+    Use `in_halves` if the database needs about as much time for the statement as this process needs for the requests.
+    Half of the waiting requests are executed first. While the database executes the other half, this process responds
+    to the first half.
     """
 
     def __init__(
-        self, ask: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, by_halves: bool = False
+        self, execute: Callable[[Sequence[RequestT]], Awaitable[Sequence[ResultT]]], *, in_halves: bool = False
     ) -> None:
-        self._ask = ask
-        self._by_halves = by_halves
-        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._execute = execute
+        self._in_halves = in_halves
+        self._waiting: list[tuple[RequestT, asyncio.Future[ResultT]]] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def __call__(self, question: Question) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future))
+    async def __call__(self, request: RequestT) -> ResultT:
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
         if self._task is None or self._task.done():
-            # in no caller's context: what it logs is not about the request that happened to come first
+            # in an empty context, because the log lines of the task do not belong to the first caller's request
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return await future
 
     async def _run(self) -> None:
         while self._waiting:
             await self._gather()
-            size = (
-                min(LARGEST_GROUP, max(SMALLEST_HALF, (len(self._waiting) + 1) // 2))
-                if self._by_halves
-                else LARGEST_GROUP
-            )
+            size = min(MAX_GROUP, max(MIN_HALF, (len(self._waiting) + 1) // 2)) if self._in_halves else MAX_GROUP
             group, self._waiting = self._waiting[:size], self._waiting[size:]
-            await self._settle(group)
+            await self._execute_group(group)
 
     async def _gather(self) -> None:
-        """Let the event loop turn for as long as each turn brings another caller: he is here already, only unread."""
-        seen = 0
-        while seen < len(self._waiting) < LARGEST_GROUP:
-            seen = len(self._waiting)
+        """Yield to the event loop as long as each turn adds requests that have arrived but are not read yet."""
+        count = 0
+        while count < len(self._waiting) < MAX_GROUP:
+            count = len(self._waiting)
             await asyncio.sleep(0)
 
-    async def _settle(self, group: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _execute_group(self, group: list[tuple[RequestT, asyncio.Future[ResultT]]]) -> None:
         try:
-            answers = await self._ask([question for question, _ in group])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
+            results = await self._execute([request for request, _ in group])
+        except Exception as error:  # noqa: BLE001 - every error is raised in the callers
             if len(group) > 1 and not isinstance(error, DatabaseAway):
-                for alone in group:
-                    await self._settle([alone])
+                for single in group:
+                    await self._execute_group([single])
                 return
             for _, future in group:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(group, answers, strict=True):
+        for (_, future), result in zip(group, results, strict=True):
             if not future.done():
-                future.set_result(answer)
+                future.set_result(result)

@@ -1,4 +1,4 @@
-"""Due times and leases that a clock has put off too far, because it has gone back since."""
+"""Repair due times and leases that are too far in the future because the clock was set back."""
 
 from datetime import timedelta
 
@@ -6,21 +6,22 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""Small corrections of the clock put nothing off that matters."""
+"""Added to every lease and pause, so that small corrections of the clock are ignored."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:
-    """Make due what waits only because the clock has gone back: batches, elements and callbacks; how many.
+    """Make batches, elements and callbacks due that wait only because the clock was set back.
 
-    `longest_pause` is that of batches and elements between two attempts.
+    Leases that are too long for the same reason are shortened. `longest_pause` is the longest pause between two
+    attempts of a batch or an element. Returns the number of changed rows.
     """
-    fixed = await db.value(
+    changed_rows = await db.value(
         sql("fix_due_times"),
         longest_pause=longest_pause,
         element_lease=timedelta(seconds=element.LEASE_S + _CLOCK_GRACE_S),
         callback_lease=timedelta(seconds=callback.LEASE_S + _CLOCK_GRACE_S),
         callback_pauses=[timedelta(seconds=pause_s + _CLOCK_GRACE_S) for pause_s in callback.longest_pauses_s()],
         callback_limit=timedelta(seconds=callback.GIVE_UP_AFTER_S),
-        asking_codes=list(callback.ASKING_CODES),
+        retry_after_codes=list(callback.RETRY_AFTER_CODES),
     )
-    return int(fixed)
+    return int(changed_rows)

@@ -1,4 +1,4 @@
-"""Saved elements in Postgres: created, made under a lease, read, deleted."""
+"""Saved elements in Postgres: created, claimed and processed by element workers, read, deleted."""
 
 import json
 from collections.abc import Sequence
@@ -18,8 +18,11 @@ from framehouse.domain.task import read_task_id
 
 @dataclass(frozen=True, slots=True)
 class NewElement:
-    """An element that is to be created. `images` come with the fields in which they were sent. `idempotency` is the
-    caller's key and the hash of the body."""
+    """An element to create.
+
+    `images` are pairs of a request field and the reference that was sent in it. `idempotency` is the client's
+    idempotency key and the hash of the request body.
+    """
 
     task_id: UUID
     element_id: int
@@ -34,8 +37,12 @@ class NewElement:
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
-    """Answer to an offered element."""
+class CreateResult:
+    """The result of `create_element`. Only `accepted` creates an element.
+
+    `replayed`: the idempotency key was used with the same body before, and `task_id` is the task of that request.
+    `key_reused`: the key was used with another body. `external_taken`: the external id was used before.
+    """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
     task_id: UUID
@@ -44,7 +51,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedElement:
-    """An element to be made that this element_worker holds; `attempt` counts from 1."""
+    """An element that an element worker has claimed in order to process its images. `attempt` counts from 1."""
 
     task: ElementTask
     claim: UUID
@@ -52,15 +59,18 @@ class ClaimedElement:
     last_error: str
 
 
-async def create_element(db: Database, element: NewElement) -> Created:
-    """Offer an element. Running twice with the same task id accepts it once."""
+async def create_element(db: Database, element: NewElement) -> CreateResult:
+    """Create an element. A repeated call with the same task id creates nothing and returns `accepted` again."""
     answer = await db.row("select * from create_element(:row::text::jsonb)", row=json.dumps(_row(element)))
     assert answer is not None
-    return Created(answer["outcome"], answer["task_id"], answer["created_at"])
+    return CreateResult(answer["outcome"], answer["task_id"], answer["created_at"])
 
 
 async def find_element(db: Database, account_id: int, any_id: str, element_id: int) -> ElementTask | None:
-    """An element of this account by task id or external id, or, if it is not deleted, by element id."""
+    """Return the account's element with this task id, external id or element id; None if there is none.
+
+    A deleted element is not found by its element id.
+    """
     row = await db.row(
         sql("find_element"),
         account_id=account_id,
@@ -72,13 +82,13 @@ async def find_element(db: Database, account_id: int, any_id: str, element_id: i
 
 
 async def list_elements(db: Database, account_id: int, *, limit: int, offset: int) -> list[ElementTask]:
-    """Those that are not deleted, newest first."""
+    """Return the account's elements that are not deleted, newest first."""
     rows = await db.rows(sql("list_elements"), account_id=account_id, limit=limit, offset=offset)
     return [element_from(row) for row in rows]
 
 
 async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Those of these elements that a task of this account may name now, by id."""
+    """Return the elements of `ids` that a new task of this account may use, by id."""
     rows = await db.rows(
         "select * from element_answers "
         "where account_id = :account_id and element_id = any(:ids::bigint[]) "
@@ -90,21 +100,27 @@ async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> 
 
 
 async def delete_element(db: Database, account_id: int, element_id: int, at: datetime) -> UUID | None:
-    """Delete an element, at this moment; the id of its task, or None where the account has no such element."""
-    found: UUID | None = await db.value(
+    """Delete an element at the time `at`. Returns its task id, or None if the account has no such element.
+
+    A repeated call with the same `at` returns the same result.
+    """
+    task_id: UUID | None = await db.value(
         "select delete_element(:account_id, :element_id, :at)", account_id=account_id, element_id=element_id, at=at
     )
-    return found
+    return task_id
 
 
 async def claim_elements(
-    db: Database, *, most: int, lease: timedelta, task_id: UUID | None = None, ready: bool = False
+    db: Database, *, limit: int, lease: timedelta, task_id: UUID | None = None, ready: bool = False
 ) -> list[ClaimedElement]:
-    """Take up to `most` elements to be made (only this one, if given; with `ready` only those of stored pictures),
-    oldest first, and mark them as processing. Two element_workers never get the same one."""
+    """Claim up to `limit` due elements, oldest first, and mark them as processing.
+
+    `task_id` restricts the claim to one element. With `ready`, only elements whose images are all stored are claimed.
+    Two element workers never claim the same element.
+    """
     rows = await db.rows(
         "select * from claim_elements(:limit, :lease, :claim, :task_id, :ready)",
-        limit=most,
+        limit=limit,
         lease=lease,
         claim=uuid4(),
         task_id=task_id,
@@ -114,13 +130,13 @@ async def claim_elements(
 
 
 async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence[Reference]) -> None:
-    """It is made, of these stored pictures. Changes nothing where the claim was lost."""
-    places = [{"index": i, "key": r.key, "width": r.width, "height": r.height} for i, r in enumerate(images)]
-    await _end(db, claimed, "succeed", "", json.dumps(places))
+    """End an element as succeeded, with these stored images. Changes nothing if the claim was lost."""
+    stored_images = [{"index": i, "key": r.key, "width": r.width, "height": r.height} for i, r in enumerate(images)]
+    await _end(db, claimed, "succeed", "", json.dumps(stored_images))
 
 
 async def fail_element(db: Database, claimed: ClaimedElement, message: str) -> None:
-    """It cannot be made. Changes nothing where the claim was lost."""
+    """End an element as failed. Changes nothing if the claim was lost."""
     await _end(db, claimed, "failed", storable_text(message), "[]")
 
 
@@ -138,7 +154,10 @@ async def _end(db: Database, claimed: ClaimedElement, status: str, message: str,
 async def release_element(
     db: Database, claimed: ClaimedElement, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
-    """Give it back, to be claimed again by anybody `after` this."""
+    """Release an element. Any element worker can claim it when `after` has passed.
+
+    An empty `error` keeps the last error. Changes nothing if the claim was lost.
+    """
     await db.row(
         sql("release_element"),
         task_id=claimed.task.id,
@@ -150,8 +169,10 @@ async def release_element(
 
 
 async def delete_old_elements(db: Database, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` elements that failed or were deleted longer than `age` ago; how many. Their external ids
-    stay taken."""
+    """Delete the rows of up to `limit` elements that failed or were deleted longer than `age` ago.
+
+    Their external ids cannot be used again. Returns the number of deleted rows.
+    """
     return int(await db.value(sql("delete_old_elements"), age=age, limit=limit))
 
 
@@ -162,7 +183,7 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # apart from the keys of image tasks: no header can hold this character
+        # the prefix separates these keys from those of image tasks; no header can contain the character \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
         "name": element.name,
@@ -177,7 +198,7 @@ def _row(element: NewElement) -> dict[str, object]:
 
 
 def element_from(row: asyncpg.Record) -> ElementTask:
-    """An element from a row of the view element_answers."""
+    """Read an element from a row of the view element_answers."""
     images = json.loads(row["images"]) if row["images"] else []
     fields = tuple(image.pop("field") for image in images)
     element = Element(

@@ -1,17 +1,17 @@
-"""Named parameters: `:worker` in a statement becomes `$1`, the only form that PostgreSQL knows."""
+"""Named parameters: `:worker` in a statement is replaced by `$1`, the only form that PostgreSQL accepts."""
 
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-# Strings, quoted names, comments and casts are passed over. A backslash in a string is not an escape.
+# Strings, quoted names, comments and casts contain no parameters. A backslash in a string is not an escape.
 _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|::|:([a-z_][a-z0-9_]*)")
 
 
 @lru_cache(maxsize=1000)
 def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """The statement with `$1`, `$2`, … and the names that these stand for."""
+    """Return the statement with `$1`, `$2`, … instead of its named parameters, and the names in this order."""
     numbers: dict[str, str] = {}
 
     def number(token: re.Match[str]) -> str:
@@ -21,8 +21,11 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 
 
 def bind(statement: str, values: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
-    """The numbered statement and its values in order. Raises TypeError unless each name has a value, and each value a
-    name; values given in order are for a statement that is numbered already."""
+    """Return the numbered statement and its values in order.
+
+    A statement that already has numbered parameters takes `values`, in order; any other statement takes `named`. Raises
+    TypeError unless the names in the statement are exactly the names in `named`.
+    """
     text, names = numbered(statement)
     if values and not names and not named:
         return text, values

@@ -1,4 +1,4 @@
-"""A task before it is accepted, and the row of it that the function accept_tasks takes."""
+"""A task before it is accepted, and its row in the argument of the function accept_tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,19 @@ from uuid import UUID
 import pydantic_core
 
 from framehouse.adapters.postgres.reference_store import reference_columns
-from framehouse.domain.element import OFFICIAL, Element
+from framehouse.domain.element import PRESET_OWNER, Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A planned task. `elements` come with stored images. `idempotency` is the caller's key and the hash of the body.
-    `key_id` is the API key to check; None: none. `owner` is the advisory lock of the command that waits for the task;
-    None: none."""
+    """A planned task, ready to be offered to the database.
+
+    The images of `elements` are stored. `idempotency` is the client's idempotency key and the hash of the request body.
+    `key_id` is the API key to check when the task is accepted; None skips the check. `owner` is the number of the
+    advisory lock of the command that waits for the task; None if a client of the API has sent the task.
+    """
 
     task_id: UUID
     account_id: int
@@ -39,13 +42,13 @@ class NewTask:
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
-    """The argument of accept_tasks: a JSON array of `accept_row` (migration 0005), numbered from 0."""
+    """Return the argument of accept_tasks: a JSON array of `accept_row` (migration 0005), numbered from 0."""
     return pydantic_core.to_json([_row(task, ordinal) for ordinal, task in enumerate(tasks)]).decode()
 
 
 def _row(task: NewTask, ordinal: int) -> dict[str, object]:
     key, body_hash = task.idempotency or (None, None)
-    stored = [
+    references = [
         *((None, reference) for reference in task.references),
         *((index, image) for index, element in enumerate(task.elements) for image in element.images),
     ]
@@ -74,7 +77,7 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
             {
                 "index": index,
                 "element_id": element.id,
-                "owned": element.owned_by != OFFICIAL,
+                "owned": element.owned_by != PRESET_OWNER,
                 "name": element.name,
                 "description": element.description,
             }
@@ -82,6 +85,6 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
         ],
         "task_references": [
             reference_columns(reference) | {"index": index, "element": element}
-            for index, (element, reference) in enumerate(stored)
+            for index, (element, reference) in enumerate(references)
         ],
     }

@@ -1,4 +1,4 @@
-"""Batches whose worker may have died: found by their lease, and requeued."""
+"""Batches whose worker may have died or hung: they are found by their leases, and requeued."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,9 +10,13 @@ from framehouse.adapters.postgres.pool import Database, sql
 
 
 @dataclass(frozen=True, slots=True)
-class Unrenewed:
-    """A claimed batch whose lease looks as if nobody renewed it. Equal to a later one: nobody did. `alive`: the
-    connection of its worker lives. All connections are new after a restart of the server."""
+class UnrenewedBatch:
+    """A claimed batch whose lease seems not to have been renewed recently.
+
+    If an earlier and a later observation are equal, the lease was not renewed in between. `alive` is whether the
+    worker's connection exists; it is not compared. Observations before and after a restart of the server are unequal,
+    because the restart closed all connections.
+    """
 
     id: int
     claim: UUID
@@ -21,14 +25,22 @@ class Unrenewed:
     alive: bool = field(compare=False)
 
 
-async def unrenewed_batches(db: Database, *, lease: timedelta, silence: timedelta) -> list[Unrenewed]:
-    """Claimed batches whose lease does not look as if it was renewed within `silence`."""
-    rows = await db.rows(sql("list_unrenewed_batches"), lease=lease, silence=silence, lock_class=WORKER_LOCKS)
-    return [Unrenewed(**row) for row in rows]
+async def unrenewed_batches(db: Database, *, lease: timedelta, unrenewed_for: timedelta) -> list[UnrenewedBatch]:
+    """Return the claimed batches whose lease seems not to have been renewed for longer than `unrenewed_for`.
+
+    `lease` is the length of a new lease.
+    """
+    rows = await db.rows(
+        sql("list_unrenewed_batches"), lease=lease, unrenewed_for=unrenewed_for, lock_class=WORKER_LOCKS
+    )
+    return [UnrenewedBatch(**row) for row in rows]
 
 
-async def requeue_batches(db: Database, orphaned: Sequence[Unrenewed]) -> int:
-    """Take these from their workers, unless they were renewed since; how many are due again."""
+async def requeue_batches(db: Database, orphaned: Sequence[UnrenewedBatch]) -> int:
+    """Requeue these batches; they are due immediately. A batch is skipped if it was renewed since the observation.
+
+    Returns the number of requeued batches.
+    """
     rows = await db.rows(
         sql("requeue_batches"),
         batch_ids=[batch.id for batch in orphaned],

@@ -1,4 +1,4 @@
-"""Connections that are lost and come back: every statement here outlives a restart of Postgres."""
+"""A connection pool that runs a statement again if its connection is lost, even if Postgres restarts."""
 
 from __future__ import annotations
 
@@ -17,72 +17,82 @@ import asyncpg
 from framehouse.adapters.postgres.named_parameters import bind
 
 log = logging.getLogger(__name__)
-_MOST_TOLD = 1000
-_SILENT_S = 10
-"""For how long the server's machine may acknowledge nothing, before a connection is lost."""
-_LEFT_ALONE_S = 20
-"""For how long the server waits so for us, before it frees what a vanished host held. Longer: others take over then."""
-LOST = (
+_MAX_TEXT_CHARACTERS = 1000
+_SERVER_TIMEOUT_S = 10
+"""Seconds without an acknowledgement from the server's machine after which this process drops the connection."""
+_CLIENT_TIMEOUT_S = 20
+"""Seconds without an acknowledgement from this machine after which the server ends the session and frees its locks.
+
+It is longer than `_SERVER_TIMEOUT_S`, because other processes take over this process's work when its locks are free.
+"""
+CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # its own confusion over a server that dies between two statements
+    asyncpg.InternalClientError,  # asyncpg's state is inconsistent if the server dies between two statements
     OSError,
 )
-"""The connection or the server, not the statement, is at fault: trying again can help."""
+"""Errors of the connection or the server, not of the statement: a retry can help."""
 
 
 class DatabaseAway(Exception):
-    """Postgres did not answer for as long as we were willing to wait."""
+    """Postgres is unavailable: retries of the statement have failed or cannot help."""
 
 
-TROUBLE = (DatabaseAway, asyncpg.PostgresError)
-"""What a loop that must go on for ever survives."""
-FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
-"""The statement itself is at fault: trying again cannot help. All else of the server's passes, or is set right."""
-_LET_GO_S = 2.0
-"""For how long a server that does not answer is asked to end a statement that nobody waits for any more."""
+DATABASE_ERRORS = (DatabaseAway, asyncpg.PostgresError)
+"""The errors that a loop must catch if it has to run until the process stops."""
+STATEMENT_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
+"""Errors of the statement itself: a retry cannot help. All other server errors are temporary or can be fixed."""
+_RELEASE_TIMEOUT_S = 2.0
+"""Seconds to wait for the server to cancel a statement whose caller no longer waits."""
 
 
 @cache
 def sql(name: str) -> str:
-    """The statement in sql/<name>.sql."""
+    """Return the statement in sql/<name>.sql."""
     return (files(__package__) / "sql" / f"{name}.sql").read_text()
 
 
 def storable_text(message: str) -> str:
-    """Somebody else's words as the database and a caller can bear them."""
-    return "".join(c if c.isprintable() else " " for c in message[:_MOST_TOLD])
+    """Return a text that the database can store: at most 1000 characters, and unprintable characters are spaces."""
+    return "".join(c if c.isprintable() else " " for c in message[:_MAX_TEXT_CHARACTERS])
 
 
-async def _keep_session(_connection: object) -> None:
-    """Nothing here leaves state in a session, and asyncpg's reset costs a round trip per statement (notes, stack)."""
+async def _skip_reset(_connection: object) -> None:
+    """Replaces asyncpg's reset of a session, which costs a round trip per statement (notes, stack).
+
+    The reset is not needed, because no statement leaves state in a session.
+    """
 
 
 _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
-async def notice_silence(connection: _Session, *, pooled: bool = False) -> None:
-    """Make both ends of a new connection notice a network that loses everything and tells nobody. Left to themselves
-    they wait: we for two minutes with a statement under way, and without one for ever, like the server, which keeps
-    the session and its locks for hours. A server that lives acknowledges, however long its statement takes. A pooler's
-    own connections are the pooler's to watch."""
-    transport = connection._transport  # type: ignore[attr-defined]  # the library has no other way to its socket
-    own: socket.socket | None = transport.get_extra_info("socket")
-    if own is None or own.family == socket.AF_UNIX:
+async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
+    """Make both ends of a new connection detect a network that silently drops all packets.
+
+    Without these timeouts, this process waits two minutes during a statement, and forever between statements. The
+    server keeps the session and its locks for hours. A live server acknowledges packets even during a long statement.
+
+    If `pooled` is true, only this end is configured: the pooler is responsible for its connections to the server.
+    """
+    transport = connection._transport  # type: ignore[attr-defined]  # asyncpg offers no other access to the socket
+    tcp_socket: socket.socket | None = transport.get_extra_info("socket")
+    if tcp_socket is None or tcp_socket.family == socket.AF_UNIX:
         return
-    own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     probes = {"TCP_KEEPIDLE": 5, "TCP_KEEPALIVE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3}
-    for name, value in (probes | {"TCP_USER_TIMEOUT": _SILENT_S * 1000}).items():
-        if option := getattr(socket, name, None):  # macOS calls the first by the second's name, and lacks the last
-            own.setsockopt(socket.IPPROTO_TCP, option, value)
+    # macOS has TCP_KEEPALIVE instead of TCP_KEEPIDLE, and no TCP_USER_TIMEOUT
+    for name, value in (probes | {"TCP_USER_TIMEOUT": _SERVER_TIMEOUT_S * 1000}).items():
+        if option := getattr(socket, name, None):
+            tcp_socket.setsockopt(socket.IPPROTO_TCP, option, value)
     if not pooled:
         await connection.execute(
             "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4; "
-            f"set tcp_user_timeout = '{_LEFT_ALONE_S}s'"
+            f"set tcp_user_timeout = '{_CLIENT_TIMEOUT_S}s'"
         )
 
 
@@ -98,19 +108,20 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class Database:
-    """A pool whose statements are tried again when the connection is lost.
+    """A pool of connections. A statement is run again for up to `retry_for_s` seconds if its connection is lost.
 
-    So a statement may have run although its answer never came, and run twice: each one given here must bear that.
+    The first run may have been committed although its result was lost, so a statement can run twice. Every statement
+    must allow this.
 
-    `direct_url` leads past a pooler that `url` leads through: to it goes what lives as long as a session, and no
-    statement is prepared for a later one, which may meet another session.
+    If `url` leads through a pooler, `direct_url` must bypass it. LISTEN and session-level locks use `direct_url`.
+    Prepared statements are then not cached, because the next statement may run in another session.
     """
 
-    def __init__(self, url: str, *, size: int, patience_s: float = 10.0, direct_url: str = "") -> None:
+    def __init__(self, url: str, *, size: int, retry_for_s: float = 10.0, direct_url: str = "") -> None:
         self.url = url
         self.direct_url = direct_url or url
         self._size = size
-        self._patience_s = patience_s
+        self._retry_for_s = retry_for_s
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
@@ -119,11 +130,11 @@ class Database:
             self.url,
             min_size=1,
             max_size=self._size,
-            reset=_keep_session,
+            reset=_skip_reset,
             command_timeout=60,
             timeout=10,
-            init=partial(notice_silence, pooled=pooled),
-            statement_cache_size=0 if pooled else 100,  # 0: parsed anew by who executes it
+            init=partial(set_tcp_timeouts, pooled=pooled),
+            statement_cache_size=0 if pooled else 100,  # 0: every execution parses the statement
         )
 
     async def close(self) -> None:
@@ -132,11 +143,11 @@ class Database:
         try:
             async with asyncio.timeout(5):
                 await self._pool.close()
-        except (*LOST, asyncpg.PostgresError):
+        except (*CONNECTION_ERRORS, asyncpg.PostgresError):
             self._pool.terminate()
 
     async def rows(self, statement: str, /, *values: Any, **named: Any) -> list[asyncpg.Record]:
-        """All rows. A statement takes its values by name, for `:name`, or in order, for `$1`."""
+        """Return all rows. Values are passed by name for `:name` parameters, or in order for `$1` parameters."""
         text, values = bind(statement, values, named)
         rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *values))
         return rows
@@ -154,62 +165,65 @@ class Database:
         if self._pool is None:
             raise RuntimeError("the database is not open")
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience_s
+        deadline = loop.time() + self._retry_for_s
         pause_s = 0.02
         while True:
             try:
-                async with asyncio.timeout_at(end):  # all may be busy, or waiting for a server that is silent
+                async with asyncio.timeout_at(deadline):  # all connections may be busy, or the server may be hung
                     connection = await self._pool.acquire()
                 try:
                     return await statement(connection)
                 except asyncpg.InternalClientError:
-                    connection.terminate()  # or the pool would hand it out again
+                    connection.terminate()  # otherwise the pool would use it again
                     raise
                 finally:
-                    with suppress(TimeoutError):  # it is closed then
-                        await self._pool.release(connection, timeout=_LET_GO_S)
-            except LOST as error:
-                if isinstance(error, ValueError):  # the library's word for a value that no statement can hold
+                    with suppress(TimeoutError):  # then the pool has closed the connection
+                        await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
+            except CONNECTION_ERRORS as error:
+                if isinstance(error, ValueError):  # asyncpg's error for a value that does not fit its type
                     raise
-                if isinstance(error, asyncpg.DiskFullError):  # which does not pass in a moment
-                    raise DatabaseAway(str(error) or "it does not answer") from error
-                if loop.time() + pause_s > end or self._pool.is_closing():
-                    raise DatabaseAway(str(error) or "it does not answer") from error
+                if isinstance(error, asyncpg.DiskFullError):  # a retry within seconds cannot help
+                    raise DatabaseAway(str(error) or "the database does not respond") from error
+                if loop.time() + pause_s > deadline or self._pool.is_closing():
+                    raise DatabaseAway(str(error) or "the database does not respond") from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, 1.0)
 
     async def listen(
         self, channels: Mapping[str, Callable[[str], None]], *, lock: tuple[int, int] | None = None
     ) -> NoReturn:
-        """Call back with each channel's payloads until cancelled, on a connection of its own that is made anew whenever
-        it is lost. `lock` is an advisory lock to hold as long as it lives. Callbacks also run, with an empty payload,
-        after each connecting: what was said in between was missed."""
+        """Call each channel's function with the payloads of its notifications, until cancelled.
+
+        This uses a separate connection, which is opened again whenever it is lost. `lock` is an advisory lock that is
+        held while the connection lives. Each function is also called with an empty payload after every connect, because
+        notifications may have been missed before.
+        """
         pause_s = 0.1
         while True:
             try:
                 async with self._connection() as connection:
-                    gone = asyncio.Event()
-                    connection.add_termination_listener(_setter(gone))
+                    closed = asyncio.Event()
+                    connection.add_termination_listener(_setter(closed))
                     if lock:
                         await connection.execute("select pg_advisory_lock($1, $2)", *lock)
                     for channel, on_message in channels.items():
                         await connection.add_listener(channel, _listener(on_message))
                         on_message("")
                     pause_s = 0.1
-                    await gone.wait()
-                    log.warning("the listening connection is lost")
-            except (*LOST, asyncpg.PostgresError) as error:
-                log.warning("no listening connection: %s", error)
+                    await closed.wait()
+                    log.warning("the connection that listens for notifications was lost")
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
+                log.warning("cannot listen for notifications, trying again: %s", error)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, 2.0)
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[_Session]:
-        """A connection of its own, for what lives as long as a session: LISTEN and advisory locks."""
+        """Open a separate direct connection, for LISTEN and session-level advisory locks."""
         connection = await asyncpg.connect(self.direct_url, timeout=10)
         try:
-            await notice_silence(connection)
+            await set_tcp_timeouts(connection)
             yield connection
         finally:
-            with suppress(*LOST, asyncpg.PostgresError):
+            with suppress(*CONNECTION_ERRORS, asyncpg.PostgresError):
                 await connection.close(timeout=2)

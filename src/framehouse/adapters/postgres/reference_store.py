@@ -1,4 +1,4 @@
-"""Stored references in Postgres: which content is where, whether it was checked, and when nobody needs it any more."""
+"""Stored references in Postgres: the file of each content, whether it was checked, and when it is no longer needed."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,15 +8,15 @@ from framehouse.domain.reference import Reference
 
 
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
-    """The key of this content, which nobody removes for a grace from now; `new_key` where it has none yet.
+    """Return the storage key of this content, and protect its file from deletion for a grace period from now.
 
-    The file may not be there yet: whoever asks writes it then.
+    The key is `new_key` if the content is new. The file may not exist yet; then the caller must write it.
     """
     return str(await db.value(sql("use_reference"), sha256=sha256, key=new_key))
 
 
 async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
-    """The upright size in pixels of a file that was decoded to the end before; None where it was not."""
+    """Return the upright size in pixels of a file that was decoded completely before; None if it was not."""
     row = await db.row(
         "select width, height from stored_references where key = :key and checked_at is not null", key=key
     )
@@ -24,7 +24,7 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Remember that a file was decoded to the end, and its upright size."""
+    """Record that a file was decoded completely, and its upright size in pixels."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,
@@ -34,13 +34,15 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Delete rows of contents that were not used for `grace` and are not needed; how many were looked at, at most
-    `limit`. Their files are deleted afterwards: see `files_to_delete`."""
+    """Examine up to `limit` contents that were not used for `grace`, and delete the rows of those that are not needed.
+
+    Returns the number of examined contents. The files are deleted later: see `files_to_delete`.
+    """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 
 
 async def files_to_delete(db: Database, limit: int) -> list[str]:
-    """Keys of files that are to be deleted because their rows are, oldest first."""
+    """Return up to `limit` storage keys of files whose rows have been deleted, oldest first."""
     rows = await db.rows("select key from forgotten_files order by forgotten_at limit :limit", limit=limit)
     return [row["key"] for row in rows]
 
@@ -50,7 +52,7 @@ async def mark_removed(db: Database, keys: Sequence[str]) -> None:
 
 
 def reference_columns(reference: Reference) -> dict[str, object]:
-    """A reference in a row of a task or an element: what is not known yet is null."""
+    """Return the columns of a reference in a row of a task or an element. An unknown value is None."""
     return {
         "url": reference.url or None,
         "key": reference.key or None,

@@ -1,4 +1,4 @@
-"""What the engines of routes depend on, as the workers find it: each worker reports, and readers see live workers."""
+"""The health of routes: each worker reports its health checks, and readers get the reports of live workers."""
 
 import json
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from typing import NamedTuple
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
 
 REPORT_S = 30.0
-"""Seconds between two reports of one worker."""
+"""Seconds between two reports of a worker."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""An older report is of a worker that is gone."""
+"""An older report belongs to a worker that no longer runs."""
 
 
 class RouteCheck(NamedTuple):
-    """One finding of one worker; `subject` is empty for a route whose engine depends on nothing."""
+    """The result of one worker's health check. `subject` is empty if the route's engine has no dependencies."""
 
     model: str
     route: str
@@ -24,8 +24,11 @@ class RouteCheck(NamedTuple):
 
 
 class RouteHealth(NamedTuple):
-    """The findings of all live workers about one thing that a route depends on: how many find it healthy and unhealthy,
-    and the reason that the last unhealthy one gave."""
+    """The results of all live workers for one subject that a route depends on.
+
+    `healthy` and `unhealthy` are numbers of workers. `reason` is that of the latest unhealthy result, or of the latest
+    result if all results are healthy.
+    """
 
     model: str
     route: str
@@ -36,7 +39,7 @@ class RouteHealth(NamedTuple):
 
 
 async def report_route_health(db: Database, worker: int, checks: Sequence[RouteCheck]) -> None:
-    """Replace all that this worker reported before."""
+    """Save the results of a worker's health checks. They replace all its earlier results."""
     rows = [
         check._replace(subject=storable_text(check.subject), reason=storable_text(check.reason))._asdict()
         for check in checks
@@ -45,5 +48,5 @@ async def report_route_health(db: Database, worker: int, checks: Sequence[RouteC
 
 
 async def list_route_health(db: Database) -> list[RouteHealth]:
-    """What live workers found, by model, route and thing."""
+    """Return the health of all routes, sorted by model, route and subject."""
     return [RouteHealth(*row) for row in await db.rows(sql("list_route_health"), age=_AGE)]

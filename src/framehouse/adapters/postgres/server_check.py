@@ -1,4 +1,4 @@
-"""Whether a PostgreSQL server that somebody else runs is one that we can use, found out before anything leans on it."""
+"""Checks that an external PostgreSQL server meets the requirements, before anything else uses it."""
 
 import ssl
 from dataclasses import dataclass
@@ -6,17 +6,21 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-_OLDEST = 14
-_PATIENCE_S = 10
+_MIN_VERSION = 14
+_TIMEOUT_S = 10
 
 
 class BadServer(Exception):
-    """The database server cannot be used as it is set; the message says what to do, and never holds the password."""
+    """The database server cannot be used. The message contains advice, but never the password."""
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """What a connection to the server showed. `tls` is of the connection that passes the pooler."""
+class DatabaseServer:
+    """The properties of a usable server.
+
+    `tls` describes the direct connection. `pooled` and `direct_pooled` say whether FRAMEHOUSE_DATABASE_URL and
+    FRAMEHOUSE_DIRECT_DATABASE_URL lead through a pooler.
+    """
 
     version: str
     tls: bool
@@ -24,77 +28,82 @@ class Server:
     direct_pooled: bool = False
 
 
-async def look_at_server(url: str, *, direct_url: str = "") -> Server:
-    """What is behind the URLs. Raises BadServer, and never anything else."""
-    direct = await _look(
+async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
+    """Check the server behind the URLs. Raises only BadServer."""
+    direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
     )
     if not direct_url:
         if direct.pooled:
             raise BadServer(
-                f"A pooler stands before the database at {_place(url)}, and listening, locks and migrations need a "
-                "connection that passes it. Set FRAMEHOUSE_DIRECT_DATABASE_URL to the server itself."
+                f"The connection to {_address(url)} goes through a pooler, but notifications, locks and migrations "
+                "need a direct connection. Set FRAMEHOUSE_DIRECT_DATABASE_URL to the URL of the server itself."
             )
         return direct
-    through = await _look(url, "FRAMEHOUSE_DATABASE_URL")
-    return Server(direct.version, direct.tls, through.pooled, direct.pooled)
+    main = await _check_url(url, "FRAMEHOUSE_DATABASE_URL")
+    return DatabaseServer(direct.version, direct.tls, main.pooled, direct.pooled)
 
 
-async def _look(url: str, setting: str) -> Server:
+async def _check_url(url: str, setting: str) -> DatabaseServer:
     try:
-        connection = await asyncpg.connect(url, timeout=_PATIENCE_S, statement_cache_size=0)
+        connection = await asyncpg.connect(url, timeout=_TIMEOUT_S, statement_cache_size=0)
         try:
             row = await connection.fetchrow(
                 "select current_setting('server_version') as version,"
                 " current_setting('server_version_num')::int as number,"
                 " pg_is_in_recovery() as standby, pg_backend_pid() as pid, current_database() as database,"
                 " coalesce(has_schema_privilege(current_schema(), 'create'), false) as may_create,"
-                " current_user as who,"
+                " current_user as user_name,"
                 " coalesce((select ssl from pg_stat_ssl where pid = pg_backend_pid()), false) as tls"
             )
             assert row is not None
-            pooled = connection.get_server_pid() != row["pid"]  # a pooler makes up the number that it tells
+            pooled = connection.get_server_pid() != row["pid"]  # a pooler does not report the real process id
         finally:
             await connection.close(timeout=2)
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise BadServer(f"{setting}: {_said(error, url)}") from error
-    if row["number"] < _OLDEST * 10_000:
-        raise BadServer(f"{setting}: PostgreSQL {row['version']} is too old: it must be {_OLDEST} or newer.")
+        raise BadServer(f"{setting}: {_explain(error, url)}") from error
+    if row["number"] < _MIN_VERSION * 10_000:
+        raise BadServer(f"{setting}: PostgreSQL {row['version']} is too old: it must be {_MIN_VERSION} or newer.")
     if row["standby"]:
-        raise BadServer(f"{setting}: {_place(url)} is a standby, which only reads. Name the primary.")
+        raise BadServer(f"{setting}: {_address(url)} is a read-only standby server. Use the URL of the primary server.")
     if not row["may_create"]:
         raise BadServer(
-            f'{setting}: the user "{row["who"]}" may not make tables in the database "{row["database"]}". '
-            f'Make him its owner: alter database "{row["database"]}" owner to "{row["who"]}".'
+            f'{setting}: the user "{row["user_name"]}" may not create tables in the database "{row["database"]}". '
+            f'Make the user its owner: alter database "{row["database"]}" owner to "{row["user_name"]}".'
         )
-    return Server(row["version"], row["tls"], pooled)
+    return DatabaseServer(row["version"], row["tls"], pooled)
 
 
-def _said(error: Exception, url: str) -> str:
-    """What went wrong, and what to do."""
+def _explain(error: Exception, url: str) -> str:
+    """Return a message that describes the error and, for most errors, contains advice."""
     match error:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
-            return f"{_place(url)} refuses the user or the password: {error}."
+            return f"{_address(url)} rejects the user or the password: {error}."
         case asyncpg.InvalidCatalogNameError():
-            return f"{error} at {_place(url)}: create it, or name another."
+            return f"{error} at {_address(url)}. Create it, or use the name of an existing database."
         case asyncpg.TooManyConnectionsError():
-            return f"{_place(url)} has no connection left ({error}): raise max_connections, or use a pooler."
+            return f"{_address(url)} accepts no more connections ({error}). Increase max_connections, or use a pooler."
         case asyncpg.CannotConnectNowError():
-            return f"{_place(url)} is starting or stopping: {error}. Try again in a moment."
+            return f"{_address(url)} is starting or stopping: {error}. Try again in a moment."
         case asyncpg.PostgresConnectionError() | asyncpg.PostgresError():
-            return f"{_place(url)} says: {error}."
+            return f"{_address(url)} reports an error: {error}."
         case ssl.SSLError():
-            return f"no TLS with {_place(url)}: {error}. See sslmode and sslrootcert in docs/many-machines.md."
+            return (
+                f"a TLS connection to {_address(url)} is not possible: {error}. "
+                "See sslmode and sslrootcert in docs/many-machines.md."
+            )
         case TimeoutError():
-            return f"{_place(url)} does not answer within {_PATIENCE_S} seconds. Are address and firewall right?"
+            return f"{_address(url)} does not respond within {_TIMEOUT_S} seconds. Check the address and the firewall."
         case OSError() if "SSL" in str(error):
-            return f"no TLS with {_place(url)}: {error}. See sslmode in docs/many-machines.md."
+            return (
+                f"a TLS connection to {_address(url)} is not possible: {error}. See sslmode in docs/many-machines.md."
+            )
         case OSError():
-            return f"{_place(url)} cannot be reached: {error.strerror or error}. Does the database run?"
+            return f"{_address(url)} cannot be reached: {error.strerror or error}. Check that the database server runs."
         case _:
-            return f"no URL of a database ({error}); one is postgresql://user:password@host:5432/name."
+            return f"not a valid database URL ({error}). The form is postgresql://user:password@host:5432/name."
 
 
-def _place(url: str) -> str:
-    """Where the URL leads, without who and with what."""
+def _address(url: str) -> str:
+    """Return the host and port of the URL, without the user and the password."""
     return urlsplit(url).netloc.rpartition("@")[2] or "the local socket"

@@ -1,4 +1,4 @@
-"""One-time codes that are exchanged for an API key: the link that the first start prints."""
+"""One-time codes that are exchanged for an API key. The first start of a server prints a link with such a code."""
 
 import secrets
 from datetime import timedelta
@@ -10,7 +10,10 @@ CODE_LIFE = timedelta(minutes=10)
 
 
 async def create_code(db: Database, account_id: int, *, life: timedelta = CODE_LIFE) -> str:
-    """A new code, which is shown now or never: only its hash is stored. It ends all others of the account."""
+    """Create a code and return it. All earlier codes of the account become invalid.
+
+    The code cannot be displayed again, because only its hash is stored.
+    """
     code = secrets.token_urlsafe(32)
     await db.row(
         "delete from sign_in_codes where account_id = :account_id or expires_at < now()", account_id=account_id
@@ -26,9 +29,13 @@ async def create_code(db: Database, account_id: int, *, life: timedelta = CODE_L
 
 
 async def exchange_code(db: Database, code: str) -> tuple[str, str] | None:
-    """A new key for a code, and its account's name. None: the code is unknown, used or too old. Of several calls at
-    once, one gets a key. Codes are 256 random bits looked up by their hash, so timing tells nothing about them."""
+    """Exchange a code for a new API key. Returns the key and the name of its account.
+
+    Returns None if the code is unknown, used or expired, or if its account is disabled. If several calls use the same
+    code at the same time, only one gets a key. A code has 256 random bits and is looked up by its hash, so the
+    response time reveals nothing about it.
+    """
     key = new_key()
     await db.row(sql("use_sign_in_code"), code_hash=key_hash(code), prefix=key_prefix(key), key_hash=key_hash(key))
-    found = await find_bearer(db, key)  # rather than an answer of the statement, which may have run twice
-    return (key, found[0].account_name) if found else None
+    bearer = await find_bearer(db, key)  # the statement may run twice, and its second run inserts nothing
+    return (key, bearer[0].account_name) if bearer else None

@@ -15,8 +15,12 @@ from framehouse.domain.task import CANCELED, AcceptOutcome, Task, TaskImage, rea
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """Answer to one offered task. `detail` is the missing element of `element_gone`, or the numbers of a limit."""
+class AcceptResult:
+    """The result of offering one task. Only `accepted` creates a task.
+
+    `detail` is the id of the missing element if the outcome is `element_gone`. It describes the limit if the outcome is
+    `over_concurrency` or `over_units`. Otherwise it is empty.
+    """
 
     outcome: AcceptOutcome
     task_id: UUID
@@ -24,17 +28,17 @@ class Accepted:
     detail: str
 
 
-async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[Accepted]:
-    """Offer tasks, in one transaction and one round trip; one refusal does not touch the others.
+async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[AcceptResult]:
+    """Offer tasks in one transaction and one round trip. A refused task does not affect the other tasks.
 
-    Running twice with the same task ids accepts once.
+    A repeated call with the same task ids does not create a task twice: an accepted task is reported as accepted again.
     """
     answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=accept_rows(tasks))
-    return [Accepted(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
+    return [AcceptResult(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
 
 async def find_accepted(db: Database, account_id: int, key: str, body_hash: bytes) -> tuple[UUID, datetime] | None:
-    """The task that was accepted for this very body under this idempotency key, and when."""
+    """Return the id and creation time of the task with this idempotency key and body; None if there is none."""
     row = await db.row(
         "select task_id, created_at from idempotency_keys "
         "where account_id = :account_id and key = :key and body_hash = :body_hash "
@@ -46,25 +50,30 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
     return (row["task_id"], row["created_at"]) if row else None
 
 
-class Asked(NamedTuple):
-    """One question for a task, by its task id or external id. `key_id` is the key it came with, where that is still to
-    be looked at."""
+class TaskQuery(NamedTuple):
+    """A query for one task by its task id or external id.
+
+    `key_id` is the API key of the request, if the statement must check it; otherwise None.
+    """
 
     account_id: int
     either_id: str
     key_id: int | None = None
 
 
-class Found(NamedTuple):
-    """`refused`: the key is revoked or the account disabled; the task is not to be told then."""
+class FoundTask(NamedTuple):
+    """The result of a `TaskQuery`.
+
+    If `refused` is true, the key is revoked or the account is disabled, and the client must not get the task.
+    """
 
     refused: bool
     task: Task | None
 
 
-async def find_tasks(db: Database, asked: Sequence[Asked]) -> list[Found]:
-    """What is asked for, in one statement, in order."""
-    accounts, ids, keys = zip(*asked, strict=True)
+async def find_tasks(db: Database, queries: Sequence[TaskQuery]) -> list[FoundTask]:
+    """Run all queries in one statement. Returns one result per query, in order."""
+    accounts, ids, keys = zip(*queries, strict=True)
     rows = await db.rows(
         sql("find_tasks"),
         account_ids=accounts,
@@ -72,36 +81,36 @@ async def find_tasks(db: Database, asked: Sequence[Asked]) -> list[Found]:
         external_ids=ids,
         key_ids=keys,
     )
-    return [Found(bool(row["refused"]), task_from(row) if row["id"] else None) for row in rows]
+    return [FoundTask(bool(row["refused"]), task_from(row) if row["id"] else None) for row in rows]
 
 
 async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
-    """A task of this account by task id or by external id."""
-    return (await find_tasks(db, [Asked(account_id, either_id)]))[0].task
+    """Return the account's task with this task id or external id; None if there is none."""
+    return (await find_tasks(db, [TaskQuery(account_id, either_id)]))[0].task
 
 
 async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:
-    """Newest first."""
+    """Return an account's tasks, newest first."""
     rows = await db.rows(sql("list_tasks"), account_id=account_id, limit=limit, offset=offset)
     return [task_from(row) for row in rows]
 
 
 async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
-    """End a task that has not ended. False: it had. Raises LookupError where the account has no such task."""
-    ended = await db.value(
+    """Cancel a task. Returns False if it had already ended. Raises LookupError if the account has no such task."""
+    canceled = await db.value(
         "select cancel_task(:task_id, :account_id, :message, :retention)",
         task_id=task_id,
         account_id=account_id,
         message=CANCELED,
         retention=retention,
     )
-    if ended is None:
+    if canceled is None:
         raise LookupError(task_id)
-    return bool(ended)
+    return bool(canceled)
 
 
 async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
-    """Those of these tasks that have ended."""
+    """Return those of `task_ids` whose task has ended."""
     rows = await db.rows(
         "select id from tasks where id = any(:task_ids::uuid[]) and status in ('succeed', 'failed')",
         task_ids=list(task_ids),
@@ -110,12 +119,12 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
-    """Tasks at work for a command that has died: nobody holds their owner's lock of this class any more."""
+    """Return the unfinished tasks of commands that have died: their owner no longer holds its lock of this class."""
     return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class=lock_class)]
 
 
 async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
-    """Ended tasks whose pictures are due for removal, oldest first."""
+    """Return up to `limit` ended tasks whose images are due for deletion, oldest first."""
     rows = await db.rows(
         "select id from tasks where expired_at is null and expires_at < now() order by expires_at limit :limit",
         limit=limit,
@@ -128,13 +137,15 @@ async def mark_expired(db: Database, task_ids: Sequence[UUID]) -> None:
 
 
 async def delete_old_tasks(db: Database, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` tasks whose images were removed longer than `age` ago, with all that belongs to them; how
-    many. Their external ids stay taken."""
+    """Delete up to `limit` tasks whose images were deleted longer than `age` ago, and all dependent rows.
+
+    Their external ids cannot be used again. Returns the number of deleted tasks.
+    """
     return int(await db.value(sql("delete_old_tasks"), age=age, limit=limit))
 
 
 async def delete_old_idempotency_keys(db: Database, limit: int) -> int:
-    """Delete up to `limit` keys that are out of the window; how many."""
+    """Delete up to `limit` idempotency keys that have expired. Returns the number of deleted keys."""
     deleted = await db.rows(
         "delete from idempotency_keys where (account_id, key) in ("
         "select account_id, key from idempotency_keys where created_at < now() - idempotency_window() "
@@ -145,7 +156,7 @@ async def delete_old_idempotency_keys(db: Database, limit: int) -> int:
 
 
 def task_from(row: asyncpg.Record) -> Task:
-    """A task from a row of the view task_answers."""
+    """Read a task from a row of the view task_answers."""
     images = json.loads(row["pictures"]) if row["pictures"] else []
     return Task(
         id=row["id"],

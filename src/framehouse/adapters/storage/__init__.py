@@ -1,6 +1,6 @@
-"""Where pictures and references are kept: a folder, S3, GCS or Azure, by URL."""
+"""Object storage for images and references: a folder, S3, GCS or Azure, selected by a URL."""
 
 from framehouse.adapters.storage.object_store import folder_of, open_storage
-from framehouse.adapters.storage.protocol import Storage, StorageAway, StorageWrong
+from framehouse.adapters.storage.protocol import Storage, StorageMisconfigured, StorageUnavailable
 
-__all__ = ["Storage", "StorageAway", "StorageWrong", "folder_of", "open_storage"]
+__all__ = ["Storage", "StorageMisconfigured", "StorageUnavailable", "folder_of", "open_storage"]

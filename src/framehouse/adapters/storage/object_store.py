@@ -1,4 +1,4 @@
-"""A storage on obstore: one library for folders and for the buckets of S3, GCS and Azure."""
+"""A storage that uses obstore, a library for folders and for the buckets of S3, GCS and Azure."""
 
 import asyncio
 import os
@@ -15,24 +15,25 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
-from framehouse.adapters.storage.protocol import Storage, StorageAway, StorageWrong
+from framehouse.adapters.storage.protocol import Storage, StorageMisconfigured, StorageUnavailable
 
 if TYPE_CHECKING:
     from obstore import HTTP_METHOD
     from obstore.store import RetryConfig
 
 _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
-"""What a file is read in; a few of them are in memory at once. S3 takes no smaller ones."""
+"""The sizes of the parts of an upload. A few parts are in memory at the same time. S3 accepts no smaller parts."""
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
-"""Who stores tries again himself, and whoever waits for an answer should hear within it that the bucket is away."""
+"""The retries of one request. They must end early enough to report an unavailable bucket to a waiting client. Code that
+stores files repeats the request itself."""
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
 def open_storage(url: str) -> Storage:
-    """The storage behind `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`.
+    """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. Creates a missing folder.
 
-    Bucket credentials come from where the cloud's own tools look (AWS_ACCESS_KEY_ID, AWS_ENDPOINT, …).
-    Raises StorageAway where the URL names nothing usable.
+    The credentials of a bucket are read from the same places as by the provider's own tools (AWS_ACCESS_KEY_ID,
+    AWS_ENDPOINT, …). Raises StorageUnavailable if the URL cannot be used.
     """
     try:
         if folder := folder_of(url):
@@ -40,11 +41,11 @@ def open_storage(url: str) -> Storage:
             return _Store(LocalStore(folder, automatic_cleanup=True), folder)
         return _Store(from_url(url) if urlsplit(url).scheme == "memory" else from_url(url, retry_config=_RETRY), None)
     except (BaseError, OSError, ValueError) as error:
-        raise StorageAway(f"cannot use the storage {url}: {_said(error)}") from error
+        raise StorageUnavailable(f"cannot use the storage {url}: {_message(error)}") from error
 
 
 def folder_of(url: str) -> Path | None:
-    """The folder behind `file:///folder`; None for a bucket."""
+    """Return the path of a storage URL `file:///folder`; None for a bucket."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
@@ -58,18 +59,19 @@ class _Store:
         if self._folder:
             await self.size("images/ready")
             return
-        async with _storing(""):  # unlike asking for a file, listing tells an empty bucket from none
+        async with _missing_bucket_errors(""):  # listing shows whether the bucket exists; requesting one file does not
             await self._store.list(prefix="ready/", chunk_size=1).collect_async()
 
-    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
+    async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
-        async with _storing(key):
-            return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=life_s))
+        async with _missing_bucket_errors(key):
+            return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=valid_s))
 
     async def put(self, key: str, content: bytes) -> None:
-        media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)  # for who is sent to the bucket
-        async with _storing(key):
+        # a bucket sends the media type to clients that are redirected to it
+        media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)
+        async with _missing_bucket_errors(key):
             await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)
             if self._folder:
                 await asyncio.to_thread(_flush, self._folder / key)
@@ -77,7 +79,7 @@ class _Store:
     async def put_file(self, key: str, file: BinaryIO) -> None:
         with file:
             part_bytes = _FOLDER_PART_BYTES if self._folder else _BUCKET_PART_BYTES
-            async with _storing(key):
+            async with _missing_bucket_errors(key):
                 await self._store.put_async(key, file, chunk_size=part_bytes, max_concurrency=1)
                 if self._folder:
                     await asyncio.to_thread(_flush, self._folder / key)
@@ -85,8 +87,8 @@ class _Store:
     async def get(self, key: str) -> bytes | None:
         try:
             async with _storage_errors(key):
-                found = await self._store.get_async(key)
-                return bytes(await found.bytes_async())
+                result = await self._store.get_async(key)
+                return bytes(await result.bytes_async())
         except FileNotFoundError:
             return None
 
@@ -109,30 +111,33 @@ class _Store:
             except FileNotFoundError:
                 continue
 
-    async def remove_unfinished(self, *, older_s: float) -> int:
-        return await asyncio.to_thread(_remove_unfinished, self._folder, older_s) if self._folder else 0
+    async def delete_partial_files(self, *, older_than_s: float) -> int:
+        return await asyncio.to_thread(_delete_partial_files, self._folder, older_than_s) if self._folder else 0
 
     async def delete_folder(self, prefix: str) -> None:
         async with _storage_errors(prefix):
-            found = [meta["path"] async for page in self._store.list(prefix=prefix) for meta in page]
-        await self.delete(found)
+            keys = [meta["path"] async for page in self._store.list(prefix=prefix) for meta in page]
+        await self.delete(keys)
 
 
-def _remove_unfinished(folder: Path, older_s: float) -> int:
-    """The library writes `name#1` and renames it; its own listing does not show those."""
-    removed = 0
+def _delete_partial_files(folder: Path, older_than_s: float) -> int:
+    """Delete old partial files. obstore writes to `name#1`, then renames the file; it does not list such names."""
+    deleted = 0
     for path in folder.rglob("*#[0-9]*"):
         with suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_mtime < time.time() - older_s:
+            if path.is_file() and path.stat().st_mtime < time.time() - older_than_s:
                 path.unlink()
-                removed += 1
-    return removed
+                deleted += 1
+    return deleted
 
 
 def _flush(path: Path) -> None:
-    """The library renames a finished file into place but leaves it in the page cache; a power cut would lose it."""
-    for place in (path, path.parent, path.parent.parent):  # the folder may be new itself
-        descriptor = os.open(place, os.O_RDONLY)
+    """Write a finished file to disk.
+
+    obstore renames a finished file into place, but leaves it in the page cache, so a power failure would lose it.
+    """
+    for flushed in (path, path.parent, path.parent.parent):  # the rename, and the folder, which may be new
+        descriptor = os.open(flushed, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
@@ -140,45 +145,50 @@ def _flush(path: Path) -> None:
 
 
 @asynccontextmanager
-async def _storing(key: str) -> AsyncIterator[None]:
-    """Who stores needs no file to be there: what is not found is the bucket."""
+async def _missing_bucket_errors(key: str) -> AsyncIterator[None]:
+    """Translate errors of requests that need no existing file: "not found" can only mean the bucket or folder."""
     try:
         async with _storage_errors(key):
             yield
     except FileNotFoundError as error:
-        raise StorageWrong(f"storage: there is no such bucket or folder: {_said(error.__cause__ or error)}") from error
+        raise StorageMisconfigured(
+            f"storage: no such bucket or folder: {_message(error.__cause__ or error)}"
+        ) from error
 
 
 @asynccontextmanager
 async def _storage_errors(key: str) -> AsyncIterator[None]:
+    """Translate errors of obstore into FileNotFoundError with the `key`, StorageUnavailable or StorageMisconfigured."""
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:
         raise FileNotFoundError(key) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise StorageWrong(f"storage: it does not let us in: {_said(error)}") from error
+        raise StorageMisconfigured(f"storage: access denied: {_message(error)}") from error
     except (BaseError, OSError) as error:
-        raise _fault(_said(error)) from error
+        raise _error_from(_message(error)) from error
 
 
-def _fault(said: str) -> StorageAway:
-    """Listing tells what a server answered by its words alone."""
-    if "builder error" in said:  # its words for a URL that it may not ask
-        return StorageWrong("storage: the endpoint is http://, which AWS_ALLOW_HTTP=true must allow")
-    if "169.254.169.254" in said:
-        return StorageWrong(f"storage: no credentials are set, and this machine has no role that gives some: {said}")
-    found = re.search(r"status code: (4\d\d)", said)
-    match found and found[1]:
+def _error_from(message: str) -> StorageUnavailable:
+    """Return the error for a message of obstore. For some requests, only the message has the HTTP status code."""
+    if "builder error" in message:  # obstore's message for an http:// URL that is not allowed
+        return StorageMisconfigured("storage: the endpoint is http://; set AWS_ALLOW_HTTP=true to allow it")
+    if "169.254.169.254" in message:
+        return StorageMisconfigured(
+            f"storage: no credentials are set, and this machine has no role that provides them: {message}"
+        )
+    status = re.search(r"status code: (4\d\d)", message)
+    match status and status[1]:
         case "401" | "403":
-            return StorageWrong(f"storage: it does not let us in: {said}")
+            return StorageMisconfigured(f"storage: access denied: {message}")
         case "404":
-            return StorageWrong(f"storage: there is no such bucket or folder: {said}")
+            return StorageMisconfigured(f"storage: no such bucket or folder: {message}")
         case None | "408" | "425" | "429":
-            return StorageAway(f"storage: {said}")
+            return StorageUnavailable(f"storage: {message}")
         case _:
-            return StorageWrong(f"storage: it does not take what we ask: {said}")
+            return StorageMisconfigured(f"storage: the request was rejected: {message}")
 
 
-def _said(error: BaseException) -> str:
-    """The library's own words, without the pages of its insides that it adds; what a server answered is a part."""
+def _message(error: BaseException) -> str:
+    """Return the message of obstore, including the server's response, but without its debug output."""
     return " ".join(str(error).partition("\n\nDebug source:")[0].split())[:600]

@@ -1,56 +1,66 @@
-"""What the house asks of a storage."""
+"""The interface of an object storage, and its errors."""
 
 from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
 
-class StorageAway(Exception):
-    """The storage refused or did not answer; the message says how. Trying again later may help."""
+class StorageUnavailable(Exception):
+    """The storage did not respond, or rejected a request. The message has the reason. A retry may succeed."""
 
 
-class StorageWrong(StorageAway):
-    """The storage answers, and does not let us in or has no such bucket: somebody must set something right."""
+class StorageMisconfigured(StorageUnavailable):
+    """The storage responds, but rejects the credentials or the request, or has no such bucket.
+
+    An operator must change the configuration.
+    """
 
 
 class Storage(Protocol):
-    """Keys are relative paths of `[A-Za-z0-9._/-]`. All methods raise StorageAway where the storage is at fault."""
+    """An object storage.
+
+    Keys are relative paths of the characters `[A-Za-z0-9._/-]`. Each method raises StorageUnavailable if the storage
+    does not respond or rejects the request.
+    """
 
     async def check(self) -> None:
-        """Ask something small of it, to see that it is there and lets us in."""
+        """Send a small request to test that the storage responds and accepts the credentials."""
         ...
 
-    async def presign(self, key: str, method: str, *, life_s: int) -> str | None:
-        """A URL by which anybody may GET (or HEAD) the file for so long, a week at most; None: it has no such URLs."""
+    async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
+        """Return a URL that allows anyone to GET (or HEAD) the file for `valid_s` seconds, at most a week.
+
+        None if the storage does not support presigned URLs.
+        """
         ...
 
     async def put(self, key: str, content: bytes) -> None:
-        """Store, replacing what was there. Whole or not at all, and on disk when this returns."""
+        """Store a file; an existing file is replaced. Atomic; the file is on disk when this method returns."""
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """As `put`, of what `file` still holds, a piece at a time; the file is closed."""
+        """Store the rest of `file`, like `put`, but read it in chunks. Closes `file`."""
         ...
 
     async def get(self, key: str) -> bytes | None:
-        """The whole file, or None."""
+        """Return the content of a file, None if it does not exist."""
         ...
 
     async def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Bytes from `start` up to but not including `end`. Raises FileNotFoundError."""
+        """Return the bytes from `start` up to but not including `end`. Raises FileNotFoundError."""
         ...
 
     async def size(self, key: str) -> int | None:
-        """Size in bytes, or None where there is no such file."""
+        """Return the size of a file in bytes, None if it does not exist."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Remove files; those that are not there count as removed."""
+        """Delete files. Keys that do not exist are ignored."""
         ...
 
-    async def remove_unfinished(self, *, older_s: float) -> int:
-        """Remove what writers that died have left half-written, where it is older than this; how many files."""
+    async def delete_partial_files(self, *, older_than_s: float) -> int:
+        """Delete the partial files that crashed writers left, if they are old enough. Returns the number of files."""
         ...
 
     async def delete_folder(self, prefix: str) -> None:
-        """Remove all files whose key starts with `prefix`, which ends with a slash."""
+        """Delete all files whose key starts with `prefix`, which must end with a slash."""
         ...

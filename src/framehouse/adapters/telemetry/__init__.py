@@ -1,1 +1,1 @@
-"""What an operator sees of a running process: metrics, traces, and the ids in its log lines."""
+"""Telemetry of a process: metrics, traces, and log lines with ids."""

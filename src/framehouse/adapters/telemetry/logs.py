@@ -1,4 +1,4 @@
-"""Log lines as JSON, each with the ids of what it is about."""
+"""Format log records as JSON, with the ids of the request, task or batch that is being processed."""
 
 import json
 import logging
@@ -9,16 +9,19 @@ from types import MappingProxyType
 from typing import Any
 
 IDS = ("request_id", "task_id", "batch_id")
-about: ContextVar[Mapping[str, Any] | MutableMapping[str, Any]] = ContextVar("about", default=MappingProxyType({}))
-"""What is being worked on, of which the log takes IDS. In the API it is the request's ASGI scope itself."""
+log_context: ContextVar[Mapping[str, Any] | MutableMapping[str, Any]] = ContextVar(
+    "log_context", default=MappingProxyType({})
+)
+"""The request, task or batch that is being processed. Log lines contain those of its items that IDS lists. In the API,
+it is the ASGI scope of the request."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line. Of an error that comes along, `told` makes what may be written down."""
+    """Formats each record as one line of JSON. `describe_error` returns the text for an exception of a record."""
 
-    def __init__(self, told: Callable[[BaseException], str]) -> None:
+    def __init__(self, describe_error: Callable[[BaseException], str]) -> None:
         super().__init__()
-        self._told = told
+        self._describe_error = describe_error
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -27,8 +30,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        known = about.get()
-        line.update((name, str(known[name])) for name in IDS if name in known)
+        context = log_context.get()
+        line.update((name, str(context[name])) for name in IDS if name in context)
         if record.exc_info and (error := record.exc_info[1]):
-            line["error"] = self._told(error)
+            line["error"] = self._describe_error(error)
         return json.dumps(line, ensure_ascii=False)

@@ -1,7 +1,7 @@
-"""The figures of one process, for Prometheus. What is true for all processes alike is asked of the database instead
-(entrypoints/api/metrics_endpoint.py).
+"""The Prometheus metrics of one process. Metrics of the whole deployment come from the database instead
+(`entrypoints.api.metrics_endpoint`).
 
-No label comes from a caller: models and routes are the configuration's, all other values are ours.
+No label value comes from a caller: models and routes come from the configuration, all other values are constants.
 """
 
 import time
@@ -26,129 +26,142 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, for what Prometheus finds out by itself
-OWN = CollectorRegistry()
-"""All that this process counts."""
-ProcessCollector(registry=OWN)
+# `_created` series would double the number of series, and Prometheus detects restarts by itself
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+PROCESS_REGISTRY = CollectorRegistry()
+"""The metrics of this process."""
+ProcessCollector(registry=PROCESS_REGISTRY)
 
 ACCEPTS = Counter(
-    "framehouse_accepts", "Tasks that were offered to the database, by what became of them.", ["outcome"], registry=OWN
+    "framehouse_accepts",
+    "Tasks that were submitted to the database, by outcome.",
+    ["outcome"],
+    registry=PROCESS_REGISTRY,
 )
 INTERNAL_ERRORS = Counter(
-    "framehouse_internal_errors", "What broke that nobody expected; the log has its place.", registry=OWN
+    "framehouse_internal_errors", "Unexpected errors; the log has their tracebacks.", registry=PROCESS_REGISTRY
 )
-CLAIMS = Counter("framehouse_claims", "Batches that workers took on.", ["model"], registry=OWN)
+CLAIMS = Counter("framehouse_claims", "Batches that workers claimed.", ["model"], registry=PROCESS_REGISTRY)
 FAILURES = Counter(
     "framehouse_batch_failures",
-    "Batches that were not made: retry (later again), failed (their task with them).",
+    "Attempts to generate a batch that failed: retry (another attempt follows), failed (the task failed).",
     ["model", "fate"],
-    registry=OWN,
+    registry=PROCESS_REGISTRY,
 )
 GENERATION_SECONDS = Histogram(
     "framehouse_generation_seconds",
-    "Time that an engine took for one call, without finishing and storing.",
+    "Time of one engine call, without finishing and storing the images.",
     ["model", "route"],
-    registry=OWN,
+    registry=PROCESS_REGISTRY,
     buckets=_LONG,
 )
 ENGINE_ERRORS = Counter(
     "framehouse_engine_errors",
-    "Calls of engines that failed: declined, broken, unavailable, unknown.",
+    "Engine calls that failed, by kind: declined, broken, unavailable, unknown.",
     ["model", "route", "kind"],
-    registry=OWN,
+    registry=PROCESS_REGISTRY,
 )
-IMAGES = Counter("framehouse_pictures", "Pictures that were made and kept.", ["model", "route"], registry=OWN)
+IMAGES = Counter(
+    "framehouse_pictures", "Images that were generated and saved.", ["model", "route"], registry=PROCESS_REGISTRY
+)
 FINISH_SECONDS = Histogram(
     "framehouse_finish_seconds",
-    "Time to make a file of a painted picture: size, watermark, encoding.",
-    registry=OWN,
+    "Time to finish a generated image: resizing, watermark, encoding.",
+    registry=PROCESS_REGISTRY,
     buckets=_SHORT,
 )
 STORAGE_SECONDS = Histogram(
     "framehouse_storage_seconds",
-    "Time that the storage took, by operation.",
+    "Response time of the storage, by operation.",
     ["operation"],
-    registry=OWN,
+    registry=PROCESS_REGISTRY,
     buckets=_SHORT,
 )
 STORAGE_ERRORS = Counter(
-    "framehouse_storage_errors", "What the storage refused or did not answer.", ["operation"], registry=OWN
+    "framehouse_storage_errors",
+    "Storage operations that failed, by operation.",
+    ["operation"],
+    registry=PROCESS_REGISTRY,
 )
 DELIVERIES = Counter(
     "framehouse_deliveries",
-    "Tries to deliver a callback, by outcome: delivered, again, ended (nobody will try again).",
+    "Attempts to deliver a callback, by outcome: delivered, again (another attempt follows), ended (the last attempt).",
     ["outcome"],
-    registry=OWN,
+    registry=PROCESS_REGISTRY,
 )
 DELIVERY_SECONDS = Histogram(
-    "framehouse_delivery_seconds", "Time that receivers of callbacks took to answer.", registry=OWN, buckets=_SHORT
+    "framehouse_delivery_seconds", "Response time of callback receivers.", registry=PROCESS_REGISTRY, buckets=_SHORT
 )
 LOST_BATCHES = Counter(
-    "framehouse_lost_batches", "Batches that were taken from workers that died or hang.", registry=OWN
+    "framehouse_lost_batches",
+    "Batches that were requeued because their worker died or hung.",
+    registry=PROCESS_REGISTRY,
 )
 
 
 class _Requests(Collector):
-    """Answers by operation and code, each with its times. The library's own counter and histogram take ten times as
-    long, which is a percent of a poll."""
+    """Counts the responses of the API by operation and code, and measures their times by operation.
+
+    The counter and the histogram of prometheus_client take ten times as long, which is 1 % of the time of a poll.
+    """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, int], list[int]] = {}
         self._sums: dict[tuple[str, int], float] = {}
 
-    def count(self, operation: str, code: int, took_s: float) -> None:
-        """One answer of the API. `operation` is a name of ours, never a path."""
-        what = operation, code
+    def count(self, operation: str, code: int, duration_s: float) -> None:
+        """Count one response of the API. `operation` is the name of an endpoint, never a path."""
+        key = operation, code
         try:
-            self._counts[what][bisect_left(_SHORT, took_s)] += 1
-            self._sums[what] += took_s
+            self._counts[key][bisect_left(_SHORT, duration_s)] += 1
+            self._sums[key] += duration_s
         except KeyError:
-            self._counts[what], self._sums[what] = [0] * (len(_SHORT) + 1), 0.0
-            self.count(operation, code, took_s)
+            self._counts[key], self._sums[key] = [0] * (len(_SHORT) + 1), 0.0
+            self.count(operation, code, duration_s)
 
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "framehouse_requests",
-            "Answered requests, by operation and by the contract's code (0: success).",
+            "Responses, by operation and code (0: success).",
             labels=("operation", "code"),
         )
         times = HistogramMetricFamily(
             "framehouse_request_seconds",
-            "Time to answer, by operation; wait_task is a get_task that waits for the end of its task.",
+            "Response time, by operation; wait_task is a get_task request that waits for the end of its task.",
             labels=("operation",),
         )
         for (operation, code), counts in self._counts.items():
             requests.add_metric((operation, str(code)), sum(counts))
         for operation in dict.fromkeys(operation for operation, _ in self._counts):
-            codes = [what for what in self._counts if what[0] == operation]
-            reached = accumulate(map(sum, zip(*(self._counts[what] for what in codes), strict=True)))
+            keys = [key for key in self._counts if key[0] == operation]
+            cumulative = accumulate(map(sum, zip(*(self._counts[key] for key in keys), strict=True)))
             bounds = [*(str(float(bound)) for bound in _SHORT), "+Inf"]
             times.add_metric(
                 (operation,),
-                [(bound, float(count)) for bound, count in zip(bounds, reached, strict=True)],
-                sum(self._sums[what] for what in codes),
+                [(bound, float(count)) for bound, count in zip(bounds, cumulative, strict=True)],
+                sum(self._sums[key] for key in keys),
             )
         yield requests
         yield times
 
 
 _requests = _Requests()
-OWN.register(_requests)
+PROCESS_REGISTRY.register(_requests)
 count_request = _requests.count
 
 
-def begin_api() -> None:
-    """Have the series of an API process from the start: a rate does not see the step from nothing to one."""
+def create_api_series() -> None:
+    """Create the series of an API process with the value 0: `rate` does not count the step from no series to 1."""
     for outcome in get_args(AcceptOutcome):
         ACCEPTS.labels(outcome)
 
 
-def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """As `begin_api`, for a worker with these models and their routes."""
+def create_worker_series(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
+    """Create the series of a worker with the value 0. `routes` are models, each with the names of its routes."""
     for model, names in routes:
         CLAIMS.labels(model)
-        for fate in ("retry", "failed"):
-            FAILURES.labels(model, fate)
+        for outcome in ("retry", "failed"):
+            FAILURES.labels(model, outcome)
         for route in names:
             GENERATION_SECONDS.labels(model, route)
             IMAGES.labels(model, route)
@@ -159,48 +172,53 @@ def begin_worker(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
 
 
 class EngineCall:
-    """One call of an engine, as a context: how long it took where it was `whole`, or how it failed."""
+    """A context manager that measures an engine call: its time if it completes, the kind of error if it fails."""
 
     def __init__(self, model: str, route: str) -> None:
-        self._names = (model, route)
-        self._beside_s = 0.0
-        self._whole = False
-        self._began = time.perf_counter()
+        self._labels = (model, route)
+        self._paused_s = 0.0
+        self._completed = False
+        self._started = time.perf_counter()
 
     @contextmanager
-    def beside(self) -> Iterator[None]:
-        """What is done in here is not the engine's."""
-        began = time.perf_counter()
+    def paused(self) -> Iterator[None]:
+        """Exclude the time of the body from the time of the call."""
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self._beside_s += time.perf_counter() - began
+            self._paused_s += time.perf_counter() - started
 
-    def whole(self) -> None:
-        """All that was asked for came. Told at once: the task may have ended, and its work been stopped, before the
-        call is closed."""
-        self._whole = True
-        GENERATION_SECONDS.labels(*self._names).observe(time.perf_counter() - self._began - self._beside_s)
+    def complete(self) -> None:
+        """Record the time of the call; the engine has returned all images.
+
+        It is recorded before the context ends: if the task ends first, the call is cancelled.
+        """
+        self._completed = True
+        GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)
 
     def __enter__(self) -> "EngineCall":
         return self
 
-    def __exit__(self, _kind: object, error: BaseException | None, _places: TracebackType | None) -> None:
-        if isinstance(error, Failed) and not self._whole:
-            ENGINE_ERRORS.labels(*self._names, type(error).__name__.lower()).inc()
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
+        if isinstance(error, Failed) and not self._completed:
+            ENGINE_ERRORS.labels(*self._labels, type(error).__name__.lower()).inc()
 
 
-def whole_text(process: str, *, shared: Iterable[Metric] = (), others: str = "") -> str:
-    """As Prometheus reads them: the figures of this process, which is an `api` or a `worker`, those that all processes
-    share, and the text of another process."""
-    families = _families(generate_latest(_Gathered(process, shared)).decode())
-    for name, lines in _families(others).items():
+def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: str = "") -> str:
+    """Return metrics in Prometheus' text format.
+
+    They are the metrics of this process, which is an `api` or a `worker`, the `shared` metrics of the deployment, and
+    the metrics of `other_process`, which are in the text format already.
+    """
+    families = _families(generate_latest(_CombinedRegistry(process, shared)).decode())
+    for name, lines in _families(other_process).items():
         families[name] = families[name] + lines[_HEAD_LINES:] if name in families else lines
     return "".join(line + "\n" for lines in families.values() for line in lines)
 
 
-class _Gathered(CollectorRegistry):
-    """What all share, and what this process counts, under its name."""
+class _CombinedRegistry(CollectorRegistry):
+    """Collects shared metrics, and the metrics of this process with the label `process`."""
 
     def __init__(self, process: str, shared: Iterable[Metric]) -> None:
         super().__init__()
@@ -208,14 +226,14 @@ class _Gathered(CollectorRegistry):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._shared
-        for family in OWN.collect():
+        for family in PROCESS_REGISTRY.collect():
             for sample in family.samples:
                 sample.labels["process"] = self._process
             yield family
 
 
 def _families(text: str) -> dict[str, list[str]]:
-    """The lines of each, by its name: first what it means and what it is, and then its series."""
+    """Split a text by metric name. The lines of each metric are its HELP line, its TYPE line and its samples."""
     families: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

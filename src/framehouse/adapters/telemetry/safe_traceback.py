@@ -1,15 +1,18 @@
-"""What the log says of an error that nobody expected."""
+"""Describe an unexpected error for the log, without its message."""
 
 import traceback
 from collections.abc import Iterator
 from types import TracebackType
 
-_MOST_PLACES = 20
+_MAX_FRAMES = 20
 
 
-def trace(error: BaseException) -> str:
-    """Where it came from, for a log line: types, files and lines. Never its own words, for they may quote a prompt or
-    a row of the database (asyncpg adds the row that a constraint refused)."""
+def safe_traceback(error: BaseException) -> str:
+    """Return the type of an error and its traceback (files and lines), and the same for its causes.
+
+    The messages are left out, because they may quote a prompt or a row of the database: asyncpg adds the row that
+    violates a constraint.
+    """
     return " <- ".join(_parts(error))
 
 
@@ -18,13 +21,13 @@ def _parts(error: BaseException) -> Iterator[str]:
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))
-        yield type(cause).__name__ + _places(cause.__traceback__)
+        yield type(cause).__name__ + _frames(cause.__traceback__)
         if isinstance(cause, BaseExceptionGroup):
-            yield "[" + "; ".join(trace(one) for one in cause.exceptions) + "]"
+            yield "[" + "; ".join(safe_traceback(member) for member in cause.exceptions) + "]"
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
-def _places(found: TracebackType | None) -> str:
-    """The innermost frames, as a traceback has them."""
-    frames = traceback.extract_tb(found, limit=-_MOST_PLACES)
+def _frames(trace: TracebackType | None) -> str:
+    """Return the innermost frames, formatted as in a Python traceback."""
+    frames = traceback.extract_tb(trace, limit=-_MAX_FRAMES)
     return "".join(f'\n  File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames)

@@ -1,9 +1,10 @@
-"""Open weights on this machine's own devices, by Hugging Face's diffusers.
+"""Runs open-weight models on the devices of this machine, with the library diffusers of Hugging Face.
 
-models (what differs from one to the next) and weights (what of them is here, how more comes) -> options (a route's
-settings, checked) -> calls (what is painted together) -> devices (a thread per device, and what it does about trouble)
--> child (one spawned process, as seen from here) | wire | process (the same, as seen from inside: the only place where
-torch is loaded) -> engine
+Reading order: `model_defaults` (the settings of each known model) and `weights` (the files on this machine; `hub`
+downloads more); `diffusers_options` (a route's options, checked); `calls` (which shots share a call); `devices` (one
+thread per device, and its recovery after failures); `child` (the child process of a device, as the engine sees it);
+`wire` (the messages between the two); `process` (the program of the child process, which alone loads torch);
+`diffusers_engine` (the engine).
 """
 
 from framehouse.engines.diffusers.diffusers_engine import Diffusers

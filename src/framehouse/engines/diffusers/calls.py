@@ -1,4 +1,4 @@
-"""What is painted together: pure rules over the pictures that wait."""
+"""Decides which queued shots share one call of the pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,57 +9,60 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.interface import GeneratedImage, Progress
 
 
-class Owner(Protocol):
-    """Whose pieces these are. `gone`: nobody waits for them any more."""
+class Recipient(Protocol):
+    """The call of `generate` that queued a shot and waits for its image. `cancelled`: that call has ended."""
 
-    gone: bool
+    cancelled: bool
 
-    def tell(self, event: GeneratedImage | Progress | Failed) -> None:
-        """From any thread. Progress only says that it changed: each piece has its own share."""
+    def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
+        """Thread-safe. A Progress event only reports a change: the progress of each shot is `QueuedShot.share`."""
         ...
 
 
 @dataclass(slots=True, eq=False)
-class Piece:
-    """One picture to be painted at `size`, for it is `wanted` at that or a larger one. `files` are the pictures that
-    the model is shown.
+class QueuedShot:
+    """A shot that waits for a device or is being generated.
 
-    `share`: how far it is, 1 when it was handed over. `alone`: a process died in a call that it was in; `crashes`: how
-    often one died of it alone.
+    The pipeline generates an image of `size`; `final_size` is the size of the finished image, the same or larger.
+    `files` are the input images for the model. `share` is the completed part of the work, and 1 after the image was
+    delivered. `isolated` is true if a process died during a call with this shot; such a shot shares no call. `crashes`
+    counts how often a process died during a call with this shot only.
     """
 
-    owner: Owner
+    recipient: Recipient
     index: int
     prompt: str
     seed: int
     size: Size
-    wanted: Size
+    final_size: Size
     files: tuple[bytes, ...] = ()
     share: float = 0.0
-    alone: bool = False
+    isolated: bool = False
     crashes: int = 0
 
     @property
-    def weight(self) -> tuple[Size, int]:
-        """Pieces of the same weight need the same open_order."""
+    def memory_key(self) -> tuple[Size, int]:
+        """Shots with the same key need the same amount of memory."""
         return self.size, len(self.files)
 
 
-def next_call(waiting: Sequence[Piece], *, most: int, many_prompts: bool) -> list[Piece]:
-    """Of what waits, oldest first, what the next call paints, at most `most` pictures.
+def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
+    """The shots of the next call: the oldest one and those that can share its call, at most `limit`.
 
-    From words alone: all of one size, whoever's they are, where the pipeline takes many prompts. From references: those
-    of the same owner with the same files and words. One in whose company a process died is painted alone.
+    `waiting` is not empty and has the oldest shot first. Shots that share a call have the same size. They also have the
+    same recipient, files and prompt, with one exception: shots without files may differ in recipient and prompt if the
+    pipeline accepts several prompts. An isolated shot shares no call.
     """
     oldest = waiting[0]
-    if oldest.alone:
+    if oldest.isolated:
         return [oldest]
-    return [oldest, *(p for p in waiting[1:] if _together(oldest, p, many_prompts=many_prompts))][: max(1, most)]
+    sharing = (shot for shot in waiting[1:] if _can_share_call(oldest, shot, multiple_prompts=multiple_prompts))
+    return [oldest, *sharing][: max(1, limit)]
 
 
-def _together(one: Piece, other: Piece, *, many_prompts: bool) -> bool:
-    if other.alone or one.size != other.size or bool(one.files) != bool(other.files):
+def _can_share_call(one: QueuedShot, other: QueuedShot, *, multiple_prompts: bool) -> bool:
+    if other.isolated or one.size != other.size or bool(one.files) != bool(other.files):
         return False
-    if not one.files and many_prompts:
+    if not one.files and multiple_prompts:
         return True
-    return one.owner is other.owner and one.files == other.files and one.prompt == other.prompt
+    return one.recipient is other.recipient and one.files == other.files and one.prompt == other.prompt

@@ -1,4 +1,4 @@
-"""One spawned process, as seen from outside: how it is started, what it hears and says, how it ends."""
+"""The child process of a device, as the engine sees it: how it is started, how messages pass, how it exits."""
 
 import logging
 import os
@@ -16,10 +16,10 @@ from typing import Any
 from framehouse.engines.diffusers import wire
 
 log = logging.getLogger(__name__)
-_LINE_CHARACTERS = 300
-_END_S = 10.0
-_PRIVATE = re.compile(r"^FRAMEHOUSE_|SECRET|TOKEN|PASSWORD|CREDENTIAL|API_KEY|ACCESS_KEY|DATABASE_URL", re.IGNORECASE)
-_QUIET = {
+_MAX_LINE_CHARACTERS = 300
+_EXIT_LIMIT_S = 10.0
+_SECRETS = re.compile(r"^FRAMEHOUSE_|SECRET|TOKEN|PASSWORD|CREDENTIAL|API_KEY|ACCESS_KEY|DATABASE_URL", re.IGNORECASE)
+_FIXED_ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -27,27 +27,28 @@ _QUIET = {
     "PYTHONUNBUFFERED": "1",
 }
 Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
-ENDED, NUDGE = "ended", "nudge"
+EXITED, WAKE = "exited", "wake"
+"""Events that the engine puts into an inbox itself: the process exited; the thread that reads the inbox must wake."""
 
 
-class Child:
-    """A process that was started and heard nothing yet. What it says comes into `inbox`, at last `ended`."""
+class ChildProcess:
+    """A started process that has not received a command yet. Its messages arrive in `inbox`; the last is EXITED."""
 
     def __init__(self, command: Sequence[str], device: str, inbox: Inbox) -> None:
         self._device = device
         self._inbox = inbox
-        self._last = deque[str](maxlen=3)
+        self._last_lines = deque[str](maxlen=3)
         self._process = subprocess.Popen(  # noqa: S603 - our own program
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment_for(device),
-            start_new_session=True,  # a Ctrl-C is for us to answer
+            start_new_session=True,  # so that Ctrl-C reaches only this process, which then stops the child
         )
         self._threads = [
-            threading.Thread(target=target, name=f"{device} {what}", daemon=True)
-            for target, what in ((self._listen, "says"), (self._overhear, "logs"))
+            threading.Thread(target=target, name=f"{device} {stream}", daemon=True)
+            for target, stream in ((self._read_messages, "messages"), (self._read_log, "log"))
         ]
         for thread in self._threads:
             thread.start()
@@ -61,54 +62,57 @@ class Child:
         return self._process.poll() is None
 
     def send(self, message: dict[str, Any], files: Sequence[bytes] = ()) -> None:
-        """Only for one thread. What is sent to a process that died is lost; its inbox says that it did."""
+        """Send a message. Not thread-safe. A message to a process that has exited is lost without an error."""
         assert self._process.stdin
         with suppress(OSError, ValueError):
             wire.write(self._process.stdin, message, files)  # type: ignore[arg-type]
 
-    def end(self) -> str:
-        """Kill it, if it lives, and say how it ended. When this returns, it says nothing any more."""
+    def kill(self) -> str:
+        """Kill the process if it is alive, and return how it exited, as in "exited with code 1".
+
+        The threads that read its output have 10 s each to finish, so that no message arrives later.
+        """
         with suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
         for thread in self._threads:
-            thread.join(_END_S)
+            thread.join(_EXIT_LIMIT_S)
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             with suppress(OSError):
                 if stream:
                     stream.close()
-        return self._told()
+        return self._describe_exit()
 
     def wait(self) -> str:
-        """How it ended, which it does by itself at once; killed if not."""
+        """Wait up to 10 s until the process exits, then kill it, and return how it exited."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_S)
-        return self.end()
+            self._process.wait(_EXIT_LIMIT_S)
+        return self.kill()
 
-    def _told(self) -> str:
+    def _describe_exit(self) -> str:
         code = self._process.returncode
         if code == -signal.SIGKILL:
-            return "was killed; perhaps the system had no memory left"
+            return "was killed (perhaps because the system ran out of memory)"
         if code < 0:
             return f"died of {signal.Signals(-code).name}"
-        return f"ended with code {code}" + (f": {self._last[-1]}" if self._last else "")
+        return f"exited with code {code}" + (f": {self._last_lines[-1]}" if self._last_lines else "")
 
-    def _listen(self) -> None:
+    def _read_messages(self) -> None:
         assert self._process.stdout
         try:
             while True:
                 self._inbox.put(wire.read(self._process.stdout))  # type: ignore[arg-type]
         except (EOFError, OSError, ValueError):
-            self._inbox.put(({"event": ENDED, "pid": self.pid}, []))
+            self._inbox.put(({"event": EXITED, "pid": self.pid}, []))
 
-    def _overhear(self) -> None:
+    def _read_log(self) -> None:
         assert self._process.stderr
         with suppress(OSError, ValueError):
             for line in self._process.stderr:
                 text = line.decode(errors="replace").strip()
                 if text:
-                    self._last.append(text[:_LINE_CHARACTERS])
-                    log.info("%s: %s", self._device, text[:_LINE_CHARACTERS])
+                    self._last_lines.append(text[:_MAX_LINE_CHARACTERS])
+                    log.info("%s: %s", self._device, text[:_MAX_LINE_CHARACTERS])
 
 
 def default_command() -> list[str]:
@@ -116,33 +120,38 @@ def default_command() -> list[str]:
 
 
 def environment_for(device: str) -> dict[str, str]:
-    """The environment of a device's process: it sees no other card, no secret of ours, and asks no network.
+    """The environment of a device's process: without Framehouse's secrets, without other GPUs, and offline.
 
-    Where CUDA_VISIBLE_DEVICES is set for us, `cuda:1` is the second of those.
+    If CUDA_VISIBLE_DEVICES is set for this process, `cuda:1` is the second GPU in that list.
     """
-    environment = {name: value for name, value in os.environ.items() if not _PRIVATE.search(name)} | _QUIET
+    environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
+    environment |= _FIXED_ENVIRONMENT
     environment.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     kind, _, number = device.partition(":")
     if kind == "cuda":
-        given = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
-        environment["CUDA_VISIBLE_DEVICES"] = given[int(number)] if int(number) < len(given) else number
+        visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+        environment["CUDA_VISIBLE_DEVICES"] = visible[int(number)] if int(number) < len(visible) else number
     elif kind == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     return environment
 
 
 def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
-    """What devices this machine has, as a process that loads torch and ends says it: `devices`, each with `id`, `name`,
-    `memory_bytes` and `capability`, the best kind only, and `ram_bytes`; or `why` there is no telling. Blocking."""
+    """List the devices of this machine. Blocking: it runs a process that loads torch and exits.
+
+    The result has `devices`, each with `id`, `name`, `memory_bytes` and `capability`, and the machine's `ram_bytes`.
+    Only the best kind of device is listed: NVIDIA GPUs, else Apple's GPU, else the CPU. If the devices cannot be
+    listed, the result has only `reason`.
+    """
     inbox: Inbox = queue.SimpleQueue()
-    child = Child(command, "probe", inbox)
-    child.send({"do": "probe"})
+    child = ChildProcess(command, "probe", inbox)
+    child.send({"command": "probe"})
     try:
         message, _ = inbox.get(timeout=limit_s)
-        if message["event"] == ENDED:
-            return {"why": f"the process that looks for devices {child.wait()}"}
+        if message["event"] == EXITED:
+            return {"reason": f"the process that lists the devices {child.wait()}"}
         return message
     except queue.Empty:
-        return {"why": f"the process that looks for devices said nothing for {limit_s:.0f} s"}
+        return {"reason": f"the process that lists the devices did not answer within {limit_s:.0f} s"}
     finally:
-        child.end()
+        child.kill()

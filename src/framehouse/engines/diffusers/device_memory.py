@@ -1,86 +1,94 @@
-"""Whether a device can paint with a model: by what weights weigh and what painters publish, not by measurement."""
+"""Estimates whether a device has enough memory for a model.
+
+The estimates use the sizes of the weights and the numbers that model authors publish; they are not measurements.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from framehouse.engines.diffusers.diffusers_options import Options
-from framehouse.engines.diffusers.model_defaults import Known
+from framehouse.engines.diffusers.diffusers_options import DiffusersOptions
+from framehouse.engines.diffusers.model_defaults import ModelDefaults
 from framehouse.engines.interface import HealthCheck
 
 _GB = 1e9
 _WORK_GB = 2.5
-"""Besides the weights, for one image at 1k."""
+"""Memory in addition to the weights, for one image at 1k."""
 _SEQUENTIAL_GB = 1.5
 _BFLOAT_CAPABILITY = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
-    """What a model's weights weigh in 16 bits: all of them, and the largest part. 0: not known."""
+class WeightSize:
+    """The size of a model's weights in 16 bits: of all parts, and of the largest part. 0 if unknown."""
 
     all_gb: float
     largest_gb: float
 
 
-def weight_of(known: Known, numbers: Mapping[str, int]) -> Weight:
-    """By the numbers in the parts that are here, or, where none are, by the table."""
-    if not numbers:
-        return Weight(known.all_gb, known.largest_gb)
-    return Weight(sum(numbers.values()) * 2 / _GB, max(numbers.values()) * 2 / _GB)
+def weight_size(defaults: ModelDefaults, parameter_counts: Mapping[str, int]) -> WeightSize:
+    """The size by `parameter_counts` (part -> number of parameters), or by `defaults` if the counts are empty."""
+    if not parameter_counts:
+        return WeightSize(defaults.all_gb, defaults.largest_gb)
+    counts = parameter_counts.values()
+    return WeightSize(sum(counts) * 2 / _GB, max(counts) * 2 / _GB)
 
 
-def needed_gb(weight: Weight, *, dtype: str, quantize: str | None, offload: str | None) -> float:
-    """About how much memory a device needs for them, stored and kept as said; 0 where nothing is known."""
-    if not weight.all_gb:
+def needed_gb(size: WeightSize, *, dtype: str, quantize: str | None, offload: str | None) -> float:
+    """The estimated memory that a device needs with these options of the route; 0 if the size is unknown."""
+    if not size.all_gb:
         return 0.0
-    twice = 2 if dtype == "float32" else 1
-    whole, largest = weight.all_gb * twice, weight.largest_gb * twice
+    factor = 2 if dtype == "float32" else 1
+    total, largest = size.all_gb * factor, size.largest_gb * factor
     if quantize == "int8":
-        whole, largest = whole / 2, largest / 2
-    elif quantize == "fp8":  # the transformer alone, which is the largest part
-        whole, largest = whole - largest / 2, max(largest / 2, whole - largest)
+        total, largest = total / 2, largest / 2
+    elif quantize == "fp8":  # only the transformer, which is the largest part
+        total, largest = total - largest / 2, max(largest / 2, total - largest)
     if offload == "sequential":
         return _SEQUENTIAL_GB + _WORK_GB
-    return (largest if offload else whole) + _WORK_GB
+    return (largest if offload else total) + _WORK_GB
 
 
-def judge(device: Mapping[str, Any], options: Options, weight: Weight, *, ram_bytes: float = 0) -> HealthCheck:
-    """Whether a device, as its process describes it, is large enough for the route's model and settings, and what to
-    set if not."""
+def check_device(
+    device: Mapping[str, Any], options: DiffusersOptions, size: WeightSize, *, ram_bytes: float = 0
+) -> HealthCheck:
+    """Check whether a device has enough memory for the route's model and options; if not, advise other options.
+
+    `device` is an entry of `child.probe`. `ram_bytes` is the memory of the machine, 0 if unknown.
+    """
     name, has_gb = str(device["id"]), device["memory_bytes"] / _GB
-    what = f"{device['name']}, {has_gb:.0f} GB"
-    needs_gb = needed_gb(weight, dtype=options.dtype, quantize=options.quantize, offload=options.offload)
+    description = f"{device['name']}, {has_gb:.0f} GB"
+    needs_gb = needed_gb(size, dtype=options.dtype, quantize=options.quantize, offload=options.offload)
     if not needs_gb:
-        return HealthCheck(name, ok=True, reason=f"{what}; what {options.model_name} needs is not known")
+        unknown = f"{description}; the memory that {options.model_name} needs is not known"
+        return HealthCheck(name, ok=True, reason=unknown)
     offload = f'offload = "{options.offload}"' if options.offload else None
-    how = ", ".join(filter(None, [options.dtype, options.quantize, offload]))
-    needs = f"{options.model_name} in {how} needs about {needs_gb:.0f} GB"
+    settings = ", ".join(filter(None, [options.dtype, options.quantize, offload]))
+    needs = f"{options.model_name} in {settings} needs about {needs_gb:.0f} GB"
     if needs_gb > has_gb:
-        do = _advice(device, weight, options.dtype, has_gb)
-        return HealthCheck(name, ok=False, reason=f"{what} is too small: {needs}", advice=do)
-    if options.offload and ram_bytes and weight.all_gb > ram_bytes / _GB:
-        told = f"{what} would do, but {options.model_name} waits in RAM, and {ram_bytes / _GB:.0f} GB are too little"
-        return HealthCheck(name, ok=False, reason=told, advice="Choose a smaller model, or quantize it.")
+        advice = _smaller_settings(device, size, options.dtype, has_gb)
+        return HealthCheck(name, ok=False, reason=f"{description} is too small: {needs}", advice=advice)
+    if options.offload and ram_bytes and size.all_gb > ram_bytes / _GB:
+        too_little = f"{description} is enough, but offload keeps {options.model_name} in RAM, and "
+        too_little += f"{ram_bytes / _GB:.0f} GB of RAM are too little"
+        return HealthCheck(name, ok=False, reason=too_little, advice="Choose a smaller model, or set quantize.")
     if name == "cpu":
-        return HealthCheck(
-            name, ok=True, reason=f"{what}; {needs}. A large model takes many minutes for each image here"
-        )
-    slow = device.get("capability") and float(device["capability"]) < _BFLOAT_CAPABILITY
-    if slow and options.dtype == "bfloat16":
-        return HealthCheck(name, ok=True, reason=f"{what}; {needs}", advice='dtype = "float16" is faster on this card.')
-    return HealthCheck(name, ok=True, reason=f"{what}; {needs}")
+        slow = "A large model takes many minutes per image on a CPU"
+        return HealthCheck(name, ok=True, reason=f"{description}; {needs}. {slow}")
+    old = device.get("capability") and float(device["capability"]) < _BFLOAT_CAPABILITY
+    advice = 'dtype = "float16" is faster on this GPU.' if old and options.dtype == "bfloat16" else ""
+    return HealthCheck(name, ok=True, reason=f"{description}; {needs}", advice=advice)
 
 
-def _advice(device: Mapping[str, Any], weight: Weight, dtype: str, has_gb: float) -> str:
-    """The first setting, from the fastest to the slowest, with which it fits."""
+def _smaller_settings(device: Mapping[str, Any], size: WeightSize, dtype: str, has_gb: float) -> str:
+    """Advise the fastest settings with which the model needs at most `has_gb`, or a smaller model."""
     if dtype == "float32":
-        return 'Set dtype = "bfloat16", which halves it.'
-    ways: list[tuple[str | None, str | None]] = [("int8", None)]
+        return 'Set dtype = "bfloat16", which halves the needed memory.'
+    settings: list[tuple[str | None, str | None]] = [("int8", None)]
     if device["id"] not in ("cpu", "mps"):
-        ways = [(None, "model"), ("int8", None), ("fp8", "model"), ("int8", "model"), (None, "sequential")]
-    for quantize, offload in ways:
-        if needed_gb(weight, dtype=dtype, quantize=quantize, offload=offload) <= has_gb:
-            told = [f'quantize = "{quantize}"'] * bool(quantize) + [f'offload = "{offload}"'] * bool(offload)
-            return f"Set {' and '.join(told)}."
-    return "Choose a smaller model; docs/diffusers.md says what fits where."
+        settings = [(None, "model"), ("int8", None), ("fp8", "model"), ("int8", "model"), (None, "sequential")]
+    for quantize, offload in settings:
+        if needed_gb(size, dtype=dtype, quantize=quantize, offload=offload) <= has_gb:
+            options = [f'quantize = "{quantize}"'] * bool(quantize) + [f'offload = "{offload}"'] * bool(offload)
+            return f"Set {' and '.join(options)}."
+    return "Choose a smaller model; docs/diffusers.md lists which models fit which GPU."

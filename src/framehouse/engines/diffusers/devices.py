@@ -1,4 +1,4 @@
-"""The pictures that wait, and a thread per device that paints them and knows what to do about trouble."""
+"""The queue of shots, and one thread per device that generates them and recovers from failures of its process."""
 
 import logging
 import queue
@@ -13,35 +13,40 @@ import numpy as np
 from framehouse.domain.errors import Broken, Failed, Unavailable
 from framehouse.domain.sizes import Size
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.diffusers.calls import Owner, Piece, next_call
-from framehouse.engines.diffusers.child import ENDED, NUDGE, Child, Inbox
+from framehouse.engines.diffusers.calls import QueuedShot, Recipient, next_call
+from framehouse.engines.diffusers.child import EXITED, WAKE, ChildProcess, Inbox
 from framehouse.engines.interface import GeneratedImage, Progress
 
 log = logging.getLogger(__name__)
-_MOST_CRASHES = 2
+_MAX_CRASHES = 2
 _CLOSED = "the engine is closed"
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """How all devices work: how their processes are started, what each is told first (raises
-    Unavailable where there is nothing to load), how many pictures a call has at most, and how long it may be silent."""
+class DeviceSettings:
+    """The settings that all devices of an engine share.
+
+    `command` starts a process. `load_settings` returns the fields of its load command, and raises Unavailable if the
+    weights are missing. `max_batch` is the maximum number of images per call. `multiple_prompts`: one call accepts
+    several prompts. `start_limit_s` is the time limit for loading; `hang_limit_s` is the longest time between two
+    messages of a call.
+    """
 
     command: Sequence[str]
-    settings: Callable[[], dict[str, Any]]
-    most: int
-    many_prompts: bool
+    load_settings: Callable[[], dict[str, Any]]
+    max_batch: int
+    multiple_prompts: bool
     start_limit_s: float
     hang_limit_s: float
 
 
-class Desk:
-    """What waits, oldest first, for whichever device is free. For any thread."""
+class ShotQueue:
+    """The waiting shots, the oldest first, and the devices that take shots from it. Thread-safe."""
 
-    def __init__(self, work: Work) -> None:
-        self.work = work
+    def __init__(self, settings: DeviceSettings) -> None:
+        self.settings = settings
         self.closing = False
-        self._waiting: list[Piece] = []
+        self._waiting: list[QueuedShot] = []
         self._changed = threading.Condition()
         self._devices: list[Device] = []
 
@@ -49,8 +54,8 @@ class Desk:
     def devices(self) -> "tuple[Device, ...]":
         return tuple(self._devices)
 
-    def open(self, names: Sequence[str]) -> None:
-        """Begin; only the first time counts."""
+    def start(self, names: Sequence[str]) -> None:
+        """Start the threads of these devices. Later calls have no effect."""
         with self._changed:
             if self._devices or self.closing:
                 return
@@ -58,100 +63,112 @@ class Desk:
         for device in self._devices:
             device.start()
 
-    def put(self, pieces: Sequence[Piece]) -> None:
-        """Let pieces wait. Raises Unavailable where no device can be used for now."""
+    def put(self, shots: Sequence[QueuedShot]) -> None:
+        """Append shots to the queue. Raises Unavailable if no device is available, or if the queue is closed."""
         with self._changed:
             if self.closing:
                 raise Unavailable(_CLOSED)
-            if self._devices and all(device.unfit for device in self._devices):
-                raise Unavailable(self._devices[0].unfit)
-            self._waiting += pieces
+            if self._devices and all(device.unavailable_reason for device in self._devices):
+                raise Unavailable(self._devices[0].unavailable_reason)
+            self._waiting += shots
             self._changed.notify_all()
 
-    def put_back(self, pieces: Sequence[Piece]) -> None:
-        """They come first now; or never, when this closes."""
+    def requeue(self, shots: Sequence[QueuedShot]) -> None:
+        """Put shots at the front of the queue, without those of cancelled recipients.
+
+        If the queue is closing, the recipients get Unavailable instead.
+        """
         with self._changed:
             if not self.closing:
-                self._waiting[:0] = [piece for piece in pieces if not piece.owner.gone]
+                self._waiting[:0] = [shot for shot in shots if not shot.recipient.cancelled]
                 self._changed.notify_all()
                 return
-        for piece in pieces:
-            piece.owner.tell(Unavailable(_CLOSED))
+        for shot in shots:
+            shot.recipient.deliver(Unavailable(_CLOSED))
 
-    def drop(self, owner: Owner) -> None:
-        """Nobody waits for this owner's pieces any more: those that wait are forgotten, and calls that are for nobody
-        now are stopped."""
-        owner.gone = True
+    def cancel(self, recipient: Recipient) -> None:
+        """Remove the recipient's shots from the queue. A running call stops if all its recipients are cancelled."""
+        recipient.cancelled = True
         with self._changed:
-            self._waiting = [piece for piece in self._waiting if piece.owner is not owner]
+            self._waiting = [shot for shot in self._waiting if shot.recipient is not recipient]
         for device in self._devices:
-            device.nudge()
+            device.wake()
 
-    def take(self, device: "Device") -> list[Piece]:
-        """The next call's pieces, when there are some and the device is rested; none when this closes."""
+    def take(self, device: "Device") -> list[QueuedShot]:
+        """Wait for shots and for the end of the device's cooldown, and return the shots of the device's next call.
+
+        Returns an empty list when the queue closes.
+        """
         with self._changed:
             while not self.closing:
-                left_s = device.cooldown.remaining_s
-                if left_s == 0 and self._waiting:
-                    weight = self._waiting[0].weight
-                    most = min(self.work.most, device.most.get(weight, self.work.most))
-                    taken = next_call(self._waiting, most=most, many_prompts=self.work.many_prompts)
-                    self._waiting = [piece for piece in self._waiting if piece not in taken]
+                cooldown_s = device.cooldown.remaining_s
+                if cooldown_s == 0 and self._waiting:
+                    key = self._waiting[0].memory_key
+                    limit = min(self.settings.max_batch, device.max_images.get(key, self.settings.max_batch))
+                    taken = next_call(self._waiting, limit=limit, multiple_prompts=self.settings.multiple_prompts)
+                    self._waiting = [shot for shot in self._waiting if shot not in taken]
                     return taken
-                self._changed.wait(left_s or None)
+                self._changed.wait(cooldown_s or None)
             return []
 
-    def found_unfit(self, pieces: Sequence[Piece]) -> None:
-        """The device that had these cannot be used: others do them, or nobody does."""
+    def device_failed(self, shots: Sequence[QueuedShot]) -> None:
+        """Requeue the shots of a device that has become unavailable.
+
+        If no device is available any more, the recipients of all waiting shots get Unavailable instead.
+        """
         with self._changed:
-            reasons = [device.unfit for device in self._devices]
+            reasons = [device.unavailable_reason for device in self._devices]
             if all(reasons):
-                pieces, self._waiting = [*pieces, *self._waiting], []
+                shots, self._waiting = [*shots, *self._waiting], []
         if not all(reasons):
-            self.put_back(pieces)
+            self.requeue(shots)
             return
-        for piece in pieces:
-            piece.owner.tell(Unavailable(reasons[0]))
+        for shot in shots:
+            shot.recipient.deliver(Unavailable(reasons[0]))
 
     def close(self) -> None:
-        """Stop everything and wait for it. Blocking."""
+        """Stop all devices and wait for their threads. Recipients of waiting shots get Unavailable. Blocking."""
         with self._changed:
             self.closing = True
             left, self._waiting = self._waiting, []
             self._changed.notify_all()
         for device in self._devices:
-            device.nudge()
+            device.wake()
         for device in self._devices:
             device.join()
-        for piece in left:
-            piece.owner.tell(Unavailable(_CLOSED))
+        for shot in left:
+            shot.recipient.deliver(Unavailable(_CLOSED))
 
 
-class _Unfit(Exception):
-    """No process on this device can paint for now."""
+class _DeviceUnavailable(Exception):
+    """This device has no process with a loaded model; the device is left alone for a while."""
 
 
 class Device(threading.Thread):
-    """A device with its process, which is started when it is needed and replaced when it died."""
+    """The thread of a device. It starts the device's process for the first call, and a new process after a crash.
 
-    def __init__(self, name: str, desk: Desk) -> None:
+    `max_images` maps a memory key to the number of images per call that fit into the memory, after a larger number did
+    not fit. `description` is the description of the device in the process's `loaded` event.
+    """
+
+    def __init__(self, name: str, shots: ShotQueue) -> None:
         super().__init__(name=f"diffusers {name}", daemon=True)
         self.device = name
         self.cooldown = Cooldown()
-        self.most: dict[tuple[Size, int], int] = {}
-        self.told: dict[str, Any] = {}
-        self.why = ""
-        """Why the last try to load the model failed; empty where it is loaded, or nobody tried."""
-        self._desk = desk
+        self.max_images: dict[tuple[Size, int], int] = {}
+        self.description: dict[str, Any] = {}
+        self.load_error = ""
+        """The reason why the last attempt to load the model failed; empty if it succeeded or none was made."""
+        self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
-        self._child: Child | None = None
+        self._child: ChildProcess | None = None
         self._calls = 0
         self._busy = False
 
     @property
-    def unfit(self) -> str:
-        """Why nothing can be painted here for now, empty where it can, or where it is time to try again."""
-        return self.why if self.cooldown.remaining_s > 0 else ""
+    def unavailable_reason(self) -> str:
+        """The reason why the device is unavailable; empty if it is available or its cooldown is over."""
+        return self.load_error if self.cooldown.remaining_s > 0 else ""
 
     @property
     def pid(self) -> int | None:
@@ -162,170 +179,186 @@ class Device(threading.Thread):
     def idle(self) -> bool:
         return not self._busy
 
-    def nudge(self) -> None:
-        """Have it look up: somebody may have gone, or the desk closes."""
-        self._inbox.put(({"event": NUDGE}, []))
+    def wake(self) -> None:
+        """Make a running call check whether its recipients are cancelled or the queue is closing."""
+        self._inbox.put(({"event": WAKE}, []))
 
     def run(self) -> None:
         try:
-            while pieces := self._desk.take(self):
+            while shots := self._queue.take(self):
                 self._busy = True
                 try:
-                    self._generate(pieces)
-                except _Unfit as error:
-                    self.why = str(error)
-                    self.cooldown.start(self.why)
-                    log.warning("%s: %s", self.device, self.why)
-                    self._desk.found_unfit(pieces)
-                except Exception as error:  # the thread's edge: whoever waits for these must hear of it
-                    log.exception("%s: a call broke", self.device)
-                    self._fail(pieces, Broken(f"internal error ({type(error).__name__})"))
+                    self._generate(shots)
+                except _DeviceUnavailable as error:
+                    self.load_error = str(error)
+                    self.cooldown.start(self.load_error)
+                    log.warning("%s: %s", self.device, self.load_error)
+                    self._queue.device_failed(shots)
+                except Exception as error:  # the thread must not end, and the recipients must get an answer
+                    log.exception("%s: a call failed", self.device)
+                    self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
                     if self._child:
-                        self._child.end()
+                        self._child.kill()
                         self._child = None
                 finally:
                     self._busy = False
         finally:
             if self._child:
-                self._child.end()
+                self._child.kill()
 
-    def _generate(self, pieces: list[Piece]) -> None:
-        """One call. Each piece is painted, failed or put back when this returns; raises _Unfit with none of that."""
-        child = self._start()
-        if self._desk.closing or all(piece.owner.gone for piece in pieces):
-            self._desk.put_back(pieces)
+    def _generate(self, shots: list[QueuedShot]) -> None:
+        """Make one call. When it returns, each shot is delivered, failed or requeued.
+
+        Raises _DeviceUnavailable before it has done anything with the shots.
+        """
+        child = self._running_child()
+        if self._queue.closing or all(shot.recipient.cancelled for shot in shots):
+            self._queue.requeue(shots)
             return
         self._calls += 1
-        first = pieces[0]
+        first = shots[0]
         child.send(
             {
-                "do": "paint",
+                "command": "generate",
                 "call": self._calls,
-                "prompts": [piece.prompt for piece in pieces],
-                "seeds": [piece.seed for piece in pieces],
+                "prompts": [shot.prompt for shot in shots],
+                "seeds": [shot.seed for shot in shots],
                 "width": first.size.width,
                 "height": first.size.height,
-                "wanted": [piece.wanted for piece in pieces],
+                "final_sizes": [shot.final_size for shot in shots],
             },
             first.files,
         )
-        ending = self._follow(child, pieces)
-        left = [piece for piece in pieces if piece.share < 1]
-        for piece in left:
-            piece.share = 0.0
-        match ending:
+        end = self._relay_events(child, shots)
+        left = [shot for shot in shots if shot.share < 1]
+        for shot in left:
+            shot.share = 0.0
+        match end:
             case {"event": "done"}:
                 self.cooldown.end()
-                self._fail(left, Broken("the model left out a picture"))
+                self._fail(left, Broken("the model returned too few images"))
             case {"event": "cancelled"}:
-                self._desk.put_back(left)
-            case {"event": "oom"}:
-                self._too_large(left, ending["why"])
-            case {"event": "failed", "why": why}:
-                self._fail(left, Broken(why))
+                self._queue.requeue(left)
+            case {"event": "out_of_memory"}:
+                self._out_of_memory(left, end["reason"])
+            case {"event": "failed", "reason": reason}:
+                self._fail(left, Broken(reason))
             case _:
-                self._crashed(left, ending["why"])
+                self._process_died(left, end["reason"])
 
-    def _start(self) -> Child:
-        """A process that has loaded the model: the one of before, or a new one. Raises _Unfit."""
+    def _running_child(self) -> ChildProcess:
+        """The current process, or a new one that has loaded the model. Raises _DeviceUnavailable."""
         if self._child and self._child.alive:
             return self._child
         if self._child:
-            log.warning(
-                "the process of %s %s while it had nothing to do; it is replaced", self.device, self._child.end()
-            )
+            log.warning("the process of %s %s while idle; a new one is started", self.device, self._child.kill())
         self._inbox = queue.SimpleQueue()
         try:
-            settings = self._desk.work.settings()
+            settings = self._queue.settings.load_settings()
         except Unavailable as error:
-            raise _Unfit(error.message) from error
-        child = self._child = Child(self._desk.work.command, self.device, self._inbox)
-        child.send({"do": "load", "device": self.device.partition(":")[0], **settings})
-        message = self._hear(self._desk.work.start_limit_s)
+            raise _DeviceUnavailable(error.message) from error
+        child = self._child = ChildProcess(self._queue.settings.command, self.device, self._inbox)
+        child.send({"command": "load", "device": self.device.partition(":")[0], **settings})
+        message = self._next_message(self._queue.settings.start_limit_s)
         if message["event"] == "loaded":
-            self.told, self.why = message, ""
-            log.info("%s: %s is loaded, process %d", self.device, settings["model"], child.pid)
+            self.description, self.load_error = message, ""
+            log.info("%s: process %d has loaded %s", self.device, child.pid, settings["model"])
             return child
         self._child = None
-        ended = child.wait() if message["event"] == ENDED else child.end()
-        if self._desk.closing:
-            raise _Unfit(_CLOSED)
-        if message["event"] == "silent":
-            raise _Unfit(f"{settings['model']} was not loaded within {self._desk.work.start_limit_s:.0f} s")
-        raise _Unfit(message.get("why") or f"the process of {self.device} {ended}, while it loaded {settings['model']}")
+        exit_status = child.wait() if message["event"] == EXITED else child.kill()
+        if self._queue.closing:
+            raise _DeviceUnavailable(_CLOSED)
+        if message["event"] == "timeout":
+            limit_s = self._queue.settings.start_limit_s
+            raise _DeviceUnavailable(f"{settings['model']} was not loaded within {limit_s:.0f} s")
+        died = f"the process of {self.device} {exit_status} while it loaded {settings['model']}"
+        raise _DeviceUnavailable(message.get("reason") or died)
 
-    def _follow(self, child: Child, pieces: list[Piece]) -> dict[str, Any]:
-        """Pass on what comes of a call until it ends, and say how it did."""
+    def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
+        """Deliver the images and the progress of a call until it ends, and return the event that ended it.
+
+        In addition to the events of the process, the result may be `died` with a `reason`. If all recipients are
+        cancelled, the process gets one cancel command. If the queue closes, the result is `cancelled` immediately.
+        """
         cancelled = False
         while True:
-            message = self._hear(self._desk.work.hang_limit_s, nudged=not cancelled)
+            message = self._next_message(self._queue.settings.hang_limit_s, wakes=not cancelled)
             match message["event"]:
-                case "nudge":
-                    if self._desk.closing:
+                case "wake":
+                    if self._queue.closing:
                         return {"event": "cancelled"}
-                    if all(piece.owner.gone for piece in pieces):
-                        child.send({"do": "cancel", "call": self._calls})
+                    if all(shot.recipient.cancelled for shot in shots):
+                        child.send({"command": "cancel", "call": self._calls})
                         cancelled = True
                 case "progress":
-                    for piece in pieces:
-                        piece.share = max(piece.share, min(0.99, message["share"]))
-                    for owner in {id(piece.owner): piece.owner for piece in pieces}.values():
-                        owner.tell(Progress(message["share"]))
-                case "picture":
-                    piece = pieces[message["place"]]
-                    piece.share = 1.0
+                    for shot in shots:
+                        shot.share = max(shot.share, min(0.99, message["share"]))
+                    for recipient in {id(shot.recipient): shot.recipient for shot in shots}.values():
+                        recipient.deliver(Progress(message["share"]))
+                case "image":
+                    shot = shots[message["position"]]
+                    shot.share = 1.0
                     pixels = np.frombuffer(message["pixels"], np.uint8).reshape(message["height"], message["width"], 3)
-                    piece.owner.tell(GeneratedImage(piece.index, pixels, message["facts"]))
-                case "ended":
+                    shot.recipient.deliver(GeneratedImage(shot.index, pixels, message["facts"]))
+                case "exited":
                     self._child = None
-                    return {"event": "crash", "why": f"the process of {self.device} {child.wait()}"}
-                case "silent":
+                    return {"event": "died", "reason": f"the process of {self.device} {child.wait()}"}
+                case "timeout":
                     self._child = None
-                    child.end()
-                    hung_s = self._desk.work.hang_limit_s
-                    return {"event": "crash", "why": f"the process of {self.device} took no step for {hung_s:.0f} s"}
+                    child.kill()
+                    limit_s = self._queue.settings.hang_limit_s
+                    return {
+                        "event": "died",
+                        "reason": f"the process of {self.device} made no progress for {limit_s:.0f} s",
+                    }
                 case _:
                     return message
 
-    def _hear(self, limit_s: float, *, nudged: bool = False) -> dict[str, Any]:
-        """The next message of the process, its file as `pixels`; `silent` after the limit; a nudge only where it is
-        asked for or the desk closes."""
+    def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
+        """Wait for the next message of the process; its file is in `pixels`. The event is `timeout` after `limit_s`.
+
+        A `wake` event is returned only if `wakes` is set or the queue is closing.
+        """
         end = time.monotonic() + limit_s
         while True:
             try:
                 message, files = self._inbox.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
-                return {"event": "silent"}
-            if message["event"] != NUDGE or nudged or self._desk.closing:
+                return {"event": "timeout"}
+            if message["event"] != WAKE or wakes or self._queue.closing:
                 return message | ({"pixels": files[0]} if files else {})
 
-    def _too_large(self, pieces: list[Piece], why: str) -> None:
-        """So many did not fit: half as many from now on, or none at all."""
-        first, count = pieces[0], len(pieces)
+    def _out_of_memory(self, shots: list[QueuedShot], reason: str) -> None:
+        """Requeue the shots and halve the number of images per call for their memory key.
+
+        A single shot fails as Unavailable.
+        """
+        first, count = shots[0], len(shots)
         if count == 1:
             size = f"{first.size.width}x{first.size.height}"
-            told = f"a picture of {size} does not fit on {self.told.get('name', self.device)} ({why})"
-            self._fail(pieces, Unavailable(f"{told}; a smaller max_pixels, offload or quantize helps"))
+            device = self.description.get("name", self.device)
+            too_large = f"an image of {size} does not fit into the memory of {device} ({reason})"
+            self._fail(shots, Unavailable(f"{too_large}; set a smaller max_pixels, offload or quantize"))
             return
-        self.most[first.weight] = count // 2
-        log.warning("%s: %d pictures of %s did not fit at once: %s", self.device, count, first.size, why)
-        self._desk.put_back(pieces)
+        self.max_images[first.memory_key] = count // 2
+        log.warning("%s: %d images of %s do not fit into one call: %s", self.device, count, first.size, reason)
+        self._queue.requeue(shots)
 
-    def _crashed(self, pieces: list[Piece], why: str) -> None:
-        """The process died: another one paints these, each alone, and none more often than twice."""
-        log.warning("%s; it is replaced", why)
-        self.cooldown.start(why)
+    def _process_died(self, shots: list[QueuedShot], reason: str) -> None:
+        """Requeue the shots and isolate each of them. A shot fails when two processes died in calls with it only."""
+        log.warning("%s; the next call starts a new process", reason)
+        self.cooldown.start(reason)
         again = []
-        for piece in pieces:
-            if len(pieces) == 1:
-                piece.crashes += 1
-            piece.alone = True
-            if piece.crashes >= _MOST_CRASHES:
-                self._fail([piece], Broken(f"{why}, twice, with this picture"))
+        for shot in shots:
+            if len(shots) == 1:
+                shot.crashes += 1
+            shot.isolated = True
+            if shot.crashes >= _MAX_CRASHES:
+                self._fail([shot], Broken(f"{reason}, twice during calls for this image only"))
             else:
-                again.append(piece)
-        self._desk.put_back(again)
+                again.append(shot)
+        self._queue.requeue(again)
 
-    def _fail(self, pieces: Sequence[Piece], error: Failed) -> None:
-        for piece in pieces:
-            piece.owner.tell(error)
+    def _fail(self, shots: Sequence[QueuedShot], error: Failed) -> None:
+        for shot in shots:
+            shot.recipient.deliver(error)

@@ -1,4 +1,7 @@
-"""The engine: its options, and a batch as pieces that its devices paint. Nothing of torch is loaded here."""
+"""The engine: it checks the options of its route, queues the shots of a batch, and checks the health of its devices.
+
+It never loads torch.
+"""
 
 import asyncio
 import importlib.util
@@ -14,42 +17,44 @@ from PIL import Image
 from framehouse.domain.errors import Failed, Unavailable
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import largest_within
-from framehouse.engines.arrange import arrange, worded
+from framehouse.engines.arrange import arrange_images, build_prompt
 from framehouse.engines.diffusers import device_memory, model_defaults
-from framehouse.engines.diffusers.calls import Piece
+from framehouse.engines.diffusers.calls import QueuedShot
 from framehouse.engines.diffusers.child import default_command, probe
-from framehouse.engines.diffusers.devices import Desk, Work
+from framehouse.engines.diffusers.devices import DeviceSettings, ShotQueue
 from framehouse.engines.diffusers.diffusers_options import (
     AUTO,
     DTYPES,
     OFFLOAD,
     QUANTIZE,
-    Options,
+    DiffusersOptions,
     check_choice,
     check_devices,
     check_model,
-    told_name,
+    public_name,
 )
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.option_checks import BadOption, check_cite, check_number, check_whole
+from framehouse.engines.option_checks import BadOption, check_cite, check_integer, check_number
 
-NOT_INSTALLED = 'the packages of the diffusers engine are not installed: pip install "framehouse[diffusers]"'
+NOT_INSTALLED = 'the packages of the engine diffusers are not installed; run: pip install "framehouse[diffusers]"'
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
-_MOST_PIXELS = 8192 * 8192
-"""Of `max_pixels`; no picture is asked for that has more."""
+_MAX_PIXELS = 8192 * 8192
+"""The largest allowed `max_pixels`; no task requests a larger image."""
 
 
 class Diffusers:
-    """Paints with the weights of `model`, a repository or a folder, at `revision`, on `devices`. All options are
-    explained in docs/diffusers.md; what is left out is as `models` says of the model."""
+    """Generates images with the weights of `model` (a repository or a folder) at `revision` on `devices`.
+
+    docs/diffusers.md explains all options. Omitted options have the defaults of the model (`model_defaults`).
+    """
 
     def __init__(
         self,
         *,
-        model: str = model_defaults.DEFAULT,
+        model: str = model_defaults.DEFAULT_MODEL,
         revision: str = "main",
         devices: object = AUTO,
         dtype: str = "bfloat16",
@@ -74,16 +79,18 @@ class Diffusers:
                 raise BadOption(f"{name} must be text")
         if not isinstance(compile, bool):
             raise BadOption("compile must be true or false")
-        found = find_weights(model, revision)
-        known = model_defaults.known(model, found.pipeline if found else "")
-        shown, pixels = known.shown, known.most_pixels
+        weights = find_weights(model, revision)
+        defaults = model_defaults.defaults_for(model, weights.pipeline if weights else "")
+        max_input_images = defaults.max_input_images
         if max_references is not None:
-            shown = check_whole("max_references", max_references, 0, model_defaults.MOST_REFERENCES)
-        if max_pixels is not None:
-            pixels = check_whole("max_pixels", max_pixels, 1024, _MOST_PIXELS)
-        if known.needs_reference and not shown:
-            raise BadOption(f"max_references must be at least 1: {model} paints only from references")
-        self.options = Options(
+            max_input_images = check_integer("max_references", max_references, 0, model_defaults.MAX_REFERENCES)
+        if max_pixels is None:
+            max_pixels = defaults.max_pixels
+        else:
+            max_pixels = check_integer("max_pixels", max_pixels, 1024, _MAX_PIXELS)
+        if defaults.needs_reference and not max_input_images:
+            raise BadOption(f"max_references must be at least 1: {model} generates only from references")
+        self.options = DiffusersOptions(
             model=model,
             revision=revision,
             devices=check_devices(devices),
@@ -91,212 +98,222 @@ class Diffusers:
             quantize=check_choice("quantize", quantize, QUANTIZE),
             offload=check_choice("offload", offload, OFFLOAD),
             compile=compile,
-            steps=known.steps if steps is None else check_whole("steps", steps, known.least_steps, 200),
-            guidance=known.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
-            shown=shown,
-            max_pixels=pixels,
-            cite=known.cite if cite is None else check_cite(cite),
-            negative_prompt=known.negative if negative_prompt is None else negative_prompt,
-            batch=check_whole("batch", batch, 1, 64),
+            steps=defaults.steps if steps is None else check_integer("steps", steps, defaults.min_steps, 200),
+            guidance=defaults.guidance if guidance is None else check_number("guidance", guidance, 0, 30),
+            max_input_images=max_input_images,
+            max_pixels=max_pixels,
+            cite=defaults.cite if cite is None else check_cite(cite),
+            negative_prompt=defaults.negative_prompt if negative_prompt is None else negative_prompt,
+            batch=check_integer("batch", batch, 1, 64),
             upscaler=upscaler,
             start_limit_s=check_number("start_limit_s", start_limit_s, 1, 86_400),
             hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
-            known=known,
+            defaults=defaults,
         )
         self._command = default_command()
-        self._desk: Desk | None = None
-        self._opening = threading.Lock()
-        self._found: dict[str, Any] = {}
+        self._queue: ShotQueue | None = None
+        self._lock = threading.Lock()
+        self._probed: dict[str, Any] = {}
 
     def abilities(self) -> Abilities:
-        count = len(self.options.devices) or _cards_guessed()
+        count = len(self.options.devices) or _estimated_gpu_count()
         return Abilities(
             max_references=self.options.max_references,
             max_batch=self.options.batch,
-            whole_series=self.options.shown > 0,
-            concurrency=count * max(2, self.options.batch if self.options.known.many_prompts else 2),
+            whole_series=self.options.max_input_images > 0,
+            concurrency=count * max(2, self.options.batch if self.options.defaults.multiple_prompts else 2),
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        sent = bool(batch.references or batch.elements or batch.first_frame)
-        if self.options.known.needs_reference and not sent:
-            raise Unavailable(f"{self.options.model_name} paints only from references, and none were sent")
-        desk = await asyncio.to_thread(self._open)
-        order = _Order(asyncio.get_running_loop())
-        frame = batch.first_frame.content if batch.first_frame and self.options.shown else b""
+        has_references = bool(batch.references or batch.elements or batch.first_frame)
+        if self.options.defaults.needs_reference and not has_references:
+            model = self.options.model_name
+            raise Unavailable(f"{model} generates only from references, and the task has none")
+        queue = await asyncio.to_thread(self._started_queue)
+        events = _EventQueue(asyncio.get_running_loop())
+        frame = batch.first_frame.content if batch.first_frame and self.options.max_input_images else b""
         rounds = [batch.shots]
-        if batch.series and self.options.shown and not frame:
-            rounds = [batch.shots[:1], batch.shots[1:]]
+        if batch.series and self.options.max_input_images and not frame:
+            rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input of the later frames
         done = 0
         try:
             for shots in filter(None, rounds):
-                pieces, sheet = await asyncio.to_thread(self._pieces, order, batch, shots, frame)
-                desk.put(pieces)
-                left = len(pieces)
+                queued, sheet_facts = await asyncio.to_thread(self._queued_shots, events, batch, shots, frame)
+                queue.put(queued)
+                left = len(queued)
                 while left:
-                    event = await order.events.get()
+                    event = await events.get()
                     if isinstance(event, Failed):
                         raise event
                     if isinstance(event, GeneratedImage):
                         left -= 1
-                        event.facts.update(sheet)
+                        event.facts.update(sheet_facts)
                         if rounds[0] is not batch.shots and shots is rounds[0] and len(batch.shots) > 1:
-                            frame = await asyncio.to_thread(_as_file, event)
+                            frame = await asyncio.to_thread(_encode_png, event)
                         yield event
                     else:
-                        yield Progress((done + sum(piece.share for piece in pieces)) / len(batch.shots))
-                done += len(pieces)
+                        yield Progress((done + sum(shot.share for shot in queued)) / len(batch.shots))
+                done += len(queued)
         finally:
-            desk.drop(order)
+            queue.cancel(events)
 
     async def check(self) -> list[HealthCheck]:
-        """The packages, the weights, and each device: whether it is large enough, and whether it works."""
-        return await asyncio.to_thread(self._look)
+        """Check the installed packages, the weights, and each device: its memory, and whether it loads the model."""
+        return await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
-        with self._opening:
-            desk = self._desk
-        if desk:
-            await asyncio.to_thread(desk.close)
+        with self._lock:
+            queue = self._queue
+        if queue:
+            await asyncio.to_thread(queue.close)
 
-    def _pieces(
-        self, order: "_Order", batch: Batch, shots: tuple[Shot, ...], frame: bytes
-    ) -> tuple[list[Piece], dict[str, object]]:
-        """The shots as pieces, and what their metadata say of the references."""
+    def _queued_shots(
+        self, events: "_EventQueue", batch: Batch, shots: tuple[Shot, ...], frame: bytes
+    ) -> tuple[list[QueuedShot], dict[str, object]]:
+        """The shots for the queue, and metadata about a contact sheet. Blocking."""
         options = self.options
         size = largest_within(batch.size, options.max_pixels)
-        arranged = arrange(batch, most=max(1, options.shown), cite=options.cite, first_frame=frame)
-        pieces = [
-            Piece(order, shot.index, worded(shot, batch, arranged), shot.seed, size, batch.size, arranged.files)
+        max_images = max(1, options.max_input_images)
+        arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame)
+        queued = [
+            QueuedShot(
+                events, shot.index, build_prompt(shot, batch, arranged), shot.seed, size, batch.size, arranged.files
+            )
             for shot in shots
         ]
-        return pieces, {"contact_sheet": arranged.sheet} if arranged.sheet else {}
+        return queued, {"contact_sheet": arranged.contact_sheet} if arranged.contact_sheet else {}
 
-    def _open(self) -> Desk:
-        """The desk, with its devices. Raises Unavailable. Blocking."""
-        with self._opening:
-            if self._desk:
-                return self._desk
-            if problem := self._lacking():
+    def _started_queue(self) -> ShotQueue:
+        """The queue, whose devices are started by the first call. Raises Unavailable. Blocking."""
+        with self._lock:
+            if self._queue:
+                return self._queue
+            if problem := self._missing_requirement():
                 raise Unavailable(problem.reason)
-            names = self.options.devices or tuple(device["id"] for device in self._devices())
-            self._desk = Desk(
-                Work(
-                    self._command,
-                    self._settings,
-                    self.options.batch,
-                    self.options.known.many_prompts,
-                    self.options.start_limit_s,
-                    self.options.hang_limit_s,
+            names = self.options.devices or tuple(device["id"] for device in self._probe_devices())
+            self._queue = ShotQueue(
+                DeviceSettings(
+                    command=self._command,
+                    load_settings=self._load_settings,
+                    max_batch=self.options.batch,
+                    multiple_prompts=self.options.defaults.multiple_prompts,
+                    start_limit_s=self.options.start_limit_s,
+                    hang_limit_s=self.options.hang_limit_s,
                 )
             )
-            self._desk.open(names)
-            return self._desk
+            self._queue.start(names)
+            return self._queue
 
-    def _devices(self) -> list[dict[str, Any]]:
-        """What is here, asked once. Raises Unavailable."""
-        if not self._found:
-            found = probe(self._command, _PROBE_LIMIT_S)
-            if "why" in found:
-                raise Unavailable(str(found["why"]))
-            self._found = found
-        devices: list[dict[str, Any]] = self._found["devices"]
+    def _probe_devices(self) -> list[dict[str, Any]]:
+        """The devices of this machine, listed once. Raises Unavailable. Blocking."""
+        if not self._probed:
+            probed = probe(self._command, _PROBE_LIMIT_S)
+            if "reason" in probed:
+                raise Unavailable(str(probed["reason"]))
+            self._probed = probed
+        devices: list[dict[str, Any]] = self._probed["devices"]
         return devices
 
-    def _lacking(self) -> HealthCheck | None:
-        """What must be installed or fetched first."""
+    def _missing_requirement(self) -> HealthCheck | None:
+        """The packages or weights that must be installed first; None if nothing is missing."""
         if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
             return HealthCheck("packages", ok=False, reason=NOT_INSTALLED, advice='pip install "framehouse[diffusers]"')
         for model, revision in ((self.options.model, self.options.revision), (self.options.upscaler, "main")):
             try:
                 if model:
-                    _weights(model, revision)
+                    _complete_weights(model, revision)
             except Unavailable as error:
-                do = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
-                return HealthCheck(told_name(model or ""), ok=False, reason=error.message, advice=do)
+                advice = "" if Path(model or "").is_absolute() else f"framehouse models pull {model}"
+                return HealthCheck(public_name(model or ""), ok=False, reason=error.message, advice=advice)
         return None
 
-    def _settings(self) -> dict[str, Any]:
-        """What a process is told. Raises Unavailable where the weights are gone."""
+    def _load_settings(self) -> dict[str, Any]:
+        """The fields of a process's load command. Raises Unavailable if weights are missing."""
         options = self.options
-        found = _weights(options.model, options.revision)
+        weights = _complete_weights(options.model, options.revision)
         return {
             "model": options.model_name,
-            "folder": str(found.folder),
-            "revision": found.revision,
+            "folder": str(weights.folder),
+            "revision": weights.revision,
             "dtype": options.dtype,
             "quantize": options.quantize,
             "offload": options.offload,
             "compile": options.compile,
             "steps": options.steps,
             "guidance": options.guidance,
-            "guidance_name": options.known.guidance_name,
-            "negative": options.negative_prompt,
-            "least_steps": options.known.least_steps,
-            "shown": options.shown,
-            "upscaler": str(_weights(options.upscaler).folder) if options.upscaler else None,
-            "upscaler_name": told_name(options.upscaler) if options.upscaler else None,
+            "guidance_name": options.defaults.guidance_name,
+            "negative_prompt": options.negative_prompt,
+            "min_steps": options.defaults.min_steps,
+            "max_input_images": options.max_input_images,
+            "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,
+            "upscaler_name": public_name(options.upscaler) if options.upscaler else None,
         }
 
-    def _look(self) -> list[HealthCheck]:
-        if lacking := self._lacking():
-            return [lacking]
+    def _check(self) -> list[HealthCheck]:
+        if missing := self._missing_requirement():
+            return [missing]
         try:
-            with self._opening:
-                found = {device["id"]: device for device in self._devices()}
+            with self._lock:
+                devices = {device["id"]: device for device in self._probe_devices()}
         except Unavailable as error:
             return [HealthCheck("devices", ok=False, reason=error.message)]
-        ram = self._found["ram_bytes"]
-        found.setdefault("cpu", {"id": "cpu", "name": "the processor", "memory_bytes": ram})
-        here = find_weights(self.options.model, self.options.revision)
-        weight = device_memory.weight_of(self.options.known, here.numbers if here else {})
+        ram = self._probed["ram_bytes"]
+        devices.setdefault("cpu", {"id": "cpu", "name": "CPU", "memory_bytes": ram})
+        weights = find_weights(self.options.model, self.options.revision)
+        size = device_memory.weight_size(self.options.defaults, weights.parameter_counts if weights else {})
         checks = []
-        unfit = {device.device: device.why for device in self._desk.devices} if self._desk else {}
-        for name in self.options.devices or [name for name in found if name != "cpu"] or ["cpu"]:
-            if unfit.get(name):
-                checks.append(HealthCheck(name, ok=False, reason=unfit[name]))
-            elif name not in found:
-                told = f"is not here; torch finds {', '.join(found)}"
-                checks.append(HealthCheck(name, ok=False, reason=told, advice="Correct devices, or check the driver."))
+        load_errors = {device.device: device.load_error for device in self._queue.devices} if self._queue else {}
+        for name in self.options.devices or [name for name in devices if name != "cpu"] or ["cpu"]:
+            if load_errors.get(name):
+                checks.append(HealthCheck(name, ok=False, reason=load_errors[name]))
+            elif name not in devices:
+                reason = f"does not exist; torch finds {', '.join(devices)}"
+                advice = "Correct the option devices, or check the GPU driver."
+                checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
-                checks.append(device_memory.judge(found[name], self.options, weight, ram_bytes=ram))
+                checks.append(device_memory.check_device(devices[name], self.options, size, ram_bytes=ram))
         return checks
 
 
-class _Order:
-    """One call of `generate`, as the devices' threads see it."""
+class _EventQueue:
+    """The events of one call of `generate`: a Recipient that passes events from the devices' threads to the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.gone = False
-        self.events: asyncio.Queue[GeneratedImage | Progress | Failed] = asyncio.Queue()
+        self.cancelled = False
+        self._events: asyncio.Queue[GeneratedImage | Progress | Failed] = asyncio.Queue()
         self._loop = loop
 
-    def tell(self, event: GeneratedImage | Progress | Failed) -> None:
-        if not self.gone:
-            with suppress(RuntimeError):  # the loop is closed, and nobody waits
-                self._loop.call_soon_threadsafe(self.events.put_nowait, event)
+    async def get(self) -> GeneratedImage | Progress | Failed:
+        return await self._events.get()
+
+    def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
+        if not self.cancelled:
+            with suppress(RuntimeError):  # the loop is closed, so the call has ended
+                self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
-def _weights(model: str, revision: str = "main") -> Weights:
-    found = find_weights(model, revision)
-    of = "" if revision == "main" else f" at {revision}"
-    if found is None:
+def _complete_weights(model: str, revision: str = "main") -> Weights:
+    """The weights of a repository or a folder. Raises Unavailable if they are missing or incomplete."""
+    weights = find_weights(model, revision)
+    at_revision = "" if revision == "main" else f" at {revision}"
+    if weights is None:
         if Path(model).is_absolute():
-            raise Unavailable(f"the folder of {told_name(model)} is not on this machine")
-        raise Unavailable(f"{model}{of} is not on this machine: framehouse models pull {model}")
-    if found.missing:
+            raise Unavailable(f"the folder of {public_name(model)} is not on this machine")
+        raise Unavailable(f"{model}{at_revision} is not on this machine; run: framehouse models pull {model}")
+    if weights.missing:
         raise Unavailable(
-            f"{told_name(model)}{of} is not complete, {found.missing} is missing: framehouse models pull {model}"
+            f"{public_name(model)}{at_revision} is not complete, {weights.missing} is missing; "
+            f"run: framehouse models pull {model}"
         )
-    return found
+    return weights
 
 
-def _as_file(generated: GeneratedImage) -> bytes:
+def _encode_png(generated: GeneratedImage) -> bytes:
     return png_file(Image.fromarray(generated.pixels))
 
 
-def _cards_guessed() -> int:
-    """How many cards there seem to be, without asking torch; at least one device."""
-    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return len(given.split(","))
+def _estimated_gpu_count() -> int:
+    """The number of NVIDIA GPUs by CUDA_VISIBLE_DEVICES or /dev, without loading torch; at least 1."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return len(visible.split(","))
     return max(1, sum(path.name[6:].isdecimal() for path in Path("/dev").glob("nvidia*")))

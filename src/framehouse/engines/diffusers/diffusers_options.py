@@ -1,10 +1,10 @@
-"""A route's options, checked."""
+"""The options of a route with the engine `diffusers`, and their checks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framehouse.engines.diffusers.model_defaults import MOST_REFERENCES, Known
+from framehouse.engines.diffusers.model_defaults import MAX_REFERENCES, ModelDefaults
 from framehouse.engines.diffusers.weights import REPOSITORY
 from framehouse.engines.option_checks import BadOption
 
@@ -15,8 +15,11 @@ OFFLOAD = ("model", "sequential")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What a route says, and where it is silent what the table says of its model; `docs/diffusers.md` explains each."""
+class DiffusersOptions:
+    """The options of the route, with the model's defaults for omitted ones; `docs/diffusers.md` explains each.
+
+    `devices` is empty for "auto". `max_input_images` is the route's option `max_references`.
+    """
 
     model: str
     revision: str
@@ -27,7 +30,7 @@ class Options:
     compile: bool
     steps: int | None
     guidance: float | None
-    shown: int
+    max_input_images: int
     max_pixels: int
     cite: str
     negative_prompt: str | None
@@ -35,42 +38,42 @@ class Options:
     upscaler: str | None
     start_limit_s: float
     hang_limit_s: float
-    known: Known
+    defaults: ModelDefaults
 
     @property
     def max_references(self) -> int:
-        """How many a task may have: the model is shown the rest as a contact sheet."""
-        return MOST_REFERENCES if self.shown else 0
+        """The maximum number of references of a task; those over `max_input_images` go onto a contact sheet."""
+        return MAX_REFERENCES if self.max_input_images else 0
 
     @property
     def model_name(self) -> str:
-        return told_name(self.model)
+        return public_name(self.model)
 
 
-def told_name(model: str) -> str:
-    """A repository, or a folder's last part: what strangers may read."""
+def public_name(model: str) -> str:
+    """A name that does not reveal a path of this machine: the repository, or the last part of the folder's path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 
 def check_devices(devices: object) -> tuple[str, ...]:
-    """`auto` as no names. Raises BadOption."""
+    """The names of the devices, empty for "auto". Raises BadOption."""
     if devices == AUTO:
         return ()
-    said = 'devices must be "auto" or a list of "cuda:0", "cuda:1", …, "mps" and "cpu"'
+    allowed = 'devices must be "auto" or a list of "cuda:0", "cuda:1", …, "mps" and "cpu"'
     if not isinstance(devices, Sequence) or isinstance(devices, str) or not devices:
-        raise BadOption(said)
+        raise BadOption(allowed)
     for device in devices:
         kind, _, number = device.partition(":") if isinstance(device, str) else ("", "", "")
         if kind not in ("cuda", "mps", "cpu") or (number and (kind != "cuda" or not number.isdecimal())):
-            raise BadOption(said)
+            raise BadOption(allowed)
     names = tuple("cuda:0" if device == "cuda" else device for device in devices)
     if len(set(names)) != len(names):
-        raise BadOption("devices names one twice")
+        raise BadOption("devices must not name a device twice")
     return names
 
 
 def check_model(name: str, model: object) -> str:
-    """A repository or a folder. Raises BadOption."""
+    """The repository, or the absolute path of the folder. `name` is the option's name. Raises BadOption."""
     if not isinstance(model, str) or not model:
         raise BadOption(f"{name} must be a repository such as black-forest-labs/FLUX.2-klein-4B, or a folder")
     model = str(Path(model).expanduser()) if model.startswith("~") else model
@@ -80,6 +83,7 @@ def check_model(name: str, model: object) -> str:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str | None:
+    """The value, None if it was omitted. Raises BadOption."""
     if value is not None and value not in choices:
         raise BadOption(f"{name} must be one of {', '.join(choices)}, or left out")
     return str(value) if value is not None else None

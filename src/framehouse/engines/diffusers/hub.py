@@ -1,8 +1,8 @@
-"""Weights from the Hugging Face hub into the cache that all of its programs share: resumed in the middle of a file,
-and every byte checked.
+"""Downloads weights from the Hugging Face hub into the cache that all Hugging Face programs share.
 
-Its own library starts a broken-off file from the beginning, and the files here have up to 10 GB; so the few endpoints
-that it takes are asked here.
+A download resumes in the middle of a file, and the checksum of every file is verified. The library `huggingface_hub`
+restarts an interrupted file from its beginning, and the files have up to 10 GB. So this module calls the few endpoints
+of the hub that a download needs.
 """
 
 import asyncio
@@ -17,24 +17,24 @@ from pathlib import Path
 
 import httpx
 
-from framehouse.engines.diffusers.weights import INDEX, home_folder, parts_of, repository_folder
+from framehouse.engines.diffusers.weights import INDEX, home_folder, pipeline_parts, repository_folder
 
-_AT_ONCE = 4
-_TRIES = 5
-_SILENCE_S = 30.0
+_PARALLEL_DOWNLOADS = 4
+_MAX_ATTEMPTS = 5
+_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
 _SPARE_BYTES = 1_000_000_000
-_KEPT_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
+_NEEDED_SUFFIXES = (".safetensors", ".json", ".txt", ".model", ".jinja")
 _VARIANTS = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", ".ema.")
 
 
 class PullFailed(Exception):
-    """Weights could not be had; the message says why and what to do, in a sentence or two."""
+    """Weights cannot be downloaded. The message says why and what to do, in one or two sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository. `sha256` is empty for small ones, of which only git's own checksum is known."""
+    """A file of a repository. `sha256` is empty for a small file, for which the hub has only git's own checksum."""
 
     path: str
     size_bytes: int
@@ -43,13 +43,13 @@ class RemoteFile:
 
     @property
     def blob(self) -> str:
-        """What the cache calls it."""
+        """The file's name in the cache."""
         return self.sha256 or self.blob_id
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What came of it: where it is, its commit, and how many bytes came, of how many."""
+    """The result of a pull: the folder, the commit, the downloaded bytes, and the total size of the weights."""
 
     folder: Path
     revision: str
@@ -57,20 +57,23 @@ class Pulled:
     size_bytes: int
 
 
-Told = Callable[[str, int, int], None]
-"""What is done ("pulling" or "checking"), how many bytes of it, and of how many."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the current step ("pulling" or "checking"), the number of bytes done, and the total number of bytes."""
 
 
-async def pull(repository: str, revision: str, told: Told) -> Pulled:
-    """Bring a repository's weights here, those that are not, and check all of them. A damaged file is removed, so that
-    the next pull fetches it again. Raises PullFailed. Interrupted, it goes on where it was the next time."""
+async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
+    """Download the missing files of a repository and verify all files. Raises PullFailed.
+
+    A damaged file is removed, so that the next pull downloads it again. An interrupted pull may be repeated: it resumes
+    after the last byte that was written.
+    """
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     token = _token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    limits = httpx.Timeout(_SILENCE_S)
+    timeout = httpx.Timeout(_TIMEOUT_S)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            httpx.AsyncClient(headers=headers, timeout=limits, follow_redirects=True)
+            httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=True)
         )
         hub = _Hub(client, endpoint, repository)
         commit, files = await hub.list_files(revision)
@@ -78,15 +81,15 @@ async def pull(repository: str, revision: str, told: Told) -> Pulled:
         blobs, snapshot = folder / "blobs", folder / "snapshots" / commit
         try:
             blobs.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_alone(blobs))
+            stack.enter_context(_lock(blobs))
             missing = [file for file in files if not (blobs / file.blob).exists()]
-            here = sum(_size(_partial(blobs, file)) for file in missing)
-            _check_room(blobs, sum(file.size_bytes for file in missing) - here)
+            partial_bytes = sum(_size(_partial(blobs, file)) for file in missing)
+            _check_disk_space(blobs, sum(file.size_bytes for file in missing) - partial_bytes)
             total = sum(file.size_bytes for file in files)
-            meter = _Meter(told, "pulling", total, total - sum(file.size_bytes for file in missing))
+            meter = _Meter(on_progress, "pulling", total, total - sum(file.size_bytes for file in missing))
             fetched = await hub.fetch_all(missing, commit, blobs, meter)
             await asyncio.to_thread(
-                _check, [f for f in files if f not in missing], blobs, _Meter(told, "checking", total)
+                _verify, [f for f in files if f not in missing], blobs, _Meter(on_progress, "checking", total)
             )
             for file in files:
                 _link(blobs / file.blob, snapshot / file.path)
@@ -99,51 +102,51 @@ async def pull(repository: str, revision: str, told: Told) -> Pulled:
 
 
 class _Meter:
-    """Bytes as they come."""
+    """Counts the bytes of a step and reports them."""
 
-    def __init__(self, told: Told, what: str, total: int, done: int = 0) -> None:
-        self._told, self._what, self._total, self._done = told, what, total, done
+    def __init__(self, on_progress: OnProgress, step: str, total: int, done: int = 0) -> None:
+        self._on_progress, self._step, self._total, self._done = on_progress, step, total, done
         self.add(0)
 
     def add(self, count: int) -> None:
         self._done += count
-        self._told(self._what, self._done, self._total)
+        self._on_progress(self._step, self._done, self._total)
 
 
 class _Hub:
-    """One repository of a hub."""
+    """A client for one repository of a hub."""
 
     def __init__(self, client: httpx.AsyncClient, endpoint: str, repository: str) -> None:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
-        """The revision's commit, and the files that a pipeline or a single model is loaded from."""
+        """The commit of the revision, and the files from which its pipeline or single model is loaded."""
         info = (await self._get(f"/api/models/{self._repository}/revision/{revision.replace('/', '%2F')}")).json()
         commit = str(info["sha"])
-        found: dict[str, RemoteFile] = {}
+        files: dict[str, RemoteFile] = {}
         page: str | None = f"/api/models/{self._repository}/tree/{commit}?recursive=true"
         while page:
             answer = await self._get(page)
             for entry in answer.json():
                 if entry["type"] == "file" and _is_safe(entry["path"]):
                     sha256 = entry["lfs"]["oid"] if entry.get("lfs") else ""
-                    found[entry["path"]] = RemoteFile(entry["path"], entry["size"], entry["oid"], sha256)
+                    files[entry["path"]] = RemoteFile(entry["path"], entry["size"], entry["oid"], sha256)
             page = answer.links.get("next", {}).get("url")
         parts = [""]
-        if INDEX in found:
+        if INDEX in files:
             index = (await self._get(f"/{self._repository}/resolve/{commit}/{INDEX}")).json()
-            parts = parts_of(index)
-        wanted = [file for path, file in found.items() if _is_wanted(path, parts)]
-        if not any(file.path.endswith(".safetensors") for file in wanted):
-            raise PullFailed(f"{self._repository} has no safetensors files; only those are loaded here.")
-        return commit, wanted
+            parts = pipeline_parts(index)
+        needed = [file for path, file in files.items() if _is_needed(path, parts)]
+        if not any(file.path.endswith(".safetensors") for file in needed):
+            raise PullFailed(f"{self._repository} has no safetensors files; Framehouse loads no other format.")
+        return commit, needed
 
     async def fetch_all(self, files: list[RemoteFile], commit: str, blobs: Path, meter: _Meter) -> int:
-        """All files, some at a time, large ones first; how many bytes came."""
-        room = asyncio.Semaphore(_AT_ONCE)
+        """Download the files, several at the same time and large files first. Returns the number of bytes received."""
+        downloads = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
 
         async def fetch(file: RemoteFile) -> int:
-            async with room:
+            async with downloads:
                 return await self._fetch(file, commit, blobs, meter)
 
         try:
@@ -155,68 +158,75 @@ class _Hub:
 
     async def _fetch(self, file: RemoteFile, commit: str, blobs: Path, meter: _Meter) -> int:
         partial = _partial(blobs, file)
-        begun = have = _usable(partial, file)
-        meter.add(have)
+        start = received = _usable_bytes(partial, file)
+        meter.add(received)
         failures = 0
-        while have < file.size_bytes or not partial.exists():
-            before = have
+        while received < file.size_bytes or not partial.exists():
+            before = received
             try:
-                have += await self._more_of(file, commit, partial, have, meter)
+                received += await self._continue_download(file, commit, partial, received, meter)
             except httpx.TransportError as error:
-                have = _usable(partial, file)
-                failures = 0 if have > before else failures + 1
-                if failures >= _TRIES:
-                    raise self._away(error) from error
+                received = _usable_bytes(partial, file)
+                failures = 0 if received > before else failures + 1
+                if failures >= _MAX_ATTEMPTS:
+                    raise self._unreachable(error) from error
                 await asyncio.sleep(failures)
-        if not await asyncio.to_thread(_is_right, file, partial, None):
+        if not await asyncio.to_thread(_is_intact, file, partial, None):
             partial.unlink()
-            raise PullFailed(f"{file.path} came damaged and was removed. Pull again to fetch it anew.")
+            raise PullFailed(f"{file.path} was damaged and was removed. Pull again to download it.")
         partial.replace(blobs / file.blob)
-        return have - begun
+        return received - start
 
-    async def _more_of(self, file: RemoteFile, commit: str, partial: Path, have: int, meter: _Meter) -> int:
-        """Go on with a file until it ends or breaks off."""
+    async def _continue_download(
+        self, file: RemoteFile, commit: str, partial: Path, received: int, meter: _Meter
+    ) -> int:
+        """Download the rest of a file after its first `received` bytes, and return the growth of the partial file.
+
+        If the hub ignores the range, the partial file is written again from its beginning. Raises httpx.TransportError
+        if the connection breaks or the file has another size than the hub lists.
+        """
         url = f"{self._endpoint}/{self._repository}/resolve/{commit}/{file.path}"
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        came = 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
+        growth = 0
         async with self._client.stream("GET", url, headers=headers) as answer:
             self._check_status(answer)
-            whole = answer.status_code == 200  # it knows no ranges: from the beginning
-            if whole and have:
-                meter.add(-have)
-                came = -have
-            with partial.open("wb" if whole else "ab") as out:
+            from_beginning = answer.status_code == 200  # the hub ignored the range
+            if from_beginning and received:
+                meter.add(-received)
+                growth = -received
+            with partial.open("wb" if from_beginning else "ab") as out:
                 async for chunk in answer.aiter_raw():
                     out.write(chunk)
-                    came += len(chunk)
+                    growth += len(chunk)
                     meter.add(len(chunk))
-                    if have + came > file.size_bytes:
+                    if received + growth > file.size_bytes:
                         break
-        if have + came != file.size_bytes:
-            raise httpx.RemoteProtocolError(f"{file.path} has another size than the hub says")
-        return came
+        if received + growth != file.size_bytes:
+            raise httpx.RemoteProtocolError(f"{file.path} does not have the size that the hub lists")
+        return growth
 
     async def _get(self, path: str) -> httpx.Response:
         url = path if path.startswith("http") else f"{self._endpoint}{path}"
-        for attempt in range(1, _TRIES + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             try:
                 answer = await self._client.get(url)
                 self._check_status(answer)
                 return answer
             except httpx.ConnectError as error:
-                raise self._away(error) from error
+                raise self._unreachable(error) from error
             except httpx.TransportError as error:
-                if attempt == _TRIES:
-                    raise self._away(error) from error
+                if attempt == _MAX_ATTEMPTS:
+                    raise self._unreachable(error) from error
                 await asyncio.sleep(attempt)
         raise AssertionError
 
     def _check_status(self, answer: httpx.Response) -> None:
+        """Raise RemoteProtocolError for a status after which a retry makes sense, PullFailed for other errors."""
         code = answer.headers.get("X-Error-Code", "")
         if code == "GatedRepo" or (answer.status_code == 403):
             raise PullFailed(
                 f"{self._repository} is gated: accept its licence on {self._endpoint}/{self._repository}, "
-                "make a token there, and set HF_TOKEN to it."
+                "create a token there, and set HF_TOKEN to the token."
             )
         if code == "RevisionNotFound":
             raise PullFailed(f"{self._repository} has no such revision.")
@@ -228,21 +238,26 @@ class _Hub:
         if answer.status_code == 429 or answer.status_code >= 500:
             raise httpx.RemoteProtocolError(f"HTTP {answer.status_code}")
         if answer.status_code not in (200, 206):
-            raise PullFailed(f"{self._endpoint} answered HTTP {answer.status_code}.")
+            raise PullFailed(f"{self._endpoint} answered with HTTP {answer.status_code}.")
 
-    def _away(self, error: httpx.TransportError) -> PullFailed:
-        why = str(error) or type(error).__name__
-        return PullFailed(f"Cannot reach {self._endpoint} ({why}). What came is kept; pull again to go on.")
+    def _unreachable(self, error: httpx.TransportError) -> PullFailed:
+        reason = str(error) or type(error).__name__
+        return PullFailed(
+            f"Cannot reach {self._endpoint} ({reason}). The downloaded part is not lost; pull again to continue."
+        )
 
 
 @contextmanager
-def _alone(blobs: Path) -> Iterator[None]:
-    """Two that wrote into one file would ruin it. Raises PullFailed where another one pulls the same."""
-    with (blobs / ".pulling").open("w") as mark:
+def _lock(blobs: Path) -> Iterator[None]:
+    """Exclude other pulls of the same repository: two pulls that write to one file would damage it.
+
+    Raises PullFailed if another pull is running.
+    """
+    with (blobs / ".pulling").open("w") as lock_file:
         try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PullFailed("Another pull of the same repository is under way.") from None
+            raise PullFailed("Another pull of the same repository is running.") from None
         yield
 
 
@@ -259,35 +274,39 @@ def _is_safe(path: str) -> bool:
     return not path.startswith("/") and ".." not in path.split("/") and "\\" not in path
 
 
-def _is_wanted(path: str, parts: list[str]) -> bool:
-    """A pipeline's parts and what describes it; not the same weights once more for other programs."""
+def _is_needed(path: str, parts: list[str]) -> bool:
+    """Whether the file belongs to a part of the pipeline or describes the pipeline.
+
+    Copies of the same weights in other formats or for other programs are not needed.
+    """
     folder, _, name = path.rpartition("/")
-    if not name.endswith(_KEPT_SUFFIXES) or any(variant in name for variant in _VARIANTS):
+    if not name.endswith(_NEEDED_SUFFIXES) or any(variant in name for variant in _VARIANTS):
         return False
     return folder in parts or (not folder and name.endswith(".json"))
 
 
-def _check_room(folder: Path, wanted: int) -> None:
+def _check_disk_space(folder: Path, needed_bytes: int) -> None:
+    """Raise PullFailed unless there is space for `needed_bytes` and 1 GB more."""
     free = shutil.disk_usage(folder).free
-    if wanted + _SPARE_BYTES > free:
+    if needed_bytes + _SPARE_BYTES > free:
         raise PullFailed(
-            f"Too little disk: {(wanted + _SPARE_BYTES) / 1e9:.1f} GB are needed in {folder}, "
-            f"and {free / 1e9:.1f} GB are free. HF_HOME chooses another place."
+            f"Not enough disk space: {(needed_bytes + _SPARE_BYTES) / 1e9:.1f} GB are needed in {folder}, "
+            f"and {free / 1e9:.1f} GB are free. Set HF_HOME to store the weights elsewhere."
         )
 
 
-def _check(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Files that were here before. Raises PullFailed for damaged ones, which are gone then."""
-    damaged = [file for file in files if not _is_right(file, blobs / file.blob, meter)]
+def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
+    """Verify files that the cache had before the pull. Removes damaged files and raises PullFailed for them."""
+    damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()
     if damaged:
         names = ", ".join(file.path for file in damaged)
-        raise PullFailed(f"Damaged, and removed: {names}. Pull again to fetch it anew.")
+        raise PullFailed(f"Damaged files were removed: {names}. Pull again to download them.")
 
 
-def _is_right(file: RemoteFile, path: Path, meter: "_Meter | None") -> bool:
-    """Whether a file is what the hub says it is: its size, and its SHA-256 or what git makes of it."""
+def _is_intact(file: RemoteFile, path: Path, meter: "_Meter | None") -> bool:
+    """Whether a file has the size and the checksum that the hub lists: SHA-256, or git's checksum of a small file."""
     if _size(path) != file.size_bytes:
         return False
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
@@ -305,8 +324,8 @@ def _partial(blobs: Path, file: RemoteFile) -> Path:
     return blobs / f"{file.blob}.incomplete"
 
 
-def _usable(partial: Path, file: RemoteFile) -> int:
-    """How much of a file is here already; what is longer than the whole is of no use, and removed."""
+def _usable_bytes(partial: Path, file: RemoteFile) -> int:
+    """The size of a partial file. A partial file that is longer than the whole file is useless and is removed."""
     if _size(partial) > file.size_bytes:
         partial.unlink()
     return _size(partial)
@@ -320,7 +339,7 @@ def _size(path: Path) -> int:
 
 
 def _link(blob: Path, path: Path) -> None:
-    """As the hub's library does it: a relative link, or a copy where the disk knows no links."""
+    """Create a relative link, as the library `huggingface_hub` does, or a copy if the file system has no links."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return

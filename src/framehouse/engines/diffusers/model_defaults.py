@@ -1,90 +1,96 @@
-"""What differs from one open model to the next. What is not in the table is asked of the pipeline itself."""
+"""The default settings of known open models. For unlisted models, defaults come from the pipeline."""
 
 from dataclasses import dataclass
 
-DEFAULT = "black-forest-labs/FLUX.2-klein-4B"
-MOST_REFERENCES = 10
-"""As many as a task may have: what is beyond a model's own limit goes onto a contact sheet."""
+DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
+MAX_REFERENCES = 10
+"""The maximum number of references of a task. References over a model's own limit go onto a contact sheet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """How a model is asked, and what its weights weigh in 16 bits: all of them, and the largest part (0: not known).
+class ModelDefaults:
+    """How the pipeline of a model is called, and the size of its weights.
 
-    `steps` and `guidance` None: as the pipeline itself says. `shown`: how many pictures it is shown at most, 0 where it
-    paints from words alone. `needs_reference`: it does not paint from words alone. `many_prompts`: one call takes
-    several. `most_pixels`: up to where it paints well. `guidance_name`: the argument that guides it. `negative`: the
-    negative prompt that it wants to be given.
+    `steps`, `guidance`: None for the pipeline's own default.
+    `guidance_name`: the pipeline's argument for guidance.
+    `cite`: the pattern by which a prompt cites an input image.
+    `max_input_images`: the maximum number of input images of the pipeline; 0 if it accepts only text.
+    `needs_reference`: true if the model does not generate from text alone.
+    `multiple_prompts`: true if one call accepts several prompts.
+    `max_pixels`: the largest image that the model generates well.
+    `min_steps`: the smallest allowed number of steps.
+    `negative_prompt`: the negative prompt of each call; None if no call has one.
+    `all_gb`, `largest_gb`: the size of the weights in 16 bits, of all parts and of the largest part; 0 if unknown.
     """
 
     steps: int | None = None
     guidance: float | None = None
     cite: str = "image {}"
-    shown: int = 1
+    max_input_images: int = 1
     needs_reference: bool = False
-    many_prompts: bool = False
-    most_pixels: int = 1024 * 1024
-    least_steps: int = 1
+    multiple_prompts: bool = False
+    max_pixels: int = 1024 * 1024
+    min_steps: int = 1
     guidance_name: str = "guidance_scale"
-    negative: str | None = None
+    negative_prompt: str | None = None
     all_gb: float = 0.0
     largest_gb: float = 0.0
     licence: str = ""
 
 
-def _klein(steps: int, guidance: float) -> Known:
-    return Known(
+def _klein(steps: int, guidance: float) -> ModelDefaults:
+    return ModelDefaults(
         steps=steps,
         guidance=guidance,
-        shown=4,
-        many_prompts=True,
-        most_pixels=2048 * 2048,
+        max_input_images=4,
+        multiple_prompts=True,
+        max_pixels=2048 * 2048,
         all_gb=16.0,
         largest_gb=8.0,
         licence="Apache-2.0",
     )
 
 
-_QWEN_EDIT = Known(
+_QWEN_EDIT = ModelDefaults(
     steps=40,
     guidance=4.0,
     cite="Picture {}",
-    shown=3,
+    max_input_images=3,
     needs_reference=True,
-    most_pixels=1328 * 1328,
-    least_steps=2,  # with one, its schedule ends in NaN and the picture is black
+    max_pixels=1328 * 1328,
+    min_steps=2,  # with a single step, the schedule ends in NaN and the image is black
     guidance_name="true_cfg_scale",
-    negative=" ",
+    negative_prompt=" ",
     all_gb=58.0,
     largest_gb=41.0,
     licence="Apache-2.0",
 )
-_Z_IMAGE = Known(
-    steps=9,  # 8 of them count: the last has no noise left to take away
+_Z_IMAGE = ModelDefaults(
+    steps=9,  # 8 steps change the image: at the last step there is no noise left to remove
     guidance=0.0,
-    shown=0,
-    many_prompts=True,
-    most_pixels=1536 * 1536,
+    max_input_images=0,
+    multiple_prompts=True,
+    max_pixels=1536 * 1536,
     all_gb=20.5,
     largest_gb=12.3,
     licence="Apache-2.0",
 )
-TABLE: dict[str, Known] = {
-    DEFAULT: _klein(4, 1.0),
+KNOWN_MODELS: dict[str, ModelDefaults] = {
+    DEFAULT_MODEL: _klein(4, 1.0),
     "black-forest-labs/FLUX.2-klein-base-4B": _klein(50, 4.0),
     "Qwen/Qwen-Image-Edit-2511": _QWEN_EDIT,
     "Qwen/Qwen-Image-Edit-2509": _QWEN_EDIT,
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
 }
 _BY_PIPELINE = {
-    "Flux2KleinPipeline": Known(shown=4, many_prompts=True, most_pixels=2048 * 2048),
+    "Flux2KleinPipeline": ModelDefaults(max_input_images=4, multiple_prompts=True, max_pixels=2048 * 2048),
     "QwenImageEditPlusPipeline": _QWEN_EDIT,
     "ZImagePipeline": _Z_IMAGE,
 }
-"""For folders and other repositories: the weights may be others, how they are asked is the same."""
+"""Defaults for folders and unlisted repositories: the weights may differ, but the pipeline is called the same way."""
 
 
-def known(model: str, pipeline: str = "") -> Known:
-    """How `model` is asked: by its name, or by the class that its `model_index.json` names, or as most are."""
-    names = {name.lower(): entry for name, entry in TABLE.items()}
-    return names.get(model.lower()) or _BY_PIPELINE.get(pipeline) or Known()
+def defaults_for(model: str, pipeline: str = "") -> ModelDefaults:
+    """The defaults by the model's name, else by the pipeline class in its `model_index.json`, else the general ones."""
+    models = {name.lower(): defaults for name, defaults in KNOWN_MODELS.items()}
+    return models.get(model.lower()) or _BY_PIPELINE.get(pipeline) or ModelDefaults()

@@ -1,4 +1,4 @@
-"""Pictures made larger by a model, in tiles that fit anywhere. Runs in the spawned process."""
+"""Upscales images with a super-resolution model, tile by tile to limit memory. Runs in the child process."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_TILE_PX, _AROUND_PX = 256, 16
+_TILE_PX, _MARGIN_PX = 256, 16
 
 
 class Upscaler:
-    """A super-resolution model of transformers (Swin2SR and its like) from a folder, in 32 bits: it is small."""
+    """A super-resolution model of transformers, such as Swin2SR. It is small, so it is loaded in 32 bits."""
 
     def __init__(self, folder: str, device: str) -> None:
         import torch
@@ -23,31 +23,34 @@ class Upscaler:
         self._model.to(device).eval()
 
     def enlarge(self, image: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
-        """The picture, (height, width, 3) from 0 to 1, as many times as large as the model makes it. Each tile sees its
-        surroundings, so that no seams show; `on_tile` may raise."""
+        """Enlarge an image, (height, width, 3) with values from 0 to 1, by the model's own factor.
+
+        The model sees a margin around each tile, so that no seams are visible. `on_tile` is called before each tile; an
+        exception that it raises stops the work and is passed on.
+        """
         height, width = image.shape[:2]
-        large: NDArray[np.float32] | None = None
+        enlarged: NDArray[np.float32] | None = None
         for top in range(0, height, _TILE_PX):
             for left in range(0, width, _TILE_PX):
                 on_tile()
-                above, before = max(0, top - _AROUND_PX), max(0, left - _AROUND_PX)
+                outer_top, outer_left = max(0, top - _MARGIN_PX), max(0, left - _MARGIN_PX)
                 bottom, right = min(height, top + _TILE_PX), min(width, left + _TILE_PX)
-                seen = image[above : bottom + _AROUND_PX, before : right + _AROUND_PX]
-                made = self._one(seen)
-                factor = made.shape[0] // seen.shape[0]
-                if large is None:
-                    large = np.empty((height * factor, width * factor, 3), np.float32)
-                inner = made[(top - above) * factor :, (left - before) * factor :]
+                tile = image[outer_top : bottom + _MARGIN_PX, outer_left : right + _MARGIN_PX]
+                enlarged_tile = self._enlarge_tile(tile)
+                factor = enlarged_tile.shape[0] // tile.shape[0]
+                if enlarged is None:
+                    enlarged = np.empty((height * factor, width * factor, 3), np.float32)
+                inner = enlarged_tile[(top - outer_top) * factor :, (left - outer_left) * factor :]
                 rows, columns = (bottom - top) * factor, (right - left) * factor
-                large[top * factor :, left * factor :][:rows, :columns] = inner[:rows, :columns]
-        assert large is not None
-        return large
+                enlarged[top * factor :, left * factor :][:rows, :columns] = inner[:rows, :columns]
+        assert enlarged is not None
+        return enlarged
 
-    def _one(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _enlarge_tile(self, tile: NDArray[np.float32]) -> NDArray[np.float32]:
         import torch
 
         with torch.inference_mode():
-            given = torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1)))[None].to(self._device)
-            made = self._model(pixel_values=given).reconstruction[0]
-            result: NDArray[np.float32] = made.clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
+            pixels = torch.from_numpy(np.ascontiguousarray(tile.transpose(2, 0, 1)))[None].to(self._device)
+            enlarged = self._model(pixel_values=pixels).reconstruction[0]
+            result: NDArray[np.float32] = enlarged.clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
         return result

@@ -1,4 +1,4 @@
-"""Which models' weights are on this machine: folders, and the cache that all of Hugging Face's programs share."""
+"""Finds the weights of models on this machine: in folders, and in the cache that all Hugging Face programs share."""
 
 import json
 import math
@@ -12,13 +12,16 @@ from typing import Any
 
 REPOSITORY = re.compile(r"[a-zA-Z0-9][\w.-]{0,95}/[a-zA-Z0-9][\w.-]{0,95}", re.ASCII)
 INDEX = "model_index.json"
-_HEADER_BYTES = 100_000_000
+_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model's files. `revision` is the commit, empty for a folder of one's own; `missing` says what is not there, in
-    a few words, empty where nothing is."""
+    """The files of a model on this machine.
+
+    `revision` is the commit, or empty if the model was configured as a folder. `missing` names a missing file or
+    folder, or is empty if the model is complete.
+    """
 
     folder: Path
     revision: str = ""
@@ -26,16 +29,18 @@ class Weights:
 
     @property
     def pipeline(self) -> str:
-        """The class of the pipeline, empty where it is none, such as an upscaler."""
-        return str(_json(self.folder / INDEX).get("_class_name", ""))
+        """The class of the pipeline, empty for a model that is not a pipeline, such as an upscaler."""
+        return str(_read_json(self.folder / INDEX).get("_class_name", ""))
 
     @property
-    def numbers(self) -> dict[str, int]:
-        """How many numbers each part of a pipeline holds, by the headers of its files; what weighs nothing is left
-        out."""
+    def parameter_counts(self) -> dict[str, int]:
+        """The number of parameters of each part of a pipeline, from the headers of its safetensors files.
+
+        Parts without parameters are omitted.
+        """
         counts = {}
-        for part in parts_of(_json(self.folder / INDEX)):
-            if count := sum(_numbers_in(path) for path in (self.folder / part).glob("*.safetensors")):
+        for part in pipeline_parts(_read_json(self.folder / INDEX)):
+            if count := sum(_parameter_count(path) for path in (self.folder / part).glob("*.safetensors")):
                 counts[part] = count
         return counts
 
@@ -45,16 +50,16 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Where the cache is: HF_HUB_CACHE, or hub in HF_HOME, or where it is by default."""
-    if given := os.environ.get("HF_HUB_CACHE"):
-        return Path(given).expanduser()
+    """The cache folder of Hugging Face: HF_HUB_CACHE, or else `hub` in the home folder."""
+    if configured := os.environ.get("HF_HUB_CACHE"):
+        return Path(configured).expanduser()
     return home_folder() / "hub"
 
 
 def home_folder() -> Path:
-    """Hugging Face's folder for this user: HF_HOME, or where it is by default."""
-    if given := os.environ.get("HF_HOME"):
-        return Path(given).expanduser()
+    """The home folder of Hugging Face for this user: HF_HOME, or else `huggingface` in the user's cache folder."""
+    if configured := os.environ.get("HF_HOME"):
+        return Path(configured).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
 
 
@@ -63,10 +68,13 @@ def repository_folder(repository: str) -> Path:
 
 
 def find_weights(model: str, revision: str = "main") -> Weights | None:
-    """What is here of a folder or a repository's revision (a branch, a tag or a commit); None: nothing."""
+    """Find the weights of a repository or a folder; None if there are none on this machine.
+
+    `revision` is a branch, a tag or a commit of the repository; it has no meaning for a folder.
+    """
     folder = Path(model)
     if folder.is_absolute() and folder.is_dir():
-        return Weights(folder, "", missing_of(folder))
+        return Weights(folder, "", find_missing(folder))
     if not REPOSITORY.fullmatch(model):
         return None
     repository = repository_folder(model)
@@ -75,21 +83,21 @@ def find_weights(model: str, revision: str = "main") -> Weights | None:
     except OSError:
         commit = revision
     folder = repository / "snapshots" / commit
-    return Weights(folder, commit, missing_of(folder)) if folder.is_dir() else None
+    return Weights(folder, commit, find_missing(folder)) if folder.is_dir() else None
 
 
 def list_weights() -> Iterator[tuple[str, str, Weights]]:
-    """Each repository in the cache with each of its revisions that has a name, by name."""
+    """List the weights in the cache, by repository and then by branch or tag: repository, revision, weights."""
     for repository in sorted(cache_folder().glob("models--*--*")):
         name = repository.name.removeprefix("models--").replace("--", "/", 1)
         for ref in sorted(path for path in (repository / "refs").rglob("*") if path.is_file()):
             revision = ref.relative_to(repository / "refs").as_posix()
-            if found := find_weights(name, revision):
-                yield name, revision, found
+            if weights := find_weights(name, revision):
+                yield name, revision, weights
 
 
-def parts_of(index: dict[str, Any]) -> list[str]:
-    """The folders of a pipeline's parts that `model_index.json` names."""
+def pipeline_parts(index: dict[str, Any]) -> list[str]:
+    """The folders of a pipeline's parts. `index` is the content of its `model_index.json`."""
     return sorted(
         name
         for name, value in index.items()
@@ -97,44 +105,48 @@ def parts_of(index: dict[str, Any]) -> list[str]:
     )
 
 
-def missing_of(folder: Path) -> str:
-    """What a folder lacks of a pipeline or of a single model, as far as its own files say."""
-    index = _json(folder / INDEX)
+def find_missing(folder: Path) -> str:
+    """Name a file or folder that a pipeline or a single model lacks; empty if it is complete.
+
+    Only files that the index files of the model name, or that every model has, are looked for.
+    """
+    index = _read_json(folder / INDEX)
     if not index:
         if not (folder / "config.json").is_file():
-            return f"neither {INDEX} nor config.json"
-        return _missing_of_part(folder, "")
-    for part in parts_of(index):
-        if missing := _missing_of_part(folder / part, f"{part}/"):
+            return f"{INDEX} or config.json"
+        return _find_missing_in_part(folder, "")
+    for part in pipeline_parts(index):
+        if missing := _find_missing_in_part(folder / part, f"{part}/"):
             return missing
     return ""
 
 
-def _missing_of_part(folder: Path, name: str) -> str:
+def _find_missing_in_part(folder: Path, name: str) -> str:
     if not folder.is_dir():
         return name or str(folder)
     for index in sorted(folder.glob("*.safetensors.index.json")):
-        files = set(_json(index).get("weight_map", {}).values())
-        if lost := sorted(file for file in files if not (folder / file).is_file()):
-            return f"{name}{lost[0]}"
+        files = set(_read_json(index).get("weight_map", {}).values())
+        if missing := sorted(file for file in files if not (folder / file).is_file()):
+            return f"{name}{missing[0]}"
     if (folder / "config.json").is_file() and not any(path.is_file() for path in folder.glob("*.safetensors")):
         return f"{name}*.safetensors"
     return ""
 
 
-def _numbers_in(path: Path) -> int:
-    """Of one safetensors file; 0 where it is none."""
+def _parameter_count(path: Path) -> int:
+    """The number of parameters in a safetensors file; 0 if the file cannot be read as one."""
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(min(_HEADER_BYTES, struct.unpack("<Q", file.read(8))[0])))
+            header = json.loads(file.read(min(_MAX_HEADER_BYTES, struct.unpack("<Q", file.read(8))[0])))
     except (OSError, ValueError, struct.error):
         return 0
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty if the file is missing, is not JSON, or contains something else."""
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

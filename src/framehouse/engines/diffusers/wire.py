@@ -1,4 +1,13 @@
-"""What passes between the engine and its process: a line of JSON with the lengths of the files that follow it."""
+"""The messages between the engine and its child process: a line of JSON, followed by binary files.
+
+The line contains the lengths of the files. Both sides are always of the same release, so the format may change.
+
+engine -> process: `{"command": "probe"}` or `{"command": "load", ...}` first; after a load any number of
+`{"command": "generate", "call": N, ...}` and `{"command": "cancel", "call": N}`.
+
+process -> engine: `{"event": E, ...}`. A probe is answered with `devices`, a load with `loaded` or `load_failed`. A
+call sends `progress` and `image` events and ends with one of `done`, `cancelled`, `out_of_memory` and `failed`.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +17,7 @@ PROGRAM = "framehouse.engines.diffusers.process"
 
 
 def write(stream: BinaryIO, message: dict[str, Any], files: Sequence[bytes | memoryview] = ()) -> None:
-    """Send a message, whole. Raises OSError where nobody is at the other end any more."""
+    """Send a message and its files. Raises OSError if the other side is gone."""
     lengths = [len(file) for file in files]
     stream.write(json.dumps(message | {"files": lengths}).encode() + b"\n")
     for file in files:
@@ -17,7 +26,7 @@ def write(stream: BinaryIO, message: dict[str, Any], files: Sequence[bytes | mem
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
-    """The next message. Raises EOFError where the other end is gone, also in the middle of one."""
+    """Receive a message and its files. Raises EOFError if the stream ends, also if it ends within a message."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError

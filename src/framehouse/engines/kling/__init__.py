@@ -1,7 +1,8 @@
-"""The contract as a client: pictures ordered from Kling, a reseller, or another Framehouse.
+"""A client of the wire contract: orders images from Kling, from a reseller, or from another Framehouse.
 
-upstream (the wire, and what its answers mean) -> accounts (who pays, how much at once) -> orders (what is asked for,
-and what is written down before) -> life (an order from the note to the pictures) -> engine
+Reading order: `upstream` sends requests and classifies the answers; `upstream_accounts` chooses the account that pays;
+`orders` builds orders and their saved form; `order_steps` takes one order from the saved record to the images;
+`kling_engine` is the engine.
 """
 
 from framehouse.engines.kling.kling_engine import Kling

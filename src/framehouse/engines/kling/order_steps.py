@@ -1,4 +1,4 @@
-"""The life of an order: written down, sent once, asked for where its answer was lost, followed, fetched."""
+"""The steps of one order: save it, send it once, find it if the answer was lost, poll it, and fetch its images."""
 
 import asyncio
 import logging
@@ -14,210 +14,229 @@ from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
 from framehouse.engines.interface import Batch, GeneratedImage, OpenOrder, Progress
-from framehouse.engines.kling.orders import Order, body_of, read_note, write_note
+from framehouse.engines.kling.orders import Order, data_from_orders, orders_from_data, request_body
 from framehouse.engines.kling.upstream import (
-    Absent,
-    Found,
-    Full,
-    Lost,
-    Refusal,
-    Taken,
-    Unanswered,
-    Unfit,
+    AccountFull,
+    AccountUnusable,
+    AnswerLost,
+    OrderAccepted,
+    OrderRefused,
+    QueryFailed,
+    TaskNotFound,
     Upstream,
+    UpstreamTask,
 )
-from framehouse.engines.kling.upstream_accounts import Account, Accounts
+from framehouse.engines.kling.upstream_accounts import UpstreamAccount, UpstreamAccounts
 
 log = logging.getLogger(__name__)
-_FULL_PATIENCE_S = 60.0
-_FIRST_POLL_S, _LONGEST_POLL_S, _GROWTH = 0.1, 5.0, 1.5
-_FIRST_ASK_S, _LONGEST_ASK_S = 0.5, 15.0
-_SILENT_S = 120.0
-"""So long an upstream may be away while an order is followed, before the worker turns to other work meanwhile."""
-_FETCH_TRIES = 5
+_ACQUIRE_TIMEOUT_S = 60.0
+_FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
+_FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
+_MAX_OUTAGE_S = 120.0
+"""If queries about an order fail for longer, the call ends with Unknown, so that the worker can do other work."""
+_FETCH_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What a route's orders have in common; the names are those of its options."""
+class OrderSettings:
+    """The settings that all orders of a route share, under the names of the route's options."""
 
     upstream: Upstream
-    accounts: Accounts
+    accounts: UpstreamAccounts
     model: str
     lost_after_s: float
     resubmit: bool
     allow_private: bool
 
 
-class Life:
-    """One order's way from the note to the pictures."""
+class OrderExecution:
+    """Executes one order, from its saved record to its images."""
 
-    def __init__(self, terms: Terms, batch: Batch, open_order: OpenOrder, order: Order) -> None:
-        self._terms = terms
+    def __init__(self, settings: OrderSettings, batch: Batch, open_order: OpenOrder, order: Order) -> None:
+        self._settings = settings
         self._batch = batch
         self._open_order = open_order
         self._order = order
-        self._upstream = terms.upstream
-        self._accounts = terms.accounts
+        self._upstream = settings.upstream
+        self._accounts = settings.accounts
 
-    async def live(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
-        """Have the order made, and its missing shots."""
-        async with AsyncExitStack() as held:
+    async def run(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
+        """Have the upstream generate the order, and yield the images of the shots in `missing`."""
+        async with AsyncExitStack() as slots:
             if self._order.account:
-                await self._resume(held)
+                await self._resume(slots)
             while not self._order.task_id:
-                await self._send(held)
-            account = self._account()
-            async with aclosing(self._follow(account)) as looks:
-                async for found in looks:
-                    if found.status in ("succeed", "failed"):
+                await self._send(slots)
+            account = self._find_account()
+            async with aclosing(self._poll(account)) as tasks:
+                async for task in tasks:
+                    if task.status in ("succeed", "failed"):
                         break
-                    yield Progress(found.progress * 0.95)
-            if found.status == "failed":
-                raise Declined(found.message or "the upstream failed without a reason")
-            if len(found.images) < self._order.images:
-                raise Broken(f"the upstream made {len(found.images)} of {self._order.images} pictures")
-            for place, index in enumerate(self._order.shots):
+                    yield Progress(task.progress * 0.95)
+            if task.status == "failed":
+                raise Declined(task.message or "the upstream failed without a reason")
+            if len(task.image_urls) < self._order.images:
+                raise Broken(f"the upstream generated {len(task.image_urls)} of {self._order.images} images")
+            for position, index in enumerate(self._order.shots):
                 if index in missing:
-                    image = await self._fetch(account, place, found.images[place])
-                    yield GeneratedImage(index, image, {"upstream_model": self._terms.model or self._batch.model})
+                    image = await self._fetch_image(account, position, task.image_urls[position])
+                    yield GeneratedImage(index, image, {"upstream_model": self._settings.model or self._batch.model})
 
-    def _account(self) -> Account:
+    def _find_account(self) -> UpstreamAccount:
         account = self._accounts.find(self._order.account)
         if account is None:
-            raise Unknown(f"account {self._order.account}, which ordered this, is not configured any more")
+            raise Unknown(f"account {self._order.account}, which placed the order, is not configured any more")
         return account
 
-    async def _keep(self, order: Order) -> None:
-        """Commit how the order is, beside the others of this batch; one without an account is none yet."""
-        others = [other for other in read_note(self._open_order.data) if other.external_id != order.external_id]
-        await self._open_order.save(write_note([*others, order] if order.account else others))
+    async def _save(self, order: Order) -> None:
+        """Commit the state of this order, together with the batch's other orders.
+
+        An order without an account has not been sent; it is removed from the saved data.
+        """
+        others = [other for other in orders_from_data(self._open_order.data) if other.external_id != order.external_id]
+        await self._open_order.save(data_from_orders([*others, order] if order.account else others))
         self._order = order
 
     async def forget(self) -> None:
-        """The order is done with: nothing of it is under way."""
-        await self._keep(replace(self._order, account=""))
+        """Remove this order from the saved data: it is not open any more."""
+        await self._save(replace(self._order, account=""))
 
-    async def _resume(self, held: AsyncExitStack) -> None:
-        """Find out about an order of an earlier life, which may have been taken."""
-        account = self._account()
-        with ExitStack() as trial:
-            trial.enter_context(self._accounts.hold(account, self._order.images))
+    async def _resume(self, slots: AsyncExitStack) -> None:
+        """Find an order that another call saved and may have sent.
+
+        Afterwards the order has no task id only if it must be sent again (`resubmit`).
+        """
+        account = self._find_account()
+        with ExitStack() as attempt:
+            attempt.enter_context(self._accounts.count_in_flight(account, self._order.images))
             if not self._order.task_id:
-                await self._ask_for_it(account)
+                await self._find_lost_order(account)
             if self._order.task_id:
-                held.push(trial.pop_all())
+                slots.push(attempt.pop_all())
 
-    async def _send(self, held: AsyncExitStack) -> None:
-        """Try to have the order taken, by one account. It is not, if afterwards it has no task id."""
-        async with AsyncExitStack() as trial:
-            account = await trial.enter_async_context(
-                self._accounts.take(self._order.images, patience_s=_FULL_PATIENCE_S)
+    async def _send(self, slots: AsyncExitStack) -> None:
+        """Place the order with one account. If the upstream did not accept it, the order has no task id afterwards.
+
+        The order is saved before it is sent, so that a worker that resumes after a crash finds it instead of sending
+        it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be used, and the
+        errors of `_find_lost_order`.
+        """
+        async with AsyncExitStack() as attempt:
+            account = await attempt.enter_async_context(
+                self._accounts.acquire(self._order.images, timeout_s=_ACQUIRE_TIMEOUT_S)
             )
             body = await asyncio.to_thread(
-                body_of,
+                request_body,
                 self._order,
                 self._batch,
-                model=self._terms.model,
+                model=self._settings.model,
                 callback_url=self._open_order.upstream_callback_url,
             )
-            await self._keep(replace(self._order, account=account.name))
+            await self._save(replace(self._order, account=account.name))
             answer = await self._upstream.submit(body, account.authorization())
             match answer:
-                case Taken(task_id):
-                    account.took()
-                    await self._keep(replace(self._order, task_id=task_id))
-                case Lost(why):
-                    log.warning("order %s: %s", self._order.external_id, why)
-                    await self._ask_for_it(account)
-                case Full(too_many):
-                    if too_many:
-                        account.refused(self._order.images)
+                case OrderAccepted(task_id):
+                    account.end_cooldowns()
+                    await self._save(replace(self._order, task_id=task_id))
+                case AnswerLost(reason):
+                    log.warning("order %s: the upstream %s", self._order.external_id, reason)
+                    await self._find_lost_order(account)
+                case AccountFull(concurrency):
+                    if concurrency:
+                        account.reach_concurrency_limit(self._order.images)
                     else:
-                        account.full.start("is asked too fast")
+                        account.reach_rate_limit()
                     await self.forget()
-                case Unfit(why, long):
-                    account.unfit(why, long=long)
-                    log.warning("account %s %s", account.name, why)
+                case AccountUnusable(reason, needs_operator):
+                    account.start_cooldown(reason, needs_operator=needs_operator)
+                    log.warning("account %s: the upstream %s", account.name, reason)
                     await self.forget()
-                case Refusal(why):
+                case OrderRefused(message):
                     await self.forget()
-                    raise Declined(why)
+                    raise Declined(message)
             if self._order.task_id:
-                held.push_async_exit(trial.pop_all())
+                slots.push_async_exit(attempt.pop_all())
 
-    async def _ask_for_it(self, account: Account) -> None:
-        """The order may have been taken: ask until the upstream says so, or has said for long enough that it was not.
+    async def _find_lost_order(self, account: UpstreamAccount) -> None:
+        """Query the upstream until it returns the order, or until `lost_after_s` is over and it was not found twice.
 
-        Raises Unknown where it cannot be asked, and Unavailable, never to be sent here again, where it was not taken.
+        If the order is found, its task id is saved. If it is not found and `resubmit` is set, the order is removed from
+        the saved data, so that it is sent again. Without `resubmit`, this route is given up for the batch, and
+        Unavailable is raised. Raises Unknown if a query still fails after `_MAX_OUTAGE_S`.
         """
-        pause_s, denials, began = _FIRST_ASK_S, 0, time.monotonic()
+        pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
             answer = await self._upstream.find(self._order.external_id, account.authorization())
-            if isinstance(answer, Absent):
+            if isinstance(answer, TaskNotFound):
                 answer = await self._upstream.find_in_list(self._order.external_id, account.authorization())
             match answer:
-                case Found(task_id):
-                    await self._keep(replace(self._order, task_id=task_id))
+                case UpstreamTask(task_id):
+                    await self._save(replace(self._order, task_id=task_id))
                     return
-                case Absent():
+                case TaskNotFound():
                     denials += 1
-                case Unanswered(why):
-                    if time.monotonic() - began > _SILENT_S:
-                        raise Unknown(f"the upstream {why}; whether it took the order is not known yet")
-            if denials >= 2 and time.monotonic() - began > self._terms.lost_after_s:
+                case QueryFailed(reason):
+                    if time.monotonic() - began > _MAX_OUTAGE_S:
+                        raise Unknown(f"the upstream {reason}; it is not known yet whether it accepted the order")
+            if denials >= 2 and time.monotonic() - began > self._settings.lost_after_s:
                 break
-            await self._open_order.pause(min(pause_s, self._terms.lost_after_s / 4))
-            pause_s = min(_LONGEST_ASK_S, pause_s * 2)
-        if self._terms.resubmit:
+            await self._open_order.pause(min(pause_s, self._settings.lost_after_s / 4))
+            pause_s = min(_LONGEST_LOOKUP_S, pause_s * 2)
+        if self._settings.resubmit:
             await self.forget()
             return
-        why = "the upstream's answer was lost and it knows nothing of the order, which is not sent again"
-        await self._open_order.give_up(why)
-        raise Unavailable(why)
+        reason = "the upstream's answer was lost, and it has no record of the order, which is not sent again"
+        await self._open_order.give_up(reason)
+        raise Unavailable(reason)
 
-    async def _follow(self, account: Account) -> AsyncGenerator[Found, None]:
-        """The order as the upstream tells it, again and again. What goes wrong with asking never fails it."""
+    async def _poll(self, account: UpstreamAccount) -> AsyncGenerator[UpstreamTask, None]:
+        """Yield the state of the upstream's task again and again, with growing pauses.
+
+        A failed query never fails the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
+        """
         pause_s = _FIRST_POLL_S
-        silent_since = time.monotonic()
+        last_answer = time.monotonic()
         while True:
             answer = await self._upstream.find(self._order.task_id, account.authorization())
-            if isinstance(answer, Found):
-                silent_since = time.monotonic()
+            if isinstance(answer, UpstreamTask):
+                last_answer = time.monotonic()
                 yield answer
-            elif time.monotonic() - silent_since > _SILENT_S:
-                why = answer.why if isinstance(answer, Unanswered) else "does not know the order any more"
-                raise Unknown(f"the upstream {why}")
+            elif time.monotonic() - last_answer > _MAX_OUTAGE_S:
+                reason = answer.reason if isinstance(answer, QueryFailed) else "has no record of the order any more"
+                raise Unknown(f"the upstream {reason}")
             await self._open_order.pause(pause_s)
-            pause_s = min(_LONGEST_POLL_S, pause_s * _GROWTH)
+            pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
 
-    async def _fetch(self, account: Account, place: int, url: str) -> NDArray[np.uint8] | Png:
-        """A picture of the order, fetched and decoded. It is paid for: it is tried again, also by a new URL."""
-        trouble: Broken | Unknown | None = None
-        for attempt in range(_FETCH_TRIES):
+    async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | Png:
+        """Fetch and decode an image of the order, in up to five attempts, because the image is already paid for.
+
+        Each further attempt first queries the task for a new URL. Raises Broken or Unknown, as the last attempt failed.
+        """
+        failure: Broken | Unknown | None = None
+        for attempt in range(_FETCH_ATTEMPTS):
             if attempt:
                 await self._open_order.pause(2.0 ** (attempt - 1))
-                found = await self._upstream.find(self._order.task_id, account.authorization())
-                if isinstance(found, Found) and place < len(found.images):
-                    url = found.images[place]
+                task = await self._upstream.find(self._order.task_id, account.authorization())
+                if isinstance(task, UpstreamTask) and position < len(task.image_urls):
+                    url = task.image_urls[position]
             try:
                 content = await fetch(
                     url,
-                    most_bytes=MAX_ANSWER_BYTES,
-                    allow_private=self._terms.allow_private,
+                    max_bytes=MAX_ANSWER_BYTES,
+                    allow_private=self._settings.allow_private,
                     private_host=host_of(self._upstream.base_url),
                 )
                 return await asyncio.to_thread(read_answer, content)
             except FetchFailed as error:
-                trouble = Unknown(f"picture {place + 1} of the upstream {error.message}")
+                failure = Unknown(f"image {position + 1} of the upstream {error.message}")
             except Broken as error:
-                trouble = error
-            log.warning("order %s: %s", self._order.external_id, trouble.message)
-        assert trouble is not None  # it has been tried at least once
-        raise trouble
+                failure = error
+            log.warning("order %s: %s", self._order.external_id, failure.message)
+        assert failure is not None  # the loop has run at least once
+        raise failure
 
     async def cancel_if_unwanted(self) -> None:
-        """End the order at an upstream that can, if its task has ended here: nobody wants the pictures."""
+        """Cancel the order at the upstream if its task has ended here and the images are not needed any more."""
         account = self._accounts.find(self._order.account)
         if account and self._order.task_id and not await self._open_order.is_wanted():
             await self._upstream.cancel(self._order.task_id, account.authorization())

@@ -1,4 +1,4 @@
-"""A batch as orders to an upstream: what is asked for, and the note that is committed before it is."""
+"""Splits a batch into orders, converts orders to and from the saved data, and builds the request of an order."""
 
 import uuid
 from base64 import b64encode
@@ -9,20 +9,21 @@ from typing import Any
 
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
 from framehouse.domain.shot import Shot
-from framehouse.domain.sizes import named
-from framehouse.engines.arrange import arrange, worded
+from framehouse.domain.sizes import ratio_and_resolution
+from framehouse.engines.arrange import arrange_images, build_prompt
 from framehouse.engines.interface import Batch
 
 MAX_IMAGES = 10
-_IDS = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
+_ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One upstream task, made or to be made.
+    """One order for an upstream, which becomes one task there.
 
-    `shots` are the indexes of ours, in the order of its pictures. `external_id` is our name for it and never changes,
-    `account` is set once it was about to be sent, `task_id`, upstream's name for it, once it is known to be taken.
+    `shots` are the indexes of our shots, in the order of the upstream's images. `external_id` is our id of the order
+    and never changes. `account` is set before the order is sent. `task_id`, the upstream's id, is set when the upstream
+    is known to have accepted the order.
     """
 
     external_id: str
@@ -33,17 +34,19 @@ class Order:
 
     @property
     def images(self) -> int:
-        """How many pictures it makes: what it counts in an account's concurrency."""
+        """The number of images, which count against the account's concurrency."""
         return len(self.shots)
 
 
-def plan_orders(batch: Batch, known: Iterable[Order], *, largest: int) -> list[Order]:
-    """The orders for those shots of a batch that no known order makes, each of at most `largest` pictures.
+def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
+    """Orders for the shots of a batch that no saved order includes.
 
-    A whole task is asked for as it was sent to us, for the upstream plans it as we do. What is left of one is asked for
-    by the shots' own words. The same shots always get the same external id: whoever orders them, they are one order.
+    If all shots of the task are missing, one order has the task's whole prompt, because the upstream plans shots as we
+    do. A series is always one order; other tasks only up to `largest` images. The remaining shots of a task are ordered
+    by their own prompts, with at most `largest` images per order. The same shots always get the same external id:
+    two workers that order the same shots place the same order.
     """
-    ordered = {index for order in known for index in order.shots}
+    ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]
     if len(shots) == batch.image_count and (batch.series or len(shots) <= largest):
         return [_order(batch, shots, series=batch.series)]
@@ -57,12 +60,12 @@ def plan_orders(batch: Batch, known: Iterable[Order], *, largest: int) -> list[O
 
 def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
     indexes = tuple(shot.index for shot in shots)
-    return Order(f"fh-{uuid.uuid5(_IDS, f'{batch.task_id}:{indexes}')}", indexes, series)
+    return Order(f"fh-{uuid.uuid5(_ID_NAMESPACE, f'{batch.task_id}:{indexes}')}", indexes, series)
 
 
-def write_note(orders: Iterable[Order]) -> dict[str, Any]:
-    """Orders as a memory keeps them; empty where there are none."""
-    kept = [
+def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
+    """The orders as the JSON data of an open order; empty if there are no orders."""
+    entries = [
         {
             "external_id": order.external_id,
             "shots": list(order.shots),
@@ -72,27 +75,29 @@ def write_note(orders: Iterable[Order]) -> dict[str, Any]:
         }
         for order in orders
     ]
-    return {"orders": kept} if kept else {}
+    return {"orders": entries} if entries else {}
 
 
-def read_note(note: Mapping[str, Any]) -> list[Order]:
-    """The orders of a note."""
-    return [Order(**(order | {"shots": tuple(order["shots"])})) for order in note.get("orders", [])]
+def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
+    """The orders in the JSON data of an open order."""
+    return [Order(**(order | {"shots": tuple(order["shots"])})) for order in data.get("orders", [])]
 
 
-def body_of(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """The request of an order. Elements go as pictures: they are ours, and the upstream does not know them. Blocking
-    where pictures have to be tiled."""
-    ratio, resolution = named(batch.size)
+def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
+    """The JSON of the request that places an order. Blocks if images must be tiled.
+
+    Elements are sent as images, because the upstream does not know our elements.
+    """
+    ratio, resolution = ratio_and_resolution(batch.size)
     whole = order.images == batch.image_count
     shot = next(shot for shot in batch.shots if shot.index == order.shots[0])
     if whole:
         shot = replace(shot, prompt=batch.prompt, framing="")
     first_frame = batch.first_frame.content if batch.first_frame and not whole else b""
-    arranged = arrange(batch, most=MAX_IMAGES, cite="<<<image_{}>>>", first_frame=first_frame)
+    arranged = arrange_images(batch, max_images=MAX_IMAGES, cite="<<<image_{}>>>", first_frame=first_frame)
     body: dict[str, Any] = {
         "model_name": model or batch.model,
-        "prompt": worded(shot, batch, arranged)[:MAX_PROMPT_CHARACTERS],
+        "prompt": build_prompt(shot, batch, arranged)[:MAX_PROMPT_CHARACTERS],
         "resolution": resolution,
         "aspect_ratio": ratio,
         "result_type": "series" if order.series else "single",

@@ -1,7 +1,7 @@
-"""The wire to an upstream of the contract, and what each of its answers means for an order.
+"""HTTP requests to an upstream that speaks the wire contract, and the meaning of each answer for an order.
 
-Nothing is sent twice here. An answer that does not say clearly whether the order was taken is Lost; asking is for the
-engine to do.
+This module never repeats a request. If an answer does not say clearly whether the upstream accepted the order, the
+result is AnswerLost, and the caller must query the upstream. Every `reason` continues the words "the upstream".
 """
 
 import json
@@ -17,72 +17,81 @@ if TYPE_CHECKING:
 
 PATH = "/v1/images/omni-image"
 _CONNECT_S = 10.0
-_MOST_ANSWER_BYTES = 10_000_000
-_MOST_TOLD = 300
+_MAX_ANSWER_BYTES = 10_000_000
+_MAX_MESSAGE_CHARACTERS = 300
 _LIST_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """The order is upstream's task of this id."""
+class OrderAccepted:
+    """The upstream accepted the order as its task `task_id`."""
 
     task_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Full:
-    """Not taken: too much at once, or too fast. Later, or by another account."""
+class AccountFull:
+    """The upstream did not accept the order because of a limit: it may be sent later, or with another account.
 
-    too_many: bool
+    `concurrency` is true for the limit on images in flight, and false for the limit on requests per second.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Unfit:
-    """Not taken, and this account cannot be used for a while; `long`: until a person mends it."""
-
-    why: str
-    long: bool = False
+    concurrency: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Not taken, and never will be."""
+class AccountUnusable:
+    """The upstream did not accept the order, and the account cannot be used for a while.
 
-    why: str
+    `needs_operator` is true if only an operator can correct the problem.
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It may have been taken."""
-
-    why: str
+    reason: str
+    needs_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Absent:
-    """The upstream knows no such task."""
+class OrderRefused:
+    """The upstream did not accept the order and never will. `message` is the upstream's own message."""
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
-    """It could not be asked."""
+class AnswerLost:
+    """The upstream may have accepted the order."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A task as the upstream tells it. `images` are the pictures' URLs, in order."""
+class TaskNotFound:
+    """The upstream has no such task."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFailed:
+    """The upstream gave no usable answer to a query."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTask:
+    """A task as the upstream describes it. `image_urls` are in the order of the image indexes."""
 
     task_id: str
     status: str
     message: str = ""
     progress: float = 0.0
-    images: tuple[str, ...] = field(default=())
+    image_urls: tuple[str, ...] = field(default=())
+
+
+SubmitAnswer = OrderAccepted | AccountFull | AccountUnusable | OrderRefused | AnswerLost
 
 
 class Upstream:
-    """One upstream, by the URL that its paths follow. Opens its connections with the first request."""
+    """One upstream. The contract's paths follow `base_url`. The first request opens a connection."""
 
     def __init__(self, base_url: str, *, answer_s: float) -> None:
         self.base_url = base_url.rstrip("/")
@@ -90,51 +99,51 @@ class Upstream:
         self._posts: httpx.AsyncClient | None = None
         self._gets: httpx.AsyncClient | None = None
 
-    async def submit(self, body: Mapping[str, Any], authorization: str) -> Taken | Full | Unfit | Refusal | Lost:
-        """Send an order, once."""
+    async def submit(self, body: Mapping[str, Any], authorization: str) -> SubmitAnswer:
+        """Send an order, exactly once."""
         import httpx
 
         headers = {"Idempotency-Key": str(body["external_task_id"])}
         try:
-            status, answer = await self._ask("POST", "", authorization, json=body, headers=headers)
+            status, answer = await self._request("POST", "", authorization, json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            return Unfit(f"cannot be reached: {type(error).__name__}")  # nothing was sent
+            return AccountUnusable(f"cannot be reached: {type(error).__name__}")  # nothing was sent
         except (httpx.HTTPError, ValueError) as error:
-            return Lost(f"the answer was lost: {type(error).__name__}")
-        return read_submit(status, answer)
+            return AnswerLost(f"sent no complete answer: {type(error).__name__}")
+        return parse_submit_answer(status, answer)
 
-    async def find(self, id: str, authorization: str) -> Found | Absent | Unanswered:
-        """Ask for a task by its id or our external one."""
+    async def find(self, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
+        """Query a task by the upstream's task id or by our external id."""
         answer = await self._get(f"/{quote(id, safe='')}", authorization)
-        if isinstance(answer, Absent | Unanswered):
+        if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
         data = answer.get("data")
-        found = read_task(data) if isinstance(data, Mapping) else None
-        return found or Unanswered("it answered nonsense")
+        task = parse_task(data) if isinstance(data, Mapping) else None
+        return task or QueryFailed("sent an invalid answer")
 
-    async def find_in_list(self, external_id: str, authorization: str) -> Found | Absent | Unanswered:
-        """Look for a task of ours among the newest: some upstreams find nothing by external ids."""
+    async def find_in_list(self, external_id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
+        """Search the newest tasks for our external id: some upstreams cannot find a task by its external id."""
         answer = await self._get(f"?pageNum=1&pageSize={_LIST_PAGE}", authorization)
-        if isinstance(answer, Absent | Unanswered):
+        if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
         listed = answer.get("data")
         for data in listed if isinstance(listed, list) else []:
             info = data.get("task_info") if isinstance(data, Mapping) else None
             if isinstance(info, Mapping) and info.get("external_task_id") == external_id:
-                return read_task(data) or Unanswered("it answered nonsense")
-        return Absent() if isinstance(listed, list) else Unanswered("it answered nonsense")
+                return parse_task(data) or QueryFailed("sent an invalid answer")
+        return TaskNotFound() if isinstance(listed, list) else QueryFailed("sent an invalid answer")
 
-    async def look(self, authorization: str) -> str:
-        """Whether an account is let in: empty, or why not. Costs nothing."""
+    async def check_account(self, authorization: str) -> str:
+        """The reason why the upstream does not accept an account; empty if it does. Causes no costs."""
         answer = await self._get("?pageNum=1&pageSize=1", authorization)
-        return answer.why if isinstance(answer, Unanswered) else ""
+        return answer.reason if isinstance(answer, QueryFailed) else ""
 
     async def cancel(self, task_id: str, authorization: str) -> None:
-        """Ask to end a task. Only another Framehouse can; elsewhere nothing happens."""
+        """Request that a task be cancelled. Only another Framehouse can cancel; other upstreams ignore the request."""
         import httpx
 
         try:
-            await self._ask("POST", f"/{quote(task_id, safe='')}/cancel", authorization)
+            await self._request("POST", f"/{quote(task_id, safe='')}/cancel", authorization)
         except (httpx.HTTPError, ValueError):
             return
 
@@ -143,39 +152,47 @@ class Upstream:
             if client:
                 await client.aclose()
 
-    async def _get(self, rest: str, authorization: str) -> Mapping[str, Any] | Absent | Unanswered:
+    async def _get(self, suffix: str, authorization: str) -> Mapping[str, Any] | TaskNotFound | QueryFailed:
         import httpx
 
         try:
-            status, answer = await self._ask("GET", rest, authorization)
+            status, answer = await self._request("GET", suffix, authorization)
         except (httpx.HTTPError, ValueError) as error:
-            return Unanswered(f"cannot be reached: {type(error).__name__}")
+            return QueryFailed(f"cannot be reached: {type(error).__name__}")
         code = answer.get("code") if answer else None
         if answer is not None and status == 200 and code == 0:
             return answer
         if status in (400, 404) and code in (1200, 1201, 1202, 1203):
-            return Absent()
-        return Unanswered(_unfit_words(status, answer))
+            return TaskNotFound()
+        return QueryFailed(_failure_reason(status, answer))
 
-    async def _ask(
+    async def _request(
         self,
         method: str,
-        rest: str,
+        suffix: str,
         authorization: str,
         *,
         json: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any] | None]:
-        """Status and JSON object of one answer (None: it is none). Raises httpx.HTTPError, ValueError."""
+        """The status and the JSON object of one answer; None if the body is not a JSON object.
+
+        Raises httpx.HTTPError, and ValueError if the answer is too large.
+        """
         client = self._client(method)
-        headers = {"Authorization": authorization, "Accept": "application/json", **spans.outgoing(), **(headers or {})}
-        async with client.stream(method, f"{self.base_url}{PATH}{rest}", headers=headers, json=json) as answer:
+        headers = {
+            "Authorization": authorization,
+            "Accept": "application/json",
+            **spans.trace_headers(),
+            **(headers or {}),
+        }
+        async with client.stream(method, f"{self.base_url}{PATH}{suffix}", headers=headers, json=json) as answer:
             body = bytearray()
-            async for piece in answer.aiter_bytes(65536):
-                body += piece
-                if len(body) > _MOST_ANSWER_BYTES:
+            async for chunk in answer.aiter_bytes(65536):
+                body += chunk
+                if len(body) > _MAX_ANSWER_BYTES:
                     raise ValueError("the answer is too large")
-            return answer.status_code, _object(bytes(body))
+            return answer.status_code, _parse_object(bytes(body))
 
     def _client(self, method: str) -> "httpx.AsyncClient":
         import httpx
@@ -185,46 +202,46 @@ class Upstream:
             self._gets = self._gets or httpx.AsyncClient(trust_env=False, timeout=timeout)
             return self._gets
         if self._posts is None:
-            # a connection of its own for each: one that was kept may be closed by the other side just when an order
-            # goes out, and then nobody knows whether it arrived
+            # Each order gets a new connection. The upstream may close an idle connection at the moment when an order
+            # is sent, and then it is unknown whether the order arrived.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
         return self._posts
 
 
-def read_submit(status: int, answer: Mapping[str, Any] | None) -> Taken | Full | Unfit | Refusal | Lost:
-    """What the answer to an order means (contract, "Errors"). What is not clear is Lost."""
+def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
+    """The meaning of the answer to an order (contract, "Errors"). An unclear answer is AnswerLost."""
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):
         if status in (401, 403):
-            return Unfit(f"is refused (HTTP {status})", long=True)
+            return AccountUnusable(f"refuses the account (HTTP {status})", needs_operator=True)
         if status == 429:
-            return Full(too_many=False)
+            return AccountFull(concurrency=False)
         if 400 <= status < 500 and status not in (408, 425, 499):
-            return Refusal(_said(status, answer))
-        return Lost(f"HTTP {status} came back without a word about the order")
+            return OrderRefused(_error_message(status, answer))
+        return AnswerLost(f"answered HTTP {status} without a valid code")
     if code == 0:
         data = answer.get("data")
         task_id = data.get("task_id") if isinstance(data, Mapping) else None
         if 200 <= status < 300 and isinstance(task_id, str) and 1 <= len(task_id) <= 255 and task_id.isprintable():
-            return Taken(task_id)
-        return Lost("it was taken, but under what id was not said")
-    message = _said(status, answer)
+            return OrderAccepted(task_id)
+        return AnswerLost("accepted the order but sent no valid task id")
+    message = _error_message(status, answer)
     if code in (1302, 1303):
-        return Full(too_many=code == 1303)
+        return AccountFull(concurrency=code == 1303)
     if code in (1100, 1101, 1102):
-        return Unfit(f"cannot pay: {message}", long=True)
+        return AccountUnusable(f"reports that the account cannot pay: {message}", needs_operator=True)
     if 1000 <= code <= 1004 or code == 1103:
-        return Unfit(f"is refused: {message}", long=True)
+        return AccountUnusable(f"refuses the account: {message}", needs_operator=True)
     if 1200 <= code < 1400:
         if "already exists" in message.lower() and "external" in message.lower():
-            return Lost(message)  # an order of this name is there: ours, whose answer was lost before
-        return Refusal(message)
-    return Lost(message)
+            return AnswerLost(f"answered: {message}")  # the existing task is our order, whose first answer was lost
+        return OrderRefused(message)
+    return AnswerLost(f"answered: {message}")
 
 
-def read_task(data: Mapping[str, Any]) -> Found | None:
-    """A task in the contract's words; None for what is none."""
+def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
+    """A task from the contract's JSON; None if the id or the status is missing or invalid."""
     task_id, status = data.get("task_id"), data.get("task_status")
     if not isinstance(task_id, str) or not task_id or status not in ("submitted", "processing", "succeed", "failed"):
         return None
@@ -232,32 +249,34 @@ def read_task(data: Mapping[str, Any]) -> Found | None:
     images: list[tuple[int, str]] = []
     if isinstance(result, Mapping):
         for key in ("images", "series_images"):
-            for place, image in enumerate(result.get(key) or []):
+            for position, image in enumerate(result.get(key) or []):
                 if isinstance(image, Mapping) and isinstance(image.get("url"), str):
                     index = image.get("index")
-                    images.append((index if isinstance(index, int) else place, image["url"]))
+                    images.append((index if isinstance(index, int) else position, image["url"]))
     progress = data.get("progress")
     share = float(progress) if isinstance(progress, int | float) and 0 <= progress <= 1 else 0.0
-    message = str(data.get("task_status_msg") or "")[:_MOST_TOLD]
-    return Found(task_id, status, message, share, tuple(url for _, url in sorted(images)))
+    message = str(data.get("task_status_msg") or "")[:_MAX_MESSAGE_CHARACTERS]
+    return UpstreamTask(task_id, status, message, share, tuple(url for _, url in sorted(images)))
 
 
-def _said(status: int, answer: Mapping[str, Any] | None) -> str:
-    """The upstream's own words, in whatever shape resellers have for them."""
-    found: object = (answer or {}).get("message") or (answer or {}).get("detail") or (answer or {}).get("error")
-    if isinstance(found, Mapping):
-        found = found.get("message")
-    return found[:_MOST_TOLD] if isinstance(found, str) and found else f"HTTP {status}"
+def _error_message(status: int, answer: Mapping[str, Any] | None) -> str:
+    """The upstream's error message, from any of the fields that resellers use; else the HTTP status."""
+    message: object = (answer or {}).get("message") or (answer or {}).get("detail") or (answer or {}).get("error")
+    if isinstance(message, Mapping):
+        message = message.get("message")
+    return message[:_MAX_MESSAGE_CHARACTERS] if isinstance(message, str) and message else f"HTTP {status}"
 
 
-def _unfit_words(status: int, answer: Mapping[str, Any] | None) -> str:
-    submitted = read_submit(status, answer)
-    return submitted.why if isinstance(submitted, Unfit | Refusal | Lost) else _said(status, answer)
+def _failure_reason(status: int, answer: Mapping[str, Any] | None) -> str:
+    meaning = parse_submit_answer(status, answer)
+    if isinstance(meaning, AccountUnusable | AnswerLost):
+        return meaning.reason
+    return f"answered: {meaning.message if isinstance(meaning, OrderRefused) else _error_message(status, answer)}"
 
 
-def _object(body: bytes) -> Mapping[str, Any] | None:
+def _parse_object(body: bytes) -> Mapping[str, Any] | None:
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None

@@ -1,7 +1,8 @@
-"""Any server with /v1/images/generations and /v1/images/edits as an engine: SGLang, vLLM-Omni, Xinference, OpenAI.
+"""An engine for servers with /v1/images/generations and /v1/images/edits: SGLang, vLLM-Omni, Xinference, OpenAI.
 
-kinds.py says what each takes, exchange.py sends one request and tells what its answer means, probe.py finds out what
-a server does with references, replicas.py chooses among several, engine.py puts it together.
+Reading order: `server_kinds` lists what each kind of server accepts; `http_exchange` sends one request and classifies
+the answer; `reference_probe` tests what a server does with references; `replicas` chooses among servers;
+`openai_images_options` checks the options; `openai_images_engine` is the engine.
 """
 
 from framehouse.engines.openai_images.openai_images_engine import OpenAIImages

@@ -1,9 +1,11 @@
-"""One request to one server, and what its answer means.
+"""One request to one server, and the meaning of its answer.
 
-NotTaken   nothing was sent, or it clearly refused: the same may be sent elsewhere
-Lost       it may be painting, or have painted, what nobody will see: it is never sent again from here
-Declined   it will not paint this
-Broken     what came back is nonsense, or says that the request is wrong
+NotAccepted      nothing was sent, or the server clearly refused: the request may be sent to another server
+OutcomeUnknown   the server may have accepted the request: the engine never sends it again
+Declined         the server refuses the content
+Broken           the answer is invalid, or says that the request is wrong
+
+Every `reason` continues the name of the server, as in "server 1 of 2 is busy".
 """
 
 import asyncio
@@ -27,11 +29,11 @@ from framehouse.engines.image_files import Png, read_answer
 if TYPE_CHECKING:
     import httpx
 
-CONNECT_LIMIT_S = 10.0
-KEY_REST_S = 300.0
-_MOST_REST_S = 3600.0
-_MOST_WORDS = 300
-_MOST_ERROR_BYTES = 65_536
+CONNECT_TIMEOUT_S = 10.0
+KEY_COOLDOWN_S = 300.0
+_MAX_RETRY_AFTER_S = 3600.0
+_MAX_MESSAGE_CHARACTERS = 300
+_MAX_ERROR_BYTES = 65_536
 _POLICY_CODES = {"moderation_blocked", "content_policy_violation", "content_filter"}
 _POLICY = re.compile(
     r"content[ _](?:policy|filter)|policy violation|moderation[ _]blocked|safety (?:system|checker|filter)|\bnsfw\b",
@@ -40,27 +42,29 @@ _POLICY = re.compile(
 _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|capacity|too many", re.IGNORECASE)
 
 
-class NotTaken(Exception):
-    """Nothing was painted and nothing is owed. `rest_s`: so long at least the server is not to be asked, whatever its
-    health says."""
+class NotAccepted(Exception):
+    """The server did not accept the request: no image was generated and nothing is charged.
 
-    def __init__(self, why: str, *, rest_s: float = 0.0) -> None:
-        super().__init__(why)
-        self.why = why
-        self.rest_s = rest_s
+    If `cooldown_s` is not 0, the server must not be used for at least that time, whatever its health check says.
+    """
+
+    def __init__(self, reason: str, *, cooldown_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.cooldown_s = cooldown_s
 
 
-class Lost(Exception):
-    """The request was sent, and what became of it is not known."""
+class OutcomeUnknown(Exception):
+    """The request was sent, and it is not known whether the server generated the images."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer that arrived to its end; `headers` by lower-case name."""
+    """A complete answer. The names in `headers` are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -68,120 +72,133 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskImage:
-    """`prompt`: the words that it was really painted from, where the server tells; else empty."""
+class ReturnedImage:
+    """An image from the server. `prompt` is the prompt that the server really used; empty if it does not report one."""
 
     image: NDArray[np.uint8] | Png
     prompt: str = ""
 
 
-async def ask(
-    client: "httpx.AsyncClient", method: str, url: str, *, limit_s: float, most_bytes: int, **sent: Any
+async def send_request(
+    client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
 ) -> Reply:
-    """Send once and read the whole answer, whatever its status. Raises NotTaken where nothing was sent, Lost where the
-    answer did not arrive, Broken where it is too large. Cancelling closes the connection."""
+    """Send a request once and read the whole answer, whatever its status. Cancelling closes the connection.
+
+    Raises NotAccepted if nothing was sent, OutcomeUnknown if the answer is not complete, and Broken if an answer with
+    status 200 has more than `max_bytes`. A longer answer with another status is cut off.
+    """
     import httpx
 
-    connect_s = min(CONNECT_LIMIT_S, limit_s)
-    limits = httpx.Timeout(limit_s, connect=connect_s, pool=connect_s)
+    connect_s = min(CONNECT_TIMEOUT_S, timeout_s)
+    timeouts = httpx.Timeout(timeout_s, connect=connect_s, pool=connect_s)
     try:
         async with (
-            asyncio.timeout(limit_s + connect_s),
-            client.stream(method, url, timeout=limits, headers=spans.outgoing(), **sent) as answer,
+            asyncio.timeout(timeout_s + connect_s),
+            client.stream(method, url, timeout=timeouts, headers=spans.trace_headers(), **content) as answer,
         ):
-            most = most_bytes if answer.status_code == 200 else _MOST_ERROR_BYTES
-            pieces, length = [], 0
-            async for piece in answer.aiter_raw():
-                pieces.append(piece)
-                length += len(piece)
-                if length > most and answer.status_code == 200:
-                    raise Broken(f"the answer has more than {most:,} bytes")
-                if length > most:
+            limit = max_bytes if answer.status_code == 200 else _MAX_ERROR_BYTES
+            chunks, length = [], 0
+            async for chunk in answer.aiter_raw():
+                chunks.append(chunk)
+                length += len(chunk)
+                if length > limit and answer.status_code == 200:
+                    raise Broken(f"the answer has more than {limit:,} bytes")
+                if length > limit:
                     break
             headers = {name.lower(): value for name, value in answer.headers.items()}
-            return Reply(answer.status_code, headers, b"".join(pieces))
+            return Reply(answer.status_code, headers, b"".join(chunks))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-        raise NotTaken(f"cannot be reached: {_cleaned(str(error)) or type(error).__name__}") from error
+        raise NotAccepted(f"cannot be reached: {_one_line(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
-        raise Lost(f"gave no answer for {limit_s:g} s") from error
+        raise OutcomeUnknown(f"gave no answer for {timeout_s:g} s") from error
     except httpx.HTTPError as error:
-        raise Lost("broke the connection") from error
+        raise OutcomeUnknown("broke the connection") from error
 
 
-def failure(reply: Reply, *, paid: bool) -> Exception:
-    """What an answer other than 200 means. Where nothing is paid, 503 is a refusal; where it is, only if it says so."""
-    words, code = said(reply.body)
-    told = f"HTTP {reply.status}" + (f": {words}" if words else "")
+def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
+    """The exception for an answer whose status is not 200.
+
+    Without `paid`, status 503 always is a refusal. With `paid`, it is a refusal only if the answer has a Retry-After
+    header or a message that reports overload or loading.
+    """
+    message, code = error_details(reply.body)
+    status = f"HTTP {reply.status}" + (f": {message}" if message else "")
     wait_s = _retry_after(reply.headers)
-    if reply.status in (400, 403, 422) and (code in _POLICY_CODES or _POLICY.search(words)):
-        return Declined(words or "the model server declined the prompt")
+    if reply.status in (400, 403, 422) and (code in _POLICY_CODES or _POLICY.search(message)):
+        return Declined(message or "the model server declined the prompt")
     if reply.status in (401, 402, 403):
-        return NotTaken(f"does not accept the api_key (HTTP {reply.status})", rest_s=KEY_REST_S)
+        return NotAccepted(f"does not accept the api_key (HTTP {reply.status})", cooldown_s=KEY_COOLDOWN_S)
     if reply.status == 429:
-        spent = "insufficient_quota" in code
-        return NotTaken(
-            "has nothing left of its quota" if spent else "is busy (HTTP 429)", rest_s=KEY_REST_S if spent else wait_s
+        used_up = "insufficient_quota" in code
+        return NotAccepted(
+            "reports that its quota is used up" if used_up else "is busy (HTTP 429)",
+            cooldown_s=KEY_COOLDOWN_S if used_up else wait_s,
         )
-    if reply.status == 503 and (not paid or wait_s or _BUSY.search(words)):
-        return NotTaken("is busy or still loading (HTTP 503)", rest_s=wait_s)
+    if reply.status == 503 and (not paid or wait_s or _BUSY.search(message)):
+        return NotAccepted("is busy or still loading (HTTP 503)", cooldown_s=wait_s)
     if 300 <= reply.status < 400:
-        return NotTaken("answers with a redirect, which is not followed; base_urls must name where it leads")
+        return NotAccepted("answers with a redirect, which is not followed; set base_urls to the redirect's target")
     if reply.status >= 500 or reply.status in (408, 409, 425) or reply.status < 300:
-        return Lost(f"answered {told}")
-    return Broken(f"the model server answered {told}")
+        return OutcomeUnknown(f"answered {status}")
+    return Broken(f"the model server answered {status}")
 
 
-def said(body: bytes) -> tuple[str, str]:
-    """An error's sentence, on one line and not too long, and its code; empty where there is none. Knows the shapes of
-    OpenAI (`error`), FastAPI (`detail`, also its list of wrong fields) and plain `message`."""
+def error_details(body: bytes) -> tuple[str, str]:
+    """The message and the code of an error body; each is empty if it is missing.
+
+    The message is one line of at most 300 characters. Supports the formats of OpenAI (`error`), of FastAPI (`detail`,
+    also as a list of wrong fields) and a plain `message`.
+    """
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except (ValueError, RecursionError):
         return "", ""
-    if not isinstance(told, dict):
+    if not isinstance(answer, dict):
         return "", ""
-    inner = told.get("error") or told.get("detail") or told.get("message") or ""
-    if isinstance(inner, dict):
-        return _cleaned(str(inner.get("message", ""))), str(inner.get("code") or inner.get("type") or "")
-    if isinstance(inner, list):
-        wrong = [one for one in inner if isinstance(one, dict)]
-        inner = "; ".join(f"{'.'.join(map(str, one.get('loc', ())))}: {one.get('msg', '')}" for one in wrong)
-    return _cleaned(str(inner)), ""
+    error = answer.get("error") or answer.get("detail") or answer.get("message") or ""
+    if isinstance(error, dict):
+        return _one_line(str(error.get("message", ""))), str(error.get("code") or error.get("type") or "")
+    if isinstance(error, list):
+        fields = [field for field in error if isinstance(field, dict)]
+        error = "; ".join(f"{'.'.join(map(str, field.get('loc', ())))}: {field.get('msg', '')}" for field in fields)
+    return _one_line(str(error)), ""
 
 
-def images(body: bytes, count: int) -> Sequence[TaskImage]:
-    """The pictures of an answer with status 200, in order. Raises Broken unless there are exactly `count` and all can
-    be decoded. Blocking."""
+def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
+    """The images of an answer with status 200, in their order. Blocks.
+
+    Raises Broken unless the answer has exactly `count` images and all of them can be decoded.
+    """
     try:
-        data = from_json(body)["data"]  # a picture of base64 in a tenth of the time of json
+        data = from_json(body)["data"]  # ten times as fast as the json module for an image in base64
         items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise Broken("what came back is not an answer of the Images API") from error
+        raise Broken("the model server's answer is not an answer of the Images API") from error
     if len(items) != count:
-        raise Broken(f"{len(items)} pictures came back, {count} were asked for")
-    found = []
+        raise Broken(f"the model server returned {len(items)} images instead of {count}")
+    decoded = []
     for content, prompt, url in items:
         if not isinstance(content, str) or not content:
-            raise Broken("an address came back instead of a picture" if url else "no picture came back")
+            raise Broken(f"the model server returned {'a URL instead of an image' if url else 'no image'}")
         try:
-            decoded = pybase64.b64decode(content, validate=True)
+            file = pybase64.b64decode(content, validate=True)
         except ValueError as error:
-            raise Broken("what came back is not valid base64") from error
-        found.append(TaskImage(read_answer(decoded), prompt if isinstance(prompt, str) else ""))
-    return found
+            raise Broken("the model server returned an image that is not valid base64") from error
+        decoded.append(ReturnedImage(read_answer(file), prompt if isinstance(prompt, str) else ""))
+    return decoded
 
 
-def _cleaned(words: str) -> str:
-    words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    return words if len(words) <= _MOST_WORDS else words[: _MOST_WORDS - 1] + "…"
+def _one_line(text: str) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= _MAX_MESSAGE_CHARACTERS else text[: _MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds; 0 where it says nothing of use."""
+    """The Retry-After header in seconds, at most an hour; 0 if the header is missing or invalid."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
-        return min(_MOST_REST_S, float(value[:9]))
+        return min(_MAX_RETRY_AFTER_S, float(value[:9]))
     try:
-        return min(_MOST_REST_S, max(0.0, parsedate_to_datetime(value).timestamp() - time()))
+        return min(_MAX_RETRY_AFTER_S, max(0.0, parsedate_to_datetime(value).timestamp() - time()))
     except (ValueError, TypeError, OverflowError):
         return 0.0

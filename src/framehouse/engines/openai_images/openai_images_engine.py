@@ -1,4 +1,4 @@
-"""The engine: shots -> requests -> whichever replica is least busy -> pictures."""
+"""The openai_images engine: groups shots into requests and sends each request to the least busy replica."""
 
 import asyncio
 import contextvars
@@ -14,193 +14,222 @@ from PIL import Image
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
-from framehouse.engines.arrange import Arranged, arrange, worded
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file, upright
+from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
-from framehouse.engines.openai_images.http_exchange import Lost, NotTaken, Reply, TaskImage, ask, failure, images
-from framehouse.engines.openai_images.openai_images_options import checked_options
+from framehouse.engines.openai_images.http_exchange import (
+    NotAccepted,
+    OutcomeUnknown,
+    Reply,
+    ReturnedImage,
+    decode_images,
+    error_from_reply,
+    send_request,
+)
+from framehouse.engines.openai_images.openai_images_options import check_options
 from framehouse.engines.openai_images.reference_probe import (
     PROBE_PROMPT,
-    NotProbed,
-    only_picture,
+    ProbeFailed,
+    decode_single_image,
     probe,
 )
 from framehouse.engines.openai_images.replicas import Replica, Replicas
-from framehouse.engines.openai_images.server_kinds import Order, best_size, fields
+from framehouse.engines.openai_images.server_kinds import ServerRequest, generated_size, request_fields
 
 if TYPE_CHECKING:
     import httpx
 
 log = logging.getLogger(__name__)
-_HEALTH_LIMIT_S = 10.0
+_HEALTH_TIMEOUT_S = 10.0
 _PROBE_WAIT_S = 50.0
-_MOST_HEALTH_BYTES = 4_000_000
-_SMALL = Size(512, 512)
+_MAX_HEALTH_BYTES = 4_000_000
+_PROBE_SIZE = Size(512, 512)
 
 
 class OpenAIImages:
-    """One model on one or several servers of one kind; docs/openai-images.md tells what the options mean.
+    """One model on one or several servers of the same kind; docs/openai-images.md explains the options.
 
-    A request that was sent is never sent again from here: where its answer is lost, `generate` raises Unknown if it may
-    be charged for (`paid`), else Unavailable.
+    The engine never repeats a request that was sent. If the answer is lost, `generate` raises Unknown if the request
+    may be charged for (`paid`), else Unavailable.
     """
 
     def __init__(self, **options: Any) -> None:
-        self._is = checked_options(**options)
-        self._kind = self._is.kind
-        self._replicas = Replicas(self._is.urls, each=self._is.concurrency)
+        self._options = check_options(**options)
+        self._kind = self._options.kind
+        self._replicas = Replicas(self._options.urls, concurrency=self._options.concurrency)
         self._client: httpx.AsyncClient | None = None
 
     def abilities(self) -> Abilities:
         return Abilities(
-            max_references=10 if self._is.max_references else 0,
-            max_batch=self._kind.most_n,
-            whole_series=self._is.max_references > 0,
-            concurrency=len(self._replicas.all) * self._is.concurrency,
+            max_references=10 if self._options.max_references else 0,
+            max_batch=self._kind.max_n,
+            whole_series=self._options.max_references > 0,
+            concurrency=len(self._replicas.all) * self._options.concurrency,
             seeds=self._kind.seeds,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
-        look = batch.series and self._is.max_references > 0
-        frame = batch.first_frame.content if look and batch.first_frame else b""
+        shows_first_frame = batch.series and self._options.max_references > 0
+        first_frame = batch.first_frame.content if shows_first_frame and batch.first_frame else b""
         done = 0
         while done < len(batch.shots):
             yield Progress(done / len(batch.shots))
-            shots = self._together(batch.shots[done:], alone=look and not frame)
-            made, facts = await self._made(batch, shots, frame)
-            for shot, image in zip(shots, made, strict=True):
-                if look and not frame:
-                    frame = await asyncio.to_thread(_file_of, image)
+            shots = self._next_group(batch.shots[done:], single=shows_first_frame and not first_frame)
+            returned, facts = await self._generate_group(batch, shots, first_frame)
+            for shot, image in zip(shots, returned, strict=True):
+                if shows_first_frame and not first_frame:
+                    first_frame = await asyncio.to_thread(_image_file, image)
                 revised = {"revised_prompt": image.prompt} if image.prompt else {}
                 yield GeneratedImage(shot.index, image.image, {**facts, **revised})
             done += len(shots)
 
-    def _together(self, shots: Sequence[Shot], *, alone: bool) -> Sequence[Shot]:
-        """As many of the first shots as one request makes: of the same words, their seeds counting up."""
+    def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
+        """The shots of the next request: the first shot, and the following shots that can share its request.
+
+        They have the same prompt and framing, and for a server with seeds their seeds count up.
+        """
         first, count = shots[0], 1
-        most = 1 if alone else self._kind.most_n
-        for shot in shots[1:most]:
-            alike = (shot.prompt, shot.framing) == (first.prompt, first.framing)
-            if not alike or (self._kind.seeds and shot.seed != first.seed + count):
+        max_n = 1 if single else self._kind.max_n
+        for shot in shots[1:max_n]:
+            same_words = (shot.prompt, shot.framing) == (first.prompt, first.framing)
+            if not same_words or (self._kind.seeds and shot.seed != first.seed + count):
                 break
             count += 1
         return shots[:count]
 
-    async def _made(
-        self, batch: Batch, shots: Sequence[Shot], frame: bytes
-    ) -> tuple[Sequence[TaskImage], dict[str, object]]:
-        """The shots' pictures, and the facts of their making. Another replica is asked only where nothing was sent, or
-        where it was clearly refused."""
+    async def _generate_group(
+        self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
+    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
+        """The images of the shots, and the facts about them.
+
+        Tries another replica only if nothing was sent to the first replica, or if it clearly refused. A replica that
+        accepts no references is skipped if the batch has references or elements. Raises Unavailable if no replica is
+        left, or if the answer was lost and the request is not paid; Unknown if it was lost and paid; Declined; Broken.
+        """
         refused: dict[Replica, str] = {}
         while True:
-            async with self._replicas.borrow(refused) as replica:
+            async with self._replicas.acquire(refused) as replica:
                 try:
-                    most = await self._most_references(replica) if batch.references or batch.elements or frame else 0
-                    if most < 1 and (batch.references or batch.elements):
-                        refused[replica] = replica.finding.told if replica.finding else "takes no references"
+                    has_references = bool(batch.references or batch.elements)
+                    limit = await self._reference_limit(replica) if has_references or first_frame else 0
+                    if limit < 1 and has_references:
+                        support = replica.reference_support
+                        refused[replica] = support.problem if support else "accepts no references"
                         continue
-                    made = await self._asked(replica, batch, shots, frame if most else b"", most)
-                    replica.end_rest()
-                    return made
-                except NotTaken as error:
-                    refused[replica] = error.why
-                    self._unfit(replica, error.why, at_least_s=error.rest_s)
-                except Lost as error:
-                    self._unfit(replica, error.why)
-                    failed = Unknown if self._is.paid else Unavailable
-                    raise failed(f"{replica.place} {error.why}") from error
+                    result = await self._request_images(replica, batch, shots, first_frame if limit else b"", limit)
+                    replica.end_cooldown()
+                    return result
+                except NotAccepted as error:
+                    refused[replica] = error.reason
+                    self._start_cooldown(replica, error.reason, at_least_s=error.cooldown_s)
+                except OutcomeUnknown as error:
+                    self._start_cooldown(replica, error.reason)
+                    failure = Unknown if self._options.paid else Unavailable
+                    raise failure(f"{replica.public_name} {error.reason}") from error
 
-    async def _asked(
-        self, replica: Replica, batch: Batch, shots: Sequence[Shot], frame: bytes, most: int
-    ) -> tuple[Sequence[TaskImage], dict[str, object]]:
-        """One POST. Raises NotTaken, Lost, Declined and Broken."""
-        arranged, files = await asyncio.to_thread(self._arranged, batch, frame, most)
-        size = best_size(self._kind, self._is.model, batch.size, self._is.max_pixels)
-        order = Order(
-            self._is.model,
-            worded(shots[0], batch, arranged),
+    async def _request_images(
+        self, replica: Replica, batch: Batch, shots: Sequence[Shot], first_frame: bytes, max_references: int
+    ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
+        """Send one POST request for the shots. Raises NotAccepted, OutcomeUnknown, Declined and Broken."""
+        arranged, files = await asyncio.to_thread(self._arrange, batch, first_frame, max_references)
+        size = generated_size(self._kind, self._options.model, batch.size, self._options.max_pixels)
+        request = ServerRequest(
+            self._options.model,
+            build_prompt(shots[0], batch, arranged),
             size,
             len(shots),
             shots[0].seed,
-            self._is.steps,
-            self._is.guidance,
-            self._is.quality,
+            self._options.steps,
+            self._options.guidance,
+            self._options.quality,
         )
-        reply = await self._post(replica, order, files)
+        reply = await self._post(replica, request, files)
         if reply.status != 200:
-            raise failure(reply, paid=self._is.paid)
-        made = await asyncio.to_thread(images, reply.body, len(shots))
-        made = [TaskImage(one.image, one.prompt if one.prompt != order.prompt else "") for one in made]
-        facts: dict[str, object] = {"server": self._kind.name, "painted_by": self._is.model}
+            raise error_from_reply(reply, paid=self._options.paid)
+        returned = [
+            ReturnedImage(image.image, image.prompt if image.prompt != request.prompt else "")
+            for image in await asyncio.to_thread(decode_images, reply.body, len(shots))
+        ]
+        facts: dict[str, object] = {"server": self._kind.name, "generated_by": self._options.model}
         if size != batch.size:
-            facts["painted_size"] = f"{size.width}x{size.height}"
-        if arranged.sheet:
-            facts["contact_sheet"] = arranged.sheet
-        return made, facts
+            facts["generated_size"] = f"{size.width}x{size.height}"
+        if arranged.contact_sheet:
+            facts["contact_sheet"] = arranged.contact_sheet
+        return returned, facts
 
-    def _arranged(self, batch: Batch, frame: bytes, most: int) -> tuple[Arranged, list[bytes]]:
-        """What the model is shown, as files that every server reads alike. Blocking."""
-        arranged = arrange(batch, most=max(1, most), cite=self._is.cite, first_frame=frame)
-        return arranged, [_plain(content) for content in arranged.files]
+    def _arrange(self, batch: Batch, first_frame: bytes, max_references: int) -> tuple[ArrangedImages, list[bytes]]:
+        """The input images for the model, and their files in a form that every server reads alike. Blocks."""
+        arranged = arrange_images(
+            batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
+        )
+        return arranged, [_plain_file(content) for content in arranged.files]
 
-    async def _post(self, replica: Replica, order: Order, files: Sequence[bytes]) -> Reply:
-        """An edit where there are pictures to look at, else a generation."""
-        sent = fields(self._kind, order, edit=bool(files))
-        body: dict[str, Any] = {"json": sent}
+    async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes]) -> Reply:
+        """Request an edit if there are input images, else a generation."""
+        fields = request_fields(self._kind, request, edit=bool(files))
+        body: dict[str, Any] = {"json": fields}
         if files:
             parts = [
                 (self._kind.image_part, (f"{number}.{ending}", content, f"image/{ending}"))
                 for number, content in enumerate(files, 1)
                 for ending in ["png" if content.startswith(b"\x89PNG") else "jpeg"]
             ]
-            body = {"data": {name: str(value) for name, value in sent.items()}, "files": parts}
+            body = {"data": {name: str(value) for name, value in fields.items()}, "files": parts}
         path = "edits" if files else "generations"
-        most_bytes = MAX_ANSWER_BYTES * order.n
-        return await ask(
-            self._http(),
+        max_bytes = MAX_ANSWER_BYTES * request.n
+        return await send_request(
+            self._http_client(),
             "POST",
             f"{replica.url}/images/{path}",
-            limit_s=self._is.timeout_s,
-            most_bytes=most_bytes,
+            timeout_s=self._options.timeout_s,
+            max_bytes=max_bytes,
             **body,
         )
 
     # --- references ---------------------------------------------------------------------------------------------
 
-    async def _most_references(self, replica: Replica) -> int:
-        """How many this replica is given at once: as configured, or what its probe finds. Raises NotTaken."""
-        if not self._is.probe or not self._is.max_references:
-            return self._is.max_references
-        if replica.finding is None:
-            await asyncio.shield(self._probing(replica))
-        if replica.finding is None:
-            raise NotTaken("could not be asked how many references it takes")
-        return replica.finding.most
+    async def _reference_limit(self, replica: Replica) -> int:
+        """The number of references to send to this replica in one request, as configured or as its probe found out.
 
-    def _probing(self, replica: Replica) -> "asyncio.Task[None]":
-        """The probe under way, or a new one."""
-        if replica.probing is None or replica.probing.done():
-            replica.probing = asyncio.create_task(self._probe(replica), context=contextvars.Context())
-        return replica.probing
+        Waits for the probe if there is no result yet. Raises NotAccepted if the probe fails.
+        """
+        if not self._options.probe or not self._options.max_references:
+            return self._options.max_references
+        if replica.reference_support is None:
+            await asyncio.shield(self._ensure_probe(replica))
+        if replica.reference_support is None:
+            raise NotAccepted("did not answer the reference probe")
+        return replica.reference_support.max_references
+
+    def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
+        """The running probe of a replica; starts one if none runs."""
+        if replica.probe_task is None or replica.probe_task.done():
+            replica.probe_task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
+        return replica.probe_task
 
     async def _probe(self, replica: Replica) -> None:
-        size = largest_within(_SMALL, self._is.max_pixels)
+        size = largest_within(_PROBE_SIZE, self._options.max_pixels)
 
         async def edit(files: Sequence[bytes]) -> Reply:
-            order = Order(self._is.model, PROBE_PROMPT, size, 1, 7, self._is.steps, self._is.guidance)
-            return await self._post(replica, order, files)
+            request = ServerRequest(
+                self._options.model, PROBE_PROMPT, size, 1, 7, self._options.steps, self._options.guidance
+            )
+            return await self._post(replica, request, files)
 
-        async def decode(body: bytes) -> TaskImage:
-            return await asyncio.to_thread(only_picture, body)
+        async def decode(body: bytes) -> ReturnedImage:
+            return await asyncio.to_thread(decode_single_image, body)
 
-        before = replica.finding
+        before = replica.reference_support
         try:
-            replica.finding = await probe(edit, most=self._is.max_references, seeded=self._kind.seeds, decode=decode)
-        except (NotTaken, Lost, NotProbed, Broken) as error:
-            log.warning("%s: cannot be asked how many references it takes: %s", replica.url, error)
+            support = await probe(
+                edit, max_references=self._options.max_references, seeded=self._kind.seeds, decode=decode
+            )
+        except (NotAccepted, OutcomeUnknown, ProbeFailed, Broken) as error:
+            log.warning("%s: the reference probe failed: %s", replica.url, error)
             return
-        if replica.finding.told and replica.finding != before:
-            log.warning("%s: %s", replica.url, replica.finding.told)
+        replica.reference_support = support
+        if support.problem and support != before:
+            log.warning("%s: the server %s", replica.url, support.problem)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
@@ -208,63 +237,72 @@ class OpenAIImages:
         return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
 
     async def _check(self, replica: Replica) -> HealthCheck:
-        """A well server's rest ends, unless it asked for one itself."""
-        url = f"{replica.url.removesuffix('/v1')}{self._kind.health}"
+        """Check one server. Good health ends its cooldown, unless the cooldown is fixed."""
+        url = f"{replica.url.removesuffix('/v1')}{self._kind.health_path}"
         try:
-            reply = await ask(self._http(), "GET", url, limit_s=_HEALTH_LIMIT_S, most_bytes=_MOST_HEALTH_BYTES)
+            reply = await send_request(
+                self._http_client(), "GET", url, timeout_s=_HEALTH_TIMEOUT_S, max_bytes=_MAX_HEALTH_BYTES
+            )
             if reply.status != 200:
-                raise failure(reply, paid=False)
-        except (NotTaken, Lost) as error:
-            at_least_s = error.rest_s if isinstance(error, NotTaken) else 0.0
-            self._unfit(replica, error.why, at_least_s=at_least_s)
-            do = "give the route a valid api_key" if "api_key" in error.why else "start the server, or mend its address"
-            return HealthCheck(replica.url, ok=False, reason=error.why, advice=do)
+                raise error_from_reply(reply, paid=False)
+        except (NotAccepted, OutcomeUnknown) as error:
+            at_least_s = error.cooldown_s if isinstance(error, NotAccepted) else 0.0
+            self._start_cooldown(replica, error.reason, at_least_s=at_least_s)
+            wrong_key = "api_key" in error.reason
+            advice = "Set a valid api_key in the route." if wrong_key else "Start the server, or correct base_urls."
+            return HealthCheck(replica.url, ok=False, reason=f"the server {error.reason}", advice=advice)
         except (Broken, Declined) as error:
-            self._unfit(replica, "is no model server")
-            return HealthCheck(replica.url, ok=False, reason=error.message, advice="mend base_urls or kind")
-        names = _served(reply.body) if self._kind.name == "xinference" else None
-        if names is not None and self._is.model not in names:
-            told = f'does not run "{self._is.model}"; it runs: {", ".join(names) or "nothing"}'
-            return HealthCheck(replica.url, ok=False, reason=told, advice="launch the model, or mend the option model")
-        if replica.firm and replica.cooldown.remaining_s:
-            told = f"{replica.cooldown.reason}; it is asked again in {replica.cooldown.remaining_s:.0f} s"
-            return HealthCheck(replica.url, ok=False, reason=told, advice="wait, or look at the account")
-        replica.end_rest()
+            self._start_cooldown(replica, "is not a model server")
+            return HealthCheck(replica.url, ok=False, reason=error.message, advice="Correct base_urls or kind.")
+        names = _model_names(reply.body) if self._kind.name == "xinference" else None
+        if names is not None and self._options.model not in names:
+            reason = f'the server has no model "{self._options.model}"; its models: {", ".join(names) or "none"}'
+            advice = "Launch the model, or correct the option model."
+            return HealthCheck(replica.url, ok=False, reason=reason, advice=advice)
+        if replica.fixed_cooldown and replica.cooldown.remaining_s:
+            reason = f"the server {replica.cooldown.reason}; not used for {replica.cooldown.remaining_s:.0f} s"
+            return HealthCheck(replica.url, ok=False, reason=reason, advice="Wait, or check the account.")
+        replica.end_cooldown()
         self._replicas.wake()
-        return HealthCheck(replica.url, ok=True, reason=await self._told(replica))
+        return HealthCheck(replica.url, ok=True, reason=await self._describe_health(replica))
 
-    async def _told(self, replica: Replica) -> str:
-        """How it is with references, probed where that is due."""
-        if not self._is.max_references:
-            return "is well; it is given no references"
-        if not self._is.probe:
-            return f"is well; it is given up to {self._is.max_references} references, unprobed"
-        if replica.finding is None or not replica.finding.final:
-            await asyncio.wait([self._probing(replica)], timeout=_PROBE_WAIT_S)
-        if replica.finding is None:
-            return "is well; how many references it takes is not found out yet"
-        told = replica.finding.told or f"takes {replica.finding.most} references"
-        if self._kind.name == "xinference" and replica.finding.most == 1:
-            told += "; more is a matter of its model, see max_references"
-        return f"is well; {told}"
+    async def _describe_health(self, replica: Replica) -> str:
+        """The reason of a good check: what the server does with references. Starts a probe if one is due."""
+        if not self._options.max_references:
+            return "the server is healthy; no references are sent"
+        if not self._options.probe:
+            limit = self._options.max_references
+            return f"the server is healthy; up to {limit} references are sent, without a probe"
+        if replica.reference_support is None or not replica.reference_support.final:
+            await asyncio.wait([self._ensure_probe(replica)], timeout=_PROBE_WAIT_S)
+        support = replica.reference_support
+        if support is None:
+            return "the server is healthy; its reference probe has no result yet"
+        description = support.problem or f"accepts up to {_references(support.max_references)}"
+        if self._kind.name == "xinference" and support.max_references == 1:
+            description += "; for a model that accepts more, set max_references"
+        return f"the server is healthy and {description}"
 
-    def _unfit(self, replica: Replica, why: str, *, at_least_s: float = 0.0) -> None:
+    def _start_cooldown(self, replica: Replica, reason: str, *, at_least_s: float = 0.0) -> None:
         if not replica.cooldown.remaining_s:
-            log.warning("%s is left alone for a while: %s", replica.url, why)
-        replica.begin_rest(why, at_least_s=at_least_s)
+            log.warning("%s: cooldown started: the server %s", replica.url, reason)
+        replica.start_cooldown(reason, at_least_s=at_least_s)
         self._replicas.wake()
 
-    # --- the connection -------------------------------------------------------------------------------------------
+    # --- the HTTP client ------------------------------------------------------------------------------------------
 
-    def _http(self) -> "httpx.AsyncClient":
-        """Made at the first use. Each request has a connection of its own: an idle one that a server closes in the very
-        moment of sending would be a lost answer."""
+    def _http_client(self) -> "httpx.AsyncClient":
+        """The HTTP client; the first call creates it.
+
+        Each request uses a new connection. If a server closed an idle connection at the moment of sending, the answer
+        would be lost.
+        """
         if self._client is None:
             import httpx
 
             headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-            if self._is.api_key:
-                headers["Authorization"] = f"Bearer {self._is.api_key}"
+            if self._options.api_key:
+                headers["Authorization"] = f"Bearer {self._options.api_key}"
             self._client = httpx.AsyncClient(
                 headers=headers,
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -276,7 +314,7 @@ class OpenAIImages:
         return self._client
 
     async def close(self) -> None:
-        probes = [replica.probing for replica in self._replicas.all if replica.probing]
+        probes = [replica.probe_task for replica in self._replicas.all if replica.probe_task]
         for task in probes:
             task.cancel()
         await asyncio.gather(*probes, return_exceptions=True)
@@ -285,22 +323,26 @@ class OpenAIImages:
             self._client = None
 
 
-def _file_of(made: TaskImage) -> bytes:
-    """A picture as a file to show to the model. Blocking."""
-    return made.image.file if isinstance(made.image, Png) else png_file(Image.fromarray(made.image))
+def _references(count: int) -> str:
+    return f"{count} reference{'' if count == 1 else 's'}"
 
 
-def _plain(content: bytes) -> bytes:
-    """A reference as an upright RGB png or jpeg: servers differ in EXIF data, transparency and 16 bit."""
+def _image_file(returned: ReturnedImage) -> bytes:
+    """A returned image as a file that can be a reference. Blocks."""
+    return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
+
+
+def _plain_file(content: bytes) -> bytes:
+    """A reference as an upright RGB file, because servers handle EXIF data, transparency and 16 bit differently."""
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
-        turned = file.getexif().get(0x0112, 1) != 1
-        if file.format in ("PNG", "JPEG") and file.mode == "RGB" and not turned and not file.has_transparency_data:
+        rotated = file.getexif().get(0x0112, 1) != 1
+        if file.format in ("PNG", "JPEG") and file.mode == "RGB" and not rotated and not file.has_transparency_data:
             return content
-    return png_file(upright(content))
+    return png_file(decode_reference_rgb(content))
 
 
-def _served(body: bytes) -> list[str] | None:
-    """The names in a list of models; None where it is none."""
+def _model_names(body: bytes) -> list[str] | None:
+    """The names in a list of models; None if the body is not such a list."""
     try:
         return [str(model["id"]) for model in json.loads(body)["data"]]
     except (ValueError, RecursionError, KeyError, TypeError):

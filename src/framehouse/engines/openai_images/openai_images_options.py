@@ -1,21 +1,21 @@
-"""The options of a route to model servers, each checked with a sentence that names it."""
+"""The options of an `openai_images` route. The error for a wrong option names the option."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from framehouse.engines.openai_images.server_kinds import KINDS, Kind
-from framehouse.engines.option_checks import BadOption, check_cite, check_number, check_whole
+from framehouse.engines.openai_images.server_kinds import KINDS, ServerKind
+from framehouse.engines.option_checks import BadOption, as_json, check_cite, check_integer, check_number
 
-_OPENAI = "https://api.openai.com/v1"
+_OPENAI_URL = "https://api.openai.com/v1"
 _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Options:
-    """A route's options, checked, with the defaults of its kind. Not shown by repr: the key is among them."""
+class OpenAIImagesOptions:
+    """The checked options of a route, with the defaults of its kind. It has no repr, which would show the key."""
 
-    kind: Kind
+    kind: ServerKind
     urls: tuple[str, ...]
     model: str
     api_key: str
@@ -31,7 +31,7 @@ class Options:
     probe: bool
 
 
-def checked_options(
+def check_options(
     *,
     kind: object,
     model: object,
@@ -47,55 +47,50 @@ def checked_options(
     timeout_s: object = 600,
     paid: object = None,
     probe: object = None,
-) -> Options:
-    """A route's options as they stand in the configuration; docs/openai-images.md tells what they mean. Raises
-    BadOption."""
-    known = KINDS.get(kind) if isinstance(kind, str) else None
-    if known is None:
-        raise BadOption(f'kind must be one of {", ".join(KINDS)}; it is "{kind}"')
-    if not known.tuned and (steps is not None or guidance is not None):
-        raise BadOption(f'steps and guidance are not known to servers of kind "{known.name}"; leave them out')
-    if quality and (known.name != "openai" or quality not in _QUALITIES):
-        raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is for kind "openai" alone')
+) -> OpenAIImagesOptions:
+    """Check a route's options as the configuration has them; docs/openai-images.md explains them. Raises BadOption."""
+    server_kind = KINDS.get(kind) if isinstance(kind, str) else None
+    if server_kind is None:
+        raise BadOption(f"kind must be one of {', '.join(KINDS)}; it is {as_json(kind)}")
+    if not server_kind.tunable and (steps is not None or guidance is not None):
+        raise BadOption(f'servers of kind "{server_kind.name}" do not accept steps and guidance; remove these options')
+    if quality and (server_kind.name != "openai" or quality not in _QUALITIES):
+        raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed for kind "openai" only')
     if not isinstance(model, str) or not model:
-        raise BadOption("model must be the name by which the server knows its model")
+        raise BadOption("model must be the server's name of its model")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
-        raise BadOption("api_key must be ASCII characters without blanks, or empty for none")
-    return Options(
-        kind=known,
-        urls=_urls(base_urls, known),
+        raise BadOption("api_key must be ASCII characters without spaces, or empty for no key")
+    return OpenAIImagesOptions(
+        kind=server_kind,
+        urls=_check_urls(base_urls, server_kind),
         model=model,
         api_key=api_key,
-        max_references=check_whole(
-            "max_references", known.max_references if max_references is None else max_references, 0, 100
-        ),
-        max_pixels=check_whole(
-            "max_pixels", known.max_pixels if max_pixels is None else max_pixels, 65_536, 100_000_000
-        ),
-        concurrency=check_whole("concurrency", _or(concurrency, known.concurrency), 1, 1000),
-        steps=None if steps is None else check_whole("steps", steps, 1, 200),
+        max_references=check_integer("max_references", _or_default(max_references, server_kind.max_references), 0, 100),
+        max_pixels=check_integer("max_pixels", _or_default(max_pixels, server_kind.max_pixels), 65_536, 100_000_000),
+        concurrency=check_integer("concurrency", _or_default(concurrency, server_kind.concurrency), 1, 1000),
+        steps=None if steps is None else check_integer("steps", steps, 1, 200),
         guidance=None if guidance is None else check_number("guidance", guidance, 0, 20),
         quality=str(quality or ""),
         cite=check_cite(cite),
         timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
-        paid=_truth("paid", paid, known.paid),
-        probe=_truth("probe", probe, True) and known.name != "openai",
+        paid=_check_bool("paid", paid, server_kind.paid),
+        probe=_check_bool("probe", probe, True) and server_kind.name != "openai",
     )
 
 
-def _urls(value: object, kind: Kind) -> tuple[str, ...]:
+def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
     if value is None and kind.name == "openai":
-        value = [_OPENAI]
+        value = [_OPENAI_URL]
     if isinstance(value, str) or not isinstance(value, Sequence) or not value:
         raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
-    urls = [_url(one) for one in value]
+    urls = [_check_url(url) for url in value]
     if len(set(urls)) < len(urls):
         raise BadOption("base_urls names a server twice")
     return tuple(urls)
 
 
-def _url(value: object) -> str:
-    """Without a slash at the end, and ending in /v1."""
+def _check_url(value: object) -> str:
+    """The URL without a slash at its end, and with /v1 as the last part of its path."""
     url = value.strip().rstrip("/") if isinstance(value, str) else ""
     try:
         parts = urlsplit(url)
@@ -103,17 +98,17 @@ def _url(value: object) -> str:
     except ValueError:
         usable = False
     if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise BadOption(f'base_urls: "{value}" is not an http(s) URL without user name, query and fragment')
+        raise BadOption(f"base_urls: {as_json(value)} is not an http(s) URL without user name, query and fragment")
     return url if url.endswith("/v1") else f"{url}/v1"
 
 
-def _or(value: object, default: int) -> object:
+def _or_default(value: object, default: int) -> object:
     return default if value is None else value
 
 
-def _truth(name: str, value: object, default: bool) -> bool:
+def _check_bool(name: str, value: object, default: bool) -> bool:
     if value is None:
         return default
     if not isinstance(value, bool):
-        raise BadOption(f"{name} must be true or false; it is {value!r}")
+        raise BadOption(f"{name} must be true or false; it is {as_json(value)}")
     return value

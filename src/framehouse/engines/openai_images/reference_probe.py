@@ -1,4 +1,4 @@
-"""What a server does with references: it takes several, drops all but the first, or takes none."""
+"""The reference probe: tests whether a server uses several references, uses only the first, or refuses references."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,88 +8,102 @@ from PIL import Image, ImageDraw
 
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import Png, png_file
-from framehouse.engines.openai_images.http_exchange import Reply, TaskImage, images, said
+from framehouse.engines.openai_images.http_exchange import Reply, ReturnedImage, decode_images, error_details
 
 PROBE_PROMPT = "Both things side by side on a white table"
-_NO = {400, 404, 405, 413, 415, 422, 500, 501}
-_SAME = 0.25
+_REFUSAL_STATUSES = {400, 404, 405, 413, 415, 422, 500, 501}
+_MAX_MEAN_DIFFERENCE = 0.25
 
 Edit = Callable[[Sequence[bytes]], Awaitable[Reply]]
 
 
-class NotProbed(Exception):
-    """The server could not be asked now."""
+class ProbeFailed(Exception):
+    """The server gave no answer that the probe can use. The probe may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """`most`: how many references it is given at once, 0 where it takes none. `told` goes on "server …"; empty where
-    all is as configured. `final`: there is no need to look again."""
+class ReferenceSupport:
+    """The result of a probe.
 
-    most: int
-    told: str = ""
+    `max_references` is the number of references to send in one request; 0 if the server accepts none. `problem`
+    continues the words "the server"; it is empty if the server accepts references as configured. `final` is false if
+    the probe must be repeated.
+    """
+
+    max_references: int
+    problem: str = ""
     final: bool = True
 
 
-async def probe(edit: Edit, *, most: int, seeded: bool, decode: Callable[[bytes], Awaitable[TaskImage]]) -> Finding:
-    """Ask for one small picture from reference A, then once more, then from A and B, all with one seed.
+async def probe(
+    edit: Edit, *, max_references: int, seeded: bool, decode: Callable[[bytes], Awaitable[ReturnedImage]]
+) -> ReferenceSupport:
+    """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
-    That A and B give what A alone gave means that the second was dropped. Where not even the same request gives the
-    same picture, nothing can be told, and that is said. Raises NotProbed where the server is away or busy.
+    If A and B give the same image as A alone, the server drops the second reference. If the same request gives
+    different images, the probe cannot detect dropped references; the result reports this as `problem`. If `seeded` is
+    false, edits accept no seed, and only the first image is requested. Raises ProbeFailed if the server's answer is
+    neither an image nor a refusal, and the exceptions of `edit`.
     """
-    first = await _try(edit, [_thing_a()], decode)
+    first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):
-        return Finding(0, f"takes no references ({first})", final=False)
-    if most < 2:
-        return Finding(most)
-    unknown = Finding(most, f"may drop references: its edits ignore the seed, so it cannot be told; it is given {most}")
+        return ReferenceSupport(0, f"accepts no references ({first})", final=False)
+    if max_references < 2:
+        return ReferenceSupport(max_references)
+    unknown = ReferenceSupport(
+        max_references,
+        "may drop references: the probe cannot detect it, because edits ignore the seed; "
+        f"up to {max_references} references are sent",
+    )
     if not seeded:
         return unknown
-    again = await _try(edit, [_thing_a()], decode)
-    both = await _try(edit, [_thing_a(), _thing_b()], decode)
+    again = await _try_edit(edit, [_reference_a()], decode)
+    both = await _try_edit(edit, [_reference_a(), _reference_b()], decode)
     if isinstance(both, str):
-        return Finding(1, f"takes one reference ({both}); several are put on one contact sheet")
-    if isinstance(again, str) or not _alike(first, again):
+        return ReferenceSupport(1, f"accepts one reference ({both}); several are tiled onto one contact sheet")
+    if isinstance(again, str) or not _same_image(first, again):
         return unknown
-    if _alike(first, both):
-        return Finding(1, "drops every reference after the first; several are put on one contact sheet")
-    return Finding(most)
+    if _same_image(first, both):
+        return ReferenceSupport(1, "drops every reference after the first; several are tiled onto one contact sheet")
+    return ReferenceSupport(max_references)
 
 
-async def _try(
-    edit: Edit, references: Sequence[bytes], decode: Callable[[bytes], Awaitable[TaskImage]]
-) -> TaskImage | str:
-    """The picture, or what the server said against it."""
+async def _try_edit(
+    edit: Edit, references: Sequence[bytes], decode: Callable[[bytes], Awaitable[ReturnedImage]]
+) -> ReturnedImage | str:
+    """The image, or the server's reason for its refusal. Raises ProbeFailed for any other answer."""
     reply = await edit(references)
     if reply.status == 200:
         try:
             return await decode(reply.body)
         except Broken as error:
-            raise NotProbed(error.message) from error
-    if reply.status in _NO:
-        words, _ = said(reply.body)
-        return f"HTTP {reply.status}" + (f": {words}" if words else "")
-    raise NotProbed(f"HTTP {reply.status}")
+            raise ProbeFailed(error.message) from error
+    if reply.status in _REFUSAL_STATUSES:
+        message, _ = error_details(reply.body)
+        return f"HTTP {reply.status}" + (f": {message}" if message else "")
+    raise ProbeFailed(f"HTTP {reply.status}")
 
 
-def only_picture(body: bytes) -> TaskImage:
-    """The one picture of a probe's answer. Blocking."""
-    return images(body, 1)[0]
+def decode_single_image(body: bytes) -> ReturnedImage:
+    """The image of a probe's answer. Blocks."""
+    return decode_images(body, 1)[0]
 
 
-def _alike(one: TaskImage, other: TaskImage) -> bool:
-    """Whether two pictures are the same but for rounding."""
-    first, second = (made.decoded() if isinstance(made, Png) else made for made in (one.image, other.image))
-    return first.shape == second.shape and float(np.abs(first.astype(np.int16) - second).mean()) < _SAME
+def _same_image(one: ReturnedImage, other: ReturnedImage) -> bool:
+    """Whether two images are equal, apart from rounding."""
+    first, second = (image.decoded() if isinstance(image, Png) else image for image in (one.image, other.image))
+    if first.shape != second.shape:
+        return False
+    return float(np.abs(first.astype(np.int16) - second).mean()) < _MAX_MEAN_DIFFERENCE
 
 
-def _thing_a() -> bytes:
+def _reference_a() -> bytes:
     image = Image.new("RGB", (512, 512), (250, 250, 245))
     ImageDraw.Draw(image).ellipse((96, 96, 416, 416), fill=(200, 30, 30))
     return png_file(image)
 
 
-def _thing_b() -> bytes:
+def _reference_b() -> bytes:
     image = Image.new("RGB", (512, 512), (20, 60, 160))
     ImageDraw.Draw(image).polygon(((256, 60), (460, 440), (52, 440)), fill=(250, 210, 40))
     return png_file(image)

@@ -1,4 +1,4 @@
-"""Several servers of one model: who is asked next, and who is left alone for a while."""
+"""The replicas of one model: chooses the server for each request, and skips servers in a cooldown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -7,86 +7,95 @@ from dataclasses import dataclass, field
 
 from framehouse.domain.errors import Unavailable
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.openai_images.reference_probe import Finding
+from framehouse.engines.openai_images.reference_probe import ReferenceSupport
 
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """One server. `place` is what callers may hear ("server 1 of 2"): its address is for operators only. `firm`: its
-    rest lasts, whatever its health says. `probing` finds `finding`."""
+    """One server.
+
+    `public_name` is the name that callers may read, such as "server 1 of 2"; `url` is for operators only. While
+    `fixed_cooldown` is true, a healthy check does not end the cooldown. `last_use` orders the replicas by their last
+    request. `probe_task` sets `reference_support`.
+    """
 
     url: str
-    place: str
+    public_name: str
     cooldown: Cooldown = field(default_factory=Cooldown)
-    firm: bool = False
+    fixed_cooldown: bool = False
     in_flight: int = 0
-    turn: int = 0
-    finding: Finding | None = None
-    probing: "asyncio.Task[None] | None" = None
+    last_use: int = 0
+    reference_support: ReferenceSupport | None = None
+    probe_task: "asyncio.Task[None] | None" = None
 
-    def begin_rest(self, why: str, *, at_least_s: float = 0.0) -> None:
-        self.firm = at_least_s > 0 or (self.firm and self.cooldown.remaining_s > 0)
-        self.cooldown.start(why, at_least_s=at_least_s)
+    def start_cooldown(self, reason: str, *, at_least_s: float = 0.0) -> None:
+        """Skip the server for a while. A cooldown with `at_least_s` is fixed."""
+        self.fixed_cooldown = at_least_s > 0 or (self.fixed_cooldown and self.cooldown.remaining_s > 0)
+        self.cooldown.start(reason, at_least_s=at_least_s)
 
-    def end_rest(self) -> None:
-        """It works. A pause that it asked for itself is kept."""
-        if not (self.firm and self.cooldown.remaining_s):
-            self.firm = False
+    def end_cooldown(self) -> None:
+        """Use the server again, unless its cooldown is fixed and not over."""
+        if not (self.fixed_cooldown and self.cooldown.remaining_s):
+            self.fixed_cooldown = False
             self.cooldown.end()
 
 
 class Replicas:
-    """Of those that do not rest, the one with the fewest calls is next; each has at most `each` at a time."""
+    """All replicas. Each has at most `concurrency` requests in flight. Use it from one event loop only."""
 
-    def __init__(self, urls: Sequence[str], *, each: int) -> None:
+    def __init__(self, urls: Sequence[str], *, concurrency: int) -> None:
         count = len(urls)
         self.all = tuple(
             Replica(url, f"server {number} of {count}" if count > 1 else "the model server")
             for number, url in enumerate(urls, 1)
         )
-        self._each = each
-        self._turn = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._concurrency = concurrency
+        self._uses = 0
+        self._waiters: list[asyncio.Future[None]] = []
 
     @asynccontextmanager
-    async def borrow(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
-        """A free place at one of them, waited for, but not at those that `refused` this call already. Raises
-        Unavailable with all reasons where nobody is left to ask. The place is free again at once when this ends."""
-        replica = await self._take(refused)
+    async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
+        """Take a slot on the replica with the fewest requests in flight, and release it immediately afterwards.
+
+        Waits while all usable replicas are full. A replica is not usable during a cooldown, or if it is in `refused`:
+        `refused` maps each replica that refused this call to its reason. Raises Unavailable with all reasons if no
+        replica is usable.
+        """
+        replica = await self._take_slot(refused)
         try:
             yield replica
         finally:
             replica.in_flight -= 1
             self.wake()
 
-    async def _take(self, refused: Mapping[Replica, str]) -> Replica:
+    async def _take_slot(self, refused: Mapping[Replica, str]) -> Replica:
         while True:
-            able = [replica for replica in self.all if replica not in refused and not replica.cooldown.remaining_s]
-            if not able:
-                raise Unavailable("; ".join(f"{r.place} {refused.get(r) or r.cooldown.reason}" for r in self.all))
-            free = [replica for replica in able if replica.in_flight < self._each]
+            usable = [replica for replica in self.all if replica not in refused and not replica.cooldown.remaining_s]
+            if not usable:
+                raise Unavailable("; ".join(f"{r.public_name} {refused.get(r) or r.cooldown.reason}" for r in self.all))
+            free = [replica for replica in usable if replica.in_flight < self._concurrency]
             if free:
-                chosen = min(free, key=lambda replica: (replica.in_flight, replica.turn))
+                chosen = min(free, key=lambda replica: (replica.in_flight, replica.last_use))
                 chosen.in_flight += 1
-                self._turn += 1
-                chosen.turn = self._turn
+                self._uses += 1
+                chosen.last_use = self._uses
                 return chosen
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
-            await asyncio.wait([place], timeout=self._rested_in(refused))
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await asyncio.wait([waiter], timeout=self._next_cooldown_end_s(refused))
 
-    def _rested_in(self, refused: Collection[Replica]) -> float | None:
-        """Seconds until one of those that rest may be asked again."""
-        resting = [
+    def _next_cooldown_end_s(self, refused: Collection[Replica]) -> float | None:
+        """Seconds until the next cooldown of a replica that is not in `refused` ends; None if there is none."""
+        remaining_s = [
             replica.cooldown.remaining_s
             for replica in self.all
             if replica not in refused and replica.cooldown.remaining_s
         ]
-        return min(resting) + 0.01 if resting else None
+        return min(remaining_s) + 0.01 if remaining_s else None
 
     def wake(self) -> None:
-        """A place is free, or a rest has begun or ended: who waits looks again, the first to come first."""
-        waiting, self._waiting = self._waiting, []
-        for place in waiting:
-            if not place.done():
-                place.set_result(None)
+        """Wake the waiting calls, in their order, after a slot became free or a cooldown started or ended."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,7 +1,7 @@
-"""What each kind of server takes: its limits, and exactly the fields that it is sent.
+"""The kinds of servers: the limits of each kind, and the request fields that it accepts.
 
-Read in the sources of SGLang 0.5.23, vLLM-Omni 0.30.0 and Xinference 4.1.0, and in OpenAI's published types. All take
-more than this; what is not listed here is never sent.
+Sources: the code of SGLang 0.5.23, vLLM-Omni 0.30.0 and Xinference 4.1.0, and OpenAI's published types. The servers
+accept more fields; the engine sends only the fields listed here.
 """
 
 import json
@@ -11,19 +11,24 @@ from framehouse.domain.sizes import Size, largest_within
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """`most_n`: pictures per request that keep the promise of seeds. `image_part`: the name of a reference in the form.
-    `health`: the path that tells whether it is well, below the server's root. `tuned`: takes steps and guidance."""
+class ServerKind:
+    """The limits and defaults of a kind of server.
+
+    `max_n`: the largest number of images per request; with `seeds`, each image must still match its own seed.
+    `image_part`: the name of the form part that contains a reference. `health_path`: the path of the health check,
+    below the server's root. `seeds`: the same seed gives the same image. `tunable`: the server accepts steps and
+    guidance. `paid`: requests cost money. `max_edge`: the longest side in pixels; 0 means no limit.
+    """
 
     name: str
     max_references: int
     max_pixels: int
-    most_n: int
+    max_n: int
     concurrency: int
     image_part: str
-    health: str
+    health_path: str
     seeds: bool
-    tuned: bool = True
+    tunable: bool = True
     paid: bool = False
     max_edge: int = 0
 
@@ -31,13 +36,13 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        # seeds count up from the one sent, as ours do
-        Kind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True),
-        # one generator makes all pictures of a request, so only the first would be that of its seed
-        Kind("vllm_omni", 4, 2048 * 2048, 1, 1, "image[]", "/health", seeds=True),
-        # edits take no seed, and those of FLUX.2 klein look at the first reference alone
-        Kind("xinference", 1, 2048 * 2048, 1, 1, "image", "/v1/models", seeds=False),
-        Kind(
+        # the seeds of a request's images count up from the seed that was sent, as our seeds do
+        ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True),
+        # one random generator serves all images of a request, so only the first image would match its seed
+        ServerKind("vllm_omni", 4, 2048 * 2048, 1, 1, "image[]", "/health", seeds=True),
+        # edits accept no seed, and edits of FLUX.2 klein use only the first reference
+        ServerKind("xinference", 1, 2048 * 2048, 1, 1, "image", "/v1/models", seeds=False),
+        ServerKind(
             "openai",
             16,
             3840 * 2160,
@@ -46,18 +51,18 @@ KINDS = {
             "image[]",
             "/v1/models",
             seeds=False,
-            tuned=False,
+            tunable=False,
             paid=True,
             max_edge=3840,
         ),
     )
 }
-_OPENAI_FIXED = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
+_OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One request: `n` pictures of one prompt, whose seeds count up from `seed`."""
+class ServerRequest:
+    """The content of one request: `n` images of one prompt, whose seeds count up from `seed`."""
 
     model: str
     prompt: str
@@ -69,41 +74,44 @@ class Order:
     quality: str = ""
 
 
-def fields(kind: Kind, order: Order, *, edit: bool) -> dict[str, object]:
-    """The JSON of a generation, or the form of an edit without its pictures."""
-    sent: dict[str, object] = {
-        "model": order.model,
-        "prompt": order.prompt,
-        "n": order.n,
-        "size": f"{order.size.width}x{order.size.height}",
+def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
+    """The JSON fields of a generation, or the form fields of an edit without the references."""
+    fields: dict[str, object] = {
+        "model": request.model,
+        "prompt": request.prompt,
+        "n": request.n,
+        "size": f"{request.size.width}x{request.size.height}",
     }
     tuning: dict[str, object] = {
         name: value
-        for name, value in (("num_inference_steps", order.steps), ("guidance_scale", order.guidance))
+        for name, value in (("num_inference_steps", request.steps), ("guidance_scale", request.guidance))
         if value is not None
     }
     match kind.name:
         case "sglang" | "vllm_omni":
-            # noise from the CPU is the same whatever card a replica has
-            sent |= {"response_format": "b64_json", "output_format": "png", "seed": order.seed}
-            sent |= {"generator_device": "cpu"} | tuning
+            # noise from the CPU is the same on every replica; noise from a GPU depends on its model
+            fields |= {"response_format": "b64_json", "output_format": "png", "seed": request.seed}
+            fields |= {"generator_device": "cpu"} | tuning
         case "xinference":
-            sent |= {"response_format": "b64_json"}
+            fields |= {"response_format": "b64_json"}
             if not edit:
-                sent["kwargs"] = json.dumps({"seed": order.seed} | tuning)
+                fields["kwargs"] = json.dumps({"seed": request.seed} | tuning)
         case _:
-            sent["output_format"] = "png"
-            if order.quality:
-                sent["quality"] = order.quality
-    return sent
+            fields["output_format"] = "png"
+            if request.quality:
+                fields["quality"] = request.quality
+    return fields
 
 
-def best_size(kind: Kind, model: str, size: Size, max_pixels: int) -> Size:
-    """What is asked of the server for a picture of `size`: that, or the largest of its shape that it paints. OpenAI's
-    models before gpt-image-2 know three sizes; theirs is the nearest in shape."""
+def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
+    """The size to request for an image of `size`.
+
+    This is `size` itself, or the largest size of the same aspect ratio within the limits. OpenAI's models before
+    gpt-image-2 support three sizes only; for them it is the size with the nearest aspect ratio.
+    """
     if kind.name == "openai" and model.startswith(("gpt-image-1", "chatgpt-image")):
-        shape = size.width / size.height
-        return min(_OPENAI_FIXED, key=lambda s: max(shape / (s.width / s.height), s.width / s.height / shape))
+        ratio = size.width / size.height
+        return min(_OPENAI_FIXED_SIZES, key=lambda s: max(ratio / (s.width / s.height), s.width / s.height / ratio))
     if kind.max_edge:
         longer, shorter = max(size), min(size)
         max_pixels = min(max_pixels, kind.max_edge * kind.max_edge * shorter // longer)

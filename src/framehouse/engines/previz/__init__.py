@@ -1,6 +1,8 @@
-"""The built-in engine: draws each shot as a storyboard panel. Offline, no model, and honest about being a preview.
+"""The built-in engine: draws each shot as a storyboard panel, offline and without a model.
 
-sandbox -> reading (vocabulary, lexicon) -> scene -> view, light -> backdrops, subjects -> panel -> styles, lettering
+Every panel is marked as a preview. The steps of a shot, with their modules: test triggers (`sandbox`), words to a scene
+(`reading` with `vocabulary` and `lexicon`, `scene`), camera and light (`view`, `light`), drawing (`backdrops`,
+`subjects`, `panel`), and finish (`styles`, `lettering`).
 """
 
 from framehouse.engines.previz.previz_engine import Previz

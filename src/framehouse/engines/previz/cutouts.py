@@ -1,4 +1,4 @@
-"""References as subjects: cut out where their background is plain, framed as a card otherwise."""
+"""References as subjects: cut out of a plain background, or framed as a card."""
 
 from functools import lru_cache
 
@@ -6,21 +6,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from framehouse.engines.image_files import turned
+from framehouse.engines.image_files import decode_reference
 from framehouse.engines.interface import ReferenceImage
 from framehouse.engines.previz.sprites import Pixels, outlined
 
 _MASK_PX = 200
 _LARGEST_PX = 1400
-_PLAIN = 26
-_NEAR = 10
-_SAME_HUE, _DARKEST = 0.05, 0.84
-"""What is a little darker than the background and of its hue is a shadow on it; what is lighter is the thing's own."""
+_PLAIN_RANGE = 26
+_BACKGROUND_RANGE = 10
+_SAME_HUE, _DARKEST_SHADOW = 0.05, 0.84
+"""A pixel that is slightly darker than the background and has its hue is a shadow. A lighter pixel is the subject."""
 
 
 @lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
-    """The reference as RGBA, trimmed to what it shows, and whether it is cut out. Raises Broken for a damaged file."""
+    """The reference as RGBA, and whether it is cut out and trimmed to its subject.
+
+    A transparent background is kept, and a plain background is removed. With any other background, the reference is
+    not cut out. Raises Broken for a damaged file.
+    """
     image = _open(reference)
     alpha = np.asarray(image.getchannel("A"))
     mask = alpha if alpha.min() < 16 and (alpha > 128).mean() < 0.94 else _plain_mask(image)
@@ -36,14 +40,17 @@ def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
     return (image.crop(box), True) if box else (image, False)
 
 
-def shape_of(reference: ReferenceImage) -> float:
-    """Width by height, as it will appear."""
+def sprite_aspect(reference: ReferenceImage) -> float:
+    """The aspect ratio (width / height) of the sprite, with the frame of a card."""
     image, cut = cutout(reference)
     return image.width / image.height if cut else (image.width * 1.06) / (image.height + image.width * 0.06)
 
 
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
-    """RGBA pixels of about this height, with a sticker's border or a card's frame; whether it is cut out."""
+    """The reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
+
+    A cutout gets a white outline; other references get the frame of a card.
+    """
     image, cut = cutout(reference)
     border = max(2, round(height_px * (0.014 if cut else 0.022)))
     tall = max(8, height_px - 2 * border)
@@ -60,33 +67,33 @@ def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
 
 
 def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> Pixels:
-    """The reference filling the frame, for a prompt that makes it the background."""
+    """The reference scaled and cropped to fill the frame, for prompts that use it as the background."""
     return np.array(ImageOps.fit(_open(reference).convert("RGB"), (width_px, height_px), Image.Resampling.LANCZOS))
 
 
 def _open(reference: ReferenceImage) -> Image.Image:
-    image = turned(reference.content, most_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
+    image = decode_reference(reference.content, max_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
     image.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
 
 
 def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
-    """What stands before a plain background (255), or None where the background is not plain.
+    """A mask of the subject (255) before a plain background (0), or None.
 
-    The background is what is joined to the border through similar colours, found on a reduced picture by growing from
-    the border until nothing changes.
+    The background grows from the image's border through pixels of similar colour until nothing changes; this runs on a
+    reduced image. None if the border has too many colours, or if the subject covers less than 2 % or more than 90 %.
     """
     small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)
     pixels = np.asarray(small).astype(np.int16)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    paper = np.median(border, axis=0)
-    if (np.abs(border - paper).max(axis=1) > _PLAIN).mean() > 0.08:
+    background = np.median(border, axis=0)
+    if (np.abs(border - background).max(axis=1) > _PLAIN_RANGE).mean() > 0.08:
         return None
-    noise = float(np.percentile(np.abs(border - paper), 90))
-    ratio = pixels / np.maximum(paper, 1)
-    shadow = (np.ptp(ratio, axis=2) < _SAME_HUE) & (ratio.mean(axis=2) > _DARKEST) & (ratio.mean(axis=2) < 1.02)
-    near = (np.abs(pixels - paper).max(axis=2) < _NEAR + 1.5 * noise) | shadow
+    noise = float(np.percentile(np.abs(border - background), 90))
+    ratio = pixels / np.maximum(background, 1)
+    shadow = (np.ptp(ratio, axis=2) < _SAME_HUE) & (ratio.mean(axis=2) > _DARKEST_SHADOW) & (ratio.mean(axis=2) < 1.02)
+    near = (np.abs(pixels - background).max(axis=2) < _BACKGROUND_RANGE + 1.5 * noise) | shadow
     outside = np.zeros(near.shape, bool)
     outside[0], outside[-1], outside[:, 0], outside[:, -1] = near[0], near[-1], near[:, 0], near[:, -1]
     for _ in range(sum(near.shape)):

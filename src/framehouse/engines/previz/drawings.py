@@ -1,14 +1,14 @@
-"""What a drawing is, and those of our own that the pack lacks."""
+"""The type of a drawing, and our own drawings for subjects that the vendored pack lacks."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Pictogram:
-    """A drawing: SVG `body` in the coordinates of `view` (x, y, width, height), which fits it tightly.
+    """A drawing. `body` is SVG, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates.
 
-    `english` and `chinese` are its name and then its keywords; `cut` is where a head and shoulders end at the lower edge
-    (from, to, colour).
+    `english` and `chinese` contain the name first, then the keywords. `cut` is set for figures that end at the waist or
+    the shoulders: the left and right end of the cut at the lower edge, and the colour there.
     """
 
     name: str
@@ -20,8 +20,8 @@ class Pictogram:
     cut: tuple[float, float, str] | None = None
 
     @property
-    def shape(self) -> float:
-        """Width by height."""
+    def aspect(self) -> float:
+        """The aspect ratio: width / height."""
         return self.view[2] / self.view[3]
 
 

@@ -1,17 +1,17 @@
-"""What is nearer than the subjects: rain, snow, mist, the shoulder that we look over."""
+"""The foreground, in front of the subjects: rain, snow, mist, lightning, and the shoulder of an observer."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from framehouse.engines.previz.backdrops import PLACES, Set
+from framehouse.engines.previz.backdrops import PLACES, Stage
 from framehouse.engines.previz.scene import stream
 from framehouse.engines.previz.sprites import Pixels, tone_of, veil
 
 _MASK_PX = 900
 
 
-def draw_front(canvas: Pixels, stage: Set) -> None:
-    """Lay the weather and the foreground over the canvas."""
+def draw_front(canvas: Pixels, stage: Stage) -> None:
+    """Draw the weather and the foreground over the canvas."""
     view, weather = stage.view, stage.scene.weather
     small = _MASK_PX / max(view.width, view.height)
     size = (round(view.width * small), round(view.height * small))
@@ -69,7 +69,7 @@ def _bolt(size: tuple[int, int], seed: int, horizon: float) -> Image.Image:
 
 
 def _shoulder(size: tuple[int, int], *, people: bool) -> Image.Image:
-    """Head and shoulder of who looks on, at the left edge and out of focus; leaves, where there shall be no people."""
+    """The head and shoulder of an observer at the left edge, out of focus; leaves if the prompt excludes people."""
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)
     height, unit = size[1], min(size)

@@ -1,4 +1,4 @@
-"""Words on the panel: the caption, chips for what no drawing stands for, the corner tag."""
+"""Text on the panel: the caption, chips (labels for nouns without a drawing), and the tag in the corner."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,22 +11,25 @@ from framehouse.engines.previz.color import Color
 from framehouse.engines.previz.sprites import Pixels
 
 _MARGIN = 0.046
-_MOST_LINES = 3
-_NOT_FIRST = "，。！？、；：,.!?;:)”’」』）"
+_MAX_LINES = 3
+_NEVER_FIRST = "，。！？、；：,.!?;:)”’」』）"
 _WHITE: Ink = (255, 255, 255, 255)
 _CARD: Ink = (250, 246, 238, 235)
 
 
 @contextmanager
 def _rows_of(canvas: Pixels, top: float, bottom: float) -> Iterator[tuple[Image.Image, ImageDraw.ImageDraw, int]]:
-    """Some rows of the canvas as an image to draw on, with the first one's number; a whole 4k frame is never copied."""
+    """Some rows of the canvas as an image to draw on, and the number of the first row.
+
+    Only these rows are copied, because a whole frame at 4k is large.
+    """
     first, last = max(0, round(top)), min(canvas.shape[0], round(bottom))
     strip = Image.fromarray(canvas[first:last])
     yield strip, ImageDraw.Draw(strip, "RGBA"), first
     canvas[first:last] = np.asarray(strip)
 
 
-def letter(
+def draw_texts(
     canvas: Pixels,
     caption: str,
     chips: Sequence[str],
@@ -36,8 +39,12 @@ def letter(
     boxed: bool,
     inset: float = 0.0,
 ) -> None:
-    """Write on the canvas. `ink` is the dark colour of boxes; `boxed`: the caption stands in a light box (on paper
-    styles), otherwise on a darkened lower edge; `inset` keeps clear of a painted border (share of the short side)."""
+    """Draw the caption, the chips and the tag on the canvas.
+
+    `ink` is the dark colour of boxes. If `boxed` is true, the caption is in a light box, for styles on paper; otherwise
+    it is on a darkened lower edge. `inset` is the distance from the frame's edge that a style's border needs, as a
+    share of the short side.
+    """
     height, width = canvas.shape[:2]
     unit = min(height, width)
     margin = round(unit * (_MARGIN + inset))
@@ -66,8 +73,8 @@ def letter(
         _chips(draw, chips, margin, width - margin, top - first - unit * 0.075, unit, ink)
 
 
-def stand_in(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Blank cards with the names of what there is no drawing for, where the subjects would stand."""
+def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
+    """Draw blank cards with the nouns that have no drawing, in place of the subjects."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)
@@ -94,7 +101,7 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """A rounded rectangle on whole pixels: between them its corners would be painted twice."""
+    """A rounded rectangle, rounded to whole pixels: at fractions of pixels, corners would overlap visibly."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
@@ -102,7 +109,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Labels from the lower left, side by side: these things belong in the picture."""
+    """Labels side by side from the lower left, one for each noun without a drawing."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad
@@ -115,7 +122,7 @@ def _chips(
 
 
 def _darken(image: Image.Image, top: int, ink: Color) -> None:
-    """A gradient to the dark towards the lower edge, so that white letters can be read on anything."""
+    """Darken the image towards the lower edge, so that white letters are readable on every background."""
     top = max(0, top)
     size = (image.width, image.height - top)
     ramp = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)
@@ -125,15 +132,17 @@ def _darken(image: Image.Image, top: int, ink: Color) -> None:
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """At most three lines; Latin breaks between words, Chinese anywhere but before punctuation; what does not fit ends
-    in an ellipsis."""
+    """The text in at most three lines; a longer text ends in an ellipsis.
+
+    Latin text breaks between words, Chinese text anywhere except before punctuation.
+    """
     lines: list[str] = []
     line = ""
     for piece in _pieces(text, size, width):
-        if line and text_width((line + piece).rstrip(), size) > width and piece.strip() not in _NOT_FIRST:
+        if line and text_width((line + piece).rstrip(), size) > width and piece.strip() not in _NEVER_FIRST:
             lines.append(line.rstrip())
             line = ""
-            if len(lines) == _MOST_LINES:
+            if len(lines) == _MAX_LINES:
                 return [*lines[:-1], _shortened(lines[-1], size, width)]
         line += piece if line else piece.lstrip()
     return [*lines, line.rstrip()] if line.strip() else lines
@@ -146,13 +155,15 @@ def _shortened(line: str, size: int, width: float) -> str:
 
 
 def _pieces(text: str, size: int, width: float) -> list[str]:
-    """What a line may be broken between: words with the blank behind them, single Chinese characters; a word that may
-    be longer than a line is cut."""
-    most = max(4, int(width / size))
+    """The pieces of a text between which a line may break: single Chinese characters, and words with their space.
+
+    A word that may be longer than a line is split.
+    """
+    max_characters = max(4, int(width / size))
     pieces: list[str] = []
     for character in text:
         last = pieces[-1] if pieces else " "
-        if ord(character) > 0x2E7F or last.endswith(" ") or ord(last[-1]) > 0x2E7F or len(last) >= most:
+        if ord(character) > 0x2E7F or last.endswith(" ") or ord(last[-1]) > 0x2E7F or len(last) >= max_characters:
             pieces.append(character)
         else:
             pieces[-1] += character

@@ -1,4 +1,4 @@
-"""The light of a scene: the sky's colours by time of day, and what it makes of every other colour."""
+"""The light of a scene: the colours of the sky by time of day, and the effect of the light on other colours."""
 
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,10 @@ _AMBIENT_SHARE = 0.92
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Sky from the top to the horizon; `sun`: sun, moon and lamps; `ambient`: what white looks like in it."""
+    """The light of a scene. `top`, `middle` and `low` are the colours of the sky, down to the horizon.
+
+    `sun` is the colour of sun, moon and lamps. `ambient` is the colour of a white surface in this light.
+    """
 
     time: str
     top: Color
@@ -24,13 +27,13 @@ class Light:
     paleness: float = 0.0
 
     def on(self, color: Color, far: float = 0.0) -> Color:
-        """A thing's own colour (by daylight) in this light, lost in haze with distance (0 near, 1 at the horizon)."""
+        """A daylight colour as it appears in this light. Haze increases with `far`, from 0 (near) to 1 (horizon)."""
         a = self.ambient
         lit = (round(color[0] * a[0] / 255), round(color[1] * a[1] / 255), round(color[2] * a[2] / 255))
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))
 
     def graded(self, color: Color) -> Color:
-        """With the tints and the tone of the whole picture."""
+        """The colour with the tints and the tone of the whole image."""
         for tint in self.tints:
             color = mix(color, mix(tint, WHITE if luma(color) > 0.6 else tint, luma(color) * 0.6), 0.34)
         if self.saturation != 1:
@@ -63,7 +66,7 @@ _NEON = Light("night", (16, 8, 42), (74, 22, 110), (226, 60, 146), (92, 244, 252
 
 
 def light_of(scene: Scene, seed: int) -> Light:
-    """The light that the words say, or else one that the seed picks."""
+    """The light that the scene specifies, or a light that the seed selects."""
     choice = stream(seed, "light")
     time = scene.time
     if not time:

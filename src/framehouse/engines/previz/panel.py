@@ -1,4 +1,4 @@
-"""One storyboard panel, from a shot's words to pixels."""
+"""Draws one storyboard panel: from the prompt of a shot to pixels."""
 
 import math
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
 from framehouse.engines.interface import ReferenceImage, SavedElement
 from framehouse.engines.previz import lexicon
-from framehouse.engines.previz.backdrops import PLACES, Set, draw_spot
+from framehouse.engines.previz.backdrops import PLACES, Stage, draw_spot
 from framehouse.engines.previz.backdrops.beyond import moon_ground
 from framehouse.engines.previz.backdrops.rooms import table
 from framehouse.engines.previz.backdrops.shores import quay
 from framehouse.engines.previz.backdrops.studio import cylinder, studio_hues
 from framehouse.engines.previz.color import Color
-from framehouse.engines.previz.cutouts import background_of, shape_of, sprite_of
+from framehouse.engines.previz.cutouts import background_of, sprite_aspect, sprite_of
 from framehouse.engines.previz.front import draw_front
-from framehouse.engines.previz.lettering import letter, stand_in
+from framehouse.engines.previz.lettering import draw_missing_cards, draw_texts
 from framehouse.engines.previz.light import light_of
 from framehouse.engines.previz.pictograms import is_dressed, pack, raster
 from framehouse.engines.previz.reading import read_scene
@@ -39,18 +39,18 @@ from framehouse.engines.previz.sprites import (
     tone_of,
 )
 from framehouse.engines.previz.styles import STYLES
-from framehouse.engines.previz.subjects import Placed, arrange, is_small, kind_of
+from framehouse.engines.previz.subjects import PlacedSubject, is_small, kind_of, place_subjects
 from framehouse.engines.previz.vector import Drawing
 from framehouse.engines.previz.view import SHORT_SIDE, view_of
 
 _SCENERY_PX = 1_800_000
-"""Scenery is drawn with at most so many pixels and scaled up: it is soft by nature, and a renderer's time is not.
-Subjects and letters are drawn at the full size."""
+"""The scenery is drawn with at most this number of pixels and scaled up, which saves time; scenery has no fine details.
+Subjects and text are drawn at the full size."""
 _STYLED_PX = 1_100_000
-"""The same for pictures that go through a style, subjects included: a brush has no finer strokes at 4k."""
+"""The limit for panels with a style; it includes the subjects. At 4k, a brush has no finer strokes."""
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _LAMP: Color = (255, 206, 112)
-_HOUSES = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
+_BUILDINGS = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
 _PRODUCTS = ("lotion-bottle", "perfume", "running-shoe", "headphone", "handbag", "watch", "camera")
 
 
@@ -61,32 +61,33 @@ def draw_panel(
     references: Sequence[ReferenceImage] = (),
     elements: Sequence[SavedElement] = (),
 ) -> Pixels:
-    """(height, width, 3) pixels; the same shot, size, references and elements always give the same ones.
+    """Draw a panel, (height, width, 3) RGB. `count` is the number of images of the whole task.
 
-    Raises Broken where a reference cannot be decoded. Blocking; releases the GIL where it takes long.
+    The same shot, size, references and elements always give the same pixels. Blocks, and releases the GIL during long
+    operations. Raises Broken if a reference cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
     scene = read_scene(parts, caption=_caption(parts))
-    scene = _completed(scene, seed, len(references), len(elements))
+    scene = _complete(scene, seed, len(references), len(elements))
     images = {Cited("image", i): reference for i, reference in enumerate(references)}
     images |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
     framing = shot.framing or scene.framing
     view, light = view_of(size, framing, shot.seed), light_of(scene, seed)
     place = PLACES[scene.backdrop]
-    if _stands_low(scene, place.ground):
+    if _needs_low_floor(scene, place.ground):
         view = replace(view, floor=min(view.floor, view.height * 0.9))
     styled = STYLES.get(scene.style)
     work = min(1.0, math.sqrt((_STYLED_PX if styled else _SCENERY_PX) / (size.width * size.height)))
     width, height = round(size.width * work), round(size.height * work)
 
-    stage = Set(Drawing(view.width, view.height), view, light, scene, seed, shot.seed)
+    stage = Stage(Drawing(view.width, view.height), view, light, scene, seed, shot.seed)
     place.draw(stage)
-    shapes = {i: shape_of(images[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
-    placed = arrange(scene, view, place, shapes, shot.seed)
+    cited_aspects = {i: sprite_aspect(images[s.cited]) for i, s in enumerate(scene.subjects) if s.cited}
+    placed = place_subjects(scene, view, place, cited_aspects, shot.seed)
     if stage.from_above and placed and place.ground != "air":
         draw_spot(stage)
-    _prop(stage, place.ground, placed)
+    _draw_support(stage, place.ground, placed)
     if scene.setting:
         scenery = Image.fromarray(background_of(images[scene.setting], width, height))
     else:
@@ -101,17 +102,17 @@ def draw_panel(
     if not styled and (width, height) != size:
         canvas = enlarged(canvas, size, Image.Resampling.BILINEAR)
     scale = canvas.shape[0] / view.height
-    for one in placed:
-        _put(canvas, one, scale, stage, images)
+    for placed_subject in placed:
+        _draw_subject(canvas, placed_subject, scale, stage, images)
     draw_front(canvas, stage)
     if styled:
         canvas = styled.apply(canvas, shot.seed)
         if (width, height) != size:
-            how = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
-            canvas = enlarged(canvas, size, how)
+            resampling = Image.Resampling.NEAREST if scene.style == "pixel" else Image.Resampling.BICUBIC
+            canvas = enlarged(canvas, size, resampling)
     if scene.chips and not placed:
-        stand_in(canvas, scene.chips, tone_of(light))
-    letter(
+        draw_missing_cards(canvas, scene.chips, tone_of(light))
+    draw_texts(
         canvas,
         scene.caption,
         scene.chips if placed else (),
@@ -128,28 +129,32 @@ def _caption(parts: Sequence[str | Cited]) -> str:
     return " ".join("".join(words).split())
 
 
-def _completed(scene: Scene, seed: int, references: int, elements: int) -> Scene:
-    """The scene with what its words leave open: uncited pictures join it, a place and a product are chosen."""
+def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
+    """The scene with the choices that the prompt leaves open.
+
+    Uncited references and elements become subjects. A missing backdrop is chosen, and an empty studio gets a product.
+    """
     cited = {subject.cited for subject in scene.subjects} | {scene.setting}
     sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]
-    subjects = (*scene.subjects, *(Subject(cited=one) for one in sent if one not in cited))
+    subjects = (*scene.subjects, *(Subject(cited=citation) for citation in sent if citation not in cited))
     backdrop = scene.backdrop
-    if not subjects and backdrop in ("", "studio") and (backdrop or not scene.chips) and not _says_much(scene):
+    if not subjects and backdrop in ("", "studio") and (backdrop or not scene.chips) and not _has_conditions(scene):
         product = "product" in scene.caption.lower() or "产品" in scene.caption or "商品" in scene.caption
         backdrop = "studio" if product else backdrop
         if backdrop == "studio":
             subjects = (Subject(_PRODUCTS[0] if product else stream(seed, "product").choice(_PRODUCTS)),)
     if not backdrop:
-        backdrop = _home(subjects, scene, seed)
+        backdrop = _default_backdrop(subjects, scene, seed)
     return replace(scene, subjects=subjects, backdrop=backdrop)
 
 
-def _says_much(scene: Scene) -> bool:
+def _has_conditions(scene: Scene) -> bool:
+    """Whether the prompt specifies time, weather or season."""
     return bool(scene.time or scene.weather or scene.season)
 
 
-def _home(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
-    """Where the first subject is at home; without one, out of doors."""
+def _default_backdrop(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
+    """A usual place of the first pictogram. Without one: the studio for citations, else a place outdoors."""
     choice = stream(seed, "backdrop")
     for subject in subjects:
         if subject.name:
@@ -165,38 +170,38 @@ def _home(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
     return choice.choice(("mountain", "meadow", "sea", "forest", "city"))
 
 
-def _stands_low(scene: Scene, ground: str) -> bool:
+def _needs_low_floor(scene: Scene, ground: str) -> bool:
     return ground in ("podium", "table") and bool(scene.subjects)
 
 
-def _prop(stage: Set, ground: str, placed: Sequence[Placed]) -> None:
-    """What the subjects stand on, where the place has it: a podium, a table, a quay, the moon."""
-    standing = [one for one in placed if not one.afloat and not one.sunk]
+def _draw_support(stage: Stage, ground: str, placed: Sequence[PlacedSubject]) -> None:
+    """Draw the object that the subjects stand on, if the place has one: a podium, a table, a quay, or the moon."""
+    standing = [subject for subject in placed if not subject.afloat and not subject.sunk]
     view = stage.view
     if stage.from_above or not placed:
         return
     if ground == "podium" and standing:
         wall, pale = studio_hues(stage)
-        left = min(one.x - one.width / 2 for one in standing)
-        right = max(one.x + one.width / 2 for one in standing)
+        left = min(subject.x - subject.width / 2 for subject in standing)
+        right = max(subject.x + subject.width / 2 for subject in standing)
         half = max(90.0, (right - left) * 0.5 + 46)
         if view.framing != "close-up" or half < view.width * 0.45:
             cylinder(stage, (left + right) / 2, view.floor + half * 0.08 + 38, half, 44, pale, wall)
-    elif ground == "table" and standing and all(is_small(one.subject) or one.subject.cited for one in standing):
+    elif ground == "table" and standing and all(is_small(s.subject) or s.subject.cited for s in standing):
         table(stage, view.floor, worktop=stage.scene.backdrop == "kitchen")
     elif ground == "water" and standing:
         quay(stage, view.floor)
-    elif ground == "moon" and any(
-        not kind_of(one.subject).startswith(("transport-air", "sky-weather")) for one in placed
-    ):
+    elif ground == "moon" and any(not kind_of(s.subject).startswith(("transport-air", "sky-weather")) for s in placed):
         moon_ground(stage, view.floor)
 
 
-def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, images: dict[Cited, ReferenceImage]) -> None:
-    """One subject with its shadow."""
-    subject, light = one.subject, stage.light
-    height = max(12, round(one.height * scale))
-    x, base = one.x * scale, one.base * scale
+def _draw_subject(
+    canvas: Pixels, placed: PlacedSubject, scale: float, stage: Stage, images: dict[Cited, ReferenceImage]
+) -> None:
+    """Draw one subject with its shadow."""
+    subject, light = placed.subject, stage.light
+    height = max(12, round(placed.height * scale))
+    x, base = placed.x * scale, placed.base * scale
     lit = True
     if subject.cited:
         sprite, cut = sprite_of(images[subject.cited], height)
@@ -207,24 +212,24 @@ def _put(canvas: Pixels, one: Placed, scale: float, stage: Set, images: dict[Cit
         color = subject.color or (_FOLIAGE.get(stage.season) if subject.name == "deciduous-tree" else None)
         if color and not person:
             sprite = recolored(sprite, color, subject.material)
-    if one.flip and not subject.cited:
+    if placed.flip and not subject.cited:
         sprite = sprite[:, ::-1]
     wide = sprite.shape[1]
-    if one.sunk:
-        sprite = sprite[: round(height * (1 - one.sunk))]
+    if placed.sunk:
+        sprite = sprite[: round(height * (1 - placed.sunk))]
     left, top = round(x - wide / 2), round(base - sprite.shape[0])
     if stage.from_above:
         drop_shadow(canvas, sprite, left + round(height * 0.07), top + round(height * 0.09), height / 22)
-        lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
+        lay(canvas, sprite, left, top, light, dim=placed.dim, lit=lit)
         return
-    if not one.afloat and not one.sunk:
+    if not placed.afloat and not placed.sunk:
         soft = 0.42 if not light.dark else 0.5
         flat = wide * 0.075
         shade(canvas, x + wide * 0.06, base, wide * 0.62, max(4, flat * 1.7), soft * 0.7)
         shade(canvas, x, base - flat * 0.1, wide * 0.42, max(3, flat * 0.7), soft)
-    elif one.sunk:
+    elif placed.sunk:
         shade(canvas, x, base + 2, wide * 0.56, max(4, wide * 0.05), 0.4)
-    lay(canvas, sprite, left, top, light, dim=one.dim, lit=lit)
-    if light.dark and subject.name in _HOUSES:
+    lay(canvas, sprite, left, top, light, dim=placed.dim, lit=lit)
+    if light.dark and subject.name in _BUILDINGS:
         glow(canvas, x, base - height * 0.2, height * 0.8, _LAMP, 0.5)
         lay(canvas, lit_windows(sprite, _LAMP), left, top, light, lit=False)

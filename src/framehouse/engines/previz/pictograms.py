@@ -1,4 +1,4 @@
-"""The drawings of the vendored pack, by name: as vectors, and as pixels in the light of a scene."""
+"""The drawings of the vendored pack and our own, by name: as vectors and as pixels."""
 
 import gzip
 import json
@@ -15,12 +15,12 @@ from framehouse.engines.previz.vector import rasterized
 
 @cache
 def pack() -> dict[str, Pictogram]:
-    """All drawings of the pack. Source: scripts/build_pictograms.py."""
+    """All drawings, by name. scripts/build_pictograms.py builds the pack; our own drawings replace those of the pack."""
     packed = (files("framehouse") / "assets" / "pictograms" / "pack.json.gz").read_bytes()
-    found = {}
+    pictograms = {}
     for entry in json.loads(gzip.decompress(packed)):
         left, top, right, bottom = entry["box"]
-        found[entry["name"]] = Pictogram(
+        pictograms[entry["name"]] = Pictogram(
             entry["name"],
             entry["kind"],
             tuple(entry["en"]),
@@ -29,22 +29,26 @@ def pack() -> dict[str, Pictogram]:
             entry["body"],
             tuple(entry["cut"]) if "cut" in entry else None,
         )
-    return found | OWN
+    return pictograms | OWN
 
 
 @cache
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
-    """The drawing of this name. People are whole: heads and shoulders get a body or legs (`dress`: what it wears)."""
-    found = pack()[name]
+    """The drawing with this name, as a whole figure.
+
+    A head gets a body in the colour `dress`, or in a colour that depends on the name. A figure that ends at the waist
+    gets legs.
+    """
+    drawing = pack()[name]
     if name in _FURS:
-        return _sitting(found, *_FURS[name])
+        return _sitting(drawing, *_FURS[name])
     if is_dressed(name):
-        return _with_body(found, dress)
-    return _with_legs(found) if found.cut else found
+        return _with_body(drawing, dress)
+    return _with_legs(drawing) if drawing.cut else drawing
 
 
 def is_dressed(name: str) -> bool:
-    """Whether the drawing is a figure whose clothes can take a colour."""
+    """Whether the drawing is a figure whose clothes can be coloured."""
     return (pack()[name].kind == "person" and not name.startswith("people-")) or name in _CREATURES
 
 
@@ -62,11 +66,11 @@ _FURS = {
     "frog": ((24, 190, 92), (250, 226, 96), "none"),
     "dog-face": ((232, 170, 104), (255, 238, 216), "thin"),
 }
-"""Fur, belly and tail of the animals of which the pack has heads only."""
+"""The colours of fur and belly and the kind of tail, for animals that the pack has only as heads."""
 
 
 def _sitting(head: Pictogram, fur: Color, belly: Color, tail: str) -> Pictogram:
-    """A small sitting animal under a head."""
+    """The head on the body of a small sitting animal."""
     coat, shade, pale = hex_of(fur), hex_of(darker(fur, 0.18)), hex_of(belly)
     torso = pale if head.name == "panda" else coat
     tails = {
@@ -97,7 +101,7 @@ _DRESSES = ((226, 88, 80), (70, 120, 200), (240, 170, 60), (90, 160, 120), (150,
 
 
 def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
-    """A small figure under a head: shoulders, arms, a coat or a dress, legs and shoes."""
+    """The head on a small figure with shoulders, arms, a coat or a dress, legs and shoes."""
     small = head.name in ("boy", "girl", "child", "baby")
     color = dress or _DRESSES[sum(map(ord, head.name)) % len(_DRESSES)]
     cloth, shade, light = hex_of(color), hex_of(darker(color, 0.22)), hex_of(lighter(color, 0.18))
@@ -136,7 +140,7 @@ def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
 
 
 def _with_legs(bust: Pictogram) -> Pictogram:
-    """The same down to the ground, for what ends at the waist."""
+    """A figure that ends at the waist, with legs and shoes added."""
     assert bust.cut is not None
     left, right, color = bust.cut
     rgb = (int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16))
@@ -155,7 +159,7 @@ def _with_legs(bust: Pictogram) -> Pictogram:
 
 
 def raster(name: str, dress: Color | None, height_px: int) -> NDArray[np.uint8]:
-    """The drawing as (height, width, 4) RGBA, not premultiplied, with a transparent rim of a few pixels."""
+    """The drawing as (height, width, 4) RGBA, not premultiplied, with a transparent border of at least two pixels."""
     drawn = pictogram(name, dress)
     x, y, width, height = drawn.view
     rim = max(2, height_px // 40)

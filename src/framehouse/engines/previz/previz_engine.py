@@ -1,4 +1,4 @@
-"""The engine: panels drawn in a thread, one after the other, and the sandbox that client teams test against."""
+"""The previz engine: draws panels one after the other in a thread, and obeys the sandbox triggers of a prompt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _STEP_S = 0.2
 
 
 class Previz:
-    """Needs nothing and takes no options."""
+    """Draws storyboard panels. It has no dependencies and no options."""
 
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1, refusal=refusal)
@@ -25,22 +25,22 @@ class Previz:
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):
             yield Progress(done / len(batch.shots))
-            asked = behaviour(shot.prompt)
-            for step in range(round(asked.slow_s / _STEP_S)):
+            requested = behaviour(shot.prompt)
+            for step in range(round(requested.slow_s / _STEP_S)):
                 await asyncio.sleep(_STEP_S)
-                yield Progress((done + min(0.95, (step + 1) * _STEP_S / asked.slow_s)) / len(batch.shots))
-            if asked.decline or asked.refuse:
-                raise Declined(asked.refuse or "declined, as the prompt asks the sandbox to")
-            if asked.fail_image in (0, shot.index + 1):
-                raise Broken("failed, as the prompt asks the sandbox to")
-            pixels = await asyncio.to_thread(_drawn, shot, batch)
-            yield GeneratedImage(shot.index, pixels, {"preview": "a drawn storyboard panel, not a model's picture"})
+                yield Progress((done + min(0.95, (step + 1) * _STEP_S / requested.slow_s)) / len(batch.shots))
+            if requested.decline or requested.refuse:
+                raise Declined(requested.refuse or "declined, because the prompt contains a sandbox trigger")
+            if requested.fail_image in (0, shot.index + 1):
+                raise Broken("failed, because the prompt contains a sandbox trigger")
+            pixels = await asyncio.to_thread(_draw, shot, batch)
+            yield GeneratedImage(shot.index, pixels, {"preview": "a drawn storyboard panel, not an image from a model"})
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """The engine has nothing to close."""
 
 
-def _drawn(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
-    from framehouse.engines.previz.panel import draw_panel  # here, for only who draws needs it, not the API
+def _draw(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
+    from framehouse.engines.previz.panel import draw_panel  # imported late: the API process never draws
 
     return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements)

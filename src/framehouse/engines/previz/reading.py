@@ -1,4 +1,4 @@
-"""Words -> scene: finds what a prompt names, in English and Chinese, and how its parts belong together."""
+"""Reads a scene from a prompt in English or Chinese: its subjects, their relations, and the scenery."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,8 +11,8 @@ from framehouse.engines.previz.pictograms import is_dressed, pack
 from framehouse.engines.previz.scene import Scene, Subject
 from framehouse.engines.previz.vocabulary import Meanings, chinese, english, singular, words_of
 
-MOST_SUBJECTS = 6
-_MOST_CHIPS = 4
+MAX_SUBJECTS = 6
+_MAX_CHIPS = 4
 _RUNS = re.compile(r"[\u3400-\u9fff]+|[^\u3400-\u9fff]+")
 _STRONG = {"in", "at", "inside", "through", "across", "into", "on", "over", "在"}
 _CLOTHES = set("dress coat t-shirt kimono sari lab-coat womans-clothes running-shirt safety-vest jeans".split(" "))
@@ -52,7 +52,7 @@ _ADJECTIVE_ENDS = ("ous", "ful", "ive", "able", "ible", "less", "ish", "like", "
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A piece of the prompt: what it says (`text`), what that means, or what it cites."""
+    """A part of the prompt: a phrase with its meanings, or a citation. `known` is false for unknown words."""
 
     text: str
     means: Meanings = field(default_factory=dict)
@@ -61,14 +61,14 @@ class _Unit:
 
 
 def read_scene(parts: Sequence[str | Cited], *, caption: str) -> Scene:
-    """The scene behind a prompt that is split into words and citations (`domain.prompt.prompt_parts`)."""
+    """The scene of a prompt that is split into text and citations (`domain.prompt.prompt_parts`)."""
     reader = _Reader()
     for unit in _units(parts):
         reader.take(unit)
     return reader.scene(caption)
 
 
-# --- words into units --------------------------------------------------------------------------------------------
+# --- text to units -----------------------------------------------------------------------------------------------
 
 
 def _units(parts: Sequence[str | Cited]) -> Iterator[_Unit]:
@@ -104,7 +104,11 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 
 
 def _chinese_units(run: str) -> Iterator[_Unit]:
-    """Longest word first; what no word covers is kept together. A single character is a noun after a number."""
+    """Units of Chinese text; at each position, the longest known word of at most six characters wins.
+
+    Characters between known words become one unknown unit. A single unknown character counts as a noun only after a
+    number.
+    """
     known = chinese()
     at, unknown, counted = 0, "", False
     while at < len(run):
@@ -126,11 +130,14 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
         yield _Unit(unknown, known=len(unknown) < 2 and not counted)
 
 
-# --- units into a scene ------------------------------------------------------------------------------------------
+# --- units to a scene --------------------------------------------------------------------------------------------
 
 
 class _Reader:
-    """Takes the units in order and remembers what waits for its noun: numbers, sizes, colours, a relation, a "no"."""
+    """Reads the units in order and builds the scene.
+
+    Numbers, sizes, colours, a relation and a negation come before their noun and are remembered until it follows.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
@@ -146,10 +153,10 @@ class _Reader:
         self._waiting_words: list[str] = []
         self._place_of = False
         self._color_thing = ""
-        self._forget()
+        self._end_clause()
 
-    def _forget(self) -> None:
-        """A clause is over."""
+    def _end_clause(self) -> None:
+        """Discard everything that was remembered for a noun."""
         self._number, self._size, self._color = 0, 1.0, ""
         self._relation, self._negated, self._somewhere = "", False, False
 
@@ -166,7 +173,7 @@ class _Reader:
             self._cite(unit.cited)
         elif unit.text in _BREAKS:
             self._tint()
-            self._forget()
+            self._end_clause()
         elif unit.text in ("but", "except"):
             self._negated = False
         elif self._negated and means.keys() & {"icon", "people", "backdrop", "weather"}:
@@ -195,11 +202,12 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        for kind in ("time", "weather"):  # the last word counts: a listed shot's own comes after what all shots share
+        # the last word wins, because the words of a listed shot follow the words that all shots share
+        for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
         if unit.means.keys() & {"time", "weather", "season"} and "icon" not in unit.means:
-            self._relation = ""  # "on a rainy evening" is no place to stand
+            self._relation = ""  # "on a rainy evening" relates no subjects
         if "backdrop" in unit.means:
             weight = 2 if self._somewhere or self._relation in ("on", "in", "under") else 1
             if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):
@@ -209,19 +217,19 @@ class _Reader:
             self._number, self._size = 0, 1.0
 
     def _is_verb(self, unit: _Unit) -> bool:
-        """Told by the word before: "a watch" is a thing, "they watch" is not."""
+        """Whether the word is a verb here. The previous word decides: "a watch" is a noun, "they watch" is a verb."""
         return unit.text in _ALSO_VERBS and not (
             self._before in _DETERMINERS or self._last.means.keys() & {"number", "color", "size", "icon"} - {"icon"}
         )
 
     def _name(self, unit: _Unit) -> None:
-        """A noun: one subject, or the several that the word means ("family"); "+": its drawing does not say it all."""
+        """Add the subjects of a noun; "family" has several. If its meaning ends in "+", it also becomes a chip."""
         if self._place_of and self._subjects:
-            self._place_of = False  # "<<<image_1>>>中的狗": the dog is what the image shows
+            self._place_of = False  # "<<<image_1>>>中的狗": the image shows the dog
             return
         for name in unit.means["icon"].rstrip("+").split(","):
             self._add(Subject(name), plural="plural" in unit.means)
-        if unit.means["icon"].endswith("+") and len(self._chips) < _MOST_CHIPS:
+        if unit.means["icon"].endswith("+") and len(self._chips) < _MAX_CHIPS:
             self._chips.append(unit.text)
 
     def _tint(self) -> None:
@@ -257,7 +265,7 @@ class _Reader:
         if same:
             same.color = same.color or subject.color
             index = self._subjects.index(same)
-        elif len(self._subjects) < MOST_SUBJECTS or subject.cited:
+        elif len(self._subjects) < MAX_SUBJECTS or subject.cited:
             self._subjects.append(subject)
             index = len(self._subjects) - 1
         else:
@@ -270,7 +278,11 @@ class _Reader:
         self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
-        """What the drawing before shows already, or contains: a knight's sword, the perfume of a bottle."""
+        """Whether the subject belongs to the previous subject.
+
+        If the previous drawing already shows the subject, as a knight's sword, the subject is removed. If the previous
+        subject is its vessel, as in "a bottle of perfume", the subject replaces the vessel.
+        """
         before = self._subjects[index - 1].name if index else ""
         if thing.name and thing.name in _SHOWN_WITH.get(before, ()):
             self._subjects.remove(thing)
@@ -281,8 +293,8 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """Clothes on somebody: a coat is a colour of the person, a hat sits on the head."""
-        wearer = self._actor(index, living=True) if self._relation in ("in", "holding", "beside") else None
+        """Whether a figure wears the subject: a coat sets the colour of the figure, a hat is drawn on its head."""
+        wearer = self._actor(index, creature=True) if self._relation in ("in", "holding", "beside") else None
         if wearer is None or wearer is thing:
             return False
         if thing.name in _CLOTHES and wearer.name and is_dressed(wearer.name):
@@ -294,9 +306,12 @@ class _Reader:
             return True
         return False
 
-    def _actor(self, before: int, *, living: bool = False) -> Subject:
-        """Who rides, holds or wears: the last living subject; otherwise the last one."""
-        if living or self._relation in ("riding", "holding"):
+    def _actor(self, before: int, *, creature: bool = False) -> Subject:
+        """The subject before index `before` that rides, holds or wears something.
+
+        For these relations, or with `creature`, it is the last person, animal or citation; otherwise the last subject.
+        """
+        if creature or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):
                 if subject.cited or pack()[subject.name].kind.startswith(("person", "animal", "face-costume")):
                     return subject
@@ -316,9 +331,13 @@ class _Reader:
             self._setting = cited
             return
         noun = self._subjects[-1] if self._subjects and not self._subjects[-1].cited else None
-        told_by = self._last.means.get("icon") == (noun.name if noun else "") or self._last.text in ("of", "from", "in")
-        if noun and told_by and noun.number <= 1:
-            noun.cited, noun.name = cited, ""  # "the dog in <<<image_1>>>" is what the image shows
+        is_its_image = self._last.means.get("icon") == (noun.name if noun else "") or self._last.text in (
+            "of",
+            "from",
+            "in",
+        )
+        if noun and is_its_image and noun.number <= 1:
+            noun.cited, noun.name = cited, ""  # "the dog in <<<image_1>>>" is the dog that the image shows
             self._relation = ""
             return
         self._add(Subject(cited=cited))
@@ -326,7 +345,7 @@ class _Reader:
     def _is_postfix(self, unit: _Unit) -> bool:
         return unit.text in _POSTFIXES and "icon" in self._last.means and len(self._subjects) > 1
 
-    # what is not wanted, what is not known
+    # exclusions and unknown words
 
     def _reject(self, unit: _Unit) -> None:
         if "people" in unit.means:
@@ -337,7 +356,11 @@ class _Reader:
             self._unwanted.add(unit.means["weather"])
 
     def _end_unknown(self, unit: _Unit) -> None:
-        """A run of unknown words is over. Where a known noun follows, it described that; else it is a noun itself."""
+        """End a run of unknown words before `unit`.
+
+        If a known noun follows, the words describe that noun. Otherwise the last words become a chip, unless they are
+        negated or look like a verb or an adjective.
+        """
         words, self._waiting_words = self._waiting_words, []
         if not words or (unit.means.keys() & {"icon", "backdrop", "style", "people"}):
             return
@@ -345,7 +368,7 @@ class _Reader:
         if head.isascii() and (head.endswith(_VERB_ENDS) or head.endswith(_ADJECTIVE_ENDS) or len(head) < 3):
             return
         chip = " ".join(words[-3:]) if head.isascii() else head
-        if self._negated or chip in self._chips or len(self._chips) >= _MOST_CHIPS:
+        if self._negated or chip in self._chips or len(self._chips) >= _MAX_CHIPS:
             return
         self._chips.append(chip[:28])
         self._number, self._size, self._color, self._relation = 0, 1.0, "", ""
@@ -353,16 +376,16 @@ class _Reader:
     def scene(self, caption: str) -> Scene:
         self._end_unknown(_Unit("."))
         self._tint()
-        found = {kind: value for kind, value in self._found.items() if value not in self._unwanted}
-        kept = [s for s in self._subjects if s.cited or self._is_wanted(s)]
-        for subject in kept:
+        values = {kind: value for kind, value in self._found.items() if value not in self._unwanted}
+        subjects = [s for s in self._subjects if s.cited or self._is_included(s)]
+        for subject in subjects:
             target = self._subjects[subject.target] if subject.target >= 0 else None
-            subject.target = next((i for i, other in enumerate(kept) if other is target), -1)
+            subject.target = next((i for i, other in enumerate(subjects) if other is target), -1)
             if subject.target < 0:
                 subject.relation = ""
         return Scene(
-            **found,
-            subjects=tuple(kept),
+            **values,
+            subjects=tuple(subjects),
             tints=tuple(self._tints[:3]),
             chips=tuple(self._chips),
             setting=self._setting,
@@ -371,7 +394,7 @@ class _Reader:
             caption=caption,
         )
 
-    def _is_wanted(self, subject: Subject) -> bool:
+    def _is_included(self, subject: Subject) -> bool:
         if subject.name in self._unwanted:
             return False
         return self._people or not pack()[subject.name].kind.startswith(("person", "family"))

@@ -1,16 +1,16 @@
-"""Words in a prompt that make previz refuse, fail or take its time, so that client teams can try each ending.
+"""Triggers in a prompt that make previz refuse, fail or slow down, so that client teams can test each outcome.
 
-`[sandbox: refuse]`          refused when the task is sent: HTTP 400, code 1301
-`[sandbox: decline]`         accepted, then failed: the engine will not paint this
-`[sandbox: fail]`            accepted, then failed: the engine broke
-`[sandbox: fail image 2]`    the same, but only at the second picture
-`[sandbox: slow 5]`          each picture takes five seconds longer
+`[sandbox: refuse]`          the request is refused: HTTP 400, code 1301
+`[sandbox: decline]`         the task is accepted, then fails: the engine declines the prompt
+`[sandbox: fail]`            the task is accepted, then fails: the engine has an error
+`[sandbox: fail image 2]`    like `fail`, but only at the second image
+`[sandbox: slow 5]`          each image takes five seconds longer
 """
 
 import re
 from dataclasses import dataclass
 
-MOST_SECONDS = 600.0
+MAX_SECONDS = 600.0
 _TRIGGER = re.compile(r"\[\s{0,4}sandbox\s{0,4}[:：]([^\[\]]{1,80})\]", re.IGNORECASE)
 _WORDS = "refuse, decline, fail, fail image N (1 to 9) and slow SECONDS"
 _KNOWN = re.compile(
@@ -20,7 +20,11 @@ _KNOWN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a prompt asks the sandbox to do; `fail_image` counts from 1, 0: all of them."""
+    """The behaviour that the triggers of a prompt request.
+
+    `refuse` is the reason of the refusal; empty if there is none. `fail_image` counts from 1; 0 means every image, None
+    means no image.
+    """
 
     refuse: str = ""
     decline: bool = False
@@ -29,29 +33,29 @@ class Behaviour:
 
 
 def behaviour(prompt: str) -> Behaviour:
-    """The triggers of a prompt. One that does not exist refuses, and says which do."""
+    """The behaviour that a prompt requests. An unknown trigger refuses the prompt and lists the known triggers."""
     refuse, decline, fail_image, slow_s = "", False, None, 0.0
     for trigger in _TRIGGER.finditer(prompt):
         words = " ".join(trigger[1].lower().split())
         known = _KNOWN.fullmatch(words)
         if known is None:
-            refuse = f'the sandbox does not know "{words}"; it knows {_WORDS}'
+            refuse = f'"{words}" is not a sandbox trigger; the triggers are {_WORDS}'
         elif words == "refuse":
-            refuse = "refused, as the prompt asks the sandbox to"
+            refuse = "refused, because the prompt contains a sandbox trigger"
         elif words == "decline":
             decline = True
         elif known["seconds"]:
-            slow_s = min(MOST_SECONDS, float(known["seconds"]))
+            slow_s = min(MAX_SECONDS, float(known["seconds"]))
         else:
             fail_image = int(known["image"] or 0)
     return Behaviour(refuse, decline, fail_image, slow_s)
 
 
 def refusal(prompt: str) -> str | None:
-    """Why a prompt is refused at once, or None."""
+    """The reason to refuse a prompt when the task is submitted, or None."""
     return behaviour(prompt).refuse or None
 
 
 def without_triggers(prompt: str) -> str:
-    """The prompt's other words, which are drawn."""
+    """The prompt without its triggers."""
     return _TRIGGER.sub(" ", prompt)

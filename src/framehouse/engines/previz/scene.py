@@ -1,4 +1,4 @@
-"""What one panel shows, read from its words: plain values, no pixels."""
+"""The content of one panel as plain values, read from the prompt."""
 
 import random
 import zlib
@@ -10,10 +10,10 @@ from framehouse.engines.previz.color import Color
 
 @dataclass(slots=True)
 class Subject:
-    """One thing in the frame: a pictogram by name, or what the prompt cites.
+    """One subject in the frame: a pictogram by its name, or a cited reference or element.
 
-    `relation` is what it has to do with the subject of the index `target`: it is riding, on, under, in, beside, front
-    (before) or behind that one, or held or worn by it.
+    `relation` relates this subject to the subject with the index `target`. It is "riding", "on", "under", "in",
+    "beside", "front", "behind", "held" or "worn"; for example, "held" means that `target` holds this subject.
     """
 
     name: str = ""
@@ -28,11 +28,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All that the words decide. What they leave open is empty, and the seed decides it.
+    """The content that the prompt specifies. A value that the prompt does not specify is empty; the seed selects it.
 
-    `tints` are colours that the whole picture takes on; `chips` are nouns that no drawing stands for; `setting` is the
-    reference that the words make the background; `people` is False where the words want none, and `unwanted` names
-    drawings and weathers that they do not want.
+    `tints` are colours for the whole image. `chips` are nouns without a drawing. `setting` is the reference that the
+    prompt uses as the background. `people` is False if the prompt excludes people. `unwanted` contains the names of
+    drawings and weathers that the prompt excludes.
     """
 
     backdrop: str = ""
@@ -53,5 +53,5 @@ class Scene:
 
 
 def stream(seed: int, decision: str) -> random.Random:
-    """Random numbers for one decision alone, so that another one more does not change it."""
+    """Random numbers for one decision. Decisions are independent: an additional one does not change the others."""
     return random.Random(seed * 0x9E3779B1 + zlib.crc32(decision.encode()))

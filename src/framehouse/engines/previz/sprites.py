@@ -1,5 +1,7 @@
-"""Subjects as pixels in the light of the scene, and how they are laid onto the frame, in bands, so that memory stays
-small at 4k."""
+"""Operations on sprites (subjects as RGBA pixels) and on the canvas.
+
+They work in bands of rows, which limits the memory at 4k.
+"""
 
 from collections.abc import Callable
 
@@ -15,17 +17,20 @@ Plane = NDArray[np.float32]
 _BAND_ROWS = 192
 
 
-def enlarged(canvas: Pixels, size: tuple[int, int], how: Image.Resampling) -> Pixels:
-    """The canvas at another size (width, height); copied out in bands, for a 4k frame is 50 MB and a copy as much."""
-    image = Image.fromarray(canvas).resize(size, how)
-    made: Pixels = np.empty((size[1], size[0], 3), np.uint8)
+def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling) -> Pixels:
+    """The canvas at another size (width, height). The copy is made in bands, because a whole frame at 4k has 50 MB."""
+    image = Image.fromarray(canvas).resize(size, resampling)
+    result: Pixels = np.empty((size[1], size[0], 3), np.uint8)
     for top in range(0, size[1], _BAND_ROWS):
-        made[top : top + _BAND_ROWS] = np.asarray(image.crop((0, top, size[0], min(size[1], top + _BAND_ROWS))))
-    return made
+        result[top : top + _BAND_ROWS] = np.asarray(image.crop((0, top, size[0], min(size[1], top + _BAND_ROWS))))
+    return result
 
 
 def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
-    """The drawing in one colour: its own lights and darks stay, greys and whites stay more than colours do."""
+    """The sprite recoloured with one colour. Its contrasts stay; greys and whites change less than colours.
+
+    A `material` (not empty) recolours more strongly, and "glass" is transparent.
+    """
     shown = sprite[::8, ::8]
     middle = np.float32(np.median(_light(shown)[shown[..., 3] > 128])) if (shown[..., 3] > 128).any() else 0.5
     base = np.array(color, np.float32) / 255
@@ -48,15 +53,18 @@ def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
 
 
 def _light(sprite: Pixels) -> Plane:
-    """Brightness from 0 to 1, as the eye weighs it."""
+    """The perceived brightness of each pixel, from 0 to 1."""
     return sprite[..., :3].astype(np.float32) @ (np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255))
 
 
 def lay(
     canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True
 ) -> None:
-    """Put a sprite (RGBA, not premultiplied) onto the canvas: tinted by the ambient light, brighter towards the sun,
-    with a rim of light; `dim` fades it into the haze; `lit` False leaves its pixels as they are."""
+    """Draw a sprite (RGBA, not premultiplied) onto the canvas in the light of the scene.
+
+    The ambient light tints the sprite; it is brighter towards the upper left, and its edge there has a rim of light.
+    `dim` fades the sprite into the haze, from 0 to 1. If `lit` is false, its colours stay unchanged.
+    """
     height, width = sprite.shape[:2]
     y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
     x0, x1 = max(0, -left), min(width, canvas.shape[1] - left)
@@ -67,7 +75,9 @@ def lay(
         _cover(canvas, sprite, left, top, box, None)
         return
     rim = max(1, round(height * 0.008))
-    around = np.pad(sprite[..., 3], rim, mode="edge")  # the silhouette, to be looked up a rim's width away
+    around = np.pad(
+        sprite[..., 3], rim, mode="edge"
+    )  # the silhouette with a margin, so that it can be shifted by the width of the rim
     glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
     haze = np.array(light.low, np.float32)
     ambient = np.array(mix((255, 255, 255), light.ambient, 0.55), np.float32) / 255
@@ -97,7 +107,7 @@ def _cover(
     box: tuple[int, int, int, int],
     change: Callable[[Plane, int, int], None] | None,
 ) -> None:
-    """Blend the rows and columns of `box` onto the canvas, after `change` has had each band's colours."""
+    """Blend the rows and columns of `box` onto the canvas. `change` first edits the colours of each band in place."""
     y0, y1, x0, x1 = box
     for start in range(y0, y1, _BAND_ROWS):
         end = min(start + _BAND_ROWS, y1)
@@ -114,7 +124,7 @@ def _cover(
 
 
 def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, strength: float) -> None:
-    """A soft dark ellipse on the ground."""
+    """Darken a soft ellipse on the ground around (x, y)."""
     x0, x1 = max(0, round(x - half_x)), min(canvas.shape[1], round(x + half_x))
     y0, y1 = max(0, round(y - half_y)), min(canvas.shape[0], round(y + half_y))
     if x0 >= x1 or y0 >= y1:
@@ -127,7 +137,7 @@ def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, stre
 
 
 def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, strength: float) -> None:
-    """Soft light around a place, as a lamp gives."""
+    """Add soft light around (x, y), as from a lamp."""
     x0, x1 = max(0, round(x - radius)), min(canvas.shape[1], round(x + radius))
     y0, y1 = max(0, round(y - radius)), min(canvas.shape[0], round(y + radius))
     dx = (np.arange(x0, max(x0, x1), dtype=np.float32) - x)[None, :] / radius
@@ -140,8 +150,10 @@ def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, streng
 
 
 def lit_windows(sprite: Pixels, color: Color) -> Pixels:
-    """Only the windows and doors of a house, with a light behind them. The drawings have them in dark or in blue; blue
-    in the upper quarter is a flag."""
+    """The lit windows and doors of a building, without the rest of the sprite.
+
+    The drawings have windows in a dark colour or in blue. Blue in the upper 28 % of the rows is a flag.
+    """
     lit = np.empty_like(sprite)
     lit[..., :3] = color
     for start in range(0, len(sprite), _BAND_ROWS):
@@ -155,7 +167,7 @@ def lit_windows(sprite: Pixels, color: Color) -> Pixels:
 
 
 def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float) -> None:
-    """The sprite's soft shadow on a ground that is seen from above."""
+    """Draw the soft shadow of a sprite on ground that is seen from above."""
     pad = round(blur * 2.5)
     small = 4 if sprite.shape[0] > 400 else 1
     alpha = Image.fromarray(np.pad(sprite[::small, ::small, 3], pad // small + 1)).filter(
@@ -176,7 +188,7 @@ def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float
 
 
 def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> None:
-    """Lay one colour over the canvas where the mask (any size, mode L) is bright."""
+    """Blend a colour into the canvas according to the brightness of the mask (any size, mode L)."""
     height, width = canvas.shape[:2]
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)
@@ -195,7 +207,7 @@ def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> No
 
 
 def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> Pixels:
-    """With a border around its shape, as a sticker has."""
+    """The sprite with a border around its silhouette, like a sticker."""
     alpha = Image.fromarray(np.pad(sprite[..., 3], width_px))
     for _ in range(max(1, width_px // 4)):
         alpha = alpha.filter(ImageFilter.MaxFilter(2 * min(4, width_px) + 1))
@@ -207,7 +219,7 @@ def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> P
 
 
 def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
-    """Fine noise that hides banding, and a darkening towards the corners."""
+    """Add fine noise, which hides banding, and darken the corners."""
     height, width = canvas.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     noise = np.random.default_rng(seed & 0x7FFFFFFF).integers(-strength, strength + 1, (height, width), dtype=np.int8)
@@ -219,6 +231,6 @@ def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
 
 
 def tone_of(light: Light) -> Color:
-    """A dark colour that belongs to the scene, for lettering and silhouettes."""
+    """A dark colour from the scene's sky, for text boxes and silhouettes."""
     base = darker(mix(light.top, light.middle, 0.3), 0.62)
     return base if luma(base) < 0.3 else darker(base, 0.5)

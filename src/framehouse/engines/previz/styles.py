@@ -1,4 +1,4 @@
-"""What a finished picture is made to look like: watercolor, ink, blueprint and the rest, as filters on its pixels."""
+"""Styles such as watercolor, ink and blueprint, as filters on the pixels of a panel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ _PAPER: Color = (247, 242, 230)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`apply` takes (height, width, 3) pixels and a seed and gives pixels of the same shape. `paper`: the
-    caption stands in a light box; `inset`: how far a border reaches in, as a share of the short side."""
+    """A style. `apply` converts (height, width, 3) pixels to pixels of the same shape, with a seed.
+
+    `paper`: the caption is in a light box. `inset`: the width of the style's border, as a share of the short side.
+    """
 
     apply: Callable[[Pixels, int], Pixels]
     paper: bool = False
@@ -24,7 +26,7 @@ class Style:
 
 
 def _blur(plane: NDArray[np.generic], radius: float) -> Plane:
-    """A smoothed plane of 0..255 values."""
+    """The plane blurred, with values from 0 to 255."""
     image = Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
 
@@ -34,7 +36,7 @@ def _luma(pixels: Pixels) -> Plane:
 
 
 def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
-    """Smooth noise from 0 to 1 whose spots are `cell` pixels wide."""
+    """Smooth noise from 0 to 1, with spots about `cell` pixels wide."""
     rows, columns = max(2, round(shape[0] / cell)), max(2, round(shape[1] / cell))
     rough = np.random.default_rng((seed & 0x7FFFFFFF) + round(cell)).integers(0, 256, (rows, columns), dtype=np.uint8)
     smooth = Image.fromarray(rough).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
@@ -42,28 +44,28 @@ def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
 
 
 def _edges(pixels: Pixels, radius: float, strength: float) -> Plane:
-    """Where colours change, from 0 to 1."""
+    """The strength of colour edges, from 0 to 1."""
     soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
     across = np.zeros(soft.shape[:2], np.float32)
     across[:, 1:-1] = np.abs(soft[:, 2:] - soft[:, :-2]).max(axis=2)
     down = np.zeros_like(across)
     down[1:-1] = np.abs(soft[2:] - soft[:-2]).max(axis=2)
-    found: Plane = np.clip((np.hypot(across, down) - 7) * np.float32(strength / 255), 0, 1)
-    return found
+    edges: Plane = np.clip((np.hypot(across, down) - 7) * np.float32(strength / 255), 0, 1)
+    return edges
 
 
-def _finished(plane: NDArray[np.generic]) -> Pixels:
-    done: Pixels = np.clip(plane, 0, 255).astype(np.uint8)
-    return done
+def _to_pixels(plane: NDArray[np.generic]) -> Pixels:
+    pixels: Pixels = np.clip(plane, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _unit(pixels: Pixels) -> float:
-    """Pixels per 1/720 of the short side."""
+    """The size of a unit in pixels: 1/720 of the short side."""
     return float(min(pixels.shape[:2])) / 720
 
 
 def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
-    """1 inside, 0 outside a torn or painted border."""
+    """A mask of a ragged border: 1 inside, 0 outside. `reach` is the width of the border in units of `u`."""
     height, width = shape
     x = np.minimum(np.arange(width), np.arange(width)[::-1])[None, :].astype(np.float32)
     y = np.minimum(np.arange(height), np.arange(height)[::-1])[:, None].astype(np.float32)
@@ -83,7 +85,7 @@ def _watercolor(pixels: Pixels, seed: int) -> Pixels:
     washed = washed * 0.9 + paper * 0.1
     inside = _ragged(shape, seed, u, 30)
     rim = 1 - 0.3 * np.clip(1 - np.abs(inside - 0.7) * 3, 0, 1)
-    return _finished(paper + (washed * rim[..., None] - paper) * inside[..., None])
+    return _to_pixels(paper + (washed * rim[..., None] - paper) * inside[..., None])
 
 
 def _ink(pixels: Pixels, seed: int) -> Pixels:
@@ -101,7 +103,7 @@ def _ink(pixels: Pixels, seed: int) -> Pixels:
     ink = np.maximum(ink, _edges(pixels, 0.9 * u, 12))
     ink = np.maximum(ink, np.clip((0.1 - tone) * 5, 0, 0.8))
     paper = np.array((250, 247, 240), np.float32) * (0.98 + 0.03 * _noise(shape, seed + 3, 3 * u))[..., None]
-    return _finished(paper + (np.array((34, 34, 44), np.float32) - paper) * ink[..., None])
+    return _to_pixels(paper + (np.array((34, 34, 44), np.float32) - paper) * ink[..., None])
 
 
 def _sumi(pixels: Pixels, seed: int) -> Pixels:
@@ -133,7 +135,7 @@ def _sumi(pixels: Pixels, seed: int) -> Pixels:
     for at in (0.3, 0.62):
         seal[round(side * at) : round(side * at) + max(2, side // 12), side // 6 : -side // 6] = (244, 232, 214)
         seal[side // 6 : -side // 6, round(side * at) : round(side * at) + max(2, side // 12)] = (244, 232, 214)
-    return _finished(out)
+    return _to_pixels(out)
 
 
 def _blueprint(pixels: Pixels, seed: int) -> Pixels:
@@ -162,7 +164,7 @@ def _blueprint(pixels: Pixels, seed: int) -> Pixels:
         ] = False
         grid[frame] = 0.75
     ink = np.maximum(lines * 0.95, grid)
-    return _finished(blue + (np.array((228, 240, 255), np.float32) - blue) * ink[..., None])
+    return _to_pixels(blue + (np.array((228, 240, 255), np.float32) - blue) * ink[..., None])
 
 
 def _neon(pixels: Pixels, seed: int) -> Pixels:
@@ -175,10 +177,10 @@ def _neon(pixels: Pixels, seed: int) -> Pixels:
     fade = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     tint = np.array((80, 230, 255), np.float32) * (1 - fade) + np.array((255, 70, 190), np.float32) * fade
     glow = pure * 0.45 + tint * 0.55
-    drawn = _finished(glow * lines[..., None])
+    drawn = _to_pixels(glow * lines[..., None])
     near = np.asarray(Image.fromarray(drawn).filter(ImageFilter.GaussianBlur(3 * u))).astype(np.float32)
     far = np.asarray(Image.fromarray(drawn).filter(ImageFilter.GaussianBlur(14 * u))).astype(np.float32)
-    return _finished(color * 0.55 + drawn * 0.75 + near * 0.95 + far * 1.25)
+    return _to_pixels(color * 0.55 + drawn * 0.75 + near * 0.95 + far * 1.25)
 
 
 def _papercut(pixels: Pixels, seed: int) -> Pixels:
@@ -189,7 +191,7 @@ def _papercut(pixels: Pixels, seed: int) -> Pixels:
     few = flat.quantize(12, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).convert("RGB")
     few = few.filter(ImageFilter.MedianFilter(5)).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     paper = np.asarray(few).astype(np.float32)
-    level = _luma(_finished(paper))
+    level = _luma(_to_pixels(paper))
     present = np.bincount(level.astype(np.uint8).ravel(), minlength=256) > 0
     order = (np.cumsum(present) * (255 / max(1, int(present.sum()))))[level.astype(np.uint8)].astype(np.float32)
     shifted = np.roll(order, (round(7 * u), round(4 * u)), (0, 1))
@@ -197,29 +199,31 @@ def _papercut(pixels: Pixels, seed: int) -> Pixels:
     rim = np.clip(order - np.roll(order, (max(1, round(1.4 * u)), max(1, round(1.2 * u))), (0, 1)), 0, 255) / 255
     fibre = 0.965 + 0.06 * _noise(shape, seed, 2.6 * u)
     out = paper * fibre[..., None] * (1 - 0.85 * np.clip(shadow * 2.2, 0, 0.62))[..., None] + (rim * 90)[..., None]
-    return _finished(out)
+    return _to_pixels(out)
 
 
 def _photo(pixels: Pixels, seed: int) -> Pixels:
     u = _unit(pixels)
     color = pixels.astype(np.float32)
-    bright = _finished((color - 168) * 2.4)
+    bright = _to_pixels((color - 168) * 2.4)
     bloom = np.asarray(Image.fromarray(bright).filter(ImageFilter.GaussianBlur(16 * u))).astype(np.float32)
     out = 255 - (255 - color) * (255 - bloom * 0.42) / 255
     out = out / 255
     out = np.clip(out + 0.11 * np.sin((out - 0.5) * np.pi) * (1 - np.abs(out - 0.5)), 0, 1) * 255
-    warm = _luma(_finished(out))[..., None] / 255
+    warm = _luma(_to_pixels(out))[..., None] / 255
     out += (warm - 0.5) * np.array((12, 3, -10), np.float32)
     shift = max(1, round(0.9 * u))
     out[..., 0] = np.roll(out[..., 0], shift, 1)
     out[..., 2] = np.roll(out[..., 2], -shift, 1)
     noise = np.random.default_rng(seed & 0x7FFFFFFF).normal(0, 4.2, pixels.shape[:2]).astype(np.float32)
-    return _finished(out + noise[..., None])
+    return _to_pixels(out + noise[..., None])
 
 
 def _oil(pixels: Pixels, seed: int) -> Pixels:
-    """Strokes: short bricks that follow a slowly turning direction, each in the colour of its middle, two layers of
-    them, with a relief where they meet."""
+    """Two layers of brush strokes with a relief at their edges.
+
+    A stroke is a short brick in the colour of its centre. The direction of the strokes changes slowly.
+    """
     u = _unit(pixels)
     height, width = pixels.shape[:2]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
@@ -241,7 +245,7 @@ def _oil(pixels: Pixels, seed: int) -> Pixels:
         relief += np.clip(1 - np.abs(over - row - 0.5) * 2, 0, 1) * (3 + 4 * layer)
     edge = relief - np.roll(relief, (max(1, round(u)), max(1, round(u))), (0, 1))
     vivid = out + (out - out.mean(axis=2, keepdims=True)) * 0.2
-    return _finished(vivid + np.clip(edge * 5, -22, 22)[..., None])
+    return _to_pixels(vivid + np.clip(edge * 5, -22, 22)[..., None])
 
 
 def _comic(pixels: Pixels, seed: int) -> Pixels:
@@ -258,7 +262,7 @@ def _comic(pixels: Pixels, seed: int) -> Pixels:
     dots = np.clip(((0.52 - tone) * 0.9 - spot) * 9, 0, 1)
     out = vivid * (1 - 0.42 * dots)[..., None]
     line = _edges(pixels, 1.0 * u, 14)
-    return _finished(out * (1 - 0.94 * line)[..., None])
+    return _to_pixels(out * (1 - 0.94 * line)[..., None])
 
 
 def _pixel(pixels: Pixels, seed: int) -> Pixels:
@@ -270,7 +274,7 @@ def _pixel(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _riso(pixels: Pixels, seed: int) -> Pixels:
-    """Four inks on warm paper, a little out of register."""
+    """Four inks on warm paper, slightly misaligned."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.4 * u) / 255
@@ -290,14 +294,14 @@ def _riso(pixels: Pixels, seed: int) -> Pixels:
         ink = np.array(color, np.float32)
         out = out * (1 - moved[..., None]) + (out * ink / 255 * 0.35 + ink * 0.65) * moved[..., None]
     line = _edges(pixels, 1.1 * u, 9) * 0.8
-    return _finished(out + (np.array((32, 42, 84), np.float32) - out) * line[..., None])
+    return _to_pixels(out + (np.array((32, 42, 84), np.float32) - out) * line[..., None])
 
 
 def _mono(pixels: Pixels, seed: int) -> Pixels:
     tone = _luma(pixels) / 255
     tone = np.clip(tone + 0.14 * np.sin((tone - 0.5) * np.pi), 0, 1) * 255
     noise = np.random.default_rng(seed & 0x7FFFFFFF).normal(0, 5, tone.shape).astype(np.float32)
-    return _finished(np.repeat((tone + noise)[..., None], 3, axis=2))
+    return _to_pixels(np.repeat((tone + noise)[..., None], 3, axis=2))
 
 
 def _sepia(pixels: Pixels, seed: int) -> Pixels:
@@ -310,7 +314,7 @@ def _sepia(pixels: Pixels, seed: int) -> Pixels:
     noise = np.random.default_rng(seed & 0x7FFFFFFF).normal(0, 5, shape).astype(np.float32)
     inside = _ragged(shape, seed, u, 16)[..., None]
     paper = np.array((240, 228, 204), np.float32)
-    return _finished(paper + (out + noise[..., None] - paper) * inside)
+    return _to_pixels(paper + (out + noise[..., None] - paper) * inside)
 
 
 STYLES = {

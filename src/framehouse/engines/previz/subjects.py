@@ -1,4 +1,4 @@
-"""Where the subjects stand in the frame: sizes among each other, relations, rows."""
+"""Places the subjects in the frame: their relative sizes, their relations, and rows."""
 
 from dataclasses import dataclass, replace
 
@@ -26,15 +26,19 @@ _ATTACHED = ("riding", "on", "in", "held", "worn")
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A subject in the frame: the middle of its lower edge, its height, all in units. Later ones are nearer.
-    `afloat`: it has no ground to throw a shadow on; `flip`: mirrored; `dim`: lost in haze, 0 to 1."""
+class PlacedSubject:
+    """A subject with its position and size in units.
+
+    `x` and `base` are the centre of its lower edge. `aspect` is width / height. `afloat`: there is no ground below it
+    that takes a shadow. `flip`: the drawing is mirrored. `dim`: its share of haze, from 0 to 1. `sunk`: the share of
+    its height below the water.
+    """
 
     subject: Subject
     x: float
     base: float
     height: float
-    shape: float
+    aspect: float
     afloat: bool = False
     flip: bool = False
     dim: float = 0.0
@@ -42,11 +46,11 @@ class Placed:
 
     @property
     def width(self) -> float:
-        return self.height * self.shape
+        return self.height * self.aspect
 
 
 def is_small(subject: Subject) -> bool:
-    """Whether it belongs on a table rather than on the floor."""
+    """Whether the subject belongs on a table instead of the floor."""
     return bool(subject.name) and pack()[subject.name].kind.startswith(_ON_TABLES)
 
 
@@ -55,62 +59,69 @@ def kind_of(subject: Subject) -> str:
 
 
 def _scale(subject: Subject) -> float:
-    found = lexicon.by_kind(lexicon.SCALES, subject.name, kind_of(subject)) if subject.name else 0.85
-    return float(0.62 if found is None else found) * subject.size
+    scale = lexicon.by_kind(lexicon.SCALES, subject.name, kind_of(subject)) if subject.name else 0.85
+    return float(0.62 if scale is None else scale) * subject.size
 
 
 def _flies(subject: Subject) -> bool:
     return subject.name in _FLYING_NAMES or (kind_of(subject).startswith(_FLYING) and subject.name not in _GROUNDED)
 
 
-def arrange(scene: Scene, view: View, place: Place, shapes: dict[int, float], seed: int) -> list[Placed]:
-    """All subjects of a scene, back to front. `shapes` are width by height of the cited ones, by subject index."""
+def place_subjects(
+    scene: Scene, view: View, place: Place, cited_aspects: dict[int, float], seed: int
+) -> list[PlacedSubject]:
+    """Place all subjects of a scene; the result is in drawing order, from back to front.
+
+    `cited_aspects` are the aspect ratios (width / height) of cited subjects, by the index of the subject.
+    """
     subjects = list(scene.subjects)
     if not subjects:
         return []
-    shape = [shapes.get(i) or pictogram(s.name).shape for i, s in enumerate(subjects)]
+    aspects = [cited_aspects.get(i) or pictogram(s.name).aspect for i, s in enumerate(subjects)]
     roots = [i for i, s in enumerate(subjects) if s.relation not in _ATTACHED]
     roots = roots or list(range(len(subjects)))
-    placed = dict(_row(subjects, roots, shape, view, place, seed))
+    placed = dict(_row(subjects, roots, aspects, view, place, seed))
     order = [(index, placed[index]) for index in roots]
     waiting = [i for i in range(len(subjects)) if i not in placed]
-    for index in sorted(
-        waiting, key=lambda i: subjects[i].relation in ("held", "worn")
-    ):  # riders before what they hold
+    # a rider is placed before the subjects that it holds
+    for index in sorted(waiting, key=lambda i: subjects[i].relation in ("held", "worn")):
         subject = subjects[index]
         base = placed.get(subject.target)
         if base is None:
-            base = Placed(subject, view.width * 0.8, view.floor, view.hero, 1.0)
-        placed[index] = made = _upon(subject, base, shape[index])
+            base = PlacedSubject(subject, view.width * 0.8, view.floor, view.hero, 1.0)
+        placed[index] = attached = _attach(subject, base, aspects[index])
         at = next((n for n, (i, _) in enumerate(order) if i == subject.target), len(order) - 1)
         behind = subject.relation == "in" or (subject.relation == "held" and subject.name in _OVERHEAD)
-        order.insert(at if behind else at + 1, (index, made))
-    return _several(_framed(order, view), view, seed)
+        order.insert(at if behind else at + 1, (index, attached))
+    return _repeat(_raise_in_tall_frame(order, view), view, seed)
 
 
-def _framed(order: list[tuple[int, Placed]], view: View) -> list[tuple[int, Placed]]:
-    """In a tall frame, a group that is kept small by the width is raised to the middle, so that it does not stand at
-    the foot of an empty picture."""
-    top = min(one.base - one.height for _, one in order)
+def _raise_in_tall_frame(order: list[tuple[int, PlacedSubject]], view: View) -> list[tuple[int, PlacedSubject]]:
+    """Raise a low group in a tall frame, so that the frame is not empty above it."""
+    top = min(subject.base - subject.height for _, subject in order)
     if not view.tall or top < view.height * 0.42:
         return order
     lift = min(top - view.height * 0.40, view.height * 0.12)
-    return [(index, replace(one, base=one.base - lift)) for index, one in order]
+    return [(index, replace(subject, base=subject.base - lift)) for index, subject in order]
 
 
 def _row(
-    subjects: list[Subject], roots: list[int], shape: list[float], view: View, place: Place, seed: int
-) -> list[tuple[int, Placed]]:
-    """Those that stand by themselves, side by side; those behind are higher up and farther away."""
+    subjects: list[Subject], roots: list[int], aspects: list[float], view: View, place: Place, seed: int
+) -> list[tuple[int, PlacedSubject]]:
+    """Place the subjects `roots` side by side. A subject behind another one is higher in the frame and hazier.
+
+    More than two subjects that would become too small are placed in several rows.
+    """
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
     sizes = [view.hero * (s / largest) ** (0.75 if len(roots) > 1 else 0.0) for s in scales]
-    if len(roots) == 1:  # alone, an ant is still smaller than an elephant, but not lost
+    if len(roots) == 1:  # a single ant is smaller than a single elephant, but not too small to see
         sizes[0] *= min(1.12, max(0.62, scales[0] ** 0.32))
     widths = [
-        size * min(shape[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2) for size, i in zip(sizes, roots, strict=True)
+        size * min(aspects[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2)
+        for size, i in zip(sizes, roots, strict=True)
     ]
-    room = view.width * (
+    available = view.width * (
         1.04
         if view.tall and view.framing == "close-up"
         else 0.86
@@ -120,17 +131,17 @@ def _row(
     gap = min(0.05 * view.width, 40)
     total = sum(widths) + gap * (len(roots) - 1)
     if view.tall and len(roots) == 2:
-        gap = -0.12 * total  # in a tall frame they stand closer, one a little before the other
+        gap = -0.12 * total  # in a tall frame, two subjects overlap
         total += gap
-    shrink = min(1.0, room / total)
+    shrink = min(1.0, available / total)
     if shrink < 0.62 and len(roots) > 2:
-        return _rows(subjects, roots, shape, view, place)
+        return _rows(subjects, roots, aspects, view, place)
     x = (
         min(max(view.center, total * shrink / 2 + view.width * 0.05), view.width * 0.95 - total * shrink / 2)
         - total * shrink / 2
     )
     flips = stream(seed, "flip")
-    found = []
+    placed = []
     for n, (index, size, wide) in enumerate(zip(roots, sizes, widths, strict=True)):
         size, wide = size * shrink, wide * shrink
         subject = subjects[index]
@@ -154,46 +165,48 @@ def _row(
         overlap = 0.32 if behind or any(subjects[j].relation in ("front", "under", "behind") for j in roots) else 0.0
         middle = x + wide / 2
         middle += (view.center - middle) * overlap
-        found.append(
+        placed.append(
             (
                 index,
-                Placed(subject, middle, base, size, shape[index], flies or place.ground == "air", turned, dim, sunk),
+                PlacedSubject(
+                    subject, middle, base, size, aspects[index], flies or place.ground == "air", turned, dim, sunk
+                ),
             )
         )
         x += wide + gap * shrink
-    return sorted(found, key=lambda item: -item[1].dim)
+    return sorted(placed, key=lambda item: -item[1].dim)
 
 
 def _rows(
-    subjects: list[Subject], roots: list[int], shape: list[float], view: View, place: Place
-) -> list[tuple[int, Placed]]:
-    """Many: in as many rows as make them largest, each in a cell of its own."""
+    subjects: list[Subject], roots: list[int], aspects: list[float], view: View, place: Place
+) -> list[tuple[int, PlacedSubject]]:
+    """Place many subjects in a grid, with the number of rows that gives the largest subjects."""
     top, bottom = view.height * 0.13, min(view.floor, view.height * 0.86)
 
     def fitted(rows: int) -> tuple[float, int]:
-        """How large things come out in so many rows, and how many stand in each."""
+        """The total height of the subjects in a grid of `rows`, and the number of subjects per row."""
         per_row = -(-len(roots) // rows)
         across, down = view.width * 0.88 / per_row, (bottom - top) / rows
-        return sum(min(down * 0.94, across * 0.88 / shape[i]) for i in roots), per_row
+        return sum(min(down * 0.94, across * 0.88 / aspects[i]) for i in roots), per_row
 
     rows = max((1, 2, 3, 4), key=lambda n: fitted(n)[0])
     per_row = fitted(rows)[1]
     rows = -(-len(roots) // per_row)
     cell_w, cell_h = view.width * 0.88 / per_row, (bottom - top) / rows
-    found = []
+    placed = []
     for n, index in enumerate(roots):
         row, column = divmod(n, per_row)
         in_row = min(per_row, len(roots) - row * per_row)
-        height = min(cell_h * 0.94, cell_w * 0.88 / shape[index])
+        height = min(cell_h * 0.94, cell_w * 0.88 / aspects[index])
         x = view.width / 2 + (column - (in_row - 1) / 2) * cell_w
         afloat = row + 1 < rows or place.ground == "air"
-        one = Placed(subjects[index], x, top + cell_h * (row + 1), height, shape[index], afloat)
-        found.append((index, one))
-    return found
+        subject = PlacedSubject(subjects[index], x, top + cell_h * (row + 1), height, aspects[index], afloat)
+        placed.append((index, subject))
+    return placed
 
 
-def _upon(subject: Subject, base: Placed, shape: float) -> Placed:
-    """A subject on, astride or inside another that is placed already."""
+def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
+    """Place a subject that rides, is on, is in, is held by or is worn by the placed subject `base`."""
     relation, kind = subject.relation, kind_of(base.subject)
     height = base.height * min(1.15, max(0.4, _scale(subject) / max(0.2, _scale(base.subject))))
     wide = base.width
@@ -209,43 +222,46 @@ def _upon(subject: Subject, base: Placed, shape: float) -> Placed:
             base,
             subject=subject,
             height=height,
-            shape=shape,
+            aspect=aspect,
             base=base.base - base.height * lift,
             afloat=True,
             sunk=0.0,
             flip=base.flip,
         )
     if relation == "held":
-        return _in_hands(subject, base, shape)
+        return _in_hands(subject, base, aspect)
     if relation == "worn":
-        return _on_head(subject, base, shape)
+        return _on_head(subject, base, aspect)
     if relation == "in":
         height = min(height, base.height * 0.9)
         return replace(
             base,
             subject=subject,
             height=height,
-            shape=shape,
+            aspect=aspect,
             base=base.base - base.height * 0.42,
             afloat=True,
             sunk=0.0,
         )
-    height = min(height, base.height * 0.85, wide / shape / max(1.0, subject.number * 0.72))
+    height = min(height, base.height * 0.85, wide / aspect / max(1.0, subject.number * 0.72))
     seat = {"chair": 0.5, "couch-and-lamp": 0.34, "bed": 0.4, "wood": 0.8, "rock": 0.72, "mushroom": 0.9}.get(
         base.subject.name, 0.84
     )
     return replace(
-        base, subject=subject, height=height, shape=shape, base=base.base - base.height * seat, afloat=True, sunk=0.0
+        base, subject=subject, height=height, aspect=aspect, base=base.base - base.height * seat, afloat=True, sunk=0.0
     )
 
 
-def _on_head(subject: Subject, base: Placed, shape: float) -> Placed:
-    """Hats sit on top, glasses across the eyes; people and sitting animals carry their head in the upper two fifths."""
+def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
+    """Place a hat on the head, or glasses over the eyes, of `base`.
+
+    The head of people and sitting animals is in the upper two fifths of the drawing.
+    """
     eyes = subject.name in ("glasses", "sunglasses", "goggles")
     head = min(base.width * 0.72, base.height * 0.42)
-    whole = base.shape > 0.95  # a full animal, seen from the side: its head is at the front
+    whole = base.aspect > 0.95  # a whole animal, seen from the side: its head is at the front
     wide = head * (0.9 if eyes else 1.12) * (0.55 if whole else 1.0)
-    height = wide / shape
+    height = wide / aspect
     x = base.x + (0 if not whole else base.width * 0.3 * (1 if base.flip else -1))
     top = base.base - base.height
     low = top + (base.height * 0.26 if eyes else height * 0.42 if not whole else height * 0.3)
@@ -257,43 +273,43 @@ def _on_head(subject: Subject, base: Placed, shape: float) -> Placed:
         x=x,
         base=low + (height / 2 if eyes else 0),
         height=height,
-        shape=shape,
+        aspect=aspect,
         afloat=True,
         sunk=0.0,
     )
 
 
-def _in_hands(thing: Subject, holder: Placed, shape: float) -> Placed:
-    """What somebody holds: at the side that they face, or over the head."""
+def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSubject:
+    """Place a held subject at the side that its holder faces, or over the head of the holder."""
     over = thing.name in _OVERHEAD
     share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
     height = holder.height * share
     side = 1 if holder.flip else -1
-    x = holder.x + side * holder.width * (0.2 if over else 0.4) + side * (0 if over else height * shape * 0.22)
+    x = holder.x + side * holder.width * (0.2 if over else 0.4) + side * (0 if over else height * aspect * 0.22)
     base = holder.base - holder.height * (0.5 if over else 0.26)
-    return replace(holder, subject=thing, x=x, base=base, height=height, shape=shape, afloat=True, sunk=0.0)
+    return replace(holder, subject=thing, x=x, base=base, height=height, aspect=aspect, afloat=True, sunk=0.0)
 
 
-def _several(order: list[tuple[int, Placed]], view: View, seed: int) -> list[Placed]:
-    """Two foxes are two drawings: a little apart in depth and size, the last one nearest."""
-    found: list[Placed] = []
+def _repeat(order: list[tuple[int, PlacedSubject]], view: View, seed: int) -> list[PlacedSubject]:
+    """Repeat each subject by its number: two foxes are two drawings with slightly different depth and size."""
+    placed: list[PlacedSubject] = []
     for index, one in order:
         number = one.subject.number
         if number <= 1:
-            found.append(one)
+            placed.append(one)
             continue
         dice = stream(seed, f"several {index}")
         fit = min(1.0, (view.width * 0.86) / (one.width * (0.45 + 0.62 * number)))
         height = one.height * max(0.42, fit * (1 - 0.045 * number))
-        step = min(height * one.shape * 0.86, view.width * 0.84 / number)
-        twins = []
+        step = min(height * one.aspect * 0.86, view.width * 0.84 / number)
+        copies = []
         for n in range(number):
             back = n % 2
             size = height * (dice.uniform(0.9, 1.0) - 0.14 * back)
             x = one.x + (n - (number - 1) / 2) * step
-            half = size * one.shape / 2
+            half = size * one.aspect / 2
             x = min(max(x, half + 6), view.width - half - 6)
-            twins.append(
+            copies.append(
                 replace(
                     one,
                     x=x,
@@ -305,5 +321,5 @@ def _several(order: list[tuple[int, Placed]], view: View, seed: int) -> list[Pla
                     dim=one.dim + 0.08 * back,
                 )
             )
-        found += sorted(twins, key=lambda p: p.base)
-    return found
+        placed += sorted(copies, key=lambda p: p.base)
+    return placed

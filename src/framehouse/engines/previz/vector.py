@@ -1,4 +1,4 @@
-"""A drawing in vectors: shapes are added back to front, then it becomes pixels of any size."""
+"""Vector drawings: shapes are added from back to front, and the drawing is rasterized at any size."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from framehouse.engines.previz.color import Color, hex_of
 
-pyvips.cache_set_max(0)  # no drawing is made twice, and the cache would keep a hundred of them
+pyvips.cache_set_max(0)  # no drawing is rasterized twice; the cache would hold a hundred of them in memory
 
 Point = tuple[float, float]
 Stop = tuple[float, Color] | tuple[float, Color, float]
@@ -17,7 +17,7 @@ Fill = Color | str
 
 
 class Drawing:
-    """Coordinates are the frame's own units, (0, 0) at the upper left."""
+    """A drawing. Coordinates are in the units of the frame, with (0, 0) at the upper left."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -25,12 +25,12 @@ class Drawing:
         self._shapes: list[str] = []
 
     def linear(self, *stops: Stop, across: bool = False, slant: bool = False) -> str:
-        """A gradient over the box of whatever it fills: from top to bottom, from left to right, or aslant."""
+        """A gradient over the bounding box of a shape: vertical, horizontal (`across`) or diagonal (`slant`)."""
         x2, y2 = (1, 0) if across else (1, 1) if slant else (0, 1)
         return self._define(f'linearGradient x1="0" y1="0" x2="{x2}" y2="{y2}"', stops)
 
     def radial(self, *stops: Stop) -> str:
-        """A gradient from the middle of a box to its edge."""
+        """A gradient from the centre of the bounding box to its edge."""
         return self._define("radialGradient", stops)
 
     def _define(self, head: str, stops: Iterable[Stop]) -> str:
@@ -46,15 +46,15 @@ class Drawing:
         return f"url(#{name})"
 
     def add(self, shape: str) -> None:
-        """Raw SVG."""
+        """Add a shape in raw SVG."""
         self._shapes.append(shape)
 
     def path(self, d: str, fill: Fill, opacity: float = 1.0) -> None:
         if d:
-            self._shapes.append(f'<path d="{d}" {_paint(fill, opacity)}/>')
+            self._shapes.append(f'<path d="{d}" {_fill_attributes(fill, opacity)}/>')
 
     def line(self, d: str, color: Color, width: float, opacity: float = 1.0) -> None:
-        """A stroke with round ends along a path."""
+        """Add a stroke with round ends along the path `d`."""
         self._shapes.append(
             f'<path d="{d}" fill="none" stroke="{hex_of(color)}" stroke-width="{width:.1f}" stroke-linecap="round" '
             f'stroke-opacity="{opacity:.2f}"/>'
@@ -69,25 +69,25 @@ class Drawing:
         round_ = f' rx="{radius:.1f}"' if radius else ""
         self._shapes.append(
             f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(0.1, width):.1f}" height="{max(0.1, height):.1f}"{round_} '
-            f"{_paint(fill, opacity)}/>"
+            f"{_fill_attributes(fill, opacity)}/>"
         )
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Fill, opacity: float = 1.0) -> None:
         self._shapes.append(
             f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{max(0.1, rx):.1f}" ry="{max(0.1, ry):.1f}" '
-            f"{_paint(fill, opacity)}/>"
+            f"{_fill_attributes(fill, opacity)}/>"
         )
 
     def circle(self, x: float, y: float, radius: float, fill: Fill, opacity: float = 1.0) -> None:
         self.ellipse(x, y, radius, radius, fill, opacity)
 
     def glow(self, x: float, y: float, radius: float, color: Color, strength: float) -> None:
-        """Light that fades from its middle outwards."""
+        """Add a circle of light that fades from its centre to its edge."""
         fill = self.radial((0, color, strength), (0.35, color, strength * 0.45), (1, color, 0.0))
         self.circle(x, y, radius, fill)
 
     def pixels(self, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """(height, width, 4) RGBA, not premultiplied."""
+        """The drawing as (height, width, 4) RGBA, not premultiplied."""
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" '
             f'preserveAspectRatio="none" viewBox="0 0 {self.width:.2f} {self.height:.2f}">'
@@ -98,23 +98,23 @@ class Drawing:
 
 
 def rasterized(svg: str) -> NDArray[np.uint8]:
-    """(height, width, 4) RGBA pixels of an SVG of our own making, not premultiplied. Releases the GIL."""
-    made: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
-    return made
+    """Render a trusted SVG to (height, width, 4) RGBA, not premultiplied. Releases the GIL."""
+    pixels: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
+    return pixels
 
 
 def outline(points: Sequence[Point]) -> str:
-    """The path of a closed polygon."""
+    """The SVG path of a closed polygon."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "z"
 
 
 def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
-    """One path of many rectangles (x, y, width, height): a renderer's time grows with the number of shapes."""
+    """One SVG path of many rectangles (x, y, width, height), because rendering time grows with the number of shapes."""
     return "".join(f"M{x:.1f} {y:.1f}h{w:.1f}v{h:.1f}h{-w:.1f}z" for x, y, w, h in rects)
 
 
 def dots(circles: Iterable[tuple[float, float, float]]) -> str:
-    """One path of many circles (x, y, radius)."""
+    """One SVG path of many circles (x, y, radius)."""
     return "".join(
         f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-2 * r:.1f} 0z"
         for x, y, r in circles
@@ -122,7 +122,7 @@ def dots(circles: Iterable[tuple[float, float, float]]) -> str:
 
 
 def smooth(points: Sequence[Point], bottom: float) -> str:
-    """The path of a soft line through the points, filled down to `bottom`."""
+    """The SVG path of a smooth line through the points, closed down to `bottom`."""
     d = [f"M{points[0][0]:.1f} {bottom:.1f}L{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2
@@ -130,6 +130,6 @@ def smooth(points: Sequence[Point], bottom: float) -> str:
     return "".join(d) + f"L{points[-1][0]:.1f} {bottom:.1f}z"
 
 
-def _paint(fill: Fill, opacity: float) -> str:
+def _fill_attributes(fill: Fill, opacity: float) -> str:
     color = fill if isinstance(fill, str) else hex_of(fill)
     return f'fill="{color}"' + (f' fill-opacity="{opacity:.2f}"' if opacity < 1 else "")

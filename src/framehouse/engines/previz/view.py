@@ -1,4 +1,4 @@
-"""The camera: where it stands and how near it is, for each framing and shape of the frame."""
+"""The camera: its position and distance, for each framing and aspect ratio."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,17 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.previz.scene import stream
 
 SHORT_SIDE = 720.0
-"""A frame's shorter side in its own units; the longer one follows from its shape."""
+"""The shorter side of a frame in units; the longer side follows from the aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All lengths in units. `floor` is where the main subject stands, `hero` how tall it may be, `zoom` how near the
-    scenery is, `focus` how much of the background is out of focus (0: sharp), `pan` shifts layers by their depth."""
+    """A camera. All lengths are in units.
+
+    `horizon` and `floor` are y coordinates; the main subject stands on `floor`. `hero` is the largest height of the
+    main subject, `center` its x coordinate. `zoom` scales the scenery. `pan` shifts layers by their depth. `focus` is
+    the blur of the background; 0 is sharp.
+    """
 
     width: float
     height: float
@@ -30,7 +34,7 @@ class View:
         return self.height > self.width * 1.15
 
 
-# framing: horizon, floor and hero as shares of the height; zoom; centre of the subject; focus
+# framing: horizon, floor and hero as shares of the height; zoom; center as a share of the width; focus
 _CAMERAS = {
     "": (0.60, 0.82, 0.50, 1.0, 0.5, 0.0),
     "wide shot": (0.60, 0.80, 0.36, 0.82, 0.46, 0.0),
@@ -43,12 +47,12 @@ _CAMERAS = {
 
 
 def view_of(size: Size, framing: str, seed: int) -> View:
-    """The camera of a shot. The seed moves it a little, so that a series does not look stamped."""
+    """The camera of a shot. The seed moves it slightly, so that the shots of a series do not look identical."""
     short = min(size.width, size.height)
     width, height = size.width / short * SHORT_SIDE, size.height / short * SHORT_SIDE
     horizon, floor, hero, zoom, center, focus = _CAMERAS.get(framing, _CAMERAS[""])
     move = stream(seed, "camera")
-    if height > width * 1.15 and framing != "top view":  # a tall frame has sky to spare: the ground comes up
+    if height > width * 1.15 and framing != "top view":  # in a tall frame, the ground takes more of the height
         floor = 0.5 + (floor - 0.5) * 0.84
         horizon = 0.5 + (horizon - 0.5) * 0.8
     offset = move.uniform(-0.05, 0.05) if framing else move.choice((-1, 1)) * move.uniform(0.02, 0.1)

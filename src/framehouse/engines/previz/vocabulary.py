@@ -1,5 +1,7 @@
-"""Every word that a storyboard knows, with all that it means: the curated tables first, then the pack's own names and
-keywords."""
+"""The vocabulary: all known words with their meanings.
+
+It contains the curated tables first, then the names and keywords of the pictogram pack.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -10,7 +12,7 @@ from framehouse.engines.previz.drawings import Pictogram
 from framehouse.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
-"""Kind -> value, as {"weather": "snow", "season": "winter"} for "snow"."""
+"""Kind -> value; {"weather": "snow", "season": "winter"} for the word "snow"."""
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _WORD = re.compile(r"[a-zà-ÿ0-9]+(?:['’-][a-zà-ÿ0-9]+)*|[^\w\s]", re.IGNORECASE)
@@ -23,12 +25,22 @@ _IRREGULAR = {
     "pies": "pie", "ties": "tie", "cookies": "cookie", "movies": "movie", "zombies": "zombie", "hippies": "hippie",
 }  # fmt: skip
 _NO_PLURALS = ("ss", "us", "is", "news", "lens", "bus", "gas")
-_UNSAID = ("hand", "person-gesture", "person-symbol", "family", "cat-face", "monkey-face", "emotion", "heart", "body")
-"""Groups of the pack whose keywords are feelings and gestures; they are known by their names alone."""
+_NAMES_ONLY = (
+    "hand",
+    "person-gesture",
+    "person-symbol",
+    "family",
+    "cat-face",
+    "monkey-face",
+    "emotion",
+    "heart",
+    "body",
+)
+"""Groups of the pack whose keywords are feelings and gestures. The vocabulary contains only their names."""
 
 
 def words_of(text: str) -> list[str]:
-    """English words and punctuation, lower case; hyphenated words are one."""
+    """The English words and punctuation marks of a text, in lower case. A hyphenated word is one word."""
     return [word.lower().replace("’", "'") for word in _WORD.findall(text)]
 
 
@@ -46,27 +58,27 @@ def singular(word: str) -> str:
 
 
 def english_key(phrase: str) -> tuple[str, ...]:
-    """How a phrase is looked up: its words, the last one in the singular."""
+    """The key of a phrase in `english()`: its words, with the last word in the singular."""
     words = words_of(phrase)
     return (*words[:-1], singular(words[-1])) if words else ()
 
 
 @cache
 def english() -> Mapping[tuple[str, ...], Meanings]:
-    """Phrases of up to four words."""
+    """The meanings of English phrases of up to four words, by `english_key`."""
     known: dict[tuple[str, ...], Meanings] = {}
     for kind, value, phrase in _curated():
         if not _CHINESE.search(phrase):
             known.setdefault(english_key(phrase), {}).setdefault(kind, value)
     for key, name in _best(pack().values(), chinese=False).items():
-        if known.setdefault(key, {}).keys() <= {"color"}:  # "tangerine" is a colour before a noun and a fruit alone
+        if known.setdefault(key, {}).keys() <= {"color"}:  # "tangerine" is a colour before a noun, else a fruit
             known[key]["icon"] = name
     return known
 
 
 @cache
 def chinese() -> Mapping[str, Meanings]:
-    """Words in Chinese characters."""
+    """The meanings of Chinese words."""
     known: dict[str, Meanings] = {}
     for kind, value, phrase in _curated():
         if _CHINESE.search(phrase):
@@ -89,28 +101,31 @@ def _curated() -> Iterable[tuple[str, str, str]]:
 
 
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:
-    """Which drawing a phrase means: the one that is called so, else the one of whose name it is the end, else the one
-    that has it among the fewest keywords."""
-    found: dict[tuple[str, ...], tuple[float, str]] = {}
+    """The drawing for each phrase of the pack.
+
+    The best drawing is the drawing with this name. The next best has a name that ends in the phrase. After that, it is
+    the drawing that has the phrase among the fewest keywords.
+    """
+    best: dict[tuple[str, ...], tuple[float, str]] = {}
     for drawn in pictograms:
         phrases = drawn.chinese if chinese else drawn.english
-        unsaid = drawn.kind.startswith(_UNSAID)
+        names_only = drawn.kind.startswith(_NAMES_ONLY)
         for place, phrase in enumerate(phrases):
             key = (phrase,) if chinese else english_key(phrase)
             if not key or len(key) > 4 or _is_stopped(phrase, key, is_name=place == 0, chinese=chinese):
                 continue
             if place == 0:
                 score = 100.0
-            elif unsaid or (chinese and (len(phrase) < 2 or not set(phrase) & set(phrases[0]))):
-                continue  # in Chinese, a keyword that shares no character with the name is seldom another name of it
+            elif names_only or (chinese and (len(phrase) < 2 or not set(phrase) & set(phrases[0]))):
+                continue  # a Chinese keyword that shares no character with the name is seldom a synonym
             else:
                 name_end = phrases[0].endswith(phrase) if chinese else english_key(phrases[0])[-len(key) :] == key
                 score = (60.0 if name_end else 20.0) + 20.0 / len(phrases) - place * 0.2
             if drawn.name.startswith(("man-", "woman-")) or "-face" in drawn.name:
                 score -= 15
-            if score > found.get(key, (0.0, ""))[0]:
-                found[key] = (score, drawn.name)
-    return {key: name for key, (_, name) in found.items()}
+            if score > best.get(key, (0.0, ""))[0]:
+                best[key] = (score, drawn.name)
+    return {key: name for key, (_, name) in best.items()}
 
 
 def _is_stopped(phrase: str, key: tuple[str, ...], *, is_name: bool, chinese: bool) -> bool:

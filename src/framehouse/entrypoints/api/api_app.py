@@ -1,4 +1,4 @@
-"""The ASGI app of the API: routes a request to its endpoint, and counts and traces it."""
+"""The ASGI app of the API. It passes a request to its endpoint, counts it and traces it."""
 
 import asyncio
 import time
@@ -25,13 +25,13 @@ from framehouse.entrypoints.api.envelope import CODE, failure, request_id_in
 from framehouse.entrypoints.api.error_responses import error_response, no_such_path, not_allowed
 from framehouse.entrypoints.api.health_endpoints import check_readiness
 from framehouse.entrypoints.api.long_poll import LongPolls
-from framehouse.entrypoints.api.metrics_endpoint import measure
+from framehouse.entrypoints.api.metrics_endpoint import render_metrics
 from framehouse.entrypoints.api.openapi import make_document
 from framehouse.entrypoints.api.rate_limit import RateLimit
-from framehouse.entrypoints.api.request_body import Bodies
+from framehouse.entrypoints.api.request_body import BodyReader
 from framehouse.entrypoints.api.router import Router
 from framehouse.entrypoints.api.shared_call import SharedCall
-from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.accept import AcceptQueue
 
 CANONICAL_PREFIX = "/kling"
 
@@ -49,8 +49,10 @@ def build_api(
     redirect_images: bool = False,
     worker_metrics: str = "",
 ) -> "Api":
-    """The app. The caller opens and closes the database. `worker_metrics` is the URL of a worker's metrics, which
-    `/metrics` exposes along with ours."""
+    """The app. The calling code opens and closes the database.
+
+    `worker_metrics` is the URL of a worker's metrics. `/metrics` also exposes the metrics of that worker.
+    """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
         db=db,
@@ -58,24 +60,27 @@ def build_api(
         registry=registry,
         links=links,
         rate=RateLimit(requests_per_second),
-        bodies=Bodies(most_bytes=max_body_bytes),
-        accepts=AcceptCounter(db),
+        bodies=BodyReader(max_bytes=max_body_bytes),
+        accept_queue=AcceptQueue(db),
         find_task=Coalesced(partial(find_tasks, db)),
         long_polls=LongPolls(db),
         readiness=SharedCall(partial(check_readiness, db, storage, registry)),
-        metrics=SharedCall(partial(measure, db, storage, registry, worker_metrics)),
+        metrics=SharedCall(partial(render_metrics, db, storage, registry, worker_metrics)),
         openapi=cache(lambda: bytes(JSONResponse(make_document(ENDPOINTS, prefix)).body)),
         prefix=prefix,
         retention=retention,
         redirect_images=redirect_images,
     )
-    metrics.begin_api()
+    metrics.create_api_series()
     return Api(context, Router(ENDPOINTS, path_prefixes))
 
 
 class Api:
-    """The ASGI app. Starlette's own routing is not used, because it takes longer than the rest of a request that is
-    answered from memory (docs/adr/0018)."""
+    """The ASGI app.
+
+    It does not use Starlette's routing, which takes longer than the rest of a request that needs no database
+    (docs/adr/0018).
+    """
 
     def __init__(self, context: ApiContext, router: Router) -> None:
         self._context = context
@@ -91,8 +96,8 @@ class Api:
             await listener
 
     def end_long_polls(self) -> None:
-        """Answer all waiting requests immediately, because the server stops."""
-        self._context.long_polls.end()
+        """Respond to all waiting requests immediately because the server stops."""
+        self._context.long_polls.wake_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -100,19 +105,20 @@ class Api:
             return
         started = time.perf_counter()
         request_id_in(scope)
-        logs.about.set(scope)  # each request runs in a context of its own
+        logs.log_context.set(scope)  # each request runs in its own context
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            error_response(request, error)  # only logged and counted: the response has begun, so the server ends it
+            # the response has begun, so uvicorn closes the connection; this call only logs and counts the error
+            error_response(request, error)
             raise
         finally:
             took_s = time.perf_counter() - started
             operation, code = scope.get(OPERATION, "other"), scope.get(CODE, 0)
             metrics.count_request(operation, code, took_s)
-            if spans.started():
+            if spans.is_tracing():
                 ids = {"request_id": scope["request_id"]}
                 headers = dict(scope["headers"])
                 spans.request(headers, scope.get(CREATED_TASK), took_s, operation=operation, code=code, **ids)
@@ -129,7 +135,10 @@ class Api:
             return error_response(request, error)
 
     def _refuse(self, request: Request) -> Response:
-        """The response to a request without an endpoint. Its operation is the first endpoint of its path."""
+        """The response to a method that the path does not allow. Raises Refused (1202) if there is no such path.
+
+        The request is counted under the operation of the first endpoint of its path.
+        """
         endpoints = self._router.find_all(request.scope["path"])
         if not endpoints:
             raise no_such_path(request)

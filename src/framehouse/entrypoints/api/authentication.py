@@ -1,4 +1,4 @@
-"""Bearer key or signed JWT -> who is calling."""
+"""Finds the caller of a request from its bearer key or signed JWT."""
 
 import asyncio
 import hashlib
@@ -15,55 +15,62 @@ from framehouse.domain.account import KEY_PREFIX, Caller
 from framehouse.domain.errors import Refused
 
 _SKEW_S = 60
-_LATEST = 1e15  # beyond any date, and below what floats cannot tell apart
+_MAX_TIME_S = 1e15  # later than any date, and small enough for a float to represent each second exactly
 _MAX_TOKEN_CHARACTERS = 4096
-_MOST_KNOWN = 10_000
-_STRANGERS_AT_ONCE = 4
-_TURN_S = 10.0
+_MAX_CACHED_KEYS = 10_000
+_MAX_NEW_KEY_LOOKUPS = 4
+_NEW_KEY_WAIT_S = 10.0
 Found = TypeVar("Found")
 
 
-class Strangers:
-    """Keys that have not opened anything in this process are looked up a few at a time. So whoever guesses keys, from
-    however many addresses, waits for others who do, and does not keep the database from those whose keys are good."""
+class KeyCache:
+    """The last valid result for each key, and a limit on lookups of keys that have no cached result.
+
+    At most four such lookups run at the same time. Guessed keys, from any number of addresses, therefore wait for each
+    other. They neither overload the database nor delay callers whose keys are cached.
+    """
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, Any] = OrderedDict()
-        self._turns = asyncio.Semaphore(_STRANGERS_AT_ONCE)
+        self._cached: OrderedDict[bytes, Any] = OrderedDict()
+        self._new_key_slots = asyncio.Semaphore(_MAX_NEW_KEY_LOOKUPS)
 
     async def look_up(
-        self, key: str, find: Callable[[], Awaitable[Found | None]], *, remembered: bool = False
+        self, key: str, find: Callable[[], Awaitable[Found | None]], *, use_cached: bool = False
     ) -> Found | None:
-        """What `find` finds of the key, in its turn; `remembered` takes what it found last, which may have changed.
-        Raises Refused (5001) where a turn does not come soon."""
-        mark = hashlib.sha256(key.encode()).digest()
-        if remembered and (last := self._known.get(mark)) is not None:
-            return cast(Found, last)
-        if mark in self._known:
+        """The result of `find`, which looks up the key in the database and returns None if the key is not valid.
+
+        `use_cached` returns the cached result if there is one; it may be out of date. Raises Refused (5001) if a key
+        without a cached result cannot be looked up within ten seconds, because too many other keys are looked up.
+        """
+        digest = hashlib.sha256(key.encode()).digest()
+        if use_cached and (cached := self._cached.get(digest)) is not None:
+            return cast(Found, cached)
+        if digest in self._cached:
             found = await find()
         else:
             try:
-                async with asyncio.timeout(_TURN_S):
-                    await self._turns.acquire()
+                async with asyncio.timeout(_NEW_KEY_WAIT_S):
+                    await self._new_key_slots.acquire()
             except TimeoutError:
-                raise Refused(5001, "not available at the moment, try again", retry_after_s=2) from None
+                raise Refused(5001, "the service is temporarily unavailable; try again", retry_after_s=2) from None
             try:
                 found = await find()
             finally:
-                self._turns.release()
-        self._known.pop(mark, None)
+                self._new_key_slots.release()
+        self._cached.pop(digest, None)
         if found is not None:
-            self._known[mark] = found
-            if len(self._known) > _MOST_KNOWN:
-                self._known.popitem(last=False)
+            self._cached[digest] = found
+            if len(self._cached) > _MAX_CACHED_KEYS:
+                self._cached.popitem(last=False)
         return found
 
 
-async def authenticate(db: Database, header: str | None, strangers: Strangers, *, remembered: bool = False) -> Caller:
-    """The caller behind an Authorization header. Raises Refused: 1000 to 1004, 1100 for a disabled account, or 5001.
+async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
+    """The caller that an Authorization header identifies.
 
-    `remembered` saves the look into the database where the key opened something before: whether it still does, is then
-    for the statement to find out that serves the caller.
+    `use_cached` saves the query for a key that has a cached result. The key may have been revoked since then, so the
+    SQL statement that serves the caller must verify the key. Raises Refused: 1000 to 1004, 1100 if the account is
+    disabled, and 5001.
     """
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")
@@ -71,36 +78,38 @@ async def authenticate(db: Database, header: str | None, strangers: Strangers, *
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
         raise Refused(1002, "the Authorization header is malformed; send Authorization: Bearer <key>")
-    by = _by_key if token.startswith(KEY_PREFIX) else _by_jwt
-    caller, disabled = await by(db, token, strangers, remembered)
-    if disabled and remembered:
-        caller, disabled = await by(db, token, strangers, False)
+    find_caller = _find_by_key if token.startswith(KEY_PREFIX) else _find_by_jwt
+    caller, disabled = await find_caller(db, token, key_cache, use_cached)
+    if disabled and use_cached:
+        caller, disabled = await find_caller(db, token, key_cache, False)
     if disabled:
         raise Refused(1100, "the account is disabled")
     return caller
 
 
-async def _by_key(db: Database, key: str, strangers: Strangers, remembered: bool) -> tuple[Caller, bool]:
-    found = await strangers.look_up(key, lambda: find_bearer(db, key), remembered=remembered)
+async def _find_by_key(db: Database, key: str, key_cache: KeyCache, use_cached: bool) -> tuple[Caller, bool]:
+    """The caller, and whether its account is disabled. Raises Refused (1002 or 5001)."""
+    found = await key_cache.look_up(key, lambda: find_bearer(db, key), use_cached=use_cached)
     if found is None:
         raise Refused(1002, "the API key is unknown or revoked")
     return found
 
 
-async def _by_jwt(db: Database, token: str, strangers: Strangers, remembered: bool) -> tuple[Caller, bool]:
+async def _find_by_jwt(db: Database, token: str, key_cache: KeyCache, use_cached: bool) -> tuple[Caller, bool]:
+    """The caller, and whether its account is disabled. Raises Refused (1000, 1002 to 1004, or 5001)."""
     try:
-        unchecked = jwt.decode_complete(token, options={"verify_signature": False})
+        unverified = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):
         raise Refused(1002, "the token is neither an API key nor a JWT") from None
-    issuer = unchecked["payload"].get("iss")
+    issuer = unverified["payload"].get("iss")
     if (
-        unchecked["header"].get("alg") != "HS256"
+        unverified["header"].get("alg") != "HS256"
         or not isinstance(issuer, str)
         or not issuer.isascii()
         or "\0" in issuer
     ):
-        raise Refused(1002, "the JWT must be HS256 with the access key as iss")
-    key = await strangers.look_up(issuer, lambda: find_jwt_key(db, issuer), remembered=remembered)
+        raise Refused(1002, "the JWT must be signed with HS256, and its iss must be the access key")
+    key = await key_cache.look_up(issuer, lambda: find_jwt_key(db, issuer), use_cached=use_cached)
     if key is None:
         raise Refused(1002, "the JWT's access key is unknown or revoked")
     try:
@@ -113,7 +122,7 @@ async def _by_jwt(db: Database, token: str, strangers: Strangers, remembered: bo
     now = time.time()
     expires, not_before = payload.get("exp"), payload.get("nbf", 0)
     if not _is_time(expires) or not _is_time(not_before):
-        raise Refused(1002, "the JWT must hold exp, and may hold nbf, as Unix seconds")
+        raise Refused(1002, "exp (required) and nbf (optional) of the JWT must be Unix seconds")
     if not_before > now + _SKEW_S:
         raise Refused(1003, "the JWT is not valid yet (nbf)")
     if expires <= now:
@@ -122,4 +131,4 @@ async def _by_jwt(db: Database, token: str, strangers: Strangers, remembered: bo
 
 
 def _is_time(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LATEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MAX_TIME_S

@@ -1,6 +1,7 @@
-"""What a client may hold at the socket: no slow heads, no endless ones, no answers that nobody reads, no last place.
+"""Limits on the number of connections, on slow or large request heads, and on responses that clients do not read.
 
-uvicorn bounds none of these. Bodies have their own limits, in body.py.
+uvicorn has none of these limits. The head of a request is its first line and its headers; the limits on bodies are in
+request_body.py.
 """
 
 import asyncio
@@ -18,40 +19,47 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from framehouse.entrypoints.api.envelope import raw_failure
-from framehouse.entrypoints.api.security_headers import GuardedAnswers
+from framehouse.entrypoints.api.security_headers import SecurityHeaders
 
 log = logging.getLogger(__name__)
 MAX_HEAD_BYTES = 64 * 1024
-_MOST_CONNECTIONS = 10_000
-_LEAST_OTHER_FILES, _OTHER_FILES = 48, 256
-_TELL_EVERY_S = 60.0
+_MAX_CONNECTIONS = 10_000
+_MIN_OTHER_FILES, _MAX_OTHER_FILES = 48, 256
+_WARN_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """`at_once`: open connections of one process; the next one takes the place of whoever has waited longest without
-    a request. `head_s`: from connecting, or from the last answer, until a request's head is whole. `unread_s`: how long
-    nothing of an answer could be sent on. `linger_s`: how long the rest of a body is taken in, and dropped, after its
-    answer: who is cut off while he sends may never see the answer."""
+    """The limits of one process; all durations are in seconds.
 
-    at_once: int = _MOST_CONNECTIONS
+    `max_connections`: open connections. A further connection replaces the connection that has waited longest for a
+    request. `head_s`: how long a client may take to send a request's head, counted from the start of the connection or
+    from the last response. `unread_s`: how long a client may receive nothing of a response. `linger_s`: how long the
+    rest of a body is read and discarded after the response, because a client that is cut off while it sends may never
+    see the response. `check_s`: the interval between two checks of all connections.
+    """
+
+    max_connections: int = _MAX_CONNECTIONS
     head_s: float = 20.0
     unread_s: float = 60.0
     linger_s: float = 5.0
-    look_s: float = 1.0
+    check_s: float = 1.0
 
 
 def limits_for(open_files: int) -> ConnectionLimits:
-    """As many connections as so many open files allow, with the database, pictures and large bodies beside them."""
-    others = max(_LEAST_OTHER_FILES, min(_OTHER_FILES, open_files // 4))
-    return ConnectionLimits(at_once=max(16, min(_MOST_CONNECTIONS, open_files - others)))
+    """The limits for a process that may have `open_files` open files.
+
+    Some of the files are reserved for the database, images and large bodies.
+    """
+    others = max(_MIN_OTHER_FILES, min(_MAX_OTHER_FILES, open_files // 4))
+    return ConnectionLimits(max_connections=max(16, min(_MAX_CONNECTIONS, open_files - others)))
 
 
 def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> uvicorn.Config:
-    """How the API is served: by these connections, with guarded answers, by a server that says nothing of itself."""
+    """The uvicorn configuration: these limits, security headers on every response, and no `Server` header."""
     return uvicorn.Config(
-        GuardedAnswers(app),
-        http=partial(_Connection, _Room(limits)),  # type: ignore[arg-type] # called like the class
+        SecurityHeaders(app),
+        http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # called like the class
         ws="none",
         log_config=None,
         access_log=False,
@@ -61,7 +69,7 @@ def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> u
 
 
 class _Refusal(NamedTuple):
-    """An answer to what is no request: the contract's code in its envelope, and the connection ends."""
+    """An error response to input that is not a complete request. The connection is closed after it."""
 
     status: int
     code: int
@@ -70,142 +78,147 @@ class _Refusal(NamedTuple):
 
 _NOT_HTTP = _Refusal(400, 1200, "this is not a valid HTTP request")
 _TWO_HOSTS = _Refusal(400, 1200, "the request has more than one Host header")
-_TOO_LARGE = _Refusal(431, 1200, f"the request's head is too large; at most {MAX_HEAD_BYTES:,} bytes are allowed")
-_TOO_SLOW = _Refusal(408, 1200, "the request's head arrives too slowly")
-_FULL = _Refusal(503, 5001, "too many connections, try again")
+_TOO_LARGE = _Refusal(
+    431, 1200, f"the request's first line and headers are too large; at most {MAX_HEAD_BYTES:,} bytes are allowed"
+)
+_TOO_SLOW = _Refusal(408, 1200, "the request's first line and headers arrive too slowly")
+_FULL = _Refusal(503, 5001, "the server has too many connections; try again")
 
 
-class _Room:
-    """All connections of one server, and which of them wait for a request, longest first."""
+class _OpenConnections:
+    """All open connections of one server. `waiting` has the idle ones, longest wait first."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
-        self.waiting: dict[_Connection, None] = {}
-        self._all: set[_Connection] = set()
-        self._told_at = float("-inf")
-        self._looking = False
+        self.waiting: dict[_LimitedConnection, None] = {}
+        self._all: set[_LimitedConnection] = set()
+        self._warned_at = float("-inf")
+        self._check_scheduled = False
 
-    def enter(self, connection: "_Connection") -> bool:
-        """Whether there is a place, be it that of one that only waits."""
-        if full := len(self._all) >= self.limits.at_once:
-            if time.monotonic() > self._told_at + _TELL_EVERY_S:
-                self._told_at = time.monotonic()
-                log.warning("%d connections are open, no more are allowed: the idlest are closed", len(self._all))
+    def add(self, connection: "_LimitedConnection") -> bool:
+        """Add a connection. If the limit is reached, close the connection that has waited longest for a request.
+
+        Returns False if the limit is reached and no connection waits: the caller must refuse the connection.
+        """
+        if full := len(self._all) >= self.limits.max_connections:
+            if time.monotonic() > self._warned_at + _WARN_EVERY_S:
+                self._warned_at = time.monotonic()
+                log.warning("the limit of %d connections is reached: idle connections are closed", len(self._all))
             if self.waiting:
                 longest = next(iter(self.waiting))
-                longest.end()
-                self.leave(longest)
+                longest.close()
+                self.remove(longest)
                 full = False
-        if not self._looking:
-            self._looking = True
-            connection.loop.call_later(self.limits.look_s, self._look, connection.loop)
+        if not self._check_scheduled:
+            self._check_scheduled = True
+            connection.loop.call_later(self.limits.check_s, self._check_all, connection.loop)
         self._all.add(connection)
         return not full
 
-    def leave(self, connection: "_Connection") -> None:
+    def remove(self, connection: "_LimitedConnection") -> None:
         self._all.discard(connection)
         self.waiting.pop(connection, None)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_all(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
         for connection in list(self._all):
-            connection.look(now)
-        self._looking = bool(self._all)
-        if self._looking:
-            loop.call_later(self.limits.look_s, self._look, loop)
+            connection.check(now)
+        self._check_scheduled = bool(self._all)
+        if self._check_scheduled:
+            loop.call_later(self.limits.check_s, self._check_all, loop)
 
 
-class _Connection(HttpToolsProtocol):
-    """uvicorn's connection, with limits. One look a second, over all of them, replaces timers for each."""
+class _LimitedConnection(HttpToolsProtocol):
+    """uvicorn's connection with limits. One check of all connections per second replaces a timer for each of them."""
 
-    def __init__(self, room: _Room, *args: Any, **named: Any) -> None:
+    def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._room = room
-        self._since = self._moved_at = time.monotonic()
-        self._unsent = 0
-        self._head_bytes = self._hosts = 0
-        self._head_is_whole = False
-        self._unseen = 0
-        """Bytes that came since the parser last made anything of them: an endless line, or one between two chunks."""
+        self._open_connections = open_connections
+        self._waiting_since = self._progress_at = time.monotonic()
+        self._unsent_bytes = 0
+        self._head_bytes = self._host_headers = 0
+        self._head_complete = False
+        self._unparsed_bytes = 0
+        """Bytes received since the parser last recognized a part of a request. An endless line makes this grow."""
         self._refusal = _NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if self._room.enter(self):
-            self._wait()
+        if self._open_connections.add(self):
+            self._wait_for_request()
         else:
             self._refuse(_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._room.leave(self)
+        self._open_connections.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unseen += len(data)
+        self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._unseen > MAX_HEAD_BYTES and not self.transport.is_closing():
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
-        self._head_bytes = self._hosts = 0
-        self._head_is_whole = False
+        self._head_bytes = self._host_headers = 0
+        self._head_complete = False
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
-        self._count(len(url))
+        self._count_head_bytes(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_is_whole:
-            return  # a trailer: nothing may be added to a head that was already acted upon
-        self._count(len(name) + len(value) + len(": \r\n"))
+        if self._head_complete:
+            return  # a trailer; the headers are already in use, so trailers are ignored
+        self._count_head_bytes(len(name) + len(value) + len(": \r\n"))
         if name.lower() == b"host":
-            self._hosts += 1
-            if self._hosts > 1:
+            self._host_headers += 1
+            if self._host_headers > 1:
                 self._refusal = _TWO_HOSTS
                 raise ValueError
         super().on_header(name, value)
 
-    def _count(self, size: int) -> None:
+    def _count_head_bytes(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refusal = _TOO_LARGE
             raise ValueError
 
     def on_headers_complete(self) -> None:
-        self._unseen = 0
-        self._head_is_whole = True
-        self._room.waiting.pop(self, None)
+        self._unparsed_bytes = 0
+        self._head_complete = True
+        self._open_connections.waiting.pop(self, None)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._unseen = 0
+        self._unparsed_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._unseen = 0
+        self._unparsed_bytes = 0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
-            self._wait()
+            self._wait_for_request()
 
-    def _wait(self) -> None:
-        self._since = time.monotonic()
-        self._room.waiting[self] = None
+    def _wait_for_request(self) -> None:
+        self._waiting_since = time.monotonic()
+        self._open_connections.waiting[self] = None
 
     def resume_writing(self) -> None:
-        self._moved_at = time.monotonic()
+        self._progress_at = time.monotonic()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """What the parser cannot read, also in the midst of a body."""
+        """Called by uvicorn if the parser cannot read the input, possibly within a body."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: _Refusal) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            if not self.cycle.more_body:  # it came behind a whole request, whose answer ends the connection
+            if not self.cycle.more_body:  # the previous request is complete; its response closes the connection
                 self.cycle.keep_alive = False
                 self.flow.pause_reading()
                 return
@@ -213,37 +226,37 @@ class _Connection(HttpToolsProtocol):
                 self.transport.abort()
                 return
         headers, body = raw_failure(refusal.code, refusal.message)
-        dated = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
-        lines = [name + b": " + value for name, value in (*self.server_state.default_headers, *headers, *dated)]
+        framing = [(b"content-length", str(len(body)).encode()), (b"connection", b"close")]
+        lines = [name + b": " + value for name, value in (*self.server_state.default_headers, *headers, *framing)]
         self.transport.write(STATUS_LINE[refusal.status] + b"\r\n".join((*lines, b"", body)))
         self.transport.close()
 
-    def end(self) -> None:
-        """Close, with nothing more to say."""
+    def close(self) -> None:
+        """Close the connection without another response."""
         if self.transport.get_write_buffer_size():
             self._drop()
         else:
             self.transport.close()
 
     def _drop(self) -> None:
-        """Close, and have the system forget at once what nobody reads, which are megabytes."""
+        """Close the connection and make the system discard its unsent data immediately, which may be megabytes."""
         with suppress(OSError, AttributeError):
-            found = self.transport.get_extra_info("socket")
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
-    def look(self, now: float) -> None:
-        """End what takes too long."""
-        limits, unsent = self._room.limits, self.transport.get_write_buffer_size()
-        if not unsent or unsent < self._unsent:
-            self._moved_at = now
-        self._unsent = unsent
-        if now - self._moved_at > limits.unread_s:
+    def check(self, now: float) -> None:
+        """Close the connection if it has exceeded one of its time limits."""
+        limits, unsent = self._open_connections.limits, self.transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent_bytes:
+            self._progress_at = now
+        self._unsent_bytes = unsent
+        if now - self._progress_at > limits.unread_s:
             self._drop()
-        elif self in self._room.waiting and not self.transport.is_closing():
+        elif self in self._open_connections.waiting and not self.transport.is_closing():
             lingers = self.cycle is not None and self.cycle.more_body
-            if now - self._since > (limits.linger_s if lingers else limits.head_s):
-                if self._unseen and not lingers:
+            if now - self._waiting_since > (limits.linger_s if lingers else limits.head_s):
+                if self._unparsed_bytes and not lingers:
                     self._refuse(_TOO_SLOW)
                 else:
-                    self.end()
+                    self.close()

@@ -1,4 +1,4 @@
-"""The console's files, what they must know of this server, and signing in by the link of the first start."""
+"""The files of the console, their configuration, and sign-in with the link that the first `serve` prints."""
 
 import hashlib
 import ipaddress
@@ -23,7 +23,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # kept, and asked for again by its ETag: files of two versions never meet
+    "Cache-Control": "no-cache",  # revalidated by ETag, so that files of two versions are never mixed
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -36,11 +36,11 @@ _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real
 
 
 async def page(_context: ApiContext, request: Request) -> Response:
-    return _page(request.scope["path"]).answer(request)
+    return _page(request.scope["path"]).respond(request)
 
 
 async def configuration(context: ApiContext, request: Request) -> Response:
-    """What the page needs of this server; the prefix is where the page finds the API."""
+    """The configuration of the console. `prefix` is the path prefix under which the console calls the API."""
     config = {
         "version": __version__,
         "prefix": context.prefix,
@@ -65,21 +65,21 @@ async def sign_in(context: ApiContext, request: Request) -> Response:
         code = body.get("code") if isinstance(body, dict) else None
     if not isinstance(code, str) or not 0 < len(code) <= _MAX_CODE_CHARACTERS or not code.isascii():
         raise Refused(1201, "code is required")
-    made = await exchange_code(context.db, code)
-    if made is None:
-        raise Refused(1002, "this link was used before or is too old; paste a key instead")
-    return success(request, {"key": made[0], "account": made[1]}, {"Cache-Control": "no-store"})
+    created = await exchange_code(context.db, code)
+    if created is None:
+        raise Refused(1002, "this link has been used or has expired; paste a key instead")
+    return success(request, {"key": created[0], "account": created[1]}, {"Cache-Control": "no-store"})
 
 
 class _Page:
-    """A file of the console, read once."""
+    """A file of the console, kept in memory."""
 
     def __init__(self, file: Traversable) -> None:
         self._content = file.read_bytes()
         etag = f'"{hashlib.sha256(self._content).hexdigest()[:24]}"'
         self._headers = _HEADERS | {"Content-Type": _TYPES[file.name.rpartition(".")[2]], "ETag": etag}
 
-    def answer(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
         headers = self._headers | {"X-Request-Id": request_id_of(request)}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
@@ -87,10 +87,10 @@ class _Page:
 
 
 def _files(folder: Traversable, path: str) -> dict[str, Traversable]:
-    found: dict[str, Traversable] = {}
+    by_path: dict[str, Traversable] = {}
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        found |= _files(entry, f"{path}{entry.name}/") if entry.is_dir() else {path + entry.name: entry}
-    return found
+        by_path |= _files(entry, f"{path}{entry.name}/") if entry.is_dir() else {path + entry.name: entry}
+    return by_path
 
 
 _PAGES = _files(files("framehouse") / "entrypoints" / "console", "/console/")
@@ -104,8 +104,11 @@ def _page(path: str) -> _Page:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether a browser on this machine asks us directly: by a loopback peer, under a loopback name (so no page of a
-    rebound name does), and through no proxy that says it is one."""
+    """Whether the request comes directly from a browser on this machine.
+
+    The peer must have a loopback address. The Host header must be a loopback name, which excludes pages that use DNS
+    rebinding. The request must not have a header that proxies add.
+    """
     peer = request.client.host if request.client else ""
     direct = not any(name in request.headers for name in _FORWARDED)
     return direct and bool(_LOCAL_HOST.fullmatch(request.headers.get("host", ""))) and _is_loopback(peer)

@@ -1,4 +1,4 @@
-"""What the endpoints of one API process share, and the first steps of most of them: the caller and the body."""
+"""The objects that the endpoints of one API process share, and the steps that most endpoints begin with."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,43 +11,43 @@ from starlette.requests import Request
 
 from framehouse.adapters.postgres.coalesce import Coalesced
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.task_store import Asked, Found
+from framehouse.adapters.postgres.task_store import FoundTask, TaskQuery
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
-from framehouse.entrypoints.api.authentication import Strangers, authenticate
+from framehouse.entrypoints.api.authentication import KeyCache, authenticate
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.rate_limit import RateLimit
-from framehouse.entrypoints.api.request_body import Bodies
+from framehouse.entrypoints.api.request_body import BodyReader
 from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.shared_call import SharedCall
-from framehouse.pipeline.accept import AcceptCounter
+from framehouse.pipeline.accept import AcceptQueue
 
 Result = TypeVar("Result")
 Idempotency = tuple[str, bytes]
-"""An idempotency key, and the hash of the body that came with it."""
+"""An idempotency key, and the SHA-256 of the request's body."""
 Readiness = tuple[dict[str, str], dict[str, dict[str, str]]]
-"""The state of the database and the storage, and that of each model's routes."""
+"""The states of the database and the storage, and the states of each model's routes."""
 OPERATION, CREATED_TASK = "framehouse.operation", "framehouse.created_task"
-"""Where the scope of a request has the name of its operation, and the id of the task that it created."""
+"""The keys in a request's scope for the name of its operation and for the id of the task that it created."""
 _MAX_KEY_CHARACTERS = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """See the module. `prefix` is the path prefix that the console and the OpenAPI document use."""
+    """The shared objects. `prefix` is the path prefix that the console and the OpenAPI document use."""
 
     db: Database
     storage: Storage
     registry: Registry
     links: Links
     rate: RateLimit
-    bodies: Bodies
-    accepts: AcceptCounter
-    find_task: Coalesced[Asked, Found]
+    bodies: BodyReader
+    accept_queue: AcceptQueue
+    find_task: Coalesced[TaskQuery, FoundTask]
     long_polls: LongPolls
     readiness: SharedCall[Readiness]
     metrics: SharedCall[str]
@@ -55,55 +55,63 @@ class ApiContext:
     prefix: str
     retention: timedelta
     redirect_images: bool
-    strangers: Strangers = field(default_factory=Strangers)
+    key_cache: KeyCache = field(default_factory=KeyCache)
 
     async def caller(self, request: Request) -> Caller:
-        """The caller of a request. Raises Refused: as `authenticate`, and 1302."""
-        caller = await authenticate(self.db, find_header(request.scope, b"authorization"), self.strangers)
+        """The caller of a request. Raises Refused as `authenticate` does, and 1302 if the rate limit is exceeded."""
+        caller = await authenticate(self.db, find_header(request.scope, b"authorization"), self.key_cache)
         self.rate.check(caller)
         return caller
 
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
-        """The result of `work` for the caller. The statement that `work` runs must check the key as well: this saves a
-        round trip to the database. Raises as `caller`, which takes precedence over what `work` raises."""
+        """The result of `work` for the caller.
+
+        The SQL statement that `work` runs must also verify the key. This saves a round trip to the database. Raises as
+        `caller` does. If `work` raises Refused, the key is verified first, so an error of the key takes precedence.
+        """
         header = find_header(request.scope, b"authorization")
-        caller = await authenticate(self.db, header, self.strangers, remembered=True)
+        caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
         try:
             self.rate.check(caller)
             return await work(caller)
         except Refused:
-            await authenticate(self.db, header, self.strangers)
+            await authenticate(self.db, header, self.key_cache)
             raise
 
     @asynccontextmanager
     async def body(
-        self, request: Request, caller: Caller | None, key: str | None = None
+        self, request: Request, caller: Caller | None, idempotency_key: str | None = None
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
-        """The JSON body, and the idempotency key with the hash of the body if there is a key. Images of the body last
-        as long as the context. Raises as `Bodies.read`, and Refused (1201) for a key that is too long."""
-        _check_key(key)
-        account_id = caller.account_id if caller else 0
-        async with self.bodies.read(request, account_id=account_id, digest=bool(key)) as body:
-            yield body.value, (key, body.digest) if key else None
+        """The JSON body. With an idempotency key, also the key and the hash of the body.
 
-    async def small_body(self, request: Request, key: str | None) -> tuple[Any, Idempotency | None]:
-        """As `body`, for a body that `is_small`."""
-        _check_key(key)
-        body = await self.bodies.read_small(request, digest=bool(key))
-        return body.value, (key, body.digest) if key else None
+        The files of the body's images exist as long as the context. Raises as `BodyReader.read` does. Raises Refused
+        (1201) if the idempotency key is too long.
+        """
+        _check_length(idempotency_key)
+        account_id = caller.account_id if caller else 0
+        async with self.bodies.read(request, account_id=account_id, digest=bool(idempotency_key)) as body:
+            yield body.value, (idempotency_key, body.digest) if idempotency_key else None
+
+    async def small_body(self, request: Request, idempotency_key: str | None) -> tuple[Any, Idempotency | None]:
+        """As `body`, for a small body (`is_small`)."""
+        _check_length(idempotency_key)
+        body = await self.bodies.read_small(request, digest=bool(idempotency_key))
+        return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     def links_for(self, request: Request) -> Links:
-        """Links with the address that this client used, unless the settings contain an address. A Host header that
-        cannot be a host is replaced by the address of our socket."""
+        """Links that use the address from the settings, or else the address that this client used.
+
+        If the Host header is not a valid host, they use the address of the server's socket.
+        """
         if self.links.base:
             return self.links
         host = request.headers.get("host", "")
         if not _HOST.fullmatch(host):
             address, port = request.scope["server"]
             host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-        return self.links.at(f"{request.scope['scheme']}://{host}")
+        return self.links.with_base(f"{request.scope['scheme']}://{host}")
 
 
-def _check_key(key: str | None) -> None:
-    if key and len(key) > _MAX_KEY_CHARACTERS:
+def _check_length(idempotency_key: str | None) -> None:
+    if idempotency_key and len(idempotency_key) > _MAX_KEY_CHARACTERS:
         raise Refused(1201, f"Idempotency-Key has more than {_MAX_KEY_CHARACTERS} characters")

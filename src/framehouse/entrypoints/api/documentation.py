@@ -1,4 +1,4 @@
-"""The documentation of a route: what the OpenAPI document contains besides its method and path."""
+"""The documentation of an endpoint: what the OpenAPI document contains in addition to its method and path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ Model = type[BaseModel]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter or a header. Without a `default` it may be left out."""
+    """An optional query parameter or header. `default` is None if the parameter has no default value."""
 
     place: Literal["query", "header"]
     name: str
@@ -22,15 +22,15 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class BodySchema:
-    """A request body, with examples by their names."""
+    """The schema of a request body, and examples by name."""
 
     model: Model
     examples: Mapping[str, Json]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One response. `model` is the schema of a JSON body; `content` describes any other body by its media type."""
+class ResponseDoc:
+    """One response of an endpoint. `model` is the schema of a JSON body; `content` describes any other body."""
 
     description: str
     model: Model | None = None
@@ -39,11 +39,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """The documentation of one route. `links` are the operations that accept values of the successful response."""
+    """The documentation of one endpoint.
+
+    `links` are the operations that accept values of the successful response. `operation_id` replaces the operation name
+    of the endpoint in the OpenAPI document.
+    """
 
     tag: str
     summary: str
-    answers: Mapping[int, Answer]
+    responses: Mapping[int, ResponseDoc]
     parameters: tuple[Parameter, ...] = ()
     body: BodySchema | None = None
     links: Mapping[str, Json] = field(default_factory=dict)

@@ -1,13 +1,13 @@
-"""The table of all endpoints: each dialect's endpoints, and the endpoints that are not part of a dialect."""
+"""The table of all endpoints: the Kling dialect, images, upstream callbacks, health, metrics and browser pages."""
 
 from framehouse.entrypoints.api import console_endpoints, health_endpoints, static_endpoints, upstream_callback
-from framehouse.entrypoints.api.documentation import Answer, Operation
-from framehouse.entrypoints.api.image_endpoints import ANSWERS, SIGNATURE, get_image
+from framehouse.entrypoints.api.documentation import Operation, ResponseDoc
+from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import kling_endpoint_table
 from framehouse.entrypoints.api.router import Endpoint
 
-_JSON = Answer("Successful Response", content={"application/json": {"schema": {}}})
-_TEXT = Answer("Successful Response", content={"text/plain": {"schema": {"type": "string"}}})
+_JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
+_TEXT = ResponseDoc("Successful Response", content={"text/plain": {"schema": {"type": "string"}}})
 
 _IMAGE_ENDPOINTS = (
     Endpoint(
@@ -15,7 +15,7 @@ _IMAGE_ENDPOINTS = (
         "/images/{path:path}",
         get_image,
         "get_image",
-        Operation("images", "A picture, by the signed URL that its task or element names", ANSWERS, SIGNATURE),
+        Operation("images", "Get an image by its signed URL", RESPONSES, SIGNATURE),
         prefixed=False,
     ),
     Endpoint("HEAD", "/images/{path:path}", get_image, "image", prefixed=False),
@@ -29,7 +29,7 @@ _HEALTH_ENDPOINTS = (
         "/healthz",
         health_endpoints.healthz,
         "healthz",
-        Operation("health", "The process lives", {200: _JSON}, operation_id="healthz_healthz_get"),
+        Operation("health", "Check that the process is running", {200: _JSON}, operation_id="healthz_healthz_get"),
         prefixed=False,
     ),
     Endpoint(
@@ -39,8 +39,8 @@ _HEALTH_ENDPOINTS = (
         "readyz",
         Operation(
             "health",
-            "Database and storage answer; how the engines are",
-            {200: _JSON, 503: Answer("One does not")},
+            "Check the database and the storage, and report the health of the engines",
+            {200: _JSON, 503: ResponseDoc("The database or the storage does not answer")},
             operation_id="readyz_readyz_get",
         ),
         prefixed=False,
@@ -50,7 +50,7 @@ _HEALTH_ENDPOINTS = (
         "/metrics",
         health_endpoints.metrics,
         "metrics",
-        Operation("health", "Figures for Prometheus", {200: _TEXT}, operation_id="metrics_metrics_get"),
+        Operation("health", "Get the metrics for Prometheus", {200: _TEXT}, operation_id="metrics_metrics_get"),
         prefixed=False,
     ),
 )

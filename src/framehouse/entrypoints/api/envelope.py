@@ -1,4 +1,4 @@
-"""Every answer's envelope, and the request id that follows a request from its header to its log line."""
+"""The envelope and the default headers of a response, and the request id."""
 
 import random
 import re
@@ -15,22 +15,20 @@ from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.request_headers import find_header
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-HEADERS = {
+DEFAULT_HEADERS = {
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
     b"content-security-policy": b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
-"""What every answer of the API carries. Pictures, the console and the docs have kinder ones of their own."""
-
-
+"""The headers of every response of the API. Images, the console and the docs override some with less strict values."""
+DEFAULT_HEADER_LIST = list(DEFAULT_HEADERS.items())
 CODE = "framehouse.code"
-"""Where a request's scope has the code of its answer; nowhere where it succeeded."""
-GUARDS = list(HEADERS.items())
+"""The key in a request's scope for the error code of its response. A successful request has no such key."""
 
 
-class _Answer(Response):
-    """JSON in its envelope, with HEADERS. No value in its head is a client's, but for a request id that fits."""
+class _EnvelopeResponse(Response):
+    """A JSON envelope with the default headers. No header value comes from the client, except a valid request id."""
 
     def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         self.status_code = status
@@ -43,21 +41,21 @@ class _Answer(Response):
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*self.raw_headers, *GUARDS]
+        headers = [*self.raw_headers, *DEFAULT_HEADER_LIST]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
 
 def request_id_of(request: Request) -> str:
-    """The caller's X-Request-Id where it is usable, else a new one; the same for the whole request."""
+    """The client's X-Request-Id if it is valid, otherwise a new id. All calls for one request return the same id."""
     return request_id_in(request.scope)
 
 
 def request_id_in(scope: MutableMapping[str, Any]) -> str:
-    """As `request_id_of`, by the scope that all of a request share."""
+    """As `request_id_of`, for the scope of a request."""
     if "request_id" not in scope:
-        sent = find_header(scope, b"x-request-id")
-        scope["request_id"] = sent if sent and _REQUEST_ID.fullmatch(sent) else _new_request_id()
+        header = find_header(scope, b"x-request-id")
+        scope["request_id"] = header if header and _REQUEST_ID.fullmatch(header) else _new_request_id()
     return str(scope["request_id"])
 
 
@@ -68,7 +66,7 @@ def _new_request_id() -> str:
 def success(request: Request, data: Any, headers: dict[str, str] | None = None) -> Response:
     request_id = request_id_of(request)
     body = {"code": 0, "message": "SUCCEED", "request_id": request_id, "data": data}
-    return _Answer(200, body, {"X-Request-Id": request_id, **(headers or {})})
+    return _EnvelopeResponse(200, body, {"X-Request-Id": request_id, **(headers or {})})
 
 
 def failure(request: Request, error: Refused, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
@@ -78,12 +76,12 @@ def failure(request: Request, error: Refused, headers: Mapping[str, str] = Mappi
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     body = {"code": error.code, "message": error.message, "request_id": request_id}
-    return _Answer(error.status, body, headers)
+    return _EnvelopeResponse(error.status, body, headers)
 
 
 def raw_failure(code: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of an answer to what is no request yet."""
+    """The headers and the body of an error response to input that is not a complete HTTP request."""
     request_id = _new_request_id()
     body = pydantic_core.to_json({"code": code, "message": message, "request_id": request_id})
-    more = {b"content-type": b"application/json", b"x-request-id": request_id.encode()}
-    return [*(HEADERS | more).items()], body
+    headers = DEFAULT_HEADERS | {b"content-type": b"application/json", b"x-request-id": request_id.encode()}
+    return [*headers.items()], body

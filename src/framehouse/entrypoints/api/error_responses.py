@@ -1,4 +1,4 @@
-"""The response to every error, in the contract's envelope."""
+"""Error responses in the contract's envelope."""
 
 import logging
 
@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from framehouse.adapters.postgres.pool import DatabaseAway
-from framehouse.adapters.storage import StorageAway
+from framehouse.adapters.storage import StorageUnavailable
 from framehouse.adapters.telemetry import metrics
-from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.envelope import failure, request_id_of
 
@@ -17,7 +17,7 @@ _MAX_PATH_CHARACTERS = 200
 
 
 def no_such_path(request: Request) -> Refused:
-    return Refused(1202, f"there is no {request.url.path[:_MAX_PATH_CHARACTERS]}")
+    return Refused(1202, f"no such path: {request.url.path[:_MAX_PATH_CHARACTERS]}")
 
 
 def not_allowed(request: Request) -> Refused:
@@ -26,13 +26,13 @@ def not_allowed(request: Request) -> Refused:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """The response to an error; errors of the server itself are logged as well."""
+    """The response to an error. Every error except Refused is also logged."""
     match error:
         case Refused():
             return failure(request, error)
-        case DatabaseAway() | StorageAway():
+        case DatabaseAway() | StorageUnavailable():
             log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
-            return failure(request, Refused(5001, "not available at the moment, try again", retry_after_s=2))
-    log.error("request %s broke: %s", request_id_of(request), trace(error))
+            return failure(request, Refused(5001, "the service is temporarily unavailable; try again", retry_after_s=2))
+    log.error("request %s failed: %s", request_id_of(request), safe_traceback(error))
     metrics.INTERNAL_ERRORS.inc()
     return failure(request, Refused(5000, "internal error"))

@@ -1,4 +1,4 @@
-"""Whether the process lives, whether it can work, and its metrics."""
+"""The endpoints for liveness, readiness and metrics."""
 
 from contextlib import suppress
 
@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from framehouse.adapters.postgres.pool import Database, DatabaseAway
 from framehouse.adapters.postgres.route_health import list_route_health
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import ApiContext, Readiness
@@ -22,14 +22,14 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
         checks["database"] = "away"
     try:
         await storage.check()
-    except StorageAway:
+    except StorageUnavailable:
         checks["storage"] = "away"
     engines: dict[str, dict[str, str]] = {}
     with suppress(DatabaseAway):
-        for found in await list_route_health(db):
-            routes = engines.setdefault(found.model, {})
-            worse = found.unhealthy and ("away" if not found.healthy else "partly away")
-            routes[found.route] = worse or routes.get(found.route, "ok")
+        for health in await list_route_health(db):
+            routes = engines.setdefault(health.model, {})
+            problem = health.unhealthy and ("away" if not health.healthy else "partly away")
+            routes[health.route] = problem or routes.get(health.route, "ok")
         served = [(model, route) for model, routes in engines.items() for route in routes]
         for model, route in registry.unserved(served):
             engines.setdefault(model, {})[route.name] = "no worker"

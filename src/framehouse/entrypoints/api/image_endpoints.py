@@ -1,4 +1,4 @@
-"""Pictures by their signed URLs, whole or in part."""
+"""Serves images by their signed URLs, whole or in part."""
 
 import hashlib
 import re
@@ -14,7 +14,7 @@ from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.context import ApiContext
-from framehouse.entrypoints.api.documentation import Answer, Json, Parameter
+from framehouse.entrypoints.api.documentation import Json, Parameter, ResponseDoc
 from framehouse.entrypoints.api.envelope import request_id_of
 from framehouse.entrypoints.api.kling.responses import ERRORS
 from framehouse.entrypoints.api.kling.schemas import ErrorOut
@@ -22,19 +22,19 @@ from framehouse.entrypoints.api.kling.schemas import ErrorOut
 _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
-_PIECE_BYTES = 1024 * 1024
-"""What of a picture is in memory at once, for however long its reader takes."""
+_CHUNK_BYTES = 1024 * 1024
+"""The size of the part of an image that is in memory at a time, however slowly the client reads."""
 _PRESIGNED_S = 3600
-"""How long a bucket's own URL lives: as long as the slowest client takes to follow, not as long as the picture."""
+"""The longest lifetime of a bucket's own URL. It only has to last until a slow client follows the redirect."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
-ANSWERS = {
-    200: Answer("The picture", content=_IMAGE),
-    206: Answer("The part that `Range` asks for", content=_IMAGE),
-    302: Answer("Where the bucket has it, where `image_delivery` is `redirect`"),
-    304: Answer("The picture of `If-None-Match`"),
-    404: Answer("1203 the image does not exist or has expired", ErrorOut),
-    416: Answer("There is no such part"),
+RESPONSES = {
+    200: ResponseDoc("The image", content=_IMAGE),
+    206: ResponseDoc("The part that `Range` requests", content=_IMAGE),
+    302: ResponseDoc("A redirect to the bucket, if `image_delivery` is `redirect`"),
+    304: ResponseDoc("The image matches `If-None-Match`"),
+    404: ResponseDoc("1203 the image does not exist or has expired", ErrorOut),
+    416: ResponseDoc("The image does not have the part that `Range` requests"),
     500: ERRORS[500],
     503: ERRORS[503],
 }
@@ -42,32 +42,35 @@ SIGNATURE = (Parameter("query", "expires", default=""), Parameter("query", "sign
 
 
 async def get_image(context: ApiContext, request: Request) -> Response:
-    """An image or a part of it, or a redirect to the bucket if the storage is one and the settings say so."""
+    """An image or a part of it, or a redirect to the bucket if the storage and the settings support redirects.
+
+    References, and requests from pages of this server, are never redirected. Raises Refused (1203).
+    """
     key = request.scope["path"][1:]
-    found = _KEY.fullmatch(key)
+    match = _KEY.fullmatch(key)
     expires, signature = (request.query_params.get(parameter.name, "") for parameter in SIGNATURE)
-    left_s = context.links.check(key, expires, signature, now=time.time()) if found else 0
+    left_s = context.links.check(key, expires, signature, now=time.time()) if match else 0
     total = await context.storage.size(key) if left_s else None
-    if total is None or found is None:
+    if total is None or match is None:
         raise _gone()
-    # the console's pages may show nothing of other hosts
-    if context.redirect_images and found[1] and request.headers.get("sec-fetch-site") != "same-origin":
-        life_s = min(left_s, _PRESIGNED_S)
-        if url := await context.storage.presign(key, request.method, life_s=life_s):
-            return _redirect(request, url, max_age_s=life_s // 2)
+    # the console's content security policy forbids images of other hosts
+    if context.redirect_images and match[1] and request.headers.get("sec-fetch-site") != "same-origin":
+        valid_s = min(left_s, _PRESIGNED_S)
+        if url := await context.storage.presign(key, request.method, valid_s=valid_s):
+            return _redirect(request, url, max_age_s=valid_s // 2)
     etag = f'"{hashlib.sha256(key.encode()).hexdigest()[:24]}"'
     headers = {
         "Accept-Ranges": "bytes",
         "Cache-Control": f"private, max-age={min(left_s, 31_536_000)}, immutable",
         "Content-Disposition": f'inline; filename="{key.rsplit("/", 1)[-1]}"',
-        "Content-Type": await _media_type(context.storage, key, found[1]),
+        "Content-Type": await _media_type(context.storage, key, match[1]),
         "ETag": etag,
         "X-Content-Type-Options": "nosniff",
         "X-Request-Id": request_id_of(request),
     }
     if etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    part = _part(request.headers, total, etag)
+    part = _requested_range(request.headers, total, etag)
     if part is None:
         return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{total}"})
     if part.partial:
@@ -85,13 +88,15 @@ def _redirect(request: Request, url: str, *, max_age_s: int) -> Response:
     return Response(status_code=302, headers=headers)
 
 
-async def _part_response(storage: Storage, key: str, part: "_Part", headers: dict[str, str], *, head: bool) -> Response:
+async def _part_response(
+    storage: Storage, key: str, part: "_ByteRange", headers: dict[str, str], *, head: bool
+) -> Response:
     status, size = 206 if part.partial else 200, part.end - part.start
     headers = headers | {"Content-Length": str(size)}
     if head:
         return Response(status_code=status, headers=headers)
-    if size > _PIECE_BYTES:
-        return StreamingResponse(_pieces(storage, key, part), status_code=status, headers=headers)
+    if size > _CHUNK_BYTES:
+        return StreamingResponse(_chunks(storage, key, part), status_code=status, headers=headers)
     try:
         content = await storage.get_range(key, part.start, part.end) if size else b""
     except FileNotFoundError:
@@ -104,7 +109,10 @@ def _gone() -> Refused:
 
 
 async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
-    """By its extension; without one it is as its caller sent it, and was found to be one of two kinds."""
+    """The media type for `extension`. References have no extension; their first byte distinguishes PNG from JPEG.
+
+    Raises Refused (1203) if the reference does not exist.
+    """
     if extension:
         return _MEDIA_TYPES[extension]
     try:
@@ -113,29 +121,29 @@ async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
         raise _gone() from None
 
 
-class _Part(NamedTuple):
+class _ByteRange(NamedTuple):
     start: int
     end: int
     partial: bool
 
 
-async def _pieces(storage: Storage, key: str, part: _Part) -> AsyncIterator[bytes]:
-    """One after the other, as the client takes them."""
-    for start in range(part.start, part.end, _PIECE_BYTES):
-        yield await storage.get_range(key, start, min(start + _PIECE_BYTES, part.end))
+async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator[bytes]:
+    """The chunks of the part. Each is read from the storage when the client has received the previous one."""
+    for start in range(part.start, part.end, _CHUNK_BYTES):
+        yield await storage.get_range(key, start, min(start + _CHUNK_BYTES, part.end))
 
 
-def _part(headers: Headers, total: int, etag: str) -> _Part | None:
-    """Which bytes are asked for (RFC 9110); None for a range that cannot be met. Several ranges get the whole file."""
-    whole = _Part(0, total, partial=False)
-    found = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))
-    if not found or headers.get("if-range", etag) != etag or not (found[1] or found[2]):
+def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | None:
+    """The requested bytes (RFC 9110); None if the range cannot be satisfied. Several ranges get the whole file."""
+    whole = _ByteRange(0, total, partial=False)
+    match = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))
+    if not match or headers.get("if-range", etag) != etag or not (match[1] or match[2]):
         return whole
-    first, last = found[1], found[2]
+    first, last = match[1], match[2]
     if not first:
         count = min(int(last), total)
-        return _Part(total - count, total, partial=True) if count else None
+        return _ByteRange(total - count, total, partial=True) if count else None
     start, end = int(first), min(int(last) + 1, total) if last else total
     if last and int(last) < start:
         return whole
-    return _Part(start, end, partial=True) if start < total else None
+    return _ByteRange(start, end, partial=True) if start < total else None

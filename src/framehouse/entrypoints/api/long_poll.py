@@ -1,4 +1,4 @@
-"""Long polls: one listening connection wakes the waiting requests of this process when their tasks end."""
+"""Long polls: one connection listens for ended tasks and wakes the requests of this process that wait for them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,14 +6,17 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.task_store import ended_tasks
 
-_LOOK_S = 2.0
+_POLL_INTERVAL_S = 2.0
 
 
 class LongPolls:
-    """The waiting requests of one process, by task. A look every two seconds finds what a lost notification missed."""
+    """The waiting requests of one process, by task.
+
+    A query every two seconds finds ended tasks whose notification was lost.
+    """
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -21,7 +24,8 @@ class LongPolls:
 
     @contextmanager
     def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set when the task ends. Watch before reading the task, so that no end is missed."""
+        """An event that is set when the task ends. Enter the context before reading the task; otherwise the end of the
+        task may be missed."""
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
         try:
@@ -36,8 +40,8 @@ class LongPolls:
         for event in self._events.get(task_id, ()):
             event.set()
 
-    def end(self) -> None:
-        """Wake all waiting requests, because the server stops: each answers with the task as it is."""
+    def wake_all(self) -> None:
+        """Wake all waiting requests because the server stops. Each responds with the current state of its task."""
         for task_id in list(self._events):
             self._set(task_id)
 
@@ -46,13 +50,13 @@ class LongPolls:
             self._set(UUID(payload))
 
     async def run(self) -> None:
-        """Listen and look, until cancelled."""
-        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._look())
+        """Listen and poll until cancelled."""
+        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll())
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_INTERVAL_S)
             if self._events:
-                with suppress(*TROUBLE):
+                with suppress(*DATABASE_ERRORS):
                     for task_id in await ended_tasks(self._db, list(self._events)):
                         self._set(task_id)

@@ -1,4 +1,5 @@
-"""The figures that all processes share, from the database: every API process tells the same."""
+"""The response of `/metrics`. Metrics that are equal for all processes are read from the database, so every API
+process exposes the same values for them."""
 
 import asyncio
 import http.client
@@ -24,18 +25,18 @@ from framehouse.adapters.postgres.queue_metrics import (
     measure_queue,
 )
 from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
 
-_LOOK_LIMIT_S = 6.0
-"""Prometheus gives up after ten seconds, and then has nothing at all of us."""
-_WORKER_LIMIT_S = 2.0
+_CHECK_TIMEOUT_S = 6.0
+"""Shorter than Prometheus' scrape timeout of ten seconds, after which it has no metrics of this process at all."""
+_WORKER_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """Numbers from the database."""
+class SharedMetrics:
+    """The values that are read from the database."""
 
     workers: int = 0
     queue: Sequence[RouteQueue] = ()
@@ -45,17 +46,19 @@ class Shared:
     route_health: Sequence[RouteHealth] = ()
 
 
-async def measure(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
-    """All that this process can tell: what all share, its own figures, and those of the worker behind the URL."""
-    shared, stored, worker = await asyncio.gather(_look(db), _storage_answers(storage), ask_worker(worker_metrics))
-    return metrics.whole_text("api", shared=families(shared, stored, registry), others=worker)
+async def render_metrics(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
+    """The shared metrics, the metrics of this process, and the metrics of the worker at the URL `worker_metrics`."""
+    shared, storage_up, worker = await asyncio.gather(
+        _read_shared(db), _is_storage_up(storage), fetch_worker_metrics(worker_metrics)
+    )
+    return metrics.metrics_text("api", shared=shared_families(shared, storage_up, registry), other_process=worker)
 
 
-async def _look(db: Database) -> Shared | None:
-    """None if the database is away."""
+async def _read_shared(db: Database) -> SharedMetrics | None:
+    """None if the database does not answer."""
     try:
-        async with asyncio.timeout(_LOOK_LIMIT_S):
-            return Shared(
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+            return SharedMetrics(
                 queue=await measure_queue(db),
                 tasks=await count_tasks_in_flight(db),
                 open_orders=await count_open_orders(db),
@@ -67,97 +70,104 @@ async def _look(db: Database) -> Shared | None:
         return None
 
 
-async def _storage_answers(storage: Storage) -> bool:
+async def _is_storage_up(storage: Storage) -> bool:
     try:
-        async with asyncio.timeout(_LOOK_LIMIT_S):
+        async with asyncio.timeout(_CHECK_TIMEOUT_S):
             await storage.check()
-    except (StorageAway, TimeoutError):
+    except (StorageUnavailable, TimeoutError):
         return False
     return True
 
 
-async def ask_worker(url: str) -> str:
-    """The figures of the worker that `serve` started beside us; none while it starts or hangs."""
+async def fetch_worker_metrics(url: str) -> str:
+    """The metrics of the worker that `serve` started together with this process.
+
+    Empty if `url` is empty, or if the worker does not answer because it is starting or hangs.
+    """
     if not url:
         return ""
 
     def read() -> str:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(url, timeout=_WORKER_LIMIT_S) as answer:
-            return bytes(answer.read()).decode()
+        with opener.open(url, timeout=_WORKER_TIMEOUT_S) as response:
+            return bytes(response.read()).decode()
 
     with suppress(OSError, ValueError, http.client.HTTPException):
-        async with asyncio.timeout(_WORKER_LIMIT_S):
+        async with asyncio.timeout(_WORKER_TIMEOUT_S):
             return await asyncio.to_thread(read)
     return ""
 
 
-def families(known: Shared | None, stored: bool, registry: Registry) -> Iterator[Metric]:
-    """As Prometheus has them. Configured models and routes have figures even while there is nothing of them: an
-    autoscaler takes a missing figure for a broken one."""
-    yield InfoMetricFamily("framehouse_build", "The version that runs.", {"version": __version__})
-    for part, up in (("database", known is not None), ("storage", stored)):
+def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Registry) -> Iterator[Metric]:
+    """The shared metrics, as Prometheus' metric families.
+
+    If `shared` is None, only the version and the state of the database and the storage are returned. The metrics of the
+    queue, workers and tasks have a value for every configured model and route, even if it is 0: an autoscaler treats a
+    missing value as an error.
+    """
+    yield InfoMetricFamily("framehouse_build", "The running version.", {"version": __version__})
+    for part, up in (("database", shared is not None), ("storage", storage_up)):
         yield GaugeMetricFamily(f"framehouse_{part}_up", f"Whether the {part} answers: 1 or 0.", int(up))
-    if known is None:
+    if shared is None:
         return
-    yield GaugeMetricFamily("framehouse_workers", "Workers that live.", known.workers)
+    yield GaugeMetricFamily("framehouse_workers", "Live workers.", shared.workers)
     routes = [(model.name, route.name) for model in registry.models for route in registry.routes(model.name)]
     batches = {(*route, state): 0 for route in routes for state in ("waiting", "running")}
     oldest_s, workers = dict.fromkeys(routes, 0.0), dict.fromkeys(routes, 0)
-    for row in known.queue:
+    for row in shared.queue:
         route = row.model, registry.route_name(row.model, row.route)
         for state, count in (("waiting", row.waiting), ("running", row.running)):
             batches[*route, state] = batches.get((*route, state), 0) + count
         oldest_s[route] = max(oldest_s.get(route, 0.0), row.oldest_s)
-    for found in known.route_health:
-        route = found.model, found.route
-        workers[route] = max(workers.get(route, 0), found.healthy + found.unhealthy)
+    for health in shared.route_health:
+        route = health.model, health.route
+        workers[route] = max(workers.get(route, 0), health.healthy + health.unhealthy)
     yield _gauge(
         "framehouse_queue_batches",
-        "Batches by the route that they wait for, or that they were taken up for, and by state.",
+        "Batches by state, and by the route that they wait for or were claimed for.",
         ("model", "route", "state"),
         batches,
     )
     yield _gauge(
         "framehouse_queue_oldest_seconds",
-        "How long the oldest batch that is due has waited for a route.",
+        "Seconds that the oldest due batch has waited for the route.",
         ("model", "route"),
         oldest_s,
     )
-    yield _gauge("framehouse_route_workers", "Living workers that serve a route.", ("model", "route"), workers)
+    yield _gauge("framehouse_route_workers", "Live workers that serve the route.", ("model", "route"), workers)
     yield _gauge(
         "framehouse_queue_pinned_batches",
-        "Batches of these that have something under way at a route, which alone may go on with them.",
+        "Batches that have an open order at the route; only this route may continue them.",
         ("model", "route"),
-        known.open_orders,
+        shared.open_orders,
     )
     yield _gauge(
         "framehouse_tasks_in_flight",
         "Tasks that were accepted and have not ended.",
         ("model",),
-        {(name,): known.tasks.get(name, 0) for name in sorted({*known.tasks, *(m.name for m in registry.models)})},
+        {(name,): shared.tasks.get(name, 0) for name in sorted({*shared.tasks, *(m.name for m in registry.models)})},
     )
-    for name, figure, meaning in (
-        ("messages", "messages", "Callback messages of the last day, by state and class of the last HTTP answer."),
-        ("tries", "tries", "Tries of these messages."),
-        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages."),
+    for name, attribute, description in (
+        ("messages", "messages", "Callback messages of the last day, by state and by class of the last HTTP response."),
+        ("tries", "attempts", "Delivery attempts of these messages."),
+        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages, in seconds."),
     ):
-        by_state = {(row.state, row.answer): getattr(row, figure) for row in known.callbacks}
-        yield _gauge(f"framehouse_callback_{name}", meaning, ("state", "answer"), by_state)
+        by_state = {(row.state, row.answer): getattr(row, attribute) for row in shared.callbacks}
+        yield _gauge(f"framehouse_callback_{name}", description, ("state", "answer"), by_state)
     checks: Counter[tuple[str, str, str]] = Counter()
-    for found in known.route_health:
-        for state, count in (("fit", found.healthy), ("unfit", found.unhealthy)):
-            checks[found.model, found.route, state] += count
+    for health in shared.route_health:
+        for state, count in (("fit", health.healthy), ("unfit", health.unhealthy)):
+            checks[health.model, health.route, state] += count
     yield _gauge(
         "framehouse_route_checks",
-        "What workers find of that which a route depends on, by whether it can be used.",
+        "Health checks of the things that the route depends on, by result: fit (healthy) or unfit.",
         ("model", "route", "state"),
         checks,
     )
 
 
-def _gauge(name: str, meaning: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
-    family = GaugeMetricFamily(name, meaning, labels=labels)
+def _gauge(name: str, description: str, labels: Sequence[str], values: Mapping[Any, float]) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
     return family

@@ -1,18 +1,18 @@
-"""The OpenAPI document, from the table of endpoints and the schemas of requests and responses."""
+"""Builds the OpenAPI document from the table of endpoints and the schemas of requests and responses."""
 
 from collections.abc import Iterable
 
 from pydantic.json_schema import models_json_schema
 
 from framehouse import __version__
-from framehouse.entrypoints.api.documentation import Answer, Json, Model, Operation, Parameter
+from framehouse.entrypoints.api.documentation import Json, Model, Operation, Parameter, ResponseDoc
 from framehouse.entrypoints.api.router import Endpoint
 
 _REF = "#/components/schemas/{model}"
 
 
 def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
-    """The OpenAPI document, in which prefixed endpoints have the given prefix."""
+    """The OpenAPI document. Its prefixed endpoints have the path prefix `prefix`."""
     documented = [(endpoint, endpoint.documentation) for endpoint in endpoints if endpoint.documentation]
     paths: Json = {}
     for endpoint, operation in documented:
@@ -23,8 +23,8 @@ def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Framehouse",
-            "description": "The omni-image task API. Send `Authorization: Bearer <key>`; "
-            "pictures come by polling or waiting.",
+            "description": "The omni-image task API. Send `Authorization: Bearer <key>`. "
+            "A task has image URLs once it has succeeded: poll the task, wait for its end, or use callbacks.",
             "version": __version__,
         },
         "paths": paths,
@@ -47,7 +47,7 @@ def _operation(endpoint: Endpoint, operation: Operation) -> Json:
     if operation.body:
         content = {"schema": _reference(operation.body.model), "examples": dict(operation.body.examples)}
         document["requestBody"] = {"required": True, "content": {"application/json": content}}
-    document["responses"] = {str(status): _answer(answer) for status, answer in operation.answers.items()}
+    document["responses"] = {str(status): _response(response) for status, response in operation.responses.items()}
     if operation.links:
         links = {name: {"operationId": name} | link for name, link in operation.links.items()}
         document["responses"]["200"]["links"] = links
@@ -75,9 +75,9 @@ def _parameter(parameter: Parameter) -> Json:
     return head | {"schema": schema | described} | described
 
 
-def _answer(answer: Answer) -> Json:
-    content = {"application/json": {"schema": _reference(answer.model)}} if answer.model else dict(answer.content)
-    return {"description": answer.description} | ({"content": content} if content else {})
+def _response(response: ResponseDoc) -> Json:
+    content = {"application/json": {"schema": _reference(response.model)}} if response.model else dict(response.content)
+    return {"description": response.description} | ({"content": content} if content else {})
 
 
 def _reference(model: Model) -> Json:
@@ -85,17 +85,17 @@ def _reference(model: Model) -> Json:
 
 
 def _name(model: Model) -> str:
-    """The name of a schema, as pydantic writes it: Envelope[list[TaskOut]] is Envelope_list_TaskOut__."""
+    """The name of a schema in pydantic's spelling: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
     return "".join(letter if letter.isalnum() else "_" for letter in model.__name__)
 
 
 def _schemas(operations: Iterable[Operation]) -> Json:
-    answers = {answer.model for operation in operations for answer in operation.answers.values() if answer.model}
+    responses = {doc.model for operation in operations for doc in operation.responses.values() if doc.model}
     bodies = {operation.body.model for operation in operations if operation.body}
-    _, sent = models_json_schema([(model, "serialization") for model in answers], ref_template=_REF)
+    _, sent = models_json_schema([(model, "serialization") for model in responses], ref_template=_REF)
     _, received = models_json_schema([(model, "validation") for model in bodies], ref_template=_REF)
     for schema in sent["$defs"].values():
         for field in schema.get("properties", {}).values():
             if "default" in field and field["default"] is None:
-                del field["default"]  # a response has no such field then, not null
+                del field["default"]  # a response omits the field instead of sending null
     return dict(sorted((sent["$defs"] | received["$defs"]).items()))

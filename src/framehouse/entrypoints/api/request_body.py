@@ -1,4 +1,4 @@
-"""Request bodies: small ones are read and parsed whole, large ones while they arrive, with their pictures in a file."""
+"""Request bodies. Small bodies are parsed whole; large bodies are parsed while they arrive, with images in a file."""
 
 import asyncio
 import hashlib
@@ -12,142 +12,150 @@ from weakref import WeakValueDictionary
 from starlette.requests import ClientDisconnect, Request
 
 from framehouse.adapters.spool import Spool, SpoolFull
-from framehouse.adapters.storage import StorageAway
+from framehouse.adapters.storage import StorageUnavailable
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.streaming_json import (
     LONG_BYTES,
     MAX_SKELETON_BYTES,
     JsonReader,
-    TooMuchBesides,
+    SkeletonTooLarge,
     from_json,
 )
 
 _JSON = "application/json"
 _FEED_BYTES = 128 * 1024
-"""What is decoded at a time, between which others have their turn."""
-_SLOWEST_BYTES_PER_S = 32 * 1024
-_FREED_BYTES = 4 * 1024 * 1024
+"""A large body is decoded in pieces of about this size. Other requests are served between two pieces."""
+_MIN_BYTES_PER_S = 32 * 1024
+_MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 def is_small(request: Request) -> bool:
-    """Whether the body says of itself that it is one to be parsed whole."""
+    """Whether the body is small, according to its Content-Length header."""
     length = find_header(request.scope, b"content-length") or ""
     return length.isdecimal() and int(length[:18]) <= LONG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON value, in which strings too long to keep are LongString, and the SHA-256 of the raw bytes if asked for."""
+    """A JSON value whose long strings are LongString objects. `digest` is the SHA-256 of the raw bytes if requested."""
 
     value: Any
     digest: bytes = b""
 
 
-class Bodies:
-    """Reads the bodies of one process: none larger than `most_bytes`, and only so many large ones at once, half of them
-    of one account, so that their memory and temporary files are bounded; the next ones wait unread."""
+class BodyReader:
+    """Reads the request bodies of one process.
 
-    def __init__(self, *, most_bytes: int, large_at_once: int = 8, silence_s: float = 30) -> None:
-        self._most_bytes = most_bytes
-        self._silence_s = silence_s
-        self._room = asyncio.Semaphore(large_at_once)
-        self._share = max(1, large_at_once // 2)
-        self._shares: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-        # glibc gives every freed piece back to the system and asks for it again, which costs more than the decoding,
-        # until something larger was freed once; this takes no memory, for it is never written to
-        bytearray(_FREED_BYTES)
+    `max_bytes` limits one body. At most `max_large` large bodies are read at the same time, and at most half of them
+    for one account. These limits bound memory and temporary files; further large bodies wait unread. `stall_timeout_s`
+    is the longest time without any bytes of a body.
+    """
+
+    def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
+        self._max_bytes = max_bytes
+        self._stall_timeout_s = stall_timeout_s
+        self._large_slots = asyncio.Semaphore(max_large)
+        self._max_large_per_account = max(1, max_large // 2)
+        self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+        # glibc returns each freed block to the system and requests it again, which costs more than the decoding. It
+        # stops doing so once a larger block has been freed. This block uses no memory, because it is never written.
+        bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
-        """The body of a JSON request; its pictures last as long as the context.
+        """The body of a JSON request. The files of its images exist as long as the context.
 
-        Raises Refused (1200) for another content type, as soon as it is too large, and for what is no JSON; StorageAway
-        where there is no room for temporary files.
+        Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, and as soon as
+        it is too large or too slow. Raises StorageUnavailable if temporary files cannot be written.
         """
-        self._check_head(request)
+        self._check_headers(request)
         stream = request.stream()
-        since = time.monotonic()
-        begin = bytearray()
+        started = time.monotonic()
+        received = bytearray()
         try:
-            while piece := await self._next(stream, since, len(begin)):
-                begin += piece
-                self._check_size(len(begin))
-                if len(begin) > LONG_BYTES:
+            while piece := await self._next(stream, started, len(received)):
+                received += piece
+                self._check_size(len(received))
+                if len(received) > LONG_BYTES:
                     break
             else:
-                yield _whole(bytes(begin), digest)
+                yield _parse_whole(bytes(received), digest)
                 return
-            share = self._shares.setdefault(account_id, asyncio.Semaphore(self._share))
-            async with share, self._room:
+            account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
+            async with account_slots, self._large_slots:
                 spool = Spool()
                 try:
-                    since = time.monotonic()  # what it waited for others is not its own slowness
-                    yield await self._read_large(begin, stream, since, JsonReader(spool), digest)
+                    started = time.monotonic()  # the wait for a free slot is not the client's slowness
+                    yield await self._read_large(received, stream, started, JsonReader(spool), digest)
                 finally:
                     spool.close()
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
 
     async def read_small(self, request: Request, *, digest: bool = False) -> Body:
-        """As `read`, for what `is_small`."""
-        self._check_head(request)
+        """As `read`, for a small body (`is_small`). Does not raise StorageUnavailable."""
+        self._check_headers(request)
         try:
-            async with asyncio.timeout(self._silence_s):
-                return _whole(await request.body(), digest)
+            async with asyncio.timeout(self._stall_timeout_s):
+                return _parse_whole(await request.body(), digest)
         except TimeoutError:
-            raise Refused(1200, f"the body did not arrive within {self._silence_s:g} s") from None
+            raise Refused(1200, f"the body did not arrive within {self._stall_timeout_s:g} s") from None
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
 
-    def _check_head(self, request: Request) -> None:
-        kind = find_header(request.scope, b"content-type")
-        if kind is not None and kind != _JSON and kind.split(";")[0].strip().lower() != _JSON:
+    def _check_headers(self, request: Request) -> None:
+        content_type = find_header(request.scope, b"content-type")
+        if content_type is not None and content_type != _JSON and content_type.split(";")[0].strip().lower() != _JSON:
             raise Refused(1200, f"the Content-Type must be {_JSON}", status=415)
         length = find_header(request.scope, b"content-length") or ""
         if length.isdecimal():
             self._check_size(int(length[:18]))
 
     async def _read_large(
-        self, begin: bytearray, stream: AsyncGenerator[bytes, None], since: float, reader: JsonReader, digest: bool
+        self, received: bytearray, stream: AsyncGenerator[bytes, None], started: float, reader: JsonReader, digest: bool
     ) -> Body:
-        hashed = hashlib.sha256()
+        sha256 = hashlib.sha256()
 
         def feed(piece: bytes) -> None:
             if digest:
-                hashed.update(piece)
+                sha256.update(piece)
             reader.feed(piece)
 
-        size, waiting = len(begin), begin
+        size, pending = len(received), received
         try:
-            while piece := await self._next(stream, since, size):
+            while piece := await self._next(stream, started, size):
                 size += len(piece)
                 self._check_size(size)
-                waiting += piece
-                if len(waiting) >= _FEED_BYTES:
+                pending += piece
+                if len(pending) >= _FEED_BYTES:
                     if reader.in_long_string:
-                        feed(bytes(waiting))  # a fraction of a millisecond; a thread and back costs more than that
+                        feed(bytes(pending))  # takes a fraction of a millisecond, less than switching to a thread
                     else:
-                        await asyncio.to_thread(feed, bytes(waiting))
-                    waiting.clear()
-            await asyncio.to_thread(feed, bytes(waiting))
-            return Body(await asyncio.to_thread(reader.finish), hashed.digest() if digest else b"")
-        except TooMuchBesides:
-            what = f"the body holds more than {MAX_SKELETON_BYTES:,} bytes besides its pictures"
-            raise Refused(1200, what, status=413) from None
+                        await asyncio.to_thread(feed, bytes(pending))
+                    pending.clear()
+            await asyncio.to_thread(feed, bytes(pending))
+            return Body(await asyncio.to_thread(reader.finish), sha256.digest() if digest else b"")
+        except SkeletonTooLarge:
+            message = f"the body without its images is too large; at most {MAX_SKELETON_BYTES:,} bytes are allowed"
+            raise Refused(1200, message, status=413) from None
         except SpoolFull as error:
-            raise StorageAway(str(error)) from error
+            raise StorageUnavailable(str(error)) from error
         except ValueError as error:
             raise _not_json(error) from None
 
-    async def _next(self, stream: AsyncGenerator[bytes, None], since: float, size: int) -> bytes:
-        """The next bytes; none at the end. Raises Refused for a body that has stopped arriving, or that has come more
-        slowly than anybody's line since `since`."""
-        late_s = time.monotonic() - since - self._silence_s
-        if late_s > 0 and size < late_s * _SLOWEST_BYTES_PER_S:
-            raise Refused(1200, f"the body arrives too slowly; {_SLOWEST_BYTES_PER_S:,} bytes a second are expected")
+    async def _next(self, stream: AsyncGenerator[bytes, None], started: float, size: int) -> bytes:
+        """The next bytes of the body; empty at its end. `size` bytes have arrived so far, since `started`.
+
+        Raises Refused if no bytes arrive for `stall_timeout_s`. Raises Refused if `size` is too small for the time
+        since `started`; the first `stall_timeout_s` do not count.
+        """
+        counted_s = time.monotonic() - started - self._stall_timeout_s
+        if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:
+            message = f"the body arrives too slowly; at least {_MIN_BYTES_PER_S:,} bytes per second are required"
+            raise Refused(1200, message)
         try:
-            async with asyncio.timeout(self._silence_s):
+            async with asyncio.timeout(self._stall_timeout_s):
                 while True:
                     piece = await anext(stream, None)
                     if piece is None:
@@ -155,15 +163,15 @@ class Bodies:
                     if piece:
                         return piece
         except TimeoutError:
-            raise Refused(1200, f"nothing of the body arrived for {self._silence_s:g} s") from None
+            raise Refused(1200, f"no bytes of the body arrived for {self._stall_timeout_s:g} s") from None
 
     def _check_size(self, size: int) -> None:
-        if size > self._most_bytes:
-            what = f"the body is too large; at most {self._most_bytes:,} bytes are allowed"
-            raise Refused(1200, what, status=413)
+        if size > self._max_bytes:
+            message = f"the body is too large; at most {self._max_bytes:,} bytes are allowed"
+            raise Refused(1200, message, status=413)
 
 
-def _whole(raw: bytes, digest: bool) -> Body:
+def _parse_whole(raw: bytes, digest: bool) -> Body:
     try:
         return Body(from_json(raw), hashlib.sha256(raw).digest() if digest else b"")
     except ValueError as error:

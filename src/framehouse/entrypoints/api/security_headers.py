@@ -1,37 +1,38 @@
-"""The headers that guard every answer, whoever made it."""
+"""Adds the default security headers to every response."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from framehouse.entrypoints.api.envelope import GUARDS, HEADERS
+from framehouse.entrypoints.api.envelope import DEFAULT_HEADER_LIST, DEFAULT_HEADERS
 
 _POLICY, _CACHE = b"content-security-policy", b"cache-control"
 _REVALIDATED = (_CACHE, b"no-cache")
 
 
-class GuardedAnswers:
-    """An app whose answers carry HEADERS where they do not have them already.
+class SecurityHeaders:
+    """An ASGI app that adds DEFAULT_HEADERS to the responses of `app`. Headers that a response already has are kept.
 
-    Files with an ETag may be kept and asked for again. Pictures need no policy: with `nosniff` they are nothing else.
+    A response with an ETag gets `no-cache` instead of `no-store`: clients may keep it and revalidate it. Images get no
+    content security policy, because browsers treat them only as images (`nosniff`).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = _guarded(list(message.get("headers", ())))
+                message["headers"] = _with_defaults(list(message.get("headers", ())))
             await send(message)
 
-        await self._app(scope, receive, guarded if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-def _guarded(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    if headers[-len(GUARDS) :] == GUARDS:  # an envelope, which is most answers
+def _with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    if headers[-len(DEFAULT_HEADER_LIST) :] == DEFAULT_HEADER_LIST:  # most responses: the envelope has added them
         return headers
-    has = {name.lower(): value for name, value in headers}
-    for name, value in HEADERS.items():
-        if name in has or (name == _POLICY and has.get(b"content-type", b"").startswith(b"image/")):
+    present = {name.lower(): value for name, value in headers}
+    for name, value in DEFAULT_HEADERS.items():
+        if name in present or (name == _POLICY and present.get(b"content-type", b"").startswith(b"image/")):
             continue
-        headers.append(_REVALIDATED if name == _CACHE and b"etag" in has else (name, value))
+        headers.append(_REVALIDATED if name == _CACHE and b"etag" in present else (name, value))
     return headers

@@ -1,4 +1,4 @@
-"""One call at a time, whose result all callers share that come meanwhile."""
+"""A call whose result is shared by all callers that arrive while it runs."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,8 +8,10 @@ Result = TypeVar("Result")
 
 
 class SharedCall(Generic[Result]):
-    """Calls `call`, unless a call is running already: then its result is shared. For routes that need no key, so that
-    many callers cost the database no more than one."""
+    """Runs `call`, or waits for the run in progress and returns its result.
+
+    It protects the database behind endpoints that need no key: any number of simultaneous requests costs one call.
+    """
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> None:
         self._call = call

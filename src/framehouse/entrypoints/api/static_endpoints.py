@@ -1,4 +1,4 @@
-"""Swagger UI from the package, so that it works offline, the OpenAPI document, and the images of the presets."""
+"""Serves Swagger UI, the OpenAPI document and the preset images. All of them are in the package and work offline."""
 
 import posixpath
 from importlib.resources import files
@@ -36,7 +36,10 @@ async def openapi(context: ApiContext, _request: Request) -> Response:
 
 
 async def _file(folder: StaticFiles, path: str, request: Request) -> Response:
-    """A file of a folder. Slashes that are doubled, as by a base URL that ends in one, count once."""
+    """A file of a folder. Double slashes, as from a base URL with a slash at its end, count as one.
+
+    Raises Refused (1202) if there is no such file.
+    """
     try:
         return await folder.get_response(posixpath.normpath(path.lstrip("/")), request.scope)
     except HTTPException:

@@ -1,8 +1,9 @@
-"""JSON that is read while it arrives: strings too long to keep go to a file, the rest is parsed as usual.
+"""Parses JSON while it arrives. Long strings are decoded into a file; the rest is parsed as usual.
 
-What is kept, the skeleton, is the body with each long string replaced by a placeholder. A placeholder holds a number
-that nobody can know before the body is sent, so no client can write one. The skeleton and every piece of a long
-string's text go through the same parser as a small body; the scanner itself only finds where strings begin and end.
+The rest is called the skeleton: the body with each long string replaced by a placeholder. A placeholder contains a
+random number that is chosen when the body is read, so no client can forge a placeholder. The skeleton and every piece
+of a long string go through the same parser as a small body. The scanner in this module only finds where strings begin
+and end.
 """
 
 import hashlib
@@ -18,26 +19,27 @@ from framehouse.adapters.spool import Spool
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 
 LONG_BYTES = 64 * 1024
-"""Strings with more bytes than this between their quotes are not kept."""
+"""A string with more bytes than this between its quotes is a long string."""
 MAX_SKELETON_BYTES = 1024 * 1024
-"""Ten pictures just short of long, and a prompt in escapes, stay well below."""
+"""Enough for ten images that are just below LONG_BYTES, together with a prompt that is written in escape sequences."""
 _HEAD_CHARACTERS = 512
 _UNFINISHED = re.compile(
-    rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # half of a pair of surrogates
-    rb"|[\xc2-\xf4]\Z|[\xe0-\xf4][\x80-\xbf]\Z|[\xf0-\xf4][\x80-\xbf]{2}\Z"  # a character of UTF-8
+    rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape sequence
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # the first half of a surrogate pair
+    rb"|[\xc2-\xf4]\Z|[\xe0-\xf4][\x80-\xbf]\Z|[\xf0-\xf4][\x80-\xbf]{2}\Z"  # a UTF-8 character
 )
-_LONGEST_UNFINISHED = 11
+_MAX_UNFINISHED_BYTES = 11
 
 
-class TooMuchBesides(Exception):
-    """There is more than MAX_SKELETON_BYTES besides long strings."""
+class SkeletonTooLarge(Exception):
+    """The body without its long strings has more than MAX_SKELETON_BYTES."""
 
 
 class JsonReader:
-    """Takes a JSON text in pieces of any size. Raises ValueError where it is not JSON, TooMuchBesides, SpoolFull.
+    """Reads a JSON text in pieces of any size.
 
-    Work and memory are in proportion to the piece, whatever came before, so pieces may be large but should not be tiny.
+    Its methods raise ValueError if the text is not JSON, SkeletonTooLarge, or SpoolFull. The time and memory for a
+    piece are proportional to its size and do not depend on earlier pieces. Many tiny pieces are slow.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -46,85 +48,88 @@ class JsonReader:
         self._token = secrets.token_hex(16)
         self._skeleton = bytearray()
         self._in_string = False
-        self._opened_at = 0  # where in the skeleton the string that is open began
-        self._long: _Long | None = None
-        self._found: list[LongString] = []
-        self._rest = b""
+        self._opened_at = 0  # position in the skeleton where the open string begins
+        self._open_long: _LongStringReader | None = None
+        self._long_strings: list[LongString] = []
+        self._pending = b""
 
     @property
     def in_long_string(self) -> bool:
-        """Whether what comes next is most likely text to decode; otherwise it is structure, which is slower to scan."""
-        return self._long is not None
+        """Whether the next bytes most likely continue a long string. All other bytes are slower to scan."""
+        return self._open_long is not None
 
     def feed(self, piece: bytes) -> None:
-        data = self._rest + piece
-        odd = (len(data) - len(data.rstrip(b"\\"))) % 2  # a backslash that belongs to what comes next
-        end = len(data) - odd
-        self._rest = data[end:]
-        # where escapes are put out of the way, a quote is a quote; outside of strings there are none in JSON
+        data = self._pending + piece
+        open_escape = (len(data) - len(data.rstrip(b"\\"))) % 2  # 1 if the next piece continues an escape sequence
+        end = len(data) - open_escape
+        self._pending = data[end:]
+        # with escaped quotes masked, every quote begins or ends a string; JSON has escapes only inside strings
         quotes = data.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in data else data
         at = 0
         while at < end:
             quote = quotes.find(b'"', at, end)
             stop = end if quote < 0 else quote
             if self._in_string:
-                self._take(data[at:stop])
+                self._add_text(data[at:stop])
                 if quote >= 0:
                     self._close_string()
             else:
-                self._keep(data[at:stop])
+                self._append(data[at:stop])
                 if quote >= 0:
-                    self._keep(b'"')
+                    self._append(b'"')
                     self._in_string, self._opened_at = True, len(self._skeleton)
             at = stop + 1
 
     def finish(self) -> Any:
-        """The value, with a LongString in the place of each long string; a long key is one that nobody knows."""
-        if self._in_string or self._rest:
+        """The value, with a LongString in place of each long string.
+
+        A long key stays a placeholder: no field that the API knows has such a name.
+        """
+        if self._in_string or self._pending:
             raise ValueError("the text ends inside a string")
         value = from_json(bytes(self._skeleton))
-        return self._put_back(value) if self._found else value
+        return self._restore(value) if self._long_strings else value
 
-    def _keep(self, piece: bytes) -> None:
+    def _append(self, piece: bytes) -> None:
         self._skeleton += piece
         if len(self._skeleton) > MAX_SKELETON_BYTES:
-            raise TooMuchBesides
+            raise SkeletonTooLarge
 
-    def _take(self, piece: bytes) -> None:
-        if self._long is None:
+    def _add_text(self, piece: bytes) -> None:
+        if self._open_long is None:
             if len(self._skeleton) - self._opened_at + len(piece) <= self._long_bytes:
-                self._keep(piece)
+                self._append(piece)
                 return
             piece = bytes(self._skeleton[self._opened_at :]) + piece
             del self._skeleton[self._opened_at :]
-            self._long = _Long(self._spool)
-        self._long.feed(piece)
+            self._open_long = _LongStringReader(self._spool)
+        self._open_long.feed(piece)
 
     def _close_string(self) -> None:
-        if self._long is not None:
-            self._keep(f"{self._token}{len(self._found)}".encode())
-            self._found.append(self._long.finish())
-            self._long = None
-        self._keep(b'"')
+        if self._open_long is not None:
+            self._append(f"{self._token}{len(self._long_strings)}".encode())
+            self._long_strings.append(self._open_long.finish())
+            self._open_long = None
+        self._append(b'"')
         self._in_string = False
 
-    def _put_back(self, value: Any) -> Any:
+    def _restore(self, value: Any) -> Any:
         match value:
             case str() if value.startswith(self._token):
-                return self._found[int(value[len(self._token) :])]
+                return self._long_strings[int(value[len(self._token) :])]
             case list():
-                return [self._put_back(item) for item in value]
+                return [self._restore(item) for item in value]
             case dict():
-                return {key: self._put_back(item) for key, item in value.items()}
+                return {key: self._restore(item) for key, item in value.items()}
         return value
 
 
-class _Long:
-    """One long string: its text is checked as JSON, counted, and decoded for as long as it is base64."""
+class _LongStringReader:
+    """Reads one long string: checks its text as JSON, counts its characters, and decodes it if it is base64."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._rest = b""
+        self._pending = b""
         self._head = ""
         self._characters = 0
         self._decoder = Decoder()
@@ -133,20 +138,20 @@ class _Long:
         self._hash = hashlib.sha256()
 
     def feed(self, piece: bytes) -> None:
-        raw = self._rest + piece
-        self._rest = b""
+        raw = self._pending + piece
+        self._pending = b""
         if b"\\" in raw or not raw.isascii():
-            cut = _finished(raw)
-            raw, self._rest = raw[:cut], raw[cut:]
+            cut = _complete_bytes(raw)
+            raw, self._pending = raw[:cut], raw[cut:]
             self._text(from_json(b'"' + raw + b'"'))
         elif np.frombuffer(raw, np.uint8).min(initial=0xFF) < 0x20:
-            raise ValueError("a string holds a control character")
+            raise ValueError("a string contains a control character")
         else:
             self._ascii(raw)
 
     def finish(self) -> LongString:
-        if self._rest:  # unfinished for ever: the parser says what is wrong with it
-            self._text(from_json(b'"' + self._rest + b'"'))
+        if self._pending:  # a cut escape or character at the end of the string: the parser raises the error
+            self._text(from_json(b'"' + self._pending + b'"'))
         self._decode(b"", last=True)
         if self._problem:
             return LongString(self._head, self._characters, problem=self._problem)
@@ -158,7 +163,7 @@ class _Long:
             self._ascii(text.encode())
             return
         self._count(text[:_HEAD_CHARACTERS], len(text))
-        self._decode(b"?")  # no base64
+        self._decode(b"?")  # a character that is not base64
 
     def _ascii(self, text: bytes) -> None:
         self._count(text[:_HEAD_CHARACTERS].decode(), len(text))
@@ -186,12 +191,12 @@ class _Long:
 
 
 def from_json(text: bytes) -> Any:
-    """The JSON value. Raises ValueError; NaN, invalid UTF-8, lone surrogates and endless nesting are not JSON."""
+    """Parse JSON. Raises ValueError, also for NaN, invalid UTF-8, lone surrogates and very deep nesting."""
     return pydantic_core.from_json(text, allow_inf_nan=False)
 
 
-def _finished(raw: bytes) -> int:
-    """How much of a string's inside can be read by itself: up to an escape or a character that is cut in two."""
-    tail = raw.replace(b"\\\\", b"__")[-_LONGEST_UNFINISHED:] if b"\\" in raw else raw[-_LONGEST_UNFINISHED:]
-    found = _UNFINISHED.search(tail)
-    return len(raw) - len(tail) + found.start() if found else len(raw)
+def _complete_bytes(raw: bytes) -> int:
+    """The number of bytes of a string's text before an escape sequence or a character that is cut off at the end."""
+    tail = raw.replace(b"\\\\", b"__")[-_MAX_UNFINISHED_BYTES:] if b"\\" in raw else raw[-_MAX_UNFINISHED_BYTES:]
+    unfinished = _UNFINISHED.search(tail)
+    return len(raw) - len(tail) + unfinished.start() if unfinished else len(raw)

@@ -1,4 +1,4 @@
-"""Upstream callbacks: a worker that waits for an upstream is woken. The body of the request is not read."""
+"""Upstream callbacks: a request from an upstream wakes the worker that waits for it. The request's body is not read."""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,6 +12,6 @@ from framehouse.entrypoints.api.envelope import request_id_of
 async def wake_batch(context: ApiContext, request: Request) -> Response:
     batch, signature = request.path_params["batch"], request.path_params["signature"]
     if not context.links.check_upstream_callback_signature(batch, signature):
-        raise Refused(1202, "there is no such path")
+        raise Refused(1202, "no such path")
     await notify(context.db, WAKE_CHANNEL, batch)
     return JSONResponse({"status": "ok"}, headers={"X-Request-Id": request_id_of(request)})

@@ -1,4 +1,4 @@
-"""Claim batches: as many as there are free slots, whenever there may be some."""
+"""The claim loop: claim batches for the free slots whenever due batches may exist."""
 
 import asyncio
 import logging
@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.batch_retry import RetryLimits, may_be_poison
 from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
@@ -17,18 +17,21 @@ from framehouse.pipeline.open_order import route_with_open_order
 
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
-MISSES_BEFORE_REST, REST_S = 4, 0.1
+MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 """After this many wake-ups in a row that found no work, a worker claims at most ten times a second. Each new task wakes
 all workers, and with many workers their claims cost PostgreSQL more than everything else (docs/scale.md)."""
 _LOADING_LIMIT = 16
-"""With this many batches waiting for references, only batches whose references are stored are claimed."""
-_NEXT_POISON_S = 3.0
+"""If this many batches wait for their references, the worker claims only batches whose references are stored."""
+_POISON_PAUSE_S = 3.0
 
 
 @dataclass(slots=True)
 class ClaimSignal:
-    """Wakes the claim loop. `notified`: new work was announced since the last claim. `more_due`: the last claim may
-    have left due batches behind. `stopping`: claim no more."""
+    """Wakes the claim loop.
+
+    `notified`: new batches were announced since the last claim. `more_due`: the last claim may have left due batches
+    in the queue. `stopping`: the loop ends.
+    """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
     notified: bool = False
@@ -40,7 +43,7 @@ class ClaimSignal:
         self.event.set()
 
     def slot_freed(self) -> None:
-        """If nothing was left behind, there is nothing to wake for: new work has its own notification."""
+        """Wake the loop if the queue may contain more due batches. New batches have their own notification."""
         if self.more_due:
             self.event.set()
 
@@ -52,18 +55,18 @@ class ClaimSignal:
 async def run_claim_loop(
     claim: Callable[[], Awaitable[int]], free_slots: Callable[[], int], signal: ClaimSignal
 ) -> None:
-    """Call `claim`, which returns how many batches it got, until stopped."""
+    """Call `claim`, which returns the number of claimed batches, until stopped."""
     misses = 0
     while not signal.stopping:
-        if misses > MISSES_BEFORE_REST:
-            await asyncio.sleep(REST_S * random.uniform(0.5, 1.5))
+        if misses > MISSES_BEFORE_PAUSE:
+            await asyncio.sleep(MISS_PAUSE_S * random.uniform(0.5, 1.5))
         signal.event.clear()
         notified, signal.notified = signal.notified and free_slots() > 0, False
         claimed = 0
         try:
             claimed = await claim()
-        except TROUBLE as error:
-            log.warning("cannot claim: %s", error)
+        except DATABASE_ERRORS as error:
+            log.warning("cannot claim batches: %s", error)
         misses = 0 if claimed else misses + notified
         if not (claimed and signal.more_due) or free_slots() <= 0:
             try:
@@ -84,10 +87,10 @@ async def claim_batches(
     limits: RetryLimits,
     only_task: UUID | None = None,
 ) -> list[HeldBatch]:
-    """Claim once, for the free slots, and add the batches to the table.
+    """Claim once, for the free slots, and add the claimed batches to the table.
 
-    At most one of them may be poison. The others that may be are released before any work starts, because the first one
-    may kill this process.
+    At most one of the claimed batches may be poison. Other batches that may be poison are released before any work
+    starts, because the first one may kill this process.
     """
     free = held.free_slots
     signal.more_due = True
@@ -95,7 +98,7 @@ async def claim_batches(
         return []
     ready = held.loading >= _LOADING_LIMIT
     batches = await batch_queue.claim_batches(
-        db, worker=worker, most=free, lease=lease, routes=routes, task_id=only_task, ready=ready
+        db, worker=worker, limit=free, lease=lease, routes=routes, task_id=only_task, ready=ready
     )
     signal.more_due = ready or len(batches) == free
     poison = [
@@ -103,7 +106,7 @@ async def claim_batches(
         if may_be_poison(batch.attempt, limits, open_order=route_with_open_order(batch) is not None)
     ]  # fmt: skip
     for batch in poison[1:]:
-        after = timedelta(seconds=_NEXT_POISON_S)
+        after = timedelta(seconds=_POISON_PAUSE_S)
         await batch_queue.release_batch(db, batch.id, batch.claim, after=after, count_attempt=False)
     claimed = [HeldBatch(batch, isolated=batch in poison) for batch in batches if batch not in poison[1:]]
     for entry in claimed:

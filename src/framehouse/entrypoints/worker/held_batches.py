@@ -1,4 +1,4 @@
-"""The table of held batches: those that this worker claimed and whose leases it renews."""
+"""The table of held batches: the batches that this worker has claimed and whose leases it renews."""
 
 import asyncio
 import time
@@ -15,8 +15,8 @@ _SLOW_LOADING_S = 0.5
 class HeldBatch:
     """A claimed batch and the asyncio task that works on it.
 
-    `isolated`: it may be what killed its workers, so nothing else runs next to it. `progress` is from 0 to 1. `loaded`:
-    its references are here. `wake` ends a pause of its engine early.
+    `isolated`: the batch may be poison, so the worker claims no other batch while it holds this one. `progress` is
+    between 0 and 1. `loaded`: the references are loaded. `wake` ends a pause of the batch's engine early.
     """
 
     batch: Claimed
@@ -32,7 +32,7 @@ class HeldBatch:
 
     @property
     def failing_s(self) -> float:
-        """Seconds since its first failure; 0 if it has none."""
+        """Seconds since the first failure of the batch; 0 if it has none."""
         return self.batch.failing_s and self.batch.failing_s + time.monotonic() - self.held_since
 
 
@@ -53,27 +53,32 @@ class HeldBatches:
         self._by_id[held.batch.id] = held
 
     def remove(self, held: HeldBatch) -> None:
-        """Remove this entry. If its release was repeated after a lost answer, the worker may have claimed the batch
-        again: the new entry stays."""
+        """Remove this entry, but not a newer entry of the same batch.
+
+        There is a newer entry if the database's answer to a release was lost and the worker claimed the batch again
+        before the release was repeated.
+        """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]
 
     @property
     def loading(self) -> int:
-        """How many wait for their references."""
+        """The number of batches whose references are not loaded yet."""
         return sum(not held.loaded for held in self)
 
     @property
     def free_slots(self) -> int:
-        """How many more batches to take. A batch that loads slowly does not count, because it generates nothing yet:
-        one slow server must not stop all tasks. None while an isolated batch is held."""
+        """The number of batches that the worker may claim; 0 while it holds an isolated batch.
+
+        A batch that loads slowly does not count, because one slow server of references must not stop all tasks.
+        """
         if any(held.isolated for held in self):
             return 0
         now = time.monotonic()
         return self._limit - sum(held.loaded or now - held.held_since < _SLOW_LOADING_S for held in self)
 
-    def tasks_besides(self, held: HeldBatch | None = None) -> list[asyncio.Task[None]]:
-        """The running tasks of all batches but this one."""
+    def other_tasks(self, held: HeldBatch | None = None) -> list[asyncio.Task[None]]:
+        """The asyncio tasks of all batches except `held`."""
         return [other.task for other in self if other is not held and other.task]
 
     def leases(self) -> dict[int, HeldBatch]:
@@ -81,26 +86,26 @@ class HeldBatches:
         return dict(self._by_id)
 
     def wake(self, batch_id: str) -> None:
-        """End the pause of a batch's engine; does nothing for another worker's batch."""
+        """End the pause of a batch's engine early. Does nothing if another worker holds the batch."""
         if batch_id.isdecimal() and (held := self._by_id.get(int(batch_id))):
             held.wake.set()
 
     def cancel_task(self, task_id: str) -> None:
-        """Stop the work for a task that has ended."""
+        """Stop the work on the batches of a task that has ended."""
         cancel(held for held in self if str(held.batch.task_id) == task_id)
 
 
 def claims_of(leases: Mapping[int, HeldBatch]) -> dict[int, tuple[UUID, float]]:
-    """The claim and the progress of each held batch."""
+    """The claim and the progress of each held batch, by batch id."""
     return {number: (held.batch.claim, held.progress) for number, held in leases.items()}
 
 
 def cancel_lost(leases: Mapping[int, HeldBatch], renewed: Set[int]) -> None:
-    """Stop the work for batches whose lease could not be renewed."""
+    """Stop the work on batches whose lease was not renewed."""
     cancel(held for number, held in leases.items() if number not in renewed)
 
 
-def cancel(lost: Iterator[HeldBatch]) -> None:
-    for held in lost:
+def cancel(batches: Iterator[HeldBatch]) -> None:
+    for held in batches:
         if held.task:
             held.task.cancel()

@@ -1,4 +1,4 @@
-"""Renew the leases of held batches, several times per lease, and stop the work for those that were lost."""
+"""Renew the leases of held batches, several times per lease, and stop the work on batches whose lease was lost."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.entrypoints.worker.held_batches import HeldBatches, cancel_lost, claims_of
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ _RENEW_S = 1.0
 
 
 async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
-    """Renew until cancelled. A batch that is not renewed was cancelled, or another worker has it."""
+    """Renew until cancelled. If a lease cannot be renewed, the task has ended or another worker has the batch."""
     renewed_at = time.monotonic()
     while True:
         await asyncio.sleep(min(_RENEW_S, lease_s / 6))
@@ -24,16 +24,16 @@ async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s
             continue
         try:
             await renew_leases(db, held, lease_s=lease_s)
-        except TROUBLE as error:
+        except DATABASE_ERRORS as error:
             log.warning("cannot renew leases: %s", error)
             continue
         if (late_s := time.monotonic() - renewed_at) > lease_s / 2:
-            log.warning("leases were renewed after %.1f s; this machine or the database is slow", late_s)
+            log.warning("leases were renewed only after %.1f s; this machine or the database is slow", late_s)
         renewed_at = time.monotonic()
 
 
 async def renew_leases(db: Database, held: HeldBatches, *, lease_s: float) -> None:
-    """Renew once."""
+    """Renew all leases once, and stop the work on batches whose lease was lost."""
     leases = held.leases()
     renewed = await batch_queue.renew_leases(db, claims_of(leases), timedelta(seconds=lease_s))
     cancel_lost(leases, renewed)

@@ -1,4 +1,8 @@
-"""Listen to the database: new work wakes the claim loop, ended tasks are stopped, upstream callbacks end a pause."""
+"""Listen for notifications of the database.
+
+New batches wake the claim loop. If a task ends, the work on its batches stops. An upstream callback ends the pause of
+the engine that waits for the upstream.
+"""
 
 from typing import NoReturn
 

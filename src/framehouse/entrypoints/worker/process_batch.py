@@ -1,4 +1,4 @@
-"""Load and generate one held batch, and turn every error into an outcome: one bad batch must not end the others."""
+"""Load and generate one held batch. An error becomes the outcome of the batch and does not affect other batches."""
 
 import asyncio
 import logging
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres.batch_queue import Claimed
-from framehouse.adapters.postgres.pool import TROUBLE, Database
-from framehouse.adapters.storage import Storage, StorageAway
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
+from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics, spans
-from framehouse.adapters.telemetry.safe_traceback import trace
+from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from framehouse.domain.batch_retry import RetryLimits, attempts_used_up
 from framehouse.domain.outcome import Fail, Outcome, Retry
 from framehouse.engines.interface import Batch
 from framehouse.engines.registry import Route
 from framehouse.entrypoints.worker.held_batches import HeldBatch
-from framehouse.pipeline.generate import Rules, Unfinished, generate_batch
+from framehouse.pipeline.generate import FinishFailed, Rules, generate_batch
 from framehouse.pipeline.load import load_batch
 from framehouse.pipeline.open_order import route_with_open_order
 
@@ -33,8 +33,10 @@ async def process_batch(
     limits: RetryLimits,
     slots: asyncio.Semaphore,
 ) -> Outcome:
-    """Generate a held batch in one of the `slots`; its references load without one. Raises only `TROUBLE`: then nothing
-    can be recorded."""
+    """Load the references of a held batch, then wait for one of the `slots` and generate the batch.
+
+    Raises only `DATABASE_ERRORS`. In that case, the outcome cannot be recorded.
+    """
     batch = held.batch
     if attempts_used_up(batch.attempt, limits, open_order=route_with_open_order(batch) is not None):
         return Fail(f"given up after {batch.attempt - 1} attempts: {batch.last_error or 'no reason known'}")
@@ -51,19 +53,19 @@ async def process_batch(
                 batch, loaded, routes, db=db, storage=storage, rules=rules,
                 on_progress=held.report_progress, wake=held.wake,
             )  # fmt: skip
-    except StorageAway as error:
+    except StorageUnavailable as error:
         log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
         return Retry("the storage is not available")
-    except Unfinished as error:
+    except FinishFailed as error:
         _log_internal_error(batch, error)
         return Fail(str(error))
-    except TROUBLE:
+    except DATABASE_ERRORS:
         raise
-    except Exception as error:  # noqa: BLE001 - the worker's edge
+    except Exception as error:  # noqa: BLE001 - no error in a batch may stop the worker
         _log_internal_error(batch, error)
         return Retry(f"internal error ({type(error).__name__})", counts_attempt=True)
 
 
 def _log_internal_error(batch: Claimed, error: Exception) -> None:
     metrics.INTERNAL_ERRORS.inc()
-    log.error("batch %s of task %s broke: %s", batch.id, batch.task_id, trace(error))
+    log.error("internal error in batch %s of task %s: %s", batch.id, batch.task_id, safe_traceback(error))

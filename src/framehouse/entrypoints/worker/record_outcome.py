@@ -1,4 +1,7 @@
-"""Record the outcome of a held batch. It is retried until saved: a forgotten outcome would be generated again."""
+"""Record the outcome of a held batch.
+
+The write is retried until saved, because a batch whose outcome is not recorded would be generated again.
+"""
 
 import logging
 import random
@@ -33,20 +36,21 @@ async def record_outcome(
             pass
         case Release():
             await _release(db, held, step)
-        case Fail(why):
-            await _fail(db, held, why, retention)
+        case Fail(reason):
+            await _fail(db, held, reason, retention)
 
 
 async def _release(db: Database, held: HeldBatch, release: Release) -> None:
     batch = held.batch
     if release.route:
-        log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, release.route, release.why)
-        what, error = f"handing over batch {batch.id}", release.why
+        log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, release.route, release.reason)
+        operation, error = f"handing over batch {batch.id}", release.reason
     else:
         metrics.FAILURES.labels(batch.model, "retry").inc()
-        log.warning("batch %s of task %s again in %.1f s", batch.id, batch.task_id, release.after_s)
-        log.debug("batch %s: %s", batch.id, release.why)  # engines quote prompts; the row keeps the reason
-        what, error = f"releasing batch {batch.id}", release.why or _NO_REASON
+        log.warning("batch %s of task %s is tried again in %.1f s", batch.id, batch.task_id, release.after_s)
+        # The reason is logged only at level debug, because engines quote prompts; the batch's row contains it.
+        log.debug("batch %s: %s", batch.id, release.reason)
+        operation, error = f"releasing batch {batch.id}", release.reason or _NO_REASON
 
     async def save() -> None:
         await batch_queue.release_batch(
@@ -54,19 +58,19 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
             count_attempt=release.counts_attempt, route=release.route,
         )  # fmt: skip
 
-    await retry_until_saved(save, what)
+    await retry_until_saved(save, operation)
     if release.route:
         await notify(db, BATCHES_CHANNEL, "")
 
 
-async def _fail(db: Database, held: HeldBatch, why: str, retention: timedelta) -> None:
+async def _fail(db: Database, held: HeldBatch, reason: str, retention: timedelta) -> None:
     batch = held.batch
 
     async def save() -> bool:
-        return await batch_queue.fail_batch(db, batch.id, batch.claim, why, retention)
+        return await batch_queue.fail_batch(db, batch.id, batch.claim, reason, retention)
 
     if await retry_until_saved(save, f"ending task {batch.task_id}"):
         metrics.FAILURES.labels(batch.model, "failed").inc()
         log.info("task %s failed", batch.task_id)
-        log.debug("task %s failed: %s", batch.task_id, why)
+        log.debug("task %s failed: %s", batch.task_id, reason)
         await notify(db, ENDED_CHANNEL, str(batch.task_id))

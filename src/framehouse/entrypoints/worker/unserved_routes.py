@@ -1,7 +1,7 @@
-"""Find batches that wait for a route that no live worker serves: log a warning, and in the end fail their tasks.
+"""Find batches that wait for a route that no live worker serves: log a warning, and later fail their tasks.
 
-No worker claims such batches. The time that a route has been unserved is counted by this process's own clock: a worker
-that was just started fails nothing, and a long queue of a served route is not touched.
+No worker claims such batches. The time for which a route has been unserved is measured by this process: a worker that
+has just started fails no task. Batches of a served route never fail here, however long their queue is.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from framehouse.adapters.postgres.batch_routes import (
     route_to_open_orders,
 )
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.queue_metrics import measure_queue
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.domain.batch_retry import RetryLimits
@@ -29,7 +29,7 @@ _CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """`run` checks every half minute; `check_once` is one check. `only_task` limits it to the batches of one task."""
+    """`run` checks every half minute; `check_once` checks once. `only_task` limits it to the batches of one task."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class UnservedRoutes:
             await asyncio.sleep(min(_CHECK_S, self._limits.give_up_after_s))
             try:
                 await self.check_once()
-            except TROUBLE as error:
-                log.warning("cannot look for batches of unserved routes: %s", error)
+            except DATABASE_ERRORS as error:
+                log.warning("cannot check for unserved routes: %s", error)
 
     async def check_once(self) -> None:
-        """Warn of routes that have become unserved; fail the batches of those that have been unserved for too long."""
+        """Warn of routes that have become unserved, and fail the batches of routes that stay unserved for too long."""
         await route_to_open_orders(self._db)
-        served = {(found.model, found.route) for found in await list_route_health(self._db)}
-        served |= set(self._registry.waited_for)
+        served = {(health.model, health.route) for health in await list_route_health(self._db)}
+        served |= set(self._registry.served_routes)
         now, unserved = time.monotonic(), set[tuple[str, str]]()
         for row in await measure_queue(self._db, self._only_task):
             model, waited_for = row.model, row.route
@@ -72,9 +72,11 @@ class UnservedRoutes:
             unserved.add((model, name))
             if (model, name) not in self._since:
                 self._since[model, name] = now
-                what = (f"needs {route.needed}" if route.needs else "has no worker") if route else "is not configured"
+                reason = "is not configured"
+                if route:
+                    reason = f"needs {route.needed_labels}" if route.needs else "has no worker"
                 log.warning("batches of %s wait for route %s, which no live worker serves: it %s",
-                            model, name or "(the first)", what)  # fmt: skip
+                            model, name or "(the first)", reason)  # fmt: skip
             if self._registry.model(model) and not route:
                 await restart_at_first_route(self._db, model, name)
         for key in self._since.keys() - unserved:
@@ -88,11 +90,11 @@ class UnservedRoutes:
         names = ["", name] if first and first.name == name else [name]
         waited = timedelta(seconds=self._limits.give_up_after_s)
         open_orders = unserved_s >= self._limits.give_up_s(open_order=True)
-        why = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that it waits for"
-        while found := await claim_unserved_batches(
+        reason = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that it waits for"
+        while claimed := await claim_unserved_batches(
             self._db, model, names, lease=self._lease, waited=waited, open_orders=open_orders, task_id=self._only_task
         ):
-            for batch_id, claim, task_id in found:
-                if await fail_batch(self._db, batch_id, claim, why, self._retention):
-                    log.info("task %s failed: %s", task_id, why)
+            for batch_id, claim, task_id in claimed:
+                if await fail_batch(self._db, batch_id, claim, reason, self._retention):
+                    log.info("task %s failed: %s", task_id, reason)
                     await notify(self._db, ENDED_CHANNEL, str(task_id))

@@ -1,4 +1,4 @@
-"""The worker: starts the loops of this folder, runs a task per held batch, and stops them in order."""
+"""The worker: runs the loops of this package and one asyncio task per held batch, and stops them in order."""
 
 import asyncio
 import logging
@@ -12,12 +12,12 @@ from uuid import UUID
 
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import batch_queue
-from framehouse.adapters.postgres.pool import TROUBLE, Database
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import logs, metrics, spans
 from framehouse.domain.batch_retry import RetryLimits
 from framehouse.engines.registry import Registry
-from framehouse.entrypoints.worker.check_routes import keep_checking
+from framehouse.entrypoints.worker.check_routes import check_routes_until_cancelled
 from framehouse.entrypoints.worker.claim import ClaimSignal, claim_batches, run_claim_loop
 from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
 from framehouse.entrypoints.worker.leases import renew_leases_until_stopped
@@ -29,14 +29,17 @@ from framehouse.pipeline.generate import Rules
 
 log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
-_HAND_BACK_S = 5.0
+_RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""How long an isolated batch waits for the others to end. Only batches made by an upstream take longer."""
+"""The longest wait of an isolated batch for the other batches. Only batches that an upstream generates take longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a worker takes, and how long it tries."""
+    """The limits of a worker. `concurrency` is the number of batches that it generates at the same time.
+
+    The other limits are the settings of the same names.
+    """
 
     concurrency: int = 2
     lease_s: float = 30.0
@@ -50,8 +53,11 @@ class Limits:
 
 
 class Worker:
-    """One worker process's share of the work. Call `run`; `stop` ends it. `held` are the batches that it has now.
-    `only_task` limits it to the batches of one task."""
+    """Claims and generates batches in one process.
+
+    `run` works until `stop` is called. `held` are the batches that the worker holds now. `only_task` limits the worker
+    to the batches of one task.
+    """
 
     def __init__(
         self,
@@ -64,7 +70,7 @@ class Worker:
         only_task: UUID | None = None,
     ) -> None:
         self.held = HeldBatches(limits.concurrency)
-        self.checker = ImageChecker(at_once=min(_CHECKER_LIMIT, limits.concurrency))
+        self.checker = ImageChecker(processes=min(_CHECKER_LIMIT, limits.concurrency))
         self._db = db
         self._storage = storage
         self._registry = registry
@@ -74,15 +80,19 @@ class Worker:
         self._number = secrets.randbelow(2**31 - 1) + 1
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._signal = ClaimSignal()
-        metrics.begin_worker((m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models)
+        metrics.create_worker_series(
+            (m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models
+        )
 
     def stop(self) -> None:
-        """Claim no more; `run` ends when the held batches are finished or handed back."""
+        """Stop claiming. `run` returns after the held batches are finished or released."""
         self._signal.stop()
 
     async def run(self) -> None:
-        """Work until stopped, through lost connections and restarts of Postgres. Raises the error of a loop that
-        broke, because leases may not be renewed then."""
+        """Work until stopped. Lost connections and restarts of PostgreSQL do not stop the worker.
+
+        If one of the loops fails, the worker stops and raises its error, because leases may no longer be renewed.
+        """
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         for loop in loops:
             loop.add_done_callback(lambda _: self.stop())
@@ -92,7 +102,7 @@ class Worker:
                 if loop.done():
                     loop.result()
         finally:
-            await self._finish_or_hand_back()
+            await self._finish_or_release()
             for loop in loops:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
@@ -112,7 +122,7 @@ class Worker:
             ).run(),
         ]
         if not self._only_task:
-            loops.append(keep_checking(self._db, self._registry, worker=self._number))
+            loops.append(check_routes_until_cancelled(self._db, self._registry, worker=self._number))
         return loops
 
     async def _claim(self) -> int:
@@ -121,7 +131,7 @@ class Worker:
             self.held,
             self._signal,
             worker=self._number,
-            routes=self._registry.waited_for,
+            routes=self._registry.served_routes,
             lease=timedelta(seconds=self._limits.lease_s),
             limits=self._limits.retry,
             only_task=self._only_task,
@@ -131,12 +141,12 @@ class Worker:
         return len(claimed)
 
     async def _work(self, held: HeldBatch) -> None:
-        """Process a held batch and record its outcome; when cancelled, hand it back."""
+        """Process a held batch and record its outcome. If cancelled, release the batch."""
         batch = held.batch
-        logs.about.set({"task_id": batch.task_id, "batch_id": batch.id})
+        logs.log_context.set({"task_id": batch.task_id, "batch_id": batch.id})
         try:
             with spans.span("batch", task=batch.task_id, batch_id=batch.id, model=batch.model, attempt=batch.attempt):
-                if held.isolated and (others := self.held.tasks_besides(held)):
+                if held.isolated and (others := self.held.other_tasks(held)):
                     await asyncio.wait(others, timeout=_ISOLATION_S)
                 outcome = await process_batch(
                     held,
@@ -152,25 +162,25 @@ class Worker:
                     self._db, held, outcome, limits=self._limits.retry, retention=self._rules.retention
                 )
         except asyncio.CancelledError:
-            await self._hand_back(held)
-        except TROUBLE as error:
-            log.warning("batch %s of task %s is given up, its lease will run out: %s", batch.id, batch.task_id, error)
+            await self._release(held)
+        except DATABASE_ERRORS as error:
+            log.warning("batch %s of task %s stays claimed until its lease expires: %s", batch.id, batch.task_id, error)
         finally:
             self.held.remove(held)
             self._signal.slot_freed()
 
-    async def _hand_back(self, held: HeldBatch) -> None:
-        """Release a batch, due immediately. Does nothing if it was cancelled or lost."""
-        with suppress(TimeoutError, *TROUBLE):
-            async with asyncio.timeout(_HAND_BACK_S):
+    async def _release(self, held: HeldBatch) -> None:
+        """Release a batch, which is due immediately. Changes nothing if the task has ended or the lease was lost."""
+        with suppress(TimeoutError, *DATABASE_ERRORS):
+            async with asyncio.timeout(_RELEASE_S):
                 await batch_queue.release_batch(
                     self._db, held.batch.id, held.batch.claim, after=timedelta(0), count_attempt=False
                 )
 
-    async def _finish_or_hand_back(self) -> None:
-        """Wait for the held batches up to the limit, then cancel the rest."""
-        if tasks := self.held.tasks_besides():
-            _, late = await asyncio.wait(tasks, timeout=self._limits.stop_s)
-            for task in late:
+    async def _finish_or_release(self) -> None:
+        """Wait up to `stop_s` for the held batches, then cancel the unfinished ones, which releases them."""
+        if tasks := self.held.other_tasks():
+            _, unfinished = await asyncio.wait(tasks, timeout=self._limits.stop_s)
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            await asyncio.gather(*unfinished, return_exceptions=True)

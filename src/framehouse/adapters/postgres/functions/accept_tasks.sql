@@ -1,7 +1,7 @@
--- Accept a group of tasks. One row's refusal does not touch its neighbours, and a row that was already
--- accepted (its answer was lost on the way) is answered as accepted again. What is decided row by row is written
--- for all of them at once, which costs a third. The plans hold for groups of all sizes: making them takes longer than
--- running them.
+-- Accepts a group of tasks. A refused row does not affect the other rows. If a row was accepted before and the result
+-- was lost, the row is reported as accepted again. Rows are checked one by one, but all accepted rows are inserted
+-- together, which takes a third of the time. Generic plans suit groups of all sizes, and planning every call would take
+-- longer than execution.
 create or replace function accept_tasks(p_rows jsonb)
 returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
 language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -9,11 +9,11 @@ declare
     rows     accept_row[] := array(select r from jsonb_populate_recordset(null::accept_row, p_rows) r);
     r        record;
     account  bigint;
-    images   bigint;  -- in flight, and units taken, of the account, with what this group adds
-    units    bigint;
-    externals text[]; -- what this group accepts for the account
-    keys     text[];
-    keyed    int[];
+    images   bigint;  -- the account's images in flight, including those that this group adds
+    units    bigint;  -- the account's used and reserved units, including those that this group adds
+    externals text[]; -- the external ids that this group accepts for the account
+    keys     text[];  -- the idempotency keys that this group accepts for the account
+    keyed    int[];   -- the ordinals of the rows with these keys
     known    record;
     gone     bigint;
     keys_sent boolean := false;
@@ -65,7 +65,7 @@ begin
             outcome := 'external_taken'; return next; continue;
         end if;
         if r.elements <> '{}' then
-            -- locked, so that an element is deleted either before this, or after the task took along what it needs
+            -- the lock ensures that an element is deleted before this check, or after the task has copied its data
             perform from elements e where e.element_id = any (r.elements) order by e.id for share;
             select o.element_id into gone from jsonb_to_recordset(r.task_elements) as o (element_id bigint, owned boolean)
             where o.owned and not exists (
@@ -79,7 +79,7 @@ begin
         end if;
         if images + r.image_count > r.concurrency then
             outcome := 'over_concurrency';
-            detail := format('%s of %s images in flight, %s more asked for', images, r.concurrency, r.image_count);
+            detail := format('%s of %s images in flight, %s more requested', images, r.concurrency, r.image_count);
             return next; continue;
         end if;
         if units + r.units > r.units_limit then

@@ -1,5 +1,5 @@
--- Charge the account of a task that has ended, and free the quota and the units that accept_tasks reserved for it.
--- end_task calls this in the transaction that ends the task: a task is charged once.
+-- Charges the account of an ended task, and releases the quota and the units that accept_tasks reserved for it.
+-- end_task calls this function in the transaction that ends the task, so a task is charged once.
 create or replace function charge_account(t tasks) returns void
 language plpgsql as $$
 begin

@@ -1,4 +1,4 @@
--- Accept an element. One that was already accepted (its answer was lost on the way) is answered as accepted again.
+-- Accepts an element. If it was accepted before and the result was lost, it is reported as accepted again.
 create or replace function create_element(p_row jsonb)
 returns table (outcome text, task_id uuid, created_at timestamptz)
 language plpgsql as $$

@@ -1,4 +1,5 @@
--- Delete an account's element and let go of its pictures. p_at makes a repetition known whose answer was lost.
+-- Deletes an account's element and its references to images. If the result was lost, a repeated call is recognized by
+-- its p_at.
 create or replace function delete_element(p_account bigint, p_element_id bigint, p_at timestamptz) returns uuid
 language plpgsql as $$
 declare

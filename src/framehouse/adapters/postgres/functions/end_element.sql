@@ -1,4 +1,5 @@
--- End the making of a claimed element; p_images are its pictures' places, by index. Late twins change nothing.
+-- Ends the processing of a claimed element. p_images contains its stored images, by index. A late worker's call changes
+-- nothing.
 create or replace function end_element(p_id uuid, p_claim uuid, p_status text, p_message text, p_images jsonb) returns void
 language plpgsql as $$
 declare

@@ -1,4 +1,4 @@
--- End a task whose row the caller has locked: delete its batches, charge its account, queue its callback.
+-- Ends a task whose row the caller has locked: deletes its batches, charges its account, queues its callback.
 create or replace function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
 returns void
 language plpgsql as $$
@@ -13,7 +13,7 @@ begin
     if not found then
         return;
     end if;
-    -- in the order in which leases are renewed, so that the two never wait for each other
+    -- locked by id, as in renew_leases.sql, to prevent deadlocks
     delete from batches where id in (select id from batches where task_id = p_task order by id for update);
     perform charge_account(t);
     perform queue_callback(t);

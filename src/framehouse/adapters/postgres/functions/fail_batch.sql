@@ -1,4 +1,4 @@
--- End a task as failed because of a claimed batch; nothing is charged. False: the batch was lost meanwhile.
+-- Ends a task as failed because of a claimed batch, without a charge. Returns false if the claim was lost.
 create or replace function fail_batch(p_batch bigint, p_claim uuid, p_message text, p_retention interval)
 returns boolean
 language plpgsql as $$

@@ -1,5 +1,6 @@
--- Tell of a change, in the transaction that makes it. The caller has just changed the row of the task.
--- A message behind one that still waits is not due until that one is done: end_callback makes it so.
+-- Queues the callback of a change, in the transaction that makes the change. The caller has just changed the row of the
+-- task. A message is not due while an earlier message of its task is waiting. When that message ends, end_callback
+-- makes it due.
 create or replace function queue_message(
     p_task uuid, p_element_task uuid, p_url text, p_status text, p_status_message text, p_units bigint, p_updated_at timestamptz
 ) returns void
@@ -10,7 +11,7 @@ begin
     if p_url is null then
         return;
     end if;
-    -- locked, so that end_callback either is seen here or sees what is inserted here
+    -- with this lock, either this function sees the change of end_callback, or end_callback sees the new message
     select state into before from callback_messages
     where (task_id = p_task or element_task_id = p_element_task) and sequence = 1
     for update;

@@ -1,6 +1,6 @@
--- Record one finished shot of a claimed batch; with the last one the task succeeds and is charged.
--- Answers 'lost' (somebody else holds the batch, or the task has ended: nothing was changed), 'kept' or 'succeeded';
--- the same again when it runs twice because its answer was lost.
+-- Saves one finished shot of a claimed batch. With its last shot, the task succeeds and is charged.
+-- Returns 'lost' if another worker has the batch or the task has ended: nothing was changed. Otherwise returns 'kept',
+-- or 'succeeded' if the task has succeeded. If the result was lost, a repeated call returns the same.
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
     p_width integer, p_height integer, p_retention interval

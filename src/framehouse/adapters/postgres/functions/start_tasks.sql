@@ -1,4 +1,4 @@
--- Apart from the claim, so that tasks and batches are never locked in the other order.
+-- Marks tasks as processing. This is not a part of the claim, so that tasks are never locked after batches.
 create or replace function start_tasks(p_tasks uuid[]) returns void
 language plpgsql as $$
 declare

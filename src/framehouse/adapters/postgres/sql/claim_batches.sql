@@ -1,11 +1,13 @@
--- Up to :limit due batches of these routes, oldest first. :routes[i] is a route of :models[i]. With :ready only batches whose
--- references are all fetched and decoded. :task_id restricts the claim to one task; null does not.
--- A claimed batch stays with its worker until it is requeued: a lease that seems to be over may be the work of a clock.
+-- Claims up to :limit due batches of these routes, oldest first. :routes[i] is a route of :models[i]. With :ready, only
+-- batches whose references are all fetched and decoded are claimed. :task_id restricts the claim to one task; null does
+-- not. A claimed batch stays with its worker until it is requeued: a lease may seem to be over only because the clock
+-- was changed.
 with own as (
-    -- what this very claim took already, when it runs again because its answer was lost
+    -- the batches that this claim has taken already, if the statement runs again because its result was lost
     select b.id, b.run_at from batches b where b.claim is not null and b.claim = :claim for update
 ), oldest as (
-    -- of each route by itself, so that nobody looks through what waits for others; some more, for others are at it too
+    -- searched per route, to skip the batches of other routes
+    -- 100 more than needed, because other workers claim at the same time
     select o.*
     from unnest(:models::text[], :routes::text[]) as served (model, route)
     cross join lateral (
@@ -18,7 +20,7 @@ with own as (
         limit :limit + 100
     ) o
 ), waiting as (
-    -- one after the other, so that no more is locked than is taken
+    -- locked one by one, so that only the claimed batches are locked
     select b.id, b.run_at
     from (select id from oldest order by run_at, id) o
     cross join lateral (
@@ -26,7 +28,7 @@ with own as (
     ) b
     limit :limit
 ), due as (
-    select id from (select * from own union all select * from waiting) both_of_them
+    select id from (select * from own union all select * from waiting) all_due
     order by run_at, id
     limit :limit
 ), claimed as (

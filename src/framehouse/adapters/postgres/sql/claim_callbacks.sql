@@ -1,6 +1,7 @@
--- Up to :limit due messages. Deliveries to one host at the same time: :healthy_share for :healthy_hosts, one for
--- :failing_hosts, :unknown_share for all others.
--- Host by host, so that ten thousand messages to a dead receiver do not delay the others.
+-- Claims up to :limit due messages. A host gets at most this many concurrent deliveries: :healthy_limit if it is in
+-- :healthy_hosts, one if it is in :failing_hosts, :unknown_limit otherwise.
+-- The search runs host by host, so that ten thousand messages to a dead receiver do not delay the messages to other
+-- hosts.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
     union all
@@ -18,11 +19,11 @@ with recursive hosts as (
         select id, run_at from callback_messages w
         where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
         order by w.run_at, w.id
-        limit greatest(case when h.host = any (:healthy_hosts::text[]) then :healthy_share when h.host = any (:failing_hosts::text[]) then 1 else :unknown_share end - busy.n, 0)
+        limit greatest(case when h.host = any (:healthy_hosts::text[]) then :healthy_limit when h.host = any (:failing_hosts::text[]) then 1 else :unknown_limit end - busy.n, 0)
     ) m
     where h.host is not null
 ), picked as (
-    -- the array is made once, whatever the planner believes of a table that has just been filled
+    -- the array makes the subquery run once, even if the planner has no statistics of a table that has just been filled
     select m.id
     from callback_messages m
     where m.id = any (array(select id from due order by run_at, id limit :limit))

@@ -1,5 +1,6 @@
--- Batches that have waited for these unserved routes for longer than :waited, claimed in order to fail them: this is no attempt.
--- With :open_orders also those that have an open order. :task_id restricts the claim to one task; null does not.
+-- Claims batches that have waited for these unserved routes for longer than :waited, in order to fail them. The claim
+-- is not counted as an attempt. With :open_orders, batches that have an open order are included. :task_id restricts the
+-- claim to one task; null does not.
 with due as (
     select id
     from batches

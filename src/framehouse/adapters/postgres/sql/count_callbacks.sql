@@ -1,7 +1,8 @@
--- Messages of the last :age by state and class of the last answer, with their attempts and the age of the oldest.
+-- Counts the messages of the last :age by state and class of the last answer, with the sum of their attempts and the
+-- age of the oldest message.
 select state, case when last_code between 100 and 599 then last_code / 100 || 'xx'
                    when last_code is null then 'none' else 'other' end as answer,
-       count(*) as messages, coalesce(sum(attempt), 0) as tries,
+       count(*) as messages, coalesce(sum(attempt), 0) as attempts,
        extract(epoch from now() - min(created_at))::float8 as oldest_s
 from callback_messages
 where created_at > now() - :age::interval

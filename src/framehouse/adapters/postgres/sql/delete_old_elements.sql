@@ -1,4 +1,5 @@
--- Elements that failed or were deleted longer than :age ago. Their external ids stay taken.
+-- Deletes the rows of elements that failed or were deleted longer than :age ago. Their external ids cannot be used
+-- again.
 with old as (
     select id, account_id, external_task_id from elements
     where (status = 'failed' or deleted_at is not null) and updated_at < now() - :age::interval
@@ -6,11 +7,11 @@ with old as (
     order by updated_at
     limit :limit
     for update skip locked
-), taken as (
+), used_ids as (
     insert into taken_ids (account_id, kind, external_task_id)
     select account_id, 'element', external_task_id from old where external_task_id is not null
     on conflict do nothing
-), gone as (
+), deleted as (
     delete from elements using old where elements.id = old.id
 )
 select count(*) from old;

@@ -1,6 +1,7 @@
--- Work that waits for longer than the longest pause, or is held for longer than a lease, was put off by a clock that has gone
--- back since. Such work is due now, and so is work that was never tried. :callback_pauses are the longest pauses after the
--- first, second, … attempt; a receiver that answered with one of :asking_codes may have asked for up to :callback_limit.
+-- If a row waits for longer than the longest pause, or its lease is longer than a new lease, its times were written
+-- before the clock was set back. Such a row becomes due now. A row that was never tried has no pause: it must always be
+-- due. :callback_pauses are the longest pauses after the first, second, … attempt. A receiver that answered with one of
+-- :retry_after_codes may have requested a pause of up to :callback_limit.
 with batches_due as (
     update batches set run_at = now()
     where claim is null and run_at > now() + case when failing_since is null then interval '0' else :longest_pause::interval end
@@ -19,7 +20,7 @@ with batches_due as (
       and (lease_until > now() + :callback_lease::interval
            or run_at <> 'infinity' and run_at > now() + case
                when attempt = 0 then interval '0'
-               when last_code = any (:asking_codes::int[]) then :callback_limit::interval
+               when last_code = any (:retry_after_codes::int[]) then :callback_limit::interval
                else (:callback_pauses::interval[])[least(attempt, cardinality(:callback_pauses::interval[]))] end)
     returning 1
 )

@@ -1,4 +1,5 @@
--- Tasks of commands that have died: the advisory lock of the owner is free. A task is spared for two seconds, in which its owner may connect.
+-- Returns tasks of commands that have died: the advisory lock of the owner is free. Tasks of the last two seconds are
+-- excluded, because their owners may not have connected yet.
 select t.id
 from tasks t
 where t.owner is not null and t.status in ('submitted', 'processing') and t.created_at < now() - interval '2 seconds'

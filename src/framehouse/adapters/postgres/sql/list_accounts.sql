@@ -1,4 +1,4 @@
--- All accounts by name, with the number of their active keys.
+-- Returns all accounts, sorted by name, with the number of their active keys.
 select a.*, (select count(*) from api_keys k where k.account_id = a.id and k.revoked_at is null) as keys
 from accounts a
 order by a.name;

@@ -1,4 +1,4 @@
--- What the workers that reported within :age found.
+-- Returns the results of the workers that reported within :age.
 select model, route, what as subject,
        count(*) filter (where fit) as healthy,
        count(*) filter (where not fit) as unhealthy,

@@ -1,4 +1,5 @@
--- Newest first. The page is cut before its rows are completed.
+-- Returns tasks, newest first. The page is selected before the join, so that task_answers is computed only for its
+-- rows.
 select t.*
 from (
     select id from tasks where account_id = :account_id order by created_at desc, id desc limit :limit offset :offset

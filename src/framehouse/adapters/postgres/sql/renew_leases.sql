@@ -1,5 +1,6 @@
--- Arrays in step. Batches are locked in the order of their ids, as end_task does.
-with held as (
+-- The arrays contain one value per batch. Batches are locked in the order of their ids, as in end_task, to prevent
+-- deadlocks.
+with renewed as (
     select b.id, h.progress
     from batches b
     join unnest(:batch_ids::bigint[], :claims::uuid[], :progress::real[]) as h (id, claim, progress) on b.id = h.id and b.claim = h.claim
@@ -7,7 +8,7 @@ with held as (
     for update of b
 )
 update batches b
-set lease_until = now() + :lease, progress = held.progress
-from held
-where b.id = held.id
+set lease_until = now() + :lease, progress = renewed.progress
+from renewed
+where b.id = renewed.id
 returning b.id;

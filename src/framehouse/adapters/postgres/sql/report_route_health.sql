@@ -1,5 +1,6 @@
--- Replaces all that :worker reported before. Also deletes what workers reported that are long gone.
-with gone as (
+-- Replaces everything that :worker reported before. Also deletes the reports of workers that have not reported for an
+-- hour.
+with deleted as (
     delete from route_checks
     where seen_at < now() - interval '1 hour'
        or (worker = :worker and (model, route, what) not in

@@ -1,5 +1,5 @@
--- Arrays in step: a batch whose claim or lease has changed since it was seen is skipped.
-with lost as (
+-- The arrays contain one value per batch. A batch is skipped if its claim or lease has changed since it was observed.
+with orphaned as (
     select b.id
     from batches b
     join unnest(:batch_ids::bigint[], :claims::uuid[], :leases::timestamptz[]) as q (id, claim, lease_until)
@@ -9,6 +9,6 @@ with lost as (
 )
 update batches b
 set claim = null, worker = null, lease_until = null, progress = 0, run_at = now(), last_error = 'the worker died or hung'
-from lost
-where b.id = lost.id
+from orphaned
+where b.id = orphaned.id
 returning b.id;

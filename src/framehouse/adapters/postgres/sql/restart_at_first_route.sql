@@ -1,5 +1,5 @@
--- Batches that wait for a route that was removed from the configuration restart at the first route, unless they have an open
--- order there.
+-- Batches that wait for a route that was removed from the configuration restart at the first route, unless they have an
+-- open order.
 update batches set route = ''
 where id in (
     select id from batches

@@ -1,4 +1,5 @@
--- The old secret signs too during :overlap. A second run with the same secret changes nothing but the end of the overlap.
+-- Callbacks are also signed with the old secret during :overlap. A second run with the same secret only changes the end
+-- of the overlap.
 update accounts
 set callback_secret_old = case when callback_secret = :secret then callback_secret_old
         else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,

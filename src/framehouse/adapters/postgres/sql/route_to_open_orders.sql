@@ -1,5 +1,6 @@
--- A waiting batch that has an open order waits for the route of that order. Workers older than routes release it without one.
-update batches b set route = begun.route
+-- Assigns a waiting batch that has an open order to the route of that order. A worker of a release without routes can
+-- release a batch without setting its route.
+update batches b set route = open_order.route
 from (
     select b.id, min(n.key) as route
     from batches b, jsonb_each(b.notes) n
@@ -7,5 +8,5 @@ from (
     group by b.id, b.route
     having b.route <> all (array_agg(n.key))
     order by b.id
-) begun
-where b.id = begun.id and b.claim is null;
+) open_order
+where b.id = open_order.id and b.claim is null;

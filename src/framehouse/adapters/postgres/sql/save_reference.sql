@@ -1,4 +1,4 @@
--- The first stored copy wins.
+-- The first saved copy is used.
 update task_references
 set key = coalesce(key, :key), width = case when key is null then :width else width end,
     height = case when key is null then :height else height end

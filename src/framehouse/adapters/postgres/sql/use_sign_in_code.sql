@@ -1,4 +1,4 @@
--- A code is used by deleting it, so it cannot be used twice.
+-- The statement deletes the code, so that it cannot be used twice.
 with used as (
     delete from sign_in_codes where hash = :code_hash returning account_id, expires_at
 )

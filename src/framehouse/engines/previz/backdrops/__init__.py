@@ -1,19 +1,21 @@
-"""Where a panel takes place: one function per place, each of which fills the whole frame behind the subjects.
-
-`Place.ground` is what subjects stand on there: "land", "podium", "table" (small things stand on one), "water" (boats and
-fish are in it), "moon", or "air" (they float). `Place.indoors`: no weather gets there.
-"""
+"""The places of panels. Each place has a function that fills the whole frame behind the subjects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from framehouse.engines.previz.backdrops import beyond, hills, rooms, shores, studio, town, woods
-from framehouse.engines.previz.backdrops.set import Set, draw_spot
+from framehouse.engines.previz.backdrops.scenery import Stage, draw_spot
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    draw: Callable[[Set], None]
+    """A place.
+
+    `ground` is the ground below the subjects: "land", "podium", "table" (for small subjects), "water" (boats and fish
+    are in it), "moon", or "air" (subjects float). `indoors`: rain and snow are not drawn.
+    """
+
+    draw: Callable[[Stage], None]
     ground: str = "land"
     indoors: bool = False
 
@@ -40,4 +42,4 @@ PLACES = {
     "underwater": Place(beyond.underwater, ground="air", indoors=True),
 }
 
-__all__ = ["PLACES", "Place", "Set", "draw_spot"]
+__all__ = ["PLACES", "Place", "Stage", "draw_spot"]

@@ -1,14 +1,14 @@
-"""Space, the sky itself, and under water."""
+"""Places without ground: space, the sky, and under water."""
 
 import math
 
-from framehouse.engines.previz.backdrops.set import Set, draw_sky
+from framehouse.engines.previz.backdrops.scenery import Stage, draw_sky
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.engines.previz.vector import dots, smooth
 
 
-def space(s: Set) -> None:
-    """Stars, nebulae, a planet; the moon's ground where the subject stands on it."""
+def space(s: Stage) -> None:
+    """Draw stars, nebulae and a planet. `moon_ground` adds ground for subjects that stand."""
     d, v, light = s.d, s.view, s.light
     deep: Color = light.graded((10, 10, 32))
     d.rect(
@@ -46,8 +46,8 @@ def space(s: Set) -> None:
     )
 
 
-def moon_ground(s: Set, floor: float) -> None:
-    """Grey dust and craters, for whoever stands."""
+def moon_ground(s: Stage, floor: float) -> None:
+    """Draw grey dust and craters below subjects that do not fly."""
     d, v, light = s.d, s.view, s.light
     dust: Color = light.graded((150, 148, 166))
     top = floor - v.height * 0.1
@@ -63,8 +63,8 @@ def moon_ground(s: Set, floor: float) -> None:
         d.ellipse(x, y + r * 0.07, r * 0.9, r * 0.22, darker(dust, 0.12))
 
 
-def sky(s: Set) -> None:
-    """High among clouds: a sea of them below, heaps beside."""
+def sky(s: Stage) -> None:
+    """Draw a place high above the ground: a layer of clouds below, single clouds at the sides."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, until=v.height * 0.8, clouds=False)
     for layer in range(3):
@@ -94,8 +94,8 @@ def sky(s: Set) -> None:
         d.path(dots(heaps), mix(light.low, WHITE, 0.5) if not light.dark else lighter(light.middle, 0.16), 0.75)
 
 
-def underwater(s: Set) -> None:
-    """Light from above, rays, bubbles, fish far away, corals and weeds on the sand."""
+def underwater(s: Stage) -> None:
+    """Draw light from above, rays, bubbles, distant fish, and corals and weeds on the sand."""
     d, v, light = s.d, s.view, s.light
     top: Color = (70, 190, 214) if not light.dark else (24, 70, 120)
     deep: Color = (10, 66, 112) if not light.dark else (6, 22, 56)
@@ -132,7 +132,7 @@ def underwater(s: Set) -> None:
     )
 
 
-def _corals(s: Set, floor: float, deep: Color) -> None:
+def _corals(s: Stage, floor: float, deep: Color) -> None:
     d, v, light = s.d, s.view, s.light
     dice = s.dice("corals")
     colors: tuple[Color, ...] = ((240, 106, 120), (250, 160, 90), (190, 110, 210), (90, 190, 170))

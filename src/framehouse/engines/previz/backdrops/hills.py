@@ -1,9 +1,9 @@
-"""Mountains, meadows, deserts and snow."""
+"""Mountains, meadow, desert and snowfield."""
 
-from framehouse.engines.previz.backdrops.set import (
+from framehouse.engines.previz.backdrops.scenery import (
     GRASS,
     PINE,
-    Set,
+    Stage,
     broadleaf,
     draw_path,
     draw_sky,
@@ -18,8 +18,8 @@ from framehouse.engines.previz.vector import dots
 _SNOW: Color = (236, 243, 252)
 
 
-def mountain(s: Set) -> None:
-    """Peaks with a lit and a shaded side, snow on top, a row of pines, and ground before them."""
+def mountain(s: Stage) -> None:
+    """Draw snowy peaks with a lit and a shaded side, a row of pines, and the ground in front of them."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     d.path(ridge(s, "far ridge", v.horizon, v.height * 0.2, bumps=7), light.on((120, 140, 170), 0.62))
@@ -49,7 +49,7 @@ def mountain(s: Set) -> None:
     draw_path(s, light.on(lighter(base, 0.25), 0.1), v.horizon + v.height * 0.056)
 
 
-def _peak(s: Set, x: float, base: float, tall: float, rock: Color, *, far: float, seed: int) -> None:
+def _peak(s: Stage, x: float, base: float, tall: float, rock: Color, *, far: float, seed: int) -> None:
     d, light = s.d, s.light
     dice = s.dice(f"peak {seed}")
     half = tall * dice.uniform(0.95, 1.25)
@@ -86,8 +86,8 @@ def _peak(s: Set, x: float, base: float, tall: float, rock: Color, *, far: float
     )
 
 
-def meadow(s: Set) -> None:
-    """Rolling hills, trees in the distance, flowers near by."""
+def meadow(s: Stage) -> None:
+    """Draw rolling hills, distant trees, and flowers in the foreground."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     grass = GRASS[s.season]
@@ -131,7 +131,7 @@ def meadow(s: Set) -> None:
         d.path(_blades(dice_count=70, s=s, top=top), light.on(darker(grass, 0.25)), 0.55)
 
 
-def _blades(*, dice_count: int, s: Set, top: float) -> str:
+def _blades(*, dice_count: int, s: Stage, top: float) -> str:
     dice, v = s.dice("blades"), s.view
     d = ""
     for _ in range(dice_count):
@@ -141,8 +141,8 @@ def _blades(*, dice_count: int, s: Set, top: float) -> str:
     return d
 
 
-def desert(s: Set) -> None:
-    """Dunes with a lit and a shaded side, mesas far away, a few cacti."""
+def desert(s: Stage) -> None:
+    """Draw dunes with a lit and a shaded side, distant mesas, and a few cacti."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, clouds=s.scene.weather != "")
     sand: Color = (232, 188, 128)
@@ -199,8 +199,8 @@ def desert(s: Set) -> None:
         shadow_below(s, x, base, tall * 0.24)
 
 
-def snowfield(s: Set) -> None:
-    """Icy hills, drifts, a few pines."""
+def snowfield(s: Stage) -> None:
+    """Draw icy hills, snow drifts and a few pines, and northern lights on a clear night."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     if light.dark and s.scene.weather == "":

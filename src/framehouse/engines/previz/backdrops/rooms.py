@@ -1,21 +1,21 @@
-"""Room, library, café and kitchen."""
+"""The indoor places: room, library, café and kitchen."""
 
 import math
 
-from framehouse.engines.previz.backdrops.set import Set, shadow_below
+from framehouse.engines.previz.backdrops.scenery import Stage, shadow_below
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.engines.previz.vector import boxes, dots
 
 _LAMP: Color = (255, 214, 140)
 
 
-def _interior(s: Set, wall: Color, boards: Color) -> float:
-    """Wall, skirting and floor; returns where the floor begins."""
+def _interior(s: Stage, wall: Color, boards: Color) -> float:
+    """Draw wall, skirting board and floor. Returns the y coordinate of the upper edge of the floor."""
     d, v = s.d, s.view
     floor = v.horizon + v.height * 0.06 if not s.from_above else -10.0
-    lit = _at_home(s, wall)
+    lit = _indoor_color(s, wall)
     d.rect(0, 0, v.width, v.height, d.linear((0, lighter(lit, 0.06)), (1, darker(lit, 0.1))))
-    base = _at_home(s, boards)
+    base = _indoor_color(s, boards)
     d.rect(0, floor, v.width, v.height - floor + 1, d.linear((0, base), (1, darker(base, 0.34))))
     lines = ""
     for n in range(-7, 8):
@@ -25,17 +25,17 @@ def _interior(s: Set, wall: Color, boards: Color) -> float:
     return floor
 
 
-def _at_home(s: Set, color: Color) -> Color:
-    """Indoors the lamp softens what the hour does."""
+def _indoor_color(s: Stage, color: Color) -> Color:
+    """The colour in indoor light: lamps weaken the effect of the time of day."""
     if s.light.dark:
         return s.light.graded(mix(mix(color, s.light.on(color), 0.55), _LAMP, 0.1))
     return mix(s.light.graded(color), s.light.on(color), 0.5)
 
 
-def _window(s: Set, x: float, y: float, wide: float, tall: float) -> None:
-    """A window with the sky of the hour in it, and its light on the floor."""
+def _window(s: Stage, x: float, y: float, wide: float, tall: float) -> None:
+    """Draw a window with the sky of the time of day, and by day its light on the floor."""
     d, light = s.d, s.light
-    d.rect(x - 9, y - 9, wide + 18, tall + 18, _at_home(s, (246, 240, 230)), radius=4)
+    d.rect(x - 9, y - 9, wide + 18, tall + 18, _indoor_color(s, (246, 240, 230)), radius=4)
     d.rect(x, y, wide, tall, d.linear((0, light.top), (0.6, light.middle), (1, light.low)))
     dice = s.dice("window")
     if light.dark:
@@ -55,8 +55,8 @@ def _window(s: Set, x: float, y: float, wide: float, tall: float) -> None:
         f"M{x:.1f} {y + tall:.1f}V{y + tall * 0.8:.1f}Q{x + wide * 0.3:.1f} {y + tall * 0.62:.1f} {x + wide * 0.6:.1f} {y + tall * 0.82:.1f}T{x + wide:.1f} {y + tall * 0.74:.1f}V{y + tall:.1f}z",
         hills,
     )
-    d.path(boxes([(x + wide / 2 - 3, y, 6, tall), (x, y + tall * 0.42, wide, 6)]), _at_home(s, (246, 240, 230)))
-    d.rect(x - 18, y + tall + 6, wide + 36, 11, _at_home(s, (232, 224, 210)), radius=3)
+    d.path(boxes([(x + wide / 2 - 3, y, 6, tall), (x, y + tall * 0.42, wide, 6)]), _indoor_color(s, (246, 240, 230)))
+    d.rect(x - 18, y + tall + 6, wide + 36, 11, _indoor_color(s, (232, 224, 210)), radius=3)
     if not light.dark:
         v = s.view
         d.polygon(
@@ -65,8 +65,8 @@ def _window(s: Set, x: float, y: float, wide: float, tall: float) -> None:
         )
 
 
-def _curtain(s: Set, x: float, top: float, wide: float, bottom: float, color: Color) -> None:
-    lit = _at_home(s, color)
+def _curtain(s: Stage, x: float, top: float, wide: float, bottom: float, color: Color) -> None:
+    lit = _indoor_color(s, color)
     s.d.rect(
         x,
         top,
@@ -77,20 +77,20 @@ def _curtain(s: Set, x: float, top: float, wide: float, bottom: float, color: Co
     )
 
 
-def _image(s: Set, x: float, y: float, wide: float, tall: float, color: Color) -> None:
+def _framed_image(s: Stage, x: float, y: float, wide: float, tall: float, color: Color) -> None:
     d = s.d
-    d.rect(x, y, wide, tall, _at_home(s, (96, 74, 62)), radius=2)
-    d.rect(x + 7, y + 7, wide - 14, tall - 14, _at_home(s, (246, 240, 228)))
-    d.rect(x + 14, y + 14, wide - 28, tall - 28, _at_home(s, lighter(color, 0.3)))
+    d.rect(x, y, wide, tall, _indoor_color(s, (96, 74, 62)), radius=2)
+    d.rect(x + 7, y + 7, wide - 14, tall - 14, _indoor_color(s, (246, 240, 228)))
+    d.rect(x + 14, y + 14, wide - 28, tall - 28, _indoor_color(s, lighter(color, 0.3)))
     d.path(
         f"M{x + 14:.1f} {y + tall - 14:.1f}L{x + wide * 0.4:.1f} {y + tall * 0.45:.1f}L{x + wide * 0.62:.1f} {y + tall * 0.7:.1f}L{x + wide * 0.76:.1f} {y + tall * 0.55:.1f}L{x + wide - 14:.1f} {y + tall - 14:.1f}z",
-        _at_home(s, color),
+        _indoor_color(s, color),
     )
 
 
-def _plant(s: Set, x: float, base: float, tall: float) -> None:
+def _plant(s: Stage, x: float, base: float, tall: float) -> None:
     d = s.d
-    pot, leaf = _at_home(s, (206, 122, 86)), _at_home(s, (86, 150, 98))
+    pot, leaf = _indoor_color(s, (206, 122, 86)), _indoor_color(s, (86, 150, 98))
     shadow_below(s, x, base, tall * 0.26)
     for n, lean in enumerate((-0.5, -0.25, 0.04, 0.3, 0.52)):
         tip_x, tip_y = x + lean * tall * 0.9, base - tall * (0.98 - abs(lean) * 0.55)
@@ -110,7 +110,7 @@ def _plant(s: Set, x: float, base: float, tall: float) -> None:
     )
 
 
-def _hanging_lamp(s: Set, x: float, y: float, size: float, color: Color) -> None:
+def _hanging_lamp(s: Stage, x: float, y: float, size: float, color: Color) -> None:
     d = s.d
     if s.from_above:
         return
@@ -118,13 +118,13 @@ def _hanging_lamp(s: Set, x: float, y: float, size: float, color: Color) -> None
     d.glow(x, y + size * 0.2, size * 3.2, _LAMP, 0.5 if s.light.dark else 0.28)
     d.path(
         f"M{x - size:.1f} {y + size * 0.3:.1f}Q{x - size * 0.8:.1f} {y - size * 0.6:.1f} {x:.1f} {y - size * 0.6:.1f}Q{x + size * 0.8:.1f} {y - size * 0.6:.1f} {x + size:.1f} {y + size * 0.3:.1f}z",
-        _at_home(s, color),
+        _indoor_color(s, color),
     )
     d.ellipse(x, y + size * 0.3, size, size * 0.14, lighter(_LAMP, 0.45))
 
 
-def room(s: Set) -> None:
-    """A window, pictures, a rug, a plant, a lamp."""
+def room(s: Stage) -> None:
+    """Draw a window, framed images, a rug, a plant and a lamp."""
     d, v = s.d, s.view
     dice = s.dice("room")
     wall: Color = (
@@ -144,7 +144,7 @@ def room(s: Set) -> None:
         d.rect(x - wide * 0.3, y - 30, wide * 1.6, 7, (86, 70, 62), radius=3)
         for n, (dx, dy) in enumerate(((0.6, 0.2), (0.74, 0.3), (0.88, 0.18))):
             if not v.tall or n == 1:
-                _image(
+                _framed_image(
                     s,
                     v.width * dx,
                     floor * dy,
@@ -163,9 +163,9 @@ def room(s: Set) -> None:
                 (lamp_x + 44 * z, floor - 130 * z),
                 (lamp_x - 44 * z, floor - 130 * z),
             ],
-            _at_home(s, (250, 230, 190)),
+            _indoor_color(s, (250, 230, 190)),
         )
-    rug = _at_home(s, accent)
+    rug = _indoor_color(s, accent)
     d.ellipse(v.center, max(v.floor, floor + 60) - 6, v.width * 0.34, 54 if floor > 0 else v.height * 0.34, rug, 0.85)
     d.ellipse(
         v.center,
@@ -177,11 +177,11 @@ def room(s: Set) -> None:
     )
 
 
-def library(s: Set) -> None:
-    """Shelves of books from wall to wall, a ladder, a rug."""
+def library(s: Stage) -> None:
+    """Draw bookshelves from wall to wall, a ladder, lamps and a rug."""
     d, v = s.d, s.view
     floor = _interior(s, (150, 112, 86), (150, 104, 74))
-    wood = _at_home(s, (124, 82, 56))
+    wood = _indoor_color(s, (124, 82, 56))
     spines: tuple[Color, ...] = (
         (176, 66, 60),
         (66, 108, 130),
@@ -206,13 +206,13 @@ def library(s: Set) -> None:
                 x += wide + 1.5
             d.rect(0, bottom, v.width, 10, wood)
         for color, rects in books.items():
-            d.path(boxes(rects), _at_home(s, color))
+            d.path(boxes(rects), _indoor_color(s, color))
         for n in range(5):
             d.rect(v.width * n / 4 - 9 + v.pan * 0.3, 0, 18, floor, lighter(wood, 0.06))
         lx = v.width * 0.83
         d.line(
             f"M{lx:.1f} {floor + 20:.1f}L{lx - 50 * z:.1f} {floor * 0.2:.1f}M{lx + 64 * z:.1f} {floor + 20:.1f}L{lx + 14 * z:.1f} {floor * 0.2:.1f}",
-            _at_home(s, (206, 160, 104)),
+            _indoor_color(s, (206, 160, 104)),
             8,
         )
         d.line(
@@ -220,7 +220,7 @@ def library(s: Set) -> None:
                 f"M{lx - 50 * z * k / 7:.1f} {floor + 20 - (floor * 0.8 + 20) * k / 7:.1f}h{64 * z:.1f}"
                 for k in range(1, 7)
             ),
-            _at_home(s, (206, 160, 104)),
+            _indoor_color(s, (206, 160, 104)),
             6,
         )
     for x in (0.25, 0.75):
@@ -230,13 +230,13 @@ def library(s: Set) -> None:
         max(v.floor, floor + 60) - 6,
         v.width * 0.34,
         54 if floor > 0 else v.height * 0.34,
-        _at_home(s, (150, 62, 62)),
+        _indoor_color(s, (150, 62, 62)),
         0.8,
     )
 
 
-def cafe(s: Set) -> None:
-    """A wide window, shelves, hanging lamps; a table before it for what stands on one."""
+def cafe(s: Stage) -> None:
+    """Draw a wide window, shelves and hanging lamps. `table` adds a table for small subjects."""
     d, v = s.d, s.view
     floor = _interior(s, (202, 164, 132), (140, 98, 72))
     z = 0.62 + 0.38 * v.zoom
@@ -247,12 +247,12 @@ def cafe(s: Set) -> None:
         left = v.width * 0.6
         for n in range(3):
             y = floor * (0.3 + 0.19 * n)
-            d.rect(left, y, v.width * 0.34, 9, _at_home(s, (110, 74, 52)))
+            d.rect(left, y, v.width * 0.34, 9, _indoor_color(s, (110, 74, 52)))
             x = left + 10
             while x < left + v.width * 0.32:
                 wide = dice.uniform(16, 30) * z
                 tall = dice.uniform(24, 52) * z
-                color = _at_home(
+                color = _indoor_color(
                     s, dice.choice(((236, 226, 210), (184, 86, 70), (96, 130, 116), (216, 168, 92), (90, 74, 70)))
                 )
                 d.rect(x, y - tall, wide, tall, color, radius=wide * 0.22)
@@ -261,13 +261,13 @@ def cafe(s: Set) -> None:
         _hanging_lamp(s, v.width * x + v.pan * 0.3, v.height * (0.13 + 0.03 * (n % 2)), 36 * z, (52, 66, 70))
 
 
-def kitchen(s: Set) -> None:
-    """Tiles, a window, pots on a rail, shelves; the worktop is the table before it."""
+def kitchen(s: Stage) -> None:
+    """Draw tiles, a window, pots on a rail and hanging lamps. `table` adds a worktop for small subjects."""
     d, v = s.d, s.view
     floor = _interior(s, (222, 226, 220), (176, 150, 124))
     z = 0.62 + 0.38 * v.zoom
     if floor > 0:
-        tile = _at_home(s, (236, 240, 236))
+        tile = _indoor_color(s, (236, 240, 236))
         size = 46 * z
         grid = "".join(f"M0 {floor * 0.52 + n * size:.1f}H{v.width:.1f}" for n in range(9)) + "".join(
             f"M{n * size * 1.6:.1f} {floor * 0.52:.1f}V{floor:.1f}" for n in range(1 + int(v.width / size / 1.6))
@@ -276,7 +276,7 @@ def kitchen(s: Set) -> None:
         d.line(grid, darker(tile, 0.12), 2)
         _window(s, v.width * 0.58, floor * 0.12, min(230 * z, v.width * 0.32), min(floor * 0.5, 210 * z))
         rail = floor * 0.26
-        d.line(f"M{v.width * 0.05:.1f} {rail:.1f}H{v.width * 0.48:.1f}", _at_home(s, (120, 110, 104)), 5)
+        d.line(f"M{v.width * 0.05:.1f} {rail:.1f}H{v.width * 0.48:.1f}", _indoor_color(s, (120, 110, 104)), 5)
         for n, color in enumerate(((190, 108, 76), (110, 116, 128), (204, 130, 88))):
             x, r = v.width * (0.11 + 0.13 * n), 32 * z
             d.line(f"M{x:.1f} {rail:.1f}v26", (80, 76, 80), 3)
@@ -285,18 +285,20 @@ def kitchen(s: Set) -> None:
                 rail + 26,
                 2 * r,
                 r * 1.3,
-                d.linear((0, _at_home(s, lighter(color, 0.25))), (1, _at_home(s, darker(color, 0.2))), across=True),
+                d.linear(
+                    (0, _indoor_color(s, lighter(color, 0.25))), (1, _indoor_color(s, darker(color, 0.2))), across=True
+                ),
                 radius=8,
             )
     for x in (0.3, 0.72):
         _hanging_lamp(s, v.width * x + v.pan * 0.3, v.height * 0.1, 34 * z, (226, 180, 90))
 
 
-def table(s: Set, floor: float, *, worktop: bool) -> None:
-    """A table's top across the lower edge, for small things to stand on."""
+def table(s: Stage, floor: float, *, worktop: bool) -> None:
+    """Draw a table top across the lower edge, for small subjects."""
     d, v = s.d, s.view
     top = floor - v.height * 0.075
-    color = _at_home(s, (220, 216, 210) if worktop else (166, 112, 74))
+    color = _indoor_color(s, (220, 216, 210) if worktop else (166, 112, 74))
     d.rect(
         0, top, v.width, v.height - top + 1, d.linear((0, lighter(color, 0.2)), (0.4, color), (1, darker(color, 0.35)))
     )

@@ -2,8 +2,8 @@
 
 import math
 
-from framehouse.engines.previz.backdrops.set import (
-    Set,
+from framehouse.engines.previz.backdrops.scenery import (
+    Stage,
     draw_sky,
     palm,
     ridge,
@@ -12,8 +12,8 @@ from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.engines.previz.vector import dots, smooth
 
 
-def _water(s: Set, top: float, bottom: float) -> None:
-    """Water with the sky in it, glints of the sun, and lines that widen towards us."""
+def _water(s: Stage, top: float, bottom: float) -> None:
+    """Draw water with the reflected sky, glints of the sun, and waves that become wider in the foreground."""
     d, v, light = s.d, s.view, s.light
     deep: Color = (34, 96, 140) if not light.dark else (16, 34, 74)
     d.rect(
@@ -48,8 +48,8 @@ def _water(s: Set, top: float, bottom: float) -> None:
         d.path(glints, lighter(light.sun, 0.2), 0.75)
 
 
-def sea(s: Set) -> None:
-    """Water to the horizon, hills beyond it; a quay before it, where the subject does not float."""
+def sea(s: Stage) -> None:
+    """Draw water to the horizon, a boat, and hills behind it. `quay` adds ground for subjects that do not float."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     d.path(ridge(s, "islands", v.horizon + 2, v.height * 0.07, bumps=5), light.on((120, 138, 160), 0.5))
@@ -64,8 +64,8 @@ def sea(s: Set) -> None:
     d.polygon([(x - 6, y - 4), (x - 6, y - size), (x - size * 0.45, y - 6)], light.on((246, 220, 190), 0.25))
 
 
-def quay(s: Set, floor: float) -> None:
-    """Stone by the water, for whoever does not float."""
+def quay(s: Stage, floor: float) -> None:
+    """Draw a stone quay for subjects that do not float."""
     d, v, light = s.d, s.view, s.light
     top = min(floor - v.height * 0.05, v.height * 0.92)
     stone: Color = (176, 160, 150)
@@ -81,8 +81,8 @@ def quay(s: Set, floor: float) -> None:
     d.line(joints, light.on(darker(stone, 0.3)), 2, 0.5)
 
 
-def beach(s: Set) -> None:
-    """Sand, foam, palms."""
+def beach(s: Stage) -> None:
+    """Draw sea, sand, foam and palms."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     d.path(ridge(s, "islands", v.horizon + 2, v.height * 0.05, bumps=4), light.on((110, 150, 140), 0.5))

@@ -1,6 +1,6 @@
-"""Places that are made for showing something: a studio and a stage."""
+"""Places for presentation: a studio and a stage."""
 
-from framehouse.engines.previz.backdrops.set import Set, shadow_below
+from framehouse.engines.previz.backdrops.scenery import Stage, shadow_below
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.engines.previz.vector import boxes, dots
 
@@ -15,8 +15,8 @@ _STUDIO_HUES: tuple[tuple[Color, Color], ...] = (
 )
 
 
-def studio_hues(s: Set) -> tuple[Color, Color]:
-    """Wall and podium of the studio: the words' own colour where they name one."""
+def studio_hues(s: Stage) -> tuple[Color, Color]:
+    """The colours of wall and podium, from the most saturated tint of the scene or from the seed."""
     if s.scene.tints:
         tint = max(s.scene.tints, key=lambda color: max(color) - min(color))
         return (mix(tint, WHITE, 0.18), mix(tint, WHITE, 0.72))
@@ -26,8 +26,8 @@ def studio_hues(s: Set) -> tuple[Color, Color]:
     return (wall, pale)
 
 
-def studio(s: Set) -> None:
-    """A sweep of colour, an arch, podiums, a beam of light."""
+def studio(s: Stage) -> None:
+    """Draw a coloured wall, an arch, podiums and a beam of light."""
     d, v = s.d, s.view
     wall, pale = studio_hues(s)
     floor = v.horizon + v.height * 0.02 if not s.from_above else -10
@@ -72,8 +72,8 @@ def studio(s: Set) -> None:
         )
 
 
-def cylinder(s: Set, x: float, base: float, half: float, tall: float, pale: Color, wall: Color) -> None:
-    """A podium whose lower edge's middle is at (x, base)."""
+def cylinder(s: Stage, x: float, base: float, half: float, tall: float, pale: Color, wall: Color) -> None:
+    """Draw a round podium; (x, base) is the centre of its lower edge."""
     d = s.d
     flat = half * 0.2
     shadow_below(s, x, base + flat * 0.5, half * 1.25, 0.34)
@@ -85,7 +85,7 @@ def cylinder(s: Set, x: float, base: float, half: float, tall: float, pale: Colo
     d.ellipse(x, base - tall, half, flat, d.linear((0, lighter(pale, 0.35)), (1, pale)))
 
 
-def sparkle(s: Set, x: float, y: float, r: float) -> None:
+def sparkle(s: Stage, x: float, y: float, r: float) -> None:
     q = r * 0.12
     s.d.path(
         f"M{x:.1f} {y - r:.1f}Q{x + q:.1f} {y - q:.1f} {x + r:.1f} {y:.1f}Q{x + q:.1f} {y + q:.1f} {x:.1f} {y + r:.1f}Q{x - q:.1f} {y + q:.1f} {x - r:.1f} {y:.1f}Q{x - q:.1f} {y - q:.1f} {x:.1f} {y - r:.1f}z",
@@ -94,8 +94,8 @@ def sparkle(s: Set, x: float, y: float, r: float) -> None:
     )
 
 
-def stage(s: Set) -> None:
-    """Curtains, spotlights, boards, heads of the audience."""
+def stage(s: Stage) -> None:
+    """Draw curtains, spotlights, floorboards and the heads of the audience."""
     d, v = s.d, s.view
     red = s.light.graded(s.scene.tints[0] if s.scene.tints else (150, 34, 52))
     floor = v.horizon + v.height * 0.1 if not s.from_above else -10

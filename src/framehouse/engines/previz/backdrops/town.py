@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from framehouse.engines.previz.backdrops.set import Set, broadleaf, draw_sky, ground
+from framehouse.engines.previz.backdrops.scenery import Stage, broadleaf, draw_sky, ground
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
 from framehouse.engines.previz.vector import Point, boxes, outline
 
@@ -10,8 +10,8 @@ _SIGNS: tuple[Color, ...] = ((255, 92, 150), (92, 220, 255), (120, 255, 180), (2
 _WALLS: tuple[Color, ...] = ((196, 150, 130), (170, 176, 196), (206, 186, 150), (150, 160, 176))
 
 
-def city(s: Set) -> None:
-    """A skyline in three depths, windows lit by night, a square before it."""
+def city(s: Stage) -> None:
+    """Draw a skyline in three layers, with lit windows at night, and a square in front of it."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     for layer in range(3):
@@ -49,7 +49,7 @@ def city(s: Set) -> None:
             )
 
 
-def _skyline(s: Set, layer: int) -> None:
+def _skyline(s: Stage, layer: int) -> None:
     d, v, light = s.d, s.view, s.light
     dice = s.dice(f"skyline {layer}")
     far = 0.6 - 0.24 * layer
@@ -89,7 +89,7 @@ def _skyline(s: Set, layer: int) -> None:
         d.path(boxes(panes[True] + panes[False]), mix(light.top, WHITE, 0.25), 0.55 - far * 0.4)
 
 
-def _lamp(s: Set, x: float, base: float, tall: float, to_right: bool) -> None:
+def _lamp(s: Stage, x: float, base: float, tall: float, to_right: bool) -> None:
     d, light = s.d, s.light
     reach = tall * 0.26 * (1 if to_right else -1)
     pole = light.on((50, 54, 70))
@@ -103,8 +103,8 @@ def _lamp(s: Set, x: float, base: float, tall: float, to_right: bool) -> None:
     d.glow(x + reach * 0.8, base, tall * 0.3, (255, 214, 140), 0.18)
 
 
-def street(s: Set) -> None:
-    """A street that runs to a vanishing point, houses on both sides, signs and lamps by night."""
+def street(s: Stage) -> None:
+    """Draw a street to a vanishing point, with houses on both sides, and with signs and lamps at night."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     _skyline(s, 1)
@@ -114,7 +114,10 @@ def street(s: Set) -> None:
     half = v.width * 0.62
 
     def at(side: int, near: float, high: float) -> Point:
-        """A point on the line of houses: `near` from 0 (vanishing point) to 1 (the frame), `high` in units at the front."""
+        """A point on a row of houses.
+
+        `near` is from 0 (vanishing point) to 1 (edge of the frame). `high` is the height in units at the edge.
+        """
         return (vx + side * half * near, vy + ((v.height - vy) * 0.62 - high) * near)
 
     wet = s.scene.weather in ("rain", "storm") or light.dark
@@ -161,8 +164,8 @@ def street(s: Set) -> None:
             )
 
 
-def _facade(s: Set, side: int, near0: float, near1: float, tall: float, at, key: str, far: float) -> None:  # type: ignore[no-untyped-def]
-    """Windows in perspective, and a sign."""
+def _facade(s: Stage, side: int, near0: float, near1: float, tall: float, at, key: str, far: float) -> None:  # type: ignore[no-untyped-def]
+    """Draw windows in perspective, a shop front, an awning, and at night perhaps a sign."""
     d, light = s.d, s.light
     dice = s.dice(f"panes {key}")
     lit, cool, blind = "", "", ""

@@ -2,11 +2,11 @@
 
 import math
 
-from framehouse.engines.previz.backdrops.set import (
+from framehouse.engines.previz.backdrops.scenery import (
     GRASS,
     LEAVES,
     PINE,
-    Set,
+    Stage,
     broadleaf,
     draw_path,
     draw_sky,
@@ -19,8 +19,8 @@ from framehouse.engines.previz.color import Color, darker, lighter
 from framehouse.engines.previz.vector import boxes, dots
 
 
-def forest(s: Set) -> None:
-    """Rows of trees that fade into haze, trunks that frame the view, light falling through."""
+def forest(s: Stage) -> None:
+    """Draw rows of trees that fade into haze, trunks at the sides, ferns, and shafts of light."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, clouds=False)
     d.rect(0, 0, v.width, v.height, light.on((150, 190, 160), 0.6), 0.35)
@@ -58,7 +58,7 @@ def forest(s: Set) -> None:
     _ferns(s)
 
 
-def _trunks(s: Set) -> None:
+def _trunks(s: Stage) -> None:
     d, v, light = s.d, s.view, s.light
     dice = s.dice("trunks")
     for side in (-1, 1):
@@ -86,7 +86,7 @@ def _trunks(s: Set) -> None:
     d.path(dots(crowns), leaf)
 
 
-def _ferns(s: Set) -> None:
+def _ferns(s: Stage) -> None:
     d, v, light = s.d, s.view, s.light
     dice = s.dice("ferns")
     blades = ""
@@ -98,8 +98,8 @@ def _ferns(s: Set) -> None:
     d.path(blades, light.on(darker(LEAVES[s.season][-1], 0.1), 0.06), 0.85)
 
 
-def jungle(s: Set) -> None:
-    """Layers of large leaves, palms and vines around a clearing."""
+def jungle(s: Stage) -> None:
+    """Draw layers of foliage and palms around a clearing, with large leaves at the sides."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, clouds=False)
     d.rect(0, 0, v.width, v.height, light.on((120, 190, 150), 0.5), 0.4)
@@ -143,7 +143,7 @@ def jungle(s: Set) -> None:
             )
 
 
-def _leaf(s: Set, x: float, y: float, long: float, angle: float, color: Color) -> None:
+def _leaf(s: Stage, x: float, y: float, long: float, angle: float, color: Color) -> None:
     cx, cy = math.cos(angle), math.sin(angle)
     tip = (x + cx * long, y + cy * long)
     px, py = -cy * long * 0.22, cx * long * 0.22

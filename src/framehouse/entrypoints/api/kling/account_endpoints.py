@@ -1,4 +1,4 @@
-"""The caller's own account."""
+"""Get the caller's account."""
 
 from starlette.requests import Request
 from starlette.responses import Response

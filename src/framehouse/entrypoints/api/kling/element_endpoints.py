@@ -20,9 +20,9 @@ from framehouse.pipeline import saved_elements
 async def create_element(context: ApiContext, request: Request) -> Response:
     caller = await context.caller(request)
     async with context.body(request, caller, read_idempotency_key(request)) as (body, idempotency):
-        wanted, problems = read_element(body)
+        element, problems = read_element(body)
         ticket = await saved_elements.create_element(
-            wanted,
+            element,
             account_id=caller.account_id,
             db=context.db,
             storage=context.storage,
@@ -36,21 +36,21 @@ async def list_elements(context: ApiContext, request: Request) -> Response:
     """The caller's own elements, newest first."""
     caller = await context.caller(request)
     limit, offset = read_page(request)
-    found = await element_store.list_elements(context.db, caller.account_id, limit=limit, offset=offset)
+    tasks = await element_store.list_elements(context.db, caller.account_id, limit=limit, offset=offset)
     links = context.links_for(request)
-    return success(request, [element_task_data(task, links) for task in found])
+    return success(request, [element_task_data(task, links) for task in tasks])
 
 
 async def list_presets(context: ApiContext, request: Request) -> Response:
     await context.caller(request)
     limit, offset = read_page(request)
     links = context.links_for(request)
-    found = islice(presets().values(), offset, offset + limit)
-    return success(request, [preset_data(element, links) for element in found])
+    page = islice(presets().values(), offset, offset + limit)
+    return success(request, [preset_data(element, links) for element in page])
 
 
 async def get_element(context: ApiContext, request: Request) -> Response:
-    """An element by its task id, external id or element id; presets have element ids only."""
+    """An element by its task id, external id or element id. A preset has only an element id."""
     caller = await context.caller(request)
     id, links = request.path_params["id"], context.links_for(request)
     number = read_int(id) or 0

@@ -2,7 +2,7 @@
 
 CREATE_TASK = {
     "series": {
-        "summary": "Three pictures that belong together",
+        "summary": "Three images that belong together",
         "value": {
             "model_name": "kling-v3-omni",
             "prompt": "Create a three-frame product storyboard",
@@ -10,7 +10,7 @@ CREATE_TASK = {
         },
     },
     "reference": {
-        "summary": "One picture from a reference",
+        "summary": "One image from a reference",
         "value": {
             "model_name": "kling-v3-omni",
             "prompt": "The bag of <<<image_1>>> on a beach at sunset",
@@ -21,7 +21,7 @@ CREATE_TASK = {
         },
     },
     "element": {
-        "summary": "One picture with a preset element",
+        "summary": "One image with a preset element",
         "value": {
             "model_name": "kling-v3-omni",
             "prompt": "<<<element_1>>> waters the flowers on a balcony",
@@ -31,7 +31,7 @@ CREATE_TASK = {
 }
 CREATE_ELEMENT = {
     "image_refer": {
-        "summary": "An element of two pictures",
+        "summary": "An element with two images",
         "value": {
             "element_name": "Red bag",
             "element_description": "A red leather bag with a brass clasp",
@@ -44,4 +44,4 @@ CREATE_ELEMENT = {
         },
     }
 }
-DELETE_ELEMENT = {"own": {"summary": "An own element", "value": {"element_id": 1099511627776}}}
+DELETE_ELEMENT = {"own": {"summary": "One of the account's own elements", "value": {"element_id": 1099511627776}}}

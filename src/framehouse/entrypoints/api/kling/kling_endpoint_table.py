@@ -6,7 +6,7 @@ from dataclasses import replace
 from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples, omni_image_endpoints
 from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
-from framehouse.entrypoints.api.kling.responses import ERRORS, NAMED_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
+from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import (
     Accepted,
     AccountOut,
@@ -28,19 +28,19 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 
 
 def _links(*names: str, id: str) -> dict[str, Json]:
-    """Links to these operations, whose `id` is this value of the response's data."""
+    """Links to the operations `names`. `id` is the JSON pointer to their parameter `id` in the response's data."""
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 
 
 def _element_links(task: str) -> dict[str, Json]:
-    """Links from a response whose data has an element task at this place."""
+    """Links of a response whose data has an element task at the JSON pointer `task`."""
     id = f"{task}/task_result/elements/0/element_id"
     delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
     return _links("get_element", id=id) | {"delete_element": delete}
 
 
-def _and_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
-    """The endpoint, and the other spellings of its path in the contract: a slash at its end, and its older name."""
+def _with_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
+    """The endpoint, and the same endpoint under its other paths: with a slash at the end, and under its older name."""
     yield endpoint
     for path in (f"{endpoint.path}/", old_path, f"{old_path}/"):
         yield replace(endpoint, path=path, documentation=None)
@@ -54,7 +54,7 @@ _TASK_ENDPOINTS = (
         "create_task",
         Operation(
             "tasks",
-            "Accept a task",
+            "Create a task",
             success_of(Envelope[Accepted], ERRORS),
             parameters=(IDEMPOTENCY_KEY,),
             body=BodySchema(OmniImageRequest, examples.CREATE_TASK),
@@ -81,8 +81,8 @@ _TASK_ENDPOINTS = (
         "list_callbacks",
         Operation(
             "tasks",
-            "The callback messages of a task, newest first, and what became of them",
-            success_of(Envelope[list[DeliveryOut]], NAMED_ERRORS),
+            "List the callback messages of a task and their delivery states, newest first",
+            success_of(Envelope[list[DeliveryOut]], ID_ERRORS),
         ),
     ),
     Endpoint(
@@ -92,8 +92,8 @@ _TASK_ENDPOINTS = (
         "get_task",
         Operation(
             "tasks",
-            "One task, by task id or external id",
-            success_of(Envelope[TaskOut], NAMED_ERRORS),
+            "Get a task by its task id or external id",
+            success_of(Envelope[TaskOut], ID_ERRORS),
             parameters=(WAIT, INCLUDE, PREFER),
             links=_links("cancel_task", "list_callbacks", id="/task_id"),
         ),
@@ -105,8 +105,8 @@ _TASK_ENDPOINTS = (
         "cancel_task",
         Operation(
             "tasks",
-            "End a task that has not ended; its quota and units come back",
-            success_of(Envelope[TaskOut], NAMED_ERRORS),
+            "Cancel a task that has not ended, and release its quota and units",
+            success_of(Envelope[TaskOut], ID_ERRORS),
             links=_links("get_task", id="/task_id"),
         ),
     ),
@@ -119,7 +119,7 @@ _CREATE_ELEMENT = Endpoint(
     "create_element",
     Operation(
         "elements",
-        "Save an element",
+        "Create an element",
         success_of(Envelope[Accepted], SAVE_ERRORS),
         parameters=(IDEMPOTENCY_KEY,),
         body=BodySchema(CreateElementRequest, examples.CREATE_ELEMENT),
@@ -133,7 +133,7 @@ _LIST_ELEMENTS = Endpoint(
     "list_elements",
     Operation(
         "elements",
-        "List own elements, newest first",
+        "List the account's own elements, newest first",
         success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
         parameters=PAGE,
         links=_element_links("/0"),
@@ -146,7 +146,7 @@ _LIST_PRESETS = Endpoint(
     "list_presets",
     Operation(
         "elements",
-        "List the presets",
+        "List the preset elements",
         success_of(Envelope[list[ElementTaskOut]], READ_ERRORS),
         parameters=PAGE,
     ),
@@ -158,7 +158,7 @@ _DELETE_ELEMENT = Endpoint(
     "delete_element",
     Operation(
         "elements",
-        "Delete an own element",
+        "Delete one of the account's own elements",
         success_of(Envelope[DeletedOut], SAVE_ERRORS),
         body=BodySchema(DeleteElementRequest, examples.DELETE_ELEMENT),
     ),
@@ -170,8 +170,8 @@ _GET_ELEMENT = Endpoint(
     "get_element",
     Operation(
         "elements",
-        "One element, by task id, external id or element id",
-        success_of(Envelope[ElementTaskOut], NAMED_ERRORS),
+        "Get an element by its task id, external id or element id",
+        success_of(Envelope[ElementTaskOut], ID_ERRORS),
         links=_element_links(""),
     ),
 )
@@ -183,7 +183,7 @@ _ACCOUNT_ENDPOINT = Endpoint(
     "account",
     Operation(
         "account",
-        "The own account: concurrency, units, keys by their prefixes",
+        "Get the caller's account: its concurrency, its units, and the prefixes of its keys",
         success_of(Envelope[AccountOut], {status: READ_ERRORS[status] for status in (401, 429, 500, 503)}),
         operation_id="account_kling_v1_account_get",
     ),
@@ -191,10 +191,10 @@ _ACCOUNT_ENDPOINT = Endpoint(
 
 ENDPOINTS = (
     *_TASK_ENDPOINTS,
-    *_and_aliases(_CREATE_ELEMENT, _OLD_ELEMENTS),
-    *_and_aliases(_LIST_ELEMENTS, _OLD_ELEMENTS),
-    *_and_aliases(_LIST_PRESETS, _OLD_PRESETS),
-    *_and_aliases(_DELETE_ELEMENT, _OLD_DELETE),
+    *_with_aliases(_CREATE_ELEMENT, _OLD_ELEMENTS),
+    *_with_aliases(_LIST_ELEMENTS, _OLD_ELEMENTS),
+    *_with_aliases(_LIST_PRESETS, _OLD_PRESETS),
+    *_with_aliases(_DELETE_ELEMENT, _OLD_DELETE),
     _GET_ELEMENT,
     replace(_GET_ELEMENT, path=_OLD_ELEMENTS + "/{id:path}", documentation=None),
     _ACCOUNT_ENDPOINT,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from framehouse.adapters.postgres import callback_queue, task_store
-from framehouse.adapters.postgres.task_store import Asked
+from framehouse.adapters.postgres.task_store import TaskQuery
 from framehouse.domain.account import Caller
 from framehouse.domain.request import read_request
 from framehouse.domain.task import Task, Ticket
@@ -32,18 +32,21 @@ from framehouse.pipeline.cancel import cancel
 
 
 async def create_task(context: ApiContext, request: Request) -> Response:
-    """A large body is read only after its key is verified; a small one is read first, and the statement that accepts
-    the task verifies the key."""
-    key = read_idempotency_key(request)
+    """Accept a task.
+
+    A large body is read only after the API key is verified. A small body is read first, and the SQL statement that
+    accepts the task verifies the API key.
+    """
+    idempotency_key = read_idempotency_key(request)
 
     async def accept_small(caller: Caller) -> Ticket:
-        return await _accept(context, caller, *await context.small_body(request, key))
+        return await _accept(context, caller, *await context.small_body(request, idempotency_key))
 
     if is_small(request):
         ticket = await context.serve(request, accept_small)
     else:
         caller = await context.caller(request)
-        async with context.body(request, caller, key) as (body, idempotency):
+        async with context.body(request, caller, idempotency_key) as (body, idempotency):
             ticket = await _accept(context, caller, body, idempotency)
     request.scope["task_id"] = ticket.task_id
     if not ticket.replayed:
@@ -52,12 +55,12 @@ async def create_task(context: ApiContext, request: Request) -> Response:
 
 
 async def _accept(context: ApiContext, caller: Caller, body: Any, idempotency: Idempotency | None) -> Ticket:
-    wanted, problems = read_request(body, context.registry.model)
+    task_request, problems = read_request(body, context.registry.model)
     return await accept(
-        wanted,
+        task_request,
         caller=caller,
-        model=context.registry.model(wanted.model),
-        counter=context.accepts,
+        model=context.registry.model(task_request.model),
+        accept_queue=context.accept_queue,
         storage=context.storage,
         problems=problems,
         idempotency=idempotency,
@@ -73,7 +76,7 @@ async def list_tasks(context: ApiContext, request: Request) -> Response:
 
 
 async def get_task(context: ApiContext, request: Request) -> Response:
-    """The statement that finds the task verifies the key."""
+    """Get a task. The SQL statement that finds the task also verifies the API key."""
 
     async def find(caller: Caller) -> tuple[Task, int]:
         wait_s = read_wait(request)
@@ -87,15 +90,15 @@ async def get_task(context: ApiContext, request: Request) -> Response:
 
 
 async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int | None = None) -> Task:
-    """A task by its task id or external id. Raises Refused (1201), also if the key with `key_id` is no longer valid."""
-    found = await context.find_task(Asked(account_id, either_id, key_id)) if can_be_id(either_id) else None
+    """A task by its task id or external id. Raises Refused (1201) if it does not exist, or if the key is invalid."""
+    found = await context.find_task(TaskQuery(account_id, either_id, key_id)) if can_be_id(either_id) else None
     if found is None or found.refused or found.task is None:
         raise not_found(either_id)
     return found.task
 
 
 async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
-    """The task when it has ended, or as it is after so many seconds."""
+    """The task as soon as it has ended, or its state after `seconds`."""
     if task.ended:
         return task
     with context.long_polls.watch(task.id) as ended:
@@ -109,11 +112,14 @@ async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
 
 
 async def list_callbacks(context: ApiContext, request: Request) -> Response:
-    """The callback messages of a task, or the task whose external id ends in `/callbacks`: the contract takes
-    precedence over our addition to it."""
+    """List the callback messages of a task.
+
+    The path may also be the path of a task whose external id ends in `/callbacks`. Then the response is that task,
+    because the contract takes precedence over this extension.
+    """
     caller, id = await context.caller(request), request.path_params["id"]
-    named = f"{id}/callbacks"
-    if can_be_id(named) and (task := await task_store.find_task(context.db, caller.account_id, named)):
+    external_id = f"{id}/callbacks"
+    if can_be_id(external_id) and (task := await task_store.find_task(context.db, caller.account_id, external_id)):
         return success(request, _task_data(context, request, task))
     task = await _get(context, caller.account_id, id)
     messages = await callback_queue.list_callbacks(

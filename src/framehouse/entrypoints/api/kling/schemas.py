@@ -1,4 +1,4 @@
-"""The schemas of requests and responses, for the OpenAPI document. domain/request.py validates requests."""
+"""The schemas of requests and responses in the OpenAPI document. They document only: domain/request.py validates."""
 
 from typing import Generic, Literal, TypeVar
 
@@ -26,43 +26,43 @@ class WatermarkInfo(BaseModel):
 
 
 class OmniImageRequest(BaseModel):
-    """What to make. Unknown fields are ignored; `null` and, for optional fields, `""` mean the default."""
+    """The images to generate. Unknown fields are ignored. `null`, and `""` in optional fields, mean the default."""
 
     model_name: str = Field(
-        description="A configured model; `model` is accepted as an alias", examples=["kling-v3-omni"]
+        description="A configured model. The field may also be named `model`", examples=["kling-v3-omni"]
     )
     prompt: str = Field(
         min_length=1,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="May cite what is sent along: <<<image_1>>>, <<<element_2>>>, counted from 1 in list order",
+        description="May cite images and elements of the lists below, counted from 1: <<<image_1>>>, <<<element_2>>>",
         examples=["Create a three-frame product storyboard"],
     )
     image_list: list[ImageIn] | None = Field(
-        None, max_length=MAX_REFERENCES, description="Images and elements together: at most 10"
+        None, max_length=MAX_REFERENCES, description="At most 10 images and elements together"
     )
     element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
     resolution: Literal["1k", "2k", "4k"] | None = "1k"
     result_type: Literal["single", "series"] | None = "single"
     aspect_ratio: Ratio | None = "auto"
-    n: int | None = Field(1, ge=1, le=MAX_N, description="How many pictures; ignored for a series")
+    n: int | None = Field(1, ge=1, le=MAX_N, description="The number of images; ignored for a series")
     series_amount: int | Literal["auto"] | None = Field(
         "auto",
-        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: what the prompt asks for, else 4",
+        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: the number that the prompt asks for, else 4",
     )
     watermark_info: WatermarkInfo | None = None
-    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    callback_url: str | None = Field(None, description="This URL receives one POST per status change")
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
-        description="Your own id, unique for ever; tasks can be asked for by it",
+        description="Your own id for the task, permanently unique in the account; GET also accepts this id",
     )
     seed: int | None = Field(
-        None, description="Beyond the contract: the first picture's seed; the others count up from it"
+        None, description="Extension: the seed of the first image. Each further image has the next number as its seed"
     )
 
 
 class ReferImage(BaseModel):
-    image_url: str = Field(description="As frontal_image")
+    image_url: str = Field(description="The same formats as frontal_image")
 
 
 class ElementImages(BaseModel):
@@ -75,16 +75,18 @@ class Tag(BaseModel):
 
 
 class CreateElementRequest(BaseModel):
-    """What to save. The older, flat shape is accepted too: element_frontal_image, element_refer_list."""
+    """The element to create. The older fields element_frontal_image and element_refer_list are accepted too."""
 
     element_name: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
     element_description: str = Field(min_length=1, max_length=MAX_DESCRIPTION_CHARACTERS)
     reference_type: Literal["image_refer"] | None = "image_refer"
     element_image_list: ElementImages
     tag_list: list[Tag] | None = None
-    callback_url: str | None = Field(None, description="One POST per status change goes here")
+    callback_url: str | None = Field(None, description="This URL receives one POST per status change")
     external_task_id: str | None = Field(
-        None, max_length=MAX_EXTERNAL_ID_CHARACTERS, description="Your own id, unique for ever"
+        None,
+        max_length=MAX_EXTERNAL_ID_CHARACTERS,
+        description="Your own id for the element, permanently unique in the account",
     )
 
 
@@ -129,26 +131,26 @@ class RequestOut(BaseModel):
 
 
 class TaskOut(Accepted):
-    task_status_msg: str = Field(description="The reason of a failed task, else empty")
-    task_result: TaskResult | None = Field(None, description="Only when the task succeeded")
+    task_status_msg: str = Field(description="The reason if the task has failed, otherwise empty")
+    task_result: TaskResult | None = Field(None, description="Present only if the task has succeeded")
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
-    progress: float | None = Field(None, description="Beyond the contract: 0 to 1 while processing")
+    progress: float | None = Field(None, description="Extension: 0 to 1, while the task is processing")
     pictures: list[ImageOut] | None = Field(
-        None, description="Beyond the contract, with include=pictures while processing: those made so far"
+        None, description="Extension, with include=pictures while the task is processing: the images generated so far"
     )
     request: RequestOut | None = Field(
-        None, description="Beyond the contract, with include=request: what was asked for, `auto` resolved"
+        None, description="Extension, with include=request: the request of the task, with the values chosen for `auto`"
     )
 
 
 class DeliveryOut(BaseModel):
-    id: str = Field(description="The webhook-id, the same for every try")
-    task_status: Literal["processing", "succeed", "failed"] = Field(description="The change that it tells")
+    id: str = Field(description="The webhook-id, which is the same for every attempt")
+    task_status: Literal["processing", "succeed", "failed"] = Field(description="The status that the message reports")
     url: str
     state: Literal["waiting", "delivered", "gone", "given_up"]
     tries: int
-    last_code: int | None = Field(description="The receiver's last HTTP answer")
+    last_code: int | None = Field(description="The HTTP status of the receiver's last response")
     last_error: str
     created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
     tried_at: int | None
@@ -156,20 +158,20 @@ class DeliveryOut(BaseModel):
 
 
 class Concurrency(BaseModel):
-    used: int = Field(description="Pictures in flight")
+    used: int = Field(description="Images in flight")
     allowed: int
 
 
 class Units(BaseModel):
     used: int
-    reserved: int = Field(description="Held for tasks that have not ended")
-    limit: int | None = Field(description="null: none")
+    reserved: int = Field(description="Reserved for tasks that have not ended")
+    limit: int | None = Field(description="null: no limit")
 
 
 class KeyOut(BaseModel):
     prefix: str = Field(examples=["fh_Ab12Cd34"])
     kind: Literal["bearer", "jwt"]
-    models: list[str] | None = Field(description="null: all")
+    models: list[str] | None = Field(description="null: all models")
     created_at: int = Field(examples=[1795392000000])
 
 
@@ -187,13 +189,13 @@ class TagOut(BaseModel):
 
 
 class ElementOut(BaseModel):
-    element_id: int = Field(description="Below 2^53")
+    element_id: int = Field(description="An integer below 2^53")
     element_name: str
     element_description: str
     reference_type: Literal["image_refer"]
     element_image_list: ElementImages
     tag_list: list[TagOut]
-    owned_by: str = Field(description="framehouse for presets, else the number of the account")
+    owned_by: str = Field(description="`framehouse` for a preset, otherwise the number of the account")
     status: Literal["succeed", "deleted"]
 
 
@@ -203,7 +205,7 @@ class ElementResult(BaseModel):
 
 class ElementTaskOut(Accepted):
     task_status_msg: str
-    task_result: ElementResult | None = Field(None, description="Only when the task succeeded")
+    task_result: ElementResult | None = Field(None, description="Present only if the task has succeeded")
     final_unit_deduction: str = Field(examples=["0"])
 
 

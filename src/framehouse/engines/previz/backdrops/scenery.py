@@ -1,4 +1,4 @@
-"""What every backdrop is given, and the pieces that several of them share: sky, clouds, trees, ground."""
+"""The input of all backdrops, and scenery that several backdrops share: sky, clouds, trees, ground."""
 
 import math
 import random
@@ -24,9 +24,11 @@ LEAVES: dict[str, tuple[Color, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Set:
-    """One panel's stage: what to draw on, from where it is seen, in which light; `seed` is the series' own, so that all
-    its shots are in the same place, and `shot_seed` this shot's."""
+class Stage:
+    """The input of a backdrop: the drawing `d`, the camera, the light and the scene.
+
+    `seed` is the same for all shots of a series, so that they show the same place. `shot_seed` belongs to this shot.
+    """
 
     d: Drawing
     view: View
@@ -47,8 +49,11 @@ class Set:
         return self.view.framing == "top view"
 
 
-def draw_sky(s: Set, *, until: float | None = None, clouds: bool = True, body: bool = True) -> None:
-    """Three colours down to the horizon, stars or clouds, sun or moon."""
+def draw_sky(s: Stage, *, until: float | None = None, clouds: bool = True, body: bool = True) -> None:
+    """Draw the sky with stars, sun or moon, rainbow and clouds.
+
+    `until` is the y coordinate of its lower edge; None means the horizon. `body` draws the sun or the moon.
+    """
     d, v, light = s.d, s.view, s.light
     bottom = until if until is not None else max(v.horizon, 1)
     d.rect(
@@ -99,7 +104,7 @@ def draw_sky(s: Set, *, until: float | None = None, clouds: bool = True, body: b
         _clouds(s, bottom)
 
 
-def _rainbow(s: Set, bottom: float) -> None:
+def _rainbow(s: Stage, bottom: float) -> None:
     colors = ((228, 66, 66), (244, 150, 60), (250, 220, 90), (96, 190, 110), (74, 140, 226), (140, 100, 210))
     v = s.view
     radius = min(v.width * 0.46, bottom * 1.02)
@@ -113,8 +118,8 @@ def _rainbow(s: Set, bottom: float) -> None:
         )
 
 
-def _clouds(s: Set, bottom: float) -> None:
-    """Stacks of rounded bars at low sun and by night, heaps by day."""
+def _clouds(s: Stage, bottom: float) -> None:
+    """Draw clouds: round heaps by day and in bad weather, otherwise stacks of rounded bars."""
     d, v, light = s.d, s.view, s.light
     dice = s.dice("clouds")
     heavy = s.scene.weather in ("rain", "storm", "cloudy", "snow")
@@ -148,8 +153,8 @@ def _clouds(s: Set, bottom: float) -> None:
                 d.rect(x + dice.uniform(-0.15, 0.15) * wide, y + n * 13, part, 15, fill, share, radius=7.5)
 
 
-def ridge(s: Set, decision: str, base: float, rise: float, *, bumps: int = 5) -> str:
-    """The path of soft hills from edge to edge, filled down to the bottom of the frame."""
+def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) -> str:
+    """The SVG path of soft hills from edge to edge, closed down to the bottom of the frame."""
     dice, v = s.dice(decision), s.view
     count = max(2, round(bumps / v.zoom))
     points = [
@@ -159,16 +164,16 @@ def ridge(s: Set, decision: str, base: float, rise: float, *, bumps: int = 5) ->
     return smooth(points, v.height + 5)
 
 
-def ground(s: Set, color: Color, *, top: float | None = None) -> None:
-    """The plane that everything stands on: hazy at the horizon, deep at the lower edge."""
+def ground(s: Stage, color: Color, *, top: float | None = None) -> None:
+    """Draw the ground: hazy at the horizon, dark at the lower edge."""
     v, light = s.view, s.light
     start = v.horizon if top is None else top
     fill = s.d.linear((0, light.on(color, 0.3)), (0.35, light.on(color, 0.08)), (1, light.on(darker(color, 0.3))))
     s.d.rect(0, start, v.width, v.height - start + 1, fill)
 
 
-def pine(s: Set, x: float, base: float, tall: float, color: Color) -> None:
-    """A conifer with a lit and a shaded side, snow on it in winter."""
+def pine(s: Stage, x: float, base: float, tall: float, color: Color) -> None:
+    """Draw a conifer with a lit and a shaded side; in winter with snow."""
     d = s.d
     half = tall * 0.26
     lit, shade = (lighter(color, 0.2), darker(color, 0.12))
@@ -185,8 +190,8 @@ def pine(s: Set, x: float, base: float, tall: float, color: Color) -> None:
     d.path(right, lit)
 
 
-def broadleaf(s: Set, x: float, base: float, tall: float, *, far: float = 0.0, pick: int = 0) -> None:
-    """A round tree in the season's leaves."""
+def broadleaf(s: Stage, x: float, base: float, tall: float, *, far: float = 0.0, pick: int = 0) -> None:
+    """Draw a round tree with leaves of the season."""
     d, light = s.d, s.light
     colors = LEAVES[s.season]
     color = colors[pick % len(colors)]
@@ -212,14 +217,14 @@ def broadleaf(s: Set, x: float, base: float, tall: float, *, far: float = 0.0, p
     )
 
 
-def shadow_below(s: Set, x: float, y: float, half: float, strength: float = 0.3) -> None:
-    """A soft shadow on the ground."""
+def shadow_below(s: Stage, x: float, y: float, half: float, strength: float = 0.3) -> None:
+    """Draw a soft shadow on the ground."""
     fill = s.d.radial((0, BLACK, strength), (0.6, BLACK, strength * 0.6), (1, BLACK, 0.0))
     s.d.ellipse(x, y, half, half * 0.2, fill)
 
 
-def draw_spot(s: Set) -> None:
-    """Seen from above: rings on the ground around the subjects, and the corners fall away."""
+def draw_spot(s: Stage) -> None:
+    """Draw a glow and three rings on the ground around the subjects, for the view from above."""
     d, v, light = s.d, s.view, s.light
     x, y = v.center, v.floor - v.hero * 0.45
     reach = max(v.width, v.height) * 0.62
@@ -228,8 +233,8 @@ def draw_spot(s: Set) -> None:
         d.circle(x, y, v.hero * share, light.on(WHITE, 0.2), 0.09 + 0.03 * n)
 
 
-def draw_path(s: Set, color: Color, top: float) -> None:
-    """A path that winds from the lower edge to the horizon."""
+def draw_path(s: Stage, color: Color, top: float) -> None:
+    """Draw a winding path from the lower edge to the horizon."""
     v = s.view
     x = v.width * 0.5 + v.pan
     s.d.path(
@@ -240,8 +245,8 @@ def draw_path(s: Set, color: Color, top: float) -> None:
     )  # fmt: skip
 
 
-def palm(s: Set, x: float, base: float, tall: float, leaf: Color, trunk: Color, lean: float) -> None:
-    """A palm tree that leans."""
+def palm(s: Stage, x: float, base: float, tall: float, leaf: Color, trunk: Color, lean: float) -> None:
+    """Draw a leaning palm tree."""
     d = s.d
     top = (x + lean * tall, base - tall)
     d.path(
