@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from tests.support import process_tree
 from tests.support.data_folder import prepare
 
 FRAMEHOUSE = [sys.executable, "-m", "framehouse"]
@@ -62,15 +63,11 @@ class Server:
         return found[1]
 
     def children(self) -> list[int]:
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in listed.stdout.split()]
+        return process_tree.children(self.process.pid)
 
     def kill(self) -> None:
         """What a power cut looks like to the server: all of its processes at once, without a word."""
-        for pid in (*self.children(), self.process.pid):
-            os.kill(pid, signal.SIGKILL)
+        process_tree.kill([*self.children(), self.process.pid])
         self.process.wait()
 
     def stop(self) -> int:
