@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support import process_tree
 from tests.support.command_line import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
 from tests.support.in_process_deployment import MISBEHAVING
 from tests.support.receivers import Got, Receiver, receiving
@@ -91,8 +92,7 @@ async def _submit_through_kills(tmp_path: Path, path: Path, receivers: list[Rece
                     if life % 2:
                         await asyncio.to_thread(server.kill)
                     else:
-                        for pid in server.children():
-                            os.kill(pid, signal.SIGKILL)
+                        process_tree.kill(server.children())
                 else:
                     await _all_delivered(http)
         finally:

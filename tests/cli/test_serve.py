@@ -1,8 +1,6 @@
 """The whole server as a user starts it: killed, restarted, stopped."""
 
 import asyncio
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -15,6 +13,7 @@ import pytest
 
 from framehouse.adapters.postgres import migrate
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
+from tests.support import process_tree
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
 from tests.support.data_folder import prepare
 from tests.support.eventually import eventually
@@ -110,8 +109,7 @@ def test_killed_in_mid_task_and_started_again(tmp_path: Path, what: str) -> None
 def test_parts_that_die_are_started_again(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as server:
         postgres = int((server.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
-        for pid in (*server.children(), postgres):
-            os.kill(pid, signal.SIGKILL)
+        process_tree.kill([*server.children(), postgres])
         with client(server.url, server.key) as http:
             task_id = post_patiently(http)
             assert wait(http, task_id)["task_status"] == "succeed"

@@ -30,6 +30,7 @@ from framehouse.engines.interface import Engine, Progress, ReferenceImage, Saved
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
+from tests.support.fork_server import ForkServer, fork_server
 from tests.support.image_files import image_file
 from tests.support.in_process_deployment import MakeDeployment
 from tests.support.system_packages import lacks_extra
@@ -37,7 +38,14 @@ from tests.support.system_packages import lacks_extra
 pytestmark = pytest.mark.xdist_group("diffusers")  # one process, for what its tests share
 
 ROOT = Path(__file__).parents[2]
-MISBEHAVING = [sys.executable, "-m", "tests.support.misbehaving_process"]
+MISBEHAVING = "tests.support.misbehaving_process"
+PRELOADED = [
+    "diffusers.pipelines.flux2.pipeline_flux2_klein",
+    "diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus",
+    "diffusers.pipelines.z_image.pipeline_z_image",
+    "transformers.models.swin2sr.modeling_swin2sr",
+    MISBEHAVING,
+]
 TINY: dict[str, Any] = {"devices": ["cpu"], "dtype": "float32", "steps": 2, "max_pixels": 40_000}
 
 
@@ -51,12 +59,19 @@ def quiet_children() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tiny models, made by a process that may load torch."""
+def program(tmp_path_factory: pytest.TempPathFactory, quiet_children: None) -> Iterator[ForkServer]:
+    """Starts the programs of these tests; it imports torch once for all of them."""
     if importlib.util.find_spec("torch") is None:
         lacks_extra()
+    with fork_server(tmp_path_factory.mktemp("fork"), PRELOADED, environment_for("cpu")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, program: ForkServer) -> Path:
+    """A folder with the tiny models, made by a process that may load torch."""
     folder = tmp_path_factory.mktemp("tiny")
-    command = [sys.executable, "-m", "tests.support.tiny_models", str(folder)]
+    command = program.command("tests.support.tiny_models", str(folder))
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     return folder
@@ -70,9 +85,9 @@ def make(tiny: Path, kind: str = "klein", command: list[str] | None = None, **op
 
 
 @pytest.fixture(scope="module")
-def klein(tiny: Path) -> Iterator[Diffusers]:
+def klein(tiny: Path, program: ForkServer) -> Iterator[Diffusers]:
     """One engine for many tests, as in a worker's life: it misbehaves where a prompt says so."""
-    engine = make(tiny, command=MISBEHAVING, hang_limit_s=20)
+    engine = make(tiny, command=program.command(MISBEHAVING), hang_limit_s=20)
     yield engine
     asyncio.run(engine.close())
 
@@ -81,12 +96,12 @@ MakeEngine = Callable[..., Diffusers]
 
 
 @pytest.fixture
-async def make_engine(tiny: Path) -> AsyncIterator[MakeEngine]:
-    """Engines that are closed in the end."""
+async def make_engine(tiny: Path, program: ForkServer) -> AsyncIterator[MakeEngine]:
+    """Engines that are closed in the end. `real`: with the program itself, started as a worker starts it."""
     made: list[Diffusers] = []
 
-    def make_one(kind: str = "klein", command: list[str] | None = MISBEHAVING, **options: Any) -> Diffusers:
-        made.append(make(tiny, kind, command, **options))
+    def make_one(kind: str = "klein", *, real: bool = False, **options: Any) -> Diffusers:
+        made.append(make(tiny, kind, None if real else program.command(MISBEHAVING), **options))
         return made[-1]
 
     yield make_one
@@ -202,7 +217,7 @@ async def test_qwen_edit_paints_from_references_only(make_engine: MakeEngine) ->
 
 
 async def test_z_image_paints_from_words_alone(make_engine: MakeEngine) -> None:
-    engine = make_engine("z_image")
+    engine = make_engine("z_image", real=True)
     assert engine.abilities().max_references == 0
     assert not engine.abilities().whole_series
     generated = images(await generate(engine, replace(batch(shots=3), series=True)))

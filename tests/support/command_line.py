@@ -1,25 +1,33 @@
 """Starting the real command line, as a user does."""
 
+import atexit
 import json
 import os
+import pkgutil
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+import framehouse.cli
+from tests.support import process_tree
 from tests.support.data_folder import prepare
+from tests.support.fork_server import fork_server
 
 FRAMEHOUSE = [sys.executable, "-m", "framehouse"]
 ROOT = Path(__file__).parents[2]
 PATH = "/kling/v1/images/omni-image"
+_IMPORTED_LATE = ["framehouse.wiring", "framehouse.engines.previz.previz_engine"]
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -28,9 +36,23 @@ def environment(**extra: str) -> dict[str, str]:
     return clean | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"} | extra
 
 
+@cache
+def _quick_command() -> list[str]:
+    """The command line, started by a fork server: most of a short command's time is Python's imports."""
+    if sys.platform != "linux":
+        return FRAMEHOUSE
+    open_server = ExitStack()
+    atexit.register(open_server.close)
+    folder = Path(open_server.enter_context(tempfile.TemporaryDirectory(prefix="fh-")))
+    modules = [f"framehouse.cli.{module.name}" for module in pkgutil.iter_modules(framehouse.cli.__path__)]
+    server = open_server.enter_context(fork_server(folder, [*modules, *_IMPORTED_LATE], environment()))
+    return server.command("framehouse")
+
+
 def run(*words: str | Path, code: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, and check its exit code and that it printed no traceback."""
     done = subprocess.run(
-        [*FRAMEHOUSE, *map(str, words)],
+        [*_quick_command(), *map(str, words)],
         capture_output=True,
         text=True,
         env=environment(**extra),
@@ -62,15 +84,11 @@ class Server:
         return found[1]
 
     def children(self) -> list[int]:
-        listed = subprocess.run(
-            ["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(pid) for pid in listed.stdout.split()]
+        return process_tree.children(self.process.pid)
 
     def kill(self) -> None:
         """What a power cut looks like to the server: all of its processes at once, without a word."""
-        for pid in (*self.children(), self.process.pid):
-            os.kill(pid, signal.SIGKILL)
+        process_tree.kill([*self.children(), self.process.pid])
         self.process.wait()
 
     def stop(self) -> int:

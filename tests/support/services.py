@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from tests.support import process_tree
 from tests.support.sockets import free_port
 from tests.support.system_packages import lacks
 
@@ -69,12 +70,13 @@ class Service:
             try:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+                self.kill()
 
     def kill(self) -> None:
+        """End the program and the processes it started: those of PostgreSQL keep its shared memory while they live."""
         if self.process and self.process.poll() is None:
-            self.process.kill()
+            self.process.send_signal(signal.SIGSTOP)  # it starts no others
+            process_tree.kill([*process_tree.descendants(self.process.pid), self.process.pid])
             self.process.wait()
 
 

@@ -47,10 +47,9 @@ async def accept(
 ) -> Ticket:
     """Create a task for a request: take quota, reserve units, save shots and batches. All of it happens, or nothing.
 
-    `problems` are the problems that were found in the request before; this function adds its own. `idempotency` is the
-    caller's idempotency key and the hash of the body. `owner` is the advisory lock of a command that waits for the
-    task; if the command dies, the task is abandoned. Raises Refused; then nothing is stored, except for files of
-    references.
+    `problems` are the problems found in the request so far; this function adds its own. `idempotency` is the caller's
+    idempotency key and the hash of the body. `owner` is the advisory lock of a command that waits for the task; if the
+    command dies, the task is abandoned. Raises Refused; then nothing is stored, except for files of references.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")

@@ -14,8 +14,8 @@ from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
-"""How long a stored reference is kept after its last use. It is far longer than the time between storing a reference
-and saving its task, and long enough that an image that is sent repeatedly is stored only once."""
+"""How long a stored reference is kept after its last use. This is far longer than the time between storing a reference
+and saving its task. It is also long enough that an image that is sent repeatedly is stored only once."""
 _CONCURRENCY = 16
 
 

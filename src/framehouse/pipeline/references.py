@@ -36,9 +36,9 @@ class InspectedImage:
 async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
     """Check an image of a request without network access and without decoding its pixels.
 
-    Returns a URL as a reference that is not fetched yet, an image that can be stored, or the problem (the end of a
-    sentence that starts with "image_list[0].image"). The checks are: encoding, length, type by content, size in pixels
-    and aspect ratio.
+    A URL is returned as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the
+    image is invalid, the problem is returned, as the end of a sentence that starts with "image_list[0].image". The
+    checks are: encoding, length, type by content, size in pixels and aspect ratio.
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
@@ -70,7 +70,8 @@ async def fetch_image(
 ) -> Reference:
     """Fetch the image at a URL, decode it completely and store it. `field` is the request field with the URL.
 
-    Raises Unavailable if a retry may succeed; otherwise Declined. The message contains `field`.
+    Raises Unavailable if the request failed and a retry may succeed. Raises Declined if the image can never be used.
+    The message contains `field`.
     """
     try:
         content = await fetch(url, max_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
@@ -90,8 +91,8 @@ async def load_references(
 ) -> tuple[ReferenceImage, ...]:
     """Load the references of a batch, in order. Every file has been decoded completely in a separate process.
 
-    A URL is fetched once and stored for the other batches of the task. Raises Unavailable if a retry may succeed;
-    otherwise Declined. The message names the reference.
+    A URL is fetched once and stored for the other batches of the task. Raises Unavailable if a request failed and a
+    retry may succeed. Raises Declined if an image can never be used. The message names the reference.
     """
     loaded = []
     for index, reference in enumerate(batch.references):

@@ -42,8 +42,8 @@ async def create_element(
 ) -> Ticket:
     """Accept a request to create an element; an element worker processes it later. This takes no quota and no units.
 
-    `problems` are the problems that were found in the request before; problems of its images are added. Raises Refused;
-    then nothing is stored, except for files of images.
+    `problems` are the problems found in the request so far; problems of its images are added. Raises Refused; then
+    nothing is stored, except for files of images.
     """
     inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]

@@ -82,8 +82,10 @@ def keep_running(
     limit_s: float = float("inf"),
     check_s: float = CHECK_S,
 ) -> bool:
-    """Keep the processes running until a signal arrives or `until` returns true. Returns False if `limit_s` passes first,
-    otherwise True."""
+    """Keep the processes running until a signal arrives or `until` returns true.
+
+    Returns False if `limit_s` passes first, otherwise True.
+    """
     deadline = time.monotonic() + limit_s
     while not signals.stop:
         for process in processes:

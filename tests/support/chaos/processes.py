@@ -1,25 +1,15 @@
 """Processes that are killed, stopped and started again by the chaos, and what became of each."""
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support import process_tree
 from tests.support.command_line import ROOT
-
-
-def children(pid: int) -> list[int]:
-    """All descendants of a process."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            for child in map(int, task.read_text().split()):
-                found += [child, *children(child)]
-    return found
 
 
 @dataclass
@@ -80,11 +70,9 @@ class Parts:
     def kill(self, part: Part, *, family: bool = False) -> None:
         """End it without a word, with all its children where it is a whole house."""
         if part.process:
-            pids = [part.process.pid, *(children(part.process.pid) if family else [])]
+            pids = [part.process.pid, *(process_tree.descendants(part.process.pid) if family else [])]
             self.harmed.update(pids)
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            process_tree.kill(pids)
             part.process.wait()
 
     def stop(self, part: Part, seconds: float) -> None:

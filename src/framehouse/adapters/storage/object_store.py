@@ -121,7 +121,7 @@ class _Store:
 
 
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
-    """Delete old partial files. obstore writes to `name#1`, then renames the file; it does not list such names."""
+    """Delete old partial files: obstore writes to `name#1`, then renames the file. Its `list` leaves out such names."""
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
         with suppress(FileNotFoundError):
@@ -134,7 +134,8 @@ def _delete_partial_files(folder: Path, older_than_s: float) -> int:
 def _flush(path: Path) -> None:
     """Write a finished file to disk.
 
-    obstore renames a finished file into place, but leaves it in the page cache, so a power failure would lose it.
+    The obstore library renames a finished file into place, but leaves it in the page cache. A power failure would lose
+    it.
     """
     for flushed in (path, path.parent, path.parent.parent):  # the rename, and the folder, which may be new
         descriptor = os.open(flushed, os.O_RDONLY)

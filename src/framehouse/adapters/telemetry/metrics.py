@@ -26,7 +26,7 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# `_created` series would double the number of series, and Prometheus detects restarts by itself
+# without this, each metric has another series, `_created`, which Prometheus does not need to detect restarts
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
 """The metrics of this process."""
@@ -208,8 +208,8 @@ class EngineCall:
 def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: str = "") -> str:
     """Return metrics in Prometheus' text format.
 
-    They are the metrics of this process, which is an `api` or a `worker`, the `shared` metrics of the deployment, and
-    the metrics of `other_process`, which are in the text format already.
+    The text contains the metrics of this process, which is an `api` or a `worker`, and the `shared` metrics of the
+    deployment. `other_process` is the text with the metrics of another process; its metrics are added.
     """
     families = _families(generate_latest(_CombinedRegistry(process, shared)).decode())
     for name, lines in _families(other_process).items():

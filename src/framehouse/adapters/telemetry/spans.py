@@ -1,9 +1,9 @@
 """Traces, exported by OTLP. Without a collector, nothing is imported and each function returns immediately.
 
-Each task has a separate trace. The trace id is the task's id, and the id of the root span is the lower half of it. So
-every process can derive both ids, and nothing about a trace is stored with the task. The root span is the request that
-created the task. If the caller sent a `traceparent`, the caller's trace also has a span of this request, and the two
-spans link to each other.
+Each task has a separate trace. The trace id is the task's id, and the id of the root span is the lower half of that id.
+So every process can derive both ids, and nothing about a trace is stored with the task. The root span is the request
+that created the task. If the caller sent a `traceparent`, the caller's trace also has a span of this request, and the
+two spans link to each other.
 
 Attributes are ids, names from the configuration and counts: never prompts, keys, URLs or error messages.
 """

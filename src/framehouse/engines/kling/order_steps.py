@@ -158,11 +158,12 @@ class OrderExecution:
                 slots.push_async_exit(attempt.pop_all())
 
     async def _find_lost_order(self, account: UpstreamAccount) -> None:
-        """Query the upstream until it returns the order, or until `lost_after_s` is over and it was not found twice.
+        """Query the upstream until it returns the order, or until the order counts as lost on the way.
 
-        If the order is found, its task id is saved. If it is not found and `resubmit` is set, the order is removed from
-        the saved data, so that it is sent again. Without `resubmit`, this route is given up for the batch, and
-        Unavailable is raised. Raises Unknown if a query still fails after `_MAX_OUTAGE_S`.
+        It counts as lost if at least two queries did not find it and `lost_after_s` is over. If the order is found, its
+        task id is saved. If it is lost and `resubmit` is set, it is removed from the saved data, so that it is sent
+        again. Without `resubmit`, this route is given up for the batch, and Unavailable is raised. Raises Unknown if a
+        query still fails after `_MAX_OUTAGE_S`.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:

@@ -41,10 +41,10 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Orders for the shots of a batch that no saved order includes.
 
-    If all shots of the task are missing, one order has the task's whole prompt, because the upstream plans shots as we
-    do. A series is always one order; other tasks only up to `largest` images. The remaining shots of a task are ordered
-    by their own prompts, with at most `largest` images per order. The same shots always get the same external id:
-    two workers that order the same shots place the same order.
+    A whole task is one order with the task's prompt, because the upstream plans shots as we do. This applies if no shot
+    of the task is in a saved order or generated yet, and if the task is a series or has at most `largest` images. In
+    all other cases the shots are ordered by their own prompts, with at most `largest` images per order. The same shots
+    always get the same external id: two workers that order the same shots place the same order.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]

@@ -278,10 +278,11 @@ class OpenAIImages:
         support = replica.reference_support
         if support is None:
             return "the server is healthy; its reference probe has no result yet"
-        description = support.problem or f"accepts up to {_references(support.max_references)}"
+        accepted = f"and accepts up to {_references(support.max_references)}"
+        description = f"but {support.problem}" if support.problem else accepted
         if self._kind.name == "xinference" and support.max_references == 1:
             description += "; for a model that accepts more, set max_references"
-        return f"the server is healthy and {description}"
+        return f"the server is healthy {description}"
 
     def _start_cooldown(self, replica: Replica, reason: str, *, at_least_s: float = 0.0) -> None:
         if not replica.cooldown.remaining_s:

@@ -299,8 +299,8 @@ def _repeat(order: list[tuple[int, PlacedSubject]], view: View, seed: int) -> li
             placed.append(one)
             continue
         dice = stream(seed, f"several {index}")
-        fit = min(1.0, (view.width * 0.86) / (one.width * (0.45 + 0.62 * number)))
-        height = one.height * max(0.42, fit * (1 - 0.045 * number))
+        shrink = min(1.0, (view.width * 0.86) / (one.width * (0.45 + 0.62 * number)))
+        height = one.height * max(0.42, shrink * (1 - 0.045 * number))
         step = min(height * one.aspect * 0.86, view.width * 0.84 / number)
         copies = []
         for n in range(number):
