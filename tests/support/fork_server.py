@@ -72,7 +72,7 @@ def main() -> None:
         listener.listen()
         os.write(1, _READY)
         while True:
-            readable, _, _ = select.select([listener, 0], [], [])
+            readable, _, _ = select.select([listener.fileno(), 0], [], [])
             if 0 in readable:
                 return
             connection, _ = listener.accept()
@@ -101,7 +101,7 @@ def _guard(connection: socket.socket) -> None:
     for stream in (*streams, 0, 1):
         os.close(stream)
     program = os.pidfd_open(pid)
-    readable, _, _ = select.select([program, connection], [], [])
+    readable, _, _ = select.select([program, connection.fileno()], [], [])
     if program not in readable:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
