@@ -17,7 +17,7 @@ from framehouse.adapters.storage import Storage, open_storage
 from tests.support import services
 from tests.support.api_server import Api, serving
 from tests.support.data_folder import NO_SYNC, DataFolders
-from tests.support.database import Server, execute, fresh_database, named_database, open_of
+from tests.support.database import Server, execute, fresh_database, named_database, server_database
 from tests.support.in_process_deployment import Deployment, MakeDeployment, build_deployment
 from tests.support.relay import relaying
 from tests.support.system_packages import summary
@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("random" if os.environ.get("FRAMEHOUSE_TEST_LON
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line which packages the machine lacks."""
+    """Say in one line which packages the machine skip_missing."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
     if line := summary(reasons):
@@ -98,7 +98,7 @@ async def database_url(postgres: Server, template: str) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def db(postgres: Server, database_url: str) -> AsyncIterator[Database]:
-    database = open_of(postgres, database_url)
+    database = server_database(postgres, database_url)
     await database.open()
     yield database
     await database.close()

@@ -121,7 +121,7 @@ def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
 
 async def test_the_openapi_file_is_valid_and_committed(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment()) as api:
-        served = (await api.stranger.get("/openapi.json")).json()
+        served = (await api.anonymous.get("/openapi.json")).json()
     validate(served)
     assert served["paths"]["/kling/v1/images/omni-image"]["post"]["requestBody"]["content"]["application/json"][
         "examples"

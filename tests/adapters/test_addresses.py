@@ -13,7 +13,7 @@ from framehouse.adapters import fetch as fetching
 from framehouse.adapters.fetch import FetchFailed, fetch, is_public, post
 from framehouse.domain.request import url_problem
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
-from tests.support.callbacks import messages, notifying
+from tests.support.callbacks import list_messages, running_callback_worker
 from tests.support.eventually import eventually
 from tests.support.http_answers import http
 from tests.support.in_process_deployment import MakeDeployment
@@ -196,7 +196,7 @@ async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
     """A name that looks public when it is accepted and is private when it is called."""
     deployment = await make_deployment()
     with resolving(monkeypatch, PRIVATE) as resolver:
-        async with serving(deployment) as api, notifying(deployment, allow_private=False):
+        async with serving(deployment) as api, running_callback_worker(deployment, allow_private=False):
             hook, image = "http://hook.example/?token=1", {"image": "http://picture.example/a.png"}
             task = await api.create(image_list=[image], callback_url=hook)
             images = {"frontal_image": image["image"], "refer_images": [{"image_url": image["image"]}]}
@@ -205,12 +205,12 @@ async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
             deployment.start_worker()
             deployment.start_element_worker(allow_private=False)
             reason = "leads to a private or special address, which is not allowed"
-            assert (await api.ended(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
-            made = await api.element(element.json()["data"]["task_id"])
+            assert (await api.wait_for_task(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
+            made = await api.wait_for_element(element.json()["data"]["task_id"])
             assert made["task_status_msg"].endswith(reason)
 
             async def told() -> bool:
-                return any(reason in (m.last_error or "") for m in await messages(deployment))
+                return any(reason in (m.last_error or "") for m in await list_messages(deployment))
 
             await eventually(told)
             await nothing_inside(api, task["task_id"])

@@ -8,7 +8,7 @@ import time
 import asyncpg
 import pytest
 
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 
 CUT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = $1"
 
@@ -25,7 +25,7 @@ async def test_statements_right_after_a_cut_are_answered(db: Database, database_
 
 async def test_a_full_disk_is_told_at_once(db: Database) -> None:
     async with asyncio.timeout(8):
-        with pytest.raises(DatabaseAway, match="no room"):
+        with pytest.raises(DatabaseUnavailable, match="no room"):
             await db.row("do $$ begin raise exception 'no room' using errcode = 'disk_full'; end $$")
 
 

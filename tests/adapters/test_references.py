@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.images.decode import check_image
 from framehouse.adapters.images.header import BadImage, inspect
-from tests.support.image_files import image_file, packed_zeros
+from tests.support.image_files import image_file, compressed_zeros
 
 
 def by_header(content: bytes) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def scans(count: int) -> bytes:
 
 
 def text_bomb(name: bytes, megabytes: int) -> bytes:
-    return chunk(name, b"k\0\0" + packed_zeros(megabytes))
+    return chunk(name, b"k\0\0" + compressed_zeros(megabytes))
 
 
 HEADERS_PASS = {

@@ -66,7 +66,7 @@ async def house_of_alice(make_deployment: MakeDeployment) -> AsyncIterator[tuple
         api.deployment.start_element_worker()
         task = await api.create(external_task_id="mine-1", callback_url="https://receiver.example/hook")
         made = await api.create_element(external_task_id="bag-1")
-        done = await api.element(made["task_id"])
+        done = await api.wait_for_element(made["task_id"])
         number = int(done["task_result"]["elements"][0]["element_id"])
         assert number + 7 <= MAX_ELEMENT_ID
         yield (
@@ -144,6 +144,6 @@ async def test_an_account_is_known_by_its_keys_alone(api: Api) -> None:
         assert (await api.bob.get(path)).json()["code"] == 1202
     key = api.alice.headers["authorization"]
     tries = [key[:-1] + ("a" if key[-1] != "a" else "b"), key + "a", key[:18], "Bearer fh_" + "a" * 43]
-    answers = [await api.stranger.get("/v1/account", headers={"Authorization": one}) for one in tries]
+    answers = [await api.anonymous.get("/v1/account", headers={"Authorization": one}) for one in tries]
     assert len({str(heard(answer, "-")) for answer in answers}) == 1
     assert answers[0].json()["code"] == 1002

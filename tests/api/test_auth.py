@@ -13,7 +13,7 @@ from tests.support.api_server import PATH, Api
 
 
 async def code(api: Api, header: str | None) -> int:
-    answer = await api.stranger.get(PATH, headers={"Authorization": header} if header is not None else {})
+    answer = await api.anonymous.get(PATH, headers={"Authorization": header} if header is not None else {})
     assert answer.status_code == (200 if answer.json()["code"] == 0 else 401)
     return int(answer.json()["code"])
 

@@ -47,7 +47,7 @@ async def test_five_hundred_slow_clients_hold_up_nobody_and_are_cut_off(hasty: A
         dripping = [asyncio.create_task(drip(writer)) for _, writer in slow]
         for _ in range(5):
             began = time.monotonic()
-            assert (await hasty.stranger.get("/healthz")).status_code == 200
+            assert (await hasty.anonymous.get("/healthz")).status_code == 200
             assert time.monotonic() - began < 10
         answers = await asyncio.gather(*(until_closed(reader) for reader, _ in slow))
         told = {refusal(answer) for answer in answers if answer}  # who was just sending sees a reset instead
@@ -141,7 +141,7 @@ async def test_a_large_head_is_answered(api: Api) -> None:
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
             assert refusal(await until_closed(reader)) == (431, 1200)
     fits = {"X-Long": "a" * 50_000}
-    assert (await api.stranger.get("/healthz", headers=fits)).status_code == 200
+    assert (await api.anonymous.get("/healthz", headers=fits)).status_code == 200
 
 
 async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
@@ -209,7 +209,7 @@ async def test_a_picture_that_nobody_reads_costs_little_and_not_for_ever(hasty: 
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             silent.append((reader, writer))
         await asyncio.sleep(0.5)
-        assert (await hasty.stranger.get("/healthz")).status_code == 200
+        assert (await hasty.anonymous.get("/healthz")).status_code == 200
         assert peak_bytes() - before < 200_000_000, "20 pictures of 40 MB"
         await asyncio.sleep(2 * SHORT.unread_s)
         for reader, writer in silent:
@@ -222,11 +222,11 @@ async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
     content = bytes(range(256)) * 20_000
     await api.deployment.storage.put(key, content)
     path = LINKS.image_url(key, None)
-    whole = await api.stranger.get(path)
+    whole = await api.anonymous.get(path)
     assert (whole.content == content, whole.headers["content-length"]) == (True, str(len(content)))
-    part = await api.stranger.get(path, headers={"Range": "bytes=1000001-4000000"})
+    part = await api.anonymous.get(path, headers={"Range": "bytes=1000001-4000000"})
     assert (part.status_code, part.content == content[1_000_001:4_000_001]) == (206, True)
-    assert (await api.stranger.get(path, headers={"Range": "bytes=5-7"})).content == content[5:8]
+    assert (await api.anonymous.get(path, headers={"Range": "bytes=5-7"})).content == content[5:8]
 
 
 async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
@@ -241,9 +241,9 @@ async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
 
     monkeypatch.setattr(api.deployment.storage, "get_range", break_off)
     with pytest.raises(httpx.RemoteProtocolError):
-        await api.stranger.get(path)
+        await api.anonymous.get(path)
     counted = 'framehouse_requests_total{code="5001",operation="get_image",process="api"}'
-    assert counted in (await api.stranger.get("/metrics")).text
+    assert counted in (await api.anonymous.get("/metrics")).text
 
 
 async def test_a_wrong_key_is_refused_before_the_body(hasty: Api) -> None:

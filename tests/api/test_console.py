@@ -18,24 +18,24 @@ from tests.support.in_process_deployment import MakeDeployment
 
 
 async def test_its_files_are_guarded_and_kept_by_their_etag(api: Api) -> None:
-    page = await api.stranger.get("/")
+    page = await api.anonymous.get("/")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert "style=" not in page.text
     assert "<script>" not in page.text
     for path in ("/", "/console/app.js", "/console/base.css", "/console/words/zh.js", "/console/icon.svg"):
-        first = await api.stranger.get(path)
+        first = await api.anonymous.get(path)
         assert first.headers["x-content-type-options"] == "nosniff"
-        again = await api.stranger.get(path, headers={"If-None-Match": first.headers["etag"]})
+        again = await api.anonymous.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        assert (await api.stranger.head(path)).status_code == 200
+        assert (await api.anonymous.head(path)).status_code == 200
     for path in ("/console/index.html", "/console/../server.py", "/console/%2e%2e/auth.py", "/console/"):
-        assert (await api.stranger.get(path)).status_code == 404
+        assert (await api.anonymous.get(path)).status_code == 404
 
 
 async def test_what_it_must_know_of_the_server_holds_nothing_secret(api: Api) -> None:
-    config = (await api.stranger.get("/console/config.json")).json()
+    config = (await api.anonymous.get("/console/config.json")).json()
     assert config["prefix"] == "/kling"
     assert config["models"][1] == {
         "name": "kling-image-o1",
@@ -56,7 +56,7 @@ async def test_the_account_tells_its_own_only(api: Api) -> None:
     assert [one["prefix"] for one in account["keys"]] == [key[:11]]
     assert key not in json.dumps(account)
     assert (await api.bob.get("/v1/account")).json()["data"]["account"] == "bob"
-    assert (await api.stranger.get("/v1/account")).json()["code"] == 1001
+    assert (await api.anonymous.get("/v1/account")).json()["code"] == 1001
 
 
 async def test_what_was_asked_for_is_told_to_who_asks(api: Api) -> None:
@@ -115,7 +115,7 @@ async def code_for(api: Api, **options: timedelta) -> str:
 
 
 async def sign_in(api: Api, code: object, **headers: str) -> httpx.Response:
-    return await api.stranger.post("/console/sign-in", json={"code": code}, headers=headers)
+    return await api.anonymous.post("/console/sign-in", json={"code": code}, headers=headers)
 
 
 async def test_a_code_is_good_for_one_key(api: Api) -> None:
@@ -125,7 +125,7 @@ async def test_a_code_is_good_for_one_key(api: Api) -> None:
     answers = await asyncio.gather(*(sign_in(api, code) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
     [data] = [answer.json()["data"] for answer in answers if answer.status_code == 200]
-    mine = await api.stranger.get("/v1/account", headers={"Authorization": f"Bearer {data['key']}"})
+    mine = await api.anonymous.get("/v1/account", headers={"Authorization": f"Bearer {data['key']}"})
     assert mine.json()["data"]["account"] == data["account"] == "alice"
     assert data["key"][:11] in [one["prefix"] for one in mine.json()["data"]["keys"]]
     assert (await sign_in(api, code)).json()["code"] == 1002
@@ -168,7 +168,7 @@ async def test_it_works_only_from_this_machine_and_through_no_proxy(api: Api, he
 
 async def test_a_form_of_another_page_cannot_send_it(api: Api) -> None:
     body = json.dumps({"code": await code_for(api)})
-    sent = await api.stranger.post("/console/sign-in", content=body, headers={"Content-Type": "text/plain"})
+    sent = await api.anonymous.post("/console/sign-in", content=body, headers={"Content-Type": "text/plain"})
     assert sent.status_code == 415
 
 
@@ -185,7 +185,7 @@ async def test_pictures_as_they_are_made(make_deployment: MakeDeployment) -> Non
 
         (image,) = await eventually(made)
         assert image["index"] == 0
-        answer = await api.stranger.get(image["url"])
+        answer = await api.anonymous.get(image["url"])
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
         plain = (await api.alice.get(url)).json()["data"]
         assert not plain.keys() & {"pictures", "request", "task_result"}, "who does not ask sees the contract"

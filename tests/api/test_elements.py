@@ -28,7 +28,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
     before = (await api.alice.get(f"{ELEMENTS}/mine")).json()["data"]
     assert (before["task_status"], "task_result" in before) == ("submitted", False)
     api.deployment.start_element_worker()
-    made = await api.element(task["task_id"])
+    made = await api.wait_for_element(task["task_id"])
     assert made | {"updated_at": 0} == task | {
         "task_status": "succeed",
         "task_status_msg": "",
@@ -54,11 +54,11 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
         "status": "succeed",
     }
     for any_id in ("mine", str(id)):
-        assert await api.element(any_id) == made
+        assert await api.wait_for_element(any_id) == made
     url = element["element_image_list"]["frontal_image"]
-    image = await api.stranger.get(url)
+    image = await api.anonymous.get(url)
     assert (image.content, image.headers["content-type"]) == (image_file(600, 400), "image/png")
-    error(await api.stranger.get(url.replace("signature=", "signature=0")), 404, 1203)
+    error(await api.anonymous.get(url.replace("signature=", "signature=0")), 404, 1203)
     account = await api.deployment.account()
     assert (account["images_in_flight"], account["units_used"]) == (0, 0)
 
@@ -85,7 +85,7 @@ async def test_every_prefix_and_the_older_names_do_the_same(
     }
     for body in (older, element_body()):
         task = (await api.alice.post(f"{base}/{own}", json=body)).json()["data"]
-        made = await api.element(task["task_id"])
+        made = await api.wait_for_element(task["task_id"])
         path = f"{base}/{own.rstrip('/')}/{task['task_id']}"
         assert (await api.alice.get(path)).json()["data"] == made
     listed = (await api.alice.get(f"{base}/{own}")).json()["data"]
@@ -157,7 +157,7 @@ async def test_what_no_element_is(api: Api, fields: dict[str, Any], said: str) -
 async def test_elements_at_the_edge_are_taken(api: Api) -> None:
     images = {"frontal_image": image_base64(), "refer_images": [{"image_url": image_base64()}] * 3}
     api.deployment.start_element_worker()
-    assert await api.saved(
+    assert await api.save_element(
         element_name="语" * 20,
         element_description="述" * 100,
         element_image_list=images,
@@ -170,7 +170,7 @@ async def test_elements_at_the_edge_are_taken(api: Api) -> None:
 
 async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
     api.deployment.start_element_worker()
-    id = await api.saved(external_task_id="shop/1")
+    id = await api.save_element(external_task_id="shop/1")
     await api.alice.post(DELETE, json={"element_id": id})
     refused = await api.alice.post(ELEMENTS, json=element_body(external_task_id="shop/1"))
     assert error(refused, 400, 1201) == "External_task_id shop/1 already exists"
@@ -189,9 +189,9 @@ async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> N
 
 async def test_other_peoples_elements_are_not_there(api: Api) -> None:
     api.deployment.start_element_worker()
-    id = await api.saved(external_task_id="mine")
+    id = await api.save_element(external_task_id="mine")
     assert (await api.bob.get(ELEMENTS)).json()["data"] == []
-    for any_id in (id, "mine", (await api.element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
+    for any_id in (id, "mine", (await api.wait_for_element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
         assert "Task not found by id/external id: " in error(await api.bob.get(f"{ELEMENTS}/{any_id}"), 400, 1201)
     assert "does not exist" in error(await api.bob.post(DELETE, json={"element_id": id}), 400, 1201)
     refused = await api.bob.post(PATH, json=BODY | {"element_list": [{"element_id": id}]})
@@ -206,7 +206,7 @@ async def test_the_list_is_newest_first_and_paged(api: Api) -> None:
     assert [task["task_id"] for task in rest] == [ids[0]]
     for path in (ELEMENTS, PRESETS):
         assert "pageNum" in error(await api.alice.get(f"{path}?pageNum=0"), 400, 1201)
-        error(await api.stranger.get(path), 401, 1001)
+        error(await api.anonymous.get(path), 401, 1001)
     first = (await api.alice.get(f"{PRESETS}?pageNum=2&pageSize=3")).json()["data"]
     assert [task["task_id"] for task in first] == ["104", "105", "106"]
 
@@ -218,13 +218,13 @@ async def test_presets_are_shown_used_and_not_deleted(make_deployment: MakeDeplo
         assert [task["task_result"]["elements"][0]["element_id"] for task in listed] == list(presets())
         (robot,) = listed[0]["task_result"]["elements"]
         assert (robot["element_name"], robot["owned_by"], robot["status"]) == ("Robot", "framehouse", "succeed")
-        served = await api.stranger.get(robot["element_image_list"]["frontal_image"])
+        served = await api.anonymous.get(robot["element_image_list"]["frontal_image"])
         assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
         assert (await api.alice.get(f"{ELEMENTS}/101")).json()["data"] == listed[0]
         assert "is a preset" in error(await api.alice.post(DELETE, json={"element_id": 101}), 400, 1201)
         task = await api.create("<<<element_1>>>", element_list=[{"element_id": "101"}, {"element_id": 107}])
         api.deployment.start_worker()
-        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
+        assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
     told = [
         f"{e.name}|{e.description}|{[len(preset_image(image.key)) for image in e.images]}"
         for e in (presets()[101], presets()[107])
@@ -245,7 +245,7 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(
     notes = tmp_path / "notes"
     async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})) as api:
         api.deployment.start_element_worker()
-        id = await api.saved(external_task_id="mine")
+        id = await api.save_element(external_task_id="mine")
         using = {"element_list": [{"element_id": id}]}
         task = await api.create("<<<element_1>>> on a beach", n=2, **using)
         keyed: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "json": BODY | using}
@@ -256,10 +256,10 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(
         assert (await api.alice.post(PATH, **keyed)).json()["data"] == first, "a repeat answers the first task again"
         assert (await api.alice.get(ELEMENTS)).json()["data"] == []
         error(await api.alice.get(f"{ELEMENTS}/{id}"), 400, 1201)
-        (left,) = (await api.element("mine"))["task_result"]["elements"]
+        (left,) = (await api.wait_for_element("mine"))["task_result"]["elements"]
         assert (left["status"], left["element_image_list"]["refer_images"]) == ("deleted", [])
         api.deployment.start_worker()
-        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
+        assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
     sizes = [len(image_file(600, 400)), len(image_file(400, 400))]
     assert notes.read_text().splitlines()[0] == f"with Red bag|A red bag|{sizes}"
 
@@ -314,7 +314,7 @@ async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: i
 )
 async def test_a_cited_element_decides_the_shape_too(api: Api, prompt: str, image: bool, shape: str) -> None:
     api.deployment.start_element_worker()
-    id = await api.saved()
+    id = await api.save_element()
     images = [{"image": image_base64(400, 700)}] if image else []
     task = await api.create(prompt, image_list=images, element_list=[{"element_id": id}])
     ratio = await api.deployment.db.value("select ratio from tasks where id = $1::text::uuid", task["task_id"])
@@ -331,8 +331,8 @@ async def test_an_uncited_element_beside_an_image_reaches_the_engine(
         task = await api.create("nothing is cited", **sent)
         more = await api.create("too many", **sent | {"image_list": [{"image": image_base64()}] * 2})
         deployment.start_worker()
-        assert (await api.ended(task["task_id"]))["task_status"] == "succeed"
-        assert "takes at most 2 references, 3 were sent" in (await api.ended(more["task_id"]))["task_status_msg"]
+        assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
+        assert "takes at most 2 references, 3 were sent" in (await api.wait_for_task(more["task_id"]))["task_status_msg"]
     assert notes.read_text().startswith("with Coffee mug|")
 
 

@@ -33,6 +33,6 @@ async def test_many_who_ask_cost_one_look() -> None:
 
 async def test_everybody_is_answered(api: Api) -> None:
     for path in ("/readyz", "/metrics"):
-        answers = await asyncio.gather(*(api.stranger.get(path) for _ in range(50)))
+        answers = await asyncio.gather(*(api.anonymous.get(path) for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["x-request-id"] for answer in answers}) == 50

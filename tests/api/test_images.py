@@ -10,18 +10,18 @@ from tests.support.api_server import Api
 async def url(api: Api) -> str:
     api.deployment.start_worker()
     task = await api.create()
-    return str((await api.ended(task["task_id"]))["task_result"]["images"][0]["url"])
+    return str((await api.wait_for_task(task["task_id"]))["task_result"]["images"][0]["url"])
 
 
 async def test_headers_of_a_picture(api: Api, url: str) -> None:
-    answer = await api.stranger.get(url)
+    answer = await api.anonymous.get(url)
     assert answer.headers["cache-control"].startswith("private, max-age=")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["accept-ranges"] == "bytes"
-    head = await api.stranger.head(url)
+    head = await api.anonymous.head(url)
     assert head.headers["content-length"] == str(len(answer.content))
     assert head.content == b""
-    fresh = await api.stranger.get(url, headers={"If-None-Match": answer.headers["etag"]})
+    fresh = await api.anonymous.get(url, headers={"If-None-Match": answer.headers["etag"]})
     assert (fresh.status_code, fresh.content) == (304, b"")
 
 
@@ -41,13 +41,13 @@ async def test_headers_of_a_picture(api: Api, url: str) -> None:
     ],
 )
 async def test_ranges(api: Api, url: str, range: str, status: int, part: slice | None) -> None:
-    whole = (await api.stranger.get(url)).content
-    answer = await api.stranger.get(url, headers={"Range": range})
+    whole = (await api.anonymous.get(url)).content
+    answer = await api.anonymous.get(url, headers={"Range": range})
     assert answer.status_code == status
     assert answer.content == (whole[part] if part else b"")
     if status == 206:
         assert answer.headers["content-range"].endswith(f"/{len(whole)}")
-    stale = await api.stranger.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    stale = await api.anonymous.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
     assert stale.content == whole
 
 
@@ -63,7 +63,7 @@ async def test_urls_cannot_be_guessed_or_stretched(api: Api, url: str) -> None:
         f"{base}?expires={fields['expires']}&signature=ä",
         url.replace("/images/", "/images/../files/"),
     ):
-        answer = await api.stranger.get(bad)
+        answer = await api.anonymous.get(bad)
         assert (answer.status_code, answer.json()["code"]) in ((404, 1203), (404, 1202)), bad
 
 
@@ -73,6 +73,6 @@ async def test_expired_pictures_are_gone(api: Api, url: str) -> None:
     await db.row("update tasks set expires_at = now() - $1::interval", timedelta(seconds=1))
     assert await expire_images(db, api.deployment.storage) == 1
     assert await expire_images(db, api.deployment.storage) == 0
-    answer = await api.stranger.get(url)
+    answer = await api.anonymous.get(url)
     assert (answer.status_code, answer.json()["code"]) == (404, 1203)
     assert await api.deployment.storage.size(url.split("?")[0].split("/", 3)[3]) is None

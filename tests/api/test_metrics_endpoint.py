@@ -24,7 +24,7 @@ OMNI, O1 = (
 
 
 async def figures(api: Api) -> dict[str, float]:
-    text = (await api.stranger.get("/metrics")).text
+    text = (await api.anonymous.get("/metrics")).text
     return {
         name: float(value)
         for name, value in (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -80,7 +80,7 @@ async def test_requests_are_counted_by_operation_and_code_and_tasks_by_outcome(m
         task = await api.create(n=3)
         assert (await api.alice.post(PATH, json={"model_name": "kling-v3-omni", "prompt": "x"})).status_code == 429
         assert (await api.alice.post(PATH, json={"model_name": "kling-v3-omni", "n": 99})).status_code == 400
-        assert (await api.stranger.post(PATH, json={})).status_code == 401
+        assert (await api.anonymous.post(PATH, json={})).status_code == 401
         for path in (f"{PATH}/{task['task_id']}", f"{PATH}/{task['task_id']}?wait=1", f"{PATH}/none", PATH, "/none/x"):
             await api.alice.get(path)
         after = await figures(api)
@@ -111,7 +111,7 @@ async def test_engines_are_counted_by_what_became_of_their_calls(api: Api) -> No
     for prompt in ("slow 0.2", "decline", "break", "unknown", "unavailable 1", "raise"):
         task = await api.create(prompt)
         if prompt != "raise":
-            await api.ended(task["task_id"])
+            await api.wait_for_task(task["task_id"])
     internal = 'framehouse_internal_errors_total{process="api"}'
 
     async def broke() -> bool:
@@ -133,7 +133,7 @@ async def test_engines_are_counted_by_what_became_of_their_calls(api: Api) -> No
     (images,) = risen(before, after, "framehouse_images_total").values()
     assert images == 2
     fates = risen(before, after, "framehouse_batch_failures_total")
-    assert {re.findall('fate="([^"]*)"', name)[0]: by for name, by in fates.items()} == {
+    assert {re.findall('outcome="([^"]*)"', name)[0]: by for name, by in fates.items()} == {
         "failed": 3,
         "retry": 2,
     }
@@ -162,7 +162,7 @@ async def test_names_of_the_configuration_are_escaped(make_deployment: MakeDeplo
     odd = Deployment(deployment.db, deployment.storage, registry, deployment.caller, deployment.accept_queue)
     async with serving(odd) as api:
         odd.worker()
-        text = (await api.stranger.get("/metrics")).text
+        text = (await api.anonymous.get("/metrics")).text
     assert 'framehouse_queue_batches{model="a\\"b\\\\c\\nd",route="a\\"b\\\\c\\nd",state="waiting"} 0.0' in text
     assert 'framehouse_images_total{model="a\\"b\\\\c\\nd",process="api",route="a\\"b\\\\c\\nd"} 0.0' in text
 

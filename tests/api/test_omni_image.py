@@ -39,7 +39,7 @@ async def test_a_task_from_post_to_pictures(api: Api) -> None:
     assert before["final_unit_deduction"] == "0"
     assert "task_result" not in before
     api.deployment.start_worker()
-    after = await api.ended("mine")
+    after = await api.wait_for_task("mine")
     assert after["task_id"] == data["task_id"]
     assert after["task_status"] == "succeed"
     assert after["final_unit_deduction"] == "16"
@@ -49,18 +49,18 @@ async def test_a_task_from_post_to_pictures(api: Api) -> None:
     assert [image["index"] for image in result["images"]] == [0, 1]
     for image in result["images"]:
         for name in ("url", "watermark_url"):
-            served = await api.stranger.get(image[name])
+            served = await api.anonymous.get(image[name])
             assert served.status_code == 200
             assert served.headers["content-type"] == "image/png"
             assert served.content.startswith(b"\x89PNG")
-    assert after == await api.ended("mine"), "polls are stable, URLs included"
+    assert after == await api.wait_for_task("mine"), "polls are stable, URLs included"
 
 
 @pytest.mark.also_relayed
 async def test_a_series_fills_the_other_array(api: Api) -> None:
     api.deployment.start_worker()
     task = await api.create("Create a three-frame product storyboard", result_type="series")
-    result = (await api.ended(task["task_id"]))["task_result"]
+    result = (await api.wait_for_task(task["task_id"]))["task_result"]
     assert (result["result_type"], result["images"]) == ("series", [])
     assert [image["index"] for image in result["series_images"]] == [0, 1, 2]
     assert "watermark_url" not in result["series_images"][0]
@@ -266,8 +266,8 @@ async def test_references_decide_the_shape_and_are_checked(api: Api) -> None:
     images = [{"image": image_base64(900, 600)}, {"image": "data:image/jpeg;base64," + image_base64(400, 300, "JPEG")}]
     task = await api.create("<<<image_1>>> and <<<image_2>>>", image_list=images)
     api.deployment.start_worker()
-    url = (await api.ended(task["task_id"]))["task_result"]["images"][0]["url"]
-    header = (await api.stranger.get(url)).content[16:24]
+    url = (await api.wait_for_task(task["task_id"]))["task_result"]["images"][0]["url"]
+    header = (await api.anonymous.get(url)).content[16:24]
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (1248, 832)
     bad = [{"image": image_base64(200, 600)}, {"image": "bm90IGEgcGljdHVyZQ=="}, {"image": "!!"}, {"image": "data:x"}]
     message = error(await api.alice.post(PATH, json=BODY | {"image_list": bad}), 400, 1201)
@@ -281,10 +281,10 @@ async def test_paths_and_methods_that_do_not_exist(api: Api) -> None:
     refused = await api.alice.delete(PATH)
     error(refused, 405, 1202)
     assert refused.headers["Allow"] == "GET, POST"
-    refused = await api.stranger.post("/presets/none.png")
+    refused = await api.anonymous.post("/presets/none.png")
     error(refused, 405, 1202)
     assert refused.headers["Allow"] == "GET, HEAD"
-    error(await api.stranger.get("/images/..%2F..%2Fetc%2Fpasswd"), 404, 1203)
+    error(await api.anonymous.get("/images/..%2F..%2Fetc%2Fpasswd"), 404, 1203)
 
 
 async def test_request_ids_are_kept_when_they_are_usable(api: Api) -> None:
@@ -296,14 +296,14 @@ async def test_request_ids_are_kept_when_they_are_usable(api: Api) -> None:
 
 
 async def test_health_and_docs(api: Api) -> None:
-    assert (await api.stranger.get("/healthz")).json()["status"] == "ok"
-    assert (await api.stranger.get("/readyz")).json()["checks"] == {"database": "ok", "storage": "ok"}
+    assert (await api.anonymous.get("/healthz")).json()["status"] == "ok"
+    assert (await api.anonymous.get("/readyz")).json()["checks"] == {"database": "ok", "storage": "ok"}
     for path in ("/docs", "/docs/swagger-ui-bundle.js", "/docs/start.js", "/docs//start.js", "/openapi.json"):
-        answer = await api.stranger.get(path)
+        answer = await api.anonymous.get(path)
         assert answer.status_code == 200
-    page = (await api.stranger.get("/docs")).text
+    page = (await api.anonymous.get("/docs")).text
     assert "http" not in page.replace("http-equiv", ""), "the page works offline"
-    assert 'href="docs"' in (await api.stranger.get("/")).text
+    assert 'href="docs"' in (await api.anonymous.get("/")).text
 
 
 async def test_too_many_requests_per_second(make_deployment: MakeDeployment) -> None:
@@ -319,9 +319,9 @@ async def test_a_disabled_account_and_a_key_without_the_model(api: Api) -> None:
     account = await api.deployment.account()
     key = await account_store.create_key(api.deployment.db, account["id"], models=["kling-image-o1"])
     narrow = {"Authorization": f"Bearer {key}"}
-    error(await api.stranger.post(PATH, json=BODY, headers=narrow), 403, 1103)
+    error(await api.anonymous.post(PATH, json=BODY, headers=narrow), 403, 1103)
     assert (
-        await api.stranger.post(PATH, json=BODY | {"model_name": "kling-image-o1"}, headers=narrow)
+        await api.anonymous.post(PATH, json=BODY | {"model_name": "kling-image-o1"}, headers=narrow)
     ).status_code == 200
     await account_store.set_account(
         api.deployment.db, "alice", concurrency=None, units_limit=None, no_limit=False, disabled=True

@@ -68,9 +68,9 @@ async def test_every_operation_answers_as_documented(make_deployment: MakeDeploy
     deployment.start_element_worker()
     async with serving(deployment) as api:
         for _ in range(9):  # for the links from lists
-            await api.saved()
-        await api.ended((await api.create())["task_id"])
-        schema = (await api.stranger.get("/openapi.json")).json()
+            await api.save_element()
+        await api.wait_for_task((await api.create())["task_id"])
+        schema = (await api.anonymous.get("/openapi.json")).json()
         schema["paths"] |= {path: undocumented(path, methods) for path, methods in undocumented_routes().items()}
         shapes, image = schema["components"]["schemas"], image_base64(300, 300)
         for shape, name, usable in (  # which chance would never write, so that next to nothing would be accepted

@@ -26,7 +26,7 @@ async def send(api: Api, request: bytes, *, seconds: float = 60) -> bytes:
 async def image(api: Api) -> str:
     api.deployment.start_worker()
     task = await api.create()
-    return str((await api.ended(task["task_id"]))["task_result"]["images"][0]["url"])
+    return str((await api.wait_for_task(task["task_id"]))["task_result"]["images"][0]["url"])
 
 
 async def test_every_answer_is_guarded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,25 +36,25 @@ async def test_every_answer_is_guarded(api: Api, monkeypatch: pytest.MonkeyPatch
         (await api.alice.post(PATH, json=BODY), never),
         (await api.alice.get("/v1/account"), never),
         (await api.alice.get(PRESETS), never),
-        (await api.stranger.get(PATH), never),
-        (await api.stranger.get("/nowhere"), never),
-        (await api.stranger.delete(PATH), never),
-        (await api.stranger.get("/images/x"), never),
-        (await api.stranger.post("/hasten/1/x"), never),
-        (await api.stranger.get("/healthz"), never),
-        (await api.stranger.get("/readyz"), never),
-        (await api.stranger.get("/metrics"), never),
-        (await api.stranger.get("/openapi.json"), never),
-        (await api.stranger.get("/console/config.json"), asked_again),
-        (await api.stranger.get("/"), asked_again),
-        (await api.stranger.get("/console/app.js"), asked_again),
-        (await api.stranger.get("/console/icon.svg"), asked_again),
-        (await api.stranger.get("/docs"), asked_again),
-        (await api.stranger.get("/docs/index.html"), asked_again),
-        (await api.stranger.get("/docs/start.js"), asked_again),
-        (await api.stranger.get("/docs/nothing.js"), never),
-        (await api.stranger.get("/presets/nothing.webp"), never),
-        (await api.stranger.get(await image(api)), kept),
+        (await api.anonymous.get(PATH), never),
+        (await api.anonymous.get("/nowhere"), never),
+        (await api.anonymous.delete(PATH), never),
+        (await api.anonymous.get("/images/x"), never),
+        (await api.anonymous.post("/hasten/1/x"), never),
+        (await api.anonymous.get("/healthz"), never),
+        (await api.anonymous.get("/readyz"), never),
+        (await api.anonymous.get("/metrics"), never),
+        (await api.anonymous.get("/openapi.json"), never),
+        (await api.anonymous.get("/console/config.json"), asked_again),
+        (await api.anonymous.get("/"), asked_again),
+        (await api.anonymous.get("/console/app.js"), asked_again),
+        (await api.anonymous.get("/console/icon.svg"), asked_again),
+        (await api.anonymous.get("/docs"), asked_again),
+        (await api.anonymous.get("/docs/index.html"), asked_again),
+        (await api.anonymous.get("/docs/start.js"), asked_again),
+        (await api.anonymous.get("/docs/nothing.js"), never),
+        (await api.anonymous.get("/presets/nothing.webp"), never),
+        (await api.anonymous.get(await image(api)), kept),
     ]
     with monkeypatch.context() as patch:
         patch.setattr("framehouse.adapters.postgres.task_store.list_tasks", None)
@@ -144,7 +144,7 @@ async def test_targets_that_try_to_be_elsewhere(api: Api) -> None:
 
 async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
     url = urlsplit(await image(api))
-    other = (await api.ended((await api.create())["task_id"]))["task_result"]["images"][0]["url"]
+    other = (await api.wait_for_task((await api.create())["task_id"]))["task_result"]["images"][0]["url"]
     own, others = url.path, urlsplit(other).path
     folder, _, name = own.rpartition("/")
     await api.deployment.storage.put("secret.png", b"secret")
@@ -165,7 +165,7 @@ async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
         f"{folder}/{name.replace('.png', '.PNG')}",
     ):
         raw = httpx.URL(api.url).copy_with(raw_path=f"{path}?{url.query}".encode())
-        answer = await api.stranger.get(raw)
+        answer = await api.anonymous.get(raw)
         assert (answer.status_code, answer.json()["code"]) in ((404, 1203), (404, 1202)), path
     await api.deployment.storage.put("images/notes.txt", b"secret")
     for path in (
@@ -177,7 +177,7 @@ async def test_a_signature_is_good_for_its_own_picture_only(api: Api) -> None:
         "/etc/passwd",
     ):
         signed = Links("secret").image_url(path, None)
-        answer = await api.stranger.get(httpx.URL(api.url).copy_with(raw_path=f"/{signed.lstrip('/')}".encode()))
+        answer = await api.anonymous.get(httpx.URL(api.url).copy_with(raw_path=f"/{signed.lstrip('/')}".encode()))
         assert answer.status_code == 404, "even a signature of ours opens nothing but pictures"
 
 

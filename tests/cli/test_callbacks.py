@@ -17,7 +17,7 @@ import pytest
 from tests.support import process_tree
 from tests.support.command_line import FRAMEHOUSE, PATH, Server, client, environment, run, run_json, serve
 from tests.support.in_process_deployment import MISBEHAVING
-from tests.support.receivers import Got, Receiver, receiving
+from tests.support.receivers import ReceivedCallback, Receiver, receiving
 
 PRIVATE = {"FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES": "1"}
 LONG = "CHAOS_TASKS" in os.environ
@@ -36,8 +36,8 @@ def quick_config(folder: Path) -> Path:
 
 async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
     """A third fails: refused, redirected, or cut off; but no message more than four times, for the pauses grow."""
-    id = receiver.got[-1].headers["webhook-id"]
-    failed_before = sum(got.headers["webhook-id"] == id for got in receiver.got) - 1
+    id = receiver.received[-1].headers["webhook-id"]
+    failed_before = sum(got.headers["webhook-id"] == id for got in receiver.received) - 1
     luck = LUCK.random() if failed_before < 4 else 1.0
     if luck < 0.11:
         writer.transport.abort()
@@ -59,9 +59,9 @@ async def test_every_message_arrives_through_kills(tmp_path: Path) -> None:
         receivers = [one, two, three]
         accepted, secret = await _submit_through_kills(tmp_path, path, receivers)
         assert len(accepted) == TASKS
-        told: dict[str, list[Got]] = defaultdict(list)
+        told: dict[str, list[ReceivedCallback]] = defaultdict(list)
         for receiver in receivers:
-            for got in receiver.got:
+            for got in receiver.received:
                 got.verify(secret)
                 told[got.data["task_id"]].append(got)
     assert set(told) == set(accepted)

@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, serve
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
-from tests.support.named_engine import API, GPU, MODEL, NAMED
-from tests.support.tasks import ended, nothing_left, waits_for
+from tests.support.named_engine import API, GPU, MODEL, NAMED_ENGINE
+from tests.support.tasks import wait_for_task, assert_nothing_left, waiting_route
 
 ROUTE = 'name = "{0}", engine = "{1}", called = "{0}", notes = "{2}", needs = {{ {3} }}'
 
@@ -41,7 +41,7 @@ async def test_killed_in_between(make_deployment: MakeDeployment, database_url: 
     labels goes on with it, and the first is not asked again."""
     notes, config = tmp_path / "notes", tmp_path / "framehouse.toml"
     routes = (("gpu", 'gpu = "h100"'), ("api", 'site = "a"'))
-    told = ", ".join("{ " + ROUTE.format(name, NAMED, notes, needs) + " }" for name, needs in routes)
+    told = ", ".join("{ " + ROUTE.format(name, NAMED_ENGINE, notes, needs) + " }" for name, needs in routes)
     config.write_text(f'[models."{MODEL}"]\nroutes = [{told}]\n')
     deployment = await make_deployment(GPU, API)
 
@@ -52,7 +52,7 @@ async def test_killed_in_between(make_deployment: MakeDeployment, database_url: 
         return bool(await deployment.db.value("select count(*) from batches where notes <> '{}'"))
 
     async def free() -> bool:
-        return await waits_for(deployment) is not None
+        return await waiting_route(deployment) is not None
 
     with working(tmp_path, config, database_url, "gpu=h100"):
         with working(tmp_path, config, database_url, "site=a") as killed:
@@ -61,12 +61,12 @@ async def test_killed_in_between(make_deployment: MakeDeployment, database_url: 
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
         await eventually(free, seconds=90)
-        assert await waits_for(deployment) == "api"
+        assert await waiting_route(deployment) == "api"
         with working(tmp_path, config, database_url, "site=a", "more=labels") as heir:
-            assert (await ended(deployment, ticket.task_id, seconds=40)).status == "succeed"
+            assert (await wait_for_task(deployment, ticket.task_id, seconds=40)).status == "succeed"
             assert [(name, order) for name, _, order in calls()] == [("gpu", "-"), ("api", "-"), ("api", "x")]
             assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, heir.pid]
-    await nothing_left(deployment, used=8)
+    await assert_nothing_left(deployment, used=8)
 
 
 def config_that_needs(folder: Path) -> Path:

@@ -15,7 +15,7 @@ import pytest
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.telemetry.safe_traceback import safe_traceback
 from tests.support.api_server import element_body
-from tests.support.command_line import PATH, client, run, run_json, serve_as_it_is
+from tests.support.command_line import PATH, client, run, run_json, serve_unprepared
 from tests.support.image_files import image_base64
 from tests.support.quoting_engine import WORDS
 
@@ -63,7 +63,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     config = data.parent / "framehouse.toml"
     config.write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "tests.support.quoting_engine:Telling" }]\n')
     image = image_base64()
-    with serve_as_it_is(data, "--config", config) as server:
+    with serve_unprepared(data, "--config", config) as server:
         code = re.search(r"#/sign-in/(\S+)", server.out)
         assert code
         made = run_json("key", "create", "default", "--jwt", "--data-dir", data, "--config", config)

@@ -14,7 +14,7 @@ import pytest
 from framehouse.adapters.postgres import migrate
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from tests.support import process_tree
-from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_as_it_is
+from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve, serve_unprepared
 from tests.support.data_folder import prepare
 from tests.support.eventually import eventually
 from tests.support.served_deployment import REQUEST, config, post_patiently, wait, wait_for
@@ -22,7 +22,7 @@ from tests.support.sockets import free_port
 
 
 def test_the_curl_of_the_readme(tmp_path: Path) -> None:
-    with serve_as_it_is(tmp_path / "data") as server:
+    with serve_unprepared(tmp_path / "data") as server:
         assert "shown only once" in server.out
         with client(server.url, server.key) as http:
             task = http.post(PATH, json=REQUEST).json()["data"]

@@ -67,7 +67,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
                     alone = await task()
                     generated = dict(model_server.posts[-1].headers)
                     traced = await task(headers=TRACEPARENT)
-                    model_server.moods.append(("400 Bad Request", {}, f"safety system: {SECRET}"))
+                    model_server.faults.append(("400 Bad Request", {}, f"safety system: {SECRET}"))
                     declined = await task()
                     await http.get(f"/nothing/{SECRET}", headers={"traceparent": f"00-{SECRET}"})
                     await asyncio.sleep(1.5)  # the callbacks' first tries
@@ -90,19 +90,19 @@ async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) 
         "accept": (api, "create_task"),
         "batch": (worker, "create_task"),
         "load": (worker, "batch"),
-        "paint": (worker, "batch"),
-        "finish": (worker, "paint"),
-        "settle": (worker, "paint"),
+        "generate": (worker, "batch"),
+        "finish": (worker, "generate"),
+        "save": (worker, "generate"),
         "callback": (worker, "create_task"),
     }
     assert spans["create_task"].attributes["framehouse.task_id"] == seen.alone
-    assert spans["paint"].attributes["framehouse.route"] == "openai_images"
-    assert spans["batch"].length_ns > spans["paint"].length_ns > spans["finish"].length_ns > 0
+    assert spans["generate"].attributes["framehouse.route"] == "openai_images"
+    assert spans["batch"].length_ns > spans["generate"].length_ns > spans["finish"].length_ns > 0
     assert not any(span.failed for span in spans.values())
 
 
 async def test_a_model_server_is_told_which_span_it_works_for(seen: Seen) -> None:
-    generate = seen.collector.of(seen.alone)["paint"]
+    generate = seen.collector.of(seen.alone)["generate"]
     assert seen.generated["traceparent"] == f"00-{UUID(seen.alone).hex}-{generate.id}-01"
 
 
@@ -116,7 +116,7 @@ async def test_a_caller_who_traces_finds_the_request_in_his_trace_and_the_way_to
 
 async def test_what_an_engine_refused_is_seen(seen: Seen) -> None:
     spans = seen.collector.of(seen.declined)
-    assert {name for name, span in spans.items() if span.failed} == {"paint"}
+    assert {name for name, span in spans.items() if span.failed} == {"generate"}
 
 
 async def test_no_prompts_keys_or_urls_are_in_traces(seen: Seen) -> None:
@@ -148,7 +148,7 @@ async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -
         f"framehouse_images_total{calls}": "2.0",
         f"framehouse_engine_errors_total{errors}": "1.0",
         'framehouse_storage_seconds_count{operation="put",process="worker"}': "2.0",
-        'framehouse_batch_failures_total{fate="failed",model="kling-v3-omni",process="worker"}': "1.0",
+        'framehouse_batch_failures_total{model="kling-v3-omni",outcome="failed",process="worker"}': "1.0",
     }.items():
         assert lines[name] == value, name
     assert float(lines['framehouse_deliveries_total{outcome="again",process="worker"}']) >= 3

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.migrate import migrate, migrations
-from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve, serve_as_it_is
+from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve, serve_unprepared
 from tests.support.database import Server, execute, named_database
 from tests.support.image_files import image_base64
 from tests.support.served_deployment import REQUEST, config, wait, wait_for
@@ -58,7 +58,7 @@ def test_an_upgrade_in_the_midst_of_work(before: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     path = config(tmp_path, notes, seconds=0.4)
     old = {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
-    with serve_as_it_is(tmp_path / "data", "--config", path, **old) as server:
+    with serve_unprepared(tmp_path / "data", "--config", path, **old) as server:
         key = server.key
         with client(server.url, key) as http:
             body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}

@@ -7,9 +7,9 @@ import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.support.api_server import Api, serving
-from tests.support.browser import PREVIZ, Console, looking_at
+from tests.support.browser import PREVIZ, Console, open_console
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.system_packages import lacks
+from tests.support.system_packages import skip_missing
 
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync""".split()
@@ -21,7 +21,7 @@ async def browser() -> AsyncIterator[Browser]:
     """Skipped where there is no Chromium; but CI must have one."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
-        lacks("Chromium", "chromium fonts-noto-cjk")
+        skip_missing("Chromium", "chromium fonts-noto-cjk")
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield launched
@@ -40,5 +40,5 @@ async def served(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def console(browser: Browser, served: Api) -> AsyncIterator[Console]:
-    async with looking_at(browser, served) as looked_at:
+    async with open_console(browser, served) as looked_at:
         yield looked_at

@@ -8,7 +8,7 @@ from playwright.async_api import Browser, expect
 
 from framehouse.domain.signed_urls import Links
 from tests.support.api_server import Api, serving
-from tests.support.browser import PREVIZ, Console, image, looking_at
+from tests.support.browser import PREVIZ, Console, image, open_console
 from tests.support.command_line import run_json, serve
 from tests.support.in_process_deployment import MakeDeployment
 
@@ -19,9 +19,9 @@ VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account":
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
 async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browser, theme: str, language: str) -> None:
-    await served.ended((await served.create("a fox", n=2))["task_id"])
+    await served.wait_for_task((await served.create("a fox", n=2))["task_id"])
     phone = {"viewport": {"width": 390, "height": 844}, "locale": language, "color_scheme": theme, "has_touch": True}
-    async with looking_at(browser, served, **phone) as console:
+    async with open_console(browser, served, **phone) as console:
         page = console.page
         task = (await served.alice.get("/kling/v1/images/omni-image")).json()["data"][0]["task_id"]
         await console.open()
@@ -29,8 +29,8 @@ async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browse
             await page.goto(f"/#/{view}")
             await expect(page.locator(there).first).to_be_visible()
             await expect(page.locator("h1")).to_have_count(1)
-            await console.fits()
-            await console.is_accessible()
+            await console.assert_no_horizontal_scrolling()
+            await console.assert_accessible()
         words = {"en-US": ("Create", "中文", "创作"), "zh-CN": ("创作", "English", "Create")}[language]
         assert await page.evaluate("document.documentElement.lang") == {"en-US": "en"}.get(language, language)
         await expect(page.get_by_role("link", name=words[0], exact=True)).to_be_visible()
@@ -42,7 +42,7 @@ async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browse
         assert await page.evaluate("document.documentElement.dataset.theme") == changed
         await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
         await expect(page.locator("h1")).to_have_count(1)
-        await console.is_accessible()
+        await console.assert_accessible()
 
 
 async def test_the_first_load_is_small_and_stays_at_home(console: Console) -> None:
@@ -65,7 +65,7 @@ async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
         serving(
             deployment, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")
         ) as api,
-        looking_at(browser, api) as console,
+        open_console(browser, api) as console,
     ):
         page = console.page
         await console.open()
@@ -86,10 +86,10 @@ async def test_the_life_of_an_element(console: Console) -> None:
     await page.get_by_label("Picture from the front").set_input_files(image("front.png", 600, 400))
     await page.get_by_label("One to three more").set_input_files([image("side.png")])
     await page.get_by_label("Tag").select_option("Item")
-    await console.is_accessible()
+    await console.assert_accessible()
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.locator(".element", has_text="A red leather bag")).to_contain_text("Item")
-    await console.is_accessible()
+    await console.assert_accessible()
     await page.get_by_role("link", name="Create", exact=True).click()
     await page.get_by_role("button", name="Element", exact=True).click()
     await page.get_by_role("button", name="Red bag").click()
@@ -103,7 +103,7 @@ async def test_the_life_of_an_element(console: Console) -> None:
 
 async def test_the_account_and_the_way_out(api: Api, browser: Browser) -> None:
     await api.create(n=3)
-    async with looking_at(browser, api) as console:
+    async with open_console(browser, api) as console:
         await look_at_account(console)
 
 

@@ -4,7 +4,7 @@ from playwright.async_api import Browser, expect
 
 from framehouse.adapters.postgres.account_store import set_account
 from tests.support.api_server import Api, serving
-from tests.support.browser import PREVIZ, Console, looking_at
+from tests.support.browser import PREVIZ, Console, open_console
 from tests.support.in_process_deployment import MakeDeployment
 
 
@@ -15,7 +15,7 @@ async def test_cancel(console: Console) -> None:
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.get_by_text("Painting")).to_be_visible()
     await expect(page.locator(".skeleton")).to_have_count(1)
-    await console.is_accessible()
+    await console.assert_accessible()
     await page.get_by_role("button", name="Cancel task").click()
     await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
     await expect(page.get_by_text("Nothing was charged")).to_be_visible()
@@ -31,7 +31,7 @@ async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
     await expect(first).to_be_visible()
     await expect(first).to_have_js_property("naturalWidth", 1248)
     await expect(page.locator(".skeleton:not(.done)")).to_have_count(1)
-    await console.is_accessible()
+    await console.assert_accessible()
     await page.get_by_role("button", name="Cancel task").click()
     await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
 
@@ -51,7 +51,7 @@ async def test_errors_in_words(console: Console) -> None:
     await page.get_by_label("Prompt", exact=True).fill("a fox")
     await create.click()
     await expect(said).to_contain_text("code 1303 · request ")
-    await console.is_accessible()
+    await console.assert_accessible()
     await set_account(db, "alice", **(limits | {"concurrency": 100, "units_limit": 1}))  # type: ignore[arg-type]
     await create.click()
     await expect(said).to_contain_text("The units are used up")
@@ -90,12 +90,12 @@ async def test_the_gallery_scrolls_on_and_back_comes_back(make_deployment: MakeD
     deployment = await make_deployment(PREVIZ)
     for number in range(55):
         await deployment.submit(f"Task number {number}", aspect_ratio="1:1")
-    async with serving(deployment) as api, looking_at(browser, api) as console:
+    async with serving(deployment) as api, open_console(browser, api) as console:
         page = console.page
         await console.open("tasks")
         tiles = page.locator(".tile")
         await expect(tiles.first).to_contain_text("Task number 54")
-        await console.is_accessible()
+        await console.assert_accessible()
         for count in (24, 48, 55):
             await expect(tiles).to_have_count(count)
             await tiles.last.scroll_into_view_if_needed()
@@ -113,7 +113,7 @@ async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
     page = console.page
     await console.open("tasks")
     await expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
-    await console.is_accessible()
+    await console.assert_accessible()
     await console.api.deployment.db.row(
         "update api_keys set revoked_at = now() where account_id = $1", console.api.deployment.caller.account_id
     )
@@ -128,10 +128,10 @@ async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
 
 async def test_deliveries_of_callbacks(served: Api, browser: Browser) -> None:
     task = await served.create("a fox", callback_url="https://receiver.example/hook")
-    await served.ended(task["task_id"])
-    async with looking_at(browser, served) as console:
+    await served.wait_for_task(task["task_id"])
+    async with open_console(browser, served) as console:
         await console.open(f"tasks/{task['task_id']}")
         await console.page.get_by_role("button", name="Callbacks").click()
         await expect(console.page.locator(".delivery")).to_have_count(2)
         await expect(console.page.locator(".delivery").first).to_contain_text("https://receiver.example/hook")
-        await console.is_accessible()
+        await console.assert_accessible()

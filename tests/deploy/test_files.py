@@ -15,7 +15,7 @@ import yaml
 
 from framehouse.cli.commands import cli
 from framehouse.settings import PREFIX, Settings, load_settings
-from tests.support.system_packages import lacks
+from tests.support.system_packages import skip_missing
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -30,7 +30,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
     """The manifests as kustomize makes them. Skipped where there is no kubectl; but CI must have one."""
     if shutil.which("kubectl") is None:
-        lacks("kubectl")
+        skip_missing("kubectl")
     words = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / folder)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -40,7 +40,7 @@ def plain(name: str) -> str:
 async def told(make_deployment: MakeDeployment) -> set[str]:
     """The names of all metrics of a real server, whose process has a worker's, too."""
     async with serving(await make_deployment()) as api:
-        text = (await api.stranger.get("/metrics")).text
+        text = (await api.anonymous.get("/metrics")).text
     promtool("check", "metrics", input=text)
     return {plain(name) for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)}
 

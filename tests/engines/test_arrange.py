@@ -1,4 +1,4 @@
-"""Nothing that was sent is dropped, whatever a model takes; and the prompt says where each thing is."""
+"""`arrange` drops no image, whatever a model's limit is, and the prompt names the place of each image."""
 
 import io
 
@@ -36,54 +36,54 @@ def batch(prompt: str, *, references: int = 0, elements: tuple[int, ...] = (), f
     )
 
 
-def words(wanted: Batch, *, most: int, cite: str = "image {}", first_frame: bytes = b"") -> str:
-    arranged = arrange_images(wanted, max_images=most, cite=cite, first_frame=first_frame)
-    return build_prompt(wanted.shots[0], wanted, arranged)
+def prompt_for(some: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b"") -> str:
+    arranged = arrange_images(some, max_images=max_images, cite=cite, first_frame=first_frame)
+    return build_prompt(some.shots[0], some, arranged)
 
 
-def test_what_fits_is_shown_as_it_was_sent() -> None:
-    wanted = batch("<<<image_2>>> on <<image_1>>", references=2)
-    shown = arrange_images(wanted, max_images=4)
-    assert shown.files == tuple(r.content for r in wanted.references)
-    assert shown.contact_sheet == ""
-    assert words(wanted, most=4) == "image 2 on image 1"
-    assert words(wanted, most=4, cite="Picture {}") == "Picture 2 on Picture 1"
+def test_images_within_the_limit_stay_the_files_that_were_sent() -> None:
+    two_images = batch("<<<image_2>>> on <<image_1>>", references=2)
+    arranged = arrange_images(two_images, max_images=4)
+    assert arranged.files == tuple(r.content for r in two_images.references)
+    assert arranged.contact_sheet == ""
+    assert prompt_for(two_images, max_images=4) == "image 2 on image 1"
+    assert prompt_for(two_images, max_images=4, cite="Picture {}") == "Picture 2 on Picture 1"
 
 
-def test_elements_are_named_and_described_and_use_the_room_that_is_left() -> None:
-    wanted = batch("a fox with <<<element_1>>>", references=1, elements=(3, 1))
-    shown = arrange_images(wanted, max_images=4)
-    assert len(shown.files) == 4
-    assert words(wanted, most=4) == (
+def test_elements_are_named_and_described_and_use_the_remaining_images() -> None:
+    two_elements = batch("a fox with <<<element_1>>>", references=1, elements=(3, 1))
+    arranged = arrange_images(two_elements, max_images=4)
+    assert len(arranged.files) == 4
+    assert prompt_for(two_elements, max_images=4) == (
         "a fox with Bag 0 (image 2, image 4). Bag 0: A bag, number 0. With Bag 1 (image 3). Bag 1: A bag, number 1."
     )
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 4, 9])
+@pytest.mark.parametrize("max_images", [1, 2, 3, 4, 9])
 @pytest.mark.parametrize("frame", [b"", image_file()])
-def test_whatever_a_model_takes_each_thing_is_on_one_of_its_pictures(most: int, frame: bytes) -> None:
-    wanted = batch(" ".join(f"<<<image_{n}>>>" for n in range(1, 7)), references=6, elements=(2, 2, 1, 1))
-    shown = arrange_images(wanted, max_images=most, first_frame=frame)
-    assert len(shown.files) == most
-    assert len(set(shown.names.values())) == len(shown.names) == 10
-    assert bool(shown.first_frame_name) == bool(frame)
-    assert shown.first_frame_name not in shown.names.values()
-    assert "tiled on image" in shown.contact_sheet
+def test_every_reference_and_element_has_a_place_whatever_the_limit_is(max_images: int, frame: bytes) -> None:
+    ten_images = batch(" ".join(f"<<<image_{n}>>>" for n in range(1, 7)), references=6, elements=(2, 2, 1, 1))
+    arranged = arrange_images(ten_images, max_images=max_images, first_frame=frame)
+    assert len(arranged.files) == max_images
+    assert len(set(arranged.names.values())) == len(arranged.names) == 10
+    assert bool(arranged.first_frame_name) == bool(frame)
+    assert arranged.first_frame_name not in arranged.names.values()
+    assert "tiled on image" in arranged.contact_sheet
 
 
-def test_a_contact_sheet_has_each_picture_where_the_prompt_says() -> None:
-    wanted = batch("<<<image_5>>>", references=6)
-    shown = arrange_images(wanted, max_images=3)
-    assert words(wanted, most=3) == "row 2, column 1 of image 3"
-    sheet = decode_reference_rgb(shown.files[2])
+def test_a_contact_sheet_has_each_image_where_the_prompt_says() -> None:
+    six_images = batch("<<<image_5>>>", references=6)
+    arranged = arrange_images(six_images, max_images=3)
+    assert prompt_for(six_images, max_images=3) == "row 2, column 1 of image 3"
+    sheet = decode_reference_rgb(arranged.files[2])
     step = sheet.width // 2
     centres = [sheet.getpixel((step // 2 + step * (n % 2), step // 2 + step * (n // 2))) for n in range(4)]
     assert centres == [COLOURS[n] for n in (2, 3, 4, 5)]
 
 
-def test_a_later_frame_is_told_to_look_at_the_first() -> None:
-    wanted = batch("a fox wakes", references=1, framing="close-up")
-    assert words(wanted, most=4, first_frame=image_file()) == (
+def test_the_prompt_of_a_later_frame_refers_to_the_first_frame() -> None:
+    later_frame = batch("a fox wakes", references=1, framing="close-up")
+    assert prompt_for(later_frame, max_images=4, first_frame=image_file()) == (
         "a fox wakes. Close-up. Same people, things, place and style as in image 2."
     )
 
@@ -98,13 +98,13 @@ def test_references_of_every_kind_become_upright_rgb(mode: str) -> None:
     )
 
 
-def test_what_exif_turns_is_turned() -> None:
+def test_a_reference_is_rotated_by_its_exif_data() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode_reference_rgb(image_file(40, 30, "JPEG", exif=exif)).size == (30, 40)
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", image_file()[:60], b"GIF89a" + bytes(100)])
-def test_what_is_no_picture_is_broken(content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_broken(content: bytes) -> None:
     with pytest.raises(Broken):
         decode_answer(content)

@@ -33,7 +33,7 @@ from tests.support.eventually import eventually
 from tests.support.fork_server import ForkServer, fork_server
 from tests.support.image_files import image_file
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.system_packages import lacks_extra
+from tests.support.system_packages import skip_missing_extra
 
 pytestmark = pytest.mark.xdist_group("diffusers")  # one process, for what its tests share
 
@@ -62,7 +62,7 @@ def quiet_children() -> Iterator[None]:
 def program(tmp_path_factory: pytest.TempPathFactory, quiet_children: None) -> Iterator[ForkServer]:
     """Starts the programs of these tests; it imports torch once for all of them."""
     if importlib.util.find_spec("torch") is None:
-        lacks_extra()
+        skip_missing_extra()
     with fork_server(tmp_path_factory.mktemp("fork"), PRELOADED, environment_for("cpu")) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The engine of the tests is a real one that is simple: unless asked to misbehave, it passes the contract too."""
+"""The engine `Misbehaving` passes the engine contract unless a prompt makes it misbehave; bad routes are rejected."""
 
 import pytest
 
@@ -16,7 +16,7 @@ class TestMisbehaving(EngineContract):
 
 
 @pytest.mark.parametrize(
-    ("route", "said"),
+    ("route", "message"),
     [
         ({}, "engine is missing"),
         ({"engine": "none"}, "installed engines are .*previz"),
@@ -25,7 +25,7 @@ class TestMisbehaving(EngineContract):
         ({"engine": "previz", "speed": 3}, "does not take these options"),
     ],
 )
-def test_a_wrong_route_is_named(route: dict[str, object], said: str) -> None:
-    with pytest.raises(BadRoute, match=said) as wrong:
+def test_the_error_names_the_bad_route(route: dict[str, object], message: str) -> None:
+    with pytest.raises(BadRoute, match=message) as error:
         open_registry([(Model("m"), [route])])
-    assert str(wrong.value).startswith('models."m".routes[0]')
+    assert str(error.value).startswith('models."m".routes[0]')

@@ -25,7 +25,7 @@ from tests.support.eventually import eventually
 from tests.support.image_files import image_base64, image_file
 from tests.support.in_process_deployment import MakeDeployment
 from tests.support.openai_server import ModelServer, serving
-from tests.support.tasks import ended
+from tests.support.tasks import wait_for_task
 
 SMALL = 256 * 256
 ENGINE = "framehouse.engines.openai_images:OpenAIImages"
@@ -62,7 +62,7 @@ class Contract(EngineContract):
     async def engine(self) -> AsyncIterator[Engine]:
         async with serving(self.kind) as server, running(server, probe=True) as engine:
             yield engine
-            assert server.peak <= KINDS[self.kind].concurrency + 1, "a probe comes on top"
+            assert server.max_active <= KINDS[self.kind].concurrency + 1, "a probe comes on top"
 
 
 class TestSglang(Contract):
@@ -227,7 +227,7 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("mood", "paid", "raised", "said"),
+    ("fault", "paid", "raised", "said"),
     [
         ("cut", True, Unknown, "the model server broke the connection"),
         ("cut", False, Unavailable, "broke the connection"),
@@ -259,16 +259,16 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
         ("few", True, Broken, "returned 0 images instead of 1"),
         ("address", True, Broken, "returned a URL instead of an image"),
         ("huge", True, Broken, "more than"),
-        ("large picture", False, Broken, "too large"),
+        ("large image", False, Broken, "too large"),
     ],
 )
 async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
-    mood: Any, paid: bool, raised: type[Failed], said: str, monkeypatch: pytest.MonkeyPatch
+    fault: Any, paid: bool, raised: type[Failed], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if mood == "huge":
+    if fault == "huge":
         monkeypatch.setattr("framehouse.engines.openai_images.openai_images_engine.MAX_ANSWER_BYTES", 2_000_000)
-    options = {"paid": paid, "timeout_s": 0.5 if mood == "hang" else 20}
-    async with serving("openai", moods=[mood]) as server, running(server, **options) as engine:
+    options = {"paid": paid, "timeout_s": 0.5 if fault == "hang" else 20}
+    async with serving("openai", faults=[fault]) as server, running(server, **options) as engine:
         with pytest.raises(Failed) as failed:
             await generate(engine, of("a fox"))
     assert type(failed.value) is raised, failed.value
@@ -279,9 +279,9 @@ async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
 
 
 async def test_a_lost_answer_is_not_asked_of_another_server_but_a_refusal_is() -> None:
-    for mood, posts in (("cut", 0), ((500, {}, ""), 0), ((429, {}, ""), 1), ((503, {"Retry-After": "1"}, ""), 1)):
+    for fault, posts in (("cut", 0), ((500, {}, ""), 0), ((429, {}, ""), 1), ((503, {"Retry-After": "1"}, ""), 1)):
         async with AsyncExitStack() as stack:
-            one = await stack.enter_async_context(serving("sglang", moods=[mood]))
+            one = await stack.enter_async_context(serving("sglang", faults=[fault]))
             other = await stack.enter_async_context(serving("sglang"))
             engine = await stack.enter_async_context(running(one, other))
             if posts:
@@ -289,7 +289,7 @@ async def test_a_lost_answer_is_not_asked_of_another_server_but_a_refusal_is() -
             else:
                 with pytest.raises(Unavailable, match="server 1 of 2"):
                     await generate(engine, of("a fox"))
-            assert (len(one.posts), len(other.posts)) == (1, posts), mood
+            assert (len(one.posts), len(other.posts)) == (1, posts), fault
 
 
 async def test_a_dead_server_is_passed_over_at_once_and_left_alone_for_a_while() -> None:
@@ -310,7 +310,7 @@ async def test_a_dead_server_is_passed_over_at_once_and_left_alone_for_a_while()
 
 
 async def test_the_circuit_opens_and_closes() -> None:
-    async with serving("sglang", moods=[(500, {}, "")], health=503) as server, running(server) as engine:
+    async with serving("sglang", faults=[(500, {}, "")], health=503) as server, running(server) as engine:
         with pytest.raises(Unavailable, match="HTTP 500"):
             await generate(engine, of("a fox"))
         with pytest.raises(Unavailable, match="HTTP 500"):
@@ -324,7 +324,7 @@ async def test_the_circuit_opens_and_closes() -> None:
         assert check.subject == server.url
         assert len(images(await generate(engine, of("a fox")))) == 1, "health ends the rest"
 
-    async with serving("sglang", moods=["cut"]) as server, running(server) as engine:
+    async with serving("sglang", faults=["cut"]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
             await generate(engine, of("a fox"))
 
@@ -339,7 +339,7 @@ async def test_the_circuit_opens_and_closes() -> None:
 
 
 async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says() -> None:
-    async with serving("openai", moods=[(429, {"Retry-After": "60"}, "")]) as server, running(server) as engine:
+    async with serving("openai", faults=[(429, {"Retry-After": "60"}, "")]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
             await generate(engine, of("a fox"))
         (check,) = await engine.check()
@@ -349,7 +349,7 @@ async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says()
             await generate(engine, of("a fox"))
         assert len(server.posts) == 1
     gate, refusal = asyncio.Event(), (429, {"Retry-After": "60"}, "")
-    async with serving("openai", moods=["", refusal], gate=gate) as server, running(server) as engine:
+    async with serving("openai", faults=["", refusal], gate=gate) as server, running(server) as engine:
         before = asyncio.create_task(generate(engine, of("a fox")))
 
         async def there() -> bool:
@@ -398,10 +398,10 @@ async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> Non
         assert sorted(len(server.posts) for server in servers) == [1, 2, 2]
         tasks += [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(5, 12)]
         await asyncio.sleep(0.2)
-        assert [server.now for server in servers] == [2, 2, 2]
+        assert [server.active for server in servers] == [2, 2, 2]
         gate.set()
         await asyncio.gather(*tasks)
-        assert max(server.peak for server in servers) == 2
+        assert max(server.max_active for server in servers) == 2
         assert sum(len(server.posts) for server in servers) == 12
 
 
@@ -430,7 +430,7 @@ async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() 
         async with asyncio.timeout(5):
             assert len(images(await generate(engine, of("a fox")))) == 1
             await asyncio.gather(*waiting[1:])
-        assert server.peak == 1
+        assert server.max_active == 1
 
 
 async def test_closing_the_iterator_early_leaves_nothing_behind() -> None:
@@ -449,7 +449,7 @@ async def test_closing_the_iterator_early_leaves_nothing_behind() -> None:
 async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sheet(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with serving("sglang", keeps=1) as server, running(server, probe=True) as engine:
+    async with serving("sglang", max_references=1) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert check.ok
         assert "drops every reference after the first" in check.reason
@@ -474,21 +474,21 @@ async def test_a_server_that_takes_several_is_given_several_and_the_first_paint_
 
 @pytest.mark.parametrize("answer", [(400, "not supported for T2I models"), (500, "no such ability"), (404, "")])
 async def test_a_server_without_edits_is_never_given_references_silently(answer: tuple[int, str]) -> None:
-    async with serving("sglang", edits=answer) as server, running(server, probe=True) as engine:
+    async with serving("sglang", edit_error=answer) as server, running(server, probe=True) as engine:
         with pytest.raises(Unavailable, match=f"accepts no references .HTTP {answer[0]}"):
             await generate(engine, of("a fox", references=1))
         assert len(images(await generate(engine, of("a fox")))) == 1, "words alone it paints"
         async with serving("sglang") as able, running(server, able, probe=True) as both:
             assert len(images(await generate(both, of("a fox", references=2)))) == 1
             assert len(able.posts[-1].files) == 2
-        server.edits = None
+        server.edit_error = None
         (check,) = await engine.check()
         assert check.reason == "the server is healthy and accepts up to 4 references", "it is asked again"
 
 
 async def test_a_server_that_refuses_the_second_reference_takes_one() -> None:
-    moods: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
-    async with serving("vllm_omni", moods=moods) as server, running(server, probe=True) as engine:
+    faults: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
+    async with serving("vllm_omni", faults=faults) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert "accepts one reference (HTTP 400: Only a single image is supported)" in check.reason
 
@@ -504,7 +504,7 @@ async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() ->
 
 
 async def test_a_probe_that_could_not_be_is_done_later() -> None:
-    async with serving("sglang", moods=["cut"]) as server, running(server, probe=True) as engine:
+    async with serving("sglang", faults=["cut"]) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert check.ok
         assert "no result yet" in check.reason
@@ -586,7 +586,7 @@ async def test_a_task_with_references_is_painted_in_the_house(make_deployment: M
         series = await deployment.submit("a fox", result_type="series", series_amount=3)
         deployment.start_worker()
         for ticket in (one, series):
-            task = await ended(deployment, ticket.task_id)
+            task = await wait_for_task(deployment, ticket.task_id)
             assert task.status == "succeed", task
             assert len(task.images) == 3
         for worker, running_ in deployment.workers:

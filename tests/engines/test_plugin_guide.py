@@ -1,5 +1,7 @@
-"""The examples of docs/engines.md work: the engine is short and installed by an entry point, and passes the contract in
-its author's own tests."""
+"""The examples of docs/engines.md work.
+
+The example engine is short, is found by its entry point, and passes the engine contract outside the repository.
+"""
 
 import os
 import re
@@ -18,14 +20,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "engines.md"
 ENGINE, TESTS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
-def test_the_page_shows_the_example_that_is_in_the_package() -> None:
+def test_the_page_shows_the_code_of_the_example_engine() -> None:
     _docstring, code = Path(example_engine.__file__).read_text().split("\n\n", 1)
     assert code == ENGINE
 
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> Path:
-    """A folder with the engine as an installed package."""
+    """Return a folder in which the example engine is an installed package."""
     assert len(ENGINE.splitlines()) < 60
     (tmp_path / "my_engines.py").write_text(ENGINE)
     package = tmp_path / "my_engines-1.dist-info"
@@ -46,11 +48,13 @@ def test_the_engine_is_found_by_its_entry_point(plugin: Path, monkeypatch: pytes
 def test_the_engine_passes_the_contract_outside_the_repository(plugin: Path) -> None:
     assert len(TESTS.splitlines()) <= 10
     (plugin / "test_my_engines.py").write_text(TESTS)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
-    done = subprocess.run(command, cwd=plugin, env=clean, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    passed = re.search(r"(\d+) passed", done.stdout)
+    run = subprocess.run(
+        command, cwd=plugin, env=environment, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    passed = re.search(r"(\d+) passed", run.stdout)
     assert passed
     names = [name for name in vars(EngineContract) if name.startswith("test_")]
-    assert int(passed[1]) >= len(names), "each test of the contract ran"
+    assert int(passed[1]) >= len(names), "not all tests of the contract ran"

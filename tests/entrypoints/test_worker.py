@@ -14,7 +14,7 @@ import pytest
 from framehouse.adapters.postgres import batch_queue, orphaned_batches, task_store
 from framehouse.adapters.postgres.batch_queue import StoredShot
 from framehouse.adapters.postgres.new_task import NewTask
-from framehouse.adapters.postgres.pool import DatabaseAway, sql
+from framehouse.adapters.postgres.pool import DatabaseUnavailable, sql
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.domain.account import Caller
 from framehouse.domain.reference import Reference
@@ -25,7 +25,7 @@ from framehouse.pipeline import generate
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
-from tests.support.tasks import LEASE, claim, ended, nothing_left, task_of
+from tests.support.tasks import LEASE, claim, wait_for_task, assert_nothing_left, get_task
 
 
 def made(index: int = 0, key: str = "images/x/0-a.png") -> StoredShot:
@@ -38,14 +38,14 @@ async def test_a_task_is_painted_whatever_the_batch(make_deployment: MakeDeploym
     deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": max_batch})
     ticket = await deployment.submit(n=5, watermark_info={"enabled": True})
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert task.status == "succeed"
     assert [image.index for image in task.images] == [0, 1, 2, 3, 4]
     assert task.units_charged == 40
     for image in task.images:
         assert await deployment.storage.get(image.key)
         assert await deployment.storage.get(image.watermark_key)
-    await nothing_left(deployment, used=40)
+    await assert_nothing_left(deployment, used=40)
 
 
 @pytest.mark.also_relayed
@@ -65,27 +65,27 @@ async def test_what_fails_ends_the_task_with_its_reason_and_costs_nothing(
     deployment = await make_deployment()
     ticket = await deployment.submit(prompt, n=3)
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert task.status == "failed"
     assert reason in task.status_message
     assert task.units_charged == 0
-    await nothing_left(deployment, used=0)
+    await assert_nothing_left(deployment, used=0)
 
 
 async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("raise")
     deployment.start_worker(attempts=2)
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert task.status_message == "given up after 2 attempts: internal error (ZeroDivisionError)"
-    await nothing_left(deployment, used=0)
+    await assert_nothing_left(deployment, used=0)
 
 
 async def test_unavailable_goes_to_the_next_route_and_then_waits(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})
     ticket = await deployment.submit("unavailable 99")
     deployment.start_worker()
-    await ended(deployment, ticket.task_id)
+    await wait_for_task(deployment, ticket.task_id)
     assert await deployment.db.value("select engine from shots") == "previz"
 
 
@@ -94,16 +94,16 @@ async def test_unavailable_alone_is_asked_again_later(make_deployment: MakeDeplo
     deployment = await make_deployment()
     ticket = await deployment.submit("unavailable 1")
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
 
 
 async def test_what_nobody_takes_is_given_up(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("unavailable 99")
     deployment.start_worker(give_up_after_s=0.5)
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert task.status_message.endswith("the engine is busy")
-    await nothing_left(deployment, used=0)
+    await assert_nothing_left(deployment, used=0)
 
 
 @pytest.mark.also_relayed
@@ -111,7 +111,7 @@ async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_deployment:
     deployment = await make_deployment()
     ticket = await deployment.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
     deployment.start_worker(lease_s=2)
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert {(image.width, image.height) for image in task.images} == {(1440, 2560)}
 
 
@@ -120,14 +120,14 @@ async def test_more_references_than_the_engine_takes_are_not_dropped(make_deploy
     deployment = await make_deployment({"engine": MISBEHAVING, "max_references": 1})
     ticket = await deployment.submit(image_list=[{"image": image_base64()}] * 2)
     deployment.start_worker()
-    assert "at most 1 references, 2 were sent" in (await ended(deployment, ticket.task_id)).status_message
+    assert "at most 1 references, 2 were sent" in (await wait_for_task(deployment, ticket.task_id)).status_message
 
 
 async def test_a_reference_that_cannot_be_had_is_named(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert task.status_message == "image_list[1].image leads to a private or special address, which is not allowed"
 
 
@@ -139,18 +139,18 @@ async def test_two_workers_share_without_painting_twice(make_deployment: MakeDep
     for _ in range(2):
         deployment.start_worker(concurrency=3)
     for ticket in tickets:
-        assert (await ended(deployment, ticket.task_id)).status == "succeed"
+        assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     generated = Counter(notes.read_text().splitlines())
     assert len(generated) == 90
     assert set(generated.values()) == {1}
-    await nothing_left(deployment, used=360)
+    await assert_nothing_left(deployment, used=360)
 
 
 async def test_two_claims_never_get_the_same(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     for _ in range(10):
         await deployment.submit(n=9)
-    got = await asyncio.gather(*(claim(deployment, worker=n, most=7) for n in range(20)))
+    got = await asyncio.gather(*(claim(deployment, worker=n, limit=7) for n in range(20)))
     ids = [batch.id for batches in got for batch in batches]
     assert len(ids) == len(set(ids)) == 90
 
@@ -165,7 +165,7 @@ async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> N
         )
         == 1
     )
-    late = next(batch for batch in await claim(deployment, worker=2, most=2) if batch.id == early.id)
+    late = next(batch for batch in await claim(deployment, worker=2, limit=2) if batch.id == early.id)
     assert late.claim != early.claim
     for _ in range(2):
         assert (
@@ -179,7 +179,7 @@ async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> N
         await batch_queue.settle_shot(deployment.db, late.task_id, late.id, late.claim, made(key="late"), LEASE)
         == "kept"
     )
-    assert [image.key for image in (await task_of(deployment, ticket.task_id)).images] == ["late"]
+    assert [image.key for image in (await get_task(deployment, ticket.task_id)).images] == ["late"]
 
 
 async def test_recording_twice_counts_once(make_deployment: MakeDeployment) -> None:
@@ -188,20 +188,20 @@ async def test_recording_twice_counts_once(make_deployment: MakeDeployment) -> N
     (batch,) = await claim(deployment)
     for key in ("first", "second"):
         await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0, key), LEASE)
-    task = await task_of(deployment, ticket.task_id)
+    task = await get_task(deployment, ticket.task_id)
     assert (task.status, [image.key for image in task.images]) == ("processing", ["first"])
     assert (
         await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(1), LEASE)
         == "succeeded"
     )
-    await nothing_left(deployment, used=16)
+    await assert_nothing_left(deployment, used=16)
 
 
 async def test_a_lost_answer_to_settling_changes_nothing(make_deployment: MakeDeployment) -> None:
     """The statement ran, its answer did not come, and it is sent again: the same answer, and the file stays."""
     deployment = await make_deployment()
     ticket = await deployment.submit(n=2)
-    for index, batch in enumerate(await claim(deployment, most=2)):
+    for index, batch in enumerate(await claim(deployment, limit=2)):
         answers = [
             await batch_queue.settle_shot(
                 deployment.db, batch.task_id, batch.id, batch.claim, made(index, f"k{index}"), LEASE
@@ -209,8 +209,8 @@ async def test_a_lost_answer_to_settling_changes_nothing(make_deployment: MakeDe
             for _ in range(2)
         ]
         assert answers == ["kept" if index == 0 else "succeeded"] * 2
-    assert [image.key for image in (await task_of(deployment, ticket.task_id)).images] == ["k0", "k1"]
-    await nothing_left(deployment, used=16)
+    assert [image.key for image in (await get_task(deployment, ticket.task_id)).images] == ["k0", "k1"]
+    await assert_nothing_left(deployment, used=16)
 
 
 class Moody:
@@ -239,7 +239,7 @@ async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again
     deployment.storage = cast(Storage, Moody(deployment.storage, 2))
     ticket = await deployment.submit()
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     assert len(notes.read_text().splitlines()) == 2
 
 
@@ -271,10 +271,10 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     notes = tmp_path / "notes"
     deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
     ticket = await deployment.submit(prompt)
-    refusals: list[Exception] = [DatabaseAway("No space left on device")] * 2
+    refusals: list[Exception] = [DatabaseUnavailable("No space left on device")] * 2
     refuse(monkeypatch, forgets, refusals)
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert (task.status, refusals) == (status, [])
     assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
 
@@ -295,7 +295,7 @@ async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
     ticket = await deployment.submit()
     refuse(monkeypatch, "settle_shot", [error])
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
 
 
@@ -314,11 +314,11 @@ async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
     monkeypatch.setattr(generate, "FINISH_PAUSES_S", (0.1, 0.1))
     ticket = await deployment.submit()
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert (task.status, task.status_message) == ("failed", "internal error: the image could not be finished")
     assert len(tries) == 3
     assert notes.read_text().count("start") == 1
-    await nothing_left(deployment, used=0)
+    await assert_nothing_left(deployment, used=0)
 
 
 async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last_moment(
@@ -334,7 +334,7 @@ async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last
     async def moody(*args: Any) -> bool:
         if away:
             waits.set()
-            raise DatabaseAway("gone")
+            raise DatabaseUnavailable("gone")
         return await fail(*args)
 
     monkeypatch.setattr(batch_queue, "fail_batch", moody)
@@ -343,7 +343,7 @@ async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last
     away.clear()
     worker.stop()
     await deployment.workers[0][1]
-    assert (await task_of(deployment, ticket.task_id)).status == "failed"
+    assert (await get_task(deployment, ticket.task_id)).status == "failed"
     assert notes.read_text().count("start") == 1
 
 
@@ -368,7 +368,7 @@ async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
     worker = deployment.start_worker(lease_s=1)
     looking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=1).run())
     try:
-        assert (await ended(deployment, ticket.task_id)).status == "succeed"
+        assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     finally:
         looking.cancel()
     assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "start", "done"]
@@ -381,7 +381,7 @@ async def test_every_route_gets_as_much_as_it_takes(make_deployment: MakeDeploym
     deployment = await make_deployment(first, {"engine": MISBEHAVING, "max_batch": routes[1]})
     ticket = await deployment.submit(n=9, image_list=[{"image": image_base64()}])
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
 
 
 async def test_progress_counts_every_shot_once(make_deployment: MakeDeployment) -> None:
@@ -390,9 +390,9 @@ async def test_progress_counts_every_shot_once(make_deployment: MakeDeployment) 
     (batch,) = await claim(deployment)
     await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0), LEASE)
     await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.25)}, LEASE)
-    assert (await task_of(deployment, ticket.task_id)).progress == pytest.approx(0.25)
+    assert (await get_task(deployment, ticket.task_id)).progress == pytest.approx(0.25)
     await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.5)}, LEASE)
-    assert (await task_of(deployment, ticket.task_id)).progress == pytest.approx(0.5)
+    assert (await get_task(deployment, ticket.task_id)).progress == pytest.approx(0.5)
 
 
 async def test_batches_beside_each_other_paint_from_the_same_reference(make_deployment: MakeDeployment) -> None:
@@ -412,7 +412,7 @@ async def test_an_engines_words_cannot_break_the_record(make_deployment: MakeDep
     ticket = await deployment.submit()
     (batch,) = await claim(deployment)
     assert await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "a\0b\ud800c" + "x" * 5000, LEASE)
-    assert (await task_of(deployment, ticket.task_id)).status_message.startswith("a b c")
+    assert (await get_task(deployment, ticket.task_id)).status_message.startswith("a b c")
 
 
 async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_deployment: MakeDeployment) -> None:
@@ -444,14 +444,14 @@ async def test_an_ended_task_stays_as_it_ended(make_deployment: MakeDeployment, 
         await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "broke", LEASE)
     else:
         await task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE)
-    before, account = await task_of(deployment, ticket.task_id), await deployment.account()
+    before, account = await get_task(deployment, ticket.task_id), await deployment.account()
     assert not await task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE)
     assert not await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "again", LEASE)
     assert (
         await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(key="again"), LEASE)
         == "lost"
     )
-    assert await task_of(deployment, ticket.task_id) == before
+    assert await get_task(deployment, ticket.task_id) == before
     assert await deployment.account() == account
 
 
@@ -460,17 +460,17 @@ async def test_cancel_and_finish_at_the_same_moment_count_once(make_deployment: 
     charged = 0
     for _ in range(20):
         ticket = await deployment.submit(n=2)
-        first, second = await claim(deployment, most=2)
+        first, second = await claim(deployment, limit=2)
         await asyncio.gather(
             batch_queue.settle_shot(deployment.db, first.task_id, first.id, first.claim, made(0), LEASE),
             batch_queue.settle_shot(deployment.db, second.task_id, second.id, second.claim, made(1), LEASE),
             task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE),
         )
-        task = await task_of(deployment, ticket.task_id)
+        task = await get_task(deployment, ticket.task_id)
         assert task.ended
         assert task.units_charged == (16 if task.status == "succeed" else 0)
         charged += task.units_charged
-    await nothing_left(deployment, used=charged)
+    await assert_nothing_left(deployment, used=charged)
 
 
 @pytest.mark.also_relayed
@@ -501,10 +501,10 @@ async def test_workers_outlive_cut_connections(make_deployment: MakeDeployment) 
     for _ in range(4):
         await asyncio.sleep(0.4)
         await deployment.db.rows(cut)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     second = await deployment.submit()
-    assert (await ended(deployment, second.task_id)).status == "succeed"
-    await nothing_left(deployment, used=40)
+    assert (await wait_for_task(deployment, second.task_id)).status == "succeed"
+    await assert_nothing_left(deployment, used=40)
 
 
 async def test_offering_the_same_task_twice_accepts_it_once(make_deployment: MakeDeployment) -> None:

@@ -23,13 +23,13 @@ from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MISBEHAVING, RULES, Deployment, MakeDeployment
-from tests.support.named_engine import API, BOUGHT, GPU, H100, MODEL, Named, route
-from tests.support.tasks import LEASE, ended, nothing_left, task_of, waits_for
+from tests.support.named_engine import API, SITE_A, GPU, H100, MODEL, NamedEngine, route
+from tests.support.tasks import LEASE, wait_for_task, assert_nothing_left, get_task, waiting_route
 
 
 @pytest.fixture(autouse=True)
 def _no_calls() -> None:
-    Named.calls.clear()
+    NamedEngine.calls.clear()
 
 
 def worker(deployment: Deployment, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
@@ -54,37 +54,37 @@ async def test_each_paints_only_by_what_it_serves(make_deployment: MakeDeploymen
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit()
-    start(deployment, BOUGHT, *routes)
+    start(deployment, SITE_A, *routes)
     await asyncio.sleep(0.5)
-    assert await waits_for(deployment) == "", "the fallback must not paint what the first may"
-    assert Named.calls == []
+    assert await waiting_route(deployment) == "", "the fallback must not paint what the first may"
+    assert NamedEngine.calls == []
     start(deployment, H100, *routes)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls == ["gpu"]
-    await nothing_left(deployment, used=8)
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["gpu"]
+    await assert_nothing_left(deployment, used=8)
 
 
 async def test_the_next_goes_on_where_the_first_is_away(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit("away gpu", n=3)
-    start(deployment, BOUGHT, *routes)
+    start(deployment, SITE_A, *routes)
     start(deployment, H100 | {"more": "labels"}, *routes)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls.count("api") == 3
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls.count("api") == 3
     assert await deployment.db.value("select array_agg(distinct engine) from shots") == ["api"]
-    await nothing_left(deployment, used=24)
+    await assert_nothing_left(deployment, used=24)
 
 
 async def test_where_all_are_away_it_begins_again_with_the_first(make_deployment: MakeDeployment) -> None:
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit("away gpu, away api")
-    start(deployment, BOUGHT, *routes)
+    start(deployment, SITE_A, *routes)
     start(deployment, H100, *routes)
 
     async def twice() -> bool:
-        return Named.calls[:4] == ["gpu", "api", "gpu", "api"]
+        return NamedEngine.calls[:4] == ["gpu", "api", "gpu", "api"]
 
     await eventually(twice)
     await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
@@ -99,13 +99,13 @@ async def test_what_the_first_cannot_take_is_handed_on_at_once_and_is_no_failure
     start(deployment, H100, *routes)
 
     async def handed_on() -> bool:
-        return await waits_for(deployment) == "api"
+        return await waiting_route(deployment) == "api"
 
     await eventually(handed_on)
     assert await deployment.db.value("select failing_since from batches") is None
-    start(deployment, BOUGHT, *routes)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls == ["api"]
+    start(deployment, SITE_A, *routes)
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["api"]
 
 
 async def test_a_last_route_that_gives_up_does_not_end_what_the_first_may_still_make(
@@ -114,14 +114,14 @@ async def test_a_last_route_that_gives_up_does_not_end_what_the_first_may_still_
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit("away gpu, lose api")
-    start(deployment, BOUGHT, *routes)
+    start(deployment, SITE_A, *routes)
     start(deployment, H100, *routes)
 
     async def asked_again() -> bool:
-        return Named.calls.count("gpu") > 1
+        return NamedEngine.calls.count("gpu") > 1
 
     await eventually(asked_again)
-    assert Named.calls.count("api") == 1
+    assert NamedEngine.calls.count("api") == 1
     await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
@@ -129,10 +129,10 @@ async def test_a_pinned_batch_goes_to_who_serves_its_route(make_deployment: Make
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit("away gpu, order api")
-    both = start(deployment, H100 | BOUGHT, *routes)
+    both = start(deployment, H100 | SITE_A, *routes)
 
     async def pinned() -> bool:
-        return await waits_for(deployment) == "api"
+        return await waiting_route(deployment) == "api"
 
     await eventually(pinned)
     both.stop()
@@ -140,11 +140,11 @@ async def test_a_pinned_batch_goes_to_who_serves_its_route(make_deployment: Make
     start(deployment, H100, *routes)
     await deployment.db.row("update batches set run_at = now()")
     await asyncio.sleep(0.5)
-    assert Named.calls == ["gpu", "api"]
-    start(deployment, BOUGHT, *routes)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls == ["gpu", "api", "api"]
-    await nothing_left(deployment, used=8)
+    assert NamedEngine.calls == ["gpu", "api"]
+    start(deployment, SITE_A, *routes)
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["gpu", "api", "api"]
+    await assert_nothing_left(deployment, used=8)
 
 
 async def test_one_that_was_pinned_before_there_were_labels_is_handed_on(make_deployment: MakeDeployment) -> None:
@@ -153,9 +153,9 @@ async def test_one_that_was_pinned_before_there_were_labels_is_handed_on(make_de
     ticket = await deployment.submit("order api")
     await deployment.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}'""")
     start(deployment, H100, *routes)
-    start(deployment, BOUGHT, *routes)
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls == ["api"]
+    start(deployment, SITE_A, *routes)
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["api"]
 
 
 async def test_a_note_and_its_route_are_one_write(make_deployment: MakeDeployment) -> None:
@@ -167,10 +167,10 @@ async def test_a_note_and_its_route_are_one_write(make_deployment: MakeDeploymen
     await batch_queue.save_open_order(deployment.db, batch.id, batch.claim, "api", {"note": {"order": "x"}})
     for quiet in await orphaned_batches.unrenewed_batches(deployment.db, lease=LEASE, unrenewed_for=-LEASE):
         await orphaned_batches.requeue_batches(deployment.db, [quiet])
-    assert await waits_for(deployment) == "api"
+    assert await waiting_route(deployment) == "api"
     (batch,) = await batch_queue.claim_batches(deployment.db, worker=1, limit=1, lease=LEASE, routes=[(MODEL, "api")])
     await batch_queue.release_batch(deployment.db, batch.id, batch.claim, after=timedelta(0), error="broke", route="")
-    assert await waits_for(deployment) == "api", "no release takes it away from there"
+    assert await waiting_route(deployment) == "api", "no release takes it away from there"
 
 
 async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_deployment: MakeDeployment) -> None:
@@ -178,10 +178,10 @@ async def test_a_route_that_is_gone_from_the_configuration_holds_nothing(make_de
     ticket = await deployment.submit()
     await deployment.db.row("update batches set route = 'old'")
     await unserved(deployment, {}, route("new")).check_once()
-    assert await waits_for(deployment) == ""
+    assert await waiting_route(deployment) == ""
     await deployment.db.row("""update batches set route = 'old', notes = '{"old": {"note": {"order": "x"}}}'""")
     await unserved(deployment, {}, route("new")).check_once()
-    assert await waits_for(deployment) == "old"
+    assert await waiting_route(deployment) == "old"
     await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
@@ -196,27 +196,27 @@ async def test_what_nobody_serves_is_told_and_fails_in_the_end(
         """update batches set notes = '{"gpu": {"note": {"order": "x"}}}', route = 'gpu' where task_id = $1""",
         owed.task_id,
     )
-    looker = unserved(deployment, BOUGHT, *routes, give_up_after_s=3600)
+    looker = unserved(deployment, SITE_A, *routes, give_up_after_s=3600)
     await looker.check_once()
     assert "route gpu, which no live worker serves: it needs gpu=h100" in caplog.text
     caplog.clear()
     await looker.check_once()
     assert not caplog.text, "told once"
-    assert not (await task_of(deployment, old.task_id)).ended, "nobody has looked for so long"
+    assert not (await get_task(deployment, old.task_id)).ended, "nobody has looked for so long"
     for key in looker._since:
         looker._since[key] -= 3601
     await looker.check_once()
-    assert "no worker serves the route" in (await task_of(deployment, old.task_id)).status_message
-    assert not (await task_of(deployment, young.task_id)).ended, "it has not waited for so long"
-    assert not (await task_of(deployment, owed.task_id)).ended, "what may have been paid for is insisted on"
+    assert "no worker serves the route" in (await get_task(deployment, old.task_id)).status_message
+    assert not (await get_task(deployment, young.task_id)).ended, "it has not waited for so long"
+    assert not (await get_task(deployment, owed.task_id)).ended, "what may have been paid for is insisted on"
     for key in looker._since:
         looker._since[key] -= 86_400
     await looker.check_once()
-    assert (await task_of(deployment, owed.task_id)).ended
+    assert (await get_task(deployment, owed.task_id)).ended
     await report_route_health(deployment.db, 7, [RouteCheck(MODEL, "gpu", "", True, "depends on nothing")])
     await deployment.db.row("update batches set run_at = now() - interval '2 days'")
     await looker.check_once()
-    assert not (await task_of(deployment, young.task_id)).ended, "there is somebody again"
+    assert not (await get_task(deployment, young.task_id)).ended, "there is somebody again"
     assert not looker._since
 
 
@@ -226,13 +226,13 @@ async def test_health_and_metrics_tell_by_route(make_deployment: MakeDeployment)
     await deployment.submit("a fox", n=2)
     await deployment.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await deployment.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
-    registry = open_registry([(Model(MODEL), list(routes))], BOUGHT)
+    registry = open_registry([(Model(MODEL), list(routes))], SITE_A)
     looking = asyncio.create_task(check_routes_until_cancelled(deployment.db, registry, worker=1))
     await eventually(lambda: list_route_health(deployment.db))
     looking.cancel()
     async with serving(deployment) as api:
-        ready = (await api.stranger.get("/readyz")).json()
-        metrics = (await api.stranger.get("/metrics")).text
+        ready = (await api.anonymous.get("/readyz")).json()
+        metrics = (await api.anonymous.get("/metrics")).text
     assert ready["engines"][MODEL] == {"gpu": "no worker", "api": "ok"}
     names = {"gpu": (1, 0), "api": (1, 1)}
     for name, (waiting, workers) in names.items():
@@ -292,10 +292,10 @@ async def test_two_workers_whose_routes_differ_do_not_hand_a_batch_to_each_other
     deployment = await make_deployment(GPU, API)
     ticket = await deployment.submit("away gpu, away api")
     start(deployment, H100, GPU, API, give_up_after_s=2)
-    start(deployment, BOUGHT, API, GPU, give_up_after_s=2)
-    task = await ended(deployment, ticket.task_id, seconds=15)
+    start(deployment, SITE_A, API, GPU, give_up_after_s=2)
+    task = await wait_for_task(deployment, ticket.task_id, seconds=15)
     assert "given up after" in task.status_message
-    assert len(Named.calls) < 12
+    assert len(NamedEngine.calls) < 12
 
 
 async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_before(
@@ -304,10 +304,10 @@ async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_bef
     """The first was busy for a moment, the second took an order, lost the answer, and knows nothing of it later."""
     deployment = await make_deployment(GPU, API)
     ticket = await deployment.submit("away gpu, order api")
-    start(deployment, H100 | BOUGHT, GPU, API)
+    start(deployment, H100 | SITE_A, GPU, API)
 
     async def ordered() -> bool:
-        return Named.calls.count("api") == 1 and bool(
+        return NamedEngine.calls.count("api") == 1 and bool(
             await deployment.db.value("select count(*) from batches where notes <> '{}'")
         )
 
@@ -315,8 +315,8 @@ async def test_a_route_that_had_it_under_way_and_gives_up_leaves_it_to_those_bef
     await deployment.db.row("update shots set prompt = 'lose api'")
     await deployment.db.row("update tasks set prompt = 'lose api'")
     await deployment.db.row("update batches set run_at = now()")
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls[-2:] == ["api", "gpu"]
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls[-2:] == ["api", "gpu"]
 
 
 async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_deployment: MakeDeployment) -> None:
@@ -324,7 +324,7 @@ async def test_what_an_older_worker_has_under_way_goes_on_where_that_is(make_dep
     deployment = await make_deployment(GPU, API)
     ticket = await deployment.submit("order api")
     await deployment.db.row("""update batches set notes = '{"api": {"note": {"order": "x"}}}', route = ''""")
-    start(deployment, BOUGHT, GPU, API)
-    await unserved(deployment, BOUGHT, GPU, API).check_once()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
-    assert Named.calls == ["api"]
+    start(deployment, SITE_A, GPU, API)
+    await unserved(deployment, SITE_A, GPU, API).check_once()
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["api"]

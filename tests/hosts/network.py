@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.system_packages import lacks
+from tests.support.system_packages import skip_missing
 
 _NET = "10.231.77"
 _PREFIX = "fhosts"
@@ -72,7 +72,7 @@ def network(names: Sequence[str]) -> Iterator[list[Host]]:
                 _make(bridge, hosts)
             except (OSError, subprocess.CalledProcessError) as error:
                 if shutil.which("ip") is None:
-                    lacks("ip", "iproute2")
+                    skip_missing("ip", "iproute2")
                 _give_up(str(getattr(error, "stderr", "") or error).strip())
             yield hosts
         finally:

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from framehouse.adapters.postgres import pool
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from tests.hosts.network import network
 from tests.support.services import USER, postgres
 
@@ -37,7 +37,7 @@ async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
             began = time.monotonic()
             # more than there are connections: who waits for one hears of it, too
             answers = await asyncio.gather(*(db.value("select 1") for _ in range(12)), return_exceptions=True)
-            assert all(isinstance(answer, DatabaseAway) for answer in answers), answers
+            assert all(isinstance(answer, DatabaseUnavailable) for answer in answers), answers
             assert time.monotonic() - began < NOTICED_S
             while before & await sessions(there):
                 assert time.monotonic() - began < NOTICED_S, "the server keeps sessions of who has vanished"
@@ -47,7 +47,7 @@ async def test_both_ends_notice(monkeypatch: pytest.MonkeyPatch) -> None:
             c.come_back()
             began = time.monotonic()
             while True:
-                with suppress(DatabaseAway):
+                with suppress(DatabaseUnavailable):
                     assert await db.value("select 1") == 1
                     break
             while "news" not in heard:

@@ -22,13 +22,13 @@ from framehouse.pipeline.accept import AcceptQueue
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from framehouse.pipeline.saved_elements import create_element, delete_element, gather_images
 from tests.support.api_server import ELEMENTS, element_body, serving
-from tests.support.callbacks import LINKS, count, messages, notifying, statuses
+from tests.support.callbacks import LINKS, wait_for_callbacks, list_messages, running_callback_worker, statuses
 from tests.support.eventually import eventually
 from tests.support.http_answers import http, server
 from tests.support.image_files import image_file
 from tests.support.in_process_deployment import Deployment, MakeDeployment
 from tests.support.receivers import receiving
-from tests.support.tasks import ended as finished
+from tests.support.tasks import wait_for_task as finished
 
 LEASE = timedelta(seconds=30)
 GOOD = http("200 OK", image_file())
@@ -55,7 +55,7 @@ async def task_of(deployment: Deployment, id: UUID) -> ElementTask:
     return found
 
 
-async def ended(deployment: Deployment, id: UUID) -> ElementTask:
+async def wait_for_task(deployment: Deployment, id: UUID) -> ElementTask:
     async def look() -> ElementTask | None:
         task = await task_of(deployment, id)
         return task if task.ended else None
@@ -77,7 +77,7 @@ async def test_pictures_behind_urls_are_fetched_and_kept(make_deployment: MakeDe
     async with server(lambda path: http("200 OK", image_file(int(path[1:])))) as url:
         id = await by_urls(deployment, f"{url}/310", f"{url}/320", f"{url}/330", f"{url}/340")
         deployment.start_element_worker()
-        task = await ended(deployment, id)
+        task = await wait_for_task(deployment, id)
     assert task.status == "succeed"
     assert [image.width for image in task.element.images] == [310, 320, 330, 340]
     for image in task.element.images:
@@ -100,11 +100,11 @@ async def test_a_picture_that_cannot_be_had_is_named(make_deployment: MakeDeploy
         flat = {"element_frontal_image": f"{url}/bad", "element_refer_list": [{"image_url": f"{url}/bad"}]}
         older = await submit(deployment, element_image_list=None, **flat)
         deployment.start_element_worker()
-        task = await ended(deployment, newer)
+        task = await wait_for_task(deployment, newer)
         assert task.status == "failed"
         assert task.status_message.startswith("element_image_list.refer_images[1].image_url ")
         assert said in task.status_message
-        message = (await ended(deployment, older)).status_message
+        message = (await wait_for_task(deployment, older)).status_message
         assert "element_frontal_image " in message
         assert "element_refer_list[0].image_url " in message
 
@@ -113,7 +113,7 @@ async def test_private_addresses_are_not_fetched(make_deployment: MakeDeployment
     deployment = await make_deployment()
     id = await by_urls(deployment, "http://127.0.0.1:1/a.png", "http://[::1]/b.png")
     deployment.start_element_worker(allow_private=False)
-    assert "private or special address" in (await ended(deployment, id)).status_message
+    assert "private or special address" in (await wait_for_task(deployment, id)).status_message
 
 
 async def test_a_server_that_is_busy_is_asked_again(make_deployment: MakeDeployment) -> None:
@@ -122,7 +122,7 @@ async def test_a_server_that_is_busy_is_asked_again(make_deployment: MakeDeploym
     async with server(lambda _: answers.pop(0)) as url:
         id = await by_urls(deployment, f"{url}/a", f"{url}/b")
         deployment.start_element_worker()
-        assert (await ended(deployment, id)).status == "succeed"
+        assert (await wait_for_task(deployment, id)).status == "succeed"
 
 
 async def test_what_never_comes_is_given_up_with_its_reason(make_deployment: MakeDeployment) -> None:
@@ -130,7 +130,7 @@ async def test_what_never_comes_is_given_up_with_its_reason(make_deployment: Mak
     async with server(lambda path: GOOD if path == "/good" else http("503 Busy")) as url:
         id = await by_urls(deployment, f"{url}/good", f"{url}/busy")
         deployment.start_element_worker(attempts=1)
-        task = await ended(deployment, id)
+        task = await wait_for_task(deployment, id)
     why = "element_image_list.refer_images[0].image_url answered HTTP 503"
     assert (task.status, task.status_message) == ("failed", f"given up after 1 attempts: {why}")
 
@@ -169,7 +169,7 @@ async def test_what_kills_every_librarian_is_given_up(make_deployment: MakeDeplo
         assert len(await claim(deployment)) == 1
         await lose_lease(deployment)
     deployment.start_element_worker()
-    assert (await ended(deployment, id)).status_message == "given up after 5 attempts: no reason known"
+    assert (await wait_for_task(deployment, id)).status_message == "given up after 5 attempts: no reason known"
 
 
 async def test_two_librarians_never_get_the_same(make_deployment: MakeDeployment) -> None:
@@ -183,7 +183,7 @@ async def test_two_librarians_never_get_the_same(make_deployment: MakeDeployment
 
 async def test_a_stopped_librarian_hands_back_what_is_under_way(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
-    async with receiving(silent=True) as dead:
+    async with receiving(hung=True) as dead:
         await by_urls(deployment, dead.url, dead.url)
         running = asyncio.create_task(ElementWorker(deployment.db, deployment.storage, allow_private=True).run())
 
@@ -217,37 +217,37 @@ async def test_callbacks_of_elements_are_signed_in_order_and_what_get_answers(
     make_deployment: MakeDeployment, end: str
 ) -> None:
     deployment = await make_deployment()
-    async with serving(deployment, links=LINKS) as api, receiving("500 Oops") as receiver, notifying(deployment):
+    async with serving(deployment, links=LINKS) as api, receiving("500 Oops") as receiver, running_callback_worker(deployment):
         answer = GOOD if end == "succeed" else http("404 Not Found")
         async with server(lambda _: answer) as url:
             id = await by_urls(deployment, f"{url}/a", f"{url}/b", callback_url=receiver.url, external_task_id="mine")
             deployment.start_element_worker()
-            await count(receiver, 3)
+            await wait_for_callbacks(receiver, 3)
         assert statuses(receiver) == ["processing", "processing", end]
         secret = (await deployment.account())["callback_secret"]
-        for got in receiver.got:
+        for got in receiver.received:
             got.verify(secret)
-        assert len({got.headers["webhook-id"] for got in receiver.got}) == 2
-        assert receiver.got[0].body == receiver.got[1].body
-        assert "task_result" not in receiver.got[0].data
-        assert receiver.got[-1].data == (await api.alice.get(f"{ELEMENTS}/{id}")).json()["data"]
+        assert len({got.headers["webhook-id"] for got in receiver.received}) == 2
+        assert receiver.received[0].body == receiver.received[1].body
+        assert "task_result" not in receiver.received[0].data
+        assert receiver.received[-1].data == (await api.alice.get(f"{ELEMENTS}/{id}")).json()["data"]
     for either_id in (str(id), "mine"):
-        listed = await messages(deployment, either_id=either_id)
+        listed = await list_messages(deployment, either_id=either_id)
         assert [(m.task_id, m.status) for m in listed] == [(id, end), (id, "processing")]
 
 
 async def test_callbacks_of_both_kinds_share_one_queue(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
-    async with receiving() as receiver, notifying(deployment):
+    async with receiving() as receiver, running_callback_worker(deployment):
         await submit(deployment, callback_url=receiver.url)
         await deployment.submit(callback_url=receiver.url)
         deployment.start_element_worker()
         deployment.start_worker()
-        await count(receiver, 4)
-        kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.got)
+        await wait_for_callbacks(receiver, 4)
+        kinds = sorted("progress" in got.data or "watermark_info" in got.data for got in receiver.received)
         assert kinds == [False, False, True, True]
-    message = (await messages(deployment))[0]
-    assert {m.state for m in await messages(deployment)} <= {"delivered", "waiting"}
+    message = (await list_messages(deployment))[0]
+    assert {m.state for m in await list_messages(deployment)} <= {"delivered", "waiting"}
     assert message.callback_url == receiver.url
 
 
@@ -396,7 +396,7 @@ async def test_a_damaged_picture_fails_the_element_and_is_not_kept(make_deployme
     broken = b64encode(whole[: len(whole) // 2]).decode()
     id = await submit(deployment, element_image_list={"frontal_image": broken, "refer_images": [{"image_url": broken}]})
     deployment.start_element_worker()
-    task = await ended(deployment, id)
+    task = await wait_for_task(deployment, id)
     assert task.status == "failed"
     assert "element_image_list.frontal_image is damaged" in task.status_message
     await deployment.db.row("update stored_references set used_at = used_at - $1::interval", REFERENCE_GRACE)

@@ -17,7 +17,7 @@ from framehouse.pipeline.open_order import StoredOrder
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, RULES, MakeDeployment
-from tests.support.tasks import claim, ended, nothing_left
+from tests.support.tasks import claim, wait_for_task, assert_nothing_left
 
 ORDERING = "tests.pipeline.test_order_note:Ordering"
 
@@ -55,17 +55,17 @@ async def test_what_is_unknown_is_asked_again_at_its_own_route(make_deployment: 
     deployment = await make_deployment({"engine": ORDERING}, {"engine": MISBEHAVING})
     ticket = await deployment.submit()
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     assert Ordering.calls == ["", "x"]
     assert await deployment.db.value("select engine from shots") == ORDERING
-    await nothing_left(deployment, used=8)
+    await assert_nothing_left(deployment, used=8)
 
 
 async def test_what_was_given_up_goes_to_the_next_route_and_never_comes_back(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": ORDERING}, {"engine": MISBEHAVING})
     ticket = await deployment.submit("give up, unavailable 1")
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     assert Ordering.calls == [""]
     assert await deployment.db.value("select engine from shots") == MISBEHAVING
 
@@ -74,8 +74,8 @@ async def test_where_there_is_no_next_route_the_task_says_why(make_deployment: M
     deployment = await make_deployment({"engine": ORDERING})
     ticket = await deployment.submit("give up")
     deployment.start_worker()
-    assert (await ended(deployment, ticket.task_id)).status_message == "it is not sent again"
-    await nothing_left(deployment, used=0)
+    assert (await wait_for_task(deployment, ticket.task_id)).status_message == "it is not sent again"
+    await assert_nothing_left(deployment, used=0)
 
 
 async def test_a_note_of_a_lost_batch_is_not_kept(make_deployment: MakeDeployment) -> None:
@@ -106,9 +106,9 @@ async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_de
         url = links.make_upstream_callback_url(batch.batch.id)
         assert url
         for wrong in (url[:-1] + "x", url.replace(f"/{batch.batch.id}/", "/999/"), f"{api.url}/hasten/x/ü"):
-            assert (await api.stranger.post(wrong)).status_code == 404
+            assert (await api.anonymous.post(wrong)).status_code == 404
         assert not batch.wake.is_set()
-        assert (await api.stranger.post(url, content=b"whatever")).status_code == 200
+        assert (await api.anonymous.post(url, content=b"whatever")).status_code == 200
         async with asyncio.timeout(5):
             await batch.wake.wait()
         await cancel(api.deployment.db, api.deployment.caller.account_id, ticket.task_id, RULES.retention)
@@ -119,9 +119,9 @@ async def test_workers_report_how_their_routes_are(make_deployment: MakeDeployme
     deployment.start_worker()
     rows = await eventually(lambda: list_route_health(deployment.db))
     async with serving(deployment) as api:
-        ready = (await api.stranger.get("/readyz")).json()
-        metrics = (await api.stranger.get("/metrics")).text
+        ready = (await api.anonymous.get("/readyz")).json()
+        metrics = (await api.anonymous.get("/metrics")).text
     assert ready["status"] == "ok"
     assert ready["engines"]["kling-v3-omni"] == {ORDERING: "away"}
-    assert f'framehouse_route_checks{{model="kling-v3-omni",route="{ORDERING}",state="unfit"}} 1' in metrics
+    assert f'framehouse_route_checks{{model="kling-v3-omni",route="{ORDERING}",state="unhealthy"}} 1' in metrics
     assert {(row.what, row.healthy, row.unhealthy, row.reason) for row in rows} == {("a server", 0, 1, "is away")}

@@ -36,7 +36,7 @@ from framehouse.domain.task import CANCELED
 from framehouse.pipeline.accept import AcceptQueue
 from tests.support.api_server import PATH
 from tests.support.command_line import FRAMEHOUSE, environment
-from tests.support.database import Server, execute, fresh_database, open_of
+from tests.support.database import Server, execute, fresh_database, server_database
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING
 
@@ -667,7 +667,7 @@ def stage(postgres: Server, template: str) -> Iterator[Stage]:
     with asyncio.Runner() as runner:
         opened = fresh_database(postgres, template)
         url = runner.run(opened.__aenter__())
-        db = open_of(postgres, url, size=12)
+        db = server_database(postgres, url, size=12)
         runner.run(db.open())
         runner.run(execute(url, WATCH))
         try:

@@ -16,7 +16,7 @@ from tests.support.eventually import eventually
 from tests.support.http_answers import http, server
 from tests.support.image_files import image_base64, image_file
 from tests.support.in_process_deployment import RULES, Deployment, MakeDeployment
-from tests.support.tasks import ended
+from tests.support.tasks import wait_for_task
 
 NOW = timedelta(0)
 KEEP = timedelta(days=30)
@@ -157,22 +157,22 @@ async def test_a_damaged_reference_fails_its_own_task_and_names_itself(make_depl
     bad = await deployment.submit(image_list=[*good, {"image": damaged}])
     fine = await deployment.submit(image_list=good)
     deployment.start_worker(concurrency=4)
-    task = await ended(deployment, bad.task_id)
+    task = await wait_for_task(deployment, bad.task_id)
     assert task.status == "failed"
     assert task.status_message.startswith("image_list[1].image is damaged: ")
-    assert (await ended(deployment, fine.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, fine.task_id)).status == "succeed"
 
 
 async def test_the_same_content_is_decoded_once(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     first = await deployment.submit(image_list=[{"image": image_base64()}], n=2)
     worker = deployment.start_worker(concurrency=1)
-    assert (await ended(deployment, first.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, first.task_id)).status == "succeed"
     assert len(worker.checker._idle) == 1
     worker.stop()
     second = await deployment.submit(image_list=[{"image": image_base64()}])
     another = deployment.start_worker()
-    assert (await ended(deployment, second.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, second.task_id)).status == "succeed"
     assert another.checker._idle == [], "no process was needed"
 
 
@@ -193,7 +193,7 @@ async def test_references_by_url_meet_the_same_checks(make_deployment: MakeDeplo
             )
             for path in files
         }
-        told = {path: (await ended(deployment, ticket.task_id)).status_message for path, ticket in tickets.items()}
+        told = {path: (await wait_for_task(deployment, ticket.task_id)).status_message for path, ticket in tickets.items()}
     assert told["/good.png"] == ""
     assert told["/damaged.png"].startswith("image_list[1].image is damaged")
     assert told["/small.png"] == "image_list[1].image is 200x600 px; both sides must be at least 300 px"
@@ -231,7 +231,7 @@ async def test_pictures_that_never_come_hold_up_nobody_else(make_deployment: Mak
         await eventually(loading)
         for _ in range(3):
             ordinary = await deployment.submit("a fox")
-            assert (await ended(deployment, ordinary.task_id)).status == "succeed"
+            assert (await wait_for_task(deployment, ordinary.task_id)).status == "succeed"
         assert len(worker.held) <= 18, "no more than some are begun with"
         for ticket in slow:
             await end(deployment, ticket.task_id)

@@ -22,13 +22,13 @@ from tests.support.in_process_deployment import Deployment
 
 @dataclass
 class Api:
-    """A real server on a loopback port. `alice` and `bob` are clients with keys, `stranger` has none."""
+    """A real server on a loopback port. `alice` and `bob` are clients with keys, `anonymous` has none."""
 
     deployment: Deployment
     url: str
     alice: httpx.AsyncClient
     bob: httpx.AsyncClient
-    stranger: httpx.AsyncClient
+    anonymous: httpx.AsyncClient
 
     async def create(self, prompt: str = "a fox", **fields: Any) -> dict[str, Any]:
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
@@ -43,7 +43,7 @@ class Api:
         data: dict[str, Any] = answer.json()["data"]
         return data
 
-    async def element(self, any_id: str) -> dict[str, Any]:
+    async def wait_for_element(self, any_id: str) -> dict[str, Any]:
         """The element task when it has ended."""
 
         async def look() -> dict[str, Any] | None:
@@ -53,12 +53,12 @@ class Api:
         found: dict[str, Any] = await eventually(look)
         return found
 
-    async def saved(self, **fields: Any) -> int:
+    async def save_element(self, **fields: Any) -> int:
         """The id of an element that is made; a element_worker must be there."""
-        task = await self.element((await self.create_element(**fields))["task_id"])
+        task = await self.wait_for_element((await self.create_element(**fields))["task_id"])
         return int(task["task_result"]["elements"][0]["element_id"])
 
-    async def ended(self, task_id: str) -> dict[str, Any]:
+    async def wait_for_task(self, task_id: str) -> dict[str, Any]:
         data: dict[str, Any] = (await self.alice.get(f"{PATH}/{task_id}?wait=30")).json()["data"]
         assert data["task_status"] in ("succeed", "failed"), data
         return data
@@ -96,11 +96,11 @@ async def serving(
         assert account is not None
         key = await account_store.create_key(deployment.db, account.id)
         clients.append(httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60))
-    stranger = httpx.AsyncClient(base_url=url, timeout=60)
+    anonymous = httpx.AsyncClient(base_url=url, timeout=60)
     try:
-        yield Api(deployment, url, clients[0], clients[1], stranger)
+        yield Api(deployment, url, clients[0], clients[1], anonymous)
     finally:
-        for client in (*clients, stranger):
+        for client in (*clients, anonymous):
             await client.aclose()
         server.should_exit = True
         await running

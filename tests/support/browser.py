@@ -23,7 +23,7 @@ class Console:
     page: Page
     context: BrowserContext
     requests: list[Request] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
     @property
     def key(self) -> str:
@@ -34,20 +34,20 @@ class Console:
         await self.context.add_init_script(f"sessionStorage.setItem('framehouse.key', '{self.key}')")
         await self.page.goto(f"/#/{route}")
 
-    async def is_accessible(self) -> None:
+    async def assert_accessible(self) -> None:
         """No axe violation in what is shown now."""
         results = await Axe().run(self.page)
         assert results.violations_count == 0, results.generate_report()
 
-    async def fits(self) -> None:
+    async def assert_no_horizontal_scrolling(self) -> None:
         """Nothing stands out to the side."""
         wide = await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide == 0, f"{wide} px too wide"
 
     def watch(self) -> None:
         self.page.on("request", lambda request: self.requests.append(request))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
 
     def check(self) -> None:
         """Whatever a test did: no request left the host, and there was no error but answers that were meant to be."""
@@ -57,11 +57,11 @@ class Console:
         }
         assert not away
         meant = ("Failed to load resource",)
-        assert not [text for text in self.complaints if not text.startswith(meant)]
+        assert not [text for text in self.errors if not text.startswith(meant)]
 
 
 @asynccontextmanager
-async def looking_at(browser: Browser, api: Api, **options: Any) -> AsyncIterator[Console]:
+async def open_console(browser: Browser, api: Api, **options: Any) -> AsyncIterator[Console]:
     settings: dict[str, Any] = {
         "locale": "en-US",
         "viewport": {"width": 1280, "height": 800},

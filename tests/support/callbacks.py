@@ -19,7 +19,7 @@ LINKS = Links("secret", "http://house.example")
 
 
 @asynccontextmanager
-async def notifying(
+async def running_callback_worker(
     deployment: Deployment, *, allow_private: bool = True, host_limits: HostLimits | None = None
 ) -> AsyncIterator[CallbackWorker]:
     """It has its own connections, as the callback worker of a real server has."""
@@ -35,22 +35,22 @@ async def notifying(
         await db.close()
 
 
-async def messages(deployment: Deployment, **wanted: Any) -> list[Delivery]:
+async def list_messages(deployment: Deployment, **wanted: Any) -> list[Delivery]:
     account = await deployment.account()
     options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
     return await callback_queue.list_callbacks(deployment.db, account["id"], **options)
 
 
-async def count(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
+async def wait_for_callbacks(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
     async def enough() -> bool:
-        return len(receiver.got) >= least
+        return len(receiver.received) >= least
 
     await eventually(enough, seconds=seconds)
 
 
-async def state(deployment: Deployment, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
+async def wait_for_messages(deployment: Deployment, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
     async def look() -> list[Delivery] | None:
-        found = await messages(deployment)
+        found = await list_messages(deployment)
         return found if check(found) else None
 
     found: list[Delivery] = await eventually(look)
@@ -58,4 +58,4 @@ async def state(deployment: Deployment, check: Callable[[list[Delivery]], bool])
 
 
 def statuses(receiver: Receiver) -> list[str]:
-    return [got.data["task_status"] for got in receiver.got]
+    return [got.data["task_status"] for got in receiver.received]

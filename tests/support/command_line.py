@@ -100,12 +100,12 @@ class Server:
 def serve(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
     """A running server; a new data folder has its database already."""
     prepare(data_dir)
-    with serve_as_it_is(data_dir, *words, **extra) as server:
+    with serve_unprepared(data_dir, *words, **extra) as server:
         yield server
 
 
 @contextmanager
-def serve_as_it_is(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
+def serve_unprepared(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
     """A running server; its very first start creates the data folder and the database."""
     out, log = (data_dir.parent / f"{data_dir.name}.{kind}" for kind in ("out", "log"))
     with out.open("w") as stdout, log.open("a") as stderr:

@@ -41,7 +41,7 @@ async def fresh_database(postgres: Server, template: str) -> AsyncIterator[str]:
     await execute(postgres.url, f'drop database "{name}" with (force)')
 
 
-def open_of(server: Server, url: str, *, size: int = 8) -> Database:
+def server_database(server: Server, url: str, *, size: int = 8) -> Database:
     """A database of the run's server, by its pooler where there is one; still to be opened."""
     if not server.pooled_url:
         return Database(url, size=size)

@@ -20,7 +20,7 @@ def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> st
     return b64encode(image_file(width, height, format)).decode()
 
 
-def packed_zeros(megabytes: int) -> bytes:
+def compressed_zeros(megabytes: int) -> bytes:
     """So many million zeros as zlib packs them. Packing takes no longer for more: after a full flush, the same input
     gives the same output."""
     packer = zlib.compressobj()

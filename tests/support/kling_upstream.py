@@ -26,7 +26,7 @@ Fault = Callable[[str, str], str]
 
 
 @dataclass
-class Made:
+class UpstreamTask:
     """A task that was taken, and when it will have ended."""
 
     id: str
@@ -52,15 +52,15 @@ class Upstream:
     dedupes: bool = True
     fault: Fault = lambda _method, _path: ""
     url: str = ""
-    tasks: dict[str, Made] = field(default_factory=dict)
+    tasks: dict[str, UpstreamTask] = field(default_factory=dict)
     posts: list[dict[str, Any]] = field(default_factory=list)
     generated: Counter[str] = field(default_factory=Counter)
-    most_in_flight: Counter[str] = field(default_factory=Counter)
+    max_in_flight: Counter[str] = field(default_factory=Counter)
     cancelled: list[str] = field(default_factory=list)
-    broke: set[str] = field(default_factory=set)
+    without_balance: set[str] = field(default_factory=set)
     on_post: Callable[[dict[str, Any]], None] = lambda _body: None
     delay_s: float = 1.0
-    share: int = 8
+    size_divisor: int = 8
     _numbers: Any = field(default_factory=itertools.count)
     _images: dict[str, bytes] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Upstream:
     def in_flight(self, account: str) -> int:
         return sum(made.images for made in self.tasks.values() if made.account == account and not made.ended)
 
-    def by_external(self, account: str, external_id: str) -> Made | None:
+    def by_external(self, account: str, external_id: str) -> UpstreamTask | None:
         return next(
             (
                 made
@@ -137,8 +137,8 @@ class Upstream:
     def _answer(
         self, method: str, path: str, query: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, str, bytes]:
-        if path.startswith("/pictures/"):
-            content = self._images.get(path.removeprefix("/pictures/"))
+        if path.startswith("/images/"):
+            content = self._images.get(path.removeprefix("/images/"))
             return (200, "image/png", content) if content else (404, "text/plain", b"")
         account = self._account(headers.get("authorization", ""))
         if account is None:
@@ -177,7 +177,7 @@ class Upstream:
     def _submit(self, account: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
         self.posts.append(body)
         self.on_post(body)
-        if account in self.broke:
+        if account in self.without_balance:
             return _plain(429, 1102, "Account balance not enough")
         request = parse_request(body, lambda name: Model(name))  # raises what the test then shows
         external_id = body["external_task_id"]
@@ -186,7 +186,7 @@ class Upstream:
         images = request.amount or 4
         if self.in_flight(account) + images > self.accounts[account]:
             return _plain(429, 1303, "parallel task over resource pack limit")
-        made = Made(
+        made = UpstreamTask(
             f"up-{next(self._numbers)}",
             account,
             body,
@@ -199,10 +199,10 @@ class Upstream:
             made.status, made.message = "failed", "it did not work out"
         self.tasks[made.id] = made
         self.generated[external_id] += 1
-        self.most_in_flight[account] = max(self.most_in_flight[account], self.in_flight(account))
+        self.max_in_flight[account] = max(self.max_in_flight[account], self.in_flight(account))
         return _plain(200, 0, "SUCCEED", self._data(made) | {"task_status": "submitted"})
 
-    def _data(self, made: Made) -> dict[str, Any]:
+    def _data(self, made: UpstreamTask) -> dict[str, Any]:
         data = {
             "task_id": made.id,
             "task_info": {"external_task_id": made.body["external_task_id"]},
@@ -221,15 +221,15 @@ class Upstream:
             }
         return data
 
-    def _image(self, made: Made, index: int) -> str:
+    def _image(self, made: UpstreamTask, index: int) -> str:
         name = f"{made.id}-{index}.png"
         if name not in self._images:
             size = size_of(made.body["aspect_ratio"], "1k")
             colour = (random.randrange(256), random.randrange(256), index * 20)
             buffer = io.BytesIO()
-            Image.new("RGB", (size.width // self.share, size.height // self.share), colour).save(buffer, "PNG")
+            Image.new("RGB", (size.width // self.size_divisor, size.height // self.size_divisor), colour).save(buffer, "PNG")
             self._images[name] = buffer.getvalue()
-        return f"{self.url}/pictures/{name}"
+        return f"{self.url}/images/{name}"
 
 
 def _plain(status: int, code: int, message: str, data: Any = None) -> tuple[int, str, bytes]:

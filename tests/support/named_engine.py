@@ -13,12 +13,12 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 MODEL = "kling-v3-omni"
 
-NAMED = "tests.support.named_engine:Named"
+NAMED_ENGINE = "tests.support.named_engine:NamedEngine"
 
-H100, BOUGHT = {"gpu": "h100"}, {"site": "a"}
+H100, SITE_A = {"gpu": "h100"}, {"site": "a"}
 
 
-class Named:
+class NamedEngine:
     """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
     gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it, "lose gpu"
     is never asked again. `notes` is a file that gets a line per call."""
@@ -61,7 +61,7 @@ class Named:
 
 
 def route(name: str, needs: dict[str, str] | None = None, **options: Any) -> dict[str, object]:
-    return {"engine": NAMED, "called": name, "name": name, "needs": needs or {}} | options
+    return {"engine": NAMED_ENGINE, "called": name, "name": name, "needs": needs or {}} | options
 
 
-GPU, API = route("gpu", H100), route("api", BOUGHT)
+GPU, API = route("gpu", H100), route("api", SITE_A)

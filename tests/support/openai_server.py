@@ -49,22 +49,22 @@ class Refused(Exception):
 
 @dataclass
 class ModelServer:
-    """`moods` are taken one by one, one per POST, then all is well: "cut", "hang", "half", "html", "garbage", "few",
-    "huge", "address", "large picture", or a status line with headers and an error message, as (503, {}, "…").
-    `keeps`: it drops references beyond so many. `edits`: what /edits answers instead of painting."""
+    """`faults` are taken one by one, one per POST, then all is well: "cut", "hang", "half", "html", "garbage", "few",
+    "huge", "address", "large image", or a status line with headers and an error message, as (503, {}, "…").
+    `max_references`: it drops references beyond so many. `edits`: what /edits answers instead of painting."""
 
     kind: str
     model: str = "m"
-    moods: list[Any] = field(default_factory=list)
-    keeps: int = 100
-    edits: tuple[int, str] | None = None
+    faults: list[Any] = field(default_factory=list)
+    max_references: int = 100
+    edit_error: tuple[int, str] | None = None
     key: str = ""
     health: int = 200
     gate: asyncio.Event | None = None
     url: str = ""
     posts: list[Post] = field(default_factory=list)
-    now: int = 0
-    peak: int = 0
+    active: int = 0
+    max_active: int = 0
     aborted: int = 0
 
     def paths(self) -> list[str]:
@@ -90,15 +90,15 @@ async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyn
         return await _get(server, path, headers, writer)
     post = Post(path, *_parse(headers, body, PARTS[server.kind]), headers)
     server.posts.append(post)
-    mood = server.moods.pop(0) if server.moods else ""
-    server.now += 1
-    server.peak = max(server.peak, server.now)
+    fault = server.faults.pop(0) if server.faults else ""
+    server.active += 1
+    server.max_active = max(server.max_active, server.active)
     try:
         if server.gate is not None:
             await _wait(server, reader)
-        await _answer(server, post, mood, writer)
+        await _answer(server, post, fault, writer)
     finally:
-        server.now -= 1
+        server.active -= 1
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -135,35 +135,35 @@ async def _get(server: ModelServer, path: str, headers: dict[str, str], writer: 
     return await _send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
 
 
-async def _answer(server: ModelServer, post: Post, mood: Any, writer: asyncio.StreamWriter) -> None:
-    if mood == "cut":
+async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.StreamWriter) -> None:
+    if fault == "cut":
         return writer.transport.abort()
-    if mood == "hang":
+    if fault == "hang":
         await asyncio.sleep(3600)
-    if isinstance(mood, tuple):
-        status, headers, told = mood
+    if isinstance(fault, tuple):
+        status, headers, told = fault
         error = told if isinstance(told, dict) else _error(server, told)
         return await _send(writer, status, error, headers)
-    if mood == "html":
+    if fault == "html":
         return await _send(writer, 200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
-    if mood == "garbage":
+    if fault == "garbage":
         return await _send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"no picture").decode()}]})
-    if mood == "address":
+    if fault == "address":
         return await _send(writer, 200, {"data": [{"url": "/v1/images/1/content"}]})
     try:
-        content = _painted(server, post, mood)
+        content = _painted(server, post, fault)
     except Refused as refused:
         return await _send(writer, refused.status, _error(server, refused.message))
-    if mood == "huge":
+    if fault == "huge":
         return await _send(writer, 200, b" " * 3_000_000)
-    if mood == "half":
+    if fault == "half":
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content[:100])
         await writer.drain()
         return writer.transport.abort()
     return await _send(writer, 200, content, {"Set-Cookie": "a=b"})
 
 
-def _painted(server: ModelServer, post: Post, mood: Any) -> bytes:
+def _painted(server: ModelServer, post: Post, fault: Any) -> bytes:
     edit = post.path == "/v1/images/edits"
     if not edit and post.path != "/v1/images/generations":
         raise Refused(404, "Not Found")
@@ -190,8 +190,8 @@ def _painted(server: ModelServer, post: Post, mood: Any) -> bytes:
         raise Refused(400, f"Invalid size {sent['size']}")
     if edit and not post.files:
         raise Refused(422, f"Field '{PARTS[server.kind]}' is required")
-    if edit and server.edits:
-        raise Refused(*server.edits)
+    if edit and server.edit_error:
+        raise Refused(*server.edit_error)
     for content in post.files:
         Image.open(io.BytesIO(content)).load()
     seed = sent.get("seed", json.loads(sent.get("kwargs", "{}")).get("seed"))
@@ -199,14 +199,14 @@ def _painted(server: ModelServer, post: Post, mood: Any) -> bytes:
         seed = int(seed)
     elif seed is None:
         seed = random.getrandbits(40)
-    if mood == "large picture":
+    if fault == "large image":
         buffer = io.BytesIO()
         Image.new("L", (10_000, 9_000)).save(buffer, "PNG", compress_level=1)
         return json.dumps({"data": [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}]}).encode()
-    seen = b"".join(post.files[: server.keeps])
+    seen = b"".join(post.files[: server.max_references])
     made = [_image(f"{sent['prompt']} {seed + k} ".encode() + seen, width, height) for k in range(count)]
     data = [{"b64_json": base64.b64encode(one).decode(), "revised_prompt": sent["prompt"]} for one in made]
-    return json.dumps({"created": 1, "data": data[1:] if mood == "few" else data}).encode()
+    return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data}).encode()
 
 
 def _image(from_what: bytes, width: int, height: int) -> bytes:

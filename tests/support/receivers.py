@@ -13,7 +13,7 @@ Behaviour = Callable[["Receiver", asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass
-class Got:
+class ReceivedCallback:
     """One delivery as it came in."""
 
     headers: dict[str, str]
@@ -34,7 +34,7 @@ class Receiver:
     """What came, and how it answers. `answers` are status lines taken one by one, then 200 for ever."""
 
     answers: list[str] = field(default_factory=list)
-    got: list[Got] = field(default_factory=list)
+    received: list[ReceivedCallback] = field(default_factory=list)
     connections: int = 0
     url: str = ""
 
@@ -80,8 +80,8 @@ async def cut(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def receiving(*answers: str, behave: Behaviour = answer, silent: bool = False) -> AsyncIterator[Receiver]:
-    """A receiver on a free loopback port. `silent` reads nothing and says nothing, as a hanging TLS does."""
+async def receiving(*answers: str, behave: Behaviour = answer, hung: bool = False) -> AsyncIterator[Receiver]:
+    """A receiver on a free loopback port. `hung` reads nothing and says nothing, as a hanging TLS does."""
     receiver = Receiver(list(answers))
     open_writers: set[asyncio.StreamWriter] = set()
 
@@ -89,12 +89,12 @@ async def receiving(*answers: str, behave: Behaviour = answer, silent: bool = Fa
         receiver.connections += 1
         open_writers.add(writer)
         try:
-            if silent:
+            if hung:
                 await asyncio.sleep(3600)
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            receiver.got.append(Got(headers, body))
+            receiver.received.append(ReceivedCallback(headers, body))
             await behave(receiver, writer)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -11,7 +11,7 @@ from tests.support.api_server import Api, serving
 from tests.support.database import Server, fresh_database
 from tests.support.in_process_deployment import Deployment, MakeDeployment, build_deployment
 
-behind_of: dict[int, Deployment] = {}
+upstreams: dict[int, Deployment] = {}
 """The upstream of each house, by the house's `id`."""
 
 
@@ -35,7 +35,7 @@ async def relaying(
             route = {"engine": "kling", "base_url": f"{served.url}/kling", "accounts": [{"api_key": key}]}
             deployment = await build_deployment(db, storage, route | {"lost_after_s": 1}, **options)
             stack.push_async_callback(deployment.close)
-            behind_of[id(deployment)] = upstream
+            upstreams[id(deployment)] = upstream
             return deployment
 
         yield make

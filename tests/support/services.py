@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from tests.support import process_tree
 from tests.support.sockets import free_port
-from tests.support.system_packages import lacks
+from tests.support.system_packages import skip_missing
 
 ROOT = Path(__file__).parents[2]
 S3RVER = "s3rver@3.7.1"
@@ -180,7 +180,7 @@ def pgbouncer(
     """A PgBouncer in transaction mode in front of a server, with so many connections to it for each database."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
-        lacks("PgBouncer", "pgbouncer")
+        skip_missing("PgBouncer", "pgbouncer")
     port = port or free_port()
     with _folder() as folder:
         (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
@@ -233,7 +233,7 @@ def _s3rver() -> list[str]:
     """How to run it; fetched at the first use, and by one of all tests' processes."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        lacks("Node.js with npm", "nodejs npm")
+        skip_missing("Node.js with npm", "nodejs npm")
     folder = ROOT / ".cache" / "s3rver"
     program = folder / "node_modules" / "s3rver" / "bin" / "s3rver.js"
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ def _postgres_programs() -> Path:
     """The newest of the system's own: not the wheel's, which everything else is tested with."""
     found = [p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if not found:
-        lacks("PostgreSQL", "postgresql")
+        skip_missing("PostgreSQL", "postgresql")
     return max(found, key=lambda p: int(p.parent.name))
 
 

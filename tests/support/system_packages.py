@@ -11,7 +11,7 @@ _INSTALL = "Debian: apt-get install "
 _EXTRA = "make diffusers"
 
 
-def lacks(what: str, packages: str = "") -> NoReturn:
+def skip_missing(what: str, packages: str = "") -> NoReturn:
     """Skip the test because the machine has no `what`, which these Debian packages contain; in CI, fail it."""
     message = f"there is no {what} on this machine" + (f" ({_INSTALL}{packages})" if packages else "")
     if os.environ.get("CI"):
@@ -19,7 +19,7 @@ def lacks(what: str, packages: str = "") -> NoReturn:
     pytest.skip(message)
 
 
-def lacks_extra() -> NoReturn:
+def skip_missing_extra() -> NoReturn:
     """Skip the test because the extra `diffusers` is not installed; in CI, fail it."""
     message = f"the extra diffusers is not installed: {_EXTRA}"
     if os.environ.get("CI"):

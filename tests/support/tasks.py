@@ -12,33 +12,33 @@ from tests.support.in_process_deployment import Deployment
 LEASE = timedelta(seconds=30)
 
 
-async def task_of(deployment: Deployment, task_id: UUID) -> Task:
+async def get_task(deployment: Deployment, task_id: UUID) -> Task:
     found = await task_store.find_task(deployment.db, deployment.caller.account_id, str(task_id))
     assert found is not None
     return found
 
 
-async def ended(deployment: Deployment, task_id: UUID, *, seconds: float = 60) -> Task:
+async def wait_for_task(deployment: Deployment, task_id: UUID, *, seconds: float = 60) -> Task:
     async def look() -> Task | None:
-        task = await task_of(deployment, task_id)
+        task = await get_task(deployment, task_id)
         return task if task.ended else None
 
     task: Task = await eventually(look, seconds=seconds)
     return task
 
 
-async def nothing_left(deployment: Deployment, *, used: int) -> None:
+async def assert_nothing_left(deployment: Deployment, *, used: int) -> None:
     account = await deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
     assert await deployment.db.value("select count(*) from batches") == 0
 
 
-async def claim(deployment: Deployment, *, worker: int = 1, most: int = 1) -> list[Claimed]:
+async def claim(deployment: Deployment, *, worker: int = 1, limit: int = 1) -> list[Claimed]:
     routes = [served for served in deployment.registry.served_routes if served[0] == "kling-v3-omni"]
-    return await batch_queue.claim_batches(deployment.db, worker=worker, limit=most, lease=LEASE, routes=routes)
+    return await batch_queue.claim_batches(deployment.db, worker=worker, limit=limit, lease=LEASE, routes=routes)
 
 
-async def waits_for(deployment: Deployment) -> str | None:
+async def waiting_route(deployment: Deployment) -> str | None:
     """What the only batch waits for, when nobody holds it."""
     found = await deployment.db.value("select route from batches where claim is null")
     return None if found is None else str(found)

@@ -54,7 +54,7 @@ def _known_problems() -> dict[type[BaseException], str]:
 
     from framehouse.adapters.postgres.embedded import EmbeddedError
     from framehouse.adapters.postgres.migrate import NewerDatabase
-    from framehouse.adapters.postgres.pool import CONNECTION_ERRORS, DatabaseAway
+    from framehouse.adapters.postgres.pool import CONNECTION_ERRORS, DatabaseUnavailable
     from framehouse.adapters.postgres.server_check import BadServer
     from framehouse.adapters.storage import StorageUnavailable
     from framehouse.domain.errors import Refused
@@ -63,7 +63,7 @@ def _known_problems() -> dict[type[BaseException], str]:
 
     check_url = " Check that FRAMEHOUSE_DATABASE_URL is correct and that the database is running."
     clear = (BadRoute, BadServer, EmbeddedError, NewerDatabase, StorageUnavailable, Refused, BadSettings)
-    database = (DatabaseAway, asyncpg.PostgresError, *CONNECTION_ERRORS)
+    database = (DatabaseUnavailable, asyncpg.PostgresError, *CONNECTION_ERRORS)
     return dict.fromkeys(clear, "") | dict.fromkeys(database, check_url)
 
 

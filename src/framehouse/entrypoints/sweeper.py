@@ -73,7 +73,7 @@ class OrphanedBatches:
         ]
         requeued = await requeue_batches(self._db, orphaned) if orphaned else 0
         if requeued:
-            metrics.LOST_BATCHES.inc(requeued)
+            metrics.ORPHANED_BATCHES.inc(requeued)
             log.warning("requeued %d orphaned batches", requeued)
         return requeued
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.postgres.task_store import cancel_task
 
 
@@ -16,6 +16,6 @@ async def cancel(db: Database, account_id: int, task_id: UUID, retention: timede
     """
     ended = await cancel_task(db, account_id, task_id, retention)
     if ended:
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             await notify(db, ENDED_CHANNEL, str(task_id))
     return ended

@@ -172,7 +172,7 @@ async def _call_engine(
     missing = {shot.index: shot for shot in batch.shots}
     done = claimed.batch_size - len(claimed.shots) + sum(shot.index < batch.shots[0].index for shot in claimed.shots)
     with (
-        spans.span("paint", client=True, model=claimed.model, route=route.name, shots=len(missing)),
+        spans.span("generate", client=True, model=claimed.model, route=route.name, shots=len(missing)),
         metrics.EngineCall(claimed.model, route.name) as call,
     ):
         async with aclosing(route.engine.generate(batch)) as events:  # type: ignore[type-var]
@@ -218,7 +218,7 @@ async def _save(
     }
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
         finished = await _finish(generated.image, size, facts, rules.finishing, watermark=claimed.watermark)
-    with spans.span("settle", index=shot.index):
+    with spans.span("save", index=shot.index):
         outcome = await settle_shot(
             claimed, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
         )

@@ -12,7 +12,7 @@ from framehouse.adapters.images.encode import EXTENSIONS
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed, Saved, StoredShot
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
-from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS, Database, DatabaseAway
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS, Database, DatabaseUnavailable
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.shot import FinishedImage
@@ -42,7 +42,7 @@ async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
         try:
             return await save()
         except (StorageUnavailable, *DATABASE_ERRORS) as error:
-            database_errors += not isinstance(error, StorageUnavailable | DatabaseAway)
+            database_errors += not isinstance(error, StorageUnavailable | DatabaseUnavailable)
             if isinstance(error, STATEMENT_ERRORS) or database_errors > _MAX_DATABASE_ERRORS:
                 raise
             log.warning("%s: retrying in %.1f s: %s", action, pause_s, error)
@@ -88,6 +88,6 @@ async def settle_shot(
     if outcome != "lost":
         metrics.IMAGES.labels(batch.model, engine).inc()
     if outcome == "succeeded":
-        with suppress(DatabaseAway):
+        with suppress(DatabaseUnavailable):
             await notify(db, ENDED_CHANNEL, str(batch.task_id))
     return outcome

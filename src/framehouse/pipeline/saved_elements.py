@@ -14,7 +14,7 @@ from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres import element_store as library
 from framehouse.adapters.postgres.channels import ELEMENTS_CHANNEL, notify
 from framehouse.adapters.postgres.element_store import ClaimedElement, NewElement
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.presets import preset_image, presets
 from framehouse.adapters.storage import Storage
 from framehouse.domain.element import FIRST_OWN_ID, MAX_ELEMENT_ID, Element, ElementRequest
@@ -72,7 +72,7 @@ async def create_element(
             pass
         case other:
             assert_never(other)
-    with suppress(DatabaseAway):
+    with suppress(DatabaseUnavailable):
         await notify(db, ELEMENTS_CHANNEL, "")
     replayed = created.outcome == "replayed"
     return Ticket(created.task_id, created.created_at, request.external_task_id, replayed=replayed)

@@ -116,8 +116,8 @@ async def test_chaos(database_url: str, tmp_path: Path) -> None:
     await db.open()
     some = {"one": 12, "two": 20}
     async with (
-        upstream(accounts=some, seconds=0.3, dedupes=False, delay_s=1.0, share=16) as strict,
-        upstream(accounts=some, seconds=0.3, delay_s=1.0, share=16) as deduping,
+        upstream(accounts=some, seconds=0.3, dedupes=False, delay_s=1.0, size_divisor=16) as strict,
+        upstream(accounts=some, seconds=0.3, delay_s=1.0, size_divisor=16) as deduping,
     ):
         settings = configuration(tmp_path, strict, deduping)
         strict.fault, deduping.fault = moody(chances, doubles=False), moody(chances, doubles=True)
@@ -199,7 +199,7 @@ async def verify(deployment: Deployment, sent: dict[str, str], strict: Upstream,
     assert await deployment.db.value("select count(*) from batches") == 0
     for served in (strict, deduping):
         for key, images in served.accounts.items():
-            assert served.most_in_flight[key] <= images
+            assert served.max_in_flight[key] <= images
     print(f"{dict(fates)}; {len(strict.posts)} + {len(deduping.posts)} orders sent")  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""The contract as a client: what is sent, what each answer means, and that nothing is ever ordered twice."""
+"""The engine `kling`: its requests, its reaction to each response, and that it never places an order twice."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tests.support.kling_upstream import Upstream, upstream
 
 
 class RecordedOrder:
-    """An open order that a test inspects. The save number `lost_at` finds the batch lost."""
+    """An open order that a test inspects. Save number `lost_at`, from 1, raises BatchLost; 0 means never."""
 
     upstream_callback_url = None
 
@@ -64,23 +64,23 @@ class RecordedOrder:
 
 
 def kling(served: Upstream, *accounts: dict[str, object], **options: Any) -> Kling:
-    settings: dict[str, Any] = {"answer_s": 0.5, "lost_after_s": 0.2}
-    return Kling(base_url=served.base_url, accounts=accounts or ({"api_key": "key"},), **(settings | options))
+    defaults: dict[str, Any] = {"answer_s": 0.5, "lost_after_s": 0.2}
+    return Kling(base_url=served.base_url, accounts=accounts or ({"api_key": "key"},), **(defaults | options))
 
 
 def task(
     *, shots: int = 1, prompt: str = "a fox", series: bool = False, open_order: RecordedOrder | None = None
 ) -> Batch:
-    wanted = replace(batch(shots=shots, prompt=prompt), task_id="0199", prompt=prompt, model="m", series=series)
+    whole = replace(batch(shots=shots, prompt=prompt), task_id="0199", prompt=prompt, model="m", series=series)
     if not series:
-        wanted = replace(wanted, shots=tuple(replace(shot, framing="") for shot in wanted.shots))
-    return replace(wanted, open_order=open_order)
+        whole = replace(whole, shots=tuple(replace(shot, framing="") for shot in whole.shots))
+    return replace(whole, open_order=open_order)
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Upstream]:
-    async with upstream() as one:
-        yield one
+    async with upstream() as running:
+        yield running
 
 
 class TestKling(EngineContract):
@@ -92,15 +92,15 @@ class TestKling(EngineContract):
         await engine.close()
 
 
-async def test_a_whole_task_is_one_order_in_its_own_words(served: Upstream) -> None:
+async def test_a_whole_task_is_one_order_with_its_own_prompt(served: Upstream) -> None:
     prompt = "Frame 1: a fox at <<<image_1>>>. Frame 2: it sleeps by the <<<element_1>>>."
     bag = SavedElement("Bag", "A red bag", (ReferenceImage(image_file(), 400, 300),) * 2)
     place = ReferenceImage(image_file(500, 400), 500, 400)
-    wanted = replace(
+    series = replace(
         task(shots=2, prompt=prompt, series=True), references=(place,), elements=(bag,), size=size_of("16:9", "2k")
     )
     engine = kling(served, model="kling-v3-omni")
-    generated = images(await generate(engine, wanted))
+    generated = images(await generate(engine, series))
     await engine.close()
     assert sorted(p.index for p in generated) == [0, 1]
     (sent,) = served.posts
@@ -117,11 +117,11 @@ async def test_a_whole_task_is_one_order_in_its_own_words(served: Upstream) -> N
     }
 
 
-async def test_what_is_left_of_a_task_is_ordered_by_the_shots_words(served: Upstream) -> None:
-    wanted = task(shots=4, series=True)
-    rest = replace(wanted, shots=wanted.shots[2:], first_frame=ReferenceImage(image_file(), 400, 300))
+async def test_the_remaining_shots_of_a_series_are_ordered_with_their_own_prompts(served: Upstream) -> None:
+    series = task(shots=4, series=True)
+    remaining = replace(series, shots=series.shots[2:], first_frame=ReferenceImage(image_file(), 400, 300))
     engine = kling(served)
-    assert {p.index for p in images(await generate(engine, rest))} == {2, 3}
+    assert {p.index for p in images(await generate(engine, remaining))} == {2, 3}
     await engine.close()
     assert [(post["result_type"], post["n"], len(post["image_list"])) for post in served.posts] == [
         ("single", 1, 1)
@@ -132,30 +132,30 @@ async def test_what_is_left_of_a_task_is_ordered_by_the_shots_words(served: Upst
     ]
 
 
-async def test_pictures_come_in_the_upstreams_order_not_in_that_of_its_list(served: Upstream) -> None:
+async def test_images_are_sorted_by_their_index_and_not_by_their_place_in_the_answer(served: Upstream) -> None:
     engine = kling(served)
     generated = images(await generate(engine, task(shots=3)))
     await engine.close()
     assert [int(p.pixels[0, 0, 2]) for p in sorted(generated, key=lambda p: p.index)] == [0, 20, 40]
 
 
-async def test_the_order_is_written_down_before_it_is_sent(served: Upstream) -> None:
-    open_order, seen = RecordedOrder(), []
-    served.on_post = lambda body: seen.append((body["external_task_id"], open_order.orders[0]["external_id"]))
+async def test_an_order_is_saved_before_it_is_sent(served: Upstream) -> None:
+    open_order, ids = RecordedOrder(), []
+    served.on_post = lambda body: ids.append((body["external_task_id"], open_order.orders[0]["external_id"]))
     engine = kling(served)
     await generate(engine, task(open_order=open_order))
     await engine.close()
-    assert len(seen) == 1
-    assert seen[0][0] == seen[0][1]
-    assert [order["task_id"] for kept in open_order.saved for order in kept["orders"]] == ["", "up-0"]
+    assert len(ids) == 1
+    assert ids[0][0] == ids[0][1]
+    assert [order["task_id"] for data in open_order.saved for order in data["orders"]] == ["", "up-0"]
 
 
-LOSSES = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "500 5000", "doubled", "answered twice"]
+LOST_ANSWERS = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "500 5000", "doubled", "answered twice"]
 
 
-@pytest.mark.parametrize("fault", LOSSES)
+@pytest.mark.parametrize("fault", LOST_ANSWERS)
 @pytest.mark.parametrize("by_external", [True, False])
-async def test_a_lost_answer_is_asked_for_and_never_ordered_again(
+async def test_an_order_with_a_lost_answer_is_looked_up_and_not_placed_again(
     served: Upstream, fault: str, by_external: bool
 ) -> None:
     served.finds_external = by_external
@@ -168,7 +168,7 @@ async def test_a_lost_answer_is_asked_for_and_never_ordered_again(
 
 
 @pytest.mark.parametrize("fault", ["before cut", "before html", "before 503 5001"])
-async def test_what_was_lost_on_the_way_there_is_given_up_and_free_for_other_routes(
+async def test_an_order_that_never_arrived_is_given_up_and_released_for_other_routes(
     served: Upstream, fault: str
 ) -> None:
     served.fault = lambda method, _: fault if method == "POST" else ""
@@ -181,7 +181,7 @@ async def test_what_was_lost_on_the_way_there_is_given_up_and_free_for_other_rou
     await engine.close()
 
 
-async def test_an_upstream_that_refuses_doubles_may_be_asked_twice(served: Upstream) -> None:
+async def test_an_order_may_be_sent_twice_to_an_upstream_that_rejects_duplicates(served: Upstream) -> None:
     faults = iter(["before cut", "late"])
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
     served.delay_s = 0.6
@@ -191,7 +191,9 @@ async def test_an_upstream_that_refuses_doubles_may_be_asked_twice(served: Upstr
     assert list(served.generated.values()) == [1]
 
 
-async def test_while_it_cannot_be_asked_nothing_is_decided(served: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_order_stays_open_while_the_upstream_cannot_be_queried(
+    served: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("framehouse.engines.kling.order_steps._MAX_OUTAGE_S", 0.3)
     served.fault = lambda method, _: "cut" if method == "POST" else "before html"
     open_order, engine = RecordedOrder(), kling(served)
@@ -205,7 +207,7 @@ async def test_while_it_cannot_be_asked_nothing_is_decided(served: Upstream, mon
 
 
 @pytest.mark.parametrize("fault", ["cut", "before html", "nonsense", "half", "before 401 1002", "before 400 1201"])
-async def test_a_poll_never_fails_a_task(served: Upstream, fault: str) -> None:
+async def test_a_failed_poll_does_not_fail_a_task(served: Upstream, fault: str) -> None:
     polls = iter([fault] * 5)
     served.fault = lambda method, path: next(polls, "") if method == "GET" and "up-" in path else ""
     engine = kling(served)
@@ -215,16 +217,16 @@ async def test_a_poll_never_fails_a_task(served: Upstream, fault: str) -> None:
 
 
 @pytest.mark.parametrize("fault", ["before cut", "half", "before 404 1203", "nonsense"])
-async def test_a_picture_is_fetched_again_not_painted_again(served: Upstream, fault: str) -> None:
+async def test_a_failed_download_is_repeated_without_another_order(served: Upstream, fault: str) -> None:
     fetches = iter([fault] * 3)
-    served.fault = lambda _, path: next(fetches, "") if path.startswith("/pictures/") else ""
+    served.fault = lambda _, path: next(fetches, "") if path.startswith("/images/") else ""
     engine = kling(served)
     assert len(images(await generate(engine, task(shots=2, open_order=RecordedOrder())))) == 2
     await engine.close()
     assert len(served.posts) == 1
 
 
-async def test_pictures_from_private_addresses_elsewhere_are_not_fetched(served: Upstream) -> None:
+async def test_images_at_private_addresses_of_other_hosts_are_not_fetched(served: Upstream) -> None:
     engine = kling(served)
     served.url = served.url.replace("127.0.0.1", "127.0.0.2")
     with pytest.raises(Unknown, match="private"):
@@ -232,16 +234,18 @@ async def test_pictures_from_private_addresses_elsewhere_are_not_fetched(served:
     await engine.close()
 
 
-@pytest.mark.parametrize(("prompt", "why"), [("refuse this", "refused content"), ("fail this", "it did not work out")])
-async def test_a_refusal_is_final_and_its_reason_is_told(served: Upstream, prompt: str, why: str) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "reason"), [("refuse this", "refused content"), ("fail this", "it did not work out")]
+)
+async def test_a_refusal_is_final_and_its_reason_is_reported(served: Upstream, prompt: str, reason: str) -> None:
     engine = kling(served)
-    with pytest.raises(Declined, match=why):
+    with pytest.raises(Declined, match=reason):
         await generate(engine, task(prompt=prompt, open_order=RecordedOrder()))
     await engine.close()
     assert len(served.posts) == 1
 
 
-async def test_fewer_pictures_than_ordered_are_nonsense(served: Upstream) -> None:
+async def test_an_answer_with_too_few_images_is_broken(served: Upstream) -> None:
     engine = kling(served)
     served.on_post = lambda body: body.update(n=2)
     with pytest.raises(Broken, match="2 of 3"):
@@ -281,12 +285,12 @@ async def test_accounts_share_the_load_and_an_order_stays_with_its_own() -> None
         )
         await engine.close()
         assert len(served.posts) == 18
-        assert served.most_in_flight == {"one": 3, "two": 6}
+        assert served.max_in_flight == {"one": 3, "two": 6}
 
 
 async def test_an_account_that_cannot_pay_rests_and_another_one_is_taken() -> None:
     async with upstream(accounts={"one": 9, "two": 9}) as served:
-        served.broke = {"one"}
+        served.without_balance = {"one"}
         engine = kling(served, {"api_key": "one", "name": "a"}, {"api_key": "two", "name": "b"})
         for n in range(3):
             await generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}"))

@@ -9,13 +9,13 @@ from framehouse.pipeline.cancel import cancel
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MakeDeployment
-from tests.support.relay import behind_of
-from tests.support.tasks import ended, nothing_left
+from tests.support.relay import upstreams
+from tests.support.tasks import wait_for_task, assert_nothing_left
 
 
 async def test_a_cancelled_task_is_cancelled_behind_too(make_relay: MakeDeployment) -> None:
     deployment = await make_relay()
-    behind = behind_of[id(deployment)]
+    behind = upstreams[id(deployment)]
     ticket = await deployment.submit("hang", n=3)
     deployment.start_worker()
 
@@ -28,24 +28,24 @@ async def test_a_cancelled_task_is_cancelled_behind_too(make_relay: MakeDeployme
         lambda: deployment.db.value(known)
     )  # an order whose answer has not arrived yet cannot be cancelled
     assert await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, timedelta(days=1))
-    assert (await ended(deployment, ticket.task_id)).status_message == "Canceled"
+    assert (await wait_for_task(deployment, ticket.task_id)).status_message == "Canceled"
 
     async def free() -> bool:
         return bool((await behind.account())["images_in_flight"] == 0)
 
     await eventually(free)
-    await nothing_left(deployment, used=0)
-    await nothing_left(behind, used=0)
+    await assert_nothing_left(deployment, used=0)
+    await assert_nothing_left(behind, used=0)
 
 
 async def test_what_is_asked_for_arrives_behind_as_it_was_sent(make_relay: MakeDeployment) -> None:
     deployment = await make_relay()
-    behind = behind_of[id(deployment)]
+    behind = upstreams[id(deployment)]
     prompt = "镜头一：狐狸 <<<image_1>>>。镜头二：狐狸睡觉。镜头三：狐狸跑"
     sent: dict[str, Any] = {"result_type": "series", "resolution": "2k", "aspect_ratio": "21:9"}
     ticket = await deployment.submit(prompt, image_list=[{"image": image_base64()}], **sent)
     deployment.start_worker()
-    task = await ended(deployment, ticket.task_id)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert (task.status, len(task.images)) == ("succeed", 3)
     columns = "prompt, result_type, image_count, resolution, ratio, units_charged, watermark"
     ours, theirs = [await one.db.row(f"select {columns} from tasks") for one in (deployment, behind)]

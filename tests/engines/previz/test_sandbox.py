@@ -21,7 +21,7 @@ from tests.support.in_process_deployment import MakeDeployment
 async def test_endings(make_deployment: MakeDeployment, prompt: str, message: str) -> None:
     async with serving(await make_deployment({"engine": "previz"})) as api:
         api.deployment.start_worker()
-        task = await api.ended((await api.create(prompt, n=2))["task_id"])
+        task = await api.wait_for_task((await api.create(prompt, n=2))["task_id"])
         assert (task["task_status"], task["task_status_msg"]) == ("failed" if message else "succeed", message)
         assert (await api.deployment.account())["images_in_flight"] == 0
 
@@ -42,7 +42,7 @@ async def test_slow_takes_its_time_and_tells_progress(make_deployment: MakeDeplo
         api.deployment.start_worker()
         start = time.monotonic()
         task_id = (await api.create("a fox [sandbox: slow 2]"))["task_id"]
-        assert (await api.ended(task_id))["task_status"] == "succeed"
+        assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
         assert time.monotonic() - start > 2
 
 

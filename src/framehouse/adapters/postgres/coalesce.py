@@ -5,7 +5,7 @@ import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from framehouse.adapters.postgres.pool import DatabaseAway
+from framehouse.adapters.postgres.pool import DatabaseUnavailable
 
 RequestT = TypeVar("RequestT")
 ResultT = TypeVar("ResultT")
@@ -23,8 +23,8 @@ class Coalesced(Generic[RequestT, ResultT]):
     statement with its request ends. A cancelled caller does not affect the other callers.
 
     If a statement for several requests fails, each request is executed again separately, so that an invalid request
-    does not fail the others. `execute` must therefore be safe to call twice with the same request. After DatabaseAway,
-    nothing is executed again: all callers get the error.
+    does not fail the others. `execute` must therefore be safe to call twice with the same request. After
+    DatabaseUnavailable, nothing is executed again: all callers get the error.
 
     Use `in_halves` if the database needs about as much time for the statement as this process needs for the requests.
     Half of the waiting requests are executed first. While the database executes the other half, this process responds
@@ -65,7 +65,7 @@ class Coalesced(Generic[RequestT, ResultT]):
         try:
             results = await self._execute([request for request, _ in group])
         except Exception as error:  # noqa: BLE001 - every error is raised in the callers
-            if len(group) > 1 and not isinstance(error, DatabaseAway):
+            if len(group) > 1 and not isinstance(error, DatabaseUnavailable):
                 for single in group:
                     await self._execute_group([single])
                 return

@@ -38,11 +38,11 @@ CONNECTION_ERRORS = (
 """Errors of the connection or the server, not of the statement: a retry can help."""
 
 
-class DatabaseAway(Exception):
+class DatabaseUnavailable(Exception):
     """Postgres is unavailable: retries of the statement have failed or cannot help."""
 
 
-DATABASE_ERRORS = (DatabaseAway, asyncpg.PostgresError)
+DATABASE_ERRORS = (DatabaseUnavailable, asyncpg.PostgresError)
 """The errors that a loop must catch if it has to run until the process stops."""
 STATEMENT_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
 """Errors of the statement itself: a retry cannot help. All other server errors are temporary or can be fixed."""
@@ -183,9 +183,9 @@ class Database:
                 if isinstance(error, ValueError):  # asyncpg's error for a value that does not fit its type
                     raise
                 if isinstance(error, asyncpg.DiskFullError):  # a retry within seconds cannot help
-                    raise DatabaseAway(str(error) or "the database does not respond") from error
+                    raise DatabaseUnavailable(str(error) or "the database does not respond") from error
                 if loop.time() + pause_s > deadline or self._pool.is_closing():
-                    raise DatabaseAway(str(error) or "the database does not respond") from error
+                    raise DatabaseUnavailable(str(error) or "the database does not respond") from error
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, 1.0)
 

@@ -45,7 +45,7 @@ CLAIMS = Counter("framehouse_claims", "Batches that workers claimed.", ["model"]
 FAILURES = Counter(
     "framehouse_batch_failures",
     "Attempts to generate a batch that failed: retry (another attempt follows), failed (the task failed).",
-    ["model", "fate"],
+    ["model", "outcome"],
     registry=PROCESS_REGISTRY,
 )
 GENERATION_SECONDS = Histogram(
@@ -62,7 +62,7 @@ ENGINE_ERRORS = Counter(
     registry=PROCESS_REGISTRY,
 )
 IMAGES = Counter(
-    "framehouse_pictures", "Images that were generated and saved.", ["model", "route"], registry=PROCESS_REGISTRY
+    "framehouse_images", "Images that were generated and saved.", ["model", "route"], registry=PROCESS_REGISTRY
 )
 FINISH_SECONDS = Histogram(
     "framehouse_finish_seconds",
@@ -92,8 +92,8 @@ DELIVERIES = Counter(
 DELIVERY_SECONDS = Histogram(
     "framehouse_delivery_seconds", "Response time of callback receivers.", registry=PROCESS_REGISTRY, buckets=_SHORT
 )
-LOST_BATCHES = Counter(
-    "framehouse_lost_batches",
+ORPHANED_BATCHES = Counter(
+    "framehouse_orphaned_batches",
     "Batches that were requeued because their worker died or hung.",
     registry=PROCESS_REGISTRY,
 )

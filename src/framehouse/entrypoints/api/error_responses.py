@@ -5,7 +5,7 @@ import logging
 from starlette.requests import Request
 from starlette.responses import Response
 
-from framehouse.adapters.postgres.pool import DatabaseAway
+from framehouse.adapters.postgres.pool import DatabaseUnavailable
 from framehouse.adapters.storage import StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.adapters.telemetry.safe_traceback import safe_traceback
@@ -30,7 +30,7 @@ def error_response(request: Request, error: Exception) -> Response:
     match error:
         case Refused():
             return failure(request, error)
-        case DatabaseAway() | StorageUnavailable():
+        case DatabaseUnavailable() | StorageUnavailable():
             log.error("request %s: %s: %s", request_id_of(request), type(error).__name__, error)
             return failure(request, Refused(5001, "the service is temporarily unavailable; try again", retry_after_s=2))
     log.error("request %s failed: %s", request_id_of(request), safe_traceback(error))

@@ -5,7 +5,7 @@ from contextlib import suppress
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
@@ -18,14 +18,14 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
     checks = {"database": "ok", "storage": "ok"}
     try:
         await db.value("select 1")
-    except DatabaseAway:
+    except DatabaseUnavailable:
         checks["database"] = "away"
     try:
         await storage.check()
     except StorageUnavailable:
         checks["storage"] = "away"
     engines: dict[str, dict[str, str]] = {}
-    with suppress(DatabaseAway):
+    with suppress(DatabaseUnavailable):
         for health in await list_route_health(db):
             routes = engines.setdefault(health.model, {})
             problem = health.unhealthy and ("away" if not health.healthy else "partly away")

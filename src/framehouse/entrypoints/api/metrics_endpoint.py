@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 
 from framehouse import __version__
-from framehouse.adapters.postgres.pool import Database, DatabaseAway
+from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.postgres.queue_metrics import (
     CallbackCount,
     RouteQueue,
@@ -66,7 +66,7 @@ async def _read_shared(db: Database) -> SharedMetrics | None:
                 callbacks=await count_callbacks(db),
                 route_health=await list_route_health(db),
             )
-    except (DatabaseAway, TimeoutError):
+    except (DatabaseUnavailable, TimeoutError):
         return None
 
 
@@ -149,18 +149,18 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
     )
     for name, attribute, description in (
         ("messages", "messages", "Callback messages of the last day, by state and by class of the last HTTP response."),
-        ("tries", "attempts", "Delivery attempts of these messages."),
+        ("attempts", "attempts", "Delivery attempts of these messages."),
         ("oldest_seconds", "oldest_s", "Age of the oldest of these messages, in seconds."),
     ):
         by_state = {(row.state, row.answer): getattr(row, attribute) for row in shared.callbacks}
         yield _gauge(f"framehouse_callback_{name}", description, ("state", "answer"), by_state)
     checks: Counter[tuple[str, str, str]] = Counter()
     for health in shared.route_health:
-        for state, count in (("fit", health.healthy), ("unfit", health.unhealthy)):
+        for state, count in (("healthy", health.healthy), ("unhealthy", health.unhealthy)):
             checks[health.model, health.route, state] += count
     yield _gauge(
         "framehouse_route_checks",
-        "Health checks of the things that the route depends on, by result: fit (healthy) or unfit.",
+        "Health checks of the things that the route depends on, by result: healthy or unhealthy.",
         ("model", "route", "state"),
         checks,
     )
