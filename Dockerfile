@@ -1,15 +1,15 @@
-# docker build -t framehouse .                                 everything in one (serve), or its parts (api, worker)
+# docker build -t framehouse .                                 for `serve` (everything in one), `api` and `worker`
 # docker build -t framehouse:diffusers --target diffusers .    the same with torch, for the engine diffusers
-# docs/deploy.md says how to run it.
+# docs/deploy.md explains how to run the image.
 
-# Whoever must have the same base to the byte gives its digest: --build-arg PYTHON=3.13-slim-trixie@sha256:…
+# To pin the base image to the byte, add its digest: --build-arg PYTHON=3.13-slim-trixie@sha256:…
 ARG PYTHON=3.13-slim-trixie
 
 FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY requirements-build.lock requirements-runtime.lock ./
-# pyvips alone has no wheel; without a compiler it is plain Python
+# pyvips is the only package without a wheel; without a compiler it is built as pure Python
 RUN pip install --require-hashes --only-binary :all: -r requirements-build.lock \
     && pip wheel --require-hashes --no-deps --only-binary :all: --no-binary pyvips --no-build-isolation \
         -w /wheels -r requirements-runtime.lock
@@ -25,7 +25,7 @@ COPY requirements-diffusers.txt ./
 RUN pip --python /opt/framehouse/bin/python install --only-binary :all: -r requirements-diffusers.txt
 
 FROM python:${PYTHON} AS runtime
-# A name for the number, which PostgreSQL asks for; and a data folder that a new volume takes its owner from.
+# PostgreSQL requires a user name for the user id. A new volume gets the owner of /data.
 RUN useradd --no-log-init --uid 10001 --user-group --no-create-home --home-dir /data --shell /usr/sbin/nologin framehouse \
     && install -d -o 10001 -g 10001 -m 0700 /data
 ENV PATH=/opt/framehouse/bin:$PATH \

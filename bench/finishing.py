@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from framehouse.adapters.fonts import draw_text
 from framehouse.domain.sizes import Size
 from framehouse.pipeline.finish import Finishing, finish
-from measuring.comparisons import Figure, in_turn, median, ratio
+from measuring.comparisons import Figure, run_rounds, median, ratio
 from measuring.photo import photo
 
 SIZE = Size(4096, 4096)
@@ -53,7 +53,7 @@ def measure(rounds: int) -> list[Figure]:
         os.sched_setaffinity(0, {min(everywhere)})
     try:
         timed("ours")
-        found = in_turn({"ours": lambda: timed("ours"), "Pillow": lambda: timed("Pillow")}, rounds)
+        found = run_rounds({"ours": lambda: timed("ours"), "Pillow": lambda: timed("Pillow")}, rounds)
     finally:
         if everywhere:
             os.sched_setaffinity(0, everywhere)

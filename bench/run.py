@@ -1,8 +1,8 @@
-"""All measurements: the table, here, in bench/results/latest.json and docs/speed.md. `make bench`, or one part of them:
-make bench NAME=accepting.
+"""Run all measurements or one of them, print the table, and write it to bench/results/latest.json and docs/speed.md.
 
-Every figure is a ratio of things measured in turn in the same run, or a time beside its floor. Numbers of one run are
-this machine's at that moment; the ratios carry over.
+`make bench` runs all measurements, `make bench NAME=accepting` one of them. A result is a ratio of values that were
+measured in turn in the same run, or a time. The values depend on this machine at that moment; the ratios can be
+compared with those of other machines.
 """
 
 import argparse
@@ -18,15 +18,15 @@ NAMES = ("accepting", "tasks", "bodies", "finishing", "server_overhead", "full_t
 
 
 def main(names: list[str], rounds: int) -> None:
-    figures: list[Figure] = []
+    all_figures: list[Figure] = []
     for name in names:
         began = time.monotonic()
         print(name, flush=True)
-        found = importlib.import_module(name).measure(rounds)
-        save(name, found)
-        figures += found
+        figures = importlib.import_module(name).measure(rounds)
+        save(name, figures)
+        all_figures += figures
         print(f"    {time.monotonic() - began:.0f} s", flush=True)
-    print_table(figures)
+    print_table(all_figures)
     write_page(NAMES)
 
 
@@ -34,6 +34,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*NAMES, []])
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
-    main(given.names or list(NAMES), given.rounds)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that context managers stop the started processes
+    main(arguments.names or list(NAMES), arguments.rounds)

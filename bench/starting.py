@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from measuring.comparisons import Figure, in_turn, median
+from measuring.comparisons import Figure, run_rounds, median
 from measuring.framehouse_processes import FRAMEHOUSE, environment, folder, running
 
 
@@ -29,8 +29,8 @@ def measure(rounds: int) -> list[Figure]:
                 return time.perf_counter() - began
 
         start()
-        starts = in_turn({"serve": start}, rounds)
-    helps = in_turn({"help": _help, "python": _python}, rounds)
+        starts = run_rounds({"serve": start}, rounds)
+    helps = run_rounds({"help": _help, "python": _python}, rounds)
     return [
         Figure(
             "second start of framehouse serve, to ready",

@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from measuring.comparisons import Figure, in_turn, median, ratio
+from measuring.comparisons import Figure, run_rounds, median, ratio
 from measuring.framehouse_processes import BENCH, INSTANT, PATH, folder, serving
 from measuring.load import need
-from measuring.peers import environment_of, free_port, program
+from measuring.peers import environment_programs, free_port, program
 
 TASKS, SLOW_TASKS, CLIENTS = 160, 32, 16
 PEERS = BENCH / "peers"
@@ -130,7 +130,7 @@ def one_by_one(task: Task, port: int, key: str, *, tasks: int = 40) -> float:
 @contextmanager
 def celery(place: Path) -> Iterator[int]:
     """Redis, a worker with as many processes as there are cores, and the API; its port."""
-    programs, port, redis = environment_of("celery"), free_port(), free_port()
+    programs, port, redis = environment_programs("celery"), free_port(), free_port()
     extra = {"REDIS": f"redis://127.0.0.1:{redis}/0", "FOLDER": str(place), "PYTHONPATH": f"{PEERS}:{BENCH}"}
     with ExitStack() as stack:
         command = [need("redis-server"), "--port", str(redis), "--bind", "127.0.0.1", "--save", "", "--dir", str(place)]
@@ -144,7 +144,7 @@ def celery(place: Path) -> Iterator[int]:
 
 @contextmanager
 def bentoml(place: Path) -> Iterator[int]:
-    programs, port = environment_of("bentoml"), free_port()
+    programs, port = environment_programs("bentoml"), free_port()
     command = [programs / "bentoml", "serve", "bento_service:Painter", "--port", str(port), "--host", "127.0.0.1"]
     extra = {"PYTHONPATH": f"{PEERS}:{BENCH}", "BENTOML_DO_NOT_TRACK": "1", "BENTOML_HOME": str(place / "bento")}
     with program(command, port=port, log=place / "bentoml.log", env=extra):
@@ -153,7 +153,7 @@ def bentoml(place: Path) -> Iterator[int]:
 
 @contextmanager
 def litellm(place: Path, upstream: int) -> Iterator[int]:
-    programs, port, config = environment_of("litellm"), free_port(), place / "litellm.yaml"
+    programs, port, config = environment_programs("litellm"), free_port(), place / "litellm.yaml"
     config.write_text(LITELLM.format(upstream))
     command = [programs / "litellm", "--config", config, "--port", str(port), "--host", "127.0.0.1"]
     with program(command, port=port, log=place / "litellm.log"):
@@ -167,11 +167,11 @@ def measure(rounds: int) -> list[Figure]:
 def _alone_and_peers(rounds: int) -> list[Figure]:
     with folder() as place, serving(place / "data", INSTANT) as (api, key):
         one_by_one(by_framehouse, api.port, key)
-        alone = in_turn({"seconds": lambda: one_by_one(by_framehouse, api.port, key)}, rounds)
+        alone = run_rounds({"seconds": lambda: one_by_one(by_framehouse, api.port, key)}, rounds)
         with celery(place) as celery_port, bentoml(place) as bento_port:
             for task, port in ((by_celery, celery_port), (by_bentoml, bento_port)):
                 per_second(task, port, "none", tasks=CLIENTS)
-            found = in_turn(
+            found = run_rounds(
                 {
                     "ours": lambda: per_second(by_framehouse, api.port, key),
                     "Celery": lambda: per_second(by_celery, celery_port, "none", tasks=SLOW_TASKS),
@@ -222,7 +222,7 @@ def _relay(rounds: int) -> list[Figure]:
         contenders = [("direct", by_openai, upstream, ""), *contenders]
 
         def each(seconds: Callable[[Task, int, str], float]) -> list[dict[str, float]]:
-            return in_turn(
+            return run_rounds(
                 {name: partial(seconds, task, port, its_key) for name, task, port, its_key in contenders}, rounds
             )
 

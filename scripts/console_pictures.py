@@ -64,7 +64,7 @@ def tour(browser: Browser, url: str, key: str, api: httpx.Client, *, look: str) 
     page.reload()
     page.set_input_files("input[type=file]", PRESET)
     page.fill("#prompt", "The mug of <<<image_1>>> on a wooden table, morning light, series of three frames")
-    page.locator(".shapes label").nth(3).click()
+    page.locator(".ratios label").nth(3).click()
     page.locator("input[value=series]").check()
     save(page, f"create-{look}", into_docs=docs)
     if size == "phone":

@@ -1,4 +1,4 @@
-"""Real Postgres for every test: one embedded server per run, one database per test, copied from the migrations."""
+"""Fixtures for all tests: one PostgreSQL server per run, and for each test a copy of a migrated database."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ hypothesis.settings.load_profile("random" if os.environ.get("FRAMEHOUSE_TEST_LON
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line which packages the machine skip_missing."""
+    """Print one line that names the missing packages, if tests were skipped because of them."""
     skipped = terminalreporter.stats.get("skipped", [])
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
     if line := summary(reasons):
@@ -38,29 +38,32 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start long tests first; the others keep their random order."""
+    """Start long tests first. All other tests keep their random order."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run the tests that see a task from its client to its images with a relay too."""
+    """Run the tests that are marked `also_relayed` twice: with an engine, and with a relay to another Framehouse."""
     if metafunc.definition.get_closest_marker("also_relayed"):
         metafunc.parametrize(
-            "make_deployment", ["make_direct_house", "make_relay"], ids=["direct", "relayed"], indirect=True
+            "make_deployment", ["make_direct_deployment", "make_relay"], ids=["direct", "relayed"], indirect=True
         )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
-    """All processes of a run share the template of data folders."""
+    """Let all processes of a run share the template of the data folders."""
     base = tmp_path_factory.getbasetemp()
     DataFolders.shared = base if worker_id == "master" else base.parent
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Server]:
-    """The run's server; all xdist workers share it, and the last to leave stops it. TEST_DATABASE names another than
-    the embedded one, and then each has its own: `debian` the system's, `pgbouncer` a PgBouncer before that."""
+    """The PostgreSQL server of the run. All xdist workers share it, and the last worker to finish stops it.
+
+    TEST_DATABASE selects another server, and then each xdist worker has its own: `debian` is the system's PostgreSQL,
+    `pgbouncer` is a PgBouncer in front of it.
+    """
     kind = os.environ.get("TEST_DATABASE") or "embedded"
     if kind == "embedded":
         base = tmp_path_factory.getbasetemp()
@@ -82,11 +85,11 @@ def template(postgres: Server, worker_id: str) -> str:
     """The name of a migrated database to copy."""
     name = f"template_{worker_id}"
 
-    async def make() -> None:
+    async def create() -> None:
         await execute(postgres.url, f'create database "{name}"')
         await migrate(named_database(postgres.url, name))
 
-    asyncio.run(make())
+    asyncio.run(create())
     return name
 
 
@@ -111,14 +114,14 @@ def storage(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def make_deployment(request: pytest.FixtureRequest) -> MakeDeployment:
-    """`make_direct_deployment`; in tests that are marked `also_relayed`, `make_relay` as well."""
-    make: MakeDeployment = request.getfixturevalue(getattr(request, "param", "make_direct_house"))
+    """`make_direct_deployment`. Tests that are marked `also_relayed` run with `make_relay` too."""
+    make: MakeDeployment = request.getfixturevalue(getattr(request, "param", "make_direct_deployment"))
     return make
 
 
 @pytest.fixture
 async def make_direct_deployment(db: Database, storage: Storage) -> AsyncIterator[MakeDeployment]:
-    """A house whose models are painted by the given route (the misbehaving engine by default)."""
+    """Creates a deployment whose models have the given routes (the misbehaving engine by default)."""
     deployments: list[Deployment] = []
 
     async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> Deployment:
@@ -136,13 +139,13 @@ async def make_direct_deployment(db: Database, storage: Storage) -> AsyncIterato
 async def make_relay(
     postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
 ) -> AsyncIterator[MakeDeployment]:
-    """A house in front of another one, which generates by the given routes."""
+    """Creates a deployment that relays to another one. The other deployment generates with the given routes."""
     async with relaying(postgres, template, db, storage, tmp_path) as make:
         yield make
 
 
 @pytest.fixture
 async def api(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
-    """A served house, without a worker."""
+    """A deployment whose API is served. It has no worker."""
     async with serving(await make_deployment()) as served:
         yield served

@@ -1,4 +1,4 @@
-"""What the fuzzing has learned holds in every run: the kept inputs keep the properties. It needs no fuzzer."""
+"""The properties that fuzzing checks hold for every input in the corpus. These tests need no fuzzer."""
 
 from pathlib import Path
 from types import ModuleType
@@ -8,16 +8,16 @@ from fuzz import images, prompt, reader
 
 CORPUS = Path(images.__file__).parent / "corpus"
 TARGETS = pytest.mark.parametrize("target", [images, prompt, reader], ids=["images", "prompt", "reader"])
-MOST_FILES, MOST_BYTES, MOST_FILE_BYTES = 220, 300_000, 8_192
+MAX_FILES, MAX_BYTES, MAX_FILE_BYTES = 220, 300_000, 8_192
 
 
-def kept(target: ModuleType) -> list[Path]:
+def corpus(target: ModuleType) -> list[Path]:
     return sorted((CORPUS / target.__name__.rpartition(".")[2]).iterdir())
 
 
 @TARGETS
-def test_every_kept_input_keeps_the_properties(target: ModuleType) -> None:
-    for file in kept(target):
+def test_every_input_of_the_corpus_has_the_properties(target: ModuleType) -> None:
+    for file in corpus(target):
         try:
             target.test_one(file.read_bytes())
         except BaseException as error:
@@ -26,8 +26,8 @@ def test_every_kept_input_keeps_the_properties(target: ModuleType) -> None:
 
 
 @TARGETS
-def test_the_kept_inputs_are_few_and_small(target: ModuleType) -> None:
-    sizes = [file.stat().st_size for file in kept(target)]
-    assert 20 < len(sizes) <= MOST_FILES
-    assert sum(sizes) <= MOST_BYTES
-    assert max(sizes) <= MOST_FILE_BYTES
+def test_the_corpus_has_few_and_small_files(target: ModuleType) -> None:
+    sizes = [file.stat().st_size for file in corpus(target)]
+    assert 20 < len(sizes) <= MAX_FILES
+    assert sum(sizes) <= MAX_BYTES
+    assert max(sizes) <= MAX_FILE_BYTES

@@ -1,4 +1,4 @@
-"""What must stay true: documents, the committed OpenAPI file, versions, licences."""
+"""Consistency of the repository: documents, the committed OpenAPI file, versions, licences and imports."""
 
 import ast
 import io
@@ -39,8 +39,8 @@ def read(name: str) -> str:
 
 def test_every_setting_is_documented_with_its_meaning_and_default() -> None:
     page = read("docs/settings.md")
-    named = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
-    assert named == set(Settings.model_fields) | set(ModelSettings.model_fields)
+    documented = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert documented == set(Settings.model_fields) | set(ModelSettings.model_fields)
     for fields in (Settings.model_fields, ModelSettings.model_fields):
         for name, field in fields.items():
             row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
@@ -95,17 +95,17 @@ def test_the_modules_of_bench_import_each_other_in_one_direction() -> None:
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
-def test_the_documented_requests_are_those_that_are_read() -> None:
-    for body, read_by, page in (
+def test_every_request_field_is_read_and_documented() -> None:
+    for body, parser, page in (
         (OmniImageRequest, parse_request, "docs/api.md"),
         (CreateElementRequest, read_element, "docs/elements.md"),
     ):
-        sources = "".join(Path(f.__code__.co_filename).read_text() for f in (read_by, parse_request))
+        sources = "".join(Path(f.__code__.co_filename).read_text() for f in (parser, parse_request))
         assert set(body.model_fields) <= set(re.findall(r'"((?:[a-z]+_)*[a-z]+)"', sources))
         assert all(f"`{name}`" in read(page) for name in body.model_fields)
 
 
-def test_presets_keep_the_rules_of_elements_and_are_small() -> None:
+def test_presets_are_small_and_respect_the_limits_of_elements() -> None:
     for element in presets().values():
         assert element.id < FIRST_OWN_ID
         assert len(element.name) <= MAX_NAME_CHARACTERS
@@ -130,7 +130,7 @@ async def test_the_openapi_file_is_valid_and_committed(make_deployment: MakeDepl
     written = json.dumps(served, indent=1, ensure_ascii=False) + "\n"
     if not path.exists() or json.loads(path.read_text()) != served:
         path.write_text(written)
-        raise AssertionError("docs/openapi.json was out of date and is written anew: look at it and commit it")
+        raise AssertionError("docs/openapi.json was out of date. It has been updated: check the change and commit it.")
 
 
 def test_the_version_is_in_the_changelog() -> None:
@@ -138,27 +138,27 @@ def test_the_version_is_in_the_changelog() -> None:
     assert json.loads(read("docs/openapi.json"))["info"]["version"] == __version__
 
 
-def test_what_is_bundled_has_its_licence() -> None:
+def test_notice_lists_every_folder_of_assets() -> None:
     notice = read("NOTICE")
     for folder in (ROOT / "src" / "framehouse" / "assets").iterdir():
         assert f"assets/{folder.name}" in notice
 
 
-def imported_by(source: str) -> set[str]:
-    """The names of the modules that a file imports, and of what it imports from them."""
-    found: set[str] = set()
+def imported_names(source: str) -> set[str]:
+    """The full names of the modules and objects that a source file imports."""
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found.update(name.name for name in node.names)
+            imported.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.update({node.module} | {f"{node.module}.{name.name}" for name in node.names})
-    return found
+            imported.update({node.module} | {f"{node.module}.{name.name}" for name in node.names})
+    return imported
 
 
 def test_no_test_module_imports_from_a_test_module_or_a_conftest() -> None:
-    """What tests share is in tests/support, which contains no tests."""
+    """Tests share only the code in tests/support, which contains no tests."""
     shared = [path for path in (ROOT / "tests").rglob("*.py") if path.is_relative_to(ROOT / "tests" / "support")]
     assert not [path.name for path in shared if path.name.startswith("test_")]
     for path in (ROOT / "tests").rglob("*.py"):
-        wrong = [name for name in imported_by(path.read_text()) if re.match(r"tests\.(.+\.)?(test_|conftest)", name)]
-        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}: move what they share to tests/support"
+        wrong = [name for name in imported_names(path.read_text()) if re.match(r"tests\.(.+\.)?(test_|conftest)", name)]
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}: move the shared code to tests/support"

@@ -1,3 +1,6 @@
+"""Settings from files, environment variables and arguments, and the errors for wrong settings."""
+
+import os
 from pathlib import Path
 
 import pytest
@@ -7,15 +10,13 @@ from framehouse.settings import BadSettings, load_settings, unknown_variables
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import os
-
     for name in list(os.environ):
         if name.startswith("FRAMEHOUSE_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FRAMEHOUSE_DATA_DIR", str(tmp_path))
 
 
-def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
+def test_every_setting_has_a_default(tmp_path: Path) -> None:
     settings = load_settings()
     assert settings.data_dir == tmp_path
     assert {model.name: (model.resolutions, model.series) for model, _ in settings.served_models()} == {
@@ -24,7 +25,7 @@ def test_nothing_needs_to_be_set(tmp_path: Path) -> None:
     }
 
 
-def test_later_sources_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_variables_which_override_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "framehouse.toml").write_text("port = 1\nlease_s = 11\nattempts = 7\n")
     (tmp_path / "secret").write_text("postgresql://from-file\n")
     assert load_settings().port == 1
@@ -65,7 +66,7 @@ def test_the_error_names_the_wrong_setting(tmp_path: Path, text: str, message: s
         load_settings()
 
 
-def test_lists_and_tables_may_come_from_variables_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_or_a_file_may_contain_a_table_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "models.json").write_text('{"m": {"series": false}}')
     monkeypatch.setenv("FRAMEHOUSE_MODELS_FILE", str(tmp_path / "models.json"))
     assert not load_settings().models["m"].series
@@ -74,7 +75,7 @@ def test_lists_and_tables_may_come_from_variables_and_files(tmp_path: Path, monk
         load_settings()
 
 
-def test_secrets_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_secret_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
     monkeypatch.setenv("FRAMEHOUSE_DATABASE_URL_FILE", str(tmp_path / "binary"))
     with pytest.raises(BadSettings, match="FRAMEHOUSE_DATABASE_URL_FILE"):
@@ -84,7 +85,7 @@ def test_secrets_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pyte
         load_settings()
 
 
-def test_prices_that_are_not_named_keep_the_default(tmp_path: Path) -> None:
+def test_a_resolution_without_a_price_keeps_the_default(tmp_path: Path) -> None:
     (tmp_path / "framehouse.toml").write_text('[models.x]\nunits = { "4k" = 20 }\n')
     ((model, routes),) = load_settings().served_models()
     assert (model.units, routes) == ({"1k": 8, "2k": 8, "4k": 20}, [{"engine": "previz"}])
@@ -95,7 +96,7 @@ def test_misspelt_variables_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert unknown_variables() == ["FRAMEHOUSE_PROT"]
 
 
-def test_a_way_past_a_pooler_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_direct_database_url_requires_a_pooled_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEHOUSE_DIRECT_DATABASE_URL", "postgresql://direct")
     with pytest.raises(BadSettings, match="direct_database_url requires database_url"):
         load_settings()

@@ -1,4 +1,4 @@
-"""The line at the end of a run that names the missing system packages."""
+"""The line at the end of a test run that names the missing system packages."""
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_the_summary_names_each_package_once(reasons: list[str], line: str) -> N
 
 
 @pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
-def test_a_missing_package_is_skipped_and_fails_in_ci(
+def test_a_test_without_its_package_is_skipped_and_fails_in_ci(
     monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("CI", ci)

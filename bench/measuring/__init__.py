@@ -1,1 +1,1 @@
-"""What all measurements share: figures and their table, our own processes, load, and other people's packages."""
+"""The parts that all measurements share: figures and their table, our processes, load, and alternatives."""

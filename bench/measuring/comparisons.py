@@ -1,4 +1,4 @@
-"""Figures: what was measured against what, in turn and in the same run; their table, and the file of the last run."""
+"""Figures that compare Framehouse with alternatives, the table of figures, and the file of the latest results."""
 
 import json
 import os
@@ -18,13 +18,17 @@ RESULTS = Path(__file__).parents[1] / "results" / "latest.json"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `found` is what must reach `reach` (at least, or at most); `ours` and `theirs` say what it
-    came from, with units; `floor` is what this machine can do at all, or where the rest of the time goes."""
+    """One row of the table.
 
-    what: str
-    against: str
-    found: float
-    reach: float
+    `result` must be at least `target`, or at most `target` if `at_most` is set; both are in `unit`. `ours` and `theirs`
+    are the values of Framehouse and of the alternative, with units. `floor` is the best value that this machine allows,
+    or other values that explain the result.
+    """
+
+    measurement: str
+    compared_with: str
+    result: float
+    target: float
     at_most: bool
     unit: str
     ours: str
@@ -33,50 +37,53 @@ class Figure:
     rounds: Sequence[Mapping[str, float]] = field(default=())
 
     @property
-    def held(self) -> bool:
-        return self.found <= self.reach if self.at_most else self.found >= self.reach
+    def target_met(self) -> bool:
+        return self.result <= self.target if self.at_most else self.result >= self.target
 
     @property
-    def told(self) -> str:
-        return f"{self.found:.3g} {self.unit}".strip()
+    def result_text(self) -> str:
+        return f"{self.result:.3g} {self.unit}".strip()
 
     @property
-    def wanted(self) -> str:
-        return f"{'≤' if self.at_most else '≥'} {self.reach:g} {self.unit}".strip()
+    def target_text(self) -> str:
+        return f"{'≤' if self.at_most else '≥'} {self.target:g} {self.unit}".strip()
 
 
-def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> list[dict[str, float]]:
-    """Every contender once per round, in an order that turns, so that none always has the machine's best moment."""
-    found = []
+def run_rounds(contenders: Mapping[str, Callable[[], float]], rounds: int) -> list[dict[str, float]]:
+    """Measure every contender once per round. Returns the value of each contender, per round.
+
+    The order rotates from round to round, so that no contender always runs at the machine's best moment.
+    """
+    values_of_rounds = []
     names = list(contenders)
-    for turn in range(rounds):
-        order = names[turn % len(names) :] + names[: turn % len(names)]
-        figures = {name: contenders[name]() for name in order}
-        found.append({name: figures[name] for name in names})
-        print("   ", ", ".join(f"{name} {figure:,.4g}" for name, figure in found[-1].items()), flush=True)
-    return found
+    for number in range(rounds):
+        order = names[number % len(names) :] + names[: number % len(names)]
+        values = {name: contenders[name]() for name in order}
+        values_of_rounds.append({name: values[name] for name in names})
+        print("   ", ", ".join(f"{name} {values[name]:,.4g}" for name in names), flush=True)
+    return values_of_rounds
 
 
 def median(rounds: Sequence[Mapping[str, float]], name: str) -> float:
-    return statistics.median(found[name] for found in rounds)
+    return statistics.median(values[name] for values in rounds)
 
 
 def ratio(rounds: Sequence[Mapping[str, float]], ours: str, theirs: str) -> float:
-    """The median of what each round found by itself: the machine is another one from minute to minute."""
-    return statistics.median(found[ours] / found[theirs] for found in rounds)
+    """Return the median of the ratios of each round, because the machine's speed changes from minute to minute."""
+    return statistics.median(values[ours] / values[theirs] for values in rounds)
 
 
 def print_table(figures: Sequence[Figure]) -> None:
     table = Table(title="", show_lines=False, box=None, pad_edge=False)
-    for column in ("what", "against", "found", "reach", "", "ours", "theirs", "floor"):
-        table.add_column(column, overflow="fold", justify="right" if column in ("found", "reach") else "left")
+    for column in ("measurement", "compared with", "result", "target", "", "ours", "theirs", "floor"):
+        table.add_column(column, overflow="fold", justify="right" if column in ("result", "target") else "left")
     for figure in figures:
         table.add_row(
-            figure.what,
-            figure.against,
-            figure.told,
-            figure.wanted,
-            "" if figure.held else "[bold red]missed[/]",
+            figure.measurement,
+            figure.compared_with,
+            figure.result_text,
+            figure.target_text,
+            "" if figure.target_met else "[bold red]missed[/]",
             figure.ours,
             figure.theirs,
             figure.floor,
@@ -85,25 +92,25 @@ def print_table(figures: Sequence[Figure]) -> None:
 
 
 def save(part: str, figures: Sequence[Figure]) -> None:
-    """Write a part's figures into the file of the last runs."""
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[part] = {"machine": machine(), "figures": [_row(figure) for figure in figures]}
+    """Replace a part's figures in the file of the latest results."""
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results[part] = {"machine": machine(), "figures": [_row(figure) for figure in figures]}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 def _row(figure: Figure) -> dict[str, Any]:
     return {
-        "what": figure.what,
-        "against": figure.against,
-        "found": float(f"{figure.found:.4g}"),
-        "reach": figure.wanted,
-        "held": figure.held,
+        "measurement": figure.measurement,
+        "compared_with": figure.compared_with,
+        "result": float(f"{figure.result:.4g}"),
+        "target": figure.target_text,
+        "target_met": figure.target_met,
         "unit": figure.unit,
         "ours": figure.ours,
         "theirs": figure.theirs,
         "floor": figure.floor,
-        "rounds": [{name: float(f"{value:.4g}") for name, value in found.items()} for found in figure.rounds],
+        "rounds": [{name: float(f"{value:.4g}") for name, value in values.items()} for values in figure.rounds],
     }
 
 

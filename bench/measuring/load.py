@@ -1,4 +1,4 @@
-"""Load from outside: wrk as fast as it goes, pgbench likewise, and requests at a steady rate, with their times."""
+"""Load generators: wrk and pgbench at their maximum rate, and HTTP requests at a constant rate."""
 
 import asyncio
 import gc
@@ -24,12 +24,12 @@ from measuring.framehouse_processes import postgres_program
 CLIENTS = 16
 
 
-def need(program: str) -> str:
-    """The path of a program that the system must have."""
-    found = shutil.which(program)
-    if not found:
+def find_program(program: str) -> str:
+    """Return the path of a program. Exits with a message if the program is not installed."""
+    path = shutil.which(program)
+    if not path:
         raise SystemExit(f"make bench needs {program}; install it (Debian: apt install {program}, macOS: brew).")
-    return found
+    return path
 
 
 _LUA = """
@@ -50,7 +50,7 @@ end
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One of those that wrk sends in turn. It has no line breaks."""
+    """A request for a load generator. `body` must not contain line breaks."""
 
     method: str
     path: str
@@ -59,54 +59,57 @@ class Request:
 
 
 def wrk(url: str, requests: Sequence[Request], *, seconds: float, clients: int = CLIENTS) -> float:
-    """Requests per second, all of which were answered well."""
+    """Send the requests in rotation. Returns the requests per second; exits if any request fails."""
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "requests.lua"
         lines.write_text("".join(f"{r.method} {r.path} {r.key} {r.body}\n" for r in requests))
         script.write_text(_LUA % lines)
-        command = [need("wrk"), "-t1", f"-c{clients}", f"-d{seconds:g}", "-s", str(script), url]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out or "Socket errors" in out:
-        raise SystemExit(f"Not all were answered well:\n{out}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    assert found, out
-    return float(found[1])
+        command = [find_program("wrk"), "-t1", f"-c{clients}", f"-d{seconds:g}", "-s", str(script), url]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"Some requests failed:\n{output}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    assert rate, output
+    return float(rate[1])
 
 
 def pgbench(database: str, script: str, *, seconds: int, clients: int = CLIENTS) -> float:
-    """Runs of the script per second."""
+    """Run a script repeatedly. Returns the runs per second."""
     parts = urlsplit(database)
-    where = {"PGHOST": parse_qs(parts.query)["host"][0], "PGUSER": parts.username or "", "PGDATABASE": parts.path[1:]}
+    variables = {"PGHOST": parse_qs(parts.query)["host"][0], "PGUSER": parts.username or "", "PGDATABASE": parts.path[1:]}
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
         command = [postgres_program("pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", "2"]
-        done = subprocess.run(
+        run = subprocess.run(
             [*command, "-T", str(seconds), "-f", file.name],
             capture_output=True,
             text=True,
             check=False,
-            env=os.environ | where,
+            env=os.environ | variables,
         )
-    found = re.search(r"tps = ([\d.]+)", done.stdout)
-    if not found or "aborted" in done.stderr:
-        raise SystemExit(f"pgbench: {done.stderr[-2000:]}")
-    return float(found[1])
+    rate = re.search(r"tps = ([\d.]+)", run.stdout)
+    if not rate or "aborted" in run.stderr:
+        raise SystemExit(f"pgbench: {run.stderr[-2000:]}")
+    return float(rate[1])
 
 
-def steadily(
+def times_at_rate(
     port: int, requests: Sequence[Request], *, rate: float, seconds: float, connections: int = 64
 ) -> list[float]:
-    """Seconds that each answer took, from when its request was due, whatever came before it."""
+    """Send `rate` requests per second, in rotation. Returns the time of each answer in seconds.
+
+    The time starts when the request was due, even if the request was sent later because all connections were busy.
+    """
     raw = [_bytes(request, port) for request in requests]
 
     async def run() -> list[float]:
         loop = asyncio.get_running_loop()
-        took: list[float] = []
-        made = [
-            await loop.create_connection(lambda: _Client(free, took), "127.0.0.1", port) for _ in range(connections)
+        times: list[float] = []
+        opened = [
+            await loop.create_connection(lambda: _Client(free, times), "127.0.0.1", port) for _ in range(connections)
         ]
-        free.extend(client for _, client in made)
+        free.extend(client for _, client in opened)
         began, number = time.perf_counter(), 0
         while number < int(rate * seconds) or len(free) < connections:
             due = min((time.perf_counter() - began) * rate, int(rate * seconds))
@@ -114,11 +117,11 @@ def steadily(
                 free.popleft().send(raw[number % len(raw)], began + number / rate)
                 number += 1
             await asyncio.sleep(0.001)
-        for transport, _ in made:
+        for transport, _ in opened:
             transport.close()
-        return took
+        return times
 
-    free: deque[_Client] = deque()  # in turn, so that no connection is idle for so long that it is closed
+    free: deque[_Client] = deque()  # the connection that was idle longest is next, so that the server closes none
     gc.disable()
     try:
         return uvloop.run(run())
@@ -127,11 +130,14 @@ def steadily(
 
 
 class _Client(asyncio.Protocol):
-    """One connection with one request at a time, as cheap as can be: it shares the machine with what it measures."""
+    """One connection that sends one request at a time.
 
-    def __init__(self, free: "deque[_Client]", took: list[float]) -> None:
-        self._free, self._took = free, took
-        self._got = b""
+    It does as little work as possible, because it runs on the same machine as the measured server.
+    """
+
+    def __init__(self, free: "deque[_Client]", times: list[float]) -> None:
+        self._free, self._times = free, times
+        self._received = b""
         self._due = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,12 +148,12 @@ class _Client(asyncio.Protocol):
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        self._got += data
-        head, found, body = self._got.partition(b"\r\n\r\n")
-        if found and (length := re.search(rb"content-length: (\d+)", head)) and len(body) == int(length[1]):
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if separator and (length := re.search(rb"content-length: (\d+)", head)) and len(body) == int(length[1]):
             assert head.startswith(b"HTTP/1.1 200"), head
-            self._took.append(time.perf_counter() - self._due)
-            self._got = b""
+            self._times.append(time.perf_counter() - self._due)
+            self._received = b""
             self._free.append(self)
 
 

@@ -1,4 +1,4 @@
-"""Other people's packages, each in an environment of its own under .cache/bench, and programs that run in them."""
+"""Alternatives to Framehouse: their packages, each in a separate environment under .cache/bench, and their programs."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from measuring.framehouse_processes import BENCH
 
-_PLACE = BENCH.parent / ".cache" / "bench"
+_ENVIRONMENTS = BENCH.parent / ".cache" / "bench"
 PACKAGES = {
     "sqlalchemy": ("sqlalchemy[asyncio]", "asyncpg", "fastapi", "uvicorn[standard]"),
     "litellm": ("litellm[proxy]",),
@@ -21,30 +21,32 @@ PACKAGES = {
 }
 
 
-def environment_of(name: str) -> Path:
-    """The folder of programs of an environment with these packages; the first time it is made, which takes a minute."""
-    folder = _PLACE / name
-    done = folder / ".installed"
-    if not done.exists():
+def environment_programs(name: str) -> Path:
+    """Return the folder of the programs of an environment. The first call installs it, which takes a minute."""
+    folder = _ENVIRONMENTS / name
+    installed = folder / ".installed"
+    if not installed.exists():
         print(f"    installing {', '.join(PACKAGES[name])} into {folder.relative_to(BENCH.parent)}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         subprocess.run([*pip, *PACKAGES[name]], check=True)
-        done.touch()
+        installed.touch()
     return folder / "bin"
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @contextmanager
-def program(command: Sequence[object], *, port: int = 0, log: Path, env: Mapping[str, str] = {}) -> Iterator[int]:
-    """A program that runs until the context ends, from when it listens on `port`; its pid."""
+def running_program(
+    command: Sequence[object], *, port: int = 0, log: Path, env: Mapping[str, str] = {}
+) -> Iterator[int]:
+    """Run a program until the context ends. Yields its pid; if `port` is not 0, after the program listens on it."""
     process = subprocess.Popen(
-        [str(word) for word in command], stdout=log.open("w"), stderr=subprocess.STDOUT, env=os.environ | env
+        [str(argument) for argument in command], stdout=log.open("w"), stderr=subprocess.STDOUT, env=os.environ | env
     )
     try:
         end = time.monotonic() + 90

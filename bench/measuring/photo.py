@@ -1,10 +1,10 @@
-"""A picture that packs like a photo: soft light, edges, and the noise of a sensor."""
+"""An image that compresses like a photo: it has gradients, edges and the noise of a sensor."""
 
 import numpy as np
 
 
 def photo(width: int, height: int, seed: int = 7) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """(height, width, 3) pixels, the same for the same size and seed."""
+    """Return (height, width, 3) RGB pixels. The same size and seed give the same pixels."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32) / max(width, height)
     light = np.stack([90 + 120 * rows, 110 + 60 * columns, 160 - 70 * rows], axis=2)

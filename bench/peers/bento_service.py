@@ -1,5 +1,8 @@
-"""A picture per task with BentoML's tasks, as its documentation has it. One worker, which is the default: two fight for
-the lock on the SQLite file of results, and tasks of theirs stay in_progress for ever (seen with 16 clients)."""
+"""One image per task with BentoML's tasks, as its documentation shows.
+
+The service has one worker, which is the default. Two workers compete for the lock of the SQLite file of results; with
+16 clients, some tasks stayed `in_progress` forever.
+"""
 
 import bentoml
 from PIL import Image as Pillow
@@ -11,7 +14,7 @@ _pixels = photo(1024, 1024)
 
 
 @bentoml.service
-class Painter:
+class ImageService:
     @bentoml.task
     def generate(self, prompt: str) -> Image:
         return Pillow.fromarray(_pixels)

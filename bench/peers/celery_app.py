@@ -1,7 +1,7 @@
-"""A picture per task with Celery, Redis and FastAPI, as their documentation has it. REDIS and FOLDER are settings.
+"""One image per task with Celery, Redis and FastAPI, as their documentation shows.
 
-celery -A celery_app worker        paints
-python celery_app.py PORT          takes tasks and tells of them
+`celery -A celery_app worker` generates the images. `python celery_app.py PORT` accepts tasks and answers polls. Both
+read the environment variables REDIS (a URL) and FOLDER.
 """
 
 import os
@@ -14,11 +14,11 @@ from PIL import Image
 
 from measuring.photo import photo
 
-celery = Celery("pictures", broker=os.environ["REDIS"], backend=os.environ["REDIS"])
+celery = Celery("images", broker=os.environ["REDIS"], backend=os.environ["REDIS"])
 _pixels = photo(1024, 1024)
 
 
-@celery.task(name="pictures.paint")
+@celery.task(name="images.generate")
 def generate(task_id: str, prompt: str) -> str:
     path = Path(os.environ["FOLDER"]) / f"{task_id}.png"
     Image.fromarray(_pixels).save(path)
@@ -33,14 +33,14 @@ def serve(port: int) -> None:
     from fastapi import FastAPI
     from pydantic import BaseModel
 
-    class Wanted(BaseModel):
+    class TaskRequest(BaseModel):
         prompt: str
 
     app = FastAPI()
 
     @app.post("/tasks")
-    def create(wanted: Wanted) -> dict[str, str]:
-        return {"task_id": generate.delay(uuid.uuid4().hex, wanted.prompt).id}
+    def create(request: TaskRequest) -> dict[str, str]:
+        return {"task_id": generate.delay(uuid.uuid4().hex, request.prompt).id}
 
     @app.get("/tasks/{task_id}")
     def get(task_id: str) -> dict[str, Any]:

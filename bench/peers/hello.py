@@ -1,4 +1,4 @@
-"""A bare FastAPI "hello" on the server stack of Framehouse's API: the same uvicorn, uvloop and httptools."""
+"""A minimal FastAPI "hello" with the server stack of Framehouse's API: the same uvicorn, uvloop and httptools."""
 
 import sys
 

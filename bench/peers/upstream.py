@@ -1,4 +1,4 @@
-"""An OpenAI images endpoint that answers at once with the same picture: the model server behind a relay."""
+"""The model server behind a relay: an OpenAI images endpoint that immediately returns the same image."""
 
 import base64
 import io

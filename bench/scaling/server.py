@@ -17,9 +17,9 @@ from typing import Any
 
 from PIL import Image
 
-from measuring.framehouse_processes import INSTANT, PATH, Api, make_keys, processes, running, serving
+from measuring.framehouse_processes import INSTANT, PATH, Api, create_keys, processes, running, serving
 from measuring.framehouse_processes import folder as temporary
-from measuring.load import Request, json_body, steadily
+from measuring.load import Request, json_body, times_at_rate
 from measuring.photo import photo
 from scaling.counters import Spent, minus, postmaster, tree_cpu_s, wal_bytes
 from scaling.filling import PROMPT
@@ -157,7 +157,7 @@ def _requests(seconds: float) -> dict[str, Spent]:
     """At a rate at which each comes alone, and at one at which they share statements."""
     found: dict[str, Spent] = {}
     with temporary() as place, running(place / "data", "api") as api:
-        keys = make_keys(api.data_dir, 8)
+        keys = create_keys(api.data_dir, 8)
         posts = [Request("POST", PATH, key, json_body(prompt=PROMPT)) for key in keys]
         client = Client(api.port, keys[0])
         ids = [
@@ -170,6 +170,6 @@ def _requests(seconds: float) -> dict[str, Spent]:
             for rate in rates:
                 found[f"{name}, {rate} a second"] = watch.per_piece(
                     rate * seconds,
-                    lambda r=requests, n=rate: steadily(api.port, r, rate=n, seconds=seconds),  # type: ignore[misc]
+                    lambda r=requests, n=rate: times_at_rate(api.port, r, rate=n, seconds=seconds),  # type: ignore[misc]
                 )
     return found

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from measuring.framehouse_processes import FRAMEHOUSE, INSTANT, PATH, Api, environment, make_keys, running
+from measuring.framehouse_processes import FRAMEHOUSE, INSTANT, PATH, Api, environment, create_keys, running
 from measuring.framehouse_processes import folder as temporary
-from measuring.load import Request, json_body, steadily
+from measuring.load import Request, json_body, times_at_rate
 from scaling.counters import Spent, minus, postmaster, tree_cpu_s
 from scaling.filling import PROMPT
 
@@ -33,7 +33,7 @@ def measure(quick: bool) -> dict[str, Spent]:
     seconds = 3 if quick else 10
     found: dict[str, Spent] = {}
     with temporary() as place, running(place / "data", "api", config=INSTANT) as api, ExitStack() as stack:
-        key = make_keys(api.data_dir, 1)[0]
+        key = create_keys(api.data_dir, 1)[0]
         post = Request("POST", PATH, key, json_body(prompt=PROMPT, aspect_ratio="1:1"))
         pids: list[int] = []
         for number in (1, 2) if quick else (1, 4, 8):
@@ -55,7 +55,7 @@ def _spend(api: Api, pids: list[int], post: Request, rate: int, seconds: int) ->
 
     before, began = now(), time.monotonic()
     if rate:
-        steadily(api.port, [post], rate=rate, seconds=seconds, connections=4)
+        times_at_rate(api.port, [post], rate=rate, seconds=seconds, connections=4)
     else:
         time.sleep(seconds)
     return minus(now(), before, time.monotonic() - began)

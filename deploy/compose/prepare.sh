@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes what compose.yaml mounts from the folder secrets: random passwords, and the settings to change. What exists is
-# kept: run it as often as you like.
+# Creates the files in the folder `secrets` that compose.yaml mounts: random passwords and a copy of the settings.
+# Existing files are not changed, so it is safe to run this script again.
 set -eu
 umask 077
 cd "$(dirname "$0")"
@@ -8,26 +8,26 @@ mkdir -p secrets
 
 random() { od -An -N"$1" -tx1 /dev/urandom | tr -d ' \n'; }
 
-# A file comes into its place whole or not at all.
-keep() { # MODE NAME, content from standard input
+# Creates a file with the content of standard input, unless the file exists. A rename makes the creation atomic.
+create() { # MODE NAME
 	if [ -s "secrets/$2" ]; then
-		echo "secrets/$2 is kept"
+		echo "secrets/$2 exists"
 	else
 		cat >"secrets/$2.new"
 		chmod "$1" "secrets/$2.new"
 		mv "secrets/$2.new" "secrets/$2"
-		echo "secrets/$2 is made"
+		echo "created secrets/$2"
 	fi
 }
 
-# The folder is closed to others; a file that is mounted must be readable by the container's own user all the same.
-random 24 | keep 444 postgres_password
-printf 'postgresql://framehouse:%s@postgres/framehouse' "$(cat secrets/postgres_password)" | keep 444 database_url
+# Other users cannot enter the folder. Mounted files must be readable by the user of the container.
+random 24 | create 444 postgres_password
+printf 'postgresql://framehouse:%s@postgres/framehouse' "$(cat secrets/postgres_password)" | create 444 database_url
 key=$(random 10) secret=$(random 24)
-keep 400 s3.env <<END
+create 400 s3.env <<END
 AWS_ACCESS_KEY_ID=$key
 AWS_SECRET_ACCESS_KEY=$secret
 ROOT_ACCESS_KEY_ID=$key
 ROOT_SECRET_ACCESS_KEY=$secret
 END
-cat framehouse.toml | keep 644 framehouse.toml # yours from now on; it may hold the keys of bought accounts
+cat framehouse.toml | create 644 framehouse.toml # it may contain keys of purchased API accounts

@@ -1,4 +1,7 @@
-"""Names that change their answer, addresses in disguise: what we fetch and call is where it was checked to be."""
+"""Framehouse connects only to the public addresses that it has checked.
+
+The tests use host names that resolve to different addresses, redirects, and private addresses in unusual forms.
+"""
 
 import asyncio
 import socket
@@ -19,26 +22,29 @@ from tests.support.http_answers import http
 from tests.support.in_process_deployment import MakeDeployment
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
-"""Both are this machine, so that nothing leaves it; in these tests the first stands for one of the open internet."""
-REAL = socket.getaddrinfo
+"""Both addresses are this machine, so that no request leaves it. In these tests, PUBLIC counts as a public address."""
+GETADDRINFO = socket.getaddrinfo
 needs_two = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
 
 
 class Resolver:
-    """Answers for `*.example` from a list, one after the other, the last for ever; for the rest as the system does."""
+    """Replaces `socket.getaddrinfo`. Each query for a `*.example` name gets the next answer of a list.
+
+    The last answer repeats. The system resolves other names. `queried` are the names in the order of the queries.
+    """
 
     def __init__(self, *answers: str | list[str]) -> None:
         self.answers = [[answer] if isinstance(answer, str) else answer for answer in answers]
-        self.asked: list[str] = []
+        self.queried: list[str] = []
 
-    def __call__(self, host: Any, port: Any, *rest: Any, **named: Any) -> list[Any]:
+    def __call__(self, host: Any, port: Any, *args: Any, **named: Any) -> list[Any]:
         if not str(host).rstrip(".").endswith(".example"):
-            return REAL(host, port, *rest, **named)
-        self.asked.append(host)
-        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            return GETADDRINFO(host, port, *args, **named)
+        self.queried.append(host)
+        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         return [
             (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, int(port)))
-            for address in found
+            for address in addresses
         ]
 
 
@@ -52,8 +58,8 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str | list[str]) -> Ite
 
 
 @asynccontextmanager
-async def both(answer: bytes) -> AsyncIterator[tuple[int, dict[str, int]]]:
-    """Servers at both addresses on one port, and how many connections each got."""
+async def two_servers(answer: bytes) -> AsyncIterator[tuple[int, dict[str, int]]]:
+    """Start servers at both addresses, on the same port. Yields the port and the connections counted per address."""
     counts = {PUBLIC: 0, PRIVATE: 0}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,43 +78,43 @@ async def both(answer: bytes) -> AsyncIterator[tuple[int, dict[str, int]]]:
         yield port, counts
 
 
-async def call(how: str, url: str) -> bytes | int:
-    if how == "reference":
+async def call(purpose: str, url: str) -> bytes | int:
+    if purpose == "reference":
         return await fetch(url, max_bytes=1000, allow_private=False)
     return (await post(url, b"{}", {}, idle_timeout_s=5, allow_private=False))[0]
 
 
 @needs_two
-@pytest.mark.parametrize(("how", "result"), [("reference", b"picture"), ("callback", 200)])
-async def test_a_name_that_changes_its_answer_leads_where_it_was_checked(
-    monkeypatch: pytest.MonkeyPatch, how: str, result: object
+@pytest.mark.parametrize(("purpose", "result"), [("reference", b"image"), ("callback", 200)])
+async def test_the_checked_address_is_used_even_if_the_name_resolves_to_another_one_later(
+    monkeypatch: pytest.MonkeyPatch, purpose: str, result: object
 ) -> None:
-    async with both(http("200 OK", b"picture")) as (port, counts):
+    async with two_servers(http("200 OK", b"image")) as (port, counts):
         url = f"http://changes.example:{port}/"
         with resolving(monkeypatch, PUBLIC, PRIVATE) as resolver:
-            assert await call(how, url) == result
-            assert resolver.asked == ["changes.example"], "looked up once: there is no second answer to follow"
+            assert await call(purpose, url) == result
+            assert resolver.queried == ["changes.example"], "the name was resolved more than once"
             assert counts == {PUBLIC: 1, PRIVATE: 0}
             with pytest.raises(FetchFailed, match="private"):
-                await call(how, url)
+                await call(purpose, url)
         for mixed in ([PUBLIC, PRIVATE], [PUBLIC, "::1"], [PUBLIC, "10.0.0.1"], [PUBLIC, "::ffff:127.0.0.1"]):
             with resolving(monkeypatch, mixed), pytest.raises(FetchFailed, match="private"):
-                await call(how, url)
+                await call(purpose, url)
         assert counts == {PUBLIC: 1, PRIVATE: 0}
 
 
 @needs_two
-async def test_each_hop_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with both(http("302 Found", b"", "Location: /again")) as (port, counts):
+async def test_the_address_is_checked_again_for_each_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with two_servers(http("302 Found", b"", "Location: /again")) as (port, counts):
         url = f"http://changes.example:{port}/"
         with resolving(monkeypatch, PUBLIC, PUBLIC, PRIVATE) as resolver:
             with pytest.raises(FetchFailed, match="private"):
                 await fetch(url, max_bytes=1000, allow_private=False)
-            assert len(resolver.asked) == 3
+            assert len(resolver.queried) == 3
         assert counts == {PUBLIC: 2, PRIVATE: 0}
         with resolving(monkeypatch, PUBLIC):
             code, _ = await post(url, b"{}", {}, idle_timeout_s=5, allow_private=False)
-            assert (code, counts) == (302, {PUBLIC: 3, PRIVATE: 0}), "callbacks follow nothing"
+            assert (code, counts) == (302, {PUBLIC: 3, PRIVATE: 0}), "a callback followed a redirect"
 
 
 @needs_two
@@ -119,7 +125,7 @@ async def test_each_hop_is_checked_anew(monkeypatch: pytest.MonkeyPatch) -> None
      "http://localhost.:{port}/", "http://u:p@{public}:{port}/", "http://{private}\\\\@{public}:{port}/",
      "http://①②⑦.⓪.⓪.①:{port}/", "http://127。0。0。1:{port}/", "ftp://{public}:{port}/", "gopher://{public}:{port}/"],
 )  # fmt: skip
-async def test_a_redirect_to_a_private_place_is_not_followed(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
+async def test_a_redirect_to_a_private_address_is_not_followed(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
     counts = {PUBLIC: 0, PRIVATE: 0}
     target = ""
 
@@ -140,17 +146,17 @@ async def test_a_redirect_to_a_private_place_is_not_followed(monkeypatch: pytest
 
 
 @needs_two
-async def test_a_host_that_may_be_private_vouches_for_no_other() -> None:
-    """The upstream of the engine kling may be in the own network; what it redirects to may not."""
-    async with both(b"") as (port, counts):
+async def test_only_the_private_host_itself_may_have_a_private_address() -> None:
+    """The upstream of the engine `kling` may be in the private network; targets of its redirects may not be there."""
+    async with two_servers(b"") as (port, counts):
         pass
-    async with both(http("302 Found", b"", f"Location: http://{PUBLIC}:{port}/")) as (port, counts):
+    async with two_servers(http("302 Found", b"", f"Location: http://{PUBLIC}:{port}/")) as (port, counts):
         with pytest.raises(FetchFailed, match="private"):
             await fetch(f"http://{PRIVATE}:{port}/", max_bytes=1000, allow_private=False, private_host=PRIVATE)
         assert counts == {PUBLIC: 0, PRIVATE: 1}
-    async with both(http("200 OK", b"picture")) as (port, _):
+    async with two_servers(http("200 OK", b"image")) as (port, _):
         url = f"http://{PRIVATE}:{port}/"
-        assert await fetch(url, max_bytes=1000, allow_private=False, private_host=PRIVATE) == b"picture"
+        assert await fetch(url, max_bytes=1000, allow_private=False, private_host=PRIVATE) == b"image"
         with pytest.raises(FetchFailed, match="private"):
             await fetch(url, max_bytes=1000, allow_private=False, private_host="other.example")
 
@@ -163,13 +169,13 @@ async def test_a_host_that_may_be_private_vouches_for_no_other() -> None:
      "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]", "[64:ff9b::127.0.0.1]",
      "[2002:7f00:1::]", "[fe80::1%25eth0]", "[fd00::1]", "[::127.0.0.1]"],
 )  # fmt: skip
-async def test_private_addresses_in_disguise(host: str) -> None:
-    """Accepted or not by their form, nobody connects to them: of names it is the worker that decides."""
+async def test_private_addresses_in_unusual_forms_are_not_called(host: str) -> None:
+    """The API may accept such a URL, because only the worker resolves host names; the worker does not connect to it."""
     url = f"http://{host}:9/x.png"
-    for how in ("reference", "callback"):
-        with pytest.raises(FetchFailed) as failed:
-            await call(how, url)
-        assert "private" in failed.value.message or "cannot be found" in failed.value.message, failed.value.message
+    for purpose in ("reference", "callback"):
+        with pytest.raises(FetchFailed) as error:
+            await call(purpose, url)
+        assert "private" in error.value.message or "cannot be found" in error.value.message, error.value.message
 
 
 @pytest.mark.parametrize(
@@ -179,44 +185,43 @@ async def test_private_addresses_in_disguise(host: str) -> None:
      "file:///etc/passwd", "http://public.example:70000/", "http://public.example:x/", "http://a\x85b.example/",
      "http://a\u2028b.example/", "//public.example/", "javascript:alert(1)", "http://℀.example/"],
 )  # fmt: skip
-async def test_what_is_refused_by_its_form_would_not_be_called_either(
-    monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+async def test_an_invalid_url_is_rejected_and_would_not_be_called(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     assert url_problem(url)
     with resolving(monkeypatch, ["10.0.0.1"]) as resolver:
-        for how in ("reference", "callback"):
+        for purpose in ("reference", "callback"):
             with pytest.raises(FetchFailed):
-                await call(how, url)
-    assert not resolver.asked
+                await call(purpose, url)
+    assert not resolver.queried
 
 
-async def test_tasks_elements_and_callbacks_all_go_by_these_rules(
+async def test_tasks_elements_and_callbacks_do_not_call_private_addresses(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that looks public when it is accepted and is private when it is called."""
+    """The API accepts host names that resolve to private addresses; the workers refuse to call them."""
     deployment = await make_deployment()
     with resolving(monkeypatch, PRIVATE) as resolver:
         async with serving(deployment) as api, running_callback_worker(deployment, allow_private=False):
-            hook, image = "http://hook.example/?token=1", {"image": "http://picture.example/a.png"}
+            hook, image = "http://hook.example/?token=1", {"image": "http://image.example/a.png"}
             task = await api.create(image_list=[image], callback_url=hook)
             images = {"frontal_image": image["image"], "refer_images": [{"image_url": image["image"]}]}
             element = await api.alice.post(ELEMENTS, json=element_body(element_image_list=images))
-            assert not resolver.asked, "accepting looks nothing up"
+            assert not resolver.queried, "the API resolved a name"
             deployment.start_worker()
             deployment.start_element_worker(allow_private=False)
             reason = "leads to a private or special address, which is not allowed"
             assert (await api.wait_for_task(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
-            made = await api.wait_for_element(element.json()["data"]["task_id"])
-            assert made["task_status_msg"].endswith(reason)
+            element_task = await api.wait_for_element(element.json()["data"]["task_id"])
+            assert element_task["task_status_msg"].endswith(reason)
 
-            async def told() -> bool:
+            async def reason_recorded() -> bool:
                 return any(reason in (m.last_error or "") for m in await list_messages(deployment))
 
-            await eventually(told)
-            await nothing_inside(api, task["task_id"])
+            await eventually(reason_recorded)
+            await assert_address_not_disclosed(api, task["task_id"])
 
 
-async def nothing_inside(api: Api, task_id: str) -> None:
-    """What a caller learns is that the address is private, not which it is or what listens there."""
-    told = (await api.alice.get(f"{PATH}/{task_id}")).text + (await api.alice.get(f"{PATH}/{task_id}/callbacks")).text
-    assert PRIVATE not in told
+async def assert_address_not_disclosed(api: Api, task_id: str) -> None:
+    """Assert that a caller learns only that the address is private, but not the address."""
+    task = (await api.alice.get(f"{PATH}/{task_id}")).text
+    callbacks = (await api.alice.get(f"{PATH}/{task_id}/callbacks")).text
+    assert PRIVATE not in task + callbacks

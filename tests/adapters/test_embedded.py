@@ -1,4 +1,4 @@
-"""The embedded server: started, shared, killed, found again."""
+"""The embedded PostgreSQL server: several processes share it, the last one stops it, and it recovers from kills."""
 
 import os
 import shutil
@@ -25,39 +25,39 @@ def alive(pid: int) -> bool:
     return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc/self").exists() else True
 
 
-def test_the_last_user_stops_it(tmp_path: Path) -> None:
-    one, other = EmbeddedPostgres(tmp_path), EmbeddedPostgres(tmp_path)
-    one.start()
+def test_the_last_user_stops_the_server(tmp_path: Path) -> None:
+    first, last = EmbeddedPostgres(tmp_path), EmbeddedPostgres(tmp_path)
+    first.start()
     pid = server_pid(tmp_path)
-    other.start()
+    last.start()
     assert server_pid(tmp_path) == pid
-    one.stop()
+    first.stop()
     assert alive(pid)
-    other.stop()
+    last.stop()
     assert not (tmp_path / "postgres" / "postmaster.pid").exists()
-    other.stop()
+    last.stop()
 
 
-def test_a_holder_killed_in_cold_blood_is_not_counted(tmp_path: Path) -> None:
+def test_a_killed_process_is_not_counted_as_a_user(tmp_path: Path) -> None:
     program = (
         "import sys, time; from pathlib import Path;"
         "from framehouse.adapters.postgres.embedded import EmbeddedPostgres as E;"
         "E(Path(sys.argv[1])).start(); print('up', flush=True); e = E(Path(sys.argv[1])); e.start(); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"up\n"
-        holder.kill()
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"up\n"
+        killed.kill()
     pid = server_pid(tmp_path)
-    assert alive(pid), "the server outlives its holder"
-    heir = EmbeddedPostgres(tmp_path)
-    heir.start()
+    assert alive(pid), "the server died with the killed process"
+    server = EmbeddedPostgres(tmp_path)
+    server.start()
     assert server_pid(tmp_path) == pid
-    heir.stop()
+    server.stop()
     assert not alive(pid)
 
 
-def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
+def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path)
     server.start()
     pid = server_pid(tmp_path)
@@ -70,51 +70,53 @@ def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_somebody_elses_pid_in_the_file_does_not_stop_the_start(tmp_path: Path) -> None:
+def test_the_server_starts_if_its_pid_file_names_an_unrelated_process(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path)
     server.start()
     pid_file = tmp_path / "postgres" / "postmaster.pid"
     lines = pid_file.read_text().splitlines()
     server.stop()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "60"]) as unrelated:
         owner = pid_file.parent.stat()
-        pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        pid_file.write_text("\n".join([str(unrelated.pid), *lines[1:]]) + "\n")
         os.chown(pid_file, owner.st_uid, owner.st_gid)
         server.start()
-        assert stranger.poll() is None
+        assert unrelated.poll() is None
         server.stop()
-        assert stranger.poll() is None, "only our own server is stopped"
-        stranger.kill()
+        assert unrelated.poll() is None, "an unrelated process was stopped"
+        unrelated.kill()
 
 
-def test_long_paths_and_closed_folders_work_and_stay_closed(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0o700)
-    data_dir = closed / ("long" * 25)
+def test_the_server_starts_at_a_long_path_in_a_private_folder_and_the_folder_stays_private(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    data_dir = private / ("long" * 25)
     server = EmbeddedPostgres(data_dir)
     server.start()
     server.stop()
-    assert closed.stat().st_mode & 0o777 == 0o700
-    assert data_dir.stat().st_mode & 0o066 == 0, "others may not look inside"
+    assert private.stat().st_mode & 0o777 == 0o700
+    assert data_dir.stat().st_mode & 0o066 == 0, "other users can read the data folder"
 
 
 @pytest.mark.skipif(os.getuid() != 0 or sys.platform != "linux", reason="only root's database changes its user")
-def test_root_works_where_nobody_else_may_enter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = tmp_path / "root"
-    closed.mkdir(mode=0o700)
+def test_the_server_of_root_starts_in_a_folder_that_only_root_may_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "root"
+    private.mkdir(mode=0o700)
     package = binaries().parents[1]
-    installed = shutil.copytree(binaries().parent, closed / package.name / "pginstall", symlinks=True)
-    shutil.copytree(package.with_suffix(".libs"), closed / f"{package.name}.libs")
+    installed = shutil.copytree(binaries().parent, private / package.name / "pginstall", symlinks=True)
+    shutil.copytree(package.with_suffix(".libs"), private / f"{package.name}.libs")
     monkeypatch.setattr("framehouse.adapters.postgres.embedded.binaries", lambda: installed / "bin")
-    server = EmbeddedPostgres(closed / "data")
+    server = EmbeddedPostgres(private / "data")
     server.start()
-    owner = Path(f"/proc/{server_pid(closed / 'data')}").stat().st_uid
+    owner = Path(f"/proc/{server_pid(private / 'data')}").stat().st_uid
     server.stop()
     assert owner != 0
-    assert closed.stat().st_mode & 0o777 == 0o700
+    assert private.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_cannot_be_used_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_an_unusable_folder_names_the_option(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(EmbeddedError, match="--data-dir"):
         EmbeddedPostgres(tmp_path / "file" / "under").start()

@@ -1,3 +1,5 @@
+"""`fetch`: redirects, limits, errors, and that it connects to no private address."""
+
 import asyncio
 
 import pytest
@@ -8,69 +10,71 @@ from tests.support.http_answers import http, server
 
 def answers(path: str) -> bytes:
     if path.startswith("/hop"):
-        left = int(path[4:])
-        return http("200 OK", b"there") if left == 0 else http("302 Found", b"", f"Location: /hop{left - 1}")
+        remaining = int(path[4:])
+        return (
+            http("200 OK", b"last hop") if remaining == 0 else http("302 Found", b"", f"Location: /hop{remaining - 1}")
+        )
     table = {
-        "/ok": http("200 OK", b"picture"),
+        "/ok": http("200 OK", b"image"),
         "/big": http("200 OK", b"x" * 2000),
-        "/lies": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 5000,
+        "/big-without-length": b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + b"x" * 5000,
         "/gone": http("404 Not Found"),
         "/busy": http("503 Busy"),
         "/file": http("302 Found", b"", "Location: file:///etc/passwd"),
         "/metadata": http("302 Found", b"", "Location: http://169.254.169.254/latest"),
         "/nowhere": http("302 Found", b"", "Location: http://[::1"),
         "/packed": http("200 OK", b"x", "Content-Encoding: gzip"),
-        "/tells": b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\nConnection: close\r\n\r\n",
+        "/big-by-its-length": b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\nConnection: close\r\n\r\n",
         "/cookie": http("302 Found", b"", "Set-Cookie: a=b", "Location: /ok"),
         "/short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
     }
     return table[path]
 
 
-async def failing(path: str, *, allow_private: bool = True) -> FetchFailed:
+async def fetch_error(path: str, *, allow_private: bool = True) -> FetchFailed:
     async with server(answers) as url:
-        with pytest.raises(FetchFailed) as failed:
+        with pytest.raises(FetchFailed) as error:
             await fetch(url + path, max_bytes=1000, allow_private=allow_private)
-    return failed.value
+    return error.value
 
 
-async def test_a_picture_is_fetched_after_at_most_three_redirects() -> None:
+async def test_an_image_is_fetched_after_at_most_three_redirects() -> None:
     async with server(answers) as url:
-        assert await fetch(url + "/ok", max_bytes=1000, allow_private=True) == b"picture"
-        assert await fetch(url + "/hop3", max_bytes=1000, allow_private=True) == b"there"
-    assert "redirects more than 3" in (await failing("/hop4")).message
+        assert await fetch(url + "/ok", max_bytes=1000, allow_private=True) == b"image"
+        assert await fetch(url + "/hop3", max_bytes=1000, allow_private=True) == b"last hop"
+    assert "redirects more than 3" in (await fetch_error("/hop4")).message
 
 
 @pytest.mark.parametrize(
-    ("path", "word", "retry"),
+    ("path", "reason", "retry"),
     [
         ("/big", "more than 1,000 bytes", False),
-        ("/lies", "more than 1,000 bytes", False),
+        ("/big-without-length", "more than 1,000 bytes", False),
         ("/gone", "HTTP 404", False),
         ("/busy", "HTTP 503", True),
         ("/file", "not http", False),
         ("/nowhere", "could not be reached", True),
         ("/packed", "Content-Encoding", False),
-        ("/tells", "more than 1,000 bytes", False),
+        ("/big-by-its-length", "more than 1,000 bytes", False),
         ("/short", "could not be reached", True),
     ],
 )
-async def test_what_cannot_be_had_says_why(path: str, word: str, retry: bool) -> None:
-    failed = await failing(path)
-    assert word in failed.message
-    assert failed.retry is retry
+async def test_the_error_has_the_reason_and_says_whether_to_retry(path: str, reason: str, retry: bool) -> None:
+    error = await fetch_error(path)
+    assert reason in error.message
+    assert error.retry is retry
 
 
-async def test_private_addresses_are_refused_also_behind_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "private" in (await failing("/ok", allow_private=False)).message
+async def test_private_addresses_are_refused_also_after_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "private" in (await fetch_error("/ok", allow_private=False)).message
     monkeypatch.setattr("framehouse.adapters.fetch.is_public", lambda address: address == "127.0.0.1")
-    assert "private" in (await failing("/metadata", allow_private=False)).message
+    assert "private" in (await fetch_error("/metadata", allow_private=False)).message
 
 
 @pytest.mark.parametrize(
     "url", ["http://user:pw@127.0.0.1/", "http://nowhere.invalid/", "http://127.0.0.1:1/", "http://exa mple/"]
 )
-async def test_urls_that_lead_nowhere(url: str) -> None:
+async def test_a_url_that_cannot_be_fetched_fails(url: str) -> None:
     with pytest.raises(FetchFailed):
         await fetch(url, max_bytes=1000, allow_private=True)
 
@@ -87,22 +91,22 @@ def test_special_addresses_are_not_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "::ffff:8.8.8.8"])
-def test_public_addresses_are(address: str) -> None:
+def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
-async def test_no_cookie_is_kept_between_hops() -> None:
-    seen = []
+async def test_no_cookie_is_sent_after_a_redirect() -> None:
+    requests = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")
-        seen.append(request.lower())
+        requests.append(request.lower())
         writer.write(answers(request.split()[1].decode()))
         await writer.drain()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        assert await fetch(f"http://127.0.0.1:{port}/cookie", max_bytes=1000, allow_private=True) == b"picture"
-    assert len(seen) == 2
-    assert not any(b"cookie:" in request or b"authorization:" in request for request in seen)
+        assert await fetch(f"http://127.0.0.1:{port}/cookie", max_bytes=1000, allow_private=True) == b"image"
+    assert len(requests) == 2
+    assert not any(b"cookie:" in request or b"authorization:" in request for request in requests)

@@ -1,3 +1,5 @@
+"""Finishing of images: encoding, metadata, the watermark, and resizing."""
+
 import io
 import zlib
 from xml.etree import ElementTree
@@ -35,7 +37,7 @@ def test_png_is_lossless(height: int) -> None:
     assert np.array_equal(np.asarray(image), pixels)
 
 
-def test_a_marked_png_shares_the_bands_that_did_not_change() -> None:
+def test_a_watermarked_png_shares_the_bands_that_did_not_change() -> None:
     pixels = noise(700, 640)
     clean = encode(pixels, "png", FACTS, tool="T")
     marked, rows = add_watermark(pixels, "AI generated")
@@ -46,9 +48,9 @@ def test_a_marked_png_shares_the_bands_that_did_not_change() -> None:
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
-def test_adler_sums_join(first: bytes, second: bytes) -> None:
-    joined = _adler32_combine(zlib.adler32(first), zlib.adler32(second), len(second))
-    assert joined == zlib.adler32(first + second)
+def test_adler32_checksums_are_combined(first: bytes, second: bytes) -> None:
+    combined = _adler32_combine(zlib.adler32(first), zlib.adler32(second), len(second))
+    assert combined == zlib.adler32(first + second)
 
 
 @pytest.mark.parametrize(("format", "pillow"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])
@@ -63,17 +65,17 @@ def test_the_facts_are_in_the_file(format: Format, pillow: str) -> None:
         assert '"seed":7' in image.info["Comment"]
 
 
-@pytest.mark.parametrize("ground", [0, 128, 255])
-def test_the_mark_is_legible_on_dark_and_light(ground: int) -> None:
-    pixels = np.full((720, 1280, 3), ground, np.uint8)
+@pytest.mark.parametrize("background", [0, 128, 255])
+def test_the_watermark_is_legible_on_dark_and_light_backgrounds(background: int) -> None:
+    pixels = np.full((720, 1280, 3), background, np.uint8)
     marked, (top, bottom) = add_watermark(pixels, "AI generated")
     corner = marked[top:bottom, -400:].astype(int)
     assert corner.max() - corner.min() > 90
     assert np.array_equal(marked[:top], pixels[:top])
-    assert np.all(pixels == ground), "the original is not touched"
+    assert np.all(pixels == background), "the original was changed"
 
 
-def test_the_mark_may_be_a_logo_or_chinese_and_fits() -> None:
+def test_a_watermark_of_long_or_chinese_text_or_a_wide_logo_fits_into_the_image() -> None:
     logo = io.BytesIO()
     Image.new("RGBA", (3000, 40), (255, 0, 0, 255)).save(logo, "PNG")
     for text, content in (("人工智能生成", b""), ("x" * 60, b""), ("", logo.getvalue())):
@@ -85,9 +87,6 @@ def test_the_mark_may_be_a_logo_or_chinese_and_fits() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
-def test_the_size_is_exact(width: int, height: int, wanted_width: int, wanted_height: int) -> None:
-    assert resize_and_crop(noise(height, width), Size(wanted_width, wanted_height)).shape == (
-        wanted_height,
-        wanted_width,
-        3,
-    )
+def test_a_resized_image_has_the_exact_size(width: int, height: int, new_width: int, new_height: int) -> None:
+    resized = resize_and_crop(noise(height, width), Size(new_width, new_height))
+    assert resized.shape == (new_height, new_width, 3)

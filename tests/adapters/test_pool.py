@@ -1,4 +1,4 @@
-"""Statements outlive the connections that carry them."""
+"""The connection pool repeats statements after cut connections, and reports full disks and hung servers quickly."""
 
 import asyncio
 import os
@@ -13,8 +13,8 @@ from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 CUT = "select count(pg_terminate_backend(pid)) from pg_stat_activity where pid <> pg_backend_pid() and datname = $1"
 
 
-async def test_statements_right_after_a_cut_are_answered(db: Database, database_url: str) -> None:
-    """The library meets a connection whose end is half read, and says that it is confused."""
+async def test_statements_succeed_right_after_all_connections_were_cut(db: Database, database_url: str) -> None:
+    """asyncpg raises an internal error if it finds a connection whose last message was only partly read."""
     other = await asyncpg.connect(database_url)
     name = await other.fetchval("select current_database()")
     for _ in range(40):
@@ -23,14 +23,14 @@ async def test_statements_right_after_a_cut_are_answered(db: Database, database_
     await other.close()
 
 
-async def test_a_full_disk_is_told_at_once(db: Database) -> None:
+async def test_a_full_disk_is_reported_without_retries(db: Database) -> None:
     async with asyncio.timeout(8):
-        with pytest.raises(DatabaseUnavailable, match="no room"):
-            await db.row("do $$ begin raise exception 'no room' using errcode = 'disk_full'; end $$")
+        with pytest.raises(DatabaseUnavailable, match="the disk is full"):
+            await db.row("do $$ begin raise exception 'the disk is full' using errcode = 'disk_full'; end $$")
 
 
-async def test_a_server_that_hangs_is_not_waited_for_by_who_gives_up(database_url: str) -> None:
-    """Asked to end the statement it says nothing either."""
+async def test_a_caller_that_gives_up_does_not_wait_for_a_hung_server(database_url: str) -> None:
+    """The hung server process does not answer the request to cancel the statement either."""
     db = Database(database_url, size=1)
     await db.open()
     backend = await db.value("select pg_backend_pid()")
@@ -41,7 +41,7 @@ async def test_a_server_that_hangs_is_not_waited_for_by_who_gives_up(database_ur
             async with asyncio.timeout(0.5):
                 await db.value("select 1")
         assert time.monotonic() - began < 5
-        assert await db.value("select 1") == 1, "by another connection"
+        assert await db.value("select 1") == 1, "no new connection was opened"
     finally:
         os.kill(backend, signal.SIGCONT)
         await db.close()

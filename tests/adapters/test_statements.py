@@ -1,4 +1,4 @@
-"""Every statement of the server: its names are those that its caller passes, and PostgreSQL accepts it."""
+"""Every SQL statement of the server: the caller passes exactly its parameter names, and PostgreSQL accepts it."""
 
 import ast
 from collections.abc import Iterator
@@ -20,16 +20,20 @@ METHODS = {"rows", "row", "value"}
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a database method: where it stands, its statement, and the names that it passes."""
+    """One call of a database method.
 
-    place: str
+    `location` is its file and line, `file` the SQL file of its statement or "". `names` are the parameters that the
+    call passes by name; `positional` is the number of parameters that it passes by position.
+    """
+
+    location: str
     statement: str
     file: str
     names: frozenset[str | None]
-    in_order: int
+    positional: int
 
     def __str__(self) -> str:
-        return self.place
+        return self.location
 
 
 def calls() -> Iterator[Call]:
@@ -39,26 +43,26 @@ def calls() -> Iterator[Call]:
                 continue
             if node.func.attr not in METHODS or "db" not in ast.unparse(node.func.value):
                 continue
-            place = f"{path.relative_to(SOURCE)}:{node.lineno}"
+            location = f"{path.relative_to(SOURCE)}:{node.lineno}"
             match node.args[0]:
                 case ast.Constant(str(statement)):
                     file = ""
                 case ast.Call(ast.Name("sql"), [ast.Constant(str(file))]):
                     statement = sql(file)
                 case other:
-                    raise AssertionError(f"{place}: a statement that cannot be checked: {ast.unparse(other)}")
+                    raise AssertionError(f"{location}: this test cannot check the statement {ast.unparse(other)}")
             names = frozenset(keyword.arg for keyword in node.keywords)
-            yield Call(place, statement, file, names, len(node.args) - 1)
+            yield Call(location, statement, file, names, len(node.args) - 1)
 
 
 CALLS = list(calls())
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-def test_each_call_passes_exactly_the_names_of_its_statement(call: Call) -> None:
+def test_each_call_passes_exactly_the_parameter_names_of_its_statement(call: Call) -> None:
     _, names = numbered(call.statement)
     assert call.names == set(names)
-    assert not call.in_order, "values are passed by name"
+    assert not call.positional, "a value is passed by position"
 
 
 def test_each_file_has_a_caller() -> None:
@@ -91,11 +95,11 @@ def test_names_become_numbers_in_the_order_of_their_first_use() -> None:
         "select (array[1, 2, 3])[1:2]",
     ],
 )
-def test_casts_strings_comments_and_slices_hold_no_names(statement: str) -> None:
+def test_casts_strings_comments_and_slices_contain_no_parameter_names(statement: str) -> None:
     assert numbered(statement) == (statement, ())
 
 
-def test_a_cast_name_is_a_name() -> None:
+def test_a_name_before_a_cast_is_a_parameter_name() -> None:
     assert numbered("select :a::int, ':b' -- it's :c\n, :d") == ("select $1::int, ':b' -- it's :c\n, $2", ("a", "d"))
 
 
@@ -103,7 +107,7 @@ def test_a_cast_name_is_a_name() -> None:
     ("values", "named"),
     [((), {}), ((), {"a": 1}), ((), {"a": 1, "c": 2}), ((), {"a": 1, "b": 2, "c": 3}), ((1, 2), {}), ((1,), {"b": 2})],
 )
-def test_a_missing_and_an_unknown_name_raise(values: tuple[int, ...], named: dict[str, int]) -> None:
+def test_missing_and_unknown_parameters_raise_type_error(values: tuple[int, ...], named: dict[str, int]) -> None:
     with pytest.raises(TypeError, match="the statement takes a, b"):
         bind("select :a, :b", values, named)
 

@@ -1,3 +1,5 @@
+"""Storage in folders, in memory, in S3 and in other clouds, and its errors."""
+
 import asyncio
 import io
 import json
@@ -22,14 +24,16 @@ def s3() -> Iterator[services.S3]:
 
 @pytest.fixture
 def bucket(s3: services.S3, monkeypatch: pytest.MonkeyPatch) -> services.S3:
-    """An S3 server that is reached by what the environment says."""
+    """Return an S3 server, and set the environment variables by which clients find it."""
     for name, value in s3.variables.items():
         monkeypatch.setenv(name, value)
     return s3
 
 
 @pytest.mark.parametrize("kind", ["folder", "memory", "s3"])
-async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+async def test_a_storage_returns_the_files_that_were_stored(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
     if kind == "s3":
         url = request.getfixturevalue("bucket").url("pre/fix")
     else:
@@ -61,7 +65,7 @@ async def test_a_storage_keeps_what_it_is_given(tmp_path: Path, kind: str, reque
     assert await storage.get("images/tt/1.png") == b"other"
 
 
-async def test_a_storage_that_is_in_the_way_says_so(tmp_path: Path) -> None:
+async def test_a_storage_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageUnavailable, match="file"):
         open_storage((tmp_path / "file" / "under").as_uri())
@@ -75,8 +79,8 @@ async def test_a_storage_that_is_in_the_way_says_so(tmp_path: Path) -> None:
         await storage.put_file("images/t/0.png", io.BytesIO(b"x"))
 
 
-async def test_a_file_that_breaks_while_it_is_stored_leaves_nothing(tmp_path: Path) -> None:
-    class Broken(io.RawIOBase):
+async def test_a_file_that_cannot_be_read_while_it_is_stored_leaves_no_partial_file(tmp_path: Path) -> None:
+    class FailingFile(io.RawIOBase):
         def readable(self) -> bool:
             return True
 
@@ -94,49 +98,49 @@ async def test_a_file_that_breaks_while_it_is_stored_leaves_nothing(tmp_path: Pa
 
     storage = open_storage((tmp_path / "s").as_uri())
     with pytest.raises(StorageUnavailable, match="the disk is gone"):
-        await storage.put_file("references/a", io.BufferedReader(Broken()))
+        await storage.put_file("references/a", io.BufferedReader(FailingFile()))
     assert await storage.size("references/a") is None
     assert [path.name for path in (tmp_path / "s").rglob("*") if path.is_file()] == []
 
 
-async def test_what_a_killed_writer_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+async def test_old_partial_files_of_killed_writers_are_deleted(tmp_path: Path) -> None:
     storage = open_storage((tmp_path / "files").as_uri())
     await storage.put("references/a", b"whole")
-    left = [tmp_path / "files" / name for name in ("references/a#1", "references/b#12", "images/t/0.png#1")]
-    for path in left:
+    partial = [tmp_path / "files" / name for name in ("references/a#1", "references/b#12", "images/t/0.png#1")]
+    for path in partial:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     assert await storage.delete_partial_files(older_than_s=3600) == 0
-    for path in left[:2]:
+    for path in partial[:2]:
         os.utime(path, (0, 0))
     assert await storage.delete_partial_files(older_than_s=3600) == 2
-    assert [path.exists() for path in left] == [False, False, True]
+    assert [path.exists() for path in partial] == [False, False, True]
     assert await storage.get("references/a") == b"whole"
     assert await open_storage("memory:///").delete_partial_files(older_than_s=0) == 0
 
 
-async def test_that_is_what_a_killed_writer_leaves(tmp_path: Path) -> None:
-    """How the library names what it writes, on which the removal leans."""
+async def test_the_library_names_partial_files_with_a_number(tmp_path: Path) -> None:
+    """`delete_partial_files` relies on these names."""
 
-    seen: list[str] = []
+    names: list[str] = []
 
-    class Watched(io.BytesIO):
+    class ObservingFile(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            seen.extend(path.name for path in (tmp_path / "files").rglob("*") if path.is_file())
+            names.extend(path.name for path in (tmp_path / "files").rglob("*") if path.is_file())
             return super().read(size)
 
-    await open_storage((tmp_path / "files").as_uri()).put_file("references/a", Watched(os.urandom(20_000_000)))
-    assert set(seen) == {"a#1"}
+    await open_storage((tmp_path / "files").as_uri()).put_file("references/a", ObservingFile(os.urandom(20_000_000)))
+    assert set(names) == {"a#1"}
 
 
-async def test_a_presigned_url_gives_the_picture_for_a_while(bucket: services.S3, tmp_path: Path) -> None:
+async def test_a_presigned_url_returns_the_image_until_it_expires(bucket: services.S3, tmp_path: Path) -> None:
     storage = open_storage(bucket.url("pre/fix"))
-    await storage.put("images/t/0.jpg", b"a picture")
+    await storage.put("images/t/0.jpg", b"an image")
     url = await storage.presign("images/t/0.jpg", "GET", valid_s=5)
-    assert url and url.startswith(f"{bucket.variables['AWS_ENDPOINT_URL']}/pictures/pre/fix/images/t/0.jpg?")
+    assert url and url.startswith(f"{bucket.variables['AWS_ENDPOINT_URL']}/test-bucket/pre/fix/images/t/0.jpg?")
     async with httpx.AsyncClient() as http:
         answer = await http.get(url)
-        assert (answer.content, answer.headers["content-type"]) == (b"a picture", "image/jpeg")
+        assert (answer.content, answer.headers["content-type"]) == (b"an image", "image/jpeg")
 
         async def expired() -> bool:
             assert url
@@ -147,22 +151,24 @@ async def test_a_presigned_url_gives_the_picture_for_a_while(bucket: services.S3
         assert await open_storage(url).presign("images/t/0.jpg", "GET", valid_s=1) is None
 
 
-async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_of_a_bucket_says_whether_it_is_unreachable_or_misconfigured(
+    bucket: services.S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage = open_storage(bucket.url())
     bucket.stop()
     try:
-        for asked in (storage.check(), storage.put("images/a.png", b"x"), storage.size("images/a.png")):
-            with pytest.raises(StorageUnavailable) as away:
-                await asked
-            assert not isinstance(away.value, StorageMisconfigured)
-            assert "Debug source" not in str(away.value)
+        for call in (storage.check(), storage.put("images/a.png", b"x"), storage.size("images/a.png")):
+            with pytest.raises(StorageUnavailable) as error:
+                await call
+            assert not isinstance(error.value, StorageMisconfigured)
+            assert "Debug source" not in str(error.value)
     finally:
         bucket.start()
     await storage.check()
     missing = open_storage("s3://missing/prefix")
-    for asked in (missing.check(), missing.put("images/a.png", b"x"), missing.put_file("a", io.BytesIO(b"x" * 9))):
+    for call in (missing.check(), missing.put("images/a.png", b"x"), missing.put_file("a", io.BytesIO(b"x" * 9))):
         with pytest.raises(StorageMisconfigured, match="no such bucket"):
-            await asked
+            await call
     monkeypatch.delenv("AWS_ALLOW_HTTP")
     with pytest.raises(StorageMisconfigured, match="AWS_ALLOW_HTTP=true"):
         await open_storage(bucket.url()).check()
@@ -172,8 +178,8 @@ async def test_a_bucket_that_is_away_or_wrong_says_how(bucket: services.S3, monk
         await open_storage(bucket.url()).check()
 
 
-async def test_the_other_clouds_are_opened_and_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline: there is no server of theirs to ask."""
+async def test_storages_of_google_and_azure_sign_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs offline, so it sends no request to these clouds."""
     key = await asyncio.to_thread(subprocess.check_output, ["openssl", "genpkey", "-algorithm", "rsa"], text=True)
     account = {"type": "service_account", "private_key": key, "private_key_id": "1", "client_email": "me@example.org"}
     (tmp_path / "account.json").write_text(json.dumps(account | {"client_id": "1"}))

@@ -1,3 +1,5 @@
+"""Authentication by API keys and signed JWTs, and the limit on lookups of unknown keys."""
+
 import asyncio
 import time
 from typing import Any
@@ -13,6 +15,7 @@ from tests.support.api_server import PATH, Api
 
 
 async def code(api: Api, header: str | None) -> int:
+    """Send a request with this Authorization header, and return the code of the response."""
     answer = await api.anonymous.get(PATH, headers={"Authorization": header} if header is not None else {})
     assert answer.status_code == (200 if answer.json()["code"] == 0 else 401)
     return int(answer.json()["code"])
@@ -23,7 +26,7 @@ async def code(api: Api, header: str | None) -> int:
     [(None, 1001), ("", 1001), ("Bearer", 1002), ("Basic abc", 1002), ("Bearer fh_unknown", 1002),
      ("Bearer nonsense", 1002), ("Bearer a.b.c", 1002), ("Bearer " + "x" * 9000, 1002), ("fh_key", 1002)],
 )  # fmt: skip
-async def test_headers_that_open_nothing(api: Api, header: str | None, expected: int) -> None:
+async def test_invalid_authorization_headers_are_refused(api: Api, header: str | None, expected: int) -> None:
     assert await code(api, header) == expected
 
 
@@ -36,11 +39,11 @@ async def token(api: Api, *, secret: str | None = None, algorithm: str = "HS256"
     return "Bearer " + jwt.encode(payload, secret or secret_key, algorithm=algorithm, headers={"typ": "JWT"})
 
 
-async def test_a_token_that_the_client_signed(api: Api) -> None:
+async def test_a_jwt_is_accepted_only_if_its_claims_and_signature_are_valid(api: Api) -> None:
     now = int(time.time())
     assert await code(api, await token(api)) == 0
     assert await code(api, await token(api, nbf=None)) == 0
-    assert await code(api, await token(api, nbf=now + 30)) == 0, "a minute of skew is allowed"
+    assert await code(api, await token(api, nbf=now + 30)) == 0, "a clock difference of one minute is allowed"
     assert await code(api, await token(api, nbf=now + 120)) == 1003
     assert await code(api, await token(api, exp=now - 1)) == 1004
     assert await code(api, await token(api, secret="x" * 40)) == 1000
@@ -56,12 +59,12 @@ async def test_a_token_that_the_client_signed(api: Api) -> None:
     assert await code(api, await token(api, iss="a\ud800")) == 1002
 
 
-async def test_a_token_without_a_signature_opens_nothing(api: Api) -> None:
+async def test_an_unsigned_jwt_is_refused(api: Api) -> None:
     unsigned = jwt.encode({"iss": "ak", "exp": time.time() + 60}, "", algorithm="none")
     assert await code(api, "Bearer " + unsigned) == 1002
 
 
-async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
+async def test_a_revoked_key_is_refused_immediately(api: Api) -> None:
     account = await api.deployment.account()
     key = await account_store.create_key(api.deployment.db, account["id"])
     assert await code(api, f"Bearer {key}") == 0
@@ -70,14 +73,14 @@ async def test_a_revoked_key_opens_nothing_at_once(api: Api) -> None:
     assert await account_store.revoke_key(api.deployment.db, listed[-1].id)
     assert await code(api, f"bearer {key}") == 1002
     stored = await api.deployment.db.rows("select * from api_keys")
-    assert all(key not in str(dict(row)) for row in stored), "only its hash is stored"
+    assert all(key not in str(dict(row)) for row in stored), "the database stores only the hash of the key"
 
 
-async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked(api: Api) -> None:
-    """Accepting and polling remember keys, and their statements look whether they are still good."""
+async def test_a_cached_key_is_refused_after_it_is_revoked(api: Api) -> None:
+    """Accepts and polls use cached keys, so their SQL statements must check whether the keys are still valid."""
     body = {"model_name": "kling-v3-omni", "prompt": "a fox"}
-    made = (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()
-    task = made["data"]["task_id"]
+    created = (await api.alice.post("/kling/v1/images/omni-image", json=body)).json()
+    task = created["data"]["task_id"]
     assert (await api.alice.get(f"/kling/v1/images/omni-image/{task}")).json()["code"] == 0
     account = await api.deployment.account()
     await account_store.set_account(
@@ -97,36 +100,36 @@ async def test_a_key_that_was_used_a_moment_ago_opens_nothing_once_it_is_revoked
     assert await api.deployment.db.value("select count(*) from tasks") == 1
 
 
-async def test_who_guesses_keys_waits_for_others_who_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    key_cache, looking, most = KeyCache(), 0, 0
+async def test_lookups_of_unknown_keys_are_limited_and_do_not_delay_known_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    key_cache, lookups, max_lookups = KeyCache(), 0, 0
     done = asyncio.Event()
 
-    async def known() -> str:
+    async def find_alice() -> str:
         return "alice"
 
-    async def slowly() -> None:
-        nonlocal looking, most
-        looking += 1
-        most = max(most, looking)
+    async def find_nothing_slowly() -> None:
+        nonlocal lookups, max_lookups
+        lookups += 1
+        max_lookups = max(max_lookups, lookups)
         await done.wait()
-        looking -= 1
+        lookups -= 1
 
-    assert await key_cache.look_up("key", known) == "alice"
-    guesses = [asyncio.create_task(key_cache.look_up(f"guess {n}", slowly)) for n in range(100)]
+    assert await key_cache.look_up("key", find_alice) == "alice"
+    guesses = [asyncio.create_task(key_cache.look_up(f"guess {n}", find_nothing_slowly)) for n in range(100)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert await asyncio.wait_for(key_cache.look_up("key", known), 1) == "alice", "who is known does not wait"
+    assert await asyncio.wait_for(key_cache.look_up("key", find_alice), 1) == "alice", "a known key does not wait"
     monkeypatch.setattr(authentication, "_NEW_KEY_WAIT_S", 0.01)
     with pytest.raises(Refused, match="temporarily unavailable") as refused:
-        await key_cache.look_up("new", known)
+        await key_cache.look_up("new", find_alice)
     assert (refused.value.code, refused.value.status) == (5001, 503)
     done.set()
     assert set(await asyncio.gather(*guesses)) == {None}
-    assert 1 < most <= 4
-    assert await key_cache.look_up("new", known) == "alice"
+    assert 1 < max_lookups <= 4
+    assert await key_cache.look_up("new", find_alice) == "alice"
 
 
-async def test_a_key_that_is_revoked_is_a_stranger_again(api: Api) -> None:
+async def test_a_revoked_key_is_removed_from_the_cache(api: Api) -> None:
     key_cache = KeyCache()
     key = api.alice.headers["authorization"].removeprefix("Bearer ")
     assert await key_cache.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key))

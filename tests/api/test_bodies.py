@@ -1,4 +1,4 @@
-"""Large bodies over real HTTP: what is long is accepted or refused as if it were short, and nothing is left."""
+"""Large request bodies over real HTTP: they follow the same rules as small ones and leave no temporary files."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ from tests.support.in_process_deployment import MakeDeployment
 
 
 def large_png(seed: int = 1, side: int = 700) -> bytes:
-    """A picture that cannot be packed: three bytes a pixel."""
+    """A PNG file without compression: three bytes per pixel."""
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     with tempfile.SpooledTemporaryFile() as file:
         Image.fromarray(pixels).save(file, "PNG", compress_level=0)
@@ -33,39 +33,44 @@ def large_png(seed: int = 1, side: int = 700) -> bytes:
         return file.read()
 
 
-def as_sent(content: bytes) -> dict[str, str]:
+def image_input(content: bytes) -> dict[str, str]:
     return {"image": base64.b64encode(content).decode()}
 
 
-async def stored(api: Api, task: dict[str, Any]) -> list[bytes | None]:
+async def stored_references(api: Api, task: dict[str, Any]) -> list[bytes | None]:
+    """The stored files of a task's references, in their order."""
     rows = await api.deployment.db.rows(
         "select key from task_references where task_id::text = $1 order by index", task["task_id"]
     )
     return [await api.deployment.storage.get(row["key"]) for row in rows]
 
 
-async def test_long_and_short_pictures_in_all_their_forms(api: Api) -> None:
+async def test_large_and_small_images_are_stored_in_every_base64_form(api: Api) -> None:
     files = [large_png(seed) for seed in range(3)]
     images = [
-        as_sent(files[0]),
+        image_input(files[0]),
         {"image": "data:image/png;base64," + base64.encodebytes(files[1]).decode()},
-        as_sent(image_file()),
+        image_input(image_file()),
         {"image": base64.b64encode(files[2]).decode().rstrip("=")},
-        as_sent(files[0]),
+        image_input(files[0]),
     ]
     task = await api.create("<<<image_5>>>", image_list=images)
-    assert await stored(api, task) == [files[0], files[1], image_file(), files[2], files[0]]
+    assert await stored_references(api, task) == [files[0], files[1], image_file(), files[2], files[0]]
     assert await api.deployment.db.value("select count(*) from stored_references") == 4, (
         "the same content is stored once"
     )
-    slashed = json.dumps(BODY | {"image_list": [as_sent(files[1])]}).replace("/", "\\/")
+    slashed = json.dumps(BODY | {"image_list": [image_input(files[1])]}).replace("/", "\\/")
     answer = await api.alice.post(PATH, content=slashed, headers={"Content-Type": "application/json"})
-    assert await stored(api, answer.json()["data"]) == [files[1]]
+    assert await stored_references(api, answer.json()["data"]) == [files[1]]
 
 
-async def test_what_is_long_where_no_picture_belongs(api: Api) -> None:
+async def test_long_strings_in_fields_that_are_not_images(api: Api) -> None:
     long = "ä" * 80_000
-    unknown: dict[str, Any] = {"mode": "x" * 5_000_000, "k" * 100_000: 1, "nested": [{"image": as_sent(large_png())}]}
+    unknown: dict[str, Any] = {
+        "mode": "x" * 5_000_000,
+        "k" * 100_000: 1,
+        "nested": [{"image": image_input(large_png())}],
+    }
     assert (await api.alice.post(PATH, json=BODY | unknown)).status_code == 200
     message = error(
         await api.alice.post(
@@ -103,15 +108,15 @@ async def test_what_is_long_where_no_picture_belongs(api: Api) -> None:
     )
 
 
-async def test_all_problems_of_long_pictures_are_named_together(api: Api) -> None:
-    text = base64.b64encode(b"no picture" * 20_000).decode()
+async def test_all_problems_of_large_images_are_in_one_message(api: Api) -> None:
+    text = base64.b64encode(b"not an image" * 20_000).decode()
     images = [
-        as_sent(large_png()),
+        image_input(large_png()),
         {"image": base64.b64encode(bytes(10_000_001)).decode()},
         {"image": text},
         {"image": "data:image/png," + text},
         {"image": text[:-2] + "!!"},
-        as_sent(large_png(side=299)),
+        image_input(large_png(side=299)),
     ]
     message = error(await api.alice.post(PATH, json=BODY | {"image_list": images, "n": 99}), 400, 1201)
     for part in (
@@ -139,7 +144,7 @@ async def test_all_problems_of_long_pictures_are_named_together(api: Api) -> Non
         b"[" * 100_000,
     ],
 )
-async def test_large_bodies_that_are_not_json(api: Api, content: bytes) -> None:
+async def test_large_bodies_that_are_not_json_are_refused(api: Api, content: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     assert "not JSON" in error(await api.alice.post(PATH, content=content, headers=headers), 400, 1200)
 
@@ -159,36 +164,36 @@ async def test_a_large_body_is_refused_as_soon_as_it_is_too_large(make_deploymen
             key = api.alice.headers["authorization"]
             head = "".join(f"{name}: {value}\r\n" for name, value in (declared | {"Authorization": key}).items())
             writer.write(f"POST {PATH} HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode())
-            assert b" 413 " in await reader.readline(), "before any of it was sent"
+            assert b" 413 " in await reader.readline(), "refused before the client sends any of the body"
             writer.close()
             await writer.wait_closed()
     async with serving(await make_deployment()) as api:
-        besides = b'{"a": [' + b"1," * 600_000 + b"1]}"
-        assert "without its images" in error(await api.alice.post(PATH, content=besides, headers=headers), 413, 1200)
+        no_images = b'{"a": [' + b"1," * 600_000 + b"1]}"
+        assert "without its images" in error(await api.alice.post(PATH, content=no_images, headers=headers), 413, 1200)
 
 
-async def test_a_repeated_large_body_is_known_by_its_bytes(api: Api) -> None:
-    body = BODY | {"image_list": [as_sent(large_png())]}
+async def test_a_repeated_large_body_is_recognized_by_its_bytes(api: Api) -> None:
+    body = BODY | {"image_list": [image_input(large_png())]}
     headers = {"Idempotency-Key": "k1"}
     first = (await api.alice.post(PATH, json=body, headers=headers)).json()["data"]
     again = await api.alice.post(PATH, json=body, headers=headers)
     assert (again.json()["data"], again.headers["idempotency-replayed"]) == (first, "true")
-    other = BODY | {"image_list": [as_sent(large_png(2))]}
+    other = BODY | {"image_list": [image_input(large_png(2))]}
     assert "another body" in error(await api.alice.post(PATH, json=other, headers=headers), 400, 1201)
 
 
 def spool_files() -> int:
-    """How many nameless files this process has open."""
+    """The number of open files of this process that have no name."""
     files = list(Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else []
     return sum("(deleted)" in str(file.readlink()) for file in files if file.is_symlink())
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at /proc")
-async def test_a_client_that_goes_away_leaves_nothing(api: Api) -> None:
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+async def test_a_disconnected_client_leaves_no_temporary_file(api: Api) -> None:
     before = spool_files()
     sent = asyncio.Event()
 
-    async def half() -> AsyncIterator[bytes]:
+    async def half_body() -> AsyncIterator[bytes]:
         yield b'{"image_list": [{"image": "'
         for _ in range(30):
             yield b"A" * 100_000
@@ -201,72 +206,74 @@ async def test_a_client_that_goes_away_leaves_nothing(api: Api) -> None:
     async def has_none() -> bool:
         return spool_files() == before
 
-    posting = asyncio.create_task(api.alice.post(PATH, content=half(), headers={"Content-Type": "application/json"}))
+    posting = asyncio.create_task(
+        api.alice.post(PATH, content=half_body(), headers={"Content-Type": "application/json"})
+    )
     await sent.wait()
     await eventually(has_file)
     posting.cancel()
     await asyncio.gather(posting, return_exceptions=True)
     await eventually(has_none)
-    await api.create(image_list=[as_sent(large_png())])
+    await api.create(image_list=[image_input(large_png())])
     await eventually(has_none)
 
 
-async def test_a_full_disk_is_not_the_callers_fault(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = BODY | {"image_list": [as_sent(large_png())]}
+async def test_a_full_disk_is_a_server_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = BODY | {"image_list": [image_input(large_png())]}
     with monkeypatch.context() as patch:
         patch.setattr(tempfile, "tempdir", "/nowhere/to/be/found")
         error(await api.alice.post(PATH, json=body), 503, 5001)
     assert (await api.alice.post(PATH, json=body)).status_code == 200
 
 
-async def test_a_body_that_stops_arriving_gives_its_place_to_the_next() -> None:
+async def test_a_body_that_stops_arriving_frees_its_slot() -> None:
     def request(*pieces: bytes) -> Request:
-        left = list(pieces)
+        remaining = list(pieces)
 
         async def receive() -> dict[str, Any]:
-            if not left:
+            if not remaining:
                 await asyncio.sleep(60)
-            return {"type": "http.request", "body": left.pop(0), "more_body": left != []}
+            return {"type": "http.request", "body": remaining.pop(0), "more_body": remaining != []}
 
-        async def receive_some() -> dict[str, Any]:
+        async def receive_part() -> dict[str, Any]:
             return {**await receive(), "more_body": True}
 
-        return Request({"type": "http", "headers": []}, receive if pieces[-1].endswith(b"}") else receive_some)
+        return Request({"type": "http", "headers": []}, receive if pieces[-1].endswith(b"}") else receive_part)
 
     begin = b'{"a": "' + b"A" * 100_000
     bodies = BodyReader(max_bytes=10**6, max_large=1, stall_timeout_s=0.05)
     for piece in (begin, b"{"):
         with pytest.raises(Refused, match="no bytes of the body arrived"):
             async with bodies.read(request(piece)):
-                raise AssertionError("it never came")
+                raise AssertionError("the body is incomplete")
     async with bodies.read(request(begin, b'"}')) as body:
         assert body.value["a"].characters == 100_000
 
 
-async def test_who_waited_for_others_is_not_called_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_time_in_the_queue_does_not_count_as_slow_sending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("framehouse.entrypoints.api.request_body._MIN_BYTES_PER_S", 10**7)
     bodies = BodyReader(max_bytes=10**6, max_large=1, stall_timeout_s=0.1)
     async with asyncio.TaskGroup() as group:
-        async with bodies.read(sent_request()):
-            waiting = group.create_task(read_by(bodies, 2))
+        async with bodies.read(complete_request()):
+            waiting = group.create_task(read_as(bodies, 2))
             await asyncio.sleep(0.3)
         assert await waiting == 100_000
 
 
-async def test_one_account_has_half_of_the_places_for_large_bodies() -> None:
+async def test_one_account_gets_at_most_half_of_the_slots_for_large_bodies() -> None:
     bodies = BodyReader(max_bytes=10**6, max_large=4)
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(2):
-            await stack.enter_async_context(bodies.read(sent_request(), account_id=1))
-        third = asyncio.create_task(read_by(bodies, 1))
+            await stack.enter_async_context(bodies.read(complete_request(), account_id=1))
+        third = asyncio.create_task(read_as(bodies, 1))
         await asyncio.sleep(0.05)
-        assert await asyncio.wait_for(read_by(bodies, 2), 5) == 100_000
+        assert await asyncio.wait_for(read_as(bodies, 2), 5) == 100_000
         assert not third.done()
     assert await third == 100_000
 
 
-def sent_request() -> Request:
-    """A large body that is all there."""
+def complete_request() -> Request:
+    """A request with a large body that has arrived completely."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b'{"a": "' + b"A" * 100_000 + b'"}', "more_body": False}
@@ -274,13 +281,14 @@ def sent_request() -> Request:
     return Request({"type": "http", "headers": []}, receive)
 
 
-async def read_by(bodies: BodyReader, account_id: int) -> int:
-    async with bodies.read(sent_request(), account_id=account_id) as body:
+async def read_as(bodies: BodyReader, account_id: int) -> int:
+    """Read a large body for an account. Returns the number of characters of its long string."""
+    async with bodies.read(complete_request(), account_id=account_id) as body:
         return int(body.value["a"].characters)
 
 
-async def test_a_body_that_drips_is_refused() -> None:
-    """Each byte comes in time, and all of them would take a day."""
+async def test_a_body_that_arrives_too_slowly_is_refused() -> None:
+    """No pause between two bytes is too long, but the whole body would take a day."""
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0.01)
@@ -290,21 +298,21 @@ async def test_a_body_that_drips_is_refused() -> None:
         async with BodyReader(max_bytes=10**6, stall_timeout_s=0.05).read(
             Request({"type": "http", "headers": []}, receive)
         ):
-            raise AssertionError("it never came")
+            raise AssertionError("the body is incomplete")
 
 
-async def test_many_large_bodies_at_once_wait_for_each_other(api: Api) -> None:
-    bodies = [BODY | {"image_list": [as_sent(large_png(n))]} for n in range(12)]
-    before, most = spool_files(), 0
+async def test_the_number_of_large_bodies_that_are_read_at_the_same_time_is_limited(api: Api) -> None:
+    bodies = [BODY | {"image_list": [image_input(large_png(n))]} for n in range(12)]
+    before, max_files = spool_files(), 0
 
     async def watch() -> None:
-        nonlocal most
+        nonlocal max_files
         while True:
-            most = max(most, spool_files())
+            max_files = max(max_files, spool_files())
             await asyncio.sleep(0.001)
 
     watching = asyncio.create_task(watch())
     answers = await asyncio.gather(*(api.alice.post(PATH, json=body) for body in bodies))
     watching.cancel()
     assert {answer.status_code for answer in answers} == {200}
-    assert 1 < most - before <= 4, "half of the places, for they are all of one account"
+    assert 1 < max_files - before <= 4, "half of the slots, because all bodies belong to one account"

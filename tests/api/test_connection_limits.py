@@ -1,4 +1,4 @@
-"""Clients that are slow, endless or many, on real sockets."""
+"""Slow clients, endless requests and too many connections, on real sockets."""
 
 import asyncio
 import contextlib
@@ -21,18 +21,18 @@ from tests.support.in_process_deployment import MakeDeployment
 from tests.support.raw_connections import connected, refusal, until_closed
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-LINKS = Links("secret")  # as the served house
+LINKS = Links("secret")  # the same key as in `serving`
 SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, check_s=0.05)
 
 
 @pytest.fixture
-async def hasty(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
+async def impatient_api(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
     async with serving(await make_deployment(), connections=SHORT) as api:
         yield api
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """A head that never ends, a little at a time."""
+    """Send an endless head slowly, one header every 0.1 s."""
     with contextlib.suppress(ConnectionError):
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         while not writer.is_closing():
@@ -41,75 +41,74 @@ async def drip(writer: asyncio.StreamWriter) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_five_hundred_slow_clients_hold_up_nobody_and_are_cut_off(hasty: Api) -> None:
+async def test_five_hundred_slow_clients_delay_no_other_client_and_are_cut_off(impatient_api: Api) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        slow = [await stack.enter_async_context(connected(hasty)) for _ in range(500)]
+        slow = [await stack.enter_async_context(connected(impatient_api)) for _ in range(500)]
         dripping = [asyncio.create_task(drip(writer)) for _, writer in slow]
         for _ in range(5):
             began = time.monotonic()
-            assert (await hasty.anonymous.get("/healthz")).status_code == 200
+            assert (await impatient_api.anonymous.get("/healthz")).status_code == 200
             assert time.monotonic() - began < 10
         answers = await asyncio.gather(*(until_closed(reader) for reader, _ in slow))
-        told = {refusal(answer) for answer in answers if answer}  # who was just sending sees a reset instead
-        assert told == {(408, 1200)}
+        # a client that is sending at that moment gets a reset instead of a response
+        refusals = {refusal(answer) for answer in answers if answer}
+        assert refusals == {(408, 1200)}
         for task in dripping:
             task.cancel()
         await asyncio.gather(*dripping, return_exceptions=True)
 
 
-async def test_who_says_nothing_more_is_let_go(hasty: Api) -> None:
-    half = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
+async def test_clients_that_stop_sending_are_disconnected(impatient_api: Api) -> None:
+    half_body = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf"
 
-    async def let_go(begin: bytes) -> None:
-        async with connected(hasty) as (reader, writer):
+    async def send_and_wait(begin: bytes) -> None:
+        async with connected(impatient_api) as (reader, writer):
             writer.write(begin)
             answer = await until_closed(reader, seconds=4)
             assert answer.count(b" 200 OK") == begin.count(b"healthz"), begin
 
-    await asyncio.gather(*map(let_go, (b"", b"GET", HEALTH + b"GET", HEALTH + b"\r\n" * 10, half)))
+    await asyncio.gather(*map(send_and_wait, (b"", b"GET", HEALTH + b"GET", HEALTH + b"\r\n" * 10, half_body)))
 
 
-async def test_blank_lines_do_not_count_as_a_request(hasty: Api) -> None:
-    """uvicorn takes its own limit back for every byte that comes after an answer."""
-    async with connected(hasty) as (reader, writer):
+async def test_blank_lines_do_not_count_as_a_request(impatient_api: Api) -> None:
+    """uvicorn cancels its own timeout for every byte that arrives after a response."""
+    async with connected(impatient_api) as (reader, writer):
         writer.write(HEALTH)
 
-        async def more() -> None:
+        async def send_blank_lines() -> None:
             while True:
                 writer.write(b"\r\n")
                 await asyncio.sleep(0.05)
 
-        writing = asyncio.create_task(more())
+        writing = asyncio.create_task(send_blank_lines())
         assert (await until_closed(reader, seconds=4)).count(b" 200 OK") == 1
         writing.cancel()
 
 
-async def test_it_looks_at_them_as_often_however_many_came_and_went(
-    hasty: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_closed_connections_do_not_cause_more_checks(impatient_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(30):
-        async with connected(hasty) as (reader, writer):
+        async with connected(impatient_api) as (reader, writer):
             writer.write(HEALTH)
             await reader.readline()
         await asyncio.sleep(0.01)
-    looks = 0
-    look = connection_limits._LimitedConnection.check
+    checks = 0
+    check = connection_limits._LimitedConnection.check
 
     def counted(connection: connection_limits._LimitedConnection, now: float) -> None:
-        nonlocal looks
-        looks += 1
-        look(connection, now)
+        nonlocal checks
+        checks += 1
+        check(connection, now)
 
     monkeypatch.setattr(connection_limits._LimitedConnection, "check", counted)
-    async with connected(hasty):
+    async with connected(impatient_api):
         await asyncio.sleep(0.4)
-    assert 1 <= looks <= 0.4 / SHORT.check_s + 2
+    assert 1 <= checks <= 0.4 / SHORT.check_s + 2
 
 
-async def test_a_long_poll_is_not_a_slow_client(hasty: Api) -> None:
-    task = await hasty.create()
+async def test_a_long_poll_is_not_a_slow_client(impatient_api: Api) -> None:
+    task = await impatient_api.create()
     began = time.monotonic()
-    assert (await hasty.alice.get(f"{PATH}/{task['task_id']}?wait=2")).status_code == 200
+    assert (await impatient_api.alice.get(f"{PATH}/{task['task_id']}?wait=2")).status_code == 200
     assert time.monotonic() - began > 2 * SHORT.head_s
 
 
@@ -120,31 +119,31 @@ async def test_an_endless_line_is_cut_off(api: Api) -> None:
     async def cut_off(begin: bytes) -> None:
         async with connected(api) as (reader, writer):
             writer.write(begin)
-            sent, most = 0, 100 * MAX_HEAD_BYTES
+            sent, max_sent = 0, 100 * MAX_HEAD_BYTES
             answering = asyncio.create_task(until_closed(reader))
             with contextlib.suppress(ConnectionError):
-                while sent < most and not answering.done():
+                while sent < max_sent and not answering.done():
                     writer.write(b"a" * 10_000)
                     sent += 10_000
                     await writer.drain()
                     await asyncio.sleep(0)
-            assert sent < most, begin
+            assert sent < max_sent, begin
             await answering
 
     for begin in (b"GET /", header[:-2], header, HEALTH + header, chunked + b"1;", chunked + b"0\r\nX-Trailer: "):
         await cut_off(begin)
 
 
-async def test_a_large_head_is_answered(api: Api) -> None:
+async def test_a_head_that_is_too_large_is_refused_with_a_response(api: Api) -> None:
     for line in (b"X-Long: " + b"a" * 100_000, b"\r\n".join(b"X-%d: a" % n for n in range(20_000))):
         async with connected(api) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n")
             assert refusal(await until_closed(reader)) == (431, 1200)
-    fits = {"X-Long": "a" * 50_000}
-    assert (await api.anonymous.get("/healthz", headers=fits)).status_code == 200
+    allowed = {"X-Long": "a" * 50_000}
+    assert (await api.anonymous.get("/healthz", headers=allowed)).status_code == 200
 
 
-async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
+async def test_trailers_are_ignored(api: Api) -> None:
     key = api.alice.headers["authorization"].encode()
     async with connected(api) as (reader, writer):
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -152,7 +151,7 @@ async def test_trailers_add_nothing_to_a_head(api: Api) -> None:
         assert b'"code":1001' in await until_closed(reader)
 
 
-async def test_when_it_is_full_the_idlest_makes_room(make_deployment: MakeDeployment) -> None:
+async def test_when_the_limit_is_reached_the_longest_idle_connection_is_closed(make_deployment: MakeDeployment) -> None:
     limits = ConnectionLimits(max_connections=20)
     async with serving(await make_deployment(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(api)) for _ in range(60)]
@@ -163,10 +162,10 @@ async def test_when_it_is_full_the_idlest_makes_room(make_deployment: MakeDeploy
         assert await until_closed(idle[0][0], seconds=2) == b""
         last_reader, last_writer = idle[-1]
         last_writer.write(HEALTH)
-        assert b" 200 " in await last_reader.readline(), "who came last is still there"
+        assert b" 200 " in await last_reader.readline(), "the newest connection is still open"
 
 
-async def test_when_all_are_busy_the_next_one_is_told(make_deployment: MakeDeployment) -> None:
+async def test_when_all_connections_are_busy_the_next_is_refused(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment(), connections=ConnectionLimits(max_connections=5)) as api:
         task = await api.create()
         key = api.alice.headers["authorization"].encode()
@@ -176,17 +175,17 @@ async def test_when_all_are_busy_the_next_one_is_told(make_deployment: MakeDeplo
                 _, writer = await stack.enter_async_context(connected(api))
                 writer.write(poll + b"\r\n\r\n")
 
-            async def told() -> bool:
+            async def refused() -> bool:
                 async with connected(api) as (reader, writer):
                     writer.write(HEALTH)
                     answer = await until_closed(reader) if b" 503 " in await reader.readline() else b""
                     return b"5001" in answer
 
-            await eventually(told)
+            await eventually(refused)
 
 
-async def big_picture(api: Api, size: int) -> str:
-    """The path of a picture of so many bytes, which are not one."""
+async def store_large_image(api: Api, size: int) -> str:
+    """Store `size` zero bytes as an image, and return the path of its signed URL."""
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
     await api.deployment.storage.put(key, bytes(size))
     return LINKS.image_url(key, None)
@@ -197,27 +196,27 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-async def test_a_picture_that_nobody_reads_costs_little_and_not_for_ever(hasty: Api) -> None:
-    path = await big_picture(hasty, 40_000_000)
+async def test_clients_that_do_not_read_their_image_cost_little_memory_and_are_disconnected(impatient_api: Api) -> None:
+    path = await store_large_image(impatient_api, 40_000_000)
     gc.collect()
     before = peak_bytes()
     async with contextlib.AsyncExitStack() as stack:
-        silent = []
+        stalled = []
         for _ in range(20):
-            reader, writer = await stack.enter_async_context(connected(hasty))
+            reader, writer = await stack.enter_async_context(connected(impatient_api))
             writer.transport.pause_reading()  # type: ignore[attr-defined]
             writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-            silent.append((reader, writer))
+            stalled.append((reader, writer))
         await asyncio.sleep(0.5)
-        assert (await hasty.anonymous.get("/healthz")).status_code == 200
-        assert peak_bytes() - before < 200_000_000, "20 pictures of 40 MB"
+        assert (await impatient_api.anonymous.get("/healthz")).status_code == 200
+        assert peak_bytes() - before < 200_000_000, "20 images of 40 MB must not be in memory"
         await asyncio.sleep(2 * SHORT.unread_s)
-        for reader, writer in silent:
+        for reader, writer in stalled:
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert len(await until_closed(reader)) < 40_000_000
 
 
-async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
+async def test_a_large_image_and_its_ranges_are_streamed(api: Api) -> None:
     key = "images/00000000-0000-0000-0000-000000000000/0-00.png"
     content = bytes(range(256)) * 20_000
     await api.deployment.storage.put(key, content)
@@ -229,30 +228,32 @@ async def test_a_whole_picture_and_its_parts_come_in_pieces(api: Api) -> None:
     assert (await api.anonymous.get(path, headers={"Range": "bytes=5-7"})).content == content[5:8]
 
 
-async def test_an_image_that_breaks_off_ends_the_connection_and_is_counted(
+async def test_a_storage_error_in_mid_image_closes_the_connection_and_is_counted(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, read = await big_picture(api, 3_000_000), api.deployment.storage.get_range
+    path, read = await store_large_image(api, 3_000_000), api.deployment.storage.get_range
 
-    async def break_off(key: str, start: int, end: int) -> bytes:
+    async def fail_after_start(key: str, start: int, end: int) -> bytes:
         if start:
-            raise StorageUnavailable("the disk is gone")
+            raise StorageUnavailable("the disk failed")
         return await read(key, start, end)
 
-    monkeypatch.setattr(api.deployment.storage, "get_range", break_off)
+    monkeypatch.setattr(api.deployment.storage, "get_range", fail_after_start)
     with pytest.raises(httpx.RemoteProtocolError):
         await api.anonymous.get(path)
     counted = 'framehouse_requests_total{code="5001",operation="get_image",process="api"}'
     assert counted in (await api.anonymous.get("/metrics")).text
 
 
-async def test_a_wrong_key_is_refused_before_the_body(hasty: Api) -> None:
-    async def refused(kind: str, piece: bytes) -> None:
-        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer fh_wrong\r\n{kind}\r\n\r\n"
-        async with connected(hasty) as (reader, writer):
+async def test_a_wrong_key_is_refused_before_the_body(impatient_api: Api) -> None:
+    async def assert_refused(framing: str, piece: bytes) -> None:
+        head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer fh_wrong\r\n{framing}\r\n\r\n"
+        async with connected(impatient_api) as (reader, writer):
             writer.write(head.encode())
-            assert b" 401 " in await asyncio.wait_for(reader.readline(), 5), "before any of it was sent"
-            async with asyncio.timeout(5):  # and the rest of it is not taken for long
+            assert b" 401 " in await asyncio.wait_for(reader.readline(), 5), (
+                "refused before the client sends any of the body"
+            )
+            async with asyncio.timeout(5):  # the rest of the body is discarded only for a short time
                 with contextlib.suppress(ConnectionError):
                     while True:
                         writer.write(piece)
@@ -261,8 +262,8 @@ async def test_a_wrong_key_is_refused_before_the_body(hasty: Api) -> None:
 
     piece = b"a" * 65536
     await asyncio.gather(
-        refused("Content-Length: 10000000000", piece),
-        refused("Transfer-Encoding: chunked", b"%x\r\n%b\r\n" % (len(piece), piece)),
+        assert_refused("Content-Length: 10000000000", piece),
+        assert_refused("Transfer-Encoding: chunked", b"%x\r\n%b\r\n" % (len(piece), piece)),
     )
 
 
@@ -275,6 +276,6 @@ async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
             assert b" 413 " in await asyncio.wait_for(reader.readline(), 5), path
 
 
-def test_connections_leave_room_for_other_files() -> None:
+def test_the_connection_limit_reserves_files_for_other_uses() -> None:
     assert [limits_for(n).max_connections for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
     assert all(limits_for(n).max_connections <= n - 48 for n in range(64, 20_000))

@@ -1,4 +1,4 @@
-"""The element library and citations over real HTTP."""
+"""The element library, and citations of elements in prompts, over real HTTP."""
 
 import asyncio
 from pathlib import Path
@@ -21,22 +21,22 @@ PRESETS = "/kling/v1/general/advanced-presets-elements"
 DELETE = "/kling/v1/general/delete-elements"
 
 
-async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
+async def test_an_element_is_created_saved_and_served(api: Api) -> None:
     task = await api.create_element(external_task_id="mine", tag_list=[{"tag_id": "o_104"}, {"tag_id": "o_105"}])
     assert set(task) == {"task_id", "task_info", "task_status", "created_at", "updated_at"}
     assert (task["task_info"], task["task_status"]) == ({"external_task_id": "mine"}, "submitted")
     before = (await api.alice.get(f"{ELEMENTS}/mine")).json()["data"]
     assert (before["task_status"], "task_result" in before) == ("submitted", False)
     api.deployment.start_element_worker()
-    made = await api.wait_for_element(task["task_id"])
-    assert made | {"updated_at": 0} == task | {
+    saved = await api.wait_for_element(task["task_id"])
+    assert saved | {"updated_at": 0} == task | {
         "task_status": "succeed",
         "task_status_msg": "",
         "final_unit_deduction": "0",
         "updated_at": 0,
         "task_result": ANY,
     }
-    (element,) = made["task_result"]["elements"]
+    (element,) = saved["task_result"]["elements"]
     id = element["element_id"]
     assert isinstance(id, int)
     assert 2**40 <= id < 2**53
@@ -54,7 +54,7 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
         "status": "succeed",
     }
     for any_id in ("mine", str(id)):
-        assert await api.wait_for_element(any_id) == made
+        assert await api.wait_for_element(any_id) == saved
     url = element["element_image_list"]["frontal_image"]
     image = await api.anonymous.get(url)
     assert (image.content, image.headers["content-type"]) == (image_file(600, 400), "image/png")
@@ -65,40 +65,40 @@ async def test_an_element_from_post_to_its_pictures(api: Api) -> None:
 
 @pytest.mark.parametrize("prefix", ["/kling", "", "/proxy/kling"])
 @pytest.mark.parametrize(
-    ("own", "official", "gone"),
+    ("own", "preset", "delete"),
     [
         ("advanced-custom-elements", "advanced-presets-elements", "delete-elements"),
         ("custom-elements", "presets-elements", "delete-advanced-elements"),
         ("custom-elements/", "presets-elements/", "delete-advanced-elements/"),
     ],
 )
-async def test_every_prefix_and_the_older_names_do_the_same(
-    api: Api, prefix: str, own: str, official: str, gone: str
+async def test_every_prefix_and_the_old_paths_behave_the_same(
+    api: Api, prefix: str, own: str, preset: str, delete: str
 ) -> None:
     api.deployment.start_element_worker()
     base = f"{prefix}/v1/general"
-    older = {
+    old_body = {
         "element_name": "Old",
-        "element_description": "In the older, flat shape",
+        "element_description": "With the old, flat fields",
         "element_frontal_image": image_base64(format="JPEG"),
         "element_refer_list": [{"image_url": "data:image/png;base64," + image_base64()}],
     }
-    for body in (older, element_body()):
+    for body in (old_body, element_body()):
         task = (await api.alice.post(f"{base}/{own}", json=body)).json()["data"]
-        made = await api.wait_for_element(task["task_id"])
+        saved = await api.wait_for_element(task["task_id"])
         path = f"{base}/{own.rstrip('/')}/{task['task_id']}"
-        assert (await api.alice.get(path)).json()["data"] == made
+        assert (await api.alice.get(path)).json()["data"] == saved
     listed = (await api.alice.get(f"{base}/{own}")).json()["data"]
-    assert listed[0] == made
+    assert listed[0] == saved
     assert len(listed) == 2
-    assert len((await api.alice.get(f"{base}/{official}")).json()["data"]) == len(presets())
-    id = made["task_result"]["elements"][0]["element_id"]
-    answer = (await api.alice.post(f"{base}/{gone}", json={"element_id": str(id)})).json()["data"]
+    assert len((await api.alice.get(f"{base}/{preset}")).json()["data"]) == len(presets())
+    id = saved["task_result"]["elements"][0]["element_id"]
+    answer = (await api.alice.post(f"{base}/{delete}", json={"element_id": str(id)})).json()["data"]
     assert answer == {"task_id": task["task_id"], "task_status": "succeed"}
     assert len((await api.alice.get(f"{base}/{own}")).json()["data"]) == 1
 
 
-async def test_all_problems_of_an_element_are_named(api: Api) -> None:
+async def test_all_problems_of_an_element_are_in_one_message(api: Api) -> None:
     bad: dict[str, Any] = {
         "element_name": "x" * 21,
         "element_description": "y" * 101,
@@ -111,7 +111,7 @@ async def test_all_problems_of_an_element_are_named(api: Api) -> None:
         "external_task_id": "z" * 256,
     }
     message = error(await api.alice.post(ELEMENTS, json=bad), 400, 1201)
-    for said in (
+    for problem in (
         "element_name has 21 characters; at most 20",
         "element_description has 101 characters; at most 100",
         "element_image_list.frontal_image is 200x600 px; both sides must be at least 300 px",
@@ -122,17 +122,17 @@ async def test_all_problems_of_an_element_are_named(api: Api) -> None:
         "callback_url must be",
         "external_task_id has 256",
     ):
-        assert said in message
+        assert problem in message
     assert (await api.alice.get(ELEMENTS)).json()["data"] == []
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "problem"),
     [
         ({"element_name": " "}, "element_name is required"),
         ({"element_description": None}, "element_description is required"),
         ({"reference_type": "video_refer"}, "reference_type video_refer is not supported"),
-        ({"reference_type": "pictures"}, "reference_type must be one of image_refer"),
+        ({"reference_type": "images"}, "reference_type must be one of image_refer"),
         ({"element_image_list": None}, "element_image_list is required"),
         ({"element_image_list": "x"}, "element_image_list must be an object"),
         ({"element_image_list": {"refer_images": [{"image_url": "AA=="}]}}, "element_image_list.frontal_image is requ"),
@@ -150,11 +150,11 @@ async def test_all_problems_of_an_element_are_named(api: Api) -> None:
         ({"tag_list": "o_101"}, "tag_list must be a list"),
     ],
 )
-async def test_what_no_element_is(api: Api, fields: dict[str, Any], said: str) -> None:
-    assert said in error(await api.alice.post(ELEMENTS, json=element_body(**fields)), 400, 1201)
+async def test_invalid_elements_are_refused(api: Api, fields: dict[str, Any], problem: str) -> None:
+    assert problem in error(await api.alice.post(ELEMENTS, json=element_body(**fields)), 400, 1201)
 
 
-async def test_elements_at_the_edge_are_taken(api: Api) -> None:
+async def test_an_element_at_the_limits_is_accepted(api: Api) -> None:
     images = {"frontal_image": image_base64(), "refer_images": [{"image_url": image_base64()}] * 3}
     api.deployment.start_element_worker()
     assert await api.save_element(
@@ -168,7 +168,7 @@ async def test_elements_at_the_edge_are_taken(api: Api) -> None:
     )
 
 
-async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
+async def test_external_ids_of_elements_stay_unique_after_deletion(api: Api) -> None:
     api.deployment.start_element_worker()
     id = await api.save_element(external_task_id="shop/1")
     await api.alice.post(DELETE, json={"element_id": id})
@@ -178,7 +178,7 @@ async def test_external_ids_of_elements_are_unique_for_ever(api: Api) -> None:
     assert (await api.alice.post(PATH, json=BODY | {"external_task_id": "shop/1"})).status_code == 200
 
 
-async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> None:
+async def test_a_repeated_idempotency_key_returns_the_first_element_task(api: Api) -> None:
     headers = {"Idempotency-Key": "k1"}
     answers = await asyncio.gather(*(api.alice.post(ELEMENTS, json=element_body(), headers=headers) for _ in range(4)))
     assert len({answer.json()["data"]["task_id"] for answer in answers}) == 1
@@ -187,33 +187,42 @@ async def test_an_idempotency_key_answers_the_first_element_again(api: Api) -> N
     assert "another body" in error(other, 400, 1201)
 
 
-async def test_other_peoples_elements_are_not_there(api: Api) -> None:
+async def test_elements_of_other_accounts_are_not_found(api: Api) -> None:
     api.deployment.start_element_worker()
     id = await api.save_element(external_task_id="mine")
     assert (await api.bob.get(ELEMENTS)).json()["data"] == []
-    for any_id in (id, "mine", (await api.wait_for_element("mine"))["task_id"], "nothing", "a%00b", 2**70, -1, "x" * 300):
+    for any_id in (
+        id,
+        "mine",
+        (await api.wait_for_element("mine"))["task_id"],
+        "nothing",
+        "a%00b",
+        2**70,
+        -1,
+        "x" * 300,
+    ):
         assert "Task not found by id/external id: " in error(await api.bob.get(f"{ELEMENTS}/{any_id}"), 400, 1201)
     assert "does not exist" in error(await api.bob.post(DELETE, json={"element_id": id}), 400, 1201)
     refused = await api.bob.post(PATH, json=BODY | {"element_list": [{"element_id": id}]})
     assert error(refused, 400, 1201) == f"element_list[0].element_id {id} does not exist"
 
 
-async def test_the_list_is_newest_first_and_paged(api: Api) -> None:
+async def test_lists_are_paged_with_the_newest_first(api: Api) -> None:
     ids = [(await api.create_element())["task_id"] for _ in range(3)]
     listed = (await api.alice.get(f"{ELEMENTS}?pageNum=1&pageSize=2")).json()["data"]
     assert [task["task_id"] for task in listed] == [ids[2], ids[1]]
-    rest = (await api.alice.get(f"{ELEMENTS}?pageNum=2&pageSize=2")).json()["data"]
-    assert [task["task_id"] for task in rest] == [ids[0]]
+    second_page = (await api.alice.get(f"{ELEMENTS}?pageNum=2&pageSize=2")).json()["data"]
+    assert [task["task_id"] for task in second_page] == [ids[0]]
     for path in (ELEMENTS, PRESETS):
         assert "pageNum" in error(await api.alice.get(f"{path}?pageNum=0"), 400, 1201)
         error(await api.anonymous.get(path), 401, 1001)
-    first = (await api.alice.get(f"{PRESETS}?pageNum=2&pageSize=3")).json()["data"]
-    assert [task["task_id"] for task in first] == ["104", "105", "106"]
+    preset_page = (await api.alice.get(f"{PRESETS}?pageNum=2&pageSize=3")).json()["data"]
+    assert [task["task_id"] for task in preset_page] == ["104", "105", "106"]
 
 
-async def test_presets_are_shown_used_and_not_deleted(make_deployment: MakeDeployment, tmp_path: Path) -> None:
-    notes = tmp_path / "notes"
-    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+async def test_presets_can_be_listed_and_used_but_not_deleted(make_deployment: MakeDeployment, tmp_path: Path) -> None:
+    engine_log = tmp_path / "engine.log"
+    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})) as api:
         listed = (await api.alice.get(PRESETS)).json()["data"]
         assert [task["task_result"]["elements"][0]["element_id"] for task in listed] == list(presets())
         (robot,) = listed[0]["task_result"]["elements"]
@@ -225,25 +234,23 @@ async def test_presets_are_shown_used_and_not_deleted(make_deployment: MakeDeplo
         task = await api.create("<<<element_1>>>", element_list=[{"element_id": "101"}, {"element_id": 107}])
         api.deployment.start_worker()
         assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
-    told = [
+    elements = [
         f"{e.name}|{e.description}|{[len(preset_image(image.key)) for image in e.images]}"
         for e in (presets()[101], presets()[107])
     ]
-    assert notes.read_text().splitlines()[0] == "with " + " ".join(told)
+    assert engine_log.read_text().splitlines()[0] == "with " + " ".join(elements)
 
 
 @pytest.mark.parametrize(
     "body", [[], {}, {"element_id": ""}, {"element_id": True}, {"element_id": "x"}, {"element_id": -1}]
 )
-async def test_what_cannot_be_deleted(api: Api, body: Any) -> None:
+async def test_delete_refuses_invalid_element_ids(api: Api, body: Any) -> None:
     assert "element_id" in error(await api.alice.post(DELETE, json=body), 400, 1201)
 
 
-async def test_deleting_ends_an_element_but_no_task_accepted_before(
-    make_deployment: MakeDeployment, tmp_path: Path
-) -> None:
-    notes = tmp_path / "notes"
-    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})) as api:
+async def test_accepted_tasks_keep_a_deleted_element(make_deployment: MakeDeployment, tmp_path: Path) -> None:
+    engine_log = tmp_path / "engine.log"
+    async with serving(await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})) as api:
         api.deployment.start_element_worker()
         id = await api.save_element(external_task_id="mine")
         using = {"element_list": [{"element_id": id}]}
@@ -253,18 +260,20 @@ async def test_deleting_ends_an_element_but_no_task_accepted_before(
         assert (await api.alice.post(DELETE, json={"element_id": id})).json()["code"] == 0
         assert "does not exist" in error(await api.alice.post(DELETE, json={"element_id": id}), 400, 1201)
         assert f"element_id {id} does not exist" in error(await api.alice.post(PATH, json=BODY | using), 400, 1201)
-        assert (await api.alice.post(PATH, **keyed)).json()["data"] == first, "a repeat answers the first task again"
+        assert (await api.alice.post(PATH, **keyed)).json()["data"] == first, (
+            "a repeated request still returns the first task"
+        )
         assert (await api.alice.get(ELEMENTS)).json()["data"] == []
         error(await api.alice.get(f"{ELEMENTS}/{id}"), 400, 1201)
-        (left,) = (await api.wait_for_element("mine"))["task_result"]["elements"]
-        assert (left["status"], left["element_image_list"]["refer_images"]) == ("deleted", [])
+        (deleted,) = (await api.wait_for_element("mine"))["task_result"]["elements"]
+        assert (deleted["status"], deleted["element_image_list"]["refer_images"]) == ("deleted", [])
         api.deployment.start_worker()
         assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
     sizes = [len(image_file(600, 400)), len(image_file(400, 400))]
-    assert notes.read_text().splitlines()[0] == f"with Red bag|A red bag|{sizes}"
+    assert engine_log.read_text().splitlines()[0] == f"with Red bag|A red bag|{sizes}"
 
 
-async def test_unknown_elements_are_named_with_all_else(api: Api) -> None:
+async def test_unknown_elements_are_reported_together_with_all_other_problems(api: Api) -> None:
     unfinished = (await api.create_element())["task_id"]
     row = await api.deployment.db.value("select element_id from elements where id = $1::text::uuid", unfinished)
     ids = [77, row, 2**53, 10**30, 101, "x"]
@@ -279,7 +288,7 @@ async def test_unknown_elements_are_named_with_all_else(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "elements", "prompt", "said"),
+    ("images", "elements", "prompt", "problem"),
     [
         (1, 0, "<<<image_2>>>", "prompt cites <<<image_2>>>, but 1 image and 0 elements were sent"),
         (1, 1, "<<<element_2>>>", "prompt cites <<<element_2>>>, but 1 image and 1 element were sent"),
@@ -291,20 +300,22 @@ async def test_unknown_elements_are_named_with_all_else(api: Api) -> None:
         (1, 2, "nothing is cited", ""),
     ],
 )
-async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: int, prompt: str, said: str) -> None:
+async def test_citations_of_missing_images_and_elements_are_refused(
+    api: Api, images: int, elements: int, prompt: str, problem: str
+) -> None:
     body = BODY | {"prompt": prompt, "image_list": [{"image": image_base64()}] * images}
     answer = await api.alice.post(PATH, json=body | {"element_list": [{"element_id": 101}] * elements})
-    if said:
-        assert said in error(answer, 400, 1201)
+    if problem:
+        assert problem in error(answer, 400, 1201)
     else:
         assert answer.json()["code"] == 0
 
 
 @pytest.mark.parametrize(
-    ("prompt", "image", "shape"),
+    ("prompt", "image", "aspect_ratio"),
     [
-        ("<<<element_1>>> beside <<<image_1>>>", True, "3:2"),
-        ("<<<image_1>>> beside <<<element_1>>>", True, "9:16"),
+        ("<<<element_1>>> next to <<<image_1>>>", True, "3:2"),
+        ("<<<image_1>>> next to <<<element_1>>>", True, "9:16"),
         ("<<<object_1>>>", True, "3:2"),
         ("not cited", True, "9:16"),
         ("<<<element_1>>>", False, "3:2"),
@@ -312,31 +323,34 @@ async def test_citations_of_what_was_not_sent(api: Api, images: int, elements: i
         ("<<<element_1>>>, vertical poster", False, "2:3"),
     ],
 )
-async def test_a_cited_element_decides_the_shape_too(api: Api, prompt: str, image: bool, shape: str) -> None:
+async def test_the_first_cited_image_or_element_determines_the_aspect_ratio(
+    api: Api, prompt: str, image: bool, aspect_ratio: str
+) -> None:
     api.deployment.start_element_worker()
     id = await api.save_element()
     images = [{"image": image_base64(400, 700)}] if image else []
     task = await api.create(prompt, image_list=images, element_list=[{"element_id": id}])
     ratio = await api.deployment.db.value("select ratio from tasks where id = $1::text::uuid", task["task_id"])
-    assert ratio == shape
+    assert ratio == aspect_ratio
 
 
-async def test_an_uncited_element_beside_an_image_reaches_the_engine(
-    make_deployment: MakeDeployment, tmp_path: Path
-) -> None:
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes), "max_references": 2})
+async def test_the_engine_gets_uncited_elements_too(make_deployment: MakeDeployment, tmp_path: Path) -> None:
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log), "max_references": 2})
     async with serving(deployment) as api:
         sent: dict[str, Any] = {"image_list": [{"image": image_base64()}], "element_list": [{"element_id": 103}]}
         task = await api.create("nothing is cited", **sent)
-        more = await api.create("too many", **sent | {"image_list": [{"image": image_base64()}] * 2})
+        too_many = await api.create("too many", **sent | {"image_list": [{"image": image_base64()}] * 2})
         deployment.start_worker()
         assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
-        assert "takes at most 2 references, 3 were sent" in (await api.wait_for_task(more["task_id"]))["task_status_msg"]
-    assert notes.read_text().startswith("with Coffee mug|")
+        assert (
+            "takes at most 2 references, 3 were sent"
+            in (await api.wait_for_task(too_many["task_id"]))["task_status_msg"]
+        )
+    assert engine_log.read_text().startswith("with Coffee mug|")
 
 
-async def test_elements_share_the_limits_of_requests(make_deployment: MakeDeployment) -> None:
+async def test_requests_for_elements_have_the_same_limits(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment(), requests_per_second=2, max_body_bytes=1000) as api:
         error(await api.alice.post(ELEMENTS, json=element_body()), 413, 1200)
         error(await api.alice.post(DELETE, content=b"x", headers={"Content-Type": "text/plain"}), 415, 1200)
@@ -352,7 +366,7 @@ element_bodies = st.dictionaries(
 
 @settings(max_examples=1, suppress_health_check=list(HealthCheck))
 @given(bodies=st.lists(element_bodies, min_size=200, max_size=200), ids=st.lists(json_values, min_size=50, max_size=50))
-async def test_no_body_is_a_500(api: Api, bodies: list[dict[str, Any]], ids: list[Any]) -> None:
+async def test_no_element_body_causes_a_server_error(api: Api, bodies: list[dict[str, Any]], ids: list[Any]) -> None:
     async def check(answer: httpx.Response) -> None:
         assert answer.status_code < 500, answer.text
 

@@ -1,4 +1,4 @@
-"""What anybody may ask costs no more than once."""
+"""Simultaneous requests to endpoints that need no key share one call."""
 
 import asyncio
 
@@ -8,30 +8,30 @@ from framehouse.entrypoints.api.shared_call import SharedCall
 from tests.support.api_server import Api
 
 
-async def test_many_who_ask_cost_one_look() -> None:
-    looks = 0
-    go_on = asyncio.Event()
+async def test_simultaneous_callers_share_one_call() -> None:
+    calls = 0
+    resume = asyncio.Event()
 
-    async def look() -> int:
-        nonlocal looks
-        looks += 1
-        await go_on.wait()
-        if looks == 2:
+    async def count_call() -> int:
+        nonlocal calls
+        calls += 1
+        await resume.wait()
+        if calls == 2:
             raise LookupError
-        return looks
+        return calls
 
-    ask = SharedCall(look)
-    asking = [asyncio.create_task(ask()) for _ in range(50)]
+    shared_call = SharedCall(count_call)
+    waiting = [asyncio.create_task(shared_call()) for _ in range(50)]
     await asyncio.sleep(0)
-    asking.pop().cancel()
-    go_on.set()
-    assert set(await asyncio.gather(*asking)) == {1}, "who goes away takes nobody along"
+    waiting.pop().cancel()
+    resume.set()
+    assert set(await asyncio.gather(*waiting)) == {1}, "a cancelled caller does not cancel the shared call"
     with pytest.raises(LookupError):
-        await ask()
-    assert await ask() == 3
+        await shared_call()
+    assert await shared_call() == 3
 
 
-async def test_everybody_is_answered(api: Api) -> None:
+async def test_simultaneous_health_requests_are_all_answered(api: Api) -> None:
     for path in ("/readyz", "/metrics"):
         answers = await asyncio.gather(*(api.anonymous.get(path) for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}

@@ -1,3 +1,5 @@
+"""Serving images: headers, ranges, signed URLs and expiry."""
+
 from datetime import timedelta
 
 import pytest
@@ -13,7 +15,7 @@ async def url(api: Api) -> str:
     return str((await api.wait_for_task(task["task_id"]))["task_result"]["images"][0]["url"])
 
 
-async def test_headers_of_a_picture(api: Api, url: str) -> None:
+async def test_headers_of_an_image(api: Api, url: str) -> None:
     answer = await api.anonymous.get(url)
     assert answer.headers["cache-control"].startswith("private, max-age=")
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -21,8 +23,8 @@ async def test_headers_of_a_picture(api: Api, url: str) -> None:
     head = await api.anonymous.head(url)
     assert head.headers["content-length"] == str(len(answer.content))
     assert head.content == b""
-    fresh = await api.anonymous.get(url, headers={"If-None-Match": answer.headers["etag"]})
-    assert (fresh.status_code, fresh.content) == (304, b"")
+    unchanged = await api.anonymous.get(url, headers={"If-None-Match": answer.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
 
 
 @pytest.mark.parametrize(
@@ -40,18 +42,18 @@ async def test_headers_of_a_picture(api: Api, url: str) -> None:
         ("bytes=-0", 416, None),
     ],
 )
-async def test_ranges(api: Api, url: str, range: str, status: int, part: slice | None) -> None:
+async def test_range_requests(api: Api, url: str, range: str, status: int, part: slice | None) -> None:
     whole = (await api.anonymous.get(url)).content
     answer = await api.anonymous.get(url, headers={"Range": range})
     assert answer.status_code == status
     assert answer.content == (whole[part] if part else b"")
     if status == 206:
         assert answer.headers["content-range"].endswith(f"/{len(whole)}")
-    stale = await api.anonymous.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
-    assert stale.content == whole
+    changed = await api.anonymous.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
+    assert changed.content == whole
 
 
-async def test_urls_cannot_be_guessed_or_stretched(api: Api, url: str) -> None:
+async def test_modified_urls_are_refused(api: Api, url: str) -> None:
     base, _, query = url.partition("?")
     fields = dict(pair.split("=") for pair in query.split("&"))
     later = str(int(fields["expires"]) + 1)
@@ -67,7 +69,7 @@ async def test_urls_cannot_be_guessed_or_stretched(api: Api, url: str) -> None:
         assert (answer.status_code, answer.json()["code"]) in ((404, 1203), (404, 1202)), bad
 
 
-async def test_expired_pictures_are_gone(api: Api, url: str) -> None:
+async def test_expired_images_are_deleted(api: Api, url: str) -> None:
     db = api.deployment.db
     assert await expire_images(db, api.deployment.storage) == 0
     await db.row("update tasks set expires_at = now() - $1::interval", timedelta(seconds=1))

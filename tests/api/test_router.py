@@ -1,4 +1,4 @@
-"""The table of routes: which request goes where."""
+"""The router finds the endpoint of a request by its method and path."""
 
 from collections import Counter
 
@@ -10,40 +10,40 @@ from framehouse.entrypoints.api.endpoint_table import ENDPOINTS
 from framehouse.entrypoints.api.router import Endpoint, Router
 
 
-async def endpoint(_context: ApiContext, _request: Request) -> ASGIApp:
+async def handle(_context: ApiContext, _request: Request) -> ASGIApp:
     raise NotImplementedError
 
 
 TABLE = (
-    Endpoint("POST", "/a", endpoint, "create"),
-    Endpoint("GET", "/a", endpoint, "list"),
-    Endpoint("GET", "/a/{id:path}/callbacks", endpoint, "callbacks"),
-    Endpoint("GET", "/a/{id:path}", endpoint, "get"),
-    Endpoint("GET", "/a/exact", endpoint, "exact"),
-    Endpoint("POST", "/hasten/{batch}/{signature}", endpoint, "hasten", prefixed=False),
+    Endpoint("POST", "/a", handle, "create"),
+    Endpoint("GET", "/a", handle, "list"),
+    Endpoint("GET", "/a/{id:path}/callbacks", handle, "callbacks"),
+    Endpoint("GET", "/a/{id:path}", handle, "get"),
+    Endpoint("GET", "/a/exact", handle, "exact"),
+    Endpoint("POST", "/wake/{batch}/{signature}", handle, "wake", prefixed=False),
 )
 ROUTER = Router(TABLE, ["/kling", "", "/proxy/kling"])
 
 
-def found(method: str, path: str) -> tuple[str, dict[str, str]] | None:
+def find(method: str, path: str) -> tuple[str, dict[str, str]] | None:
     match = ROUTER.find(method, path)
     return (match[0].operation, match[1]) if match else None
 
 
-def test_a_route_is_found_by_method_and_path() -> None:
+def test_an_endpoint_is_found_by_method_and_path() -> None:
     for prefix in ("", "/kling", "/proxy/kling"):
-        assert found("POST", f"{prefix}/a") == ("create", {})
-        assert found("GET", f"{prefix}/a") == ("list", {})
-        assert found("GET", f"{prefix}/a/1") == ("get", {"id": "1"})
-        assert found("GET", f"{prefix}/a/") == ("get", {"id": ""})
-        assert found("GET", f"{prefix}/a/1/callbacks") == ("callbacks", {"id": "1"})
-        assert found("GET", f"{prefix}/a/1/2/callbacks") == ("callbacks", {"id": "1/2"})
-        assert found("GET", f"{prefix}/a/callbacks") == ("get", {"id": "callbacks"})
-        assert found("GET", f"{prefix}/a/exact") == ("exact", {})
-    assert found("POST", "/hasten/1/x") == ("hasten", {"batch": "1", "signature": "x"})
+        assert find("POST", f"{prefix}/a") == ("create", {})
+        assert find("GET", f"{prefix}/a") == ("list", {})
+        assert find("GET", f"{prefix}/a/1") == ("get", {"id": "1"})
+        assert find("GET", f"{prefix}/a/") == ("get", {"id": ""})
+        assert find("GET", f"{prefix}/a/1/callbacks") == ("callbacks", {"id": "1"})
+        assert find("GET", f"{prefix}/a/1/2/callbacks") == ("callbacks", {"id": "1/2"})
+        assert find("GET", f"{prefix}/a/callbacks") == ("get", {"id": "callbacks"})
+        assert find("GET", f"{prefix}/a/exact") == ("exact", {})
+    assert find("POST", "/wake/1/x") == ("wake", {"batch": "1", "signature": "x"})
 
 
-def test_other_paths_have_no_route() -> None:
+def test_other_requests_have_no_endpoint() -> None:
     for method, path in (
         ("DELETE", "/a"),
         ("HEAD", "/a"),
@@ -54,22 +54,24 @@ def test_other_paths_have_no_route() -> None:
         ("GET", "/kling/kling/a"),
         ("GET", "/a/1\n"),
         ("GET", "/a/1\n2"),
-        ("POST", "/hasten/1/x/y"),
-        ("POST", "/kling/hasten/1/x"),
+        ("POST", "/wake/1/x/y"),
+        ("POST", "/kling/wake/1/x"),
         ("GET", "a"),
         ("GET", ""),
     ):
-        assert found(method, path) is None, (method, path)
+        assert find(method, path) is None, (method, path)
     assert Router(TABLE, ["/kling"]).find("POST", "/a") is None
 
 
-def test_the_routes_of_a_path_come_in_the_order_of_the_table() -> None:
-    assert [route.operation for route in ROUTER.find_all("/a")] == ["create", "list"]
-    assert [route.operation for route in ROUTER.find_all("/hasten/1/x")] == ["hasten"]
+def test_the_endpoints_of_a_path_are_in_the_order_of_the_table() -> None:
+    assert [endpoint.operation for endpoint in ROUTER.find_all("/a")] == ["create", "list"]
+    assert [endpoint.operation for endpoint in ROUTER.find_all("/wake/1/x")] == ["wake"]
     assert ROUTER.find_all("/b") == []
 
 
-def test_each_route_and_each_operation_id_is_in_the_table_once() -> None:
-    ids = [route.documentation.operation_id or route.operation for route in ENDPOINTS if route.documentation]
+def test_paths_and_operation_ids_are_unique() -> None:
+    documented = [(endpoint, endpoint.documentation) for endpoint in ENDPOINTS if endpoint.documentation]
+    ids = [documentation.operation_id or endpoint.operation for endpoint, documentation in documented]
     assert [id for id, count in Counter(ids).items() if count > 1] == []
-    assert [at for at, count in Counter((route.method, route.path) for route in ENDPOINTS).items() if count > 1] == []
+    paths = [(endpoint.method, endpoint.path) for endpoint in ENDPOINTS]
+    assert [path for path, count in Counter(paths).items() if count > 1] == []

@@ -1,4 +1,4 @@
-"""The streaming reader against the whole-body parse, cut anywhere."""
+"""The streaming JSON reader gives the same result as parsing the whole body, however the body is cut."""
 
 import base64
 import hashlib
@@ -20,26 +20,34 @@ from framehouse.entrypoints.api.streaming_json import (
     from_json,
 )
 
-LONG_IN_TESTS = 256
+TEST_LONG_BYTES = 256
 
 
-def streamed(raw: bytes, size: int, *cuts: int, long_bytes: int = LONG_IN_TESTS) -> Any:
-    """What the reader makes of a text, in pieces of these sizes, then of that one; long strings as what they held."""
+def streamed(raw: bytes, size: int, *cuts: int, long_bytes: int = TEST_LONG_BYTES) -> Any:
+    """Read a text with JsonReader: first in pieces of the sizes `cuts`, then in pieces of `size` bytes.
+
+    Returns the value, with each long string as a tuple (see `comparable`).
+    """
     spool = Spool()
     try:
-        read = JsonReader(spool, long_bytes=long_bytes)
+        reader = JsonReader(spool, long_bytes=long_bytes)
         at = 0
         for cut in (*cuts, *[size] * len(raw)):
             if at >= len(raw):
                 break
-            read.feed(raw[at : at + cut])
+            reader.feed(raw[at : at + cut])
             at += cut
-        return told(read.finish())
+        return comparable(reader.finish())
     finally:
         spool.close()
 
 
-def told(value: Any) -> Any:
+def comparable(value: Any) -> Any:
+    """The value with each long string as a tuple.
+
+    The tuple is ("image", head, characters, decoded bytes), or ("text", head, characters, problem) if the string is not
+    base64.
+    """
     match value:
         case LongString():
             if value.content is None:
@@ -49,21 +57,24 @@ def told(value: Any) -> Any:
             if value.content.size <= MAX_REFERENCE_BYTES:
                 assert value.content.sha256 == hashlib.sha256(content).hexdigest()
                 assert value.content.size == len(content)
-            return ("picture", value.head, value.characters, content)
+            return ("image", value.head, value.characters, content)
         case list():
-            return [told(item) for item in value]
+            return [comparable(item) for item in value]
         case dict():
-            return {key: told(item) for key, item in value.items()}
+            return {key: comparable(item) for key, item in value.items()}
     return value
 
 
 def expected(value: Any, raw_length: Any) -> Any:
-    """What `told` says of a value that was parsed whole. `raw_length` says how long a string was between its quotes."""
+    """The result of `comparable` for a value that was parsed whole.
+
+    `raw_length` returns the number of bytes between the quotes of a string in the JSON text.
+    """
     match value:
-        case str() if raw_length(value) > LONG_IN_TESTS:
+        case str() if raw_length(value) > TEST_LONG_BYTES:
             head = value[:512]
             try:
-                return ("picture", head, len(value), decode_base64(value))
+                return ("image", head, len(value), decode_base64(value))
             except NotBase64 as error:
                 return ("text", head, len(value), str(error))
         case list():
@@ -105,15 +116,15 @@ values = st.recursive(
 @given(values, st.integers(1, 97), st.booleans(), st.booleans(), st.lists(st.integers(1, 400), max_size=5))
 @example({"a": "é" * 150}, 1, False, False, [])
 @example(["\\" * 301, "😀" * 99], 1, True, False, [])
-def test_cut_anywhere_it_reads_what_the_whole_says(
+def test_reading_in_pieces_gives_the_same_value_as_parsing_the_whole(
     value: Any, size: int, ascii: bool, slashes: bool, cuts: list[int]
 ) -> None:
-    def raw_of(part: Any) -> str:
+    def json_text(part: Any) -> str:
         text = json.dumps(part, ensure_ascii=ascii)
         return text.replace("/", "\\/") if slashes else text
 
-    raw = raw_of(value).encode()
-    whole = expected(from_json(raw), lambda text: len(raw_of(text).encode()) - 2)
+    raw = json_text(value).encode()
+    whole = expected(from_json(raw), lambda text: len(json_text(text).encode()) - 2)
     assert streamed(raw, size, *cuts) == whole
 
 
@@ -124,7 +135,7 @@ parts = st.sampled_from(
 
 
 @given(st.lists(parts, max_size=20).map(b"".join), st.booleans(), st.integers(1, 50))
-def test_what_is_no_json_whole_is_none_in_pieces(raw: bytes, wrapped: bool, size: int) -> None:
+def test_text_that_is_not_json_is_refused_in_pieces_too(raw: bytes, wrapped: bool, size: int) -> None:
     raw = b'["' + b"A" * 250 + raw + b'"]' if wrapped else raw
     try:
         from_json(raw)
@@ -139,50 +150,50 @@ LONG = base64.b64encode(b"\x89PNG" * 20_000).decode()
 TEXT = "x!" * 40_000
 
 
-def test_places_are_known_and_placeholders_cannot_be_forged() -> None:
+def test_long_strings_are_replaced_at_their_places_and_placeholders_cannot_be_forged() -> None:
     spool = Spool()
-    read = JsonReader(spool)
-    mine = [read._token + "0", read._token, "0" * 33]
+    reader = JsonReader(spool)
+    forged = [reader._token + "0", reader._token, "0" * 33]
     other = JsonReader(spool)
-    body = {"a": [TEXT, {"b": LONG}], TEXT: 1, LONG: 2, "mine": mine}
+    body = {"a": [TEXT, {"b": LONG}], TEXT: 1, LONG: 2, "forged": forged}
     other.feed(json.dumps(body).encode())
     value = other.finish()
-    assert value["mine"] == mine, "another request's placeholder is a string like any other"
+    assert value["forged"] == forged, "a placeholder of another request is an ordinary string"
     assert value["a"][0] == LongString(TEXT[:512], 80_000, problem="is neither an http(s) URL nor valid base64")
     assert value["a"][1]["b"].content.size == 80_000
     assert len(value) == 4
     spool.close()
 
 
-def test_a_string_is_long_by_its_bytes() -> None:
-    fits = "x" * LONG_BYTES
-    assert streamed(json.dumps(fits).encode(), 1000, long_bytes=LONG_BYTES) == fits
-    assert streamed(json.dumps(fits + "xxxx").encode(), 1000, long_bytes=LONG_BYTES)[0] == "picture"
+def test_long_strings_are_selected_by_their_number_of_bytes() -> None:
+    short = "x" * LONG_BYTES
+    assert streamed(json.dumps(short).encode(), 1000, long_bytes=LONG_BYTES) == short
+    assert streamed(json.dumps(short + "xxxx").encode(), 1000, long_bytes=LONG_BYTES)[0] == "image"
 
 
-def test_of_too_large_a_picture_no_more_than_allowed_is_written() -> None:
+def test_at_most_the_allowed_size_of_a_large_image_is_written() -> None:
     spool = Spool()
-    read = JsonReader(spool)
+    reader = JsonReader(spool)
     piece = base64.b64encode(b"\0" * 999_999)
-    read.feed(b'["')
+    reader.feed(b'["')
     for _ in range(30):
-        read.feed(piece)
+        reader.feed(piece)
         assert spool._size <= MAX_REFERENCE_BYTES
-    read.feed(b'", "' + piece + b'"]')
-    first, second = read.finish()
+    reader.feed(b'", "' + piece + b'"]')
+    first, second = reader.finish()
     assert first.content.size == 29_999_970
-    assert told(second)[3] == b"\0" * 999_999
+    assert comparable(second)[3] == b"\0" * 999_999
     spool.close()
 
 
-def test_besides_long_strings_little_is_kept() -> None:
+def test_the_body_without_its_long_strings_is_limited() -> None:
     with pytest.raises(SkeletonTooLarge):
         streamed(b"[" + b"1," * MAX_SKELETON_BYTES, 4096)
     many = json.dumps([LONG] * 100).encode()
     assert len(streamed(many, 10**6)) == 100
 
 
-def test_a_closed_spool_gives_and_takes_nothing() -> None:
+def test_a_closed_spool_can_be_neither_read_nor_written() -> None:
     spool = Spool()
     spool.write(b"abc")
     part = spool.end_part()

@@ -1,4 +1,4 @@
-"""framehouse account, key, task, doctor, from outside."""
+"""The commands `framehouse account`, `key`, `task` and `doctor`, run as real processes."""
 
 import re
 from pathlib import Path
@@ -11,17 +11,17 @@ from framehouse import __version__
 from tests.support.command_line import PATH, client, run, run_json, serve
 from tests.support.in_process_deployment import MISBEHAVING
 
-pytestmark = pytest.mark.xdist_group("accounts")  # one process, for what its tests share
+pytestmark = pytest.mark.xdist_group("accounts")  # one test process, because the tests share a fixture
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
 
-def test_accounts_and_keys_beside_a_running_server(tmp_path: Path) -> None:
+def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) -> None:
     data = ("--data-dir", tmp_path / "data")
     with serve(tmp_path / "data") as server:
-        made = run_json("account", "create", "acme", "--concurrency", "2", "--units", "20", *data)
-        assert made["callback_secret"].startswith("whsec_")
-        assert (made["concurrency"], made["units_limit"]) == (2, 20)
+        account = run_json("account", "create", "acme", "--concurrency", "2", "--units", "20", *data)
+        assert account["callback_secret"].startswith("whsec_")
+        assert (account["concurrency"], account["units_limit"]) == (2, 20)
         key = run_json("key", "create", "acme", *data)["key"]
         with client(server.url, key) as http:
             assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 1303
@@ -48,7 +48,7 @@ def test_accounts_and_keys_beside_a_running_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["account", "show", "nobody"], 1, "framehouse account list"),
         (["account", "create", "default"], 1, "already exists"),
@@ -61,8 +61,8 @@ def test_accounts_and_keys_beside_a_running_server(tmp_path: Path) -> None:
         (["task", "cancel", "nothing", "--account", "nobody"], 1, "There is no account"),
     ],
 )
-def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, said: str) -> None:
-    assert said in run(*words, "--data-dir", shared_data, code=code).stderr
+def test_an_error_message_gives_advice(shared_data: Path, words: list[str], code: int, message: str) -> None:
+    assert message in run(*words, "--data-dir", shared_data, code=code).stderr
 
 
 def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
@@ -79,32 +79,34 @@ def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
         assert "Canceled" in run("task", "show", "mine", *data).stdout
 
 
-def levels(*words: str | Path, code: int = 0, **extra: str) -> dict[int, Any]:
-    found = run_json("doctor", *words, code=code, **extra)
-    assert all(f["do"] for f in found if f["level"] != "ok")
-    return {f["number"]: f for f in found}
+def run_doctor(*words: str | Path, code: int = 0, **extra: str) -> dict[int, Any]:
+    """Run `framehouse doctor` and return its findings by number."""
+    findings = run_json("doctor", *words, code=code, **extra)
+    assert all(finding["do"] for finding in findings if finding["level"] != "ok")
+    return {finding["number"]: finding for finding in findings}
 
 
-def test_doctor(tmp_path: Path) -> None:
-    fresh = levels("--data-dir", tmp_path / "data", FRAMEHOUSE_PROT="1")
-    assert [fresh[n]["level"] for n in (1, 2, 4, 5, 6, 7, 9)] == ["ok"] * 7
-    assert fresh[8]["level"] == "advice"
-    assert "FRAMEHOUSE_PROT" in fresh[3]["found"]
-    assert "embedded" in fresh[7]["found"]
+def test_doctor_reports_problems_and_advice(tmp_path: Path) -> None:
+    findings = run_doctor("--data-dir", tmp_path / "data", FRAMEHOUSE_PROT="1")
+    assert [findings[n]["level"] for n in (1, 2, 4, 5, 6, 7, 9)] == ["ok"] * 7
+    assert findings[8]["level"] == "advice"
+    assert "FRAMEHOUSE_PROT" in findings[3]["found"]
+    assert "embedded" in findings[7]["found"]
     bad = tmp_path / "bad.toml"
     bad.write_text('prot = 1\n[models.x]\nroutes = [{ engine = "none" }]\n')
-    assert "prot: no such setting" in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
+    assert "prot: no such setting" in run_doctor("--config", bad, "--data-dir", tmp_path / "data", code=1)[2]["found"]
     bad.write_text('[models.x]\nroutes = [{ engine = "none" }]\n')
     assert (
         "the installed engines are diffusers, kling, openai_images, previz"
-        in levels("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
+        in run_doctor("--config", bad, "--data-dir", tmp_path / "data", code=1)[5]["found"]
     )
-    away = "postgresql://nobody@127.0.0.1:1/x"
-    assert levels("--data-dir", tmp_path / "data", code=1, FRAMEHOUSE_DATABASE_URL=away)[7]["level"] == "problem"
+    unreachable = "postgresql://nobody@127.0.0.1:1/x"
+    findings = run_doctor("--data-dir", tmp_path / "data", code=1, FRAMEHOUSE_DATABASE_URL=unreachable)
+    assert findings[7]["level"] == "problem"
     assert re.search(r"-> ", run("doctor", "--data-dir", tmp_path / "data").stdout)
 
 
-def test_help_teaches_and_the_version_is_told() -> None:
+def test_the_command_line_prints_its_help_and_version() -> None:
     assert __version__ in run("--version").stdout
     for words in ([], ["generate"], ["serve"], ["account"], ["key", "create"], ["task"], ["doctor"]):
         assert "Usage: framehouse" in run(*words, "--help").stdout.replace("python -m framehouse", "framehouse")

@@ -1,4 +1,4 @@
-"""A house in one file, and back: while it serves, cut off, tampered with, onto what is there already."""
+"""Backup and restore: while the server runs, and with truncated, modified and existing files."""
 
 import io
 import json
@@ -19,13 +19,13 @@ import pytest
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json, serve
 from tests.support.data_folder import prepare
 from tests.support.image_files import image_base64
-from tests.support.served_deployment import REQUEST, config, wait, wait_for
+from tests.support.served_deployment import REQUEST, config, wait, wait_for_images
 
-pytestmark = pytest.mark.xdist_group("backup")  # one process, for what its tests share
+pytestmark = pytest.mark.xdist_group("backup")  # one test process, because the tests share a fixture
 
 
-def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
-    """With its keys, its pictures under their old links, and a task in the midst of its work."""
+def test_a_restored_deployment_is_complete(tmp_path: Path) -> None:
+    """The backup contains the keys, the images with their old URLs, and a task that is being generated."""
     notes = tmp_path / "notes"
     (tmp_path / "data").mkdir()
     settings = config(tmp_path / "data", notes, seconds=0.4).read_text()
@@ -34,17 +34,17 @@ def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
         body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}
         done = wait(http, http.post(PATH, json=body).json()["data"]["task_id"])
         notes.unlink()
-        under_way = http.post(PATH, json=REQUEST | {"series_amount": 9}).json()["data"]["task_id"]
-        wait_for(notes, 2)
-        said = run_json("backup", tmp_path / "house.tar", "--data-dir", tmp_path / "data")
-        assert said["pictures"]
-        assert said["files"] >= 3 + 1 + 2, "pictures, a reference, and what was made of the task under way"
-        assert wait(http, under_way)["task_status"] == "succeed", "nobody was disturbed"
+        unfinished = http.post(PATH, json=REQUEST | {"series_amount": 9}).json()["data"]["task_id"]
+        wait_for_images(notes, 2)
+        summary = run_json("backup", tmp_path / "backup.tar", "--data-dir", tmp_path / "data")
+        assert summary["pictures"]
+        assert summary["files"] >= 3 + 1 + 2, "three images, a reference, and two images of the unfinished task"
+        assert wait(http, unfinished)["task_status"] == "succeed", "the backup disturbed a running task"
         server.kill()
-    assert (tmp_path / "house.tar").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "backup.tar").stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("*.part"))
     shutil.rmtree(tmp_path / "data")
-    run("restore", tmp_path / "house.tar", "--data-dir", tmp_path / "new" / "data")
+    run("restore", tmp_path / "backup.tar", "--data-dir", tmp_path / "new" / "data")
     assert (tmp_path / "new" / "data" / "framehouse.toml").read_text() == settings
     assert (tmp_path / "new" / "data" / "files").stat().st_mode & 0o077 == 0
     with serve(tmp_path / "new" / "data") as server, client(server.url, key) as http:
@@ -52,41 +52,43 @@ def test_a_house_comes_back_as_it_was(tmp_path: Path) -> None:
         assert again["task_id"] == done["task_id"]
         for image in done["task_result"]["series_images"]:
             old = image["url"].split("/images/", 1)[1]
-            assert httpx.get(f"{server.url}/images/{old}").status_code == 200, "old links are good"
-        assert wait(http, under_way)["task_status"] == "succeed", "what was under way is made"
+            assert httpx.get(f"{server.url}/images/{old}").status_code == 200, "an old URL does not work"
+        assert wait(http, unfinished)["task_status"] == "succeed", "the unfinished task was not generated"
     account = run_json("account", "show", "default", "--data-dir", tmp_path / "new" / "data")
     assert (account["images_in_flight"], account["units_used"]) == (0, 24 + 72)
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with an account and a picture, and its backup beside it."""
+    """A folder with a data folder, which has an account and an image, and with its backup."""
     folder = tmp_path_factory.mktemp("backup")
     prepare(folder / "data")
     run("generate", "a fox", "--out", folder / "out", "--data-dir", folder / "data")
-    run("backup", folder / "house.tar", "--data-dir", folder / "data")
+    run("backup", folder / "backup.tar", "--data-dir", folder / "data")
     return folder
 
 
-def test_a_backup_goes_through_a_pipe_and_may_leave_pictures_out(deployment: Path, tmp_path: Path) -> None:
+def test_a_backup_without_images_can_be_piped(deployment: Path, tmp_path: Path) -> None:
     words = [*FRAMEHOUSE, "backup", "-", "--without-pictures", "--data-dir", str(deployment / "data")]
-    made = subprocess.run(words, capture_output=True, env=environment(), check=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(made)) as tar:
+    backup = subprocess.run(words, capture_output=True, env=environment(), check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(backup)) as tar:
         assert tar.getnames() == ["backup.json", "database.dump", "complete.json"]
     words = [*FRAMEHOUSE, "restore", "-", "--data-dir", str(tmp_path / "data")]
-    subprocess.run(words, input=made, capture_output=True, env=environment(), check=True)
+    subprocess.run(words, input=backup, capture_output=True, env=environment(), check=True)
     assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1
 
 
-def test_nothing_is_overwritten(deployment: Path) -> None:
-    assert "already exists" in run("backup", deployment / "house.tar", "--data-dir", deployment / "data", code=1).stderr
+def test_backup_and_restore_overwrite_nothing(deployment: Path) -> None:
+    assert (
+        "already exists" in run("backup", deployment / "backup.tar", "--data-dir", deployment / "data", code=1).stderr
+    )
     assert (
         "already contains a database"
-        in run("restore", deployment / "house.tar", "--data-dir", deployment / "data", code=1).stderr
+        in run("restore", deployment / "backup.tar", "--data-dir", deployment / "data", code=1).stderr
     )
 
 
-def test_what_is_not_there_says_so(tmp_path: Path) -> None:
+def test_the_error_names_a_missing_database_or_file(tmp_path: Path) -> None:
     assert "no database" in run("backup", tmp_path / "x.tar", "--data-dir", tmp_path / "none", code=1).stderr
     assert not (tmp_path / "none").exists()
     assert "No such file" in run("restore", tmp_path / "x.tar", "--data-dir", tmp_path / "none", code=1).stderr
@@ -96,7 +98,7 @@ def test_what_is_not_there_says_so(tmp_path: Path) -> None:
 
 @contextmanager
 def rewritten(source: Path, to: Path) -> Iterator[tuple[tarfile.TarFile, dict[str, bytes]]]:
-    """A new tar to be filled, and the contents of the old one."""
+    """Yields a new tar to fill, and the contents of the old tar by name."""
     with tarfile.open(source) as old, tarfile.open(to, "w") as new:
         contents = {}
         for member in old:
@@ -112,65 +114,65 @@ def put(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def changed(name: str, content: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+def with_entry(name: str, content: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
     return lambda contents: contents | {name: content}
 
 
-def newer(contents: dict[str, bytes]) -> dict[str, bytes]:
+def from_newer_version(contents: dict[str, bytes]) -> dict[str, bytes]:
     about = json.loads(contents["backup.json"]) | {"migration": 9999, "framehouse": "9.0.0"}
     return contents | {"backup.json": json.dumps(about).encode()}
 
 
-def climbing(contents: dict[str, bytes]) -> dict[str, bytes]:
+def with_path_traversal(contents: dict[str, bytes]) -> dict[str, bytes]:
     end = {"complete.json": contents["complete.json"]}
     return {name: c for name, c in contents.items() if name not in end} | {"files/../../evil": b"x"} | end
 
 
-def fewer(contents: dict[str, bytes]) -> dict[str, bytes]:
-    lost = next(name for name in contents if name.startswith("files/"))
-    return {name: content for name, content in contents.items() if name != lost}
+def without_a_file(contents: dict[str, bytes]) -> dict[str, bytes]:
+    missing = next(name for name in contents if name.startswith("files/"))
+    return {name: content for name, content in contents.items() if name != missing}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (newer, "newer than this version"),
-        (climbing, 'unexpected entry "files/../../evil"'),
-        (fewer, "does not match"),
-        (changed("backup.json", b"{}"), "does not support"),
-        (changed("backup.json", b"[1"), "is not a JSON object"),
-        (changed("database.dump", b"PGDMP nonsense"), "Could not restore the database"),
+        (from_newer_version, "newer than this version"),
+        (with_path_traversal, 'unexpected entry "files/../../evil"'),
+        (without_a_file, "does not match"),
+        (with_entry("backup.json", b"{}"), "does not support"),
+        (with_entry("backup.json", b"[1"), "is not a JSON object"),
+        (with_entry("database.dump", b"PGDMP nonsense"), "Could not restore the database"),
         (lambda contents: {"other": b"x"} | contents, "is not the first entry"),
     ],
 )
-def test_a_file_that_is_not_what_was_written(
-    deployment: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], said: str
+def test_a_modified_backup_is_refused_and_restores_nothing(
+    deployment: Path, tmp_path: Path, change: Callable[[dict[str, bytes]], dict[str, bytes]], message: str
 ) -> None:
-    with rewritten(deployment / "house.tar", tmp_path / "bad.tar") as (tar, contents):
+    with rewritten(deployment / "backup.tar", tmp_path / "bad.tar") as (tar, contents):
         for name, content in change(contents).items():
             put(tar, name, content)
-    assert said in run("restore", tmp_path / "bad.tar", "--data-dir", tmp_path / "data", code=1).stderr
+    assert message in run("restore", tmp_path / "bad.tar", "--data-dir", tmp_path / "data", code=1).stderr
     assert not (tmp_path / "data" / "postgres").exists()
     assert not (tmp_path / "evil").exists()
-    run("restore", deployment / "house.tar", "--data-dir", tmp_path / "data")
+    run("restore", deployment / "backup.tar", "--data-dir", tmp_path / "data")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
-def test_a_file_that_was_cut_off(deployment: Path, tmp_path: Path, share: float) -> None:
-    whole = (deployment / "house.tar").read_bytes()
-    (tmp_path / "cut.tar").write_bytes(whole[: int(len(whole.rstrip(b"\0")) * share)])
-    said = run("restore", tmp_path / "cut.tar", "--data-dir", tmp_path / "data", code=1).stderr
-    assert re.search("incomplete|damaged", said)
+def test_a_truncated_backup_is_refused_and_restores_nothing(deployment: Path, tmp_path: Path, share: float) -> None:
+    whole = (deployment / "backup.tar").read_bytes()
+    (tmp_path / "truncated.tar").write_bytes(whole[: int(len(whole.rstrip(b"\0")) * share)])
+    message = run("restore", tmp_path / "truncated.tar", "--data-dir", tmp_path / "data", code=1).stderr
+    assert re.search("incomplete|damaged", message)
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_killed_and_begun_anew(deployment: Path, tmp_path: Path) -> None:
-    words = [*FRAMEHOUSE, "restore", str(deployment / "house.tar"), "--data-dir", str(tmp_path / "data")]
+def test_a_restore_can_be_repeated_after_a_kill(deployment: Path, tmp_path: Path) -> None:
+    words = [*FRAMEHOUSE, "restore", str(deployment / "backup.tar"), "--data-dir", str(tmp_path / "data")]
     process = subprocess.Popen(words, env=environment(), start_new_session=True)
     while not (tmp_path / "data" / "restoring" / "postgres").exists():
         assert process.poll() is None
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    run("restore", deployment / "house.tar", "--data-dir", tmp_path / "data")
+    run("restore", deployment / "backup.tar", "--data-dir", tmp_path / "data")
     assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1

@@ -1,4 +1,4 @@
-"""Callbacks of the whole server: killed at random, watched and repeated from the command line."""
+"""Callbacks of the whole server: random kills, and the commands that list, resend and receive callbacks."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ from tests.support.receivers import ReceivedCallback, Receiver, receiving
 PRIVATE = {"FRAMEHOUSE_ALLOW_PRIVATE_ADDRESSES": "1"}
 LONG = "CHAOS_TASKS" in os.environ
 TASKS, KILLS = (300, 5) if LONG else (60, 3)
-LUCK = random.Random() if LONG else random.Random(1)
+RNG = random.Random() if LONG else random.Random(1)
 
 
-def quick_config(folder: Path) -> Path:
-    """Pictures that cost nothing, so that the test is about messages."""
+def fast_config(folder: Path) -> Path:
+    """Write settings with an engine that generates images without delay."""
     path = folder / "framehouse.toml"
     path.write_text(
         f'worker_concurrency = 8\nlease_s = 5\n[models."kling-v3-omni"]\nroutes = [{{ engine = "{MISBEHAVING}" }}]\n'
@@ -34,11 +34,14 @@ def quick_config(folder: Path) -> Path:
     return path
 
 
-async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
-    """A third fails: refused, redirected, or cut off; but no message more than four times, for the pauses grow."""
+async def answer_randomly(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+    """Refuse, redirect or cut off a third of the callbacks.
+
+    The fifth delivery of a message always succeeds, because the pauses between deliveries become longer.
+    """
     id = receiver.received[-1].headers["webhook-id"]
-    failed_before = sum(got.headers["webhook-id"] == id for got in receiver.received) - 1
-    luck = LUCK.random() if failed_before < 4 else 1.0
+    earlier_deliveries = sum(callback.headers["webhook-id"] == id for callback in receiver.received) - 1
+    luck = RNG.random() if earlier_deliveries < 4 else 1.0
     if luck < 0.11:
         writer.transport.abort()
         return
@@ -48,34 +51,41 @@ async def answer_by_luck(receiver: Receiver, writer: asyncio.StreamWriter) -> No
 
 @pytest.mark.long
 @pytest.mark.timeout(480)
-async def test_every_message_arrives_through_kills(tmp_path: Path) -> None:
-    """Receivers fail a third of the time, and server or worker are killed -9 now and then; `make chaos`: at random."""
-    path = quick_config(tmp_path)
+async def test_every_message_arrives_although_processes_are_killed(tmp_path: Path) -> None:
+    """Receivers fail a third of the time. The server, or its child processes, are killed with SIGKILL several times.
+
+    `make chaos` runs this test with more tasks and another seed each time.
+    """
+    path = fast_config(tmp_path)
     async with (
-        receiving(behave=answer_by_luck) as one,
-        receiving(behave=answer_by_luck) as two,
-        receiving(behave=answer_by_luck) as three,
+        receiving(behave=answer_randomly) as one,
+        receiving(behave=answer_randomly) as two,
+        receiving(behave=answer_randomly) as three,
     ):
         receivers = [one, two, three]
-        accepted, secret = await _submit_through_kills(tmp_path, path, receivers)
+        accepted, secret = await _submit_during_kills(tmp_path, path, receivers)
         assert len(accepted) == TASKS
-        told: dict[str, list[ReceivedCallback]] = defaultdict(list)
+        received: dict[str, list[ReceivedCallback]] = defaultdict(list)
         for receiver in receivers:
-            for got in receiver.received:
-                got.verify(secret)
-                told[got.data["task_id"]].append(got)
-    assert set(told) == set(accepted)
-    for task_id, deliveries in told.items():
-        statuses = [got.data["task_status"] for got in deliveries]
+            for callback in receiver.received:
+                callback.verify(secret)
+                received[callback.data["task_id"]].append(callback)
+    assert set(received) == set(accepted)
+    for task_id, callbacks in received.items():
+        statuses = [callback.data["task_status"] for callback in callbacks]
         assert list(dict.fromkeys(statuses)) == ["processing", "succeed"], task_id
-        assert statuses == sorted(statuses), "never out of order"
-        assert len({got.headers["webhook-id"] for got in deliveries}) == 2, "doubles share their id"
+        assert statuses == sorted(statuses), "a status arrived after a later status"
+        ids = {callback.headers["webhook-id"] for callback in callbacks}
+        assert len(ids) == 2, "repeated deliveries of a message have different ids"
     account = run_json("account", "show", "default", "--data-dir", tmp_path / "data")
     assert (account["images_in_flight"], account["units_used"]) == (0, 8 * TASKS)
 
 
-async def _submit_through_kills(tmp_path: Path, path: Path, receivers: list[Receiver]) -> tuple[list[str], str]:
-    """Serve, submit, kill, serve again; the ids of all tasks and the account's secret, when all is delivered."""
+async def _submit_during_kills(tmp_path: Path, path: Path, receivers: list[Receiver]) -> tuple[list[str], str]:
+    """Submit all tasks while the server is killed and restarted, and wait until all callbacks are delivered.
+
+    Returns the ids of the tasks and the callback secret of the account.
+    """
     accepted: list[str] = []
     data, key = tmp_path / "data", ""
     for life in range(KILLS + 1):
@@ -86,15 +96,15 @@ async def _submit_through_kills(tmp_path: Path, path: Path, receivers: list[Rece
             headers = {"Authorization": f"Bearer {key}"}
             async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30) as http:
                 for n in range(len(accepted), TASKS * (life + 1) // (KILLS + 1)):
-                    accepted.append(await _submit(http, n, receivers[n % 3].url))  # noqa: PERF401 - one after the other
+                    accepted.append(await _submit(http, n, receivers[n % 3].url))  # noqa: PERF401 - the requests are sequential
                 if life < KILLS:
-                    await asyncio.sleep(LUCK.uniform(0, 1.5))
+                    await asyncio.sleep(RNG.uniform(0, 1.5))
                     if life % 2:
                         await asyncio.to_thread(server.kill)
                     else:
                         process_tree.kill(server.children())
                 else:
-                    await _all_delivered(http)
+                    await _wait_until_all_delivered(http)
         finally:
             await asyncio.to_thread(serving.__exit__, None, None, None)
     secret = run_json("account", "show", "default", "--data-dir", data)["callback_secret"]
@@ -102,7 +112,7 @@ async def _submit_through_kills(tmp_path: Path, path: Path, receivers: list[Rece
 
 
 async def _submit(http: httpx.AsyncClient, n: int, url: str) -> str:
-    """With an idempotency key, as a careful client does: an answer that is lost in a kill is asked for again."""
+    """Submit a task with an idempotency key, and repeat the request until it is answered. Returns the task id."""
     body = {"model_name": "kling-v3-omni", "prompt": f"fox {n}", "callback_url": url}
     while True:
         try:
@@ -115,21 +125,21 @@ async def _submit(http: httpx.AsyncClient, n: int, url: str) -> str:
         await asyncio.sleep(0.1)
 
 
-async def _all_delivered(http: httpx.AsyncClient) -> None:
+async def _wait_until_all_delivered(http: httpx.AsyncClient) -> None:
     async with asyncio.timeout(300):
         while True:
             text = (await http.get("/metrics")).text
-            figures = [line for line in text.splitlines() if line.startswith("framehouse_callback_messages{")]
-            waiting = sum(float(line.split()[-1]) for line in figures if 'state="waiting"' in line)
-            delivered = sum(float(line.split()[-1]) for line in figures if 'state="delivered"' in line)
+            samples = [line for line in text.splitlines() if line.startswith("framehouse_callback_messages{")]
+            waiting = sum(float(line.split()[-1]) for line in samples if 'state="waiting"' in line)
+            delivered = sum(float(line.split()[-1]) for line in samples if 'state="delivered"' in line)
             if not waiting and delivered == 2 * TASKS:
                 return
             await asyncio.sleep(0.3)
 
 
-def test_seeing_resending_and_listening(tmp_path: Path) -> None:
+def test_callbacks_are_listed_resent_and_received_by_commands(tmp_path: Path) -> None:
     data = ("--data-dir", tmp_path / "data")
-    with serve(tmp_path / "data", "--config", quick_config(tmp_path), **PRIVATE) as server:
+    with serve(tmp_path / "data", "--config", fast_config(tmp_path), **PRIVATE) as server:
         command = [*FRAMEHOUSE, "callback", "listen", "--port", "0", "--json", *map(str, data)]
         listener = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
@@ -140,19 +150,21 @@ def test_seeing_resending_and_listening(tmp_path: Path) -> None:
             with client(server.url, server.key) as http:
                 body = {"model_name": "kling-v3-omni", "prompt": "a fox", "callback_url": url + "hook"}
                 task_id = http.post(PATH, json=body).json()["data"]["task_id"]
-            came = [json.loads(listener.stdout.readline()) for _ in range(2)]
-            assert [m["data"]["task_status"] for m in came] == ["processing", "succeed"]
-            assert [m["problem"] for m in came] == [None, None]
-            listed = delivered(task_id, *data)
+            received = [json.loads(listener.stdout.readline()) for _ in range(2)]
+            assert [m["data"]["task_status"] for m in received] == ["processing", "succeed"]
+            assert [m["problem"] for m in received] == [None, None]
+            listed = list_when_delivered(task_id, *data)
             assert {m["state"] for m in listed} == {"delivered"}
             assert run_json("callback", "list", "--failed", *data) == []
             run("callback", "resend", listed[0]["id"], *data)
-            again = json.loads(listener.stdout.readline())
-            assert again["id"] == came[1]["id"] == "msg_" + listed[0]["id"].replace("-", "")
+            repeated = json.loads(listener.stdout.readline())
+            assert repeated["id"] == received[1]["id"] == "msg_" + listed[0]["id"].replace("-", "")
             rotated = run_json("account", "rotate-secret", "default", *data)
             assert rotated["callback_secret"].startswith("whsec_")
             run("callback", "resend", listed[0]["id"], *data)
-            assert json.loads(listener.stdout.readline())["problem"] is None, "the old secret signs too"
+            assert json.loads(listener.stdout.readline())["problem"] is None, (
+                "the message is not signed with the old secret too"
+            )
         finally:
             listener.send_signal(signal.SIGINT)
             listener.communicate(timeout=20)
@@ -162,7 +174,8 @@ def test_seeing_resending_and_listening(tmp_path: Path) -> None:
     assert "attempts" in shown
 
 
-def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
+def list_when_delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
+    """Wait until the task's messages are delivered, at most 90 seconds, and return them."""
     end = time.monotonic() + 90
     while True:
         listed: list[dict[str, Any]] = run_json("callback", "list", task_id, *data)
@@ -171,7 +184,7 @@ def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["callback", "resend", "nothing"], 2, "not the id of a message"),
         (["callback", "resend", "0" * 32], 1, "has no message"),
@@ -180,5 +193,5 @@ def delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]:
         (["account", "rotate-secret", "nobody"], 1, "There is no account"),
     ],
 )
-def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, said: str) -> None:
-    assert said in run(*words, "--data-dir", shared_data, code=code).stderr
+def test_an_error_message_gives_advice(shared_data: Path, words: list[str], code: int, message: str) -> None:
+    assert message in run(*words, "--data-dir", shared_data, code=code).stderr

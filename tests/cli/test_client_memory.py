@@ -1,4 +1,4 @@
-"""A promise that only a real process can keep."""
+"""The memory of the API process, measured in a real process."""
 
 import json
 import re
@@ -13,13 +13,13 @@ from tests.support.command_line import PATH, client, serve
 from tests.support.image_files import image_file
 
 
-def memory(pid: int, what: str) -> float:
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return int(found[1]) / 1000
+def memory_mb(pid: int, field: str) -> float:
+    match = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) / 1000
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="looks at /proc")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs /proc/PID/clear_refs")
 def test_large_bodies_do_not_grow_the_api_process(tmp_path: Path) -> None:
     images = [image_file() + secrets.token_bytes(9_990_000) for _ in range(4)]
     fields = {"model_name": "kling-v3-omni", "prompt": "x", "unknown": "x" * 20_000_000}
@@ -31,8 +31,8 @@ def test_large_bodies_do_not_grow_the_api_process(tmp_path: Path) -> None:
         assert api, listed
         pid = int(api[1])
         for content in (small, large):
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the highest memory so far is the present one
-            before = memory(pid, "VmRSS")
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the peak to the current memory
+            before = memory_mb(pid, "VmRSS")
             answer = alice.post(PATH, content=content, headers={"Content-Type": "application/json"})
             assert answer.status_code == 200, answer.text
-        assert memory(pid, "VmHWM") - before < 16
+        assert memory_mb(pid, "VmHWM") - before < 16

@@ -1,4 +1,4 @@
-"""How commands are loaded: help and completion import nothing heavy."""
+"""Lazy loading of commands: help and shell completion import no heavy modules."""
 
 import json
 import subprocess
@@ -18,12 +18,12 @@ print(json.dumps(list(sys.modules)))
 """
 
 
-def test_declarations_of_commands_import_nothing_heavy() -> None:
+def test_loading_all_commands_imports_no_heavy_module() -> None:
     done = subprocess.run([sys.executable, "-c", _IMPORTED], capture_output=True, text=True, check=True)
     assert HEAVY & set(json.loads(done.stdout)) == set()
 
 
-def test_listing_commands_imports_none_of_them() -> None:
+def test_listing_commands_imports_no_command() -> None:
     code = _IMPORTED.replace("command.load()", "command.get_short_help_str()")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names = [name for name in json.loads(done.stdout) if name.startswith("framehouse.cli.")]
@@ -31,7 +31,7 @@ def test_listing_commands_imports_none_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "offered"),
+    ("words", "completion"),
     [
         ("framehouse ba", "backup"),
         ("framehouse account cr", "create"),
@@ -39,10 +39,10 @@ def test_listing_commands_imports_none_of_them() -> None:
         ("framehouse generate --resolution 2", "2k"),
     ],
 )
-def test_shell_completion(words: str, offered: str) -> None:
-    asked = {"_FRAMEHOUSE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+def test_the_shell_completes_commands_and_options(words: str, completion: str) -> None:
+    variables = {"_FRAMEHOUSE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     code = "import sys; sys.argv[0] = 'framehouse'; from framehouse.cli import main; main()"
     done = subprocess.run(
-        [FRAMEHOUSE[0], "-c", code], capture_output=True, text=True, env=environment(**asked), check=True
+        [FRAMEHOUSE[0], "-c", code], capture_output=True, text=True, env=environment(**variables), check=True
     )
-    assert done.stdout.split() == [f"plain,{offered}"]
+    assert done.stdout.split() == [f"plain,{completion}"]

@@ -1,4 +1,4 @@
-"""framehouse element, from outside."""
+"""The command `framehouse element`, run as a real process."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support.api_server import ELEMENTS
 from tests.support.command_line import PATH, client, run, run_json, serve
 from tests.support.image_files import image_file
 
-pytestmark = pytest.mark.xdist_group("cli_elements")  # one process, for what its tests share
+pytestmark = pytest.mark.xdist_group("cli_elements")  # one test process, because the tests share a fixture
 
 
 @pytest.fixture
@@ -19,28 +19,28 @@ def images(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_an_element_is_saved_listed_used_and_deleted_without_a_server(tmp_path: Path, images: list[Path]) -> None:
+def test_an_element_can_be_created_listed_used_and_deleted_without_a_server(tmp_path: Path, images: list[Path]) -> None:
     data = ("--data-dir", tmp_path / "data")
     files = ("--frontal", images[0], "--refer", images[1], "--refer", images[0])
-    made = run_json("element", "create", "Red bag", *files, "--description", "A bag", "--tag", "o_104", *data)
-    id = made["element_id"]
-    assert made == {"element_id": id, "name": "Red bag", "description": "A bag", "tags": ["o_104"], "pictures": 3}
+    created = run_json("element", "create", "Red bag", *files, "--description", "A bag", "--tag", "o_104", *data)
+    id = created["element_id"]
+    assert created == {"element_id": id, "name": "Red bag", "description": "A bag", "tags": ["o_104"], "pictures": 3}
     (listed,) = run_json("element", "list", *data)
     assert (listed["element_id"], listed["status"]) == (id, "succeed")
-    prompt = ("<<<element_1>>> beside <<<element_2>>>", "--element", str(id), "--element", "101")
+    prompt = ("<<<element_1>>> next to <<<element_2>>>", "--element", str(id), "--element", "101")
     assert len(run_json("generate", *prompt, "--out", tmp_path / "out", *data)["images"]) == 1
     assert "Deleted" in run("element", "delete", str(id), *data).stdout
     assert "No elements yet" in run("element", "list", *data).stdout
     assert "does not exist" in run("generate", *prompt, "--out", tmp_path / "out", *data, code=1).stderr
 
 
-def test_elements_beside_a_running_server(tmp_path: Path, images: list[Path]) -> None:
+def test_changes_of_elements_apply_to_a_running_server(tmp_path: Path, images: list[Path]) -> None:
     data = ("--data-dir", tmp_path / "data")
     with serve(tmp_path / "data") as server, client(server.url, server.key) as http:
-        said = run("element", "create", "Bag", "--frontal", images[0], "--refer", images[1], *data).stdout
+        output = run("element", "create", "Bag", "--frontal", images[0], "--refer", images[1], *data).stdout
         (task,) = http.get(ELEMENTS).json()["data"]
         (element,) = task["task_result"]["elements"]
-        assert f"--element {element['element_id']}" in said
+        assert f"--element {element['element_id']}" in output
         assert element["element_description"] == "Bag"
         body = {"model_name": "kling-v3-omni", "prompt": "<<<element_1>>>", "element_list": [element]}
         assert http.post(PATH, json=body).json()["code"] == 0
@@ -54,7 +54,7 @@ def test_presets_are_listed(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["element", "create", "x", "--frontal", "nothing.png", "--refer", "a.png"], 1, "Cannot read the image"),
         (["element", "create", "x", "--frontal", "http://127.0.0.1:1/a.png"], 2, "--refer"),
@@ -71,5 +71,5 @@ def test_presets_are_listed(shared_data: Path) -> None:
         (["element", "delete", "101"], 1, "is a preset"),
     ],
 )
-def test_errors_say_what_to_do(shared_data: Path, words: list[str], code: int, said: str) -> None:
-    assert said in run(*words, "--data-dir", shared_data, code=code).stderr
+def test_an_error_message_gives_advice(shared_data: Path, words: list[str], code: int, message: str) -> None:
+    assert message in run(*words, "--data-dir", shared_data, code=code).stderr

@@ -1,4 +1,4 @@
-"""framehouse generate, from outside."""
+"""The command `framehouse generate`, run as a real process."""
 
 import json
 import os
@@ -19,23 +19,24 @@ from tests.support.served_deployment import config
 PROMPT = "Create a three-frame product storyboard"
 
 
-def sizes(folder: Path) -> list[tuple[int, int]]:
-    found = []
+def image_sizes(folder: Path) -> list[tuple[int, int]]:
+    """The sizes of the images in the folder, without contact sheets."""
+    sizes = []
     for path in sorted(folder.glob("*.png")):
         if "contact-sheet" not in path.name:
             with Image.open(path) as image:
-                found.append(image.size)
-    return found
+                sizes.append(image.size)
+    return sizes
 
 
-def test_pictures_with_nothing_to_start_first(tmp_path: Path) -> None:
+def test_generate_needs_no_running_server(tmp_path: Path) -> None:
     done = run("generate", PROMPT, "--series", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
-    assert sizes(tmp_path / "out") == [(1280, 720)] * 3
+    assert image_sizes(tmp_path / "out") == [(1280, 720)] * 3
     assert len(list((tmp_path / "out").glob("*contact-sheet.png"))) == 1
     assert "3/3 images" in done.stderr
     for line in done.stdout.splitlines():
         assert Path(line.split()[0]).exists()
-    again = run_json(
+    result = run_json(
         "generate",
         PROMPT,
         "--series",
@@ -52,36 +53,36 @@ def test_pictures_with_nothing_to_start_first(tmp_path: Path) -> None:
         "--seed",
         "5",
     )
-    assert len(again["images"]) == 2
-    assert all(Path(image["watermark_file"]).exists() for image in again["images"])
-    assert sizes(tmp_path / "out").count((1440, 2560)) == 4
+    assert len(result["images"]) == 2
+    assert all(Path(image["watermark_file"]).exists() for image in result["images"])
+    assert image_sizes(tmp_path / "out").count((1440, 2560)) == 4
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 
 
-def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_pixels(tmp_path: Path) -> None:
     prepare(tmp_path / "data")
     pixels = []
     for n in range(2):
-        made = run_json("generate", "a fox", "--seed", "5", "--out", tmp_path / str(n), "--data-dir", tmp_path / "data")
-        with Image.open(made["images"][0]["file"]) as image:
+        words = ("generate", "a fox", "--seed", "5", "--out", tmp_path / str(n), "--data-dir", tmp_path / "data")
+        with Image.open(run_json(*words)["images"][0]["file"]) as image:
             pixels.append(image.tobytes())
     assert pixels[0] == pixels[1]
 
 
-def test_two_at_once_with_references(tmp_path: Path) -> None:
+def test_two_commands_with_references_run_at_the_same_time(tmp_path: Path) -> None:
     prepare(tmp_path / "data")
     (tmp_path / "ref.png").write_bytes(image_file(900, 600))
     command = [*FRAMEHOUSE, "generate", "the bag of <<<image_1>>>", "--image", str(tmp_path / "ref.png"), "-n", "3"]
     command += ["--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--json"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) for _ in range(2)]
-    outs = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    assert outs[0]["task_id"] != outs[1]["task_id"]
-    assert sizes(tmp_path / "out") == [(1248, 832)] * 6
+    assert results[0]["task_id"] != results[1]["task_id"]
+    assert image_sizes(tmp_path / "out") == [(1248, 832)] * 6
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_cancels_and_leaves_nothing_running(tmp_path: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_the_task_and_stops_the_database(tmp_path: Path, number: signal.Signals) -> None:
     prepare(tmp_path / "data")
     notes = tmp_path / "notes"
     path = config(tmp_path, notes, seconds=60)
@@ -93,39 +94,40 @@ def test_ctrl_c_cancels_and_leaves_nothing_running(tmp_path: Path, sign: signal.
     while not notes.exists():
         assert time.monotonic() < end
         time.sleep(0.02)
-    process.send_signal(sign)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 130, said
-    assert "canceling" in said
-    assert "Traceback" not in said
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130, errors
+    assert "canceling" in errors
+    assert "Traceback" not in errors
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
     (task,) = run_json("task", "list", "--data-dir", tmp_path / "data")
     assert (task["status"], task["status_message"]) == ("failed", "Canceled")
     assert run_json("account", "show", "default", "--data-dir", tmp_path / "data")["images_in_flight"] == 0
 
 
-_BEGUN = """
+_MAIN_WITH_MARKER = """
 import os, sys
 from pathlib import Path
 from framehouse.cli import main
-begun = Path(sys.argv.pop(1))
+marker = Path(sys.argv.pop(1))
 try:
-    begun.touch()
+    marker.touch()
     main()
 except KeyboardInterrupt:
     os._exit(130)
 """
-"""The command line, which tells when it begins: before that, Python itself is interrupted, and says so its own way."""
+"""The command line, which creates a marker file before it starts. Before that, a signal would interrupt Python's own
+start, which prints a traceback."""
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6, 0.9, 1.2])
-def test_ctrl_c_at_any_moment(tmp_path: Path, after_s: float) -> None:
-    begun = tmp_path / "begun"
+def test_ctrl_c_at_any_time_cancels_the_task_without_a_traceback(tmp_path: Path, after_s: float) -> None:
+    marker = tmp_path / "marker"
     command = [
         sys.executable,
         "-c",
-        _BEGUN,
-        str(begun),
+        _MAIN_WITH_MARKER,
+        str(marker),
         "generate",
         "a fox",
         "-n",
@@ -136,18 +138,18 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, after_s: float) -> None:
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, env=environment()
     )
-    while not begun.exists():
+    while not marker.exists():
         assert process.poll() is None
         time.sleep(0.005)
     time.sleep(after_s)
     end = time.monotonic() + 90
-    while process.poll() is None:  # as often as an impatient hand, so that it is met while it ends, too
+    while process.poll() is None:  # many signals, so that some of them arrive while the command is exiting
         assert time.monotonic() < end
         process.send_signal(signal.SIGINT)
         time.sleep(0.003)
-    _, said = process.communicate()
-    assert process.returncode in (130, 0), said
-    assert "Traceback" not in said
+    _, errors = process.communicate()
+    assert process.returncode in (130, 0), errors
+    assert "Traceback" not in errors
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
     if (tmp_path / "data" / "postgres").exists():
         run("account", "create", "probe", "--data-dir", tmp_path / "data")
@@ -155,7 +157,7 @@ def test_ctrl_c_at_any_moment(tmp_path: Path, after_s: float) -> None:
         assert all(account["images_in_flight"] == 0 for account in accounts)
 
 
-def test_what_a_killed_one_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+def test_the_next_command_cancels_the_task_of_a_killed_command(tmp_path: Path) -> None:
     prepare(tmp_path / "data")
     notes = tmp_path / "notes"
     path = config(tmp_path, notes, seconds=60)
@@ -169,14 +171,14 @@ def test_what_a_killed_one_left_is_cleared_by_the_next(tmp_path: Path) -> None:
             time.sleep(0.02)
         process.kill()
     assert run_json("account", "show", "default", "--data-dir", tmp_path / "data")["images_in_flight"] == 9
-    time.sleep(2)  # an owner has two seconds to connect anew before its tasks count as left
+    time.sleep(2)  # a command may reconnect within two seconds before its tasks count as abandoned
     run("generate", "a hare", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
     assert run_json("account", "show", "default", "--data-dir", tmp_path / "data")["images_in_flight"] == 0
 
 
-def test_as_a_client_of_a_server(tmp_path: Path) -> None:
+def test_generate_can_use_a_server(tmp_path: Path) -> None:
     with serve(tmp_path / "data") as server:
-        made = run_json(
+        result = run_json(
             "generate",
             PROMPT,
             "--series",
@@ -188,9 +190,9 @@ def test_as_a_client_of_a_server(tmp_path: Path) -> None:
             "--key",
             server.key,
         )
-        assert sizes(tmp_path / "out") == [(1280, 720)] * 6
-        assert made["units"] == "24"
-        told = run_json(
+        assert image_sizes(tmp_path / "out") == [(1280, 720)] * 6
+        assert result["units"] == "24"
+        failure = run_json(
             "generate",
             "a",
             "--model",
@@ -203,17 +205,17 @@ def test_as_a_client_of_a_server(tmp_path: Path) -> None:
             server.key,
             code=1,
         )
-        assert told["error"]["code"] == 1203
-        told = run_json("generate", "a", "--server", server.url, "--key", "fh_wrong", code=1)
-        assert told["error"]["code"] == 1002
-        beside = run_json("generate", "a fox", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
-        assert beside["status"] == "succeed", "also on this machine, beside the running server"
+        assert failure["error"]["code"] == 1203
+        failure = run_json("generate", "a", "--server", server.url, "--key", "fh_wrong", code=1)
+        assert failure["error"]["code"] == 1002
+        result = run_json("generate", "a fox", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
+        assert result["status"] == "succeed", "a command without --server fails while a server uses the data folder"
         with client(server.url, server.key) as http:
             assert http.get("/readyz").status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["generate"], 2, "Missing argument"),
         (["generate", "x", "-n", "12"], 2, "1<=x<=9"),
@@ -230,22 +232,22 @@ def test_as_a_client_of_a_server(tmp_path: Path) -> None:
         (["generate", "x", "--server", "http://127.0.0.1:1", "--key", "é"], 2, "not allowed in an API key"),
     ],
 )
-def test_errors_say_what_to_do(tmp_path: Path, words: list[str], code: int, said: str) -> None:
+def test_an_error_message_gives_advice(tmp_path: Path, words: list[str], code: int, message: str) -> None:
     prepare(tmp_path / "data")
     out = [] if words[0] != "generate" or len(words) < 2 else ["--out", str(tmp_path / "out")]
     done = run(*words, *out, code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data"))
-    assert said in done.stderr
-    told = json.loads(run(*words, *out, "--json", code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data")).stdout)
-    assert said in told["error"]["message"]
+    assert message in done.stderr
+    output = json.loads(run(*words, *out, "--json", code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data")).stdout)
+    assert message in output["error"]["message"]
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_the_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert "Cannot write" in run("generate", "x", "--out", tmp_path / "out", code=1).stderr
 
 
-_IN_A_CALLBACK = """
+_INTERRUPTED_CALLBACK = """
 import signal, sys, time, weakref
 from framehouse.cli import commands, main
 
@@ -253,7 +255,7 @@ class Thing: ...
 
 def run():
     thing = Thing()
-    kept = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))  # where Python cannot raise
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))  # Python cannot raise here
     del thing
     time.sleep(10)
     sys.exit("the Ctrl-C was lost")
@@ -263,6 +265,6 @@ main()
 """
 
 
-def test_ctrl_c_inside_a_callback_of_pythons_own_is_neither_lost_nor_a_traceback() -> None:
-    done = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], stderr=subprocess.PIPE, text=True, timeout=20)
+def test_ctrl_c_in_a_weakref_callback_is_not_lost_and_prints_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", _INTERRUPTED_CALLBACK], stderr=subprocess.PIPE, text=True, timeout=20)
     assert (done.returncode, done.stderr) == (130, "")

@@ -1,4 +1,4 @@
-"""Real workers with labels: what one leaves behind when it is killed is gone on with by who serves that route."""
+"""Real workers with labels: if a worker is killed, another worker that serves the same route continues its order."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, s
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.named_engine import API, GPU, MODEL, NAMED_ENGINE
-from tests.support.tasks import wait_for_task, assert_nothing_left, waiting_route
+from tests.support.tasks import assert_nothing_left, wait_for_task, waiting_route
 
 ROUTE = 'name = "{0}", engine = "{1}", called = "{0}", notes = "{2}", needs = {{ {3} }}'
 
 
 @contextmanager
 def working(folder: Path, config: Path, url: str, *labels: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A real `framehouse worker` with these labels."""
+    """Run a real `framehouse worker` with these labels."""
     settings = environment(FRAMEHOUSE_DATABASE_URL=url, FRAMEHOUSE_STORAGE_URL=(folder / "files").as_uri())
     words = [word for label in labels for word in ("--label", label)]
     with (folder / "worker.log").open("a") as log:
@@ -36,13 +36,18 @@ def working(folder: Path, config: Path, url: str, *labels: str) -> Iterator["sub
             process.wait(timeout=60)
 
 
-async def test_killed_in_between(make_deployment: MakeDeployment, database_url: str, tmp_path: Path) -> None:
-    """The worker of the first route hands on; that of the second is killed with an order under way; another one of its
-    labels goes on with it, and the first is not asked again."""
+async def test_the_open_order_of_a_killed_worker_is_continued(
+    make_deployment: MakeDeployment, database_url: str, tmp_path: Path
+) -> None:
+    """The first route is unavailable, so its worker hands the batch over to the second route.
+
+    The worker of the second route is killed while it has an open order. Another worker with the same labels continues
+    the order, and the first route is not tried again.
+    """
     notes, config = tmp_path / "notes", tmp_path / "framehouse.toml"
     routes = (("gpu", 'gpu = "h100"'), ("api", 'site = "a"'))
-    told = ", ".join("{ " + ROUTE.format(name, NAMED_ENGINE, notes, needs) + " }" for name, needs in routes)
-    config.write_text(f'[models."{MODEL}"]\nroutes = [{told}]\n')
+    tables = ", ".join("{ " + ROUTE.format(name, NAMED_ENGINE, notes, needs) + " }" for name, needs in routes)
+    config.write_text(f'[models."{MODEL}"]\nroutes = [{tables}]\n')
     deployment = await make_deployment(GPU, API)
 
     def calls() -> list[list[str]]:
@@ -51,7 +56,7 @@ async def test_killed_in_between(make_deployment: MakeDeployment, database_url: 
     async def ordered() -> bool:
         return bool(await deployment.db.value("select count(*) from batches where notes <> '{}'"))
 
-    async def free() -> bool:
+    async def released() -> bool:
         return await waiting_route(deployment) is not None
 
     with working(tmp_path, config, database_url, "gpu=h100"):
@@ -60,28 +65,28 @@ async def test_killed_in_between(make_deployment: MakeDeployment, database_url: 
             await eventually(ordered, seconds=40)
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
-        await eventually(free, seconds=90)
+        await eventually(released, seconds=90)
         assert await waiting_route(deployment) == "api"
-        with working(tmp_path, config, database_url, "site=a", "more=labels") as heir:
+        with working(tmp_path, config, database_url, "site=a", "more=labels") as successor:
             assert (await wait_for_task(deployment, ticket.task_id, seconds=40)).status == "succeed"
             assert [(name, order) for name, _, order in calls()] == [("gpu", "-"), ("api", "-"), ("api", "x")]
-            assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, heir.pid]
+            assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, successor.pid]
     await assert_nothing_left(deployment, used=8)
 
 
-def config_that_needs(folder: Path) -> Path:
+def config_with_labels(folder: Path) -> Path:
     path = folder / "framehouse.toml"
     routes = f'[{{ engine = "{MISBEHAVING}", name = "far", needs = {{ gpu = "h100" }} }}, {{ engine = "previz" }}]'
     path.write_text(f'[models."{MODEL}"]\nroutes = {routes}\n')
     return path
 
 
-def test_what_this_machine_does_not_serve_is_said(tmp_path: Path) -> None:
-    config, data = config_that_needs(tmp_path), tmp_path / "data"
+def test_generate_serve_and_doctor_report_routes_that_no_worker_serves(tmp_path: Path) -> None:
+    config, data = config_with_labels(tmp_path), tmp_path / "data"
     words = ("--config", config, "--data-dir", data)
-    said = run("generate", "a fox", *words, "--out", tmp_path / "out", code=1).stderr
-    assert "needs gpu=h100, and no live worker has these labels" in said
-    assert "framehouse worker --label gpu=h100" in said
+    errors = run("generate", "a fox", *words, "--out", tmp_path / "out", code=1).stderr
+    assert "needs gpu=h100, and no live worker has these labels" in errors
+    assert "framehouse worker --label gpu=h100" in errors
     run("generate", "a fox", *words, "--out", tmp_path / "out", FRAMEHOUSE_WORKER_LABELS='{"gpu": "h100"}')
     with serve(data, "--config", config):
         log = (tmp_path / "data.log").read_text()
@@ -92,10 +97,10 @@ def test_what_this_machine_does_not_serve_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_labels_are_names_with_one_value(tmp_path: Path) -> None:
-    for words, said in (
+def test_an_invalid_label_is_refused(tmp_path: Path) -> None:
+    for words, message in (
         (("--label", "gpu"), 'must have the form NAME=VALUE, not "gpu"'),
         (("--label", "gpu="), "must have the form NAME=VALUE"),
         (("--label", "gpu=a", "--label", "gpu=b"), '--label "gpu" has two values'),
     ):
-        assert said in run("worker", *words, "--data-dir", tmp_path, code=2).stderr
+        assert message in run("worker", *words, "--data-dir", tmp_path, code=2).stderr

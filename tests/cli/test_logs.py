@@ -1,4 +1,4 @@
-"""What a whole server writes down by default: what went wrong and where, and nothing of what callers sent."""
+"""The logs of a whole server with default settings: they name each error and its place, but contain no caller's data."""
 
 import asyncio
 import re
@@ -19,10 +19,10 @@ from tests.support.command_line import PATH, client, run, run_json, serve_unprep
 from tests.support.image_files import image_base64
 from tests.support.quoting_engine import WORDS
 
-pytestmark = pytest.mark.xdist_group("logs")  # one process, for what its tests share
+pytestmark = pytest.mark.xdist_group("logs")  # one test process, because the tests share a fixture
 
 SECRET = "sesame"
-"""In every prompt, token and password of this test."""
+"""Part of every prompt, token and password of these tests."""
 BODY: dict[str, Any] = {"model_name": "kling-v3-omni", "prompt": f"a fox of {SECRET}"}
 
 
@@ -30,19 +30,21 @@ WORKER = "framehouse.entrypoints.worker.record_outcome"
 
 
 @dataclass(frozen=True)
-class Written:
-    """All that a server and its database wrote while it was used and misused, and the keys, codes, tokens and pictures
-    that it was given or gave."""
+class Logs:
+    """The logs of a server and of its database after valid and invalid requests.
 
-    log: str
+    `secrets` contains the keys, codes, tokens and images that the server received or created.
+    """
+
+    server: str
     postgres: str
     secrets: list[str]
 
 
 def break_the_database(data_dir: Path) -> None:
-    """So that a statement fails with a caller's words in its hands."""
+    """Add constraints that make statements with a caller's prompt or element name fail."""
 
-    async def forbid() -> None:
+    async def add_constraints() -> None:
         connection = await asyncpg.connect(EmbeddedPostgres(data_dir).url)
         try:
             await connection.execute("alter table tasks add constraint broken check (prompt not like 'fail%')")
@@ -50,36 +52,38 @@ def break_the_database(data_dir: Path) -> None:
         finally:
             await connection.close()
 
-    asyncio.run(forbid())
+    asyncio.run(add_constraints())
 
 
-def ended(http: httpx.Client, task_id: str) -> str:
+def failure_message(http: httpx.Client, task_id: str) -> str:
     return str(http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status_msg"])
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     data = tmp_path_factory.mktemp("logs") / "data"
     config = data.parent / "framehouse.toml"
-    config.write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "tests.support.quoting_engine:Telling" }]\n')
+    config.write_text(
+        '[models."kling-v3-omni"]\nroutes = [{ engine = "tests.support.quoting_engine:QuotingEngine" }]\n'
+    )
     image = image_base64()
     with serve_unprepared(data, "--config", config) as server:
         code = re.search(r"#/sign-in/(\S+)", server.out)
         assert code
-        made = run_json("key", "create", "default", "--jwt", "--data-dir", data, "--config", config)
-        secrets = [server.key, code[1], made["secret_key"], image[:40]]
+        jwt_key = run_json("key", "create", "default", "--jwt", "--data-dir", data, "--config", config)
+        secrets = [server.key, code[1], jwt_key["secret_key"], image[:40]]
         now = int(time.time())
         tokens = [
-            jwt.encode({"iss": made["access_key"], "exp": now + end}, secret, algorithm="HS256")
-            for end, secret in ((600, made["secret_key"]), (-600, made["secret_key"]), (600, "wrong" * 10))
+            jwt.encode({"iss": jwt_key["access_key"], "exp": now + end}, secret, algorithm="HS256")
+            for end, secret in ((600, jwt_key["secret_key"]), (-600, jwt_key["secret_key"]), (600, "wrong" * 10))
         ]
         with client(server.url, server.key) as http:
             for token in (*tokens, server.key[:-2], "fh_" + SECRET * 7, SECRET, f"a.{SECRET}.c"):
                 answer = httpx.get(server.url + PATH, headers={"Authorization": f"Bearer {token}"})
                 assert answer.status_code == (200 if token == tokens[0] else 401)
             secrets += tokens
-            for given in (code[1], SECRET):
-                httpx.post(f"{server.url}/console/sign-in", json={"code": given})
+            for sign_in_code in (code[1], SECRET):
+                httpx.post(f"{server.url}/console/sign-in", json={"code": sign_in_code})
             hook = f"http://127.0.0.1:9/hook?token={SECRET}"
             for body in (
                 BODY | {"n": SECRET, "resolution": SECRET, "aspect_ratio": SECRET},
@@ -100,9 +104,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
                 tasks.append(http.post(PATH, json=BODY | body).json()["data"]["task_id"])
             reference = {"image": f"http://127.0.0.1:9/a.png?token={SECRET}"}
             tasks.append(http.post(PATH, json=BODY | {"image_list": [reference]}).json()["data"]["task_id"])
-            told = [ended(http, tasks[n]) for n in (0, 1, 3, 5)]
-            assert all(SECRET in one for one in told[:3]), "callers are told"
-            assert "private" in told[3]
+            messages = [failure_message(http, tasks[n]) for n in (0, 1, 3, 5)]
+            assert all(SECRET in message for message in messages[:3]), "the caller does not get the engine's message"
+            assert "private" in messages[3]
             break_the_database(data)
             assert http.post(PATH, json=BODY | {"prompt": f"fail {SECRET}"}).status_code == 500
             fields = {"element_name": SECRET, "element_description": SECRET}
@@ -110,11 +114,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
         assert server.stop() == 0
     log = (data.parent / f"{data.name}.log").read_text()
     doctor = run("doctor", "--data-dir", data, "--config", config).stdout
-    return Written(log + doctor, (data / "postgres.log").read_text(), secrets)
+    return Logs(log + doctor, (data / "postgres.log").read_text(), secrets)
 
 
 def records(log: str) -> list[str]:
-    """With what stands indented under them."""
+    """The records of a log, each with its indented lines."""
     return re.split(r"\n(?=\d{4}-\d\d-\d\d )", log)
 
 
@@ -122,32 +126,32 @@ def with_secret(text: str, secret: str) -> list[str]:
     return [record[:300] for record in records(text) if secret in record]
 
 
-def test_no_keys_codes_or_pictures_are_written_down(written: Written) -> None:
-    for secret in written.secrets:
-        assert with_secret(written.log, secret) == []
-        assert with_secret(written.postgres, secret) == []
+def test_logs_contain_no_keys_codes_or_images(logs: Logs) -> None:
+    for secret in logs.secrets:
+        assert with_secret(logs.server, secret) == []
+        assert with_secret(logs.postgres, secret) == []
 
 
-def test_no_prompts_and_tokens_of_callers_are_written_down(written: Written) -> None:
-    assert [found for found in with_secret(written.log, SECRET) if WORKER not in found] == []
+def test_logs_contain_no_prompts_or_tokens_of_callers(logs: Logs) -> None:
+    assert [record for record in with_secret(logs.server, SECRET) if WORKER not in record] == []
 
 
-def test_no_words_of_engines_are_written_down(written: Written) -> None:
-    assert with_secret(written.log, SECRET) == []
+def test_logs_contain_no_messages_of_engines(logs: Logs) -> None:
+    assert with_secret(logs.server, SECRET) == []
 
 
-def test_no_rows_are_written_down_by_the_database(written: Written) -> None:
-    assert "violates check constraint" in written.postgres
-    assert with_secret(written.postgres, SECRET) == []
+def test_the_database_log_contains_no_rows(logs: Logs) -> None:
+    assert "violates check constraint" in logs.postgres
+    assert with_secret(logs.postgres, SECRET) == []
 
 
-def test_what_broke_is_found_by_its_request_and_place(written: Written) -> None:
-    (accepting,) = [r for r in records(written.log) if " failed: CheckViolationError" in r and "accept.py" in r]
-    assert re.search(r"request [0-9a-f]{32} failed", accepting)
-    assert re.search(r'File ".*pipeline/accept.py", line \d+, in accept', accepting)
+def test_the_log_names_the_request_and_the_place_of_an_error(logs: Logs) -> None:
+    (record,) = [r for r in records(logs.server) if " failed: CheckViolationError" in r and "accept.py" in r]
+    assert re.search(r"request [0-9a-f]{32} failed", record)
+    assert re.search(r'File ".*pipeline/accept.py", line \d+, in accept', record)
 
 
-def test_a_trace_has_types_and_places_of_all_causes_and_no_words() -> None:
+def test_a_safe_traceback_has_the_types_and_places_of_all_causes_but_no_messages() -> None:
     def fail(error: BaseException) -> None:
         raise error
 
@@ -157,6 +161,6 @@ def test_a_trace_has_types_and_places_of_all_causes_and_no_words() -> None:
         except ValueError as error:
             raise ExceptionGroup(SECRET, [KeyError(SECRET), error]) from error
     except ExceptionGroup as group:
-        told = safe_traceback(group)
-    assert SECRET not in told
-    assert all(word in told for word in ("ExceptionGroup", "KeyError", "ValueError", "in fail", "test_logs.py"))
+        text = safe_traceback(group)
+    assert SECRET not in text
+    assert all(word in text for word in ("ExceptionGroup", "KeyError", "ValueError", "in fail", "test_logs.py"))

@@ -1,4 +1,4 @@
-"""The parts apart, as on many machines: one PostgreSQL behind a PgBouncer, one bucket, any number of processes."""
+"""Separate API and worker processes, as on many machines, that share a PostgreSQL, a PgBouncer and a bucket."""
 
 import os
 import re
@@ -15,14 +15,14 @@ import pytest
 
 from tests.support import services
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json
-from tests.support.served_deployment import config, wait, wait_for
+from tests.support.served_deployment import config, wait, wait_for_images
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 3}
 
 
 @dataclass
 class Machines:
-    """What all share, and how their processes are started."""
+    """The shared services, and the processes that use them."""
 
     folder: Path
     settings: dict[str, str]
@@ -30,24 +30,23 @@ class Machines:
     server: services.Postgres
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, part: str, *words: str | Path) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{part}-{len(self.started)}.log").open("ab") as log:
-            command = [*FRAMEHOUSE, part, *map(str, words), "--config", str(self.folder / "framehouse.toml")]
+    def start(self, name: str, *words: str | Path) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{name}-{len(self.started)}.log").open("ab") as log:
+            command = [*FRAMEHOUSE, name, *map(str, words), "--config", str(self.folder / "framehouse.toml")]
             self.started.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment(**self.settings)))
         return self.started[-1]
 
     def api(self, **extra: str) -> str:
-        """The URL of another API process, once it is ready."""
+        """Start another API process, wait until it is ready, and return its URL."""
         self.settings |= extra
         log = self.folder / f"api-{len(self.started)}.log"
         process, end = self.start("api", "--port", "0"), time.monotonic() + 90
         while True:
             assert process.poll() is None and time.monotonic() < end, log.read_text()
-            if found := re.search(r"listens on (\S+)", log.read_text()):
-                with_ready = f"{found[1]}/readyz"
+            if match := re.search(r"listens on (\S+)", log.read_text()):
                 try:
-                    if httpx.get(with_ready).status_code == 200:
-                        return found[1]
+                    if httpx.get(f"{match[1]}/readyz").status_code == 200:
+                        return match[1]
                 except httpx.HTTPError:
                     pass
             time.sleep(0.05)
@@ -63,27 +62,27 @@ def machines(folder: Path, *, pooled: bool = True) -> Iterator[Machines]:
             bucket.variables
             | {
                 "FRAMEHOUSE_DATABASE_URL": pooler.url(),
-                "FRAMEHOUSE_STORAGE_URL": bucket.url("house"),
+                "FRAMEHOUSE_STORAGE_URL": bucket.url("prefix"),
                 "FRAMEHOUSE_DATA_DIR": str(folder / "data"),
                 "FRAMEHOUSE_LEASE_S": "2",
             }
             | ({"FRAMEHOUSE_DIRECT_DATABASE_URL": server.url()} if pooled else {})
         )
         config(folder, folder / "notes", seconds=0.3)
-        found = Machines(folder, settings, bucket, server)
+        running = Machines(folder, settings, bucket, server)
         try:
-            yield found
+            yield running
         finally:
-            for process in found.started:
+            for process in running.started:
                 process.terminate()
-            for process in found.started:
+            for process in running.started:
                 process.wait(timeout=60)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("pooled", [True, False], ids=["pgbouncer", "direct"])
-def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) -> None:
+def test_no_task_is_lost_when_workers_database_and_bucket_fail(tmp_path: Path, pooled: bool) -> None:
     with machines(tmp_path, pooled=pooled) as deployment:
         urls = [deployment.api(), deployment.api(FRAMEHOUSE_IMAGE_DELIVERY="redirect")]
         killed, _ = deployment.start("worker"), deployment.start("worker")
@@ -95,7 +94,7 @@ def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) ->
                 return str(http.post(PATH, json=BODY).raise_for_status().json()["data"]["task_id"])
 
             tasks = [submit(http) for _ in range(4) for http in (one, other)]
-            wait_for(tmp_path / "notes", 2)
+            wait_for_images(tmp_path / "notes", 2)
             os.kill(killed.pid, signal.SIGKILL)
             deployment.server.kill()
             deployment.server.start()
@@ -109,36 +108,38 @@ def test_killed_and_cut_off_and_no_task_is_lost(tmp_path: Path, pooled: bool) ->
             image = ended["task_result"]["images"][0]["url"]
             served = httpx.get(image)
             assert (served.status_code, served.headers["content-type"]) == (200, "image/png")
-            led = httpx.get(image.replace(urls[0], urls[1]))
-            assert (led.status_code, led.content) == (302, b"")
-            assert led.headers["location"].startswith(deployment.settings["AWS_ENDPOINT_URL"])
+            redirect = httpx.get(image.replace(urls[0], urls[1]))
+            assert (redirect.status_code, redirect.content) == (302, b"")
+            assert redirect.headers["location"].startswith(deployment.settings["AWS_ENDPOINT_URL"])
             console = httpx.get(image.replace(urls[0], urls[1]), headers={"Sec-Fetch-Site": "same-origin"})
             assert (console.status_code, console.content) == (200, served.content)
-            there = httpx.get(led.headers["location"])
-            assert (there.content, there.headers["content-type"]) == (served.content, "image/png")
+            stored = httpx.get(redirect.headers["location"])
+            assert (stored.content, stored.headers["content-type"]) == (served.content, "image/png")
             head = httpx.head(image.replace(urls[0], urls[1]), follow_redirects=True)
             assert head.headers["content-length"] == str(len(served.content))
-            gone = httpx.get(re.sub(r"signature=\w", "signature=0", image.replace(urls[0], urls[1])))
-            assert (gone.status_code, gone.json()["code"]) == (404, 1203) or image.split("signature=")[1][0] == "0"
-        found = {f["number"]: f for f in run_json("doctor", code=0, **deployment.settings)}
-        assert (found[6]["level"], found[7]["level"]) == ("ok", "ok")
-        assert ("through a pooler" in found[7]["found"]) is pooled
+            invalid = httpx.get(re.sub(r"signature=\w", "signature=0", image.replace(urls[0], urls[1])))
+            assert (invalid.status_code, invalid.json()["code"]) == (404, 1203) or image.split("signature=")[1][
+                0
+            ] == "0"
+        findings = {f["number"]: f for f in run_json("doctor", code=0, **deployment.settings)}
+        assert (findings[6]["level"], findings[7]["level"]) == ("ok", "ok")
+        assert ("through a pooler" in findings[7]["found"]) is pooled
 
 
-def test_what_is_wrong_with_what_all_share_is_said_at_the_start(tmp_path: Path) -> None:
+def test_a_start_reports_errors_of_the_shared_services(tmp_path: Path) -> None:
     with services.s3() as bucket:
-        right = bucket.variables | {
+        valid = bucket.variables | {
             "FRAMEHOUSE_STORAGE_URL": bucket.url(),
             "FRAMEHOUSE_DATA_DIR": str(tmp_path / "data"),
         }
         serve, api, worker, doctor = ["serve", "--port", "0"], ["api", "--port", "0"], ["worker"], ["doctor"]
-        nowhere = "postgresql://me:secret@127.0.0.1:1/x"
-        for wrong, words, commands in (
+        unreachable = "postgresql://me:secret@127.0.0.1:1/x"
+        for invalid, message, commands in (
             ({"AWS_ACCESS_KEY_ID": "nobody"}, "access denied", (serve, doctor)),
             ({"FRAMEHOUSE_STORAGE_URL": "s3://missing/prefix"}, "no such bucket", (worker,)),
-            ({"FRAMEHOUSE_DATABASE_URL": nowhere}, "cannot be reached", (serve, api, worker, doctor)),
+            ({"FRAMEHOUSE_DATABASE_URL": unreachable}, "cannot be reached", (serve, api, worker, doctor)),
         ):
             for command in commands:
-                done = run(*command, code=1, **(right | wrong))
-                said = done.stderr + done.stdout
-                assert words in said and "secret" not in said, said
+                done = run(*command, code=1, **(valid | invalid))
+                output = done.stderr + done.stdout
+                assert message in output and "secret" not in output, output

@@ -1,4 +1,4 @@
-"""Weights come from a hub of our own, whole or not at all, and what is here is listed."""
+"""The commands `framehouse models pull` and `models list`, with a local fake of the Hugging Face hub."""
 
 import hashlib
 import json
@@ -28,18 +28,24 @@ FILES = {
     "scheduler/scheduler_config.json": b"{}",
     "transformer/config.json": b'{"a": 1}',
     WEIGHTS: os.urandom(3_000_000),
-    "transformer/model.fp16.safetensors": b"the same once more",
-    "flux-2-klein-4b.safetensors": b"the same for other programs",
+    "transformer/model.fp16.safetensors": b"the same weights in half precision",
+    "flux-2-klein-4b.safetensors": b"the same weights for other programs",
     "README.md": b"# Read me",
     "transformer/danger.bin": b"a pickle",
 }
-WANTED = sum(len(FILES[p]) for p in ("model_index.json", "scheduler/scheduler_config.json", "transformer/config.json"))
+SMALL_FILES_BYTES = sum(
+    len(FILES[p]) for p in ("model_index.json", "scheduler/scheduler_config.json", "transformer/config.json")
+)
 
 
 @dataclass
 class Hub:
-    """What the hub is asked of it. `cut_at`: the weights break off there, once; `slow`: they come slowly; `wrong`: they
-    are not what the hub says."""
+    """The requests that the hub received, and its faults.
+
+    `sent` lists the path, the first byte and the number of bytes of each download. `cut_at`: the first download of the
+    weights ends at this byte. `slow`: the weights are sent slowly. `wrong`: the weights do not match their checksum.
+    `gated`: every request is refused because the model is gated.
+    """
 
     url: str = ""
     sent: list[tuple[str, int, int]] = field(default_factory=list)
@@ -50,7 +56,7 @@ class Hub:
     gated: bool = False
 
     def sent_of(self, path: str) -> list[tuple[int, int]]:
-        """From which byte, and how many."""
+        """The first byte and the number of bytes of each download of this file."""
         return [(start, count) for name, start, count in self.sent if name == path]
 
 
@@ -66,9 +72,9 @@ def hub() -> Iterator[Hub]:
             elif self.path == f"/api/models/{REPOSITORY}/revision/main":
                 self.answer(200, json.dumps({"sha": COMMIT}).encode())
             elif self.path == f"/api/models/{REPOSITORY}/tree/{COMMIT}?recursive=true":
-                first, rest = dict(list(FILES.items())[:2]), dict(list(FILES.items())[2:])
-                self.answer(200, entries(first), {"Link": f'<{state.url}/next>; rel="next"'})
-                assert rest
+                first_page, second_page = dict(list(FILES.items())[:2]), dict(list(FILES.items())[2:])
+                self.answer(200, entries(first_page), {"Link": f'<{state.url}/next>; rel="next"'})
+                assert second_page
             elif self.path == "/next":
                 self.answer(200, entries(dict(list(FILES.items())[2:])))
             elif self.path.startswith(f"/{REPOSITORY}/resolve/{COMMIT}/"):
@@ -93,8 +99,8 @@ def hub() -> Iterator[Hub]:
             self.end_headers()
             sent = 0
             try:
-                for place in range(start, end, 50_000):
-                    sent += self.wfile.write(content[place : min(end, place + 50_000)])
+                for offset in range(start, end, 50_000):
+                    sent += self.wfile.write(content[offset : min(end, offset + 50_000)])
                     if state.slow and path == WEIGHTS:
                         time.sleep(0.05)
             except OSError:
@@ -123,6 +129,7 @@ def hub() -> Iterator[Hub]:
 
 
 def entries(files: dict[str, bytes]) -> bytes:
+    """The JSON list of files, as the hub returns it."""
     listed: list[dict[str, Any]] = [{"type": "directory", "path": "transformer", "oid": "0", "size": 0}]
     for path, content in files.items():
         oid = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -143,32 +150,32 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hf"
 
 
-def test_a_pull_brings_what_a_pipeline_is_loaded_from_and_no_more(hub: Hub, home: Path) -> None:
+def test_a_pull_downloads_only_the_files_that_the_pipeline_needs(hub: Hub, home: Path) -> None:
     done = run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url, HF_TOKEN="secret")
     assert "is here and whole: 3.0 MB" in done.stdout
     assert "Apache-2.0" in done.stdout
     assert hub.tokens == {"Bearer secret"}
-    found = find_weights(REPOSITORY)
-    assert found
-    assert (found.missing, found.revision, found.pipeline) == ("", COMMIT, "Flux2KleinPipeline")
-    files = sorted(p.relative_to(found.folder).as_posix() for p in found.folder.rglob("*") if p.is_file())
+    weights = find_weights(REPOSITORY)
+    assert weights
+    assert (weights.missing, weights.revision, weights.pipeline) == ("", COMMIT, "Flux2KleinPipeline")
+    files = sorted(p.relative_to(weights.folder).as_posix() for p in weights.folder.rglob("*") if p.is_file())
     assert files == ["model_index.json", "scheduler/scheduler_config.json", "transformer/config.json", WEIGHTS]
-    assert (found.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
-    assert (found.folder / WEIGHTS).is_symlink()
+    assert (weights.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert (weights.folder / WEIGHTS).is_symlink()
     hub.sent.clear()
-    again = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
-    assert again["fetched_bytes"] == 0
+    repeated = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
+    assert repeated["fetched_bytes"] == 0
     assert hub.sent_of(WEIGHTS) == []
 
 
-def test_a_broken_connection_is_resumed_where_it_broke(hub: Hub, home: Path) -> None:
+def test_a_pull_resumes_a_broken_download_at_the_same_byte(hub: Hub, home: Path) -> None:
     hub.cut_at = 1_000_000
     pulled = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
     assert hub.sent_of(WEIGHTS) == [(0, 1_000_000), (1_000_000, 2_000_000)]
-    assert pulled["fetched_bytes"] == pulled["size_bytes"] == 3_000_000 + WANTED
+    assert pulled["fetched_bytes"] == pulled["size_bytes"] == 3_000_000 + SMALL_FILES_BYTES
 
 
-def test_an_interrupted_pull_goes_on_the_next_time(hub: Hub, home: Path) -> None:
+def test_the_next_pull_resumes_an_interrupted_pull(hub: Hub, home: Path) -> None:
     hub.slow = True
     words = [*FRAMEHOUSE, "models", "pull", REPOSITORY]
     with subprocess.Popen(
@@ -179,58 +186,58 @@ def test_an_interrupted_pull_goes_on_the_next_time(hub: Hub, home: Path) -> None
             assert time.monotonic() < end
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "run the same command again" in told
-    assert "Traceback" not in told
+    assert "run the same command again" in errors
+    assert "Traceback" not in errors
     (listed,) = run_json("models", "list") or [{"missing": "all"}]
     assert listed["missing"]
-    have = parts[0].stat().st_size
-    assert have >= 1_000_000
+    downloaded = parts[0].stat().st_size
+    assert downloaded >= 1_000_000
     hub.slow = False
     pulled = run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
-    assert pulled["fetched_bytes"] <= 3_000_000 - have + WANTED
-    assert hub.sent_of(WEIGHTS)[-1] == (have, 3_000_000 - have)
-    found = find_weights(REPOSITORY)
-    assert found
-    assert (found.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
+    assert pulled["fetched_bytes"] <= 3_000_000 - downloaded + SMALL_FILES_BYTES
+    assert hub.sent_of(WEIGHTS)[-1] == (downloaded, 3_000_000 - downloaded)
+    weights = find_weights(REPOSITORY)
+    assert weights
+    assert (weights.folder / WEIGHTS).read_bytes() == FILES[WEIGHTS]
 
 
-def test_what_comes_damaged_is_not_kept(hub: Hub, home: Path) -> None:
+def test_a_damaged_download_is_removed(hub: Hub, home: Path) -> None:
     hub.wrong = True
-    told = run("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url).stderr
-    assert f"{WEIGHTS} was damaged and was removed" in told
+    errors = run("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url).stderr
+    assert f"{WEIGHTS} was damaged and was removed" in errors
     assert find_weights(REPOSITORY) is None
     hub.wrong = False
     run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
 
 
 @pytest.mark.parametrize("path", [WEIGHTS, "transformer/config.json"])
-def test_what_was_damaged_here_is_found_and_fetched_anew(hub: Hub, home: Path, path: str) -> None:
+def test_a_damaged_local_file_is_removed_and_downloaded_again(hub: Hub, home: Path, path: str) -> None:
     run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
-    found = find_weights(REPOSITORY)
-    assert found
+    weights = find_weights(REPOSITORY)
+    assert weights
     content = FILES[path]
-    (found.folder / path).resolve().write_bytes(content[:-1] + b"x")
-    told = run_json("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url)
-    assert told["error"]["message"] == f"Damaged files were removed: {path}. Pull again to download them."
+    (weights.folder / path).resolve().write_bytes(content[:-1] + b"x")
+    output = run_json("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url)
+    assert output["error"]["message"] == f"Damaged files were removed: {path}. Pull again to download them."
     assert run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)["fetched_bytes"] == len(content)
-    assert (found.folder / path).read_bytes() == content
+    assert (weights.folder / path).read_bytes() == content
 
 
-def test_trouble_is_one_sentence(hub: Hub, home: Path) -> None:
-    def told(*words: str, code: int = 1, **extra: str) -> str:
+def test_the_message_of_a_failed_pull_names_the_cause(hub: Hub, home: Path) -> None:
+    def errors(*words: str, code: int = 1, **extra: str) -> str:
         return run("models", "pull", *words, code=code, **({"HF_ENDPOINT": hub.url} | extra)).stderr
 
-    assert "is not the name of a repository" in told("klein", code=2)
-    assert "There is no some/thing on" in told("some/thing")
-    assert "has no such revision" in told(REPOSITORY, "--revision", "v9")
-    assert "Cannot reach http://127.0.0.1:1" in told(REPOSITORY, HF_ENDPOINT="http://127.0.0.1:1")
+    assert "is not the name of a repository" in errors("klein", code=2)
+    assert "There is no some/thing on" in errors("some/thing")
+    assert "has no such revision" in errors(REPOSITORY, "--revision", "v9")
+    assert "Cannot reach http://127.0.0.1:1" in errors(REPOSITORY, HF_ENDPOINT="http://127.0.0.1:1")
     hub.gated = True
-    assert "is gated: accept its licence" in told(REPOSITORY)
+    assert "is gated: accept its licence" in errors(REPOSITORY)
 
 
-def test_the_list_says_what_is_here_and_who_uses_it(hub: Hub, home: Path, tmp_path: Path) -> None:
+def test_the_list_shows_local_weights_and_the_models_that_use_them(hub: Hub, home: Path, tmp_path: Path) -> None:
     assert f"To download some: framehouse models pull {REPOSITORY}" in run("models", "list").stdout
     assert run_json("models", "list") == []
     run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
@@ -239,9 +246,9 @@ def test_the_list_says_what_is_here_and_who_uses_it(hub: Hub, home: Path, tmp_pa
     (row,) = run_json(*words)
     assert row["models"] == ["kling-v3-omni"]
     assert (row["repository"], row["missing"], row["in_table"]) == (REPOSITORY, "", True)
-    shown = run(*words).stdout
-    assert re.search(r"FLUX.2-klein-4B\s+main\s+3.0 MB\s+complete\s+4 steps, guidance 1, 4 references", shown)
-    found = find_weights(REPOSITORY)
-    assert found
-    (found.folder / WEIGHTS).unlink()
+    output = run(*words).stdout
+    assert re.search(r"FLUX.2-klein-4B\s+main\s+3.0 MB\s+complete\s+4 steps, guidance 1, 4 references", output)
+    weights = find_weights(REPOSITORY)
+    assert weights
+    (weights.folder / WEIGHTS).unlink()
     assert run_json(*words)[0]["missing"] == "transformer/*.safetensors"

@@ -1,4 +1,4 @@
-"""What an operator sees of a whole server, API and worker: its traces, its log and its metrics."""
+"""The traces, logs and metrics of a whole server with its API and worker processes."""
 
 import asyncio
 import json
@@ -31,21 +31,24 @@ BODY: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A task that came by itself, one whose caller traces, and one whose prompt the server refuses."""
+class Telemetry:
+    """The telemetry of three tasks: without a caller's trace, with a caller's trace, and with a refused prompt.
 
-    alone: str
+    `model_server_headers` are the headers of the request to the model server for the first task.
+    """
+
+    untraced: str
     traced: str
     declined: str
     collector: Collector
-    generated: dict[str, str]
+    model_server_headers: dict[str, str]
     metrics: str
     log: str
     key: str
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
+async def telemetry(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Telemetry]:
     data = tmp_path_factory.mktemp("telemetry") / "data"
     config = data.parent / "framehouse.toml"
     async with serving("openai") as model_server:
@@ -58,31 +61,31 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
                 headers = {"Authorization": f"Bearer {server.key}"}
                 async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as http:
 
-                    async def task(**sent: Any) -> str:
-                        made = await http.post(PATH, json=BODY, **sent)
-                        task_id = str(made.json()["data"]["task_id"])
+                    async def run_task(**options: Any) -> str:
+                        response = await http.post(PATH, json=BODY, **options)
+                        task_id = str(response.json()["data"]["task_id"])
                         await http.get(f"{PATH}/{task_id}?wait=30")
                         return task_id
 
-                    alone = await task()
-                    generated = dict(model_server.posts[-1].headers)
-                    traced = await task(headers=TRACEPARENT)
+                    untraced = await run_task()
+                    model_server_headers = dict(model_server.posts[-1].headers)
+                    traced = await run_task(headers=TRACEPARENT)
                     model_server.faults.append(("400 Bad Request", {}, f"safety system: {SECRET}"))
-                    declined = await task()
+                    declined = await run_task()
                     await http.get(f"/nothing/{SECRET}", headers={"traceparent": f"00-{SECRET}"})
-                    await asyncio.sleep(1.5)  # the callbacks' first tries
+                    await asyncio.sleep(1.5)  # the first attempts to deliver the callbacks
                     metrics = (await http.get("/metrics")).text
                 key = server.key
                 assert await asyncio.to_thread(server.stop) == 0
             log = (data.parent / "data.log").read_text()
-            yield Seen(alone, traced, declined, collector, generated, metrics, log, key)
+            yield Telemetry(untraced, traced, declined, collector, model_server_headers, metrics, log, key)
 
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("telemetry")]
 
 
-async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) -> None:
-    spans = seen.collector.of(seen.alone)
+async def test_a_task_is_one_trace_from_the_request_to_the_callback(telemetry: Telemetry) -> None:
+    spans = telemetry.collector.spans_of(telemetry.untraced)
     api, worker = "framehouse-api", "framehouse-worker"
     parents = {span.id: span.name for span in spans.values()}
     assert {name: (span.service, parents.get(span.parent, "")) for name, span in spans.items()} == {
@@ -95,48 +98,48 @@ async def test_a_task_is_one_trace_from_the_request_to_the_callback(seen: Seen) 
         "save": (worker, "generate"),
         "callback": (worker, "create_task"),
     }
-    assert spans["create_task"].attributes["framehouse.task_id"] == seen.alone
+    assert spans["create_task"].attributes["framehouse.task_id"] == telemetry.untraced
     assert spans["generate"].attributes["framehouse.route"] == "openai_images"
     assert spans["batch"].length_ns > spans["generate"].length_ns > spans["finish"].length_ns > 0
     assert not any(span.failed for span in spans.values())
 
 
-async def test_a_model_server_is_told_which_span_it_works_for(seen: Seen) -> None:
-    generate = seen.collector.of(seen.alone)["generate"]
-    assert seen.generated["traceparent"] == f"00-{UUID(seen.alone).hex}-{generate.id}-01"
+async def test_a_model_server_gets_the_span_of_its_call(telemetry: Telemetry) -> None:
+    generate = telemetry.collector.spans_of(telemetry.untraced)["generate"]
+    assert telemetry.model_server_headers["traceparent"] == f"00-{UUID(telemetry.untraced).hex}-{generate.id}-01"
 
 
-async def test_a_caller_who_traces_finds_the_request_in_his_trace_and_the_way_to_the_task(seen: Seen) -> None:
-    root = seen.collector.of(seen.traced)["create_task"]
-    (request,) = [span for span in seen.collector.spans if span.trace == CALLER[0]]
+async def test_the_trace_of_a_caller_contains_the_request_and_a_link_to_the_task(telemetry: Telemetry) -> None:
+    root = telemetry.collector.spans_of(telemetry.traced)["create_task"]
+    (request,) = [span for span in telemetry.collector.spans if span.trace == CALLER[0]]
     assert (request.parent, request.links) == (CALLER[1], ((root.trace, root.id),))
     assert root.links == ((request.trace, CALLER[1]),)
     assert request.attributes["framehouse.request_id"] == "from-outside"
 
 
-async def test_what_an_engine_refused_is_seen(seen: Seen) -> None:
-    spans = seen.collector.of(seen.declined)
+async def test_the_span_of_a_refused_generation_is_marked_as_failed(telemetry: Telemetry) -> None:
+    spans = telemetry.collector.spans_of(telemetry.declined)
     assert {name for name, span in spans.items() if span.failed} == {"generate"}
 
 
-async def test_no_prompts_keys_or_urls_are_in_traces(seen: Seen) -> None:
-    assert seen.alone.encode() in seen.collector.raw
-    for secret in (SECRET, seen.key, "http://", "/hook"):
-        assert secret.encode() not in seen.collector.raw
+async def test_traces_contain_no_prompts_keys_or_urls(telemetry: Telemetry) -> None:
+    assert telemetry.untraced.encode() in telemetry.collector.raw
+    for secret in (SECRET, telemetry.key, "http://", "/hook"):
+        assert secret.encode() not in telemetry.collector.raw
 
 
-async def test_each_line_of_the_log_is_json_with_the_ids_of_what_it_is_about(seen: Seen) -> None:
-    lines = [json.loads(line) for line in seen.log.splitlines()]
+async def test_each_line_of_the_log_is_json_and_has_the_ids_of_its_task_and_batch(telemetry: Telemetry) -> None:
+    lines = [json.loads(line) for line in telemetry.log.splitlines()]
     assert all({"time", "level", "logger", "message"} <= set(line) for line in lines)
-    (failed,) = [line for line in lines if line["message"] == f"task {seen.declined} failed"]
-    assert failed["task_id"] == seen.declined
+    (failed,) = [line for line in lines if line["message"] == f"task {telemetry.declined} failed"]
+    assert failed["task_id"] == telemetry.declined
     assert failed["batch_id"].isdecimal()
-    assert SECRET not in seen.log
+    assert SECRET not in telemetry.log
     assert any(line["message"].startswith("Stopping") for line in lines)
 
 
-async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -> None:
-    lines = dict(line.rsplit(" ", 1) for line in seen.metrics.splitlines() if not line.startswith("#"))
+async def test_serve_exposes_the_merged_metrics_of_all_its_processes(telemetry: Telemetry) -> None:
+    lines = dict(line.rsplit(" ", 1) for line in telemetry.metrics.splitlines() if not line.startswith("#"))
     calls = '{model="kling-v3-omni",process="worker",route="openai_images"}'
     errors = '{kind="declined",model="kling-v3-omni",process="worker",route="openai_images"}'
     for name, value in {
@@ -152,15 +155,15 @@ async def test_serve_tells_the_metrics_of_all_its_processes_as_one(seen: Seen) -
     }.items():
         assert lines[name] == value, name
     assert float(lines['framehouse_deliveries_total{outcome="again",process="worker"}']) >= 3
-    assert SECRET not in seen.metrics
+    assert SECRET not in telemetry.metrics
 
 
-async def test_prometheus_finds_nothing_wrong_with_the_metrics(seen: Seen) -> None:
-    promtool("check", "metrics", input=seen.metrics)
+async def test_promtool_accepts_the_metrics(telemetry: Telemetry) -> None:
+    promtool("check", "metrics", input=telemetry.metrics)
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["refuses", "hangs"])
-async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers: bool) -> None:
+async def test_a_dead_collector_neither_delays_nor_fails_tasks(tmp_path: Path, answers: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as dead:
         url = f"http://127.0.0.1:{dead.getsockname()[1]}"
         if not answers:
@@ -173,29 +176,29 @@ async def test_a_dead_collector_slows_and_breaks_nothing(tmp_path: Path, answers
                     assert time.monotonic() - began < 5
                     assert http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status"] == "succeed"
                 if not answers:
-                    await eventually(lambda: _log(tmp_path, "the collector did not accept traces"))
+                    await eventually(lambda: _log_contains(tmp_path, "the collector did not accept traces"))
             began = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - began < 9
     log = (tmp_path / "data.log").read_text()
-    assert log.count("the collector did not accept traces") <= 2, "once by each process"
+    assert log.count("the collector did not accept traces") <= 2, "a process logged the error more than once"
     assert "opentelemetry" not in log
 
 
-async def _log(tmp_path: Path, words: str) -> bool:
+async def _log_contains(tmp_path: Path, words: str) -> bool:
     return words in (tmp_path / "data.log").read_text()
 
 
-async def test_traces_without_their_packages_are_a_wrong_setting(tmp_path: Path) -> None:
+async def test_otlp_endpoint_without_the_opentelemetry_packages_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "opentelemetry").mkdir()
     (tmp_path / "opentelemetry" / "__init__.py").write_text("raise ImportError('not installed')")
-    place = environment()["PYTHONPATH"]
-    extra = {"PYTHONPATH": f"{tmp_path}:{place}", "FRAMEHOUSE_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    told = run("worker", "--data-dir", tmp_path / "data", code=1, **extra).stderr
-    assert 'otlp_endpoint: traces need more packages: pip install "framehouse[otel]"' in told
+    path = environment()["PYTHONPATH"]
+    extra = {"PYTHONPATH": f"{tmp_path}:{path}", "FRAMEHOUSE_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    errors = run("worker", "--data-dir", tmp_path / "data", code=1, **extra).stderr
+    assert 'otlp_endpoint: traces need more packages: pip install "framehouse[otel]"' in errors
 
 
-async def test_a_worker_tells_its_metrics_at_its_port(tmp_path: Path) -> None:
+async def test_a_worker_exposes_its_metrics_at_its_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["worker", "--data-dir", str(tmp_path / "data")]
@@ -208,19 +211,19 @@ async def test_a_worker_tells_its_metrics_at_its_port(tmp_path: Path) -> None:
     try:
         async with httpx.AsyncClient(base_url=url, timeout=5) as http:
 
-            async def look() -> str:
+            async def worker_metrics() -> str:
                 try:
                     text = (await http.get("/metrics")).text
                 except httpx.TransportError:
                     return ""
                 return text if 'framehouse_claims_total{model="kling-v3-omni",process="worker"} 0.0' in text else ""
 
-            assert await eventually(look, seconds=60)
+            assert await eventually(worker_metrics, seconds=60)
             assert (await http.get("/")).status_code == 404
             assert (await http.post("/metrics")).status_code == 405
             with socket.create_connection(("127.0.0.1", port)) as slow:
                 slow.sendall(b"GET /metrics HTTP/1.1\r\n" + b"x" * 100_000)
-                assert await look()
+                assert await worker_metrics()
     finally:
         worker.terminate()
         assert await asyncio.wait_for(worker.wait(), 30) == 0

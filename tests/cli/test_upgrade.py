@@ -1,4 +1,4 @@
-"""From the release before this one: by its own code, on a full database, in the midst of its work, while it serves."""
+"""Upgrades from the previous release, run with its own code: with unfinished work, and on a full database in use."""
 
 import asyncio
 import json
@@ -19,13 +19,23 @@ import httpx
 import pytest
 
 from framehouse.adapters.postgres.migrate import migrate, migrations
-from tests.support.command_line import FRAMEHOUSE, PATH, ROOT, client, environment, run, run_json, serve, serve_unprepared
+from tests.support.command_line import (
+    FRAMEHOUSE,
+    PATH,
+    ROOT,
+    client,
+    environment,
+    run,
+    run_json,
+    serve,
+    serve_unprepared,
+)
 from tests.support.database import Server, execute, named_database
 from tests.support.image_files import image_base64
-from tests.support.served_deployment import REQUEST, config, wait, wait_for
+from tests.support.served_deployment import REQUEST, config, wait, wait_for_images
 
-BEFORE = "ad5b777"
-"""The release before this one, where no tag says so: the state that landed before what is on its way."""
+DEFAULT_PREVIOUS = "ad5b777"
+"""The commit that counts as the previous release if there is no tag of a release."""
 TASKS = 100_000
 
 
@@ -35,46 +45,46 @@ def git(*words: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source of the release before this one."""
+def previous_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source folder of the previous release."""
     tags = git("tag", "--list", "v*", "--merged", "HEAD", "--sort=-v:refname").decode().split()
-    here = git("describe", "--tags", "--exact-match", "HEAD").decode().strip()
-    release = next((tag for tag in tags if tag != here), BEFORE)
+    current_tag = git("describe", "--tags", "--exact-match", "HEAD").decode().strip()
+    release = next((tag for tag in tags if tag != current_tag), DEFAULT_PREVIOUS)
     archive = git("archive", release, "src")
     if not archive:
-        pytest.skip(f"the history that holds {release} is not here")
-    folder = tmp_path_factory.mktemp("before")
+        pytest.skip(f"the repository does not contain the history with {release}")
+    folder = tmp_path_factory.mktemp("previous")
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
-    engine = folder / "src" / "framehouse" / "testing"  # where the configuration of the tests has it
+    engine = folder / "src" / "framehouse" / "testing"  # the tests' configuration imports the engine from here
     engine.mkdir()
     (engine / "__init__.py").touch()
     (engine / "misbehaving.py").write_bytes(git("show", f"{release}:tests/misbehaving.py"))
     return folder / "src"
 
 
-def test_an_upgrade_in_the_midst_of_work(before: Path, tmp_path: Path) -> None:
-    """Started by the old code, killed, started by the new one: keys, pictures, elements and unfinished work live on."""
+def test_an_upgrade_keeps_keys_images_and_unfinished_tasks(previous_source: Path, tmp_path: Path) -> None:
+    """A server with the old code is killed while it generates, then a server with the new code starts."""
     notes = tmp_path / "notes"
     path = config(tmp_path, notes, seconds=0.4)
-    old = {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
+    old = {"PYTHONPATH": f"{previous_source}{os.pathsep}{ROOT}"}
     with serve_unprepared(tmp_path / "data", "--config", path, **old) as server:
         key = server.key
         with client(server.url, key) as http:
             body = REQUEST | {"image_list": [{"image": image_base64()}], "external_task_id": "mine"}
             done = wait(http, post(http, body))
             notes.unlink()
-            under_way = post(http, REQUEST | {"series_amount": 9})
-            wait_for(notes, 3)
+            unfinished = post(http, REQUEST | {"series_amount": 9})
+            wait_for_images(notes, 3)
         server.kill()
     with serve(tmp_path / "data", "--config", path) as server, client(server.url, key) as http:
         again = http.get(f"{PATH}/mine").json()["data"]
         assert again["task_id"] == done["task_id"]
         for image in again["task_result"]["series_images"]:
             assert httpx.get(image["url"]).status_code == 200
-        assert wait(http, under_way)["task_status"] == "succeed"
-        taken = http.post(PATH, json=REQUEST | {"external_task_id": "mine"})
-        assert taken.json()["message"] == "External_task_id mine already exists"
+        assert wait(http, unfinished)["task_status"] == "succeed"
+        duplicate = http.post(PATH, json=REQUEST | {"external_task_id": "mine"})
+        assert duplicate.json()["message"] == "External_task_id mine already exists"
     lines = Counter(line for line in notes.read_text().splitlines() if line.startswith("done"))
     assert sum(lines.values()) <= 9 + 2
     account = run_json("account", "show", "default", "--data-dir", tmp_path / "data")
@@ -87,7 +97,7 @@ def post(http: httpx.Client, body: dict[str, Any]) -> str:
     return str(answer.json()["data"]["task_id"])
 
 
-FULL = f"""
+FILL = f"""
     insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,
                        images_done, resolution, ratio, watermark, units_reserved, ended_at, expires_at, expired_at)
     select gen_random_uuid(), (select id from accounts), 'full-' || n, 'succeed', 'kling-v3-omni', repeat('a fox ', 40),
@@ -100,7 +110,7 @@ FULL = f"""
 
 
 async def query(url: str, statement: str) -> Any:
-    """What a statement answers first."""
+    """The first value of a statement's result."""
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(statement)
@@ -109,8 +119,8 @@ async def query(url: str, statement: str) -> Any:
 
 
 @contextmanager
-def part(*words: str | Path, env: dict[str, str]) -> Iterator[str]:
-    """An API or a worker of its own; the first line that it says."""
+def running_process(*words: str | Path, env: dict[str, str]) -> Iterator[str]:
+    """Run a separate API or worker process. Yields the first line of its output."""
     with subprocess.Popen([*FRAMEHOUSE, *map(str, words), "--json"], env=env, stdout=subprocess.PIPE) as process:
         assert process.stdout
         try:
@@ -121,7 +131,7 @@ def part(*words: str | Path, env: dict[str, str]) -> Iterator[str]:
 
 
 class Client(threading.Thread):
-    """Submits and polls all the time, and notes how long each answer took and what it was."""
+    """Submits and polls tasks continuously, and records the time and the status code of each answer."""
 
     def __init__(self, url: str, key: str) -> None:
         super().__init__()
@@ -129,7 +139,7 @@ class Client(threading.Thread):
         self.took_s: list[float] = []
         self.codes: Counter[int] = Counter()
         self.tasks: list[str] = []
-        self.over = threading.Event()
+        self.stopped = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -140,11 +150,11 @@ class Client(threading.Thread):
         self.http.close()
 
     def stop(self) -> None:
-        self.over.set()
+        self.stopped.set()
         self.join()
 
     def run(self) -> None:
-        while not self.over.is_set():
+        while not self.stopped.is_set():
             began = time.monotonic()
             answer = self.http.post(PATH, json=REQUEST | {"result_type": "single"})
             self.codes[answer.status_code] += 1
@@ -156,41 +166,42 @@ class Client(threading.Thread):
 
 
 @pytest.mark.long
-def test_migrations_go_forward_on_a_full_database_while_it_serves(
-    before: Path, tmp_path: Path, postgres: Server
+def test_migrations_run_on_a_full_database_while_the_server_runs(
+    previous_source: Path, tmp_path: Path, postgres: Server
 ) -> None:
     name = f"full_{os.getpid()}"
     asyncio.run(execute(postgres.url, f'create database "{name}"'))
     url = named_database(postgres.url, name)
     settings = {"FRAMEHOUSE_DATABASE_URL": url, "FRAMEHOUSE_STORAGE_URL": (tmp_path / "files").as_uri()}
-    old = settings | {"PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
+    old = settings | {"PYTHONPATH": f"{previous_source}{os.pathsep}{ROOT}"}
     path = config(tmp_path, tmp_path / "notes", seconds=0.02)
     words: list[str | Path] = ["--config", path, "--data-dir", tmp_path / "data"]
     run("account", "create", "alice", "--concurrency", "100000", *words, code=0, **old)
     key = run_json("key", "create", "alice", *words, code=0, **old)["key"]
     assert asyncio.run(query(url, "select max(number) from migrations")) < migrations()[-1][0]
-    asyncio.run(execute(url, FULL))
+    asyncio.run(execute(url, FILL))
     with (
-        part("api", "--port", "0", *words, env=environment(**old)) as api,
-        part("worker", *words, env=environment(**old)),
-        Client(json.loads(api)["url"], key) as one,
+        running_process("api", "--port", "0", *words, env=environment(**old)) as api,
+        running_process("worker", *words, env=environment(**old)),
+        Client(json.loads(api)["url"], key) as submitter,
     ):
         time.sleep(2)
         began = time.monotonic()
         assert asyncio.run(migrate(url))[-1] == "functions"
         took_s = time.monotonic() - began
         assert asyncio.run(query(url, "select max(number) from migrations")) == migrations()[-1][0]
-        with part("worker", *words, env=environment(**settings)):
+        with running_process("worker", *words, env=environment(**settings)):
             time.sleep(2)
-            one.stop()
+            submitter.stop()
             end = time.monotonic() + 60
             while asyncio.run(query(url, "select count(*) from tasks where ended_at is null")):
                 assert time.monotonic() < end
                 time.sleep(0.1)
-    assert set(one.codes) == {200}, one.codes
-    assert len(one.tasks) > 20
-    slowest_s = max(one.took_s)
-    print(f"{TASKS:,} tasks: {took_s:.2f} s; {len(one.tasks)} tasks meanwhile, the slowest in {slowest_s:.2f} s")  # noqa: T201
+    assert set(submitter.codes) == {200}, submitter.codes
+    assert len(submitter.tasks) > 20
+    slowest_s = max(submitter.took_s)
+    count = len(submitter.tasks)
+    print(f"migrated {TASKS:,} tasks in {took_s:.2f} s; {count} new tasks, the slowest in {slowest_s:.2f} s")  # noqa: T201
     assert slowest_s < 5
     assert asyncio.run(query(url, "select images_in_flight from accounts")) == 0
     asyncio.run(execute(postgres.url, f'drop database "{name}" with (force)'))

@@ -1,4 +1,4 @@
-"""The console in a real Chromium, on real pages of a real server."""
+"""Fixtures that open the console of a real server in a real Chromium."""
 
 import shutil
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ expect.set_options(timeout=60_000)
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    """Skipped where there is no Chromium; but CI must have one."""
+    """Skips the test if Chromium is not installed; in CI it must be installed."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         skip_missing("Chromium", "chromium fonts-noto-cjk")
@@ -30,7 +30,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def served(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
-    """A house that previz paints for, with a worker and a element_worker."""
+    """A served deployment with previz as its engine, a worker and an element worker."""
     deployment = await make_deployment(PREVIZ)
     async with serving(deployment) as api:
         deployment.start_worker()
@@ -40,5 +40,5 @@ async def served(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def console(browser: Browser, served: Api) -> AsyncIterator[Console]:
-    async with open_console(browser, served) as looked_at:
-        yield looked_at
+    async with open_console(browser, served) as opened:
+        yield opened

@@ -1,4 +1,4 @@
-"""Signing in, writing a request, and the pictures that come of it."""
+"""Sign in, create a task with the form, and view its images."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from tests.support.browser import Console, image
 from tests.support.image_files import image_file
 
 
-async def test_signing_in_and_one_picture(console: Console) -> None:
+async def test_sign_in_and_create_one_image(console: Console) -> None:
     page = console.page
     await page.goto("/")
     await page.get_by_label("API key").fill("fh_wrong")
@@ -29,19 +29,21 @@ async def test_signing_in_and_one_picture(console: Console) -> None:
     await console.assert_accessible()
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.get_by_role("heading", name="A red fox in the snow")).to_be_visible()
-    shown = page.get_by_role("img", name="Picture 1: A red fox in the snow")
+    shown = page.get_by_role("img", name="Image 1: A red fox in the snow")
     await expect(shown).to_be_visible()
     await expect(shown).to_have_js_property("naturalWidth", 1248)
     await console.assert_accessible()
     await page.get_by_role("button", name="Raw JSON").click()
-    told = json.loads(await page.locator("dialog pre").inner_text())
-    assert told["request"]["aspect_ratio"] == "3:2"
+    shown_task = json.loads(await page.locator("dialog pre").inner_text())
+    assert shown_task["request"]["aspect_ratio"] == "3:2"
     await console.assert_accessible()
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name="Use these settings").click()
     await expect(page.get_by_label("Prompt", exact=True)).to_have_value("A red fox in the snow")
     await expect(page.get_by_label("Seed")).to_have_value("7")
-    assert await page.evaluate("localStorage.getItem('framehouse.key')") is None, "it was not to be remembered"
+    assert await page.evaluate("localStorage.getItem('framehouse.key')") is None, (
+        "the key is stored only if the user requests it"
+    )
 
 
 async def test_a_series_with_references_and_an_element(console: Console) -> None:
@@ -59,10 +61,10 @@ async def test_a_series_with_references_and_an_element(console: Console) -> None
     await page.get_by_role("button", name="Cite in the prompt: <<<element_1>>>").click()
     await expect(prompt).to_have_value("The bag <<<image_2>>><<<element_1>>>")
     await page.get_by_label("Series").check()
-    await page.get_by_label("Pictures", exact=True).select_option("3")
+    await page.get_by_label("Number of images", exact=True).select_option("3")
     await page.get_by_label("watermarked").check()
     await page.get_by_role("button", name="Create", exact=True).click()
-    thumbs = page.get_by_role("button", name="Picture", exact=False).and_(page.locator(".thumb"))
+    thumbs = page.get_by_role("button", name="Image", exact=False).and_(page.locator(".thumb"))
     await expect(thumbs).to_have_count(3)
     await page.keyboard.press("ArrowRight")
     await expect(page.get_by_text("2 / 3")).to_be_visible()
@@ -87,52 +89,52 @@ async def test_a_series_with_references_and_an_element(console: Console) -> None
     await expect(page.get_by_text("No callbacks")).to_be_visible()
     await page.keyboard.press("Escape")
     await page.get_by_role("button", name="Use these settings").click()
-    await expect(page.get_by_role("status").filter(has_text="not kept")).to_be_visible()
+    await expect(page.get_by_role("status").filter(has_text="could not be restored")).to_be_visible()
     await expect(page.get_by_text("element_1", exact=True)).to_be_visible()
 
 
-async def test_pictures_that_break_the_rules_are_named(console: Console) -> None:
+async def test_invalid_images_are_reported_with_their_problems(console: Console) -> None:
     page = console.page
     await console.open()
     large: FilePayload = {"name": "large.png", "mimeType": "image/png", "buffer": b"\x89PNG" + b"\0" * 10_000_000}
     broken: FilePayload = {"name": "bad.png", "mimeType": "image/png", "buffer": b"\x89PNG.."}
     small, narrow, gif = image("small.png", 299, 400), image("narrow.png", 300, 751), image("g.png", format="GIF")
     await page.set_input_files("input[type=file]", [small, narrow, gif, large, broken])
-    said = page.get_by_role("alert")
+    alert = page.get_by_role("alert")
     for text in (
-        "small.png: 299 × 400 px, but both sides must be 300 px",
-        "narrow.png: 300 × 751 px is too narrow",
-        "g.png: neither a JPG nor a PNG",
+        "small.png: 299 × 400 px, but both sides must be at least 300 px",
+        "narrow.png: 300 × 751 px, but the aspect ratio must be between 1:2.5 and 2.5:1",
+        "g.png: not a JPG or PNG file",
         "large.png: 10.0 MB, but at most 10 MB",
         "bad.png: cannot be read",
     ):
-        await expect(said).to_contain_text(text)
+        await expect(alert).to_contain_text(text)
     await page.set_input_files("input[type=file]", [image(f"{n}.png", 300, 300) for n in range(11)])
-    await expect(said).to_contain_text("10.png: at most 10 pictures and elements together")
+    await expect(alert).to_contain_text("10.png: at most 10 images and elements in total")
     await expect(page.get_by_text("10 of 10")).to_be_visible()
     await page.get_by_role("button", name="Create", exact=True).click()
     await expect(page.get_by_text("The prompt is empty")).to_be_visible()
 
 
-async def test_drop_and_paste(console: Console) -> None:
+async def test_images_can_be_dropped_and_pasted(console: Console) -> None:
     page = console.page
     await console.open()
     await page.get_by_label("Prompt", exact=True).fill("🦊" * 2501)
     await expect(page.get_by_text("2,501 / 2,500")).to_be_visible()
     content = base64.b64encode(image_file(320, 320)).decode()
-    for event, field, name, on in (
+    for event, field, name, target in (
         ("DragEvent", "dataTransfer", "drop", ".drop"),
         ("ClipboardEvent", "clipboardData", "paste", "#prompt"),
     ):
         await page.evaluate(
-            """([event, field, name, on, content]) => {
+            """([event, field, name, target, content]) => {
                 const bytes = Uint8Array.from(atob(content), c => c.charCodeAt(0));
                 const transfer = new DataTransfer();
                 transfer.items.add(new File([bytes], `${name}.png`, {type: "image/png"}));
-                const happening = new window[event](name, {[field]: transfer, bubbles: true, cancelable: true});
-                document.querySelector(on).dispatchEvent(happening);
+                const dispatched = new window[event](name, {[field]: transfer, bubbles: true, cancelable: true});
+                document.querySelector(target).dispatchEvent(dispatched);
             }""",
-            [event, field, name, on, content],
+            [event, field, name, target, content],
         )
         await expect(page.locator(".chip", has_text=f"{name}.png")).to_be_visible()
     await page.get_by_role("button", name="Remove drop.png").click()
@@ -141,7 +143,7 @@ async def test_drop_and_paste(console: Console) -> None:
     await expect(page.get_by_text("more than 2,500 characters")).to_be_visible()
 
 
-async def test_the_code_that_is_copied_runs(console: Console, tmp_path: Path) -> None:
+async def test_the_copied_code_runs(console: Console, tmp_path: Path) -> None:
     page, context = console.page, console.context
     await context.grant_permissions(["clipboard-read", "clipboard-write"])
     await console.open()
@@ -163,8 +165,8 @@ async def test_the_code_that_is_copied_runs(console: Console, tmp_path: Path) ->
             )  # fmt: skip
             answer, _ = await running.communicate()
             task_id = json.loads(answer)["data"]["task_id"]
-            told = (await console.api.alice.get(f"{TASKS}/{task_id}?include=request")).json()["data"]
-            assert told["request"]["prompt"] == awkward
+            task = (await console.api.alice.get(f"{TASKS}/{task_id}?include=request")).json()["data"]
+            assert task["request"]["prompt"] == awkward
         elif language == "Python":
             compile(code, "copied", "exec")
             assert 'open("bag\'s.png", "rb")' in code

@@ -1,4 +1,4 @@
-"""The page as a whole: languages, themes, widths, weight, elements, account; and the link that signs in."""
+"""The whole page: languages, themes, narrow screens, the size of the first load, elements, account, sign-in links."""
 
 import re
 from pathlib import Path
@@ -13,58 +13,58 @@ from tests.support.command_line import run_json, serve
 from tests.support.in_process_deployment import MakeDeployment
 
 VIEWS = {"": "form.create", "tasks": ".tile", "elements": ".element", "account": "table"}
-"""And what is there when they are."""
+"""The views, each with the CSS selector of an item that it shows when it is loaded."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en-US", "zh-CN"])
-async def test_each_view_fits_a_phone_and_everybody(served: Api, browser: Browser, theme: str, language: str) -> None:
+async def test_each_view_fits_a_phone_and_is_accessible(
+    served: Api, browser: Browser, theme: str, language: str
+) -> None:
     await served.wait_for_task((await served.create("a fox", n=2))["task_id"])
     phone = {"viewport": {"width": 390, "height": 844}, "locale": language, "color_scheme": theme, "has_touch": True}
     async with open_console(browser, served, **phone) as console:
         page = console.page
         task = (await served.alice.get("/kling/v1/images/omni-image")).json()["data"][0]["task_id"]
         await console.open()
-        for view, there in (VIEWS | {f"tasks/{task}": ".thumb"}).items():
+        for view, selector in (VIEWS | {f"tasks/{task}": ".thumb"}).items():
             await page.goto(f"/#/{view}")
-            await expect(page.locator(there).first).to_be_visible()
+            await expect(page.locator(selector).first).to_be_visible()
             await expect(page.locator("h1")).to_have_count(1)
             await console.assert_no_horizontal_scrolling()
             await console.assert_accessible()
-        words = {"en-US": ("Create", "中文", "创作"), "zh-CN": ("创作", "English", "Create")}[language]
+        labels = {"en-US": ("Create", "中文", "生成图片"), "zh-CN": ("生成图片", "English", "Create")}[language]
         assert await page.evaluate("document.documentElement.lang") == {"en-US": "en"}.get(language, language)
-        await expect(page.get_by_role("link", name=words[0], exact=True)).to_be_visible()
-        await page.get_by_role("button", name=words[1]).click()
-        await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
+        await expect(page.get_by_role("link", name=labels[0], exact=True)).to_be_visible()
+        await page.get_by_role("button", name=labels[1]).click()
+        await expect(page.get_by_role("link", name=labels[2], exact=True)).to_be_visible()
         await page.locator("#top button").last.click()
         changed = {"light": "dark", "dark": "light"}[theme]
         await page.reload()
         assert await page.evaluate("document.documentElement.dataset.theme") == changed
-        await expect(page.get_by_role("link", name=words[2], exact=True)).to_be_visible()
+        await expect(page.get_by_role("link", name=labels[2], exact=True)).to_be_visible()
         await expect(page.locator("h1")).to_have_count(1)
         await console.assert_accessible()
 
 
-async def test_the_first_load_is_small_and_stays_at_home(console: Console) -> None:
+async def test_the_first_load_is_small(console: Console) -> None:
     page = console.page
-    sizes = []
-    page.on("response", lambda answer: sizes.append(answer))
+    responses = []
+    page.on("response", lambda answer: responses.append(answer))
     await console.open()
     await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
-    bodies = [len(await answer.body()) for answer in sizes]
+    bodies = [len(await answer.body()) for answer in responses]
     assert len(bodies) > 10
     assert sum(bodies) < 200_000
 
 
-async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
+async def test_the_console_works_with_another_path_prefix_and_another_public_url(
     make_deployment: MakeDeployment, browser: Browser
 ) -> None:
     deployment = await make_deployment(PREVIZ)
     deployment.start_worker()
     async with (
-        serving(
-            deployment, path_prefixes=["/proxy/kling"], links=Links("secret", "https://pictures.example/at")
-        ) as api,
+        serving(deployment, path_prefixes=["/proxy/kling"], links=Links("secret", "https://images.example/at")) as api,
         open_console(browser, api) as console,
     ):
         page = console.page
@@ -72,18 +72,18 @@ async def test_it_works_under_any_prefix_and_whatever_the_server_is_called(
         await page.get_by_label("Prompt", exact=True).fill("a fox")
         await expect(page.locator(".request pre")).to_contain_text("/proxy/kling/v1/images/omni-image")
         await page.get_by_role("button", name="Create", exact=True).click()
-        await expect(page.get_by_role("img", name="Picture 1: a fox")).to_be_visible()
+        await expect(page.get_by_role("img", name="Image 1: a fox")).to_be_visible()
 
 
-async def test_the_life_of_an_element(console: Console) -> None:
+async def test_an_element_is_created_used_and_deleted(console: Console) -> None:
     page = console.page
     await console.open("elements")
     await page.get_by_role("button", name="Create element").click()
     await page.get_by_role("button", name="Create", exact=True).click()
-    await expect(page.get_by_role("alert")).to_contain_text("are needed")
+    await expect(page.get_by_role("alert")).to_contain_text("are required")
     await page.get_by_label("Name").fill("Red bag")
     await page.get_by_label("Description").fill("A red leather bag")
-    await page.get_by_label("Picture from the front").set_input_files(image("front.png", 600, 400))
+    await page.get_by_label("Frontal image").set_input_files(image("front.png", 600, 400))
     await page.get_by_label("One to three more").set_input_files([image("side.png")])
     await page.get_by_label("Tag").select_option("Item")
     await console.assert_accessible()
@@ -98,16 +98,16 @@ async def test_the_life_of_an_element(console: Console) -> None:
     await page.get_by_role("button", name="Delete Red bag").click()
     await page.get_by_role("button", name="Delete", exact=True).click()
     await expect(page.locator(".element", has_text="Red bag")).to_have_count(0)
-    await expect(page.get_by_text("None yet.")).to_be_visible()
+    await expect(page.get_by_text("You have no elements yet.")).to_be_visible()
 
 
-async def test_the_account_and_the_way_out(api: Api, browser: Browser) -> None:
+async def test_the_account_view_and_sign_out(api: Api, browser: Browser) -> None:
     await api.create(n=3)
     async with open_console(browser, api) as console:
-        await look_at_account(console)
+        await check_account_and_sign_out(console)
 
 
-async def look_at_account(console: Console) -> None:
+async def check_account_and_sign_out(console: Console) -> None:
     page = console.page
     await page.goto("/")
     await page.get_by_label("API key").fill(console.key)
@@ -116,7 +116,7 @@ async def look_at_account(console: Console) -> None:
     await page.get_by_role("link", name="Account").click()
     await expect(page.get_by_text("3 / 100")).to_be_visible()
     await expect(page.get_by_text("24 reserved")).to_be_visible()
-    await expect(page.get_by_role("row", name="this one")).to_contain_text(console.key[:11])
+    await expect(page.get_by_role("row", name="this key")).to_contain_text(console.key[:11])
     await page.reload()
     await page.get_by_role("button", name="Sign out").click()
     await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -125,19 +125,19 @@ async def look_at_account(console: Console) -> None:
 
 async def test_the_printed_link_signs_in_once(browser: Browser, tmp_path: Path) -> None:
     with serve(tmp_path / "data") as server:
-        found = re.search(r"^\s+(http\S+/#/sign-in/\S+)$", server.out, re.MULTILINE)
-        assert found, server.out
-        for again in (False, True):
+        link = re.search(r"^\s+(http\S+/#/sign-in/\S+)$", server.out, re.MULTILINE)
+        assert link, server.out
+        for used in (False, True):
             context = await browser.new_context(locale="en-US")
             page = await context.new_page()
-            await page.goto(found[1])
-            if again:
-                await expect(page.get_by_role("alert")).to_contain_text("used before or is too old")
+            await page.goto(link[1])
+            if used:
+                await expect(page.get_by_role("alert")).to_contain_text("has been used or has expired")
             else:
                 await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
-            assert "sign-in" not in page.url, "neither reload nor history shall try it again"
+            assert "sign-in" not in page.url, "neither a reload nor the history may use the code again"
             await context.close()
         keys = run_json("key", "list", "default", "--data-dir", server.data_dir)
         assert len(keys) == 2
         log = (tmp_path / "data.log").read_text()
-        assert found[1].rsplit("/", 1)[1] not in log
+        assert link[1].rsplit("/", 1)[1] not in log

@@ -1,4 +1,4 @@
-"""Watching a task: cancel, errors, reload and lost network; and the gallery."""
+"""Views of running tasks: cancel, errors, reload, a lost network, the gallery and callbacks."""
 
 from playwright.async_api import Browser, expect
 
@@ -8,12 +8,12 @@ from tests.support.browser import PREVIZ, Console, open_console
 from tests.support.in_process_deployment import MakeDeployment
 
 
-async def test_cancel(console: Console) -> None:
+async def test_a_task_can_be_canceled(console: Console) -> None:
     page = console.page
     await console.open()
     await page.get_by_label("Prompt", exact=True).fill("[sandbox: slow 60] a fox")
     await page.get_by_role("button", name="Create", exact=True).click()
-    await expect(page.get_by_text("Painting")).to_be_visible()
+    await expect(page.get_by_text("Processing")).to_be_visible()
     await expect(page.locator(".skeleton")).to_have_count(1)
     await console.assert_accessible()
     await page.get_by_role("button", name="Cancel task").click()
@@ -22,12 +22,12 @@ async def test_cancel(console: Console) -> None:
     assert (await console.api.deployment.account())["images_in_flight"] == 0
 
 
-async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
+async def test_each_image_appears_as_soon_as_it_is_finished(console: Console) -> None:
     page = console.page
     prompt = "Frame 1: a fox. Frame 2: an owl [sandbox: slow 60]."
     task = await console.api.create(prompt, result_type="series", aspect_ratio="3:2")
     await console.open(f"tasks/{task['task_id']}")
-    first = page.get_by_role("img", name="Picture 1")
+    first = page.get_by_role("img", name="Image 1")
     await expect(first).to_be_visible()
     await expect(first).to_have_js_property("naturalWidth", 1248)
     await expect(page.locator(".skeleton:not(.done)")).to_have_count(1)
@@ -36,25 +36,25 @@ async def test_each_picture_appears_when_it_is_made(console: Console) -> None:
     await expect(page.get_by_role("heading", name="Canceled")).to_be_visible()
 
 
-async def test_errors_in_words(console: Console) -> None:
+async def test_errors_are_shown_in_plain_words(console: Console) -> None:
     page, db = console.page, console.api.deployment.db
     await console.open()
     create = page.get_by_role("button", name="Create", exact=True)
-    said = page.get_by_role("alert").last
+    alert = page.get_by_role("alert").last
 
     await page.get_by_label("Prompt", exact=True).fill("[sandbox: refuse]")
     await create.click()
-    await expect(said).to_contain_text("The content was refused")
-    await expect(said).to_contain_text("code 1301 · request ")
+    await expect(alert).to_contain_text("The content was refused")
+    await expect(alert).to_contain_text("code 1301 · request ")
     limits = {"units_limit": None, "no_limit": False, "disabled": None}
     await set_account(db, "alice", **({"concurrency": 0} | limits))  # type: ignore[arg-type]
     await page.get_by_label("Prompt", exact=True).fill("a fox")
     await create.click()
-    await expect(said).to_contain_text("code 1303 · request ")
+    await expect(alert).to_contain_text("code 1303 · request ")
     await console.assert_accessible()
     await set_account(db, "alice", **(limits | {"concurrency": 100, "units_limit": 1}))  # type: ignore[arg-type]
     await create.click()
-    await expect(said).to_contain_text("The units are used up")
+    await expect(alert).to_contain_text("The units are used up")
     await set_account(db, "alice", concurrency=100, units_limit=None, no_limit=True, disabled=None)
     hostile = "<img src=x onerror=\"document.title='owned'\"> [sandbox: fail]"
     await page.get_by_label("Prompt", exact=True).fill(hostile)
@@ -69,16 +69,16 @@ async def test_errors_in_words(console: Console) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("Task not found")
 
 
-async def test_reload_in_mid_task_and_a_lost_network(console: Console) -> None:
+async def test_a_task_view_survives_a_reload_and_a_lost_network(console: Console) -> None:
     page = console.page
     task = await console.api.create("[sandbox: slow 3] a lighthouse", n=2, aspect_ratio="21:9")
     await console.open(f"tasks/{task['task_id']}")
     await expect(page.locator(".skeleton")).to_have_count(2)
     box = await page.locator(".skeleton").first.bounding_box()
     assert box
-    assert abs(box["width"] / box["height"] - 1568 / 672) < 0.05, "the right shape"
+    assert abs(box["width"] / box["height"] - 1568 / 672) < 0.05, "the placeholder has the aspect ratio of the image"
     await page.reload()
-    await expect(page.get_by_text("Painting")).to_be_visible()
+    await expect(page.get_by_text("Processing")).to_be_visible()
     await console.context.set_offline(True)
     await expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
     await console.context.set_offline(False)
@@ -86,7 +86,9 @@ async def test_reload_in_mid_task_and_a_lost_network(console: Console) -> None:
     await expect(page.get_by_role("alert")).to_have_count(0)
 
 
-async def test_the_gallery_scrolls_on_and_back_comes_back(make_deployment: MakeDeployment, browser: Browser) -> None:
+async def test_the_gallery_loads_more_when_scrolled_and_back_returns_to_it(
+    make_deployment: MakeDeployment, browser: Browser
+) -> None:
     deployment = await make_deployment(PREVIZ)
     for number in range(55):
         await deployment.submit(f"Task number {number}", aspect_ratio="1:1")
@@ -109,10 +111,10 @@ async def test_the_gallery_scrolls_on_and_back_comes_back(make_deployment: MakeD
         await expect(page.get_by_role("heading", name="Task number 52")).to_be_visible()
 
 
-async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
+async def test_an_empty_gallery_and_a_revoked_key(console: Console) -> None:
     page = console.page
     await console.open("tasks")
-    await expect(page.get_by_role("heading", name="No pictures yet")).to_be_visible()
+    await expect(page.get_by_role("heading", name="No images yet")).to_be_visible()
     await console.assert_accessible()
     await console.api.deployment.db.row(
         "update api_keys set revoked_at = now() where account_id = $1", console.api.deployment.caller.account_id
@@ -126,7 +128,7 @@ async def test_nothing_yet_and_a_key_that_is_revoked(console: Console) -> None:
     await expect(page.get_by_role("alert")).to_contain_text("unknown or revoked")
 
 
-async def test_deliveries_of_callbacks(served: Api, browser: Browser) -> None:
+async def test_the_callbacks_of_a_task_are_shown(served: Api, browser: Browser) -> None:
     task = await served.create("a fox", callback_url="https://receiver.example/hook")
     await served.wait_for_task(task["task_id"])
     async with open_console(browser, served) as console:

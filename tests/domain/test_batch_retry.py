@@ -1,4 +1,4 @@
-"""When a batch is tried again: pauses, limits, and what counts as an attempt."""
+"""Retries of a batch: their pauses, the limits on attempts and time, and the isolation of possible poison batches."""
 
 import pytest
 
@@ -14,20 +14,20 @@ def step(outcome: Done | Retry | Fail | HandOver, *, attempt: int = 1, failing_s
     return next_step(outcome, attempt=attempt, failing_s=failing_s, limits=limits, jitter=jitter)
 
 
-def test_done_and_fail_stay_as_they_are() -> None:
+def test_done_and_fail_are_not_retried() -> None:
     assert step(Done()) == Done()
     assert step(Fail("no"), failing_s=2 * HOUR_S) == Fail("no")
 
 
 @pytest.mark.parametrize(("failing_s", "pause_s"), [(0, 1), (3, 1), (40, 10), (240, 60), (3599, 60)])
-def test_an_unavailable_route_is_tried_again_after_a_quarter_of_its_failing_time(
+def test_the_pause_after_an_unavailable_route_is_a_quarter_of_the_time_since_the_first_failure(
     failing_s: float, pause_s: float
 ) -> None:
     assert step(Retry("busy"), failing_s=failing_s) == Release(pause_s, "busy")
 
 
 @pytest.mark.parametrize(("attempt", "pause_s"), [(1, 2), (2, 4), (5, 32), (6, 60), (50, 60)])
-def test_a_batch_that_may_be_at_fault_waits_twice_as_long_each_time(attempt: int, pause_s: float) -> None:
+def test_the_pause_doubles_if_the_batch_may_have_caused_the_failure(attempt: int, pause_s: float) -> None:
     assert step(Retry("boom", counts_attempt=True), attempt=attempt) == Release(pause_s, "boom", counts_attempt=True)
 
 
@@ -36,7 +36,7 @@ def test_jitter_spreads_the_pauses() -> None:
     assert step(Retry("busy"), failing_s=1000, jitter=0.8) == Release(48, "busy")
 
 
-def test_it_is_given_up_after_the_limit() -> None:
+def test_a_batch_is_given_up_after_the_time_limit() -> None:
     assert step(Retry("busy"), failing_s=HOUR_S) == Release(60, "busy")
     assert step(Retry("busy"), failing_s=HOUR_S + 1) == Fail("given up after 60 minutes: busy")
     assert step(Retry("boom", counts_attempt=True), failing_s=HOUR_S + 1) == Fail("given up after 60 minutes: boom")
@@ -53,8 +53,9 @@ def test_an_open_order_is_given_up_after_a_day_or_the_limit() -> None:
 
 def test_a_hand_over_is_due_immediately_the_first_time_and_later_with_a_pause() -> None:
     assert step(HandOver("b", "busy")) == Release(0, "busy", route="b")
-    assert step(HandOver("b"), failing_s=40) == Release(0, "", route="b"), "nothing failed"
-    assert step(HandOver("b", "busy"), failing_s=40) == Release(10, "busy", route="b"), "routes in two orders"
+    assert step(HandOver("b"), failing_s=40) == Release(0, "", route="b"), "a pause, although no route failed"
+    # Without this pause, two workers with the routes in different orders would hand the batch back and forth.
+    assert step(HandOver("b", "busy"), failing_s=40) == Release(10, "busy", route="b")
 
 
 def test_attempts_are_limited_and_an_open_order_has_ten_times_as_many() -> None:
@@ -67,6 +68,6 @@ def test_attempts_are_limited_and_an_open_order_has_ten_times_as_many() -> None:
 @pytest.mark.parametrize(("attempts", "poison_from"), [(5, 4), (3, 2), (2, 2), (1, 2)])
 def test_the_last_attempts_are_isolated_but_never_the_first(attempts: int, poison_from: int) -> None:
     limits = RetryLimits(attempts=attempts)
-    found = [n for n in range(1, 8) if may_be_poison(n, limits, open_order=False)]
-    assert found == list(range(poison_from, 8))
+    isolated = [n for n in range(1, 8) if may_be_poison(n, limits, open_order=False)]
+    assert isolated == list(range(poison_from, 8))
     assert not any(may_be_poison(n, limits, open_order=True) for n in range(1, 8))

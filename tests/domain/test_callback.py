@@ -1,3 +1,5 @@
+"""Signatures of callbacks, message ids, and the pauses between attempts."""
+
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -10,12 +12,12 @@ SECRET = "whsec_dGVzdHNlY3JldHRlc3RzZWNyZXR0ZXN0c2VjcmV0MTI="
 BODY = b'{"id":"1234567890","status":"succeeded","message":"","create_time":1781080778802,"update_time":1781080794151}'
 
 
-def test_the_vector_of_the_contract() -> None:
+def test_the_signature_equals_the_example_in_the_contract() -> None:
     expected = "v1,UsKlJP00XoQyOn410NM9xv34sP+Gl0jnOO9Lcpr7NJ4="
     assert signature([SECRET], "9876543210", 1781080794, BODY) == expected
 
 
-def test_the_published_package_agrees() -> None:
+def test_the_package_standardwebhooks_accepts_the_signature() -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     stamp = int(now.timestamp())
     headers = {"webhook-id": "msg_1", "webhook-timestamp": str(stamp)}
@@ -24,7 +26,7 @@ def test_the_published_package_agrees() -> None:
     assert Webhook(SECRET).sign("msg_1", now, BODY.decode()) == headers["webhook-signature"].split()[0]
 
 
-def test_ids_are_plain() -> None:
+def test_a_message_id_is_a_prefix_and_hexadecimal_digits() -> None:
     assert message_id(UUID(int=5)) == "msg_" + "0" * 31 + "5"
 
 
@@ -34,13 +36,13 @@ def test_pauses_grow_to_an_hour(attempt: int, least: float) -> None:
     assert least < pause_s(attempt, 0, 1) <= least * 1.5
 
 
-def test_the_receiver_may_ask_for_a_longer_pause() -> None:
+def test_the_receiver_may_request_a_longer_pause() -> None:
     assert pause_s(1, 120, 0.5) == 120
     assert pause_s(1, 10**9, 0.5) == 24 * 3600
 
 
 def test_no_pause_is_longer_than_the_longest() -> None:
-    """What the database takes for put off by a clock, if it is longer, would be an ordinary pause otherwise."""
+    """A longer pause would make the database conclude that its clock has jumped."""
     longest = longest_pauses_s()
     for attempt in range(1, 40):
         assert max(pause_s(attempt, 0, 1), BROKEN_PAUSE_S) == longest[min(attempt, len(longest)) - 1]

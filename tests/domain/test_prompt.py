@@ -1,3 +1,5 @@
+"""Parsing of prompts: the number of images, listed shots, the aspect ratio and citations."""
+
 import time
 
 import pytest
@@ -60,7 +62,7 @@ from framehouse.domain.sizes import RATIOS
         ("", None),
     ],
 )
-def test_the_number_of_pictures_asked_for(prompt: str, count: int | None) -> None:
+def test_the_requested_number_of_images_is_found(prompt: str, count: int | None) -> None:
     assert requested_images(prompt) == count
 
 
@@ -85,10 +87,10 @@ def test_the_number_of_pictures_asked_for(prompt: str, count: int | None) -> Non
         ("Frame 1: cat. Frame 2: . Frame 3: bird", "", ("cat.", "", "bird")),
     ],
 )  # fmt: skip
-def test_listed_shots(prompt: str, shared: str, shots: tuple[str, ...]) -> None:
-    found = listed_shots(prompt)
-    assert found is not None
-    assert (found.shared, found.shots) == (shared, shots)
+def test_listed_shots_are_found(prompt: str, shared: str, shots: tuple[str, ...]) -> None:
+    listed = listed_shots(prompt)
+    assert listed is not None
+    assert (listed.shared, listed.shots) == (shared, shots)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_listed_shots(prompt: str, shared: str, shots: tuple[str, ...]) -> None:
         "Panel one: a. Panel ſix: b",
     ],
 )
-def test_what_lists_no_shots(prompt: str) -> None:
+def test_prompts_without_a_list_have_no_listed_shots(prompt: str) -> None:
     assert listed_shots(prompt) is None
 
 
@@ -133,21 +135,21 @@ def test_what_lists_no_shots(prompt: str) -> None:
         ("ratio 5:7", None),
     ],
 )
-def test_the_shape_asked_for(prompt: str, ratio: str | None) -> None:
+def test_the_requested_aspect_ratio_is_found(prompt: str, ratio: str | None) -> None:
     assert requested_ratio(prompt, RATIOS) == ratio
 
 
 def test_citations_take_two_or_three_brackets_and_spaces() -> None:
-    found = citations("<<<image_1>>> and << element_2 >> and <<<Object_3>>> but not <image_4>")
-    assert [(c.kind, c.number) for c in found] == [("image", 1), ("element", 2), ("object", 3)]
+    all_citations = citations("<<<image_1>>> and << element_2 >> and <<<Object_3>>> but not <image_4>")
+    assert [(c.kind, c.number) for c in all_citations] == [("image", 1), ("element", 2), ("object", 3)]
     assert not citations("<<<ımage_1>>>")
 
 
-def test_an_object_is_an_element_where_there_are_elements() -> None:
-    cited = citations("<<<object_2>>>")[0]
-    assert resolve_citation(cited, images=2, elements=0) == ("image", 1)
-    assert resolve_citation(cited, images=0, elements=2) == ("element", 1)
-    assert resolve_citation(cited, images=2, elements=1) is None
+def test_an_object_is_an_element_if_the_request_has_elements() -> None:
+    citation = citations("<<<object_2>>>")[0]
+    assert resolve_citation(citation, images=2, elements=0) == ("image", 1)
+    assert resolve_citation(citation, images=0, elements=2) == ("element", 1)
+    assert resolve_citation(citation, images=2, elements=1) is None
     assert resolve_citation(citations("<<<image_0>>>")[0], images=2, elements=0) is None
 
 
@@ -162,7 +164,7 @@ def test_an_object_is_an_element_where_there_are_elements() -> None:
         ("a <<<image_9>>> b <<<image_1>>>", ("a <<<image_9>>> b ", Cited("image", 0))),
     ],
 )
-def test_a_prompt_is_words_and_what_it_cites(prompt: str, parts: tuple[str | Cited, ...]) -> None:
+def test_a_prompt_is_split_into_text_and_citations(prompt: str, parts: tuple[str | Cited, ...]) -> None:
     assert prompt_parts(prompt, images=2, elements=1) == parts
 
 
@@ -179,15 +181,15 @@ def test_a_prompt_is_words_and_what_it_cites(prompt: str, parts: tuple[str | Cit
         "vertical " * 270,
     ],
 )
-def test_no_prompt_keeps_the_reader_busy(prompt: str) -> None:
-    """Seconds before blanks were counted, in the process that answers everybody; now far below this."""
+def test_no_prompt_takes_long_to_parse(prompt: str) -> None:
+    """The API process parses prompts. Before the patterns limited the number of spaces, these took seconds."""
     start = time.process_time()
     listed_shots(prompt), requested_images(prompt), requested_ratio(prompt, RATIOS), citations(prompt)
     assert time.process_time() - start < 0.3
 
 
 @given(st.data())
-def test_whatever_names_a_shape_has_a_hint_in_it(data: st.DataObject) -> None:
-    words = data.draw(st.sampled_from([pattern for _, pattern in prompt._RATIO_PATTERNS]))
-    named = data.draw(st.from_regex(words, fullmatch=True))
-    assert any(hint in named.casefold() for hint in prompt._RATIO_HINTS)
+def test_every_match_of_a_ratio_pattern_contains_a_hint(data: st.DataObject) -> None:
+    pattern = data.draw(st.sampled_from([pattern for _, pattern in prompt._RATIO_PATTERNS]))
+    match = data.draw(st.from_regex(pattern, fullmatch=True))
+    assert any(hint in match.casefold() for hint in prompt._RATIO_HINTS)

@@ -1,3 +1,5 @@
+"""Parsing of the fields of a request: defaults, limits, errors, and that any JSON is either accepted or refused."""
+
 from typing import Any
 
 import pytest
@@ -25,13 +27,13 @@ def parse(**fields: Any) -> ImageRequest:
 
 
 def problem(**fields: Any) -> str:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as error:
         parse(**fields)
-    assert refused.value.code == 1201
-    return refused.value.message
+    assert error.value.code == 1201
+    return error.value.message
 
 
-def test_the_least_request_gets_the_defaults() -> None:
+def test_a_minimal_request_gets_the_defaults() -> None:
     assert parse() == ImageRequest(model="kling-v3-omni", prompt="a fox")
 
 
@@ -58,7 +60,7 @@ def test_numbers_may_be_strings(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [True, False, 2.0, 2.5, "2.0", "2e0", "two", [2], {"n": 2}, 0, 10, -1, 10**30, "９"])
-def test_what_n_is_not(value: object) -> None:
+def test_n_must_be_an_integer_from_1_to_9(value: object) -> None:
     assert problem(n=value).startswith("n must be")
 
 
@@ -70,15 +72,17 @@ def test_n_is_ignored_in_a_series_and_series_amount_in_a_single() -> None:
     assert problem(result_type="series", series_amount=1) == "series_amount must be from 2 to 9, not 1"
 
 
-def test_all_problems_are_named_at_once() -> None:
-    said = problem(prompt="", n=12, resolution="8k", aspect_ratio="5:4", callback_url="ftp://x", watermark_info="yes")
+def test_one_message_names_all_problems() -> None:
+    message = problem(
+        prompt="", n=12, resolution="8k", aspect_ratio="5:4", callback_url="ftp://x", watermark_info="yes"
+    )
     for name in ("prompt", "n ", "resolution", "aspect_ratio", "callback_url", "watermark_info"):
-        assert name in said
-    assert "1k, 2k, 4k" in said
-    assert "16:9" in said
+        assert name in message
+    assert "1k, 2k, 4k" in message
+    assert "16:9" in message
 
 
-def test_prompts_have_a_length() -> None:
+def test_invalid_prompts_are_refused() -> None:
     assert parse(prompt="语" * 2500).prompt == "语" * 2500
     assert problem(prompt="x" * 2501) == "prompt has 2501 characters; at most 2500 are allowed"
     assert problem(prompt="a\0b") == "prompt contains a NUL character, which is not allowed"
@@ -86,16 +90,16 @@ def test_prompts_have_a_length() -> None:
     assert "must be a string" in problem(prompt=["a"])
 
 
-def test_models_say_what_they_serve() -> None:
+def test_values_that_a_model_does_not_support_are_refused() -> None:
     assert "1k, 2k" in problem(model_name="kling-image-o1", resolution="4k")
     assert problem(model_name="kling-image-o1", result_type="series") == "result_type must be single for kling-image-o1"
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused) as error:
         parse(model_name="dall-e")
-    assert (refused.value.code, refused.value.status) == (1203, 404)
+    assert (error.value.code, error.value.status) == (1203, 404)
     assert "model_name is required" in problem(model_name=None)
 
 
-def test_references_and_elements_are_at_most_ten() -> None:
+def test_at_most_ten_references_and_elements_are_accepted() -> None:
     url = {"image": "https://example.com/a.png"}
     assert len(parse(image_list=[url] * 10).images) == 10
     assert "image_list" in problem(image_list=[url] * 11)
@@ -111,18 +115,18 @@ LONG = LongString("a" * 512, 80_000)
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_long_string_anywhere_is_a_problem_of_its_field_or_ignored(name: str) -> None:
+def test_a_long_string_in_any_field_is_a_problem_of_that_field_or_ignored(name: str) -> None:
     for value in (LONG, [LONG], {"enabled": LONG}, [{"image": LONG, "element_id": LONG}]):
         try:
             request = parse(**{name: value})
-        except Refused as refused:
-            assert name in refused.message or name == "model"
-            assert len(refused.message) < 300
+        except Refused as error:
+            assert name in error.message or name == "model"
+            assert len(error.message) < 300
         else:
             assert name in ("model", "seed", "n", "series_amount") or request.images == (LONG,)
 
 
-def test_a_long_string_is_a_picture_or_a_url_that_is_too_long() -> None:
+def test_a_long_string_is_an_image_or_a_url_that_is_too_long() -> None:
     assert parse(image_list=[{"image": LONG}]).images == (LONG,)
     url = LongString("HTTP://example.com/" + "a" * 400, 70_000)
     assert problem(image_list=[{"image": url}]) == (
@@ -130,7 +134,7 @@ def test_a_long_string_is_a_picture_or_a_url_that_is_too_long() -> None:
     )
 
 
-def test_citing_what_was_not_sent_is_named() -> None:
+def test_the_error_names_a_citation_of_an_image_that_was_not_sent() -> None:
     assert problem(prompt="<<<image_1>>>") == "prompt cites <<<image_1>>>, but 0 images and 0 elements were sent"
     long = problem(prompt=f"<<<image_\n{'1' * 100}>>>")
     assert long == f"prompt cites <<<image_\ufffd{'1' * 30}…, but 0 images and 0 elements were sent"
@@ -150,16 +154,16 @@ NOT_URLS = [
 
 
 @pytest.mark.parametrize("url", [*NOT_URLS, "http://a b/", "http://a/\nX: y", 5])
-def test_urls_that_are_none(url: object) -> None:
+def test_an_invalid_url_is_refused(url: object) -> None:
     assert problem(callback_url=url).startswith("callback_url")
 
 
-def test_huge_values_are_not_repeated() -> None:
+def test_errors_do_not_repeat_huge_values() -> None:
     assert len(problem(n="9" * 10_000_000, image_list="x" * 10_000_000, resolution=["y" * 10_000_000])) < 1000
 
 
 @given(st.integers(min_value=-(10**17), max_value=10**17))
-def test_integers_are_read_as_they_are(number: int) -> None:
+def test_integers_and_their_strings_are_read_exactly(number: int) -> None:
     assert read_int(number) == number == read_int(str(number))
 
 
@@ -171,11 +175,11 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values))
-def test_any_json_is_read_or_refused(fields: dict[str, Any]) -> None:
+def test_any_json_is_accepted_or_refused(fields: dict[str, Any]) -> None:
     try:
         request = parse(**fields)
-    except Refused as refused:
-        assert refused.code in (1201, 1203)
-        assert refused.message
+    except Refused as error:
+        assert error.code in (1201, 1203)
+        assert error.message
     else:
         assert 1 <= (request.amount or 2) <= 9

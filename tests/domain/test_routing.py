@@ -1,4 +1,4 @@
-"""All cases of one and two routes, and random cases of three: which routes are tried, and the outcome."""
+"""The routes that are tried and the outcome, in all cases of one and two routes and in random cases of three."""
 
 import itertools
 import random
@@ -12,20 +12,20 @@ from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
 from framehouse.domain.routing import RouteResult, RouteState, choose_routes
 
 GENERATED = RouteResult()
-AWAY = RouteResult(Unavailable("away"))
-AWAY_FOR_GOOD = RouteResult(Unavailable("never again"), given_up=True)
+UNAVAILABLE = RouteResult(Unavailable("unavailable"))
+GIVEN_UP = RouteResult(Unavailable("never again"), given_up=True)
 ORDER_PENDING = RouteResult(Unavailable("still working"), open_order=True)
 DECLINED = RouteResult(Declined("no"))
-NONSENSE = RouteResult(Broken("nonsense"))
+BAD_ANSWER = RouteResult(Broken("bad answer"))
 ANSWER_LOST = RouteResult(Unknown("lost"))
 ORDER_LOST = RouteResult(Unknown("lost"), open_order=True)
-RESULTS = (GENERATED, AWAY, AWAY_FOR_GOOD, ORDER_PENDING, DECLINED, NONSENSE, ANSWER_LOST, ORDER_LOST)
-CONTINUES = (AWAY, AWAY_FOR_GOOD)
+RESULTS = (GENERATED, UNAVAILABLE, GIVEN_UP, ORDER_PENDING, DECLINED, BAD_ANSWER, ANSWER_LOST, ORDER_LOST)
+CONTINUES = (UNAVAILABLE, GIVEN_UP)
 FINAL = {
     GENERATED: Done(),
     ORDER_PENDING: Retry("still working", open_order=True),
     DECLINED: Fail("no"),
-    NONSENSE: Fail("nonsense"),
+    BAD_ANSWER: Fail("bad answer"),
     ANSWER_LOST: Fail("lost (the answer to an accepted request was lost; the request is not sent again)"),
     ORDER_LOST: Retry("lost", open_order=True),
 }
@@ -44,7 +44,7 @@ def choose(
     resume_at: str = "",
     last_error: str = "",
 ) -> tuple[list[str], Outcome]:
-    """The routes that were tried, in order, and the outcome."""
+    """Return the routes that were tried, in order, and the outcome."""
     steps = choose_routes(
         routes, model="m", references=references, order_at=order_at, resume_at=resume_at, last_error=last_error
     )
@@ -64,8 +64,8 @@ def test_one_route(result: RouteResult) -> None:
     tried, outcome = choose([route("a")], {"a": result})
     assert tried == ["a"]
     assert outcome == FINAL.get(result) or (result, outcome) in (
-        (AWAY, Retry("away")),
-        (AWAY_FOR_GOOD, Fail("never again")),
+        (UNAVAILABLE, Retry("unavailable")),
+        (GIVEN_UP, Fail("never again")),
     )
 
 
@@ -76,50 +76,56 @@ def test_two_routes_that_are_both_served(first: RouteResult, second: RouteResult
     if first not in CONTINUES:
         assert (tried, outcome) == (["a"], FINAL[first])
         return
-    assert tried == ["a", "b"], "unavailable goes to the next route"
+    assert tried == ["a", "b"], "the next route was not tried after an unavailable route"
     if second not in CONTINUES:
         assert outcome == FINAL[second]
-    elif AWAY in (first, second):
-        assert outcome == Retry("away"), "one of them may generate it later"
+    elif UNAVAILABLE in (first, second):
+        assert outcome == Retry("unavailable"), "no retry, although one of the routes may generate the batch later"
     else:
         assert outcome == Fail("never again")
 
 
-def test_no_route_at_all() -> None:
+def test_a_model_without_routes_fails() -> None:
     assert choose([], {}) == ([], Fail("no engine is configured"))
 
 
-def test_the_next_route_belongs_to_another_worker() -> None:
+def test_a_batch_is_handed_over_if_another_worker_serves_the_next_route() -> None:
     routes = [route("a"), route("b", served=False)]
-    assert choose(routes, {"a": AWAY}) == (["a"], HandOver("b", "away"))
+    assert choose(routes, {"a": UNAVAILABLE}) == (["a"], HandOver("b", "unavailable"))
     assert choose(routes, {"a": GENERATED}) == (["a"], Done())
 
 
-def test_a_route_that_cannot_take_it_is_no_error() -> None:
+def test_a_route_that_cannot_generate_the_batch_is_skipped_without_an_error() -> None:
     routes = [route("a", takes=0), route("b", served=False)]
     assert choose(routes, {}) == ([], HandOver("b", ""))
     assert choose([route("a", given_up="gone"), route("b", served=False)], {}) == ([], HandOver("b", ""))
 
 
-def test_no_route_takes_so_many_references() -> None:
+def test_a_batch_fails_if_it_has_more_references_than_every_route_takes() -> None:
     _, outcome = choose([route("a", takes=1), route("b", takes=2)], {}, references=3)
     assert outcome == Fail("m takes at most 2 references, 3 were sent")
 
 
-def test_it_resumes_at_the_route_that_it_was_handed_over_to() -> None:
+def test_a_batch_resumes_at_the_route_to_which_it_was_handed_over() -> None:
     routes = [route("a"), route("b")]
     assert choose(routes, {"b": GENERATED}, resume_at="b") == (["b"], Done())
-    assert choose(routes, {"b": AWAY}, resume_at="b", last_error="a is away") == (["b"], Retry("away"))
-    assert choose(routes, {"b": AWAY_FOR_GOOD}, resume_at="b", last_error="a is away") == (["b"], Retry("a is away"))
+    assert choose(routes, {"b": UNAVAILABLE}, resume_at="b", last_error="a is unavailable") == (
+        ["b"],
+        Retry("unavailable"),
+    )
+    assert choose(routes, {"b": GIVEN_UP}, resume_at="b", last_error="a is unavailable") == (
+        ["b"],
+        Retry("a is unavailable"),
+    )
     assert choose(routes, {"a": GENERATED}, resume_at="removed") == (["a"], Done())
 
 
-def test_handing_over_further_keeps_the_last_error() -> None:
+def test_a_second_handover_keeps_the_last_error() -> None:
     routes = [route("a"), route("b", takes=0), route("c", served=False)]
-    assert choose(routes, {}, resume_at="b", last_error="a is away") == ([], HandOver("c", "a is away"))
+    assert choose(routes, {}, resume_at="b", last_error="a is unavailable") == ([], HandOver("c", "a is unavailable"))
 
 
-def test_an_open_order_is_tried_alone() -> None:
+def test_only_the_route_of_an_open_order_is_tried() -> None:
     routes = [route("a"), route("b"), route("c")]
     assert choose(routes, {"b": GENERATED}, order_at="b") == (["b"], Done())
     assert choose(routes, {"b": ORDER_PENDING}, order_at="b") == (["b"], Retry("still working", open_order=True))
@@ -134,25 +140,28 @@ def test_an_open_order_of_a_removed_route_waits_for_its_return() -> None:
     assert '"old"' in outcome.reason
 
 
-def test_after_an_order_is_given_up_the_later_routes_are_tried_and_then_the_earlier_ones() -> None:
+def test_after_an_order_is_given_up_the_later_routes_are_tried_now_and_the_earlier_routes_on_retry() -> None:
     routes = [route("a"), route("b"), route("c")]
-    assert choose(routes, {"b": AWAY_FOR_GOOD, "c": GENERATED}, order_at="b") == (["b", "c"], Done())
-    results = {"b": AWAY_FOR_GOOD, "c": AWAY_FOR_GOOD}
-    assert choose(routes, results, order_at="b", last_error="a is away") == (["b", "c"], Retry("a is away"))
+    assert choose(routes, {"b": GIVEN_UP, "c": GENERATED}, order_at="b") == (["b", "c"], Done())
+    results = {"b": GIVEN_UP, "c": GIVEN_UP}
+    assert choose(routes, results, order_at="b", last_error="a is unavailable") == (
+        ["b", "c"],
+        Retry("a is unavailable"),
+    )
     assert choose(routes, results, order_at="b") == (["b", "c"], Retry("never again"))
     unusable = [route("a", takes=0), *routes[1:]]
     assert choose(unusable, results, order_at="b") == (["b", "c"], Fail("never again"))
 
 
-class Before(NamedTuple):
-    """What earlier attempts left."""
+class Earlier(NamedTuple):
+    """The results of earlier attempts."""
 
     order_at: str | None
     resume_at: str
     last_error: str
 
 
-def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], Before]]:
+def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], Earlier]]:
     rng = random.Random(16)
     for _ in range(count):
         names = ["a", "b", "c"]
@@ -160,34 +169,34 @@ def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, Rout
             route(n, served=rng.random() < 0.7, takes=rng.choice((0, 1, 10)), given_up=rng.choice(("", "", "gone")))
             for n in names
         ]
-        before = Before(rng.choice((None, None, *names)), rng.choice(("", *names)), rng.choice(("", "before")))
-        yield routes, {name: rng.choice(RESULTS) for name in names}, before
+        earlier = Earlier(rng.choice((None, None, *names)), rng.choice(("", *names)), rng.choice(("", "earlier")))
+        yield routes, {name: rng.choice(RESULTS) for name in names}, earlier
 
 
-def test_what_holds_in_every_case_of_three_routes() -> None:
-    for routes, results, before in _random_cases(5000):
-        tried, outcome = choose(routes, results, **before._asdict())
+def test_random_cases_of_three_routes_follow_the_rules() -> None:
+    for routes, results, earlier in _random_cases(5000):
+        tried, outcome = choose(routes, results, **earlier._asdict())
         by_name = {r.name: r for r in routes}
         usable = {r.name for r in routes if not r.given_up and r.max_references >= 1}
-        places = [routes.index(by_name[name]) for name in tried]
-        assert places == sorted(set(places)), "in their order, none twice"
+        positions = [routes.index(by_name[name]) for name in tried]
+        assert positions == sorted(set(positions)), "a route was tried twice or out of order"
         assert all(by_name[name].served and name in usable for name in tried)
-        assert all(results[name] in CONTINUES for name in tried[:-1]), "nothing is tried after a final result"
-        order_at = before.order_at
+        assert all(results[name] in CONTINUES for name in tried[:-1]), "a route was tried after a final result"
+        order_at = earlier.order_at
         if order_at and tried:
-            assert tried[0] == order_at, "an open order comes first"
+            assert tried[0] == order_at, "the route of the open order was not tried first"
         if tried and results[tried[-1]] not in CONTINUES:
             assert outcome == FINAL[results[tried[-1]]]
         elif isinstance(outcome, HandOver):
             assert outcome.route in usable
             assert not by_name[outcome.route].served
         elif isinstance(outcome, Fail) and not (order_at and order_at not in usable):
-            hopeless = {name for name in tried if results[name] == AWAY_FOR_GOOD}
-            assert usable <= hopeless, "no route that may still generate it is left out"
+            given_up = {name for name in tried if results[name] == GIVEN_UP}
+            assert usable <= given_up, "the batch failed, although a route may still generate it"
 
 
-def test_the_sweep_above_reaches_every_outcome() -> None:
-    kinds = {type(choose(routes, results, **before._asdict())[1]) for routes, results, before in _random_cases(500)}
+def test_the_random_cases_reach_every_outcome() -> None:
+    kinds = {type(choose(routes, results, **earlier._asdict())[1]) for routes, results, earlier in _random_cases(500)}
     assert kinds == {Done, Retry, Fail, HandOver}
 
 

@@ -1,3 +1,5 @@
+"""Sizes by aspect ratio and resolution, the aspect ratio of references, and the limits on references."""
+
 import pytest
 
 from framehouse.domain.aspect_ratio import ratio_from_references
@@ -12,13 +14,13 @@ CONTRACT = {
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize(("resolution", "scale"), [("1k", 1), ("2k", 2), ("4k", 4)])
-def test_sizes_are_the_contracts(ratio: str, resolution: str, scale: int) -> None:
+def test_sizes_equal_those_of_the_contract(ratio: str, resolution: str, scale: int) -> None:
     width, height = size_of(ratio, resolution)
     assert (width, height) == (CONTRACT[ratio][0] * scale, CONTRACT[ratio][1] * scale)
     assert width % 16 == height % 16 == 0
 
 
-def test_all_shapes_are_listed() -> None:
+def test_the_ratios_and_resolutions_are_those_of_the_contract() -> None:
     assert set(RATIOS) == set(CONTRACT)
     assert RESOLUTIONS == ("1k", "2k", "4k")
 
@@ -33,25 +35,25 @@ def test_all_shapes_are_listed() -> None:
         ((700, 1000), "2:3"),
     ],
 )
-def test_the_nearest_shape(size: tuple[int, int], ratio: str) -> None:
+def test_a_size_has_the_nearest_aspect_ratio(size: tuple[int, int], ratio: str) -> None:
     assert nearest_ratio(*size) == ratio
 
 
-def test_the_first_cited_reference_decides_the_shape() -> None:
+def test_the_first_cited_reference_determines_the_aspect_ratio() -> None:
     images, elements = [(1000, 1000), (1920, 1080)], [(600, 900)]
-    assert ratio_from_references("<<<image_2>>> beside <<<image_1>>>", images, elements) == "16:9"
-    assert ratio_from_references("<<<element_1>>> beside <<<image_2>>>", images, elements) == "2:3"
+    assert ratio_from_references("<<<image_2>>> next to <<<image_1>>>", images, elements) == "16:9"
+    assert ratio_from_references("<<<element_1>>> next to <<<image_2>>>", images, elements) == "2:3"
     assert ratio_from_references("<<<object_1>>>", images, elements) == "2:3"
     assert ratio_from_references("no citation", images, elements) == "1:1"
-    assert ratio_from_references("no citation", [], elements) is None, "an element alone decides only where it is cited"
+    assert ratio_from_references("no citation", [], elements) is None, "an uncited element determined the ratio"
 
 
 @pytest.mark.parametrize(
-    ("size", "word"), [((299, 400), "at least 300"), ((300, 751), "aspect ratio"), ((9000, 9000), "megapixels")]
+    ("size", "reason"), [((299, 400), "at least 300"), ((300, 751), "aspect ratio"), ((9000, 9000), "megapixels")]
 )
-def test_references_that_do_not_do(size: tuple[int, int], word: str) -> None:
-    assert word in (reference_problem(*size) or "")
+def test_a_reference_outside_the_limits_has_a_problem(size: tuple[int, int], reason: str) -> None:
+    assert reason in (reference_problem(*size) or "")
 
 
-def test_references_at_the_edge_do() -> None:
+def test_a_reference_at_the_limits_has_no_problem() -> None:
     assert reference_problem(300, 750) is None

@@ -47,7 +47,7 @@ def test_images_within_the_limit_stay_the_files_that_were_sent() -> None:
     assert arranged.files == tuple(r.content for r in two_images.references)
     assert arranged.contact_sheet == ""
     assert prompt_for(two_images, max_images=4) == "image 2 on image 1"
-    assert prompt_for(two_images, max_images=4, cite="Picture {}") == "Picture 2 on Picture 1"
+    assert prompt_for(two_images, max_images=4, cite="Figure {}") == "Figure 2 on Figure 1"
 
 
 def test_elements_are_named_and_described_and_use_the_remaining_images() -> None:

@@ -1,4 +1,4 @@
-"""The real loading code and the real pipelines, with tiny random weights, on the processor."""
+"""The engine `diffusers`: the real loading code and real pipelines generate with tiny random weights on the CPU."""
 
 import asyncio
 import importlib.util
@@ -35,7 +35,7 @@ from tests.support.image_files import image_file
 from tests.support.in_process_deployment import MakeDeployment
 from tests.support.system_packages import skip_missing_extra
 
-pytestmark = pytest.mark.xdist_group("diffusers")  # one process, for what its tests share
+pytestmark = pytest.mark.xdist_group("diffusers")  # one pytest process runs these tests, because they share fixtures
 
 ROOT = Path(__file__).parents[2]
 MISBEHAVING = "tests.support.misbehaving_process"
@@ -50,7 +50,8 @@ TINY: dict[str, Any] = {"devices": ["cpu"], "dtype": "float32", "steps": 2, "max
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quiet_children() -> Iterator[None]:
+def child_environment() -> Iterator[None]:
+    """Limit each child process to one thread, and shorten the cooldowns of devices."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -59,8 +60,8 @@ def quiet_children() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory, quiet_children: None) -> Iterator[ForkServer]:
-    """Starts the programs of these tests; it imports torch once for all of them."""
+def program(tmp_path_factory: pytest.TempPathFactory, child_environment: None) -> Iterator[ForkServer]:
+    """Start a fork server that starts the programs of these tests. It imports torch once for all of them."""
     if importlib.util.find_spec("torch") is None:
         skip_missing_extra()
     with fork_server(tmp_path_factory.mktemp("fork"), PRELOADED, environment_for("cpu")) as server:
@@ -69,15 +70,15 @@ def program(tmp_path_factory: pytest.TempPathFactory, quiet_children: None) -> I
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory, program: ForkServer) -> Path:
-    """A folder with the tiny models, made by a process that may load torch."""
+    """Return a folder with the tiny models. A separate process creates them: this process must not load torch."""
     folder = tmp_path_factory.mktemp("tiny")
     command = program.command("tests.support.tiny_models", str(folder))
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert run.returncode == 0, run.stderr
     return folder
 
 
-def make(tiny: Path, kind: str = "klein", command: list[str] | None = None, **options: Any) -> Diffusers:
+def create_engine(tiny: Path, kind: str = "klein", command: list[str] | None = None, **options: Any) -> Diffusers:
     engine = Diffusers(**({"model": str(tiny / kind)} | TINY | options))
     if command:
         engine._command = command
@@ -86,8 +87,8 @@ def make(tiny: Path, kind: str = "klein", command: list[str] | None = None, **op
 
 @pytest.fixture(scope="module")
 def klein(tiny: Path, program: ForkServer) -> Iterator[Diffusers]:
-    """One engine for many tests, as in a worker's life: it misbehaves where a prompt says so."""
-    engine = make(tiny, command=program.command(MISBEHAVING), hang_limit_s=20)
+    """An engine that many tests share, as many tasks of a worker share one. Words in a prompt make it misbehave."""
+    engine = create_engine(tiny, command=program.command(MISBEHAVING), hang_limit_s=20)
     yield engine
     asyncio.run(engine.close())
 
@@ -97,15 +98,18 @@ MakeEngine = Callable[..., Diffusers]
 
 @pytest.fixture
 async def make_engine(tiny: Path, program: ForkServer) -> AsyncIterator[MakeEngine]:
-    """Engines that are closed in the end. `real`: with the program itself, started as a worker starts it."""
-    made: list[Diffusers] = []
+    """Return a function that creates engines; they are closed after the test.
 
-    def make_one(kind: str = "klein", *, real: bool = False, **options: Any) -> Diffusers:
-        made.append(make(tiny, kind, None if real else program.command(MISBEHAVING), **options))
-        return made[-1]
+    With `real`, the engine starts its real child process, as in a worker; otherwise the process misbehaves on request.
+    """
+    engines: list[Diffusers] = []
 
-    yield make_one
-    for engine in made:
+    def make(kind: str = "klein", *, real: bool = False, **options: Any) -> Diffusers:
+        engines.append(create_engine(tiny, kind, None if real else program.command(MISBEHAVING), **options))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
         await engine.close()
 
 
@@ -116,8 +120,8 @@ def pid_of(engine: Diffusers) -> int:
     return pid
 
 
-def close(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """The same but for how sums are rounded in calls of different sizes."""
+def almost_equal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Return whether no value differs by more than 1: calls of different sizes round sums differently."""
     return bool(np.abs(one.astype(int) - other).max() <= 1)
 
 
@@ -127,23 +131,23 @@ class TestDiffusers(EngineContract):
         return klein
 
 
-# --- what is painted -------------------------------------------------------------------------------------------------
+# --- Generation ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_picture_says_how_it_was_made(klein: Diffusers) -> None:
+async def test_an_image_has_the_facts_about_its_generation(klein: Diffusers) -> None:
     generated = images(await generate(klein, batch()))[0]
     assert generated.pixels.shape == (192, 192, 3)
     assert generated.facts == {
         "model": "klein",
         "steps": 2,
-        "guidance": 1.0,  # the tiny one is distilled, as its model_index.json says
+        "guidance": 1.0,  # according to its model_index.json, the tiny model is distilled
         "dtype": "float32",
         "generated_size": "192x192",
         "batch": 1,
     }
 
 
-async def test_two_tasks_of_words_alone_share_a_call_and_paint_what_they_paint_alone(klein: Diffusers) -> None:
+async def test_two_tasks_without_references_share_a_call_and_get_the_same_images_as_alone(klein: Diffusers) -> None:
     tasks = [batch(prompt="a fox"), batch(prompt="an owl")]
     alone = [images(await generate(klein, task))[0] for task in tasks]
     busy = asyncio.create_task(generate(klein, batch(prompt="[slow 0.5] a stone")))
@@ -153,48 +157,48 @@ async def test_two_tasks_of_words_alone_share_a_call_and_paint_what_they_paint_a
     assert [image.facts["batch"] for image in alone] == [1, 1]
     assert [image.facts["batch"] for image in shared] == [2, 2]
     for one, other in zip(alone, shared, strict=True):
-        assert close(one.pixels, other.pixels)
+        assert almost_equal(one.pixels, other.pixels)
 
 
-async def test_each_step_is_told(klein: Diffusers) -> None:
+async def test_each_step_reports_progress(klein: Diffusers) -> None:
     shares = [event.share for event in await generate(klein, batch(shots=2)) if isinstance(event, Progress)]
     assert len(shares) == 2
     assert shares == sorted(shares)
 
 
-async def test_references_count_and_so_does_their_order(klein: Diffusers) -> None:
-    red, wide = image_file(400, 300), image_file(700, 300, "JPEG")
-    sent = [ReferenceImage(red, 400, 300), ReferenceImage(wide, 700, 300)]
-    wanted = batch()
-    made = [
-        images(await generate(klein, replace(wanted, references=tuple(references))))[0].pixels.tobytes()
-        for references in ([], sent[:1], sent, sent[::-1])
+async def test_references_and_their_order_change_the_image(klein: Diffusers) -> None:
+    small, wide = image_file(400, 300), image_file(700, 300, "JPEG")
+    both = [ReferenceImage(small, 400, 300), ReferenceImage(wide, 700, 300)]
+    generated = [
+        images(await generate(klein, replace(batch(), references=tuple(references))))[0].pixels.tobytes()
+        for references in ([], both[:1], both, both[::-1])
     ]
-    assert len(set(made)) == 4
+    assert len(set(generated)) == 4
 
 
-async def test_what_is_too_much_is_tiled_and_that_is_said(klein: Diffusers) -> None:
+async def test_references_over_the_limit_are_tiled_and_the_facts_say_so(klein: Diffusers) -> None:
     assert "contact_sheet" not in images(await generate(klein, batch(references=4)))[0].facts
     element = SavedElement("Bag", "a red bag", (ReferenceImage(image_file(), 400, 300),))
     generated = images(await generate(klein, replace(batch(references=5), elements=(element,))))[0]
     assert "3 references are tiled on image 4" in str(generated.facts["contact_sheet"])
 
 
-async def test_later_frames_look_at_the_first(klein: Diffusers) -> None:
+async def test_later_frames_of_a_series_depend_on_the_first_frame(klein: Diffusers) -> None:
     series = replace(batch(shots=3), series=True)
     whole = {p.index: p.pixels for p in images(await generate(klein, series))}
     assert sorted(whole) == [0, 1, 2]
-    rest = replace(series, shots=series.shots[1:])
+    remaining = replace(series, shots=series.shots[1:])
     file = image_file(192, 192)
-    others = images(await generate(klein, replace(rest, first_frame=ReferenceImage(file, 192, 192))))
+    with_other_first_frame = replace(remaining, first_frame=ReferenceImage(file, 192, 192))
+    later_frames = images(await generate(klein, with_other_first_frame))
     single = {p.index: p.pixels for p in images(await generate(klein, replace(series, series=False)))}
-    assert close(whole[0], single[0])
-    for generated in others:
+    assert almost_equal(whole[0], single[0])
+    for generated in later_frames:
         assert not np.array_equal(generated.pixels, whole[generated.index])
         assert not np.array_equal(single[generated.index], whole[generated.index])
 
 
-async def test_an_interrupted_series_goes_on_as_it_would_have(klein: Diffusers) -> None:
+async def test_an_interrupted_series_continues_with_the_same_images(klein: Diffusers) -> None:
     from PIL import Image
 
     from framehouse.engines.image_files import png_file
@@ -202,11 +206,11 @@ async def test_an_interrupted_series_goes_on_as_it_would_have(klein: Diffusers) 
     series = replace(batch(shots=2), series=True)
     first, second = images(await generate(klein, series))
     frame = ReferenceImage(png_file(Image.fromarray(first.pixels)), 192, 192)
-    again = images(await generate(klein, replace(series, shots=series.shots[1:], first_frame=frame)))
-    assert np.array_equal(again[0].pixels, second.pixels)
+    continued = images(await generate(klein, replace(series, shots=series.shots[1:], first_frame=frame)))
+    assert np.array_equal(continued[0].pixels, second.pixels)
 
 
-async def test_qwen_edit_paints_from_references_only(make_engine: MakeEngine) -> None:
+async def test_qwen_edit_generates_from_references_only(make_engine: MakeEngine) -> None:
     engine = make_engine("edit_plus")
     generated = images(await generate(engine, batch(shots=2, references=2)))
     assert len(generated) == 2
@@ -216,7 +220,7 @@ async def test_qwen_edit_paints_from_references_only(make_engine: MakeEngine) ->
         await generate(engine, batch())
 
 
-async def test_z_image_paints_from_words_alone(make_engine: MakeEngine) -> None:
+async def test_z_image_generates_without_references(make_engine: MakeEngine) -> None:
     engine = make_engine("z_image", real=True)
     assert engine.abilities().max_references == 0
     assert not engine.abilities().whole_series
@@ -225,7 +229,7 @@ async def test_z_image_paints_from_words_alone(make_engine: MakeEngine) -> None:
     assert generated[0].pixels.std() > 1
 
 
-async def test_an_upscaler_makes_it_larger(make_engine: MakeEngine, tiny: Path) -> None:
+async def test_an_upscaler_enlarges_the_image(make_engine: MakeEngine, tiny: Path) -> None:
     engine = make_engine(upscaler=str(tiny / "swin2sr"), max_pixels=400 * 400)
     generated = images(await generate(engine, batch()))[0]
     assert generated.facts["generated_size"] == "400x400"
@@ -234,7 +238,7 @@ async def test_an_upscaler_makes_it_larger(make_engine: MakeEngine, tiny: Path) 
 
 
 @pytest.mark.parametrize("options", [{"quantize": "fp8", "dtype": "bfloat16"}, {"quantize": "int8"}])
-async def test_smaller_weights_paint_too(make_engine: MakeEngine, options: dict[str, Any]) -> None:
+async def test_quantized_weights_generate_images(make_engine: MakeEngine, options: dict[str, Any]) -> None:
     if options["quantize"] == "int8" and importlib.util.find_spec("torchao") is None and not os.environ.get("CI"):
         pytest.skip("torchao is not installed")
     generated = images(await generate(make_engine(**options), batch(references=1)))[0]
@@ -242,7 +246,7 @@ async def test_smaller_weights_paint_too(make_engine: MakeEngine, options: dict[
     assert generated.pixels.std() > 1
 
 
-# --- trouble ---------------------------------------------------------------------------------------------------------
+# --- Cancellation and failures ---------------------------------------------------------------------------------------
 
 
 async def test_a_cancelled_call_frees_the_device(klein: Diffusers) -> None:
@@ -259,26 +263,26 @@ async def test_a_cancelled_call_frees_the_device(klein: Diffusers) -> None:
     assert pid_of(klein) == pid
 
 
-async def test_a_cancelled_call_takes_no_further_step(make_engine: MakeEngine) -> None:
+async def test_a_cancelled_call_stops_before_its_last_step(make_engine: MakeEngine) -> None:
     engine = make_engine(steps=200)
     await generate(engine, batch())
     began = time.monotonic()
     await generate(engine, batch())
     whole_s = time.monotonic() - began
     task = asyncio.create_task(generate(engine, batch()))
-    seen = asyncio.Event()
+    started = asyncio.Event()
 
-    async def watch() -> None:
+    async def generate_and_signal() -> None:
         async with aclosing(engine.generate(batch(prompt="a long one"))) as events:  # type: ignore[type-var]
             async for _ in events:
-                seen.set()
+                started.set()
 
     task.cancel()
-    long = asyncio.create_task(watch())
-    await seen.wait()
-    long.cancel()
+    long_task = asyncio.create_task(generate_and_signal())
+    await started.wait()
+    long_task.cancel()
     async with asyncio.timeout(0.7 * whole_s):  # all 200 steps take longer
-        await asyncio.gather(long, task, return_exceptions=True)
+        await asyncio.gather(long_task, task, return_exceptions=True)
         assert engine._queue
         await eventually(lambda: _idle(engine))
 
@@ -288,18 +292,18 @@ async def _idle(engine: Diffusers) -> bool:
     return engine._queue.devices[0].idle
 
 
-async def test_a_call_that_others_wait_for_too_goes_on(klein: Diffusers) -> None:
+async def test_a_shared_call_continues_while_one_of_its_tasks_is_not_cancelled(klein: Diffusers) -> None:
     first = asyncio.create_task(generate(klein, batch(prompt="[slow 0.4] a stone")))
     await asyncio.sleep(0.1)
-    leaving = asyncio.create_task(generate(klein, batch(prompt="[slow 0.4] a fox")))
-    staying = asyncio.create_task(generate(klein, batch(prompt="an owl")))
+    cancelled = asyncio.create_task(generate(klein, batch(prompt="[slow 0.4] a fox")))
+    remaining = asyncio.create_task(generate(klein, batch(prompt="an owl")))
     await first
     await asyncio.sleep(0.1)
-    leaving.cancel()
-    assert images(await staying)[0].facts["batch"] == 2
+    cancelled.cancel()
+    assert images(await remaining)[0].facts["batch"] == 2
 
 
-async def test_a_killed_process_is_replaced_and_the_picture_comes(klein: Diffusers) -> None:
+async def test_a_killed_process_is_replaced_and_its_images_are_generated(klein: Diffusers) -> None:
     before = images(await generate(klein, batch()))[0]
     pid = pid_of(klein)
     task = asyncio.create_task(generate(klein, replace(batch(prompt="[slow 1] x"), shots=batch().shots)))
@@ -311,7 +315,7 @@ async def test_a_killed_process_is_replaced_and_the_picture_comes(klein: Diffuse
     assert pid_of(klein) != pid
 
 
-async def test_a_process_that_dies_idle_harms_nobody(klein: Diffusers) -> None:
+async def test_a_process_that_dies_while_idle_is_replaced(klein: Diffusers) -> None:
     await generate(klein, batch())
     pid = pid_of(klein)
     os.kill(pid, signal.SIGKILL)
@@ -319,22 +323,22 @@ async def test_a_process_that_dies_idle_harms_nobody(klein: Diffusers) -> None:
     assert pid_of(klein) != pid
 
 
-async def test_a_picture_that_kills_twice_is_given_up_and_the_others_are_painted(klein: Diffusers) -> None:
-    stone = asyncio.create_task(generate(klein, batch(prompt="[slow 0.5] a stone")))
+async def test_an_image_that_kills_two_processes_fails_and_other_images_are_generated(klein: Diffusers) -> None:
+    slow = asyncio.create_task(generate(klein, batch(prompt="[slow 0.5] a stone")))
     await asyncio.sleep(0.1)
-    guilty = asyncio.create_task(generate(klein, batch(prompt="[die]")))
-    innocent = asyncio.create_task(generate(klein, batch(prompt="a fox")))
-    await stone
-    with pytest.raises(Broken, match=r"was killed.*twice during calls for this image only"):
-        await guilty
-    assert len(images(await innocent)) == 1
+    poison = asyncio.create_task(generate(klein, batch(prompt="[die]")))
+    harmless = asyncio.create_task(generate(klein, batch(prompt="a fox")))
+    await slow
+    with pytest.raises(Broken, match=r"was killed.*second crash in a call for only this image"):
+        await poison
+    assert len(images(await harmless)) == 1
 
 
-async def test_a_process_that_dies_once_is_forgiven(klein: Diffusers, tmp_path: Path) -> None:
+async def test_an_image_is_generated_after_its_process_died_once(klein: Diffusers, tmp_path: Path) -> None:
     assert len(images(await generate(klein, batch(prompt=f"[die {tmp_path / 'died'}]")))) == 1
 
 
-async def test_out_of_memory_paints_fewer_at_once_and_remembers(klein: Diffusers) -> None:
+async def test_after_out_of_memory_calls_of_that_size_have_fewer_images(klein: Diffusers) -> None:
     size = size_of("3:2", "1k")
     generated = images(await generate(klein, batch(shots=4, prompt="[oom 2] a fox", size=size)))
     assert [image.facts["batch"] for image in generated] == [2, 2, 2, 2]
@@ -342,7 +346,7 @@ async def test_out_of_memory_paints_fewer_at_once_and_remembers(klein: Diffusers
     assert {p.facts["batch"] for p in images(await generate(klein, batch(shots=4)))} == {4}
 
 
-async def test_what_never_fits_is_told(klein: Diffusers) -> None:
+async def test_the_error_says_that_a_single_image_does_not_fit_into_memory(klein: Diffusers) -> None:
     with pytest.raises(
         Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, offload or quantize"
     ):
@@ -350,56 +354,60 @@ async def test_what_never_fits_is_told(klein: Diffusers) -> None:
     assert len(images(await generate(klein, batch()))) == 1
 
 
-async def test_a_process_that_hangs_is_replaced(make_engine: MakeEngine) -> None:
+async def test_a_hung_process_is_replaced(make_engine: MakeEngine) -> None:
     engine = make_engine(hang_limit_s=3)
     with pytest.raises(Broken, match="made no progress for 3 s, twice"):
         await generate(engine, batch(prompt="[hang]"))
     assert len(images(await generate(engine, batch()))) == 1
 
 
-async def test_no_numbers_are_no_picture(klein: Diffusers) -> None:
+async def test_an_image_of_nan_is_broken(klein: Diffusers) -> None:
     with pytest.raises(Broken, match="try another dtype"):
         await generate(klein, batch(prompt="[nan]"))
 
 
-async def test_a_damaged_reference_is_told(klein: Diffusers) -> None:
+async def test_a_damaged_reference_is_broken(klein: Diffusers) -> None:
     damaged = ReferenceImage(image_file()[:200], 400, 300)
     with pytest.raises(Broken, match="a reference cannot be decoded"):
         await generate(klein, replace(batch(), references=(damaged,)))
 
 
-async def test_weights_that_cannot_be_loaded_are_told_and_rested_from(make_engine: MakeEngine, tmp_path: Path) -> None:
+async def test_a_device_that_cannot_load_the_weights_is_unavailable_and_unhealthy(make_engine: MakeEngine) -> None:
     engine = make_engine(offload="model")
     with pytest.raises(Unavailable, match="offload needs a GPU"):
         await generate(engine, batch())
     assert [check.ok for check in await engine.check()] == [False]
 
 
-async def test_broken_weights_are_told(make_engine: MakeEngine, tiny: Path, tmp_path: Path) -> None:
+async def test_the_error_of_damaged_weights_does_not_name_their_folder(
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path
+) -> None:
     import shutil
 
     shutil.copytree(tiny / "klein", tmp_path / "broken")
     weights = tmp_path / "broken" / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     engine = make_engine(model=str(tmp_path / "broken"))
-    with pytest.raises(Unavailable, match="broken cannot be loaded: ") as told:
+    with pytest.raises(Unavailable, match="broken cannot be loaded: ") as error:
         await generate(engine, batch())
-    assert str(tmp_path) not in told.value.message
+    assert str(tmp_path) not in error.value.message
 
 
-async def test_what_is_not_here_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_the_error_of_missing_weights_says_how_to_pull_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: True)
     engine = Diffusers()
-    told = f"{DEFAULT_MODEL} is not on this machine; run: framehouse models pull {DEFAULT_MODEL}"
-    with pytest.raises(Unavailable, match=told):
+    reason = f"{DEFAULT_MODEL} is not on this machine; run: framehouse models pull {DEFAULT_MODEL}"
+    with pytest.raises(Unavailable, match=reason):
         await generate(engine, batch())
     (check,) = await engine.check()
-    assert (check.ok, check.reason, check.advice) == (False, told, f"framehouse models pull {DEFAULT_MODEL}")
+    assert (check.ok, check.reason, check.advice) == (False, reason, f"framehouse models pull {DEFAULT_MODEL}")
     assert engine.abilities().max_references == 10
 
 
-async def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_error_of_missing_packages_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(Unavailable, match=r'pip install "framehouse\[diffusers\]"'):
         await generate(Diffusers(), batch())
@@ -407,23 +415,23 @@ async def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not check.ok
 
 
-async def test_a_check_judges_the_device_without_loading_the_model(make_engine: MakeEngine) -> None:
+async def test_a_health_check_checks_devices_without_loading_the_model(make_engine: MakeEngine) -> None:
     engine = make_engine(devices=["cpu", "cuda:7"])
-    processor, card = await engine.check()
-    assert processor.ok
-    assert "klein in float32 needs about 3 GB" in processor.reason
-    assert (card.ok, "does not exist" in card.reason) == (False, True)
+    cpu, gpu = await engine.check()
+    assert cpu.ok
+    assert "klein in float32 needs about 3 GB" in cpu.reason
+    assert (gpu.ok, "does not exist" in gpu.reason) == (False, True)
     assert engine._queue is None
 
 
-async def test_devices_are_found_without_torch_in_this_process(make_engine: MakeEngine) -> None:
+async def test_devices_are_found_without_importing_torch_in_this_process(make_engine: MakeEngine) -> None:
     engine = make_engine(devices="auto")
     assert len(images(await generate(engine, batch()))) == 1
     assert "torch" not in sys.modules
     assert "diffusers" not in sys.modules
 
 
-async def test_closing_ends_the_process_and_what_waits(make_engine: MakeEngine) -> None:
+async def test_closing_kills_the_process_and_fails_the_running_call(make_engine: MakeEngine) -> None:
     engine = make_engine()
     await generate(engine, batch())
     pid = pid_of(engine)
@@ -436,47 +444,47 @@ async def test_closing_ends_the_process_and_what_waits(make_engine: MakeEngine) 
         os.kill(pid, 0)
 
 
-async def test_a_series_through_the_whole_house(make_deployment: MakeDeployment, tiny: Path) -> None:
+async def test_a_worker_generates_a_series_with_the_engine(make_deployment: MakeDeployment, tiny: Path) -> None:
     route = {"engine": "framehouse.engines.diffusers:Diffusers", "model": str(tiny / "klein")} | TINY
     deployment = await make_deployment(route)
     ticket = await deployment.submit("a seed, a sprout, a tree", result_type="series", series_amount=3)
     deployment.start_worker()
 
     async def ended() -> Any:
-        state = await deployment.db.value("select status from tasks where id = $1", ticket.task_id)
-        return state if state in ("succeed", "failed") else None
+        status = await deployment.db.value("select status from tasks where id = $1", ticket.task_id)
+        return status if status in ("succeed", "failed") else None
 
     assert await eventually(ended, seconds=60) == "succeed"
 
 
-# --- rules -----------------------------------------------------------------------------------------------------------
+# --- Rules and estimates ---------------------------------------------------------------------------------------------
 
 
-class _Nobody:
+class _NullRecipient:
     cancelled = False
 
     def deliver(self, event: object) -> None: ...
 
 
-def piece(owner: _Nobody, prompt: str = "a", *, size: int = 512, files: tuple[bytes, ...] = ()) -> QueuedShot:
-    return QueuedShot(owner, 0, prompt, 1, Size(size, size), Size(size, size), files)
+def shot(recipient: _NullRecipient, prompt: str = "a", *, size: int = 512, files: tuple[bytes, ...] = ()) -> QueuedShot:
+    return QueuedShot(recipient, 0, prompt, 1, Size(size, size), Size(size, size), files)
 
 
-def test_what_is_painted_together() -> None:
-    alice, bob = _Nobody(), _Nobody()
-    words = [piece(alice), piece(bob, "b"), piece(bob, size=1024), piece(bob, files=(b"1",)), piece(alice, "c")]
-    assert next_call(words, limit=8, multiple_prompts=True) == [words[0], words[1], words[4]]
-    assert next_call(words, limit=2, multiple_prompts=True) == words[:2]
-    assert next_call(words, limit=8, multiple_prompts=False) == words[:1]
-    seen = [piece(alice, files=(b"1",)), piece(bob, files=(b"1",)), piece(alice, files=(b"1",))]
-    assert next_call(seen, limit=8, multiple_prompts=True) == [seen[0], seen[2]]
-    words[0].isolated = True
-    assert next_call(words, limit=8, multiple_prompts=True) == words[:1]
-    assert next_call(words[1:] + words[:1], limit=8, multiple_prompts=True) == [words[1], words[4]]
+def test_shots_that_may_share_a_call() -> None:
+    alice, bob = _NullRecipient(), _NullRecipient()
+    shots = [shot(alice), shot(bob, "b"), shot(bob, size=1024), shot(bob, files=(b"1",)), shot(alice, "c")]
+    assert next_call(shots, limit=8, multiple_prompts=True) == [shots[0], shots[1], shots[4]]
+    assert next_call(shots, limit=2, multiple_prompts=True) == shots[:2]
+    assert next_call(shots, limit=8, multiple_prompts=False) == shots[:1]
+    with_files = [shot(alice, files=(b"1",)), shot(bob, files=(b"1",)), shot(alice, files=(b"1",))]
+    assert next_call(with_files, limit=8, multiple_prompts=True) == [with_files[0], with_files[2]]
+    shots[0].isolated = True
+    assert next_call(shots, limit=8, multiple_prompts=True) == shots[:1]
+    assert next_call(shots[1:] + shots[:1], limit=8, multiple_prompts=True) == [shots[1], shots[4]]
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"model": "klein"}, 'model "klein" is neither a repository'),
         ({"model": 3}, "model must be"),
@@ -502,16 +510,16 @@ def test_what_is_painted_together() -> None:
         ({"start_limit_s": 0}, "start_limit_s must be"),
     ],
 )
-def test_a_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadOption) as wrong:
+def test_the_error_names_the_bad_option(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption) as error:
         Diffusers(**options)
-    assert said in str(wrong.value)
+    assert message in str(error.value)
 
 
-def test_the_models_of_the_table_keep_their_limits() -> None:
+def test_known_and_other_models_have_their_default_abilities() -> None:
     def abilities(model: str, **options: Any) -> tuple[int, int, bool]:
-        found = Diffusers(model=model, **options).abilities()
-        return found.max_references, found.max_batch, found.whole_series
+        engine_abilities = Diffusers(model=model, **options).abilities()
+        return engine_abilities.max_references, engine_abilities.max_batch, engine_abilities.whole_series
 
     assert [abilities(model) for model in KNOWN_MODELS] == [(10, 4, True)] * 4 + [(0, 4, False)]
     assert abilities("some/other", max_references=0, batch=1) == (0, 1, False)
@@ -520,7 +528,7 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gb", "options", "fit", "do"),
+    ("gb", "options", "ok", "advice"),
     [
         (24, {}, True, ""),
         (16, {}, False, 'Set offload = "model".'),
@@ -536,15 +544,17 @@ def test_the_models_of_the_table_keep_their_limits() -> None:
         (24, {"model": "some/other"}, True, ""),
     ],
 )
-def test_a_card_is_judged(gb: int, options: dict[str, Any], fit: bool, do: str) -> None:
+def test_a_gpu_is_healthy_if_the_model_fits_into_its_memory(
+    gb: int, options: dict[str, Any], ok: bool, advice: str
+) -> None:
     device = {"id": "cuda:0", "name": "NVIDIA Card", "memory_bytes": gb * 1e9, "capability": "8.9"}
-    made = Diffusers(**options).options
-    check = device_memory.check_device(device, made, device_memory.weight_size(made.defaults, {}), ram_bytes=64e9)
+    parsed = Diffusers(**options).options
+    check = device_memory.check_device(device, parsed, device_memory.weight_size(parsed.defaults, {}), ram_bytes=64e9)
     assert check.reason.startswith(f"NVIDIA Card, {gb} GB")
-    assert (check.ok, do in check.advice, bool(check.advice)) == (fit, True, bool(do))
+    assert (check.ok, advice in check.advice, bool(check.advice)) == (ok, True, bool(advice))
 
 
-def test_old_cards_and_little_ram_are_told() -> None:
+def test_a_health_check_reports_an_old_gpu_and_too_little_ram() -> None:
     device = {"id": "cuda:0", "name": "Old", "memory_bytes": 24e9, "capability": "7.5"}
     options = Diffusers().options
     weight = device_memory.weight_size(options.defaults, {})
@@ -552,14 +562,14 @@ def test_old_cards_and_little_ram_are_told() -> None:
     assert not device_memory.check_device(device, Diffusers(offload="model").options, weight, ram_bytes=8e9).ok
 
 
-def test_weights_are_weighed_by_their_headers(tiny: Path) -> None:
-    found = find_weights(str(tiny / "klein"))
-    assert found
-    assert sorted(found.parameter_counts) == ["text_encoder", "transformer", "vae"]
-    assert 10_000 < sum(found.parameter_counts.values()) < 200_000
+def test_parameters_are_counted_by_the_headers_of_the_weight_files(tiny: Path) -> None:
+    weights = find_weights(str(tiny / "klein"))
+    assert weights
+    assert sorted(weights.parameter_counts) == ["text_encoder", "transformer", "vae"]
+    assert 10_000 < sum(weights.parameter_counts.values()) < 200_000
 
 
-def test_a_device_sees_its_own_card_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_of_a_device_sees_only_its_gpu_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FRAMEHOUSE_DATABASE_URL", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, "secret")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

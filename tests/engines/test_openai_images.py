@@ -1,4 +1,4 @@
-"""Model servers behind the engine: what each kind is sent, and what comes of every way in which they can fail."""
+"""The engine `openai_images`: its requests to each kind of server, and the result of each kind of failure."""
 
 import asyncio
 import io
@@ -34,25 +34,25 @@ SELF_HOSTED = ("sglang", "vllm_omni", "xinference")
 
 @asynccontextmanager
 async def running(*servers: ModelServer, **options: Any) -> AsyncIterator[OpenAIImages]:
-    """The engine on these servers; unprobed unless it is asked for."""
-    chosen: dict[str, Any] = {
+    """Return an engine that uses these servers. By default it sends no reference probe."""
+    engine_options: dict[str, Any] = {
         "kind": servers[0].kind,
         "model": "m",
         "max_pixels": SMALL,
         "timeout_s": 20,
         "probe": False,
     } | options
-    engine = OpenAIImages(base_urls=[server.url for server in servers], **chosen)
+    engine = OpenAIImages(base_urls=[server.url for server in servers], **engine_options)
     try:
         yield engine
     finally:
         await engine.close()
 
 
-def of(prompt: str, *, shots: int = 1, references: int = 0, framing: str = "", **fields: Any) -> Batch:
-    made = tuple(Shot(n, prompt, framing, 100 + n) for n in range(shots))
-    sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
-    return Batch("task", made, shots, Size(1024, 1024), sent, **fields)
+def batch_of(prompt: str, *, shots: int = 1, references: int = 0, framing: str = "", **fields: Any) -> Batch:
+    all_shots = tuple(Shot(n, prompt, framing, 100 + n) for n in range(shots))
+    images_sent = tuple(ReferenceImage(image_file(400 + n, 300), 400 + n, 300) for n in range(references))
+    return Batch("task", all_shots, shots, Size(1024, 1024), images_sent, **fields)
 
 
 class Contract(EngineContract):
@@ -62,7 +62,7 @@ class Contract(EngineContract):
     async def engine(self) -> AsyncIterator[Engine]:
         async with serving(self.kind) as server, running(server, probe=True) as engine:
             yield engine
-            assert server.max_active <= KINDS[self.kind].concurrency + 1, "a probe comes on top"
+            assert server.max_active <= KINDS[self.kind].concurrency + 1, "more requests than the limit and one probe"
 
 
 class TestSglang(Contract):
@@ -81,16 +81,16 @@ class TestOpenAI(Contract):
     kind = "openai"
 
 
-# --- what is sent --------------------------------------------------------------------------------------------------
+# --- Requests ------------------------------------------------------------------------------------------------------
 
-_OWN = {"model", "prompt", "n", "size", "response_format", "output_format", "seed", "generator_device"}
+_SELF_HOSTED_FIELDS = {"model", "prompt", "n", "size", "response_format", "output_format", "seed", "generator_device"}
 
 
 @pytest.mark.parametrize(
     ("kind", "generation", "edit"),
     [
-        ("sglang", _OWN, _OWN),
-        ("vllm_omni", _OWN, _OWN),
+        ("sglang", _SELF_HOSTED_FIELDS, _SELF_HOSTED_FIELDS),
+        ("vllm_omni", _SELF_HOSTED_FIELDS, _SELF_HOSTED_FIELDS),
         (
             "xinference",
             {"model", "prompt", "n", "size", "response_format", "kwargs"},
@@ -103,11 +103,13 @@ _OWN = {"model", "prompt", "n", "size", "response_format", "output_format", "see
         ),
     ],
 )
-async def test_each_kind_is_sent_exactly_what_it_knows(kind: str, generation: set[str], edit: set[str]) -> None:
+async def test_each_kind_of_server_gets_exactly_the_fields_that_it_knows(
+    kind: str, generation: set[str], edit: set[str]
+) -> None:
     async with serving(kind, key="k") as server, running(server, api_key="k") as engine:
-        await generate(engine, of("a fox"))
-        await generate(engine, of("a fox like <<<image_1>>>", references=1))
-        await generate(engine, of("a fox"))
+        await generate(engine, batch_of("a fox"))
+        await generate(engine, batch_of("a fox like <<<image_1>>>", references=1))
+        await generate(engine, batch_of("a fox"))
     first, second, third = server.posts
     assert server.paths() == ["generations", "edits", "generations"]
     assert set(first.fields) == generation
@@ -115,54 +117,54 @@ async def test_each_kind_is_sent_exactly_what_it_knows(kind: str, generation: se
     assert second.files == [image_file(400, 300)]
     assert second.fields["prompt"] == "a fox like image 1"
     assert first.fields["size"] == "256x256"
-    assert "cookie" not in third.headers, "it was sent one"
+    assert "cookie" not in third.headers, "the server's cookie was sent back"
 
 
-async def test_what_the_operator_sets_goes_where_each_kind_wants_it() -> None:
-    wanted = of("a fox")
+async def test_the_operators_options_are_in_the_fields_of_each_kind_of_server() -> None:
+    one_shot = batch_of("a fox")
     async with serving("sglang") as server, running(server, steps=4, guidance=1) as engine:
-        await generate(engine, wanted)
+        await generate(engine, one_shot)
         assert (server.posts[0].fields["num_inference_steps"], server.posts[0].fields["guidance_scale"]) == (4, 1.0)
         assert server.posts[0].fields["seed"] == 100
     async with serving("xinference") as server, running(server, steps=4, guidance=1) as engine:
-        await generate(engine, wanted)
+        await generate(engine, one_shot)
         kwargs = json.loads(server.posts[0].fields["kwargs"])
         assert kwargs == {"seed": 100, "num_inference_steps": 4, "guidance_scale": 1.0}
     async with serving("openai") as server, running(server, quality="high") as engine:
-        await generate(engine, wanted)
+        await generate(engine, one_shot)
         assert server.posts[0].fields["quality"] == "high"
 
 
-async def test_one_request_makes_what_has_the_same_words_and_seeds_that_count_up() -> None:
+async def test_shots_with_the_same_prompt_and_consecutive_seeds_share_a_request() -> None:
     async with serving("sglang") as server, running(server) as engine:
-        generated = images(await generate(engine, of("a fox", shots=6)))
+        generated = images(await generate(engine, batch_of("a fox", shots=6)))
         assert [p.index for p in generated] == [0, 1, 2, 3, 4, 5]
         assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(4, 100), (2, 104)]
-        alone = replace(of("a fox"), shots=(Shot(0, "a fox", "", 103),))
-        assert (images(await generate(engine, alone))[0].pixels == generated[3].pixels).all(), "by its own seed"
+        alone = replace(batch_of("a fox"), shots=(Shot(0, "a fox", "", 103),))
+        assert (images(await generate(engine, alone))[0].pixels == generated[3].pixels).all(), "seed 103 differs"
         server.posts.clear()
         gap = (Shot(0, "a fox", "", 100), Shot(2, "a fox", "", 102), Shot(3, "a fox", "close-up", 103))
-        await generate(engine, replace(of("a fox"), shots=gap))
+        await generate(engine, replace(batch_of("a fox"), shots=gap))
         assert [(post.fields["n"], post.fields["seed"]) for post in server.posts] == [(1, 100), (1, 102), (1, 103)]
         assert server.posts[2].fields["prompt"] == "a fox. Close-up."
 
 
-def test_a_size_beyond_the_model_is_painted_as_large_as_it_can_in_the_same_shape() -> None:
+def test_a_size_over_the_models_limit_becomes_the_largest_size_of_the_same_ratio() -> None:
     for ratio in RATIOS:
-        asked = size_of(ratio, "4k")
-        size = generated_size(KINDS["openai"], "gpt-image-2", asked, KINDS["openai"].max_pixels)
+        requested = size_of(ratio, "4k")
+        size = generated_size(KINDS["openai"], "gpt-image-2", requested, KINDS["openai"].max_pixels)
         assert size.width % 16 == size.height % 16 == 0
         assert max(size) <= 3840
         assert size.width * size.height <= 3840 * 2160
-        assert size.width * asked.height == size.height * asked.width
+        assert size.width * requested.height == size.height * requested.width
         assert generated_size(KINDS["sglang"], "m", size_of(ratio, "1k"), 2048 * 2048) == size_of(ratio, "1k")
     assert generated_size(KINDS["openai"], "gpt-image-1.5", size_of("16:9", "2k"), 10**8) == (1536, 1024)
     assert generated_size(KINDS["openai"], "gpt-image-1-mini", size_of("9:16", "1k"), 10**8) == (1024, 1536)
 
 
-async def test_facts_tell_server_size_and_contact_sheet() -> None:
+async def test_the_facts_contain_server_size_and_contact_sheet() -> None:
     async with serving("sglang") as server, running(server, max_references=2) as engine:
-        generated = images(await generate(engine, of("all of <<<image_3>>>", references=3)))[0]
+        generated = images(await generate(engine, batch_of("all of <<<image_3>>>", references=3)))[0]
     assert generated.facts == {
         "server": "sglang",
         "generated_by": "m",
@@ -173,53 +175,53 @@ async def test_facts_tell_server_size_and_contact_sheet() -> None:
     assert server.posts[0].fields["prompt"] == "all of row 1, column 2 of image 2"
 
 
-async def test_references_are_sent_upright_and_plain() -> None:
+async def test_references_are_sent_upright_and_in_rgb() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    turned = image_file(400, 300, "JPEG", exif=exif)
-    clear, cmyk = io.BytesIO(), io.BytesIO()
-    Image.new("RGBA", (300, 300), (0, 0, 0, 0)).save(clear, "PNG")
+    rotated = image_file(400, 300, "JPEG", exif=exif)
+    transparent, cmyk = io.BytesIO(), io.BytesIO()
+    Image.new("RGBA", (300, 300), (0, 0, 0, 0)).save(transparent, "PNG")
     Image.new("CMYK", (300, 300)).save(cmyk, "JPEG")
-    contents = [turned, clear.getvalue(), cmyk.getvalue(), image_file(400, 300, "JPEG")]
-    wanted = replace(of("a fox"), references=tuple(ReferenceImage(one, 300, 400) for one in contents))
+    contents = [rotated, transparent.getvalue(), cmyk.getvalue(), image_file(400, 300, "JPEG")]
+    references = tuple(ReferenceImage(content, 300, 400) for content in contents)
     async with serving("openai") as server, running(server) as engine:
-        await generate(engine, wanted)
-    seen = [Image.open(io.BytesIO(content)) for content in server.posts[0].files]
-    assert seen[0].size == (300, 400)
-    assert {image.mode for image in seen} == {"RGB"}
-    assert seen[1].getpixel((5, 5)) == (255, 255, 255)
-    assert server.posts[0].files[3] == contents[3], "what is plain already is sent as it is"
+        await generate(engine, replace(batch_of("a fox"), references=references))
+    received = [Image.open(io.BytesIO(content)) for content in server.posts[0].files]
+    assert received[0].size == (300, 400)
+    assert {image.mode for image in received} == {"RGB"}
+    assert received[1].getpixel((5, 5)) == (255, 255, 255)
+    assert server.posts[0].files[3] == contents[3], "an upright RGB file was changed"
 
 
-async def test_an_element_is_shown_and_named() -> None:
+async def test_an_element_is_sent_as_an_image_and_named_in_the_prompt() -> None:
     image = ReferenceImage(image_file(), 400, 300)
     bag = SavedElement("Red bag", "A red leather bag", (image,))
     async with serving("sglang") as server, running(server) as engine:
-        await generate(engine, replace(of("<<<element_1>>> on a table"), elements=(bag,)))
+        await generate(engine, replace(batch_of("<<<element_1>>> on a table"), elements=(bag,)))
     assert server.posts[0].fields["prompt"] == "Red bag (image 1) on a table. Red bag: A red leather bag."
     assert len(server.posts[0].files) == 1
 
 
-async def test_later_pictures_of_a_series_look_at_the_first() -> None:
+async def test_the_first_image_of_a_series_is_a_reference_for_the_later_images() -> None:
     async with serving("sglang") as server, running(server) as engine:
         assert engine.abilities().whole_series
-        generated = images(await generate(engine, of("a fox", shots=3, series=True)))
+        generated = images(await generate(engine, batch_of("a fox", shots=3, series=True)))
         assert server.paths() == ["generations", "edits", "edits"] or server.paths() == ["generations", "edits"]
-        shown = Image.open(io.BytesIO(server.posts[1].files[0]))
-        assert (shown.tobytes()) == generated[0].pixels.tobytes()
+        reference = Image.open(io.BytesIO(server.posts[1].files[0]))
+        assert reference.tobytes() == generated[0].pixels.tobytes()
         assert "Same people, things, place and style as in image 1" in server.posts[1].fields["prompt"]
         server.posts.clear()
         frame = ReferenceImage(image_file(500, 500), 500, 500)
-        await generate(engine, of("a fox <<<image_1>>>", references=1, series=True, first_frame=frame))
+        await generate(engine, batch_of("a fox <<<image_1>>>", references=1, series=True, first_frame=frame))
         assert server.posts[0].files == [image_file(400, 300), frame.content]
     async with serving("sglang") as server, running(server, max_references=0) as engine:
         assert not engine.abilities().whole_series
         assert engine.abilities().max_references == 0
-        await generate(engine, of("a fox", series=True))
+        await generate(engine, batch_of("a fox", series=True))
         assert server.paths() == ["generations"]
 
 
-# --- what goes wrong -------------------------------------------------------------------------------------------------
+# --- Failures --------------------------------------------------------------------------------------------------------
 
 
 def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
@@ -227,7 +229,7 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("fault", "paid", "raised", "said"),
+    ("fault", "paid", "raised", "message"),
     [
         ("cut", True, Unknown, "the model server broke the connection"),
         ("cut", False, Unavailable, "broke the connection"),
@@ -262,141 +264,141 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
         ("large image", False, Broken, "too large"),
     ],
 )
-async def test_what_goes_wrong_is_told_apart_and_nothing_is_sent_twice(
-    fault: Any, paid: bool, raised: type[Failed], said: str, monkeypatch: pytest.MonkeyPatch
+async def test_each_failure_raises_its_error_and_no_request_is_sent_twice(
+    fault: Any, paid: bool, raised: type[Failed], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "huge":
         monkeypatch.setattr("framehouse.engines.openai_images.openai_images_engine.MAX_ANSWER_BYTES", 2_000_000)
     options = {"paid": paid, "timeout_s": 0.5 if fault == "hang" else 20}
     async with serving("openai", faults=[fault]) as server, running(server, **options) as engine:
-        with pytest.raises(Failed) as failed:
-            await generate(engine, of("a fox"))
-    assert type(failed.value) is raised, failed.value
-    assert said in failed.value.message
-    assert len(failed.value.message) < 400
+        with pytest.raises(Failed) as error:
+            await generate(engine, batch_of("a fox"))
+    assert type(error.value) is raised, error.value
+    assert message in error.value.message
+    assert len(error.value.message) < 400
     assert len(server.posts) == 1
-    assert server.url not in failed.value.message, "callers may read it"
+    assert server.url not in error.value.message, "callers can read the message"
 
 
-async def test_a_lost_answer_is_not_asked_of_another_server_but_a_refusal_is() -> None:
+async def test_a_request_goes_to_another_server_after_a_refusal_but_not_after_a_lost_answer() -> None:
     for fault, posts in (("cut", 0), ((500, {}, ""), 0), ((429, {}, ""), 1), ((503, {"Retry-After": "1"}, ""), 1)):
         async with AsyncExitStack() as stack:
-            one = await stack.enter_async_context(serving("sglang", faults=[fault]))
-            other = await stack.enter_async_context(serving("sglang"))
-            engine = await stack.enter_async_context(running(one, other))
+            faulty = await stack.enter_async_context(serving("sglang", faults=[fault]))
+            healthy = await stack.enter_async_context(serving("sglang"))
+            engine = await stack.enter_async_context(running(faulty, healthy))
             if posts:
-                assert len(images(await generate(engine, of("a fox")))) == 1
+                assert len(images(await generate(engine, batch_of("a fox")))) == 1
             else:
                 with pytest.raises(Unavailable, match="server 1 of 2"):
-                    await generate(engine, of("a fox"))
-            assert (len(one.posts), len(other.posts)) == (1, posts), fault
+                    await generate(engine, batch_of("a fox"))
+            assert (len(faulty.posts), len(healthy.posts)) == (1, posts), fault
 
 
-async def test_a_dead_server_is_passed_over_at_once_and_left_alone_for_a_while() -> None:
-    async with serving("sglang") as gone, serving("sglang") as other:
-        dead = gone.url
-        async with running(gone, other) as engine:
-            gone.url = "closed"
-            await generate(engine, of("a fox"))
-    async with serving("sglang") as other, running(replace(other, url=dead), other) as engine:
+async def test_an_unreachable_server_is_skipped_and_cools_down() -> None:
+    async with serving("sglang") as stopped, serving("sglang") as other:
+        dead_url = stopped.url
+        async with running(stopped, other) as engine:
+            stopped.url = "closed"
+            await generate(engine, batch_of("a fox"))
+    async with serving("sglang") as other, running(replace(other, url=dead_url), other) as engine:
         for _ in range(4):
-            assert len(images(await generate(engine, of("a fox")))) == 1
+            assert len(images(await generate(engine, batch_of("a fox")))) == 1
         checks = await engine.check()
         assert [check.ok for check in checks] == [False, True]
         assert "cannot be reached" in checks[0].reason
-    async with running(replace(other, url=dead)) as engine:
+    async with running(replace(other, url=dead_url)) as engine:
         with pytest.raises(Unavailable, match="the model server cannot be reached"):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
 
 
-async def test_the_circuit_opens_and_closes() -> None:
+async def test_a_cooldown_starts_after_a_failure_and_ends() -> None:
     async with serving("sglang", faults=[(500, {}, "")], health=503) as server, running(server) as engine:
         with pytest.raises(Unavailable, match="HTTP 500"):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
         with pytest.raises(Unavailable, match="HTTP 500"):
-            await generate(engine, of("a fox"))
-        assert len(server.posts) == 1, "it rests"
+            await generate(engine, batch_of("a fox"))
+        assert len(server.posts) == 1, "the server was used during its cooldown"
         (check,) = await engine.check()
         assert not check.ok
         server.health = 200
         (check,) = await engine.check()
         assert check.ok
         assert check.subject == server.url
-        assert len(images(await generate(engine, of("a fox")))) == 1, "health ends the rest"
+        assert len(images(await generate(engine, batch_of("a fox")))) == 1, "the health check did not end the cooldown"
 
     async with serving("sglang", faults=["cut"]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
 
-        async def again() -> bool:
+        async def generates_again() -> bool:
             try:
-                return len(images(await generate(engine, of("a fox")))) == 1
+                return len(images(await generate(engine, batch_of("a fox")))) == 1
             except Unavailable:
                 return False
 
-        assert await eventually(again, seconds=3), "after a while it is tried again"
+        assert await eventually(generates_again, seconds=3), "the cooldown did not end"
         assert len(server.posts) == 2
 
 
-async def test_a_pause_that_a_server_asks_for_is_kept_whatever_its_health_says() -> None:
+async def test_a_server_is_not_used_before_its_retry_after_is_over_even_if_it_is_healthy() -> None:
     async with serving("openai", faults=[(429, {"Retry-After": "60"}, "")]) as server, running(server) as engine:
         with pytest.raises(Unavailable):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
         (check,) = await engine.check()
         assert not check.ok
         assert "not used for" in check.reason
         with pytest.raises(Unavailable):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
         assert len(server.posts) == 1
     gate, refusal = asyncio.Event(), (429, {"Retry-After": "60"}, "")
     async with serving("openai", faults=["", refusal], gate=gate) as server, running(server) as engine:
-        before = asyncio.create_task(generate(engine, of("a fox")))
+        earlier = asyncio.create_task(generate(engine, batch_of("a fox")))
 
-        async def there() -> bool:
+        async def request_arrived() -> bool:
             return len(server.posts) == 1
 
-        await eventually(there)
+        await eventually(request_arrived)
         server.gate = None
         with pytest.raises(Unavailable):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
         gate.set()
-        assert len(images(await before)) == 1
+        assert len(images(await earlier)) == 1
         with pytest.raises(Unavailable):
-            await generate(engine, of("a fox"))
-        assert len(server.posts) == 2, "what was under way before ends no pause"
+            await generate(engine, batch_of("a fox"))
+        assert len(server.posts) == 2, "the answer to an earlier request ended the pause"
 
 
-async def test_a_wrong_key_is_named_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_key_is_reported_without_the_key(caplog: pytest.LogCaptureFixture) -> None:
     async with serving("openai", key="right") as server, running(server, api_key="s3cret") as engine:
         (check,) = await engine.check()
         assert (check.ok, check.advice) == (False, "Set a valid api_key in the route.")
-        with pytest.raises(Unavailable, match="api_key") as failed:
-            await generate(engine, of("a secret fox"))
-    told = f"{caplog.text} {check} {failed.value} {engine!r} {vars(engine)}"
-    assert "s3cret" not in told
-    assert "secret fox" not in told
+        with pytest.raises(Unavailable, match="api_key") as error:
+            await generate(engine, batch_of("a secret fox"))
+    output = f"{caplog.text} {check} {error.value} {engine!r} {vars(engine)}"
+    assert "s3cret" not in output
+    assert "secret fox" not in output
 
 
-# --- replicas --------------------------------------------------------------------------------------------------------
+# --- Replicas --------------------------------------------------------------------------------------------------------
 
 
-async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> None:
+async def test_requests_go_to_the_least_busy_server_and_no_server_exceeds_its_limit() -> None:
     async with AsyncExitStack() as stack:
         gate = asyncio.Event()
         servers = [await stack.enter_async_context(serving("sglang", gate=gate)) for _ in range(3)]
         engine = await stack.enter_async_context(running(*servers, concurrency=2))
         assert engine.abilities().concurrency == 6
-        tasks = [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(3)]
+        tasks = [asyncio.create_task(generate(engine, batch_of(f"fox {n}"))) for n in range(3)]
 
-        async def all_there() -> bool:
+        async def all_arrived() -> bool:
             return sum(len(server.posts) for server in servers) == len(tasks)
 
-        await eventually(all_there)
+        await eventually(all_arrived)
         assert [len(server.posts) for server in servers] == [1, 1, 1]
-        tasks += [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(3, 5)]
-        await eventually(all_there)
+        tasks += [asyncio.create_task(generate(engine, batch_of(f"fox {n}"))) for n in range(3, 5)]
+        await eventually(all_arrived)
         assert sorted(len(server.posts) for server in servers) == [1, 2, 2]
-        tasks += [asyncio.create_task(generate(engine, of(f"fox {n}"))) for n in range(5, 12)]
+        tasks += [asyncio.create_task(generate(engine, batch_of(f"fox {n}"))) for n in range(5, 12)]
         await asyncio.sleep(0.2)
         assert [server.active for server in servers] == [2, 2, 2]
         gate.set()
@@ -405,15 +407,15 @@ async def test_the_least_busy_server_is_asked_and_none_beyond_its_limit() -> Non
         assert sum(len(server.posts) for server in servers) == 12
 
 
-async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() -> None:
+async def test_cancelling_closes_the_connection_and_frees_the_slots_of_running_and_waiting_calls() -> None:
     async with serving("vllm_omni", gate=asyncio.Event()) as server, running(server) as engine:
-        first = asyncio.create_task(generate(engine, of("a fox")))
+        first = asyncio.create_task(generate(engine, batch_of("a fox")))
 
-        async def there() -> bool:
+        async def request_arrived() -> bool:
             return len(server.posts) == 1
 
-        await eventually(there)
-        waiting = [asyncio.create_task(generate(engine, of("a fox"))) for _ in range(3)]
+        await eventually(request_arrived)
+        waiting = [asyncio.create_task(generate(engine, batch_of("a fox"))) for _ in range(3)]
         await asyncio.sleep(0.05)
         for task in (waiting[0], first):
             task.cancel()
@@ -428,25 +430,25 @@ async def test_cancelling_hangs_up_and_frees_the_place_also_of_those_who_wait() 
         assert server.gate is not None
         server.gate.set()
         async with asyncio.timeout(5):
-            assert len(images(await generate(engine, of("a fox")))) == 1
+            assert len(images(await generate(engine, batch_of("a fox")))) == 1
             await asyncio.gather(*waiting[1:])
         assert server.max_active == 1
 
 
-async def test_closing_the_iterator_early_leaves_nothing_behind() -> None:
+async def test_closing_the_iterator_early_frees_the_slot() -> None:
     async with serving("sglang") as server, running(server) as engine:
         async with aclosing(engine.generate(batch(shots=4))) as events:  # type: ignore[type-var]
             async for event in events:
                 if isinstance(event, GeneratedImage):
                     break
         assert len(server.posts) == 1
-        assert len(images(await generate(engine, of("a fox")))) == 1
+        assert len(images(await generate(engine, batch_of("a fox")))) == 1
 
 
-# --- the probe -------------------------------------------------------------------------------------------------------
+# --- The reference probe ---------------------------------------------------------------------------------------------
 
 
-async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sheet(
+async def test_a_server_that_drops_references_is_detected_and_gets_a_contact_sheet(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with serving("sglang", max_references=1) as server, running(server, probe=True) as engine:
@@ -456,44 +458,46 @@ async def test_a_server_that_drops_references_is_found_out_and_gets_a_contact_sh
         assert "drops every reference after the first" in caplog.text
         assert [len(post.files) for post in server.posts] == [1, 1, 2]
         server.posts.clear()
-        generated = images(await generate(engine, of("a fox", references=3)))[0]
+        generated = images(await generate(engine, batch_of("a fox", references=3)))[0]
         assert len(server.posts[0].files) == 1
         assert generated.facts["contact_sheet"] == "3 references are tiled on image 1, because the model takes 1"
         await engine.check()
-        assert len(server.posts) == 1, "it is probed once"
+        assert len(server.posts) == 1, "the server was probed twice"
 
 
-async def test_a_server_that_takes_several_is_given_several_and_the_first_paint_waits_for_the_probe() -> None:
+async def test_the_first_calls_wait_for_the_probe_and_send_as_many_references_as_it_found() -> None:
     async with serving("sglang") as server, running(server, probe=True) as engine:
-        await asyncio.gather(*(generate(engine, of("a fox", references=3)) for _ in range(3)))
+        await asyncio.gather(*(generate(engine, batch_of("a fox", references=3)) for _ in range(3)))
         assert [len(post.files) for post in server.posts] == [1, 1, 2, 3, 3, 3]
-        await generate(engine, of("a fox"))
+        await generate(engine, batch_of("a fox"))
         (check,) = await engine.check()
         assert check.reason == "the server is healthy and accepts up to 4 references"
 
 
 @pytest.mark.parametrize("answer", [(400, "not supported for T2I models"), (500, "no such ability"), (404, "")])
-async def test_a_server_without_edits_is_never_given_references_silently(answer: tuple[int, str]) -> None:
+async def test_a_server_without_edits_gets_no_references_and_a_batch_with_references_fails(
+    answer: tuple[int, str],
+) -> None:
     async with serving("sglang", edit_error=answer) as server, running(server, probe=True) as engine:
         with pytest.raises(Unavailable, match=f"accepts no references .HTTP {answer[0]}"):
-            await generate(engine, of("a fox", references=1))
-        assert len(images(await generate(engine, of("a fox")))) == 1, "words alone it paints"
-        async with serving("sglang") as able, running(server, able, probe=True) as both:
-            assert len(images(await generate(both, of("a fox", references=2)))) == 1
-            assert len(able.posts[-1].files) == 2
+            await generate(engine, batch_of("a fox", references=1))
+        assert len(images(await generate(engine, batch_of("a fox")))) == 1, "a prompt without references failed"
+        async with serving("sglang") as with_edits, running(server, with_edits, probe=True) as both:
+            assert len(images(await generate(both, batch_of("a fox", references=2)))) == 1
+            assert len(with_edits.posts[-1].files) == 2
         server.edit_error = None
         (check,) = await engine.check()
-        assert check.reason == "the server is healthy and accepts up to 4 references", "it is asked again"
+        assert check.reason == "the server is healthy and accepts up to 4 references", "the probe was not repeated"
 
 
-async def test_a_server_that_refuses_the_second_reference_takes_one() -> None:
+async def test_a_server_that_refuses_the_second_reference_gets_one_reference() -> None:
     faults: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
     async with serving("vllm_omni", faults=faults) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert "accepts one reference (HTTP 400: Only a single image is supported)" in check.reason
 
 
-async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() -> None:
+async def test_a_server_that_ignores_seeds_is_not_probed_for_dropped_references() -> None:
     async with serving("xinference") as server, running(server, probe=True, max_references=3) as engine:
         (check,) = await engine.check()
         assert "may drop references" in check.reason
@@ -503,7 +507,7 @@ async def test_where_the_seed_is_ignored_the_probe_says_that_it_cannot_tell() ->
         assert "accepts up to 1 reference; for a model that accepts more" in check.reason
 
 
-async def test_a_probe_that_could_not_be_is_done_later() -> None:
+async def test_a_failed_probe_is_repeated_later() -> None:
     async with serving("sglang", faults=["cut"]) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert check.ok
@@ -512,27 +516,27 @@ async def test_a_probe_that_could_not_be_is_done_later() -> None:
         assert check.reason == "the server is healthy and accepts up to 4 references"
 
 
-async def test_a_model_that_does_not_run_is_told_before_anybody_paints() -> None:
+async def test_the_health_check_reports_a_model_that_the_server_does_not_have() -> None:
     async with serving("xinference", model="other") as server, running(server) as engine:
         (check,) = await engine.check()
         assert (check.ok, check.reason) == (False, 'the server has no model "m"; its models: other')
         with pytest.raises(Broken, match="Model not found: m"):
-            await generate(engine, of("a fox"))
+            await generate(engine, batch_of("a fox"))
 
 
 async def test_openai_is_never_probed() -> None:
     async with serving("openai") as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
         assert check.ok
-        await generate(engine, of("a fox", references=2))
+        await generate(engine, batch_of("a fox", references=2))
         assert len(server.posts) == 1
 
 
-# --- the house -------------------------------------------------------------------------------------------------------
+# --- Options and whole tasks -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"kind": "comfy"}, 'kind must be one of sglang, vllm_omni, xinference, openai; it is "comfy"'),
         ({"base_urls": None}, "base_urls must be a list"),
@@ -555,19 +559,19 @@ async def test_openai_is_never_probed() -> None:
         ({"probe": 1}, "probe must be true or false"),
     ],
 )
-def test_a_wrong_option_is_named(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadOption) as wrong:
+def test_the_error_names_the_bad_option(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadOption) as error:
         OpenAIImages(**({"kind": "sglang", "base_urls": ["http://a"], "model": "m"} | options))
-    assert said in str(wrong.value)
+    assert message in str(error.value)
 
 
-def test_an_unknown_option_is_a_bad_route() -> None:
+def test_a_route_with_an_unknown_option_is_rejected() -> None:
     route = {"engine": ENGINE, "kind": "openai", "model": "gpt-image-2", "speed": 3}
     with pytest.raises(BadRoute, match="speed"):
         open_registry([(Model("m"), [route])])
 
 
-def test_an_answer_of_any_shape_has_a_sentence() -> None:
+def test_error_details_are_read_from_answers_of_any_form() -> None:
     assert http_exchange.error_details(b'{"error": "plain"}') == ("plain", "")
     assert http_exchange.error_details(b'{"message": "plain"}') == ("plain", "")
     assert (
@@ -578,26 +582,26 @@ def test_an_answer_of_any_shape_has_a_sentence() -> None:
     )
 
 
-async def test_a_task_with_references_is_painted_in_the_house(make_deployment: MakeDeployment) -> None:
+async def test_a_worker_generates_a_task_with_references_and_a_series(make_deployment: MakeDeployment) -> None:
     async with serving("sglang") as server:
         route = {"engine": ENGINE, "kind": "sglang", "base_urls": [server.url], "model": "m", "max_pixels": SMALL}
         deployment = await make_deployment(route)
-        one = await deployment.submit("like <<<image_1>>>", n=3, image_list=[{"image": image_base64()}])
+        with_reference = await deployment.submit("like <<<image_1>>>", n=3, image_list=[{"image": image_base64()}])
         series = await deployment.submit("a fox", result_type="series", series_amount=3)
         deployment.start_worker()
-        for ticket in (one, series):
+        for ticket in (with_reference, series):
             task = await wait_for_task(deployment, ticket.task_id)
             assert task.status == "succeed", task
             assert len(task.images) == 3
-        for worker, running_ in deployment.workers:
+        for worker, worker_task in deployment.workers:
             worker.stop()
-            await running_
+            await worker_task
         deployment.workers.clear()
         await deployment.registry.close()
 
 
 @pytest.mark.parametrize("kind", SELF_HOSTED)
-def test_the_api_process_loads_nothing_for_it(kind: str) -> None:
+def test_creating_the_engine_opens_no_client(kind: str) -> None:
     engine = OpenAIImages(kind=kind, base_urls=["http://a:1"], model="m")
     assert engine.abilities().seeds == KINDS[kind].seeds
     assert engine._client is None

@@ -50,9 +50,7 @@ def test_the_engine_passes_the_contract_outside_the_repository(plugin: Path) -> 
     (plugin / "test_my_engines.py").write_text(TESTS)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PYTHONPATH"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis"]
-    run = subprocess.run(
-        command, cwd=plugin, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    run = subprocess.run(command, cwd=plugin, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     passed = re.search(r"(\d+) passed", run.stdout)
     assert passed

@@ -1,4 +1,4 @@
-"""From the queue to the end of a task: workers that fail, die, are slow, come late."""
+"""From the queue to the end of a task: errors of engines, and workers that die, stop, are slow or are late."""
 
 import asyncio
 from collections import Counter
@@ -25,16 +25,16 @@ from framehouse.pipeline import generate
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
-from tests.support.tasks import LEASE, claim, wait_for_task, assert_nothing_left, get_task
+from tests.support.tasks import LEASE, assert_nothing_left, claim, get_task, wait_for_task
 
 
-def made(index: int = 0, key: str = "images/x/0-a.png") -> StoredShot:
+def stored_shot(index: int = 0, key: str = "images/x/0-a.png") -> StoredShot:
     return StoredShot(index, "test", key, "", "image/png", 1024, 1024)
 
 
 @pytest.mark.also_relayed
 @pytest.mark.parametrize("max_batch", [1, 2, 9])
-async def test_a_task_is_painted_whatever_the_batch(make_deployment: MakeDeployment, max_batch: int) -> None:
+async def test_a_task_is_generated_with_every_batch_size(make_deployment: MakeDeployment, max_batch: int) -> None:
     deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": max_batch})
     ticket = await deployment.submit(n=5, watermark_info={"enabled": True})
     deployment.start_worker()
@@ -59,7 +59,7 @@ async def test_a_task_is_painted_whatever_the_batch(make_deployment: MakeDeploym
         ("leave out", "left out 1 of"),
     ],
 )
-async def test_what_fails_ends_the_task_with_its_reason_and_costs_nothing(
+async def test_an_engine_error_fails_the_task_with_its_reason_and_charges_nothing(
     make_deployment: MakeDeployment, prompt: str, reason: str
 ) -> None:
     deployment = await make_deployment()
@@ -72,7 +72,7 @@ async def test_what_fails_ends_the_task_with_its_reason_and_costs_nothing(
     await assert_nothing_left(deployment, used=0)
 
 
-async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_deployment: MakeDeployment) -> None:
+async def test_an_unexpected_error_is_retried_and_then_given_up(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("raise")
     deployment.start_worker(attempts=2)
@@ -81,7 +81,7 @@ async def test_an_unexpected_error_is_tried_again_and_given_up_in_the_end(make_d
     await assert_nothing_left(deployment, used=0)
 
 
-async def test_unavailable_goes_to_the_next_route_and_then_waits(make_deployment: MakeDeployment) -> None:
+async def test_an_unavailable_engine_is_skipped_for_the_next_route(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})
     ticket = await deployment.submit("unavailable 99")
     deployment.start_worker()
@@ -90,14 +90,14 @@ async def test_unavailable_goes_to_the_next_route_and_then_waits(make_deployment
 
 
 @pytest.mark.also_relayed
-async def test_unavailable_alone_is_asked_again_later(make_deployment: MakeDeployment) -> None:
+async def test_an_unavailable_engine_without_a_next_route_is_tried_again_later(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("unavailable 1")
     deployment.start_worker()
     assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
 
 
-async def test_what_nobody_takes_is_given_up(make_deployment: MakeDeployment) -> None:
+async def test_a_batch_that_no_engine_accepts_is_given_up(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("unavailable 99")
     deployment.start_worker(give_up_after_s=0.5)
@@ -107,7 +107,7 @@ async def test_what_nobody_takes_is_given_up(make_deployment: MakeDeployment) ->
 
 
 @pytest.mark.also_relayed
-async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_deployment: MakeDeployment) -> None:
+async def test_a_blocked_event_loop_and_a_wrong_image_size_cause_no_failure(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("block odd size", n=2, resolution="2k", aspect_ratio="9:16")
     deployment.start_worker(lease_s=2)
@@ -116,14 +116,14 @@ async def test_a_blocked_event_loop_or_an_odd_size_does_no_harm(make_deployment:
 
 
 @pytest.mark.also_relayed
-async def test_more_references_than_the_engine_takes_are_not_dropped(make_deployment: MakeDeployment) -> None:
+async def test_too_many_references_fail_the_task_instead_of_being_dropped(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": MISBEHAVING, "max_references": 1})
     ticket = await deployment.submit(image_list=[{"image": image_base64()}] * 2)
     deployment.start_worker()
     assert "at most 1 references, 2 were sent" in (await wait_for_task(deployment, ticket.task_id)).status_message
 
 
-async def test_a_reference_that_cannot_be_had_is_named(make_deployment: MakeDeployment) -> None:
+async def test_a_reference_that_cannot_be_fetched_is_named(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
     deployment.start_worker()
@@ -132,30 +132,32 @@ async def test_a_reference_that_cannot_be_had_is_named(make_deployment: MakeDepl
 
 
 @pytest.mark.also_relayed
-async def test_two_workers_share_without_painting_twice(make_deployment: MakeDeployment, tmp_path: Path) -> None:
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+async def test_two_workers_share_the_batches_and_generate_each_image_once(
+    make_deployment: MakeDeployment, tmp_path: Path
+) -> None:
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     tickets = [await deployment.submit(n=9) for _ in range(5)]
     for _ in range(2):
         deployment.start_worker(concurrency=3)
     for ticket in tickets:
         assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
-    generated = Counter(notes.read_text().splitlines())
+    generated = Counter(engine_log.read_text().splitlines())
     assert len(generated) == 90
     assert set(generated.values()) == {1}
     await assert_nothing_left(deployment, used=360)
 
 
-async def test_two_claims_never_get_the_same(make_deployment: MakeDeployment) -> None:
+async def test_concurrent_claims_never_return_the_same_batch(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     for _ in range(10):
         await deployment.submit(n=9)
-    got = await asyncio.gather(*(claim(deployment, worker=n, limit=7) for n in range(20)))
-    ids = [batch.id for batches in got for batch in batches]
+    claims = await asyncio.gather(*(claim(deployment, worker=n, limit=7) for n in range(20)))
+    ids = [batch.id for batches in claims for batch in batches]
     assert len(ids) == len(set(ids)) == 90
 
 
-async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> None:
+async def test_a_late_worker_changes_nothing(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit(n=2)
     (early,) = await claim(deployment, worker=1)
@@ -169,42 +171,47 @@ async def test_a_late_twin_changes_nothing(make_deployment: MakeDeployment) -> N
     assert late.claim != early.claim
     for _ in range(2):
         assert (
-            await batch_queue.settle_shot(deployment.db, early.task_id, early.id, early.claim, made(key="early"), LEASE)
+            await batch_queue.settle_shot(
+                deployment.db, early.task_id, early.id, early.claim, stored_shot(key="early"), LEASE
+            )
             == "lost"
         )
     assert not await batch_queue.fail_batch(deployment.db, early.id, early.claim, "late", LEASE)
     await batch_queue.release_batch(deployment.db, early.id, early.claim, after=timedelta(0))
     assert await batch_queue.renew_leases(deployment.db, {early.id: (early.claim, 0.5)}, LEASE) == set()
     assert (
-        await batch_queue.settle_shot(deployment.db, late.task_id, late.id, late.claim, made(key="late"), LEASE)
+        await batch_queue.settle_shot(deployment.db, late.task_id, late.id, late.claim, stored_shot(key="late"), LEASE)
         == "kept"
     )
     assert [image.key for image in (await get_task(deployment, ticket.task_id)).images] == ["late"]
 
 
-async def test_recording_twice_counts_once(make_deployment: MakeDeployment) -> None:
+async def test_settling_a_shot_twice_counts_once(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": 2})
     ticket = await deployment.submit(n=2)
     (batch,) = await claim(deployment)
     for key in ("first", "second"):
-        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0, key), LEASE)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(0, key), LEASE)
     task = await get_task(deployment, ticket.task_id)
     assert (task.status, [image.key for image in task.images]) == ("processing", ["first"])
     assert (
-        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(1), LEASE)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(1), LEASE)
         == "succeeded"
     )
     await assert_nothing_left(deployment, used=16)
 
 
-async def test_a_lost_answer_to_settling_changes_nothing(make_deployment: MakeDeployment) -> None:
-    """The statement ran, its answer did not come, and it is sent again: the same answer, and the file stays."""
+async def test_settling_again_after_a_lost_response_has_the_same_result(make_deployment: MakeDeployment) -> None:
+    """The statement ran and its response was lost, so the statement is sent again.
+
+    The result is the same, and the file of the image is kept.
+    """
     deployment = await make_deployment()
     ticket = await deployment.submit(n=2)
     for index, batch in enumerate(await claim(deployment, limit=2)):
         answers = [
             await batch_queue.settle_shot(
-                deployment.db, batch.task_id, batch.id, batch.claim, made(index, f"k{index}"), LEASE
+                deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(index, f"k{index}"), LEASE
             )
             for _ in range(2)
         ]
@@ -213,16 +220,16 @@ async def test_a_lost_answer_to_settling_changes_nothing(make_deployment: MakeDe
     await assert_nothing_left(deployment, used=16)
 
 
-class Moody:
-    """A storage that refuses for a while."""
+class FailingStorage:
+    """A storage whose first `failures` writes fail."""
 
-    def __init__(self, storage: Storage, refusals: int) -> None:
+    def __init__(self, storage: Storage, failures: int) -> None:
         self._storage = storage
-        self.refusals = refusals
+        self.failures = failures
 
     async def put(self, key: str, content: bytes) -> None:
-        if self.refusals:
-            self.refusals -= 1
+        if self.failures:
+            self.failures -= 1
             raise StorageUnavailable("No space left on /secret/path")
         await self._storage.put(key, content)
 
@@ -231,52 +238,55 @@ class Moody:
 
 
 @pytest.mark.also_relayed
-async def test_a_finished_picture_waits_for_the_storage_and_is_not_painted_again(
+async def test_a_finished_image_waits_for_the_storage_and_is_not_generated_again(
     make_deployment: MakeDeployment, tmp_path: Path
 ) -> None:
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
-    deployment.storage = cast(Storage, Moody(deployment.storage, 2))
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
+    deployment.storage = cast(Storage, FailingStorage(deployment.storage, 2))
     ticket = await deployment.submit()
     deployment.start_worker()
     assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
-    assert len(notes.read_text().splitlines()) == 2
+    assert len(engine_log.read_text().splitlines()) == 2
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, name: str, errors: list[Exception]) -> None:
-    """Have a function of `batch_queue` raise each of these once, and then do as it did."""
-    honest = getattr(batch_queue, name)
+def fail_first_calls(monkeypatch: pytest.MonkeyPatch, name: str, errors: list[Exception]) -> None:
+    """Make a function of `batch_queue` raise each of the errors once, and then work as before."""
+    original = getattr(batch_queue, name)
 
-    async def moody(*args: Any, **options: Any) -> Any:
+    async def failing(*args: Any, **options: Any) -> Any:
         if errors:
             raise errors.pop()
-        return await honest(*args, **options)
+        return await original(*args, **options)
 
-    monkeypatch.setattr(batch_queue, name, moody)
+    monkeypatch.setattr(batch_queue, name, failing)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "forgets", "status"),
+    ("prompt", "failing_function", "status"),
     [("wrong index", "fail_batch", "failed"), ("unavailable 1", "release_batch", "succeed")],
 )
-async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_out_again(
+async def test_the_outcome_of_a_batch_is_saved_after_database_errors_without_another_engine_call(
     make_deployment: MakeDeployment,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     prompt: str,
-    forgets: str,
+    failing_function: str,
     status: str,
 ) -> None:
-    """As on a full disk. What was asked of an engine may have cost money, whatever came of it."""
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    """The database fails, for example because its disk is full.
+
+    The outcome must not be lost, because the engine call may have cost money.
+    """
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     ticket = await deployment.submit(prompt)
-    refusals: list[Exception] = [DatabaseUnavailable("No space left on device")] * 2
-    refuse(monkeypatch, forgets, refusals)
+    errors: list[Exception] = [DatabaseUnavailable("No space left on device")] * 2
+    fail_first_calls(monkeypatch, failing_function, errors)
     deployment.start_worker()
     task = await wait_for_task(deployment, ticket.task_id)
-    assert (task.status, refusals) == (status, [])
-    assert len(notes.read_text().splitlines()) == (2 if status == "failed" else 3)
+    assert (task.status, errors) == (status, [])
+    assert len(engine_log.read_text().splitlines()) == (2 if status == "failed" else 3)
 
 
 @pytest.mark.parametrize(
@@ -284,99 +294,102 @@ async def test_what_became_of_a_batch_waits_for_the_database_and_is_not_found_ou
     [
         asyncpg.LockNotAvailableError("canceling statement due to lock timeout"),
         asyncpg.SerializationError("could not serialize access"),
-        asyncpg.InvalidPasswordError("it was changed a moment ago"),
+        asyncpg.InvalidPasswordError("the password was changed"),
     ],
 )
-async def test_whatever_the_database_has_against_a_picture_it_is_painted_once(
+async def test_an_image_is_generated_once_whatever_the_database_error(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: asyncpg.PostgresError
 ) -> None:
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     ticket = await deployment.submit()
-    refuse(monkeypatch, "settle_shot", [error])
+    fail_first_calls(monkeypatch, "settle_shot", [error])
     deployment.start_worker()
     assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
-    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "done"]
+    assert [line.split()[0] for line in engine_log.read_text().splitlines()] == ["start", "done"]
 
 
-async def test_a_picture_that_cannot_be_finished_is_not_painted_again(
+async def test_an_image_that_cannot_be_finished_is_not_generated_again(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
-    tries: list[int] = []
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
+    attempts: list[int] = []
 
-    def broken(*_args: object, **_options: object) -> None:
-        tries.append(0)
+    def fail(*_args: object, **_options: object) -> None:
+        attempts.append(0)
         raise MemoryError("/a/secret/path")
 
-    monkeypatch.setattr(generate, "finish", broken)
+    monkeypatch.setattr(generate, "finish", fail)
     monkeypatch.setattr(generate, "FINISH_PAUSES_S", (0.1, 0.1))
     ticket = await deployment.submit()
     deployment.start_worker()
     task = await wait_for_task(deployment, ticket.task_id)
     assert (task.status, task.status_message) == ("failed", "internal error: the image could not be finished")
-    assert len(tries) == 3
-    assert notes.read_text().count("start") == 1
+    assert len(attempts) == 3
+    assert engine_log.read_text().count("start") == 1
     await assert_nothing_left(deployment, used=0)
 
 
-async def test_a_verdict_that_waits_for_the_database_is_written_down_at_the_last_moment(
+async def test_a_stopping_worker_still_saves_an_outcome_that_waits_for_the_database(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The database is back before the worker has to end, and the next try would have come after that."""
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    """The database recovers before the worker must stop; the next regular attempt would come too late."""
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     ticket = await deployment.submit("unknown")
-    away, fail = [True], batch_queue.fail_batch
-    waits = asyncio.Event()
+    unavailable, fail_batch = [True], batch_queue.fail_batch
+    waiting = asyncio.Event()
 
-    async def moody(*args: Any) -> bool:
-        if away:
-            waits.set()
-            raise DatabaseUnavailable("gone")
-        return await fail(*args)
+    async def fail_while_unavailable(*args: Any) -> bool:
+        if unavailable:
+            waiting.set()
+            raise DatabaseUnavailable("no connection")
+        return await fail_batch(*args)
 
-    monkeypatch.setattr(batch_queue, "fail_batch", moody)
+    monkeypatch.setattr(batch_queue, "fail_batch", fail_while_unavailable)
     worker = deployment.start_worker(stop_s=0.1)
-    await waits.wait()
-    away.clear()
+    await waiting.wait()
+    unavailable.clear()
     worker.stop()
     await deployment.workers[0][1]
     assert (await get_task(deployment, ticket.task_id)).status == "failed"
-    assert notes.read_text().count("start") == 1
+    assert engine_log.read_text().count("start") == 1
 
 
-async def test_what_is_given_back_and_taken_again_before_that_is_known_is_held(
+async def test_a_batch_that_is_claimed_again_before_its_release_is_confirmed_keeps_its_lease(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A batch is released, the answer is lost, and before the statement is repeated the same worker has it again."""
-    notes = tmp_path / "notes"
-    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(notes)})
+    """The response to a release arrives only after the same worker has claimed the batch again.
+
+    The worker must keep the new claim and renew its lease.
+    """
+    engine_log = tmp_path / "engine.log"
+    deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     ticket = await deployment.submit("unavailable 1, slow 4")
     release = batch_queue.release_batch
 
-    async def taken_again() -> bool:
+    async def claimed_again() -> bool:
         return bool(await deployment.db.value("select count(*) from batches where claim is not null"))
 
-    async def released_twice(*args: Any, **options: Any) -> None:
+    async def release_and_wait(*args: Any, **options: Any) -> None:
         await release(*args, **options | {"after": timedelta(0)})
         worker._signal.event.set()
-        await eventually(taken_again)
+        await eventually(claimed_again)
 
-    monkeypatch.setattr(batch_queue, "release_batch", released_twice)
+    monkeypatch.setattr(batch_queue, "release_batch", release_and_wait)
     worker = deployment.start_worker(lease_s=1)
-    looking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=1).run())
+    checking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=1).run())
     try:
         assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     finally:
-        looking.cancel()
-    assert [line.split()[0] for line in notes.read_text().splitlines()] == ["start", "start", "done"]
+        checking.cancel()
+    assert [line.split()[0] for line in engine_log.read_text().splitlines()] == ["start", "start", "done"]
 
 
 @pytest.mark.parametrize("routes", [[2, 9], [9, 1]])
-async def test_every_route_gets_as_much_as_it_takes(make_deployment: MakeDeployment, routes: list[int]) -> None:
-    """The first engine is never there; the second one's calls are no larger than it says."""
+async def test_every_route_gets_batches_of_its_own_size(make_deployment: MakeDeployment, routes: list[int]) -> None:
+    """The first engine accepts no references. The second engine gets no more shots per call than its `max_batch`."""
     first = {"engine": MISBEHAVING, "max_batch": routes[0], "max_references": 0}
     deployment = await make_deployment(first, {"engine": MISBEHAVING, "max_batch": routes[1]})
     ticket = await deployment.submit(n=9, image_list=[{"image": image_base64()}])
@@ -388,14 +401,14 @@ async def test_progress_counts_every_shot_once(make_deployment: MakeDeployment) 
     deployment = await make_deployment({"engine": MISBEHAVING, "max_batch": 4})
     ticket = await deployment.submit(n=4)
     (batch,) = await claim(deployment)
-    await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(0), LEASE)
+    await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(0), LEASE)
     await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.25)}, LEASE)
     assert (await get_task(deployment, ticket.task_id)).progress == pytest.approx(0.25)
     await batch_queue.renew_leases(deployment.db, {batch.id: (batch.claim, 0.5)}, LEASE)
     assert (await get_task(deployment, ticket.task_id)).progress == pytest.approx(0.5)
 
 
-async def test_batches_beside_each_other_paint_from_the_same_reference(make_deployment: MakeDeployment) -> None:
+async def test_concurrent_batches_use_the_same_fetched_reference(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit(n=2, image_list=[{"image": "https://example.com/random.png"}])
     first = await batch_queue.save_reference(deployment.db, ticket.task_id, 0, Reference("u", "one", 900, 600))
@@ -407,7 +420,7 @@ async def test_batches_beside_each_other_paint_from_the_same_reference(make_depl
     ]
 
 
-async def test_an_engines_words_cannot_break_the_record(make_deployment: MakeDeployment) -> None:
+async def test_invalid_characters_in_an_error_message_are_replaced(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit()
     (batch,) = await claim(deployment)
@@ -415,7 +428,7 @@ async def test_an_engines_words_cannot_break_the_record(make_deployment: MakeDep
     assert (await get_task(deployment, ticket.task_id)).status_message.startswith("a b c")
 
 
-async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_deployment: MakeDeployment) -> None:
+async def test_the_claim_statement_uses_its_index_on_a_full_queue(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit()
     await deployment.db.row(
@@ -434,12 +447,12 @@ async def test_the_hot_statements_use_their_indexes_on_a_full_queue(make_deploym
 
 
 @pytest.mark.parametrize("end", ["succeed", "fail", "cancel"])
-async def test_an_ended_task_stays_as_it_ended(make_deployment: MakeDeployment, end: str) -> None:
+async def test_an_ended_task_does_not_change(make_deployment: MakeDeployment, end: str) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit()
     (batch,) = await claim(deployment)
     if end == "succeed":
-        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(), LEASE)
+        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(), LEASE)
     elif end == "fail":
         await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "broke", LEASE)
     else:
@@ -448,22 +461,26 @@ async def test_an_ended_task_stays_as_it_ended(make_deployment: MakeDeployment, 
     assert not await task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE)
     assert not await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "again", LEASE)
     assert (
-        await batch_queue.settle_shot(deployment.db, batch.task_id, batch.id, batch.claim, made(key="again"), LEASE)
+        await batch_queue.settle_shot(
+            deployment.db, batch.task_id, batch.id, batch.claim, stored_shot(key="again"), LEASE
+        )
         == "lost"
     )
     assert await get_task(deployment, ticket.task_id) == before
     assert await deployment.account() == account
 
 
-async def test_cancel_and_finish_at_the_same_moment_count_once(make_deployment: MakeDeployment) -> None:
+async def test_a_task_that_is_canceled_and_finished_at_the_same_time_is_counted_once(
+    make_deployment: MakeDeployment,
+) -> None:
     deployment = await make_deployment(concurrency=1000)
     charged = 0
     for _ in range(20):
         ticket = await deployment.submit(n=2)
         first, second = await claim(deployment, limit=2)
         await asyncio.gather(
-            batch_queue.settle_shot(deployment.db, first.task_id, first.id, first.claim, made(0), LEASE),
-            batch_queue.settle_shot(deployment.db, second.task_id, second.id, second.claim, made(1), LEASE),
+            batch_queue.settle_shot(deployment.db, first.task_id, first.id, first.claim, stored_shot(0), LEASE),
+            batch_queue.settle_shot(deployment.db, second.task_id, second.id, second.claim, stored_shot(1), LEASE),
             task_store.cancel_task(deployment.db, deployment.caller.account_id, ticket.task_id, LEASE),
         )
         task = await get_task(deployment, ticket.task_id)
@@ -474,7 +491,7 @@ async def test_cancel_and_finish_at_the_same_moment_count_once(make_deployment: 
 
 
 @pytest.mark.also_relayed
-async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_deployment: MakeDeployment) -> None:
+async def test_a_stopped_worker_releases_unfinished_batches(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     await deployment.submit("hang")
     worker = deployment.worker(stop_s=0.2)
@@ -488,11 +505,11 @@ async def test_a_stopped_worker_hands_back_what_it_cannot_finish(make_deployment
     async with asyncio.timeout(5):
         await running
     (batch,) = await claim(deployment)
-    assert batch.attempt == 1, "handing back is nobody's fault"
+    assert batch.attempt == 1, "a release by a stopped worker does not count as an attempt"
 
 
 @pytest.mark.also_relayed
-async def test_workers_outlive_cut_connections(make_deployment: MakeDeployment) -> None:
+async def test_workers_survive_cut_connections(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     ticket = await deployment.submit("slow 1", n=4)
     deployment.start_worker(concurrency=2)
@@ -507,8 +524,8 @@ async def test_workers_outlive_cut_connections(make_deployment: MakeDeployment) 
     await assert_nothing_left(deployment, used=40)
 
 
-async def test_offering_the_same_task_twice_accepts_it_once(make_deployment: MakeDeployment) -> None:
-    """What happens when the answer to an accept is lost and it is sent again."""
+async def test_accepting_the_same_task_twice_accepts_it_once(make_deployment: MakeDeployment) -> None:
+    """The statement is sent again if the response to an accept is lost."""
     deployment = await make_deployment()
     task = NewTask(
         uuid4(), deployment.caller.account_id, "kling-v3-omni", "x", "single", "1k", "1:1", watermark=False, units=8,
@@ -521,18 +538,20 @@ async def test_offering_the_same_task_twice_accepts_it_once(make_deployment: Mak
     assert (await deployment.account())["images_in_flight"] == 1
 
 
-async def test_one_bad_row_does_not_refuse_its_neighbours(make_deployment: MakeDeployment) -> None:
+async def test_an_invalid_task_does_not_refuse_the_other_tasks_of_its_statement(
+    make_deployment: MakeDeployment,
+) -> None:
     deployment = await make_deployment(concurrency=3)
-    stranger = Caller(10**9, "nobody")
+    unknown = Caller(10**9, "unknown")
     answers = await asyncio.gather(
-        deployment.submit(external_task_id="a"), deployment.submit(external_task_id="a"), deployment.submit(n=2), deployment.submit(n=3),
-        deployment.submit(caller=stranger), return_exceptions=True,
+        deployment.submit(external_task_id="a"), deployment.submit(external_task_id="a"),
+        deployment.submit(n=2), deployment.submit(n=3), deployment.submit(caller=unknown), return_exceptions=True,
     )  # fmt: skip
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]
 
 
 @pytest.mark.parametrize(("free_slots", "seconds"), [(1, 0.4), (0, 20)])
-async def test_a_worker_that_is_woken_for_nothing_rests_but_one_without_free_slots_does_not(
+async def test_a_worker_that_is_woken_without_work_pauses_unless_it_has_no_free_slots(
     free_slots: int, seconds: float
 ) -> None:
     signal = ClaimSignal()

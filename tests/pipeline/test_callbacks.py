@@ -1,4 +1,4 @@
-"""Callbacks from the change of status to receivers that misbehave."""
+"""Delivery of callbacks: order, signatures, retries, and receivers that misbehave or do not answer."""
 
 import asyncio
 import random
@@ -12,7 +12,14 @@ import pytest
 from framehouse.adapters.postgres import account_store, callback_queue, task_store
 from framehouse.adapters.postgres.callback_queue import HostLimits
 from tests.support.api_server import PATH, serving
-from tests.support.callbacks import LINKS, wait_for_callbacks, list_messages, running_callback_worker, wait_for_messages, statuses
+from tests.support.callbacks import (
+    LINKS,
+    list_messages,
+    running_callback_worker,
+    statuses,
+    wait_for_callbacks,
+    wait_for_messages,
+)
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.receivers import (
@@ -30,7 +37,7 @@ from tests.support.receivers import (
 
 
 @pytest.mark.parametrize(("prompt", "end"), [("a fox", "succeed"), ("decline", "failed")])
-async def test_each_change_is_told_once_in_order_and_signed(
+async def test_each_status_change_is_delivered_once_signed_and_in_order(
     make_deployment: MakeDeployment, prompt: str, end: str
 ) -> None:
     deployment = await make_deployment()
@@ -40,22 +47,22 @@ async def test_each_change_is_told_once_in_order_and_signed(
         await wait_for_callbacks(receiver, 2)
         assert statuses(receiver) == ["processing", end]
         secret = (await deployment.account())["callback_secret"]
-        for got in receiver.received:
-            got.verify(secret)
-            assert got.headers["content-type"] == "application/json"
-        assert len({got.headers["webhook-id"] for got in receiver.received}) == 2
-        first, last = (got.data for got in receiver.received)
+        for callback in receiver.received:
+            callback.verify(secret)
+            assert callback.headers["content-type"] == "application/json"
+        assert len({callback.headers["webhook-id"] for callback in receiver.received}) == 2
+        first, last = (callback.data for callback in receiver.received)
         assert first["task_id"] == last["task_id"] == str(ticket.task_id)
-        assert "code" not in first, "the bare task, no envelope"
+        assert "code" not in first, "the body is the task without the envelope"
         assert "progress" not in first
         assert first["task_info"] == {"external_task_id": "mine"}
         if end == "succeed":
-            assert last["task_result"]["images"][0]["url"].startswith("http://house.example/images/")
+            assert last["task_result"]["images"][0]["url"].startswith("http://framehouse.example/images/")
             assert last["final_unit_deduction"] == "16"
     assert {m.state for m in await list_messages(deployment)} == {"delivered"}
 
 
-async def test_the_body_is_what_get_answers(make_deployment: MakeDeployment) -> None:
+async def test_the_body_equals_the_response_of_get(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with serving(deployment, links=LINKS) as api, receiving() as receiver, running_callback_worker(deployment):
         task = await api.create(callback_url=receiver.url)
@@ -64,7 +71,7 @@ async def test_the_body_is_what_get_answers(make_deployment: MakeDeployment) -> 
         assert receiver.received[-1].data == (await api.alice.get(f"{PATH}/{task['task_id']}")).json()["data"]
 
 
-async def test_cancel_is_told_too_and_no_url_means_no_message(make_deployment: MakeDeployment) -> None:
+async def test_cancel_is_delivered_and_tasks_without_url_have_no_messages(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with receiving() as receiver, running_callback_worker(deployment):
         await deployment.submit("quiet")
@@ -77,29 +84,28 @@ async def test_cancel_is_told_too_and_no_url_means_no_message(make_deployment: M
     assert len(await list_messages(deployment)) == 1
 
 
-async def test_a_failing_receiver_is_tried_again_with_the_same_id_and_in_order(make_deployment: MakeDeployment) -> None:
+async def test_failed_deliveries_are_repeated_with_the_same_id_and_in_order(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with receiving("500 Oops", "302 Found", "503 Busy") as receiver, running_callback_worker(deployment):
         await deployment.submit(callback_url=receiver.url)
         deployment.start_worker()
         await wait_for_callbacks(receiver, 5)
         assert statuses(receiver) == ["processing"] * 4 + ["succeed"]
-        ids = [got.headers["webhook-id"] for got in receiver.received]
+        ids = [callback.headers["webhook-id"] for callback in receiver.received]
         assert len(set(ids[:4])) == 1
-        assert len({got.body for got in receiver.received[:4]}) == 1
+        assert len({callback.body for callback in receiver.received[:4]}) == 1
         secret = (await deployment.account())["callback_secret"]
-        for got in receiver.received:
-            got.verify(secret)
+        for callback in receiver.received:
+            callback.verify(secret)
 
 
-async def test_410_ends_it_and_retry_after_is_respected(make_deployment: MakeDeployment) -> None:
+async def test_status_410_ends_a_message_and_retry_after_is_respected(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with receiving("410 Gone", "429 Slow\r\nRetry-After: 3600") as receiver, running_callback_worker(deployment):
         await deployment.submit(callback_url=receiver.url)
         deployment.start_worker()
         await wait_for_callbacks(receiver, 2)
-        found = await wait_for_messages(deployment, lambda ms: any(m.last_code == 429 for m in ms))
-        later, gone = found
+        later, gone = await wait_for_messages(deployment, lambda ms: any(m.last_code == 429 for m in ms))
         assert (gone.state, gone.last_code) == ("gone", 410)
         assert later.state == "waiting"
         assert later.last_error == "HTTP 429"
@@ -115,7 +121,9 @@ async def test_410_ends_it_and_retry_after_is_respected(make_deployment: MakeDep
 @pytest.mark.parametrize(
     "retry_after", ["99999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "soon", "-5", "9" * 5000]
 )
-async def test_odd_wishes_for_a_pause_lose_nothing(make_deployment: MakeDeployment, retry_after: str) -> None:
+async def test_invalid_or_huge_retry_after_values_lose_no_message(
+    make_deployment: MakeDeployment, retry_after: str
+) -> None:
     deployment = await make_deployment()
     async with receiving(f"429 Slow\r\nRetry-After: {retry_after}") as receiver, running_callback_worker(deployment):
         ticket = await deployment.submit(callback_url=receiver.url)
@@ -126,14 +134,14 @@ async def test_odd_wishes_for_a_pause_lose_nothing(make_deployment: MakeDeployme
             assert (message.next_try_at - message.created_at).total_seconds() <= 24 * 3600 + 1
 
 
-async def test_a_dead_path_does_not_condemn_its_host(make_deployment: MakeDeployment) -> None:
-    async def by_path(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
+async def test_a_hung_path_does_not_block_other_paths_of_its_host(make_deployment: MakeDeployment) -> None:
+    async def hang_for_slow_tasks(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
         if receiver.received[-1].data["task_info"].get("external_task_id", "").startswith("slow"):
             await hang(receiver, writer)
         await answer(receiver, writer)
 
     deployment = await make_deployment(concurrency=1000)
-    async with receiving(behave=by_path) as receiver, running_callback_worker(deployment):
+    async with receiving(behave=hang_for_slow_tasks) as receiver, running_callback_worker(deployment):
         for n in range(30):
             ticket = await deployment.submit(
                 callback_url=receiver.url, external_task_id=f"{'slow' if n < 2 else 'good'}{n}"
@@ -144,8 +152,10 @@ async def test_a_dead_path_does_not_condemn_its_host(make_deployment: MakeDeploy
         await wait_for_messages(deployment, lambda ms: sum(m.state == "delivered" for m in ms) == 28)
 
 
-async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_deployment: MakeDeployment) -> None:
-    """The end of a task and the delivery of its first message at the same moment: none is forgotten."""
+async def test_both_messages_are_delivered_if_a_task_ends_during_the_first_delivery(
+    make_deployment: MakeDeployment,
+) -> None:
+    """A task ends while its first message is delivered. Both messages must be delivered."""
     deployment = await make_deployment(concurrency=1000)
     async with receiving() as receiver, running_callback_worker(deployment):
         for _ in range(30):
@@ -158,7 +168,7 @@ async def test_the_next_message_waits_for_the_one_before_whoever_is_first(make_d
         await wait_for_messages(deployment, lambda ms: len(ms) == 60 and all(m.state == "delivered" for m in ms))
 
 
-async def test_24_hours_are_enough(make_deployment: MakeDeployment) -> None:
+async def test_messages_are_given_up_after_24_hours(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with receiving("500 Oops", "500 Oops") as receiver:
         await deployment.submit("decline", callback_url=receiver.url)
@@ -166,29 +176,31 @@ async def test_24_hours_are_enough(make_deployment: MakeDeployment) -> None:
         await wait_for_messages(deployment, lambda ms: len(ms) == 2)
         await deployment.db.row("update callback_messages set created_at = now() - interval '24 hours'")
         async with running_callback_worker(deployment):
-            found = await wait_for_messages(deployment, lambda ms: all(m.state == "given_up" for m in ms))
-        assert {m.last_error for m in found} == {"HTTP 500"}
+            messages = await wait_for_messages(deployment, lambda ms: all(m.state == "given_up" for m in ms))
+        assert {m.last_error for m in messages} == {"HTTP 500"}
         assert statuses(receiver) == ["processing", "failed"]
 
 
 @pytest.mark.parametrize(
-    ("behave", "why"),
+    ("behave", "reason"),
     [(hang, "no answer"), (drip, "no answer"), (nonsense, "could not be reached"), (cut, "could not be reached"),
      (endless_headers, "could not be reached")],
 )  # fmt: skip
-async def test_receivers_that_misbehave_are_told_apart(
-    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, why: str
+async def test_failed_deliveries_record_their_reason(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, reason: str
 ) -> None:
     monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 1.0)
     deployment = await make_deployment()
     async with receiving(behave=behave) as receiver, running_callback_worker(deployment):
         await deployment.submit(callback_url=receiver.url)
         deployment.start_worker()
-        found = await wait_for_messages(deployment, lambda ms: any(m.last_error for m in ms))
-        assert any(why in (m.last_error or "") for m in found)
+        messages = await wait_for_messages(deployment, lambda ms: any(m.last_error for m in ms))
+        assert any(reason in (m.last_error or "") for m in messages)
 
 
-async def test_a_hanging_tls_is_no_answer(make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hung_tls_handshake_is_recorded_as_no_answer(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 1.0)
     deployment = await make_deployment()
     async with receiving(hung=True) as receiver, running_callback_worker(deployment):
@@ -197,7 +209,7 @@ async def test_a_hanging_tls_is_no_answer(make_deployment: MakeDeployment, monke
         await wait_for_messages(deployment, lambda ms: any("no answer" in (m.last_error or "") for m in ms))
 
 
-async def test_an_answer_is_enough_and_its_body_is_not_read(make_deployment: MakeDeployment) -> None:
+async def test_the_body_of_a_response_is_not_read(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with receiving(behave=flood) as receiver, running_callback_worker(deployment):
         await deployment.submit(callback_url=receiver.url)
@@ -206,25 +218,27 @@ async def test_an_answer_is_enough_and_its_body_is_not_read(make_deployment: Mak
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "http://localhost:1/x", "http://[::ffff:10.0.0.1]/x"])
-async def test_private_addresses_are_not_called(make_deployment: MakeDeployment, url: str) -> None:
+async def test_no_callbacks_are_sent_to_private_addresses(make_deployment: MakeDeployment, url: str) -> None:
     deployment = await make_deployment()
     async with running_callback_worker(deployment, allow_private=False):
         await deployment.submit(callback_url=url)
         deployment.start_worker()
-        found = await wait_for_messages(deployment, lambda ms: any(m.last_error for m in ms))
-        assert "private or special address" in (found[-1].last_error or "")
+        messages = await wait_for_messages(deployment, lambda ms: any(m.last_error for m in ms))
+        assert "private or special address" in (messages[-1].last_error or "")
 
 
-async def connected(receivers: list[Receiver], least: int) -> bool:
-    return sum(receiver.connections for receiver in receivers) >= least
+async def have_connections(receivers: list[Receiver], minimum: int) -> bool:
+    return sum(receiver.connections for receiver in receivers) >= minimum
 
 
 @pytest.mark.long
-async def test_a_thousand_dead_receivers_delay_nobody(
+async def test_a_thousand_dead_receivers_do_not_delay_other_callbacks(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dead ones of every kind hold their connections open; a living receiver and the painting do not notice. Behind all
-    of the dead ones, its turn would come after a minute."""
+    """Dead receivers of every kind keep their connections open. A healthy receiver must not wait for them.
+
+    If its callback waited for all callbacks to the dead receivers, it would be sent after more than a minute.
+    """
     monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 3.0)
     deployment = await make_deployment(concurrency=100_000)
     async with AsyncExitStack() as stack:
@@ -233,20 +247,20 @@ async def test_a_thousand_dead_receivers_delay_nobody(
             await deployment.submit("dead", callback_url=dead[n % len(dead)].url)
         await deployment.db.row("select start_tasks(array(select id from tasks))")
         await stack.enter_async_context(running_callback_worker(deployment))
-        await eventually(lambda: connected(dead, 300), seconds=200)
-        living = await stack.enter_async_context(receiving())
+        await eventually(lambda: have_connections(dead, 300), seconds=200)
+        healthy = await stack.enter_async_context(receiving())
         began = time.monotonic()
-        ticket = await deployment.submit(callback_url=living.url)
+        ticket = await deployment.submit(callback_url=healthy.url)
         await task_store.cancel_task(
             deployment.db, deployment.caller.account_id, ticket.task_id, deployment.rules.retention
         )
-        await wait_for_callbacks(living, 1)
+        await wait_for_callbacks(healthy, 1)
         assert time.monotonic() - began < 20
 
 
-async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(make_deployment: MakeDeployment) -> None:
+async def test_a_dead_host_with_thousands_of_messages_delays_no_other_host(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment(concurrency=100_000)
-    async with receiving(hung=True) as dead, receiving() as living:
+    async with receiving(hung=True) as dead, receiving() as healthy:
         ticket = await deployment.submit(callback_url=dead.url)
         await deployment.db.row("select start_tasks($1)", [ticket.task_id])
         await deployment.db.row(
@@ -256,16 +270,16 @@ async def test_one_dead_host_with_thousands_of_messages_stands_before_nobody(mak
             "from callback_messages, generate_series(1, 5000) n"
         )
         await deployment.db.row("update callback_messages set state = 'given_up' where sequence = 1")
-        other = await deployment.submit(callback_url=living.url)
+        other = await deployment.submit(callback_url=healthy.url)
         await task_store.cancel_task(
             deployment.db, deployment.caller.account_id, other.task_id, deployment.rules.retention
         )
         async with running_callback_worker(deployment, host_limits=HostLimits(unknown=4)):
-            await wait_for_callbacks(living, 1, seconds=9)
+            await wait_for_callbacks(healthy, 1, seconds=9)
         assert dead.connections <= 4
 
 
-async def test_rotation_signs_with_both_secrets_during_the_overlap(make_deployment: MakeDeployment) -> None:
+async def test_callbacks_are_signed_with_all_valid_secrets_during_a_rotation(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     old = (await deployment.account())["callback_secret"]
     new = await account_store.rotate_secret(deployment.db, "alice", timedelta(hours=1))
@@ -274,9 +288,9 @@ async def test_rotation_signs_with_both_secrets_during_the_overlap(make_deployme
         await deployment.submit("decline", callback_url=receiver.url)
         deployment.start_worker()
         await wait_for_callbacks(receiver, 2)
-        for got in receiver.received:
-            got.verify(new)
-            got.verify(old)
+        for callback in receiver.received:
+            callback.verify(new)
+            callback.verify(old)
         third = await account_store.rotate_secret(deployment.db, "alice", timedelta(hours=1))
         await deployment.submit("decline", callback_url=receiver.url)
         await wait_for_callbacks(receiver, 4)
@@ -288,10 +302,12 @@ async def test_rotation_signs_with_both_secrets_during_the_overlap(make_deployme
         await wait_for_callbacks(receiver, 6)
         receiver.received[-1].verify(new)
         assert len(receiver.received[-1].headers["webhook-signature"].split()) == 1
-    assert await account_store.rotate_secret(deployment.db, "nobody", timedelta(0)) is None
+    assert await account_store.rotate_secret(deployment.db, "unknown", timedelta(0)) is None
 
 
-async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_deployment: MakeDeployment) -> None:
+async def test_two_callback_workers_share_messages_and_resend_those_of_a_dead_worker(
+    make_deployment: MakeDeployment,
+) -> None:
     deployment = await make_deployment()
     async with receiving() as receiver:
         for _ in range(10):
@@ -299,21 +315,21 @@ async def test_two_notifiers_share_and_a_dead_ones_messages_are_sent_again(make_
         deployment.start_worker()
         await wait_for_messages(deployment, lambda ms: len(ms) == 20)
         host = receiver.url.split("/")[2]
-        taken = await callback_queue.claim_callbacks(
+        claimed = await callback_queue.claim_callbacks(
             deployment.db, limit=5, host_limits=HostLimits(), healthy={host}, failing=(), lease=timedelta(seconds=1)
         )
-        assert len(taken) == 5
+        assert len(claimed) == 5
         async with running_callback_worker(deployment), running_callback_worker(deployment):
             await wait_for_messages(deployment, lambda ms: all(m.state == "delivered" for m in ms))
-        assert len({got.headers["webhook-id"] for got in receiver.received}) == 20
+        assert len({callback.headers["webhook-id"] for callback in receiver.received}) == 20
         by_task: dict[str, list[str]] = {}
-        for got in receiver.received:
-            by_task.setdefault(got.data["task_id"], []).append(got.data["task_status"])
-        assert all(list(dict.fromkeys(told)) == ["processing", "failed"] for told in by_task.values())
+        for callback in receiver.received:
+            by_task.setdefault(callback.data["task_id"], []).append(callback.data["task_status"])
+        assert all(list(dict.fromkeys(received)) == ["processing", "failed"] for received in by_task.values())
         assert {UUID(task) for task in by_task} == {m.task_id for m in await list_messages(deployment)}
 
 
-async def test_figures(make_deployment: MakeDeployment) -> None:
+async def test_callback_metrics(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     async with serving(deployment) as api, receiving("410 Gone") as receiver, running_callback_worker(deployment):
         await deployment.submit("decline", callback_url=receiver.url)

@@ -1,4 +1,4 @@
-"""What an engine remembers of a batch: kept before it orders, pinned while it is open, fenced by the claim."""
+"""Open orders: an engine finds its order again, the batch stays with its route, and only the claimant can save data."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,13 +17,16 @@ from framehouse.pipeline.open_order import StoredOrder
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, RULES, MakeDeployment
-from tests.support.tasks import claim, wait_for_task, assert_nothing_left
+from tests.support.tasks import assert_nothing_left, claim, wait_for_task
 
-ORDERING = "tests.pipeline.test_order_note:Ordering"
+ORDERING = "tests.pipeline.test_open_order:OrderingEngine"
 
 
-class Ordering:
-    """Keeps a note, loses the answer once, and finds the note again; "give up" in the prompt never comes back to it."""
+class OrderingEngine:
+    """Saves an order and raises Unknown in the first call. The next call finds the order and generates.
+
+    If the prompt contains "give up", it gives the order up. `calls` lists the order that each call found, or "".
+    """
 
     calls: ClassVar[list[str]] = []
 
@@ -36,8 +39,8 @@ class Ordering:
         yield Progress(0)
         if "give up" in batch.prompt:
             await batch.open_order.save({"order": "x"})
-            await batch.open_order.give_up("it is not sent again")
-            raise Unavailable("it is not sent again")
+            await batch.open_order.give_up("the order is not sent again")
+            raise Unavailable("the order is not sent again")
         if not batch.open_order.data:
             await batch.open_order.save({"order": "x"})
             raise Unknown("the answer was lost")
@@ -45,40 +48,40 @@ class Ordering:
         yield GeneratedImage(batch.shots[0].index, pixels)
 
     async def check(self) -> list[HealthCheck]:
-        return [HealthCheck("a server", ok=False, reason="is away")]
+        return [HealthCheck("a server", ok=False, reason="cannot be reached")]
 
     async def close(self) -> None:
         self.calls.clear()
 
 
-async def test_what_is_unknown_is_asked_again_at_its_own_route(make_deployment: MakeDeployment) -> None:
+async def test_a_batch_with_an_open_order_is_tried_again_at_the_same_route(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": ORDERING}, {"engine": MISBEHAVING})
     ticket = await deployment.submit()
     deployment.start_worker()
     assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
-    assert Ordering.calls == ["", "x"]
+    assert OrderingEngine.calls == ["", "x"]
     assert await deployment.db.value("select engine from shots") == ORDERING
     await assert_nothing_left(deployment, used=8)
 
 
-async def test_what_was_given_up_goes_to_the_next_route_and_never_comes_back(make_deployment: MakeDeployment) -> None:
+async def test_a_given_up_order_moves_the_batch_to_the_next_route_for_good(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": ORDERING}, {"engine": MISBEHAVING})
     ticket = await deployment.submit("give up, unavailable 1")
     deployment.start_worker()
     assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
-    assert Ordering.calls == [""]
+    assert OrderingEngine.calls == [""]
     assert await deployment.db.value("select engine from shots") == MISBEHAVING
 
 
-async def test_where_there_is_no_next_route_the_task_says_why(make_deployment: MakeDeployment) -> None:
+async def test_without_a_next_route_the_task_fails_with_the_reason(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": ORDERING})
     ticket = await deployment.submit("give up")
     deployment.start_worker()
-    assert (await wait_for_task(deployment, ticket.task_id)).status_message == "it is not sent again"
+    assert (await wait_for_task(deployment, ticket.task_id)).status_message == "the order is not sent again"
     await assert_nothing_left(deployment, used=0)
 
 
-async def test_a_note_of_a_lost_batch_is_not_kept(make_deployment: MakeDeployment) -> None:
+async def test_an_order_of_a_lost_batch_cannot_be_saved(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     await deployment.submit()
     (batch,) = await claim(deployment)
@@ -91,30 +94,30 @@ async def test_a_note_of_a_lost_batch_is_not_kept(make_deployment: MakeDeploymen
     assert await open_order.is_wanted()
 
 
-async def test_an_upstreams_call_ends_a_pause_and_anybody_elses_does_not(make_deployment: MakeDeployment) -> None:
+async def test_only_an_upstream_callback_with_a_valid_signature_ends_a_pause(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment()) as api:
         links = Links("secret", api.url)
         api.deployment.rules = replace(RULES, upstream_callback_url=links.make_upstream_callback_url)
         ticket = await api.deployment.submit("hang")
         worker = api.deployment.start_worker()
 
-        async def held() -> bool:
+        async def holds_batch() -> bool:
             return len(worker.held) > 0
 
-        await eventually(held)
+        await eventually(holds_batch)
         (batch,) = worker.held
         url = links.make_upstream_callback_url(batch.batch.id)
         assert url
-        for wrong in (url[:-1] + "x", url.replace(f"/{batch.batch.id}/", "/999/"), f"{api.url}/hasten/x/ü"):
-            assert (await api.anonymous.post(wrong)).status_code == 404
+        for invalid in (url[:-1] + "x", url.replace(f"/{batch.batch.id}/", "/999/"), f"{api.url}/hasten/x/ü"):
+            assert (await api.anonymous.post(invalid)).status_code == 404
         assert not batch.wake.is_set()
-        assert (await api.anonymous.post(url, content=b"whatever")).status_code == 200
+        assert (await api.anonymous.post(url, content=b"any body")).status_code == 200
         async with asyncio.timeout(5):
             await batch.wake.wait()
         await cancel(api.deployment.db, api.deployment.caller.account_id, ticket.task_id, RULES.retention)
 
 
-async def test_workers_report_how_their_routes_are(make_deployment: MakeDeployment) -> None:
+async def test_workers_report_the_health_of_their_routes(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment({"engine": ORDERING})
     deployment.start_worker()
     rows = await eventually(lambda: list_route_health(deployment.db))
@@ -124,4 +127,6 @@ async def test_workers_report_how_their_routes_are(make_deployment: MakeDeployme
     assert ready["status"] == "ok"
     assert ready["engines"]["kling-v3-omni"] == {ORDERING: "away"}
     assert f'framehouse_route_checks{{model="kling-v3-omni",route="{ORDERING}",state="unhealthy"}} 1' in metrics
-    assert {(row.what, row.healthy, row.unhealthy, row.reason) for row in rows} == {("a server", 0, 1, "is away")}
+    assert {(row.subject, row.healthy, row.unhealthy, row.reason) for row in rows} == {
+        ("a server", 0, 1, "cannot be reached")
+    }

@@ -1,4 +1,4 @@
-"""A reference's life in storage: stored once, checked once, there for as long as it is needed, then gone."""
+"""References in storage: each content is stored once, checked once, and deleted when no task needs it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -28,57 +28,57 @@ async def key_of(deployment: Deployment, task_id: UUID, index: int = 0) -> str:
     )
 
 
-async def later(deployment: Deployment) -> None:
-    """An hour goes by."""
+async def pass_grace_period(deployment: Deployment) -> None:
+    """Change the stored times as if the grace period (an hour) had passed."""
     await deployment.db.row("update stored_references set used_at = used_at - $1::interval", REFERENCE_GRACE)
 
 
-async def end(deployment: Deployment, task_id: UUID) -> None:
+async def cancel(deployment: Deployment, task_id: UUID) -> None:
     await task_store.cancel_task(deployment.db, deployment.caller.account_id, task_id, KEEP)
 
 
-async def test_a_reference_is_kept_while_a_task_needs_it_and_then_removed(make_deployment: MakeDeployment) -> None:
+async def test_a_reference_is_deleted_only_when_no_task_needs_it(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     first = await deployment.submit(image_list=[{"image": image_base64()}])
     second = await deployment.submit(image_list=[{"image": image_base64()}])
     other = await deployment.submit(image_list=[{"image": image_base64(500, 500)}])
     key = await key_of(deployment, first.task_id)
     assert key == await key_of(deployment, second.task_id)
-    await end(deployment, first.task_id)
-    await end(deployment, other.task_id)
-    await later(deployment)
+    await cancel(deployment, first.task_id)
+    await cancel(deployment, other.task_id)
+    await pass_grace_period(deployment)
     await sweep(deployment.db, deployment.storage, history=KEEP)
     assert await deployment.storage.get(key) == image_file()
     assert await deployment.storage.get(await key_of(deployment, other.task_id)) is None
-    await end(deployment, second.task_id)
+    await cancel(deployment, second.task_id)
     await sweep(deployment.db, deployment.storage, history=KEEP)
-    assert await deployment.storage.get(key) is not None, "what was needed is looked at again after another grace"
-    await later(deployment)
+    assert await deployment.storage.get(key) is not None, "a reference that was in use is kept for another grace period"
+    await pass_grace_period(deployment)
     await sweep(deployment.db, deployment.storage, history=KEEP)
     assert await deployment.storage.get(key) is None
     assert await deployment.db.value("select count(*) from stored_references") == 0
     assert await deployment.db.value("select count(*) from forgotten_files") == 0
 
 
-async def test_used_again_it_stays(make_deployment: MakeDeployment) -> None:
+async def test_a_reference_that_is_used_again_is_not_deleted(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     first = await deployment.submit(image_list=[{"image": image_base64()}])
-    await end(deployment, first.task_id)
-    await later(deployment)
+    await cancel(deployment, first.task_id)
+    await pass_grace_period(deployment)
     image = InspectedImage(content_of(image_file()), 400, 300)
-    reference = await store(deployment.db, deployment.storage, image)  # accept has got as far as this
+    reference = await store(deployment.db, deployment.storage, image)  # accept has run up to this step
     assert await remove_references(deployment.db, deployment.storage) == 0
     assert await deployment.storage.get(reference.key) == image_file()
 
 
-async def test_a_sweeper_that_dies_half_way_cannot_take_the_next_ones_file(make_deployment: MakeDeployment) -> None:
+async def test_after_a_sweeper_died_the_next_sweeper_deletes_only_the_old_file(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     first = await deployment.submit(image_list=[{"image": image_base64()}])
     old = await key_of(deployment, first.task_id)
-    await end(deployment, first.task_id)
+    await cancel(deployment, first.task_id)
     assert await reference_store.delete_unused_references(deployment.db, NOW, 10) == 1
     assert await reference_store.delete_unused_references(deployment.db, NOW, 10) == 0, (
-        "its answer was lost: twice is once"
+        "the statement is repeated because its response was lost"
     )
     second = await deployment.submit(image_list=[{"image": image_base64()}])
     new = await key_of(deployment, second.task_id)
@@ -88,7 +88,7 @@ async def test_a_sweeper_that_dies_half_way_cannot_take_the_next_ones_file(make_
     assert await deployment.storage.get(new) == image_file()
 
 
-async def test_an_upload_that_died_half_way_is_mended_by_the_next(make_deployment: MakeDeployment) -> None:
+async def test_an_interrupted_upload_is_completed_by_the_next_upload(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     content = content_of(image_file())
     key = await reference_store.use_reference(deployment.db, content.sha256, "references/dead")
@@ -102,8 +102,14 @@ async def test_an_upload_that_died_half_way_is_mended_by_the_next(make_deploymen
     assert await deployment.storage.get(key) == image_file()
 
 
-async def test_storing_and_removing_the_same_content_at_once_never_loses_it(make_deployment: MakeDeployment) -> None:
-    """With a grace that is short but longer than the way from storing to the task's row, as the real one is."""
+async def test_storing_and_deleting_the_same_content_at_the_same_time_never_loses_it(
+    make_deployment: MakeDeployment,
+) -> None:
+    """Several clients use two contents while sweepers delete unused references.
+
+    The grace period is short, but longer than the time between storing a reference and accepting its task. This is also
+    true of the real grace period.
+    """
     deployment = await make_deployment(concurrency=1000)
     other = Database(deployment.db.url, size=4, direct_url=deployment.db.direct_url)
     await other.open()
@@ -122,7 +128,7 @@ async def test_storing_and_removing_the_same_content_at_once_never_loses_it(make
             key = await key_of(deployment, ticket.task_id)
             await asyncio.sleep(0.05 * ((turn + number) % 3))
             assert await deployment.storage.get(key) is not None
-            await end(deployment, ticket.task_id)
+            await cancel(deployment, ticket.task_id)
             if turn % 4 == 3:
                 await asyncio.sleep(0.6)
 
@@ -131,36 +137,38 @@ async def test_storing_and_removing_the_same_content_at_once_never_loses_it(make
     stop.set()
     await asyncio.gather(*removing)
     await other.close()
-    assert removed, "the race was run"
+    assert removed, "the sweepers deleted references during the test"
 
 
-async def test_a_row_that_is_being_touched_is_left_alone(make_deployment: MakeDeployment) -> None:
-    """Two real connections: the storer's transaction is open while the sweeper looks, then commits."""
+async def test_a_locked_row_is_not_deleted(make_deployment: MakeDeployment) -> None:
+    """Two real connections: a transaction that uses the reference is open while the sweeper checks this reference."""
     deployment = await make_deployment()
     first = await deployment.submit(image_list=[{"image": image_base64()}])
-    await end(deployment, first.task_id)
-    await later(deployment)
-    async with deployment.db._connection() as storer:
-        touching = storer.transaction()
-        await touching.start()
-        await storer.execute("update stored_references set used_at = now()")
+    await cancel(deployment, first.task_id)
+    await pass_grace_period(deployment)
+    async with deployment.db._connection() as connection:
+        using = connection.transaction()
+        await using.start()
+        await connection.execute("update stored_references set used_at = now()")
         async with asyncio.timeout(5):
-            assert await remove_references(deployment.db, deployment.storage) == 0, "and it does not wait"
-        await touching.commit()
+            assert await remove_references(deployment.db, deployment.storage) == 0, (
+                "the sweeper must not wait for the lock"
+            )
+        await using.commit()
     assert await remove_references(deployment.db, deployment.storage) == 0
 
 
-async def test_a_damaged_reference_fails_its_own_task_and_names_itself(make_deployment: MakeDeployment) -> None:
+async def test_a_damaged_reference_fails_only_its_own_task_and_is_named(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     good = [{"image": image_base64()}]
     damaged = image_base64(900, 700)[:-80]
     bad = await deployment.submit(image_list=[*good, {"image": damaged}])
-    fine = await deployment.submit(image_list=good)
+    undamaged = await deployment.submit(image_list=good)
     deployment.start_worker(concurrency=4)
     task = await wait_for_task(deployment, bad.task_id)
     assert task.status == "failed"
     assert task.status_message.startswith("image_list[1].image is damaged: ")
-    assert (await wait_for_task(deployment, fine.task_id)).status == "succeed"
+    assert (await wait_for_task(deployment, undamaged.task_id)).status == "succeed"
 
 
 async def test_the_same_content_is_decoded_once(make_deployment: MakeDeployment) -> None:
@@ -171,12 +179,12 @@ async def test_the_same_content_is_decoded_once(make_deployment: MakeDeployment)
     assert len(worker.checker._idle) == 1
     worker.stop()
     second = await deployment.submit(image_list=[{"image": image_base64()}])
-    another = deployment.start_worker()
+    second_worker = deployment.start_worker()
     assert (await wait_for_task(deployment, second.task_id)).status == "succeed"
-    assert another.checker._idle == [], "no process was needed"
+    assert second_worker.checker._idle == [], "no process was started"
 
 
-async def test_references_by_url_meet_the_same_checks(make_deployment: MakeDeployment) -> None:
+async def test_references_by_url_have_the_same_checks(make_deployment: MakeDeployment) -> None:
     files = {
         "/good.png": image_file(900, 600),
         "/damaged.png": image_file(900, 600)[:-80],
@@ -193,36 +201,38 @@ async def test_references_by_url_meet_the_same_checks(make_deployment: MakeDeplo
             )
             for path in files
         }
-        told = {path: (await wait_for_task(deployment, ticket.task_id)).status_message for path, ticket in tickets.items()}
-    assert told["/good.png"] == ""
-    assert told["/damaged.png"].startswith("image_list[1].image is damaged")
-    assert told["/small.png"] == "image_list[1].image is 200x600 px; both sides must be at least 300 px"
-    assert told["/page.html"] == "image_list[1].image cannot be read as a jpg or png image"
+        messages = {
+            path: (await wait_for_task(deployment, ticket.task_id)).status_message for path, ticket in tickets.items()
+        }
+    assert messages["/good.png"] == ""
+    assert messages["/damaged.png"].startswith("image_list[1].image is damaged")
+    assert messages["/small.png"] == "image_list[1].image is 200x600 px; both sides must be at least 300 px"
+    assert messages["/page.html"] == "image_list[1].image cannot be read as a jpg or png image"
     key = await key_of(deployment, tickets["/good.png"].task_id)
     assert await deployment.storage.get(key) == files["/good.png"]
 
 
 @asynccontextmanager
-async def silent() -> AsyncIterator[str]:
-    """A server that takes every request and never answers one."""
+async def hung_server() -> AsyncIterator[str]:
+    """The URL of an image on a server that accepts every connection and never answers."""
     connections: list[asyncio.StreamWriter] = []
 
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def wait_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(writer)
         await reader.read()
 
-    listening = await asyncio.start_server(hold, "127.0.0.1", 0)
+    listening = await asyncio.start_server(wait_until_closed, "127.0.0.1", 0)
     async with listening:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/never.png"
         for writer in connections:
             writer.close()
 
 
-async def test_pictures_that_never_come_hold_up_nobody_else(make_deployment: MakeDeployment) -> None:
+async def test_references_that_never_arrive_do_not_delay_other_tasks(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     deployment.rules = replace(RULES, allow_private_addresses=True)
     worker = deployment.start_worker(concurrency=2, stop_s=0)
-    async with silent() as url:
+    async with hung_server() as url:
         slow = [await deployment.submit(image_list=[{"image": f"{url}?{n}"}]) for n in range(20)]
 
         async def loading() -> bool:
@@ -230,8 +240,8 @@ async def test_pictures_that_never_come_hold_up_nobody_else(make_deployment: Mak
 
         await eventually(loading)
         for _ in range(3):
-            ordinary = await deployment.submit("a fox")
-            assert (await wait_for_task(deployment, ordinary.task_id)).status == "succeed"
-        assert len(worker.held) <= 18, "no more than some are begun with"
+            other = await deployment.submit("a fox")
+            assert (await wait_for_task(deployment, other.task_id)).status == "succeed"
+        assert len(worker.held) <= 18, "the number of batches that wait for references is limited"
         for ticket in slow:
-            await end(deployment, ticket.task_id)
+            await cancel(deployment, ticket.task_id)

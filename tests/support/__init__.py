@@ -1,1 +1,1 @@
-"""What tests share: servers, fakes and helpers. Nothing here is a test."""
+"""Servers, fakes and helpers that several tests share. This package contains no tests."""

@@ -1,4 +1,4 @@
-"""The smallest request of the API, its errors, and any JSON value for a field."""
+"""The smallest valid request of the API, a check of error responses, and a strategy for JSON values."""
 
 import httpx
 from hypothesis import strategies as st
@@ -7,6 +7,7 @@ BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
 
 def error(answer: httpx.Response, status: int, code: int) -> str:
+    """Check an error response and its envelope, and return its message."""
     body = answer.json()
     assert (answer.status_code, body["code"]) == (status, code), answer.text
     assert set(body) == {"code", "message", "request_id"}

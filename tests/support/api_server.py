@@ -1,4 +1,4 @@
-"""The API of a house on a real loopback socket, with clients that hold the keys of alice and bob."""
+"""The API of a deployment on a real loopback socket, with clients that have the keys of alice and bob."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ from tests.support.in_process_deployment import Deployment
 
 @dataclass
 class Api:
-    """A real server on a loopback port. `alice` and `bob` are clients with keys, `anonymous` has none."""
+    """A real server on a loopback port. The clients `alice` and `bob` have keys; `anonymous` has no key."""
 
     deployment: Deployment
     url: str
@@ -44,21 +44,22 @@ class Api:
         return data
 
     async def wait_for_element(self, any_id: str) -> dict[str, Any]:
-        """The element task when it has ended."""
+        """Wait until the element task has ended, and return it."""
 
-        async def look() -> dict[str, Any] | None:
+        async def ended_task() -> dict[str, Any] | None:
             data: dict[str, Any] = (await self.alice.get(f"{ELEMENTS}/{any_id}")).json()["data"]
             return data if data["task_status"] in ("succeed", "failed") else None
 
-        found: dict[str, Any] = await eventually(look)
-        return found
+        task: dict[str, Any] = await eventually(ended_task)
+        return task
 
     async def save_element(self, **fields: Any) -> int:
-        """The id of an element that is made; a element_worker must be there."""
+        """Create an element, wait until it is saved, and return its id. An element worker must be running."""
         task = await self.wait_for_element((await self.create_element(**fields))["task_id"])
         return int(task["task_result"]["elements"][0]["element_id"])
 
     async def wait_for_task(self, task_id: str) -> dict[str, Any]:
+        """Wait for the end of the task, at most 30 seconds, and return the task."""
         data: dict[str, Any] = (await self.alice.get(f"{PATH}/{task_id}?wait=30")).json()["data"]
         assert data["task_status"] in ("succeed", "failed"), data
         return data
@@ -74,7 +75,7 @@ ELEMENTS = "/kling/v1/general/advanced-custom-elements"
 async def serving(
     deployment: Deployment, *, connections: ConnectionLimits | None = None, **options: Any
 ) -> AsyncIterator[Api]:
-    """The API of a house on a free loopback port."""
+    """Serve the API of a deployment on a free loopback port."""
     settings: dict[str, Any] = {
         "links": Links("secret"),
         "path_prefixes": ["/kling", "", "/proxy/kling"],
@@ -84,7 +85,7 @@ async def serving(
     }
     app = build_api(db=deployment.db, storage=deployment.storage, registry=deployment.registry, **(settings | options))
     listening = socket.create_server(("127.0.0.1", 0))
-    # as uvloop does it; asyncio does not, and every answer on a kept connection would come 40 ms late
+    # uvloop sets this option. asyncio does not, and every answer on a reused connection would be 40 ms late
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server = uvicorn.Server(server_config(app, connections or ConnectionLimits(), stop_s=1))
     running = asyncio.create_task(server.serve(sockets=[listening]))

@@ -1,4 +1,4 @@
-"""A page of the console in a browser, and files to choose there."""
+"""A page of the console in a browser, and image files for its file inputs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ PREVIZ: dict[str, object] = {"engine": "previz"}
 
 @dataclass
 class Console:
-    """A page of the console and what it did: requests, and what the browser complained about."""
+    """A page of the console, the requests that it sent, and the errors that the browser logged."""
 
     api: Api
     page: Page
@@ -30,38 +30,39 @@ class Console:
         return str(self.api.alice.headers["Authorization"]).removeprefix("Bearer ")
 
     async def open(self, route: str = "") -> None:
-        """A view, signed in as alice."""
+        """Open a view, signed in as alice."""
         await self.context.add_init_script(f"sessionStorage.setItem('framehouse.key', '{self.key}')")
         await self.page.goto(f"/#/{route}")
 
     async def assert_accessible(self) -> None:
-        """No axe violation in what is shown now."""
+        """Check that axe finds no violation in the current view."""
         results = await Axe().run(self.page)
         assert results.violations_count == 0, results.generate_report()
 
     async def assert_no_horizontal_scrolling(self) -> None:
-        """Nothing stands out to the side."""
-        wide = await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide == 0, f"{wide} px too wide"
+        """Check that the content is not wider than the window."""
+        excess = await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert excess == 0, f"{excess} px too wide"
 
-    def watch(self) -> None:
+    def record_events(self) -> None:
         self.page.on("request", lambda request: self.requests.append(request))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.on("console", lambda entry: self.errors.append(entry.text) if entry.type == "error" else None)
 
-    def check(self) -> None:
-        """Whatever a test did: no request left the host, and there was no error but answers that were meant to be."""
+    def assert_no_errors(self) -> None:
+        """Check that no request went to another host, and that every error is a failed response, which tests cause."""
         host = urlsplit(self.api.url).netloc
-        away = {
+        to_other_hosts = {
             r.url for r in self.requests if urlsplit(r.url).netloc != host and not r.url.startswith(("blob:", "data:"))
         }
-        assert not away
-        meant = ("Failed to load resource",)
-        assert not [text for text in self.errors if not text.startswith(meant)]
+        assert not to_other_hosts
+        expected = ("Failed to load resource",)
+        assert not [text for text in self.errors if not text.startswith(expected)]
 
 
 @asynccontextmanager
 async def open_console(browser: Browser, api: Api, **options: Any) -> AsyncIterator[Console]:
+    """Open a new browser context, and check at the end that the page had no errors."""
     settings: dict[str, Any] = {
         "locale": "en-US",
         "viewport": {"width": 1280, "height": 800},
@@ -70,9 +71,9 @@ async def open_console(browser: Browser, api: Api, **options: Any) -> AsyncItera
     context = await browser.new_context(base_url=api.url, **(settings | options))
     context.set_default_timeout(60_000)
     console = Console(api, await context.new_page(), context)
-    console.watch()
+    console.record_events()
     yield console
-    console.check()
+    console.assert_no_errors()
     await context.close()
 
 

@@ -1,4 +1,4 @@
-"""A running callback worker, and the callbacks that it has sent."""
+"""A running callback worker, and helpers that wait for callbacks and list them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -15,14 +15,14 @@ from tests.support.eventually import eventually
 from tests.support.in_process_deployment import Deployment
 from tests.support.receivers import Receiver
 
-LINKS = Links("secret", "http://house.example")
+LINKS = Links("secret", "http://framehouse.example")
 
 
 @asynccontextmanager
 async def running_callback_worker(
     deployment: Deployment, *, allow_private: bool = True, host_limits: HostLimits | None = None
 ) -> AsyncIterator[CallbackWorker]:
-    """It has its own connections, as the callback worker of a real server has."""
+    """Run a callback worker with its own database connections, as in a real server."""
     db = Database(deployment.db.url, size=8, direct_url=deployment.db.direct_url)
     await db.open()
     callback_worker = CallbackWorker(db, LINKS, allow_private=allow_private, host_limits=host_limits)
@@ -35,27 +35,31 @@ async def running_callback_worker(
         await db.close()
 
 
-async def list_messages(deployment: Deployment, **wanted: Any) -> list[Delivery]:
+async def list_messages(deployment: Deployment, **filters: Any) -> list[Delivery]:
     account = await deployment.account()
-    options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | wanted
+    options: dict[str, Any] = {"either_id": None, "failed": False, "limit": 1000} | filters
     return await callback_queue.list_callbacks(deployment.db, account["id"], **options)
 
 
-async def wait_for_callbacks(receiver: Receiver, least: int, *, seconds: float = 60) -> None:
+async def wait_for_callbacks(receiver: Receiver, minimum: int, *, seconds: float = 60) -> None:
+    """Wait until the receiver has at least this number of callbacks."""
+
     async def enough() -> bool:
-        return len(receiver.received) >= least
+        return len(receiver.received) >= minimum
 
     await eventually(enough, seconds=seconds)
 
 
 async def wait_for_messages(deployment: Deployment, check: Callable[[list[Delivery]], bool]) -> list[Delivery]:
-    async def look() -> list[Delivery] | None:
-        found = await list_messages(deployment)
-        return found if check(found) else None
+    """Wait until `check` accepts the account's messages, and return the messages."""
 
-    found: list[Delivery] = await eventually(look)
-    return found
+    async def accepted_messages() -> list[Delivery] | None:
+        messages = await list_messages(deployment)
+        return messages if check(messages) else None
+
+    messages: list[Delivery] = await eventually(accepted_messages)
+    return messages
 
 
 def statuses(receiver: Receiver) -> list[str]:
-    return [got.data["task_status"] for got in receiver.received]
+    return [callback.data["task_status"] for callback in receiver.received]

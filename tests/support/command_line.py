@@ -1,4 +1,4 @@
-"""Starting the real command line, as a user does."""
+"""Run commands and servers by the real command line, as a user does."""
 
 import atexit
 import json
@@ -31,7 +31,7 @@ _IMPORTED_LATE = ["framehouse.wiring", "framehouse.engines.previz.previz_engine"
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment without settings of the developer's own; tests' engines can be found."""
+    """The environment without the developer's own settings. The engines of the tests can be imported."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FRAMEHOUSE_")}
     return clean | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"} | extra
 
@@ -70,7 +70,7 @@ def run_json(*words: str | Path, code: int = 0, **extra: str) -> Any:
 
 @dataclass
 class Server:
-    """A running `framehouse serve`. `out` is what it printed until it was ready."""
+    """A running `framehouse serve`. `out` is the output until it was ready."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -79,15 +79,15 @@ class Server:
 
     @property
     def key(self) -> str:
-        found = re.search(r"^\s+(fh_\S+)$", self.out, re.MULTILINE)
-        assert found, self.out
-        return found[1]
+        match = re.search(r"^\s+(fh_\S+)$", self.out, re.MULTILINE)
+        assert match, self.out
+        return match[1]
 
     def children(self) -> list[int]:
         return process_tree.children(self.process.pid)
 
     def kill(self) -> None:
-        """What a power cut looks like to the server: all of its processes at once, without a word."""
+        """Kill all processes of the server at the same time, like a power failure."""
         process_tree.kill([*self.children(), self.process.pid])
         self.process.wait()
 
@@ -98,7 +98,7 @@ class Server:
 
 @contextmanager
 def serve(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
-    """A running server; a new data folder has its database already."""
+    """Run a server. A new data folder is copied from a template that contains a migrated database."""
     prepare(data_dir)
     with serve_unprepared(data_dir, *words, **extra) as server:
         yield server
@@ -106,7 +106,7 @@ def serve(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
 
 @contextmanager
 def serve_unprepared(data_dir: Path, *words: str | Path, **extra: str) -> Iterator[Server]:
-    """A running server; its very first start creates the data folder and the database."""
+    """Run a server. Its very first start creates the data folder and the database."""
     out, log = (data_dir.parent / f"{data_dir.name}.{kind}" for kind in ("out", "log"))
     with out.open("w") as stdout, log.open("a") as stderr:
         process = subprocess.Popen(

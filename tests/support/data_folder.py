@@ -1,4 +1,4 @@
-"""Data folders that start fast: copies of one with an empty, migrated database that does not wait for the disk."""
+"""Data folders for fast starts: copies of a template with an empty, migrated database that does not wait for the disk."""
 
 import asyncio
 import fcntl
@@ -12,22 +12,22 @@ from framehouse.adapters.postgres.migrate import migrate
 from tests.support.database import execute
 
 NO_SYNC = "alter system set fsync = off; alter system set full_page_writes = off"
-"""For tests: a killed server loses nothing by this, only a machine that loses power does."""
+"""SQL statements for tests. A killed server loses no data because of them; only a power failure of the machine does."""
 
 
 class DataFolders:
-    """`shared` is a folder of the whole run, which each process of it sets before the first test."""
+    """`shared` is a folder of the whole test run; each test process sets it before its first test."""
 
     shared: Path | None = None
 
 
 def prepare(data_dir: Path) -> None:
-    """Make a data folder as a first start leaves it, but for its account; one that is there already stays."""
+    """Create a data folder as after a first start, but without an account. An existing folder is left unchanged."""
     if data_dir.exists() or DataFolders.shared is None:
         return
     template = DataFolders.shared / "data-template"
-    with (DataFolders.shared / "data-template.turn").open("ab") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with (DataFolders.shared / "data-template.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
             _create(template)
     _copy(template, data_dir)
@@ -48,7 +48,7 @@ def _create(template: Path) -> None:
 
 
 def _copy(template: Path, to: Path) -> None:
-    """With owners: as root, PostgreSQL's files belong to somebody else. The log and locks are left out."""
+    """Copy the folder without its log and lock files. Owners are kept: as root, PostgreSQL runs as another user."""
     to.parent.mkdir(parents=True, exist_ok=True)
     flags = ["-a", "--reflink=auto"] if sys.platform == "linux" else ["-a"]
     subprocess.run(["cp", *flags, str(template), str(to)], check=True)

@@ -1,4 +1,4 @@
-"""Databases for tests: where the server of the run is, and fresh copies of the migrated template."""
+"""Databases for tests: the URLs of the test run's server, and fresh copies of the migrated template."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.pool import Database
 
 @dataclass(frozen=True)
 class Server:
-    """Where the run's PostgreSQL is, and how through a pooler, if there is one."""
+    """The URLs of the run's PostgreSQL and of its pooler. `pooled_url` is empty if there is no pooler."""
 
     url: str
     pooled_url: str = ""
@@ -24,7 +24,7 @@ def named_database(url: str, name: str) -> str:
 
 
 async def execute(url: str, statement: str) -> None:
-    """Run a statement, or several, on a connection of its own."""
+    """Run one or more statements on a separate connection."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(statement)
@@ -34,7 +34,7 @@ async def execute(url: str, statement: str) -> None:
 
 @asynccontextmanager
 async def fresh_database(postgres: Server, template: str) -> AsyncIterator[str]:
-    """The URL of a migrated database that is gone afterwards."""
+    """The URL of a migrated database, which is dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     await execute(postgres.url, f'create database "{name}" template "{template}" strategy file_copy')
     yield named_database(postgres.url, name)
@@ -42,7 +42,7 @@ async def fresh_database(postgres: Server, template: str) -> AsyncIterator[str]:
 
 
 def server_database(server: Server, url: str, *, size: int = 8) -> Database:
-    """A database of the run's server, by its pooler where there is one; still to be opened."""
+    """A database of the run's server, through its pooler if there is one. The caller opens it."""
     if not server.pooled_url:
         return Database(url, size=size)
     return Database(named_database(server.pooled_url, urlsplit(url).path[1:]), size=size, direct_url=url)

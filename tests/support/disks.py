@@ -1,4 +1,4 @@
-"""Disks of their own for tests: small ones that can be filled."""
+"""Small separate file systems that a test can fill."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FILLING = "filling"
-"""The file that fills a disk; where it is removed, there is room again."""
+"""The file that fills a disk. Removing the file frees the space."""
 
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
-    """The folder, which is made, as a file system of its own; whether it is one: only root may mount."""
+    """Create the folder and mount a file system there. Yields whether it is mounted; only root may mount."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=0711", "tmpfs", str(folder)]
     mounted = os.getuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -24,8 +24,8 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[bool]:
 
 
 def fill(folder: Path) -> None:
-    """Leave no room on its disk, not for a sector."""
-    for piece_bytes in (1_000_000, 512):
+    """Fill the disk of the folder completely, down to the last sector."""
+    for chunk_bytes in (1_000_000, 512):
         with suppress(OSError), (folder / FILLING).open("ab", buffering=0) as file:
             while True:
-                file.write(b"\0" * piece_bytes)
+                file.write(b"\0" * chunk_bytes)

@@ -6,9 +6,11 @@ from typing import Any
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], *, seconds: float = 60) -> Any:
-    """Call `check` until it returns something true, and return that. `seconds` is far more than is ever needed: it only
-    ends a test that has failed, also on a machine that is busy with others."""
+    """Call `check` until it returns a true value, and return that value. Raises TimeoutError after `seconds`.
+
+    The default is much longer than any wait, even on a busy machine. It only ends a test that has failed.
+    """
     async with asyncio.timeout(seconds):
-        while not (answer := await check()):  # noqa: ASYNC110 - what is asked lives in other processes
+        while not (answer := await check()):  # noqa: ASYNC110 - the state is in other processes
             await asyncio.sleep(0.02)
     return answer

@@ -1,4 +1,7 @@
-"""Run a program by a fork server (`fork_server`), and end as it ends. Imports little: it starts in milliseconds."""
+"""Run a program in a fork server (`fork_server`), and exit with the same code or signal as the program.
+
+This module imports little, so that it starts within milliseconds.
+"""
 
 import json
 import os

@@ -1,8 +1,8 @@
-"""Start programs from a process that has imported their heavy modules already: torch alone takes seconds.
+"""Start programs from a process that has already imported their heavy modules: the import of torch takes seconds.
 
-`ForkServer.command` is a command like any other. The process that it starts passes its arguments, environment and
-standard streams to the server, which forks a process that runs the module. Both processes end together, and in the same
-way: if one is killed, so is the other. Linux only.
+`ForkServer.command` returns a normal command. Its process passes its arguments, environment and standard streams to the
+server. The server forks a process that runs the module. Both processes exit at the same time with the same code or
+signal: if one of them is killed, the other is killed too. Linux only.
 """
 
 import gc
@@ -31,18 +31,18 @@ _READY = b"ready\n"
 
 @dataclass(frozen=True)
 class ForkServer:
-    """A running server; it listens at the socket `path`."""
+    """A running server, which listens at the socket `path`."""
 
     path: Path
 
     def command(self, module: str, *arguments: str) -> list[str]:
-        """A command that runs a module as `python -m` does."""
+        """Return a command that runs a module as `python -m` does."""
         return [sys.executable, "-I", "-S", fork_client.__file__, str(self.path), module, *arguments]
 
 
 @contextmanager
 def fork_server(folder: Path, modules: Sequence[str], environment: Mapping[str, str]) -> Iterator[ForkServer]:
-    """A server that has imported `modules`; `environment` is in effect while it imports them."""
+    """Start a server that has imported `modules`. It imports them with the variables of `environment`."""
     path = folder / "fork"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.fork_server", str(path), *modules],
@@ -56,7 +56,7 @@ def fork_server(folder: Path, modules: Sequence[str], environment: Mapping[str, 
         assert process.stdout.readline() == _READY
         yield ForkServer(path)
     finally:
-        process.stdin.close()  # it ends with its standard input
+        process.stdin.close()  # the server exits when its standard input is closed
         process.wait(timeout=30)
         process.stdout.close()
 
@@ -65,7 +65,7 @@ def main() -> None:
     path, *modules = sys.argv[1:]
     for module in modules:
         importlib.import_module(module)
-    gc.freeze()  # or the collector copies, in each process, all that it looks at
+    gc.freeze()  # otherwise, each collection copies the shared pages of the imported modules into the child process
     signal.signal(signal.SIGCHLD, _reap)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
@@ -89,7 +89,7 @@ def _reap(signum: int, frame: object) -> None:
 
 
 def _guard(connection: socket.socket) -> None:
-    """Run the program in a child process; report its end to the client, or kill it when the client ends."""
+    """Run the program in a child process. Send its exit code to the client, or kill the program if the client exits."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     head, streams, _, _ = socket.recv_fds(connection, fork_client.HEAD.size, 3)
     (length,) = fork_client.HEAD.unpack(head)
@@ -105,7 +105,7 @@ def _guard(connection: socket.socket) -> None:
     if program not in readable:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with suppress(OSError):  # raised if the client was killed
+    with suppress(OSError):  # the client may have been killed
         connection.sendall(struct.pack("!i", code))
     os._exit(0)
 
@@ -125,7 +125,7 @@ def _run(request: dict[str, Any], streams: Sequence[int]) -> None:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BaseException:  # noqa: BLE001 - printed, as Python does at the end of a program
+    except BaseException:  # noqa: BLE001 - printed, as Python does for an uncaught exception
         traceback.print_exc()
     finally:
         sys.stdout.flush()

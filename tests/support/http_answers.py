@@ -1,4 +1,4 @@
-"""A raw HTTP server whose answer depends on the path alone."""
+"""A raw HTTP server whose answers depend only on the path."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def server(answer: Callable[[str], bytes]) -> AsyncIterator[str]:
-    """A raw HTTP server on loopback that answers what it is told, by path."""
+    """The URL of a raw HTTP server on loopback. `answer` returns the bytes of the response for a path."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Small image files to send."""
+"""Small image files for requests."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def image_file(width: int = 400, height: int = 300, format: str = "PNG", **options: Any) -> bytes:
-    """A small picture as a file."""
+    """The bytes of an image file of one colour."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, format, **options)
     return buffer.getvalue()
@@ -21,9 +21,11 @@ def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> st
 
 
 def compressed_zeros(megabytes: int) -> bytes:
-    """So many million zeros as zlib packs them. Packing takes no longer for more: after a full flush, the same input
-    gives the same output."""
-    packer = zlib.compressobj()
-    first, later = (packer.compress(b"\0" * 1_000_000) + packer.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    """This number of million zeros, compressed as by zlib.
+
+    The time does not depend on the number, because after a full flush the same input gives the same output.
+    """
+    compressor = zlib.compressobj()
+    first, later = (compressor.compress(b"\0" * 1_000_000) + compressor.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
     last_block, adler = b"\x03\0", struct.pack(">I", (megabytes * 1_000_000 % 65_521) << 16 | 1)
     return first + later * (megabytes - 1) + last_block + adler

@@ -1,4 +1,4 @@
-"""A whole Framehouse in the process of the test: database, storage, engines, and workers started on request."""
+"""A complete Framehouse in the process of the test: database, storage, engines, and workers on request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,7 +28,7 @@ RULES = Rules(Finishing("Framehouse test"), timedelta(days=30), allow_private_ad
 
 @dataclass
 class Deployment:
-    """A whole house in the test's own process, with an account, and workers that are started when asked for."""
+    """A complete deployment in the process of the test. It has one account; the test starts the workers."""
 
     db: Database
     storage: Storage
@@ -62,15 +62,15 @@ class Deployment:
         return worker
 
     def start_element_worker(self, **options: Any) -> ElementWorker:
-        """One that may fetch from this machine, unless told otherwise."""
+        """Start an element worker. By default it may fetch images from private addresses such as this machine's."""
         element_worker = ElementWorker(self.db, self.storage, **({"allow_private": True} | options))
         self.element_workers.append(asyncio.create_task(element_worker.run()))
         return element_worker
 
     async def account(self) -> dict[str, Any]:
-        found = await account_store.find_account(self.db, self.caller.account_name)
-        assert found is not None
-        return found._asdict()
+        account = await account_store.find_account(self.db, self.caller.account_name)
+        assert account is not None
+        return account._asdict()
 
     async def close(self) -> None:
         for worker, running in self.workers:
@@ -89,11 +89,11 @@ async def build_deployment(
     concurrency: int = 100,
     units_limit: int | None = None,
 ) -> Deployment:
-    """A house with the account alice."""
-    chosen: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
+    """A deployment with the account alice and two models, which have the given routes or the misbehaving engine."""
+    model_routes: list[dict[str, object]] = list(routes) or [{"engine": MISBEHAVING}]
     models = [
-        (Model("kling-v3-omni"), chosen),
-        (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), chosen),
+        (Model("kling-v3-omni"), model_routes),
+        (Model("kling-image-o1", resolutions=("1k", "2k"), series=False), model_routes),
     ]
     await account_store.create_account(db, "alice", concurrency=concurrency, units_limit=units_limit)
     account = await account_store.find_account(db, "alice")

@@ -1,4 +1,4 @@
-"""An upstream of the contract on a real socket, strict where the contract is, and as unreliable as it is told to be."""
+"""An upstream with the contract's API on a real socket. It is as strict as the contract, and fails as a test requests."""
 
 import asyncio
 import io
@@ -22,12 +22,15 @@ from tests.support.sockets import listening, read_head
 
 PATH = "/kling/v1/images/omni-image"
 Fault = Callable[[str, str], str]
-"""From method and path to what goes wrong: see `Upstream._misbehave`. Empty: nothing."""
+"""Returns the fault for a method and a path; empty for no fault. `Upstream._misbehave` lists the faults.
+
+With the prefix "before ", the fault occurs before the request is processed.
+"""
 
 
 @dataclass
 class UpstreamTask:
-    """A task that was taken, and when it will have ended."""
+    """A task that the upstream accepted. It ends at `ends_at`, with `status` and `message`."""
 
     id: str
     account: str
@@ -44,7 +47,13 @@ class UpstreamTask:
 
 @dataclass
 class Upstream:
-    """`accounts` are keys and how many pictures each may have in flight; a secret key is "secret of <access key>"."""
+    """The state of the upstream.
+
+    `accounts` maps API keys to the number of images that each account may have in flight. An API key is also an access
+    key for JWTs, whose secret key is "secret of <access key>". `seconds` is the mean time of a task. `finds_external`:
+    a task can be queried by its external id. `dedupes`: a second task with the same external id is rejected.
+    `without_balance` contains the accounts that have no units left. `size_divisor`: images are smaller by this factor.
+    """
 
     accounts: dict[str, int]
     seconds: float = 0.0
@@ -69,38 +78,38 @@ class Upstream:
         return f"{self.url}/kling"
 
     def in_flight(self, account: str) -> int:
-        return sum(made.images for made in self.tasks.values() if made.account == account and not made.ended)
+        return sum(task.images for task in self.tasks.values() if task.account == account and not task.ended)
 
-    def by_external(self, account: str, external_id: str) -> UpstreamTask | None:
+    def find_by_external_id(self, account: str, external_id: str) -> UpstreamTask | None:
         return next(
             (
-                made
-                for made in self.tasks.values()
-                if made.account == account and made.body.get("external_task_id") == external_id
+                task
+                for task in self.tasks.values()
+                if task.account == account and task.body.get("external_task_id") == external_id
             ),
             None,
         )
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        goes_on = True
-        while goes_on:
+        keep_open = True
+        while keep_open:
             method, target, headers = await read_head(reader)
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            goes_on = await self._exchange(method, target, headers, body, writer)
+            keep_open = await self._exchange(method, target, headers, body, writer)
 
     async def _exchange(
         self, method: str, target: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer one request; false ends the connection."""
+        """Answer one request. Returns false if the connection must be closed."""
         path, _, query = target.partition("?")
         fault = self.fault(method, path)
         if fault.startswith("before "):
             return await self._misbehave(fault.removeprefix("before "), b"", writer)
-        if fault == "late":  # it is taken only when nobody waits for the answer any more
+        if fault == "late":  # the request is processed after the client has stopped waiting for the answer
             asyncio.get_running_loop().call_later(self.delay_s, self._answer, method, path, query, headers, body)
             return False
         status, type_, content = self._answer(method, path, query, headers, body)
-        if fault == "doubled":  # a proxy on the way that sends everything twice
+        if fault == "doubled":  # a proxy sends the request twice
             status, type_, content = self._answer(method, path, query, headers, body)
         answer = (
             f"HTTP/1.1 {status} X\r\nContent-Type: {type_}\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
@@ -128,7 +137,7 @@ class Upstream:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n[1,2,{}]")
             case "no id":
                 writer.write(_json(200, {"code": 0, "message": "SUCCEED", "data": {}}))
-            case _:  # "503 5001", "429 1303", …: a status and a code of the contract
+            case _:  # an HTTP status and an error code of the contract, such as "503 5001" or "429 1303"
                 status, _, code = fault.partition(" ")
                 writer.write(_json(int(status), {"code": int(code), "message": f"code {code}", "request_id": "r"}))
         await writer.drain()
@@ -142,24 +151,24 @@ class Upstream:
             return (200, "image/png", content) if content else (404, "text/plain", b"")
         account = self._account(headers.get("authorization", ""))
         if account is None:
-            return _plain(401, 1002, "Authorization is wrong")
+            return _envelope(401, 1002, "Authorization is wrong")
         if method == "POST" and path == PATH:
             return self._submit(account, json.loads(body))
         if method == "POST" and path.endswith("/cancel"):
             self.cancelled.append(path.split("/")[-2])
-            return _plain(200, 0, "SUCCEED")
+            return _envelope(200, 0, "SUCCEED")
         if method == "GET" and path == PATH:
-            mine = [made for made in self.tasks.values() if made.account == account]
-            return _plain(200, 0, "SUCCEED", [self._data(made) for made in reversed(mine)][:100])
+            tasks = [task for task in self.tasks.values() if task.account == account]
+            return _envelope(200, 0, "SUCCEED", [self._data(task) for task in reversed(tasks)][:100])
         if method == "GET" and path.startswith(f"{PATH}/"):
             id = path.removeprefix(f"{PATH}/")
-            made = self.tasks.get(id)
-            if made is None and self.finds_external:
-                made = self.by_external(account, id)
-            if made is None or made.account != account:
-                return _plain(400, 1201, f"Task not found by id/external id: {id}")
-            return _plain(200, 0, "SUCCEED", self._data(made))
-        return _plain(404, 1202, "no such path")
+            task = self.tasks.get(id)
+            if task is None and self.finds_external:
+                task = self.find_by_external_id(account, id)
+            if task is None or task.account != account:
+                return _envelope(400, 1201, f"Task not found by id/external id: {id}")
+            return _envelope(200, 0, "SUCCEED", self._data(task))
+        return _envelope(404, 1202, "no such path")
 
     def _account(self, authorization: str) -> str | None:
         token = authorization.removeprefix("Bearer ")
@@ -178,15 +187,15 @@ class Upstream:
         self.posts.append(body)
         self.on_post(body)
         if account in self.without_balance:
-            return _plain(429, 1102, "Account balance not enough")
-        request = parse_request(body, lambda name: Model(name))  # raises what the test then shows
+            return _envelope(429, 1102, "Account balance not enough")
+        request = parse_request(body, lambda name: Model(name))  # an invalid request raises, which fails the test
         external_id = body["external_task_id"]
-        if self.dedupes and self.by_external(account, external_id):
-            return _plain(400, 1201, f"External_task_id {external_id} already exists")
+        if self.dedupes and self.find_by_external_id(account, external_id):
+            return _envelope(400, 1201, f"External_task_id {external_id} already exists")
         images = request.amount or 4
         if self.in_flight(account) + images > self.accounts[account]:
-            return _plain(429, 1303, "parallel task over resource pack limit")
-        made = UpstreamTask(
+            return _envelope(429, 1303, "parallel task over resource pack limit")
+        task = UpstreamTask(
             f"up-{next(self._numbers)}",
             account,
             body,
@@ -194,45 +203,47 @@ class Upstream:
             time.monotonic() + self.seconds * random.uniform(0.5, 1.5),
         )
         if "refuse" in request.prompt:
-            return _plain(400, 1301, "refused content")
+            return _envelope(400, 1301, "refused content")
         if "fail" in request.prompt:
-            made.status, made.message = "failed", "it did not work out"
-        self.tasks[made.id] = made
+            task.status, task.message = "failed", "it did not work out"
+        self.tasks[task.id] = task
         self.generated[external_id] += 1
         self.max_in_flight[account] = max(self.max_in_flight[account], self.in_flight(account))
-        return _plain(200, 0, "SUCCEED", self._data(made) | {"task_status": "submitted"})
+        return _envelope(200, 0, "SUCCEED", self._data(task) | {"task_status": "submitted"})
 
-    def _data(self, made: UpstreamTask) -> dict[str, Any]:
+    def _data(self, task: UpstreamTask) -> dict[str, Any]:
         data = {
-            "task_id": made.id,
-            "task_info": {"external_task_id": made.body["external_task_id"]},
-            "task_status": made.status if made.ended else "processing",
-            "task_status_msg": made.message if made.ended else "",
+            "task_id": task.id,
+            "task_info": {"external_task_id": task.body["external_task_id"]},
+            "task_status": task.status if task.ended else "processing",
+            "task_status_msg": task.message if task.ended else "",
             "created_at": 1,
             "updated_at": 2,
         }
         if data["task_status"] == "succeed":
-            series = made.body["result_type"] == "series"
-            images = [{"index": n, "url": self._image(made, n)} for n in reversed(range(made.images))]
+            series = task.body["result_type"] == "series"
+            images = [{"index": n, "url": self._image(task, n)} for n in reversed(range(task.images))]
             data["task_result"] = {
-                "result_type": made.body["result_type"],
+                "result_type": task.body["result_type"],
                 "images": [] if series else images,
                 "series_images": images if series else [],
             }
         return data
 
-    def _image(self, made: UpstreamTask, index: int) -> str:
-        name = f"{made.id}-{index}.png"
+    def _image(self, task: UpstreamTask, index: int) -> str:
+        name = f"{task.id}-{index}.png"
         if name not in self._images:
-            size = size_of(made.body["aspect_ratio"], "1k")
+            size = size_of(task.body["aspect_ratio"], "1k")
             colour = (random.randrange(256), random.randrange(256), index * 20)
             buffer = io.BytesIO()
-            Image.new("RGB", (size.width // self.size_divisor, size.height // self.size_divisor), colour).save(buffer, "PNG")
+            Image.new("RGB", (size.width // self.size_divisor, size.height // self.size_divisor), colour).save(
+                buffer, "PNG"
+            )
             self._images[name] = buffer.getvalue()
         return f"{self.url}/images/{name}"
 
 
-def _plain(status: int, code: int, message: str, data: Any = None) -> tuple[int, str, bytes]:
+def _envelope(status: int, code: int, message: str, data: Any = None) -> tuple[int, str, bytes]:
     answer = {"code": code, "message": message, "request_id": "r"} | ({} if data is None else {"data": data})
     return status, "application/json", json.dumps(answer).encode()
 
@@ -244,7 +255,7 @@ def _json(status: int, answer: dict[str, Any]) -> bytes:
 
 @asynccontextmanager
 async def upstream(**options: Any) -> AsyncIterator[Upstream]:
-    """One that serves on a free loopback port, with the account "key" for 100 pictures unless told otherwise."""
-    served = Upstream(**({"accounts": {"key": 100}} | options))
-    async with listening(served.serve) as served.url:
-        yield served
+    """Run an upstream on a free loopback port. By default, the account "key" may have 100 images in flight."""
+    server = Upstream(**({"accounts": {"key": 100}} | options))
+    async with listening(server.serve) as server.url:
+        yield server

@@ -1,8 +1,13 @@
-"""The real child process with a pipeline that fails on request: words in a prompt select the failure.
+"""The real child process of the engine `diffusers` with a pipeline that fails on request.
 
-`[oom N]`: out of memory if a call has more than N images. `[die]`: the process is killed. `[die FILE]`: the process is
-killed if FILE does not exist; FILE is created before. `[hang]`: the call takes an hour. `[slow S]`: the call starts S
-seconds late. `[nan]`: the images consist of NaN.
+Words in a prompt select the failure:
+
+- `[oom N]`: out of memory if a call has more than N images.
+- `[die]`: the process is killed.
+- `[die FILE]`: the process creates FILE and is killed; if FILE already exists, the call succeeds.
+- `[hang]`: the call takes an hour.
+- `[slow S]`: the call starts S seconds late.
+- `[nan]`: the images consist of NaN.
 """
 
 import os
@@ -22,20 +27,23 @@ class MisbehavingPipeline(LoadedPipeline):
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as edit_plus
         import torch
 
-        edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = 64 * 64, 56 * 56  # a million pixels take seconds
+        edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = (
+            64 * 64,
+            56 * 56,
+        )  # the default of a million pixels takes seconds
         prompts = str(arguments["prompt"])
         if (limit := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(limit[1]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        if found := re.search(r"\[die(?: (\S+))?\]", prompts):
-            mark = Path(found[1] or os.devnull)
-            if found[1] is None or not mark.exists():
-                if found[1]:
-                    mark.touch()
+        if match := re.search(r"\[die(?: (\S+))?\]", prompts):
+            marker = Path(match[1] or os.devnull)
+            if match[1] is None or not marker.exists():
+                if match[1]:
+                    marker.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
         if "[hang]" in prompts:
             time.sleep(3600)
-        if found := re.search(r"\[slow (\S+)\]", prompts):
-            time.sleep(float(found[1]))
+        if match := re.search(r"\[slow (\S+)\]", prompts):
+            time.sleep(float(match[1]))
         if "[nan]" in prompts:
             return [np.full((64, 64, 3), np.nan, np.float32)] * len(arguments["generator"])
         return super().call(**arguments)

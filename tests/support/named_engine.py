@@ -1,4 +1,4 @@
-"""An engine that records which route called it, and two routes that use it and need different labels."""
+"""An engine that records the names of the routes that called it, and two routes that need different labels."""
 
 import asyncio
 import os
@@ -19,9 +19,16 @@ H100, SITE_A = {"gpu": "h100"}, {"site": "a"}
 
 
 class NamedEngine:
-    """Notes who paints. The words before the route's name in the prompt say how it fails there: "away gpu", "decline
-    gpu"; "order gpu" keeps a note and loses the first answer, "hang gpu" keeps one and never gets it, "lose gpu"
-    is never asked again. `notes` is a file that gets a line per call."""
+    """Records each call in `calls`. Two words in a prompt, a failure and a route, select the failure of that route.
+
+    - "away gpu": the engine is unavailable.
+    - "decline gpu": the engine declines the prompt.
+    - "order gpu": the first call saves an open order, and its answer is lost.
+    - "hang gpu": the first call saves an open order and takes an hour.
+    - "lose gpu": the engine gives up its open order, and the route is excluded for this batch.
+
+    `notes` is a file that gets a line per call: the route, the pid and the id of the open order, or "-".
+    """
 
     calls: ClassVar[list[str]] = []
 
@@ -57,7 +64,7 @@ class NamedEngine:
         yield GeneratedImage(batch.shots[0].index, np.zeros(shape, np.uint8))
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""
 
 
 def route(name: str, needs: dict[str, str] | None = None, **options: Any) -> dict[str, object]:

@@ -1,5 +1,7 @@
-"""A strict model server on a real socket, of each kind: it refuses every field that the real one does not know, paints
-small pictures from prompt, seed and all references, and misbehaves when it is told to."""
+"""Strict model servers on real sockets, one kind per real server, which misbehave on request.
+
+They refuse every field that the real server does not know. Their images depend on prompt, seed and all references.
+"""
 
 import asyncio
 import base64
@@ -17,23 +19,23 @@ from PIL import Image
 
 from tests.support.sockets import listening, read_head
 
-_TUNED = {"num_inference_steps", "guidance_scale"}
-_OWN = {"response_format", "output_format", "seed", "generator_device"} | _TUNED
-_BASE = {"model", "prompt", "n", "size"}
+_TUNING_FIELDS = {"num_inference_steps", "guidance_scale"}
+_EXTRA_FIELDS = {"response_format", "output_format", "seed", "generator_device"} | _TUNING_FIELDS
+_BASE_FIELDS = {"model", "prompt", "n", "size"}
 GENERATIONS = {
-    "sglang": _BASE | _OWN,
-    "vllm_omni": _BASE | _OWN,
-    "xinference": _BASE | {"response_format", "kwargs"},
-    "openai": _BASE | {"output_format", "quality"},
+    "sglang": _BASE_FIELDS | _EXTRA_FIELDS,
+    "vllm_omni": _BASE_FIELDS | _EXTRA_FIELDS,
+    "xinference": _BASE_FIELDS | {"response_format", "kwargs"},
+    "openai": _BASE_FIELDS | {"output_format", "quality"},
 }
-EDITS = GENERATIONS | {"xinference": _BASE | {"response_format"}}
-PARTS = {"sglang": "image[]", "vllm_omni": "image[]", "xinference": "image", "openai": "image[]"}
-NEEDED = {"sglang": {"response_format"}, "vllm_omni": set(), "xinference": {"response_format"}, "openai": set()}
+EDITS = GENERATIONS | {"xinference": _BASE_FIELDS | {"response_format"}}
+FILE_PART_NAMES = {"sglang": "image[]", "vllm_omni": "image[]", "xinference": "image", "openai": "image[]"}
+REQUIRED = {"sglang": {"response_format"}, "vllm_omni": set(), "xinference": {"response_format"}, "openai": set()}
 
 
 @dataclass
 class Post:
-    """A request for pictures as it came in. `files` are the references' bytes, in order."""
+    """A received request for images. `files` contains the bytes of the references, in order."""
 
     path: str
     fields: dict[str, Any]
@@ -49,9 +51,13 @@ class Refused(Exception):
 
 @dataclass
 class ModelServer:
-    """`faults` are taken one by one, one per POST, then all is well: "cut", "hang", "half", "html", "garbage", "few",
-    "huge", "address", "large image", or a status line with headers and an error message, as (503, {}, "…").
-    `max_references`: it drops references beyond so many. `edits`: what /edits answers instead of painting."""
+    """The state of a server.
+
+    Each POST takes the next fault from `faults`; when the list is empty, the server works. A fault is one of "cut",
+    "hang", "half", "html", "garbage", "few", "huge", "address" and "large image", or a tuple of status, headers and
+    error message such as (503, {}, "…"); an empty string is no fault. References after the first `max_references` are
+    ignored. `edit_error` is the status and the message of every answer of /edits. While `gate` is closed, POSTs wait.
+    """
 
     kind: str
     model: str = "m"
@@ -88,7 +94,7 @@ async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyn
     body = await _body(reader, headers)
     if method == "GET":
         return await _get(server, path, headers, writer)
-    post = Post(path, *_parse(headers, body, PARTS[server.kind]), headers)
+    post = Post(path, *_parse(headers, body, FILE_PART_NAMES[server.kind]), headers)
     server.posts.append(post)
     fault = server.faults.pop(0) if server.faults else ""
     server.active += 1
@@ -112,26 +118,25 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
 
 
 async def _wait(server: ModelServer, reader: asyncio.StreamReader) -> None:
-    """Until the gate opens; whoever hangs up before is noted."""
-    opens = server.gate
-    assert opens is not None
-    gate, gone = asyncio.create_task(opens.wait()), asyncio.create_task(reader.read(1))
+    """Wait until the gate opens. If the client disconnects before, count it in `aborted` and raise OSError."""
+    assert server.gate is not None
+    opened, disconnected = asyncio.create_task(server.gate.wait()), asyncio.create_task(reader.read(1))
     try:
-        await asyncio.wait([gate, gone], return_when=asyncio.FIRST_COMPLETED)
-        if not gate.done():
+        await asyncio.wait([opened, disconnected], return_when=asyncio.FIRST_COMPLETED)
+        if not opened.done():
             server.aborted += 1
-            raise OSError("the client hung up")
+            raise OSError("the client disconnected")
     finally:
-        gate.cancel()
-        gone.cancel()
-        await asyncio.gather(gate, gone, return_exceptions=True)
+        opened.cancel()
+        disconnected.cancel()
+        await asyncio.gather(opened, disconnected, return_exceptions=True)
 
 
 async def _get(server: ModelServer, path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
     if server.key and headers.get("authorization") != f"Bearer {server.key}" and path != "/health":
         return await _send(writer, 401, {"error": {"message": "no", "code": "invalid_api_key"}})
-    here = "/health" if server.kind in ("sglang", "vllm_omni") else "/v1/models"
-    status = server.health if path == here else 404
+    health_path = "/health" if server.kind in ("sglang", "vllm_omni") else "/v1/models"
+    status = server.health if path == health_path else 404
     return await _send(writer, status, {"object": "list", "data": [{"id": server.model}]} if status == 200 else {})
 
 
@@ -141,17 +146,17 @@ async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.S
     if fault == "hang":
         await asyncio.sleep(3600)
     if isinstance(fault, tuple):
-        status, headers, told = fault
-        error = told if isinstance(told, dict) else _error(server, told)
+        status, headers, message = fault
+        error = message if isinstance(message, dict) else _error(server, message)
         return await _send(writer, status, error, headers)
     if fault == "html":
         return await _send(writer, 200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
     if fault == "garbage":
-        return await _send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"no picture").decode()}]})
+        return await _send(writer, 200, {"data": [{"b64_json": base64.b64encode(b"not an image").decode()}]})
     if fault == "address":
         return await _send(writer, 200, {"data": [{"url": "/v1/images/1/content"}]})
     try:
-        content = _painted(server, post, fault)
+        content = _generated(server, post, fault)
     except Refused as refused:
         return await _send(writer, refused.status, _error(server, refused.message))
     if fault == "huge":
@@ -163,7 +168,7 @@ async def _answer(server: ModelServer, post: Post, fault: Any, writer: asyncio.S
     return await _send(writer, 200, content, {"Set-Cookie": "a=b"})
 
 
-def _painted(server: ModelServer, post: Post, fault: Any) -> bytes:
+def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
     edit = post.path == "/v1/images/edits"
     if not edit and post.path != "/v1/images/generations":
         raise Refused(404, "Not Found")
@@ -172,7 +177,7 @@ def _painted(server: ModelServer, post: Post, fault: Any) -> bytes:
     sent = post.fields
     if unknown := set(sent) - (EDITS if edit else GENERATIONS)[server.kind]:
         raise Refused(400, f"unknown fields: {', '.join(sorted(unknown))}")
-    if missing := (_BASE | NEEDED[server.kind]) - set(sent):
+    if missing := (_BASE_FIELDS | REQUIRED[server.kind]) - set(sent):
         raise Refused(400, f"missing: {', '.join(sorted(missing))}")
     if sent["model"] != server.model and server.kind != "sglang":
         raise Refused(400 if server.kind == "vllm_omni" else 404, f"Model not found: {sent['model']}")
@@ -189,7 +194,7 @@ def _painted(server: ModelServer, post: Post, fault: Any) -> bytes:
     ):
         raise Refused(400, f"Invalid size {sent['size']}")
     if edit and not post.files:
-        raise Refused(422, f"Field '{PARTS[server.kind]}' is required")
+        raise Refused(422, f"Field '{FILE_PART_NAMES[server.kind]}' is required")
     if edit and server.edit_error:
         raise Refused(*server.edit_error)
     for content in post.files:
@@ -203,14 +208,15 @@ def _painted(server: ModelServer, post: Post, fault: Any) -> bytes:
         buffer = io.BytesIO()
         Image.new("L", (10_000, 9_000)).save(buffer, "PNG", compress_level=1)
         return json.dumps({"data": [{"b64_json": base64.b64encode(buffer.getvalue()).decode()}]}).encode()
-    seen = b"".join(post.files[: server.max_references])
-    made = [_image(f"{sent['prompt']} {seed + k} ".encode() + seen, width, height) for k in range(count)]
-    data = [{"b64_json": base64.b64encode(one).decode(), "revised_prompt": sent["prompt"]} for one in made]
+    references = b"".join(post.files[: server.max_references])
+    images = [_image(f"{sent['prompt']} {seed + k} ".encode() + references, width, height) for k in range(count)]
+    data = [{"b64_json": base64.b64encode(image).decode(), "revised_prompt": sent["prompt"]} for image in images]
     return json.dumps({"created": 1, "data": data[1:] if fault == "few" else data}).encode()
 
 
-def _image(from_what: bytes, width: int, height: int) -> bytes:
-    noise = np.random.default_rng(int.from_bytes(hashlib.sha256(from_what).digest()[:8], "big"))
+def _image(content: bytes, width: int, height: int) -> bytes:
+    """An image file whose pixels depend on `content`."""
+    noise = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
     small = Image.fromarray(noise.integers(0, 256, (4, 4, 3), np.uint8))
     buffer = io.BytesIO()
     small.resize((width, height), Image.Resampling.NEAREST).save(buffer, "PNG", compress_level=1)
@@ -218,7 +224,7 @@ def _image(from_what: bytes, width: int, height: int) -> bytes:
 
 
 def _parse(headers: dict[str, str], body: bytes, part_name: str) -> tuple[dict[str, Any], list[bytes]]:
-    """Fields and files of a JSON or multipart body. A file under another name than the kind's is an unknown field."""
+    """The fields and files of a JSON or multipart body. A file whose part has another name is an unknown field."""
     media, _, boundary = headers["content-type"].partition("; boundary=")
     if media == "application/json":
         return json.loads(body), []

@@ -1,4 +1,4 @@
-"""A process and all that descend from it, as the operating system lists them."""
+"""The child processes and descendants of a process, as the operating system lists them."""
 
 import os
 import signal
@@ -8,20 +8,20 @@ from contextlib import suppress
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one started itself and that still run."""
+    """The running processes that this process started itself."""
     return _children_of_all().get(pid, [])
 
 
 def descendants(pid: int) -> list[int]:
-    """The children of a process, and theirs; parents come before their children."""
-    known, found = _children_of_all(), [pid]
-    for parent in found:
-        found += known.get(parent, [])
-    return found[1:]
+    """The children of a process, their children and so on. Parents come before their children."""
+    children_by_parent, tree = _children_of_all(), [pid]
+    for parent in tree:
+        tree += children_by_parent.get(parent, [])
+    return tree[1:]
 
 
 def kill(pids: Iterable[int]) -> None:
-    """End each of them without a word; some may have ended already."""
+    """Kill each process with SIGKILL. Some of them may have exited already."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -29,8 +29,8 @@ def kill(pids: Iterable[int]) -> None:
 
 def _children_of_all() -> dict[int, list[int]]:
     listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)
-    found: dict[int, list[int]] = {}
+    children_by_parent: dict[int, list[int]] = {}
     for line in listed.stdout.splitlines():
         pid, parent = map(int, line.split())
-        found.setdefault(parent, []).append(pid)
-    return found
+        children_by_parent.setdefault(parent, []).append(pid)
+    return children_by_parent

@@ -1,4 +1,4 @@
-"""An engine that tells what it was given: its errors quote the prompt, as those of model servers do."""
+"""An engine whose errors quote the prompt, as the errors of model servers do."""
 
 from collections.abc import AsyncIterator
 
@@ -8,8 +8,8 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 WORDS = {"decline": Declined, "break": Broken, "unavailable": Unavailable, "unknown": Unknown, "raise": ValueError}
 
 
-class Telling:
-    """Raises what the first word of the prompt says, with the whole of it as the message."""
+class QuotingEngine:
+    """Raises the exception that the first word of the prompt selects. Its message contains the whole prompt."""
 
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1)
@@ -17,7 +17,7 @@ class Telling:
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         yield Progress(0.1)
         prompt = batch.shots[0].prompt
-        raise WORDS[prompt.split()[0]](f"cannot paint: {prompt}")
+        raise WORDS[prompt.split()[0]](f"cannot generate: {prompt}")
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""

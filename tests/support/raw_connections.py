@@ -1,4 +1,4 @@
-"""Bare connections to a served API, and the errors that come over them."""
+"""Raw TCP connections to a served API, and helpers that read its responses."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ async def connected(api: Api) -> AsyncIterator[tuple[asyncio.StreamReader, async
 
 
 async def until_closed(reader: asyncio.StreamReader, *, seconds: float = 60) -> bytes:
-    """All that comes until the server ends the connection."""
-    got = bytearray()
+    """Read until the server closes the connection, and return all bytes."""
+    received = bytearray()
     async with asyncio.timeout(seconds):
         with contextlib.suppress(ConnectionError):
-            while piece := await reader.read(65536):
-                got += piece
-    return bytes(got)
+            while chunk := await reader.read(65536):
+                received += chunk
+    return bytes(received)
 
 
 def refusal(answer: bytes) -> tuple[int, int]:
-    """Status and code of an answer in the contract's envelope, which has the headers of all answers."""
+    """Check the envelope and the headers of an error response, and return its status and error code."""
     head, _, body = answer.partition(b"\r\n\r\n")
     envelope = json.loads(body)
     assert set(envelope) == {"code", "message", "request_id"}

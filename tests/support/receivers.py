@@ -1,4 +1,4 @@
-"""Receivers of callbacks on real sockets: good ones, and ones that misbehave."""
+"""Receivers of callbacks on real sockets, some of which misbehave."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ Behaviour = Callable[["Receiver", asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class ReceivedCallback:
-    """One delivery as it came in."""
+    """A received callback."""
 
     headers: dict[str, str]
     body: bytes
@@ -25,13 +25,16 @@ class ReceivedCallback:
         return loaded
 
     def verify(self, secret: str) -> None:
-        """By the published package, unmodified."""
+        """Verify the signature with the unmodified package `standardwebhooks`. Raises WebhookVerificationError."""
         Webhook(secret).verify(self.body, self.headers)
 
 
 @dataclass
 class Receiver:
-    """What came, and how it answers. `answers` are status lines taken one by one, then 200 for ever."""
+    """The received callbacks, and the next answers.
+
+    `answers` are status lines, one per callback; when the list is empty, every answer is 200.
+    """
 
     answers: list[str] = field(default_factory=list)
     received: list[ReceivedCallback] = field(default_factory=list)
@@ -49,7 +52,7 @@ async def hang(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
-    """A byte a second."""
+    """Send one byte per second."""
     for byte in b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 50:
         writer.write(bytes([byte]))
         await writer.drain()
@@ -57,7 +60,7 @@ async def drip(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
 
 
 async def flood(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
-    """An endless body, after an answer that says all is well."""
+    """Answer 200 and then send an endless body."""
     writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
     while True:
         writer.write(b"x" * 1_000_000)
@@ -81,7 +84,7 @@ async def cut(receiver: Receiver, writer: asyncio.StreamWriter) -> None:
 
 @asynccontextmanager
 async def receiving(*answers: str, behave: Behaviour = answer, hung: bool = False) -> AsyncIterator[Receiver]:
-    """A receiver on a free loopback port. `hung` reads nothing and says nothing, as a hanging TLS does."""
+    """Run a receiver on a free loopback port. If `hung`, it accepts connections but reads and sends nothing."""
     receiver = Receiver(list(answers))
     open_writers: set[asyncio.StreamWriter] = set()
 

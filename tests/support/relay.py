@@ -1,4 +1,4 @@
-"""Houses whose engine is another Framehouse: the upstream has a database and a storage of its own."""
+"""Deployments that relay to another Framehouse. The upstream has a separate database and a separate storage."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,22 +12,22 @@ from tests.support.database import Server, fresh_database
 from tests.support.in_process_deployment import Deployment, MakeDeployment, build_deployment
 
 upstreams: dict[int, Deployment] = {}
-"""The upstream of each house, by the house's `id`."""
+"""The upstream of each relay, by the Python `id` of the relay's deployment."""
 
 
 @asynccontextmanager
 async def relaying(
     postgres: Server, template: str, db: Database, storage: Storage, folder: Path
 ) -> AsyncIterator[MakeDeployment]:
-    """A `make_deployment` that gives the routes to an upstream and relays to it."""
+    """A `make_deployment` that creates an upstream with the routes, and a deployment that relays to it."""
     async with AsyncExitStack() as stack:
 
         async def make(*routes: dict[str, object], **options: Any) -> Deployment:
             url = await stack.enter_async_context(fresh_database(postgres, template))
-            behind = Database(url, size=8)
-            await behind.open()
-            stack.push_async_callback(behind.close)
-            upstream = await build_deployment(behind, open_storage((folder / url[-12:]).as_uri()), *routes)
+            upstream_db = Database(url, size=8)
+            await upstream_db.open()
+            stack.push_async_callback(upstream_db.close)
+            upstream = await build_deployment(upstream_db, open_storage((folder / url[-12:]).as_uri()), *routes)
             stack.push_async_callback(upstream.close)
             served: Api = await stack.enter_async_context(serving(upstream))
             upstream.start_worker(stop_s=1)

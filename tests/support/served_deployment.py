@@ -1,4 +1,4 @@
-"""A served house that generates with the misbehaving engine, and what a client does with it."""
+"""The configuration of a server with the misbehaving engine, and requests to it."""
 
 import time
 from pathlib import Path
@@ -24,6 +24,7 @@ def config(folder: Path, notes: Path, *, seconds: float) -> Path:
 
 
 def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
+    """Wait for the end of the task, and return the task. Raises AssertionError after two minutes."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         data: dict[str, Any] = http.get(f"{PATH}/{task_id}?wait=30").json()["data"]
@@ -32,14 +33,16 @@ def wait(http: httpx.Client, task_id: str) -> dict[str, Any]:
     raise AssertionError("the task did not end")
 
 
-def wait_for(notes: Path, lines: int) -> None:
+def wait_for_images(notes: Path, count: int) -> None:
+    """Wait until the engine has generated this number of images. `notes` is the log file of the engine."""
     end = time.monotonic() + 90
-    while not notes.exists() or sum(line.startswith("done") for line in notes.read_text().splitlines()) < lines:
+    while not notes.exists() or sum(line.startswith("done") for line in notes.read_text().splitlines()) < count:
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def post_patiently(http: httpx.Client, *, seconds: float = 90) -> str:
+def post_with_retries(http: httpx.Client, *, seconds: float = 90) -> str:
+    """Submit a task, and repeat the request while the API cannot be reached or answers 503. Returns the task id."""
     end = time.monotonic() + seconds
     while True:
         try:

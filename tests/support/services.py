@@ -1,9 +1,9 @@
-"""What many machines share, as real programs: a PostgreSQL and a PgBouncer of the system's, and an S3 server.
+"""The services that many machines share, as real programs: the system's PostgreSQL and PgBouncer, and an S3 server.
 
-Each is started in a temporary folder, on any address, and by any command before it (`ip netns exec NAME`), can be
-stopped and started again with what it holds, and is gone afterwards. The S3 server is s3rver, from npm: unlike moto it
-keeps its files over a restart, refuses an unknown access key, and presigned URLs after their end. It does not compute
-signatures of version 4: a wrong secret, or a URL that was tampered with, it lets pass.
+Each service runs in a temporary folder, on any address, optionally with a command prefix (`ip netns exec NAME`). It can
+be stopped and started again without losing its data, and is deleted at the end. The S3 server is s3rver from npm.
+Unlike moto, it keeps its files over a restart, and refuses unknown access keys and expired presigned URLs. It does not
+verify signatures of version 4: it accepts a wrong secret and a modified URL.
 """
 
 import fcntl
@@ -28,27 +28,27 @@ from tests.support.system_packages import skip_missing
 ROOT = Path(__file__).parents[2]
 S3RVER = "s3rver@3.7.1"
 S3_KEY = "S3RVER"
-"""The one pair of access key and secret that s3rver knows."""
+"""The only access key that s3rver accepts; it is also the secret."""
 USER, PASSWORD = "framehouse", "a secret: of/20 %signs"
 _READY_S = 90
 
 
 @dataclass
 class Service:
-    """A program that runs; `stop` and `start` it again, or `kill` it, which is what a power cut does."""
+    """A running program. It can be stopped and started again, or killed as by a power failure."""
 
     command: list[str]
     ready: Callable[[], bool]
     log: Path
     address: tuple[str, int]
     environment: dict[str, str] = field(default_factory=dict)
-    stopping: signal.Signals = signal.SIGTERM
+    stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
-    said_before: int = 0
+    log_start: int = 0
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.said_before = log.tell()
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
@@ -66,16 +66,16 @@ class Service:
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
-            self.process.send_signal(self.stopping)
+            self.process.send_signal(self.stop_signal)
             try:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 self.kill()
 
     def kill(self) -> None:
-        """End the program and the processes it started: those of PostgreSQL keep its shared memory while they live."""
+        """Kill the program and its descendants. PostgreSQL's shared memory exists until all its processes have exited."""
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGSTOP)  # it starts no others
+            self.process.send_signal(signal.SIGSTOP)  # a stopped program cannot start further processes
             process_tree.kill([*process_tree.descendants(self.process.pid), self.process.pid])
             self.process.wait()
 
@@ -83,12 +83,12 @@ class Service:
 @dataclass
 class Postgres(Service):
     def start(self) -> None:
-        for left in reversed(range(20)):
+        for attempts_left in reversed(range(20)):
             try:
                 super().start()
                 return
-            except RuntimeError:  # the last processes of a killed server take a moment to leave
-                if not left:
+            except RuntimeError:  # the last processes of a killed server may still be exiting
+                if not attempts_left:
                     raise
             time.sleep(0.2)
 
@@ -104,11 +104,11 @@ class PgBouncer(Postgres):
 
 @dataclass
 class S3(Service):
-    bucket: str = "pictures"
+    bucket: str = "test-bucket"
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the processes that use it need in their environment."""
+        """The environment variables for processes that use the bucket."""
         return {
             "AWS_ACCESS_KEY_ID": S3_KEY,
             "AWS_SECRET_ACCESS_KEY": S3_KEY,
@@ -130,16 +130,18 @@ def postgres(
     settings: dict[str, str] | None = None,
     tls: tuple[str, str] | None = None,
 ) -> Iterator[Postgres]:
-    """A PostgreSQL server of the system's packages, which asks for a password, with the database `framehouse`.
-    `settings` are PostgreSQL's own (`max_connections`, …); `tls` are a certificate and its key."""
+    """Run PostgreSQL from the system's packages, with a password and the database `framehouse`.
+
+    `settings` are settings of PostgreSQL such as `max_connections`. `tls` contains a certificate and its key.
+    """
     programs = _postgres_programs()
     port = port or free_port()
     with _folder() as folder:
         data, ready = folder / "data", [str(programs / "pg_isready"), "-q", "-h", str(folder), "-p", str(port)]
         password = folder / "password"
         password.write_text(PASSWORD)
-        make = [programs / "initdb", "-D", data, "-U", USER, "--pwfile", password, "--encoding=UTF8", "--locale=C"]
-        _run(_as_nobody([*map(str, make), "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]))
+        initdb = [programs / "initdb", "-D", data, "-U", USER, "--pwfile", password, "--encoding=UTF8", "--locale=C"]
+        _run(_unprivileged([*map(str, initdb), "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync"]))
         with (data / "pg_hba.conf").open("a") as rules:
             rules.write("host all all all scram-sha-256\n")
         if tls:
@@ -157,13 +159,13 @@ def postgres(
             "timezone": "UTC",
         } | (settings or {})
         words = [f"--{name}={value}" for name, value in options.items()]
-        command = [*prefix, *_as_nobody([str(programs / "postgres"), "-D", str(data), *words])]
+        command = [*prefix, *_unprivileged([str(programs / "postgres"), "-D", str(data), *words])]
         server = Postgres(
             command,
             lambda: subprocess.run(ready, check=False).returncode == 0,
             folder / "log",
             (host, port),
-            stopping=signal.SIGINT,
+            stop_signal=signal.SIGINT,
         )
         server.start()
         try:
@@ -177,7 +179,7 @@ def postgres(
 def pgbouncer(
     server: Postgres, host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), connections: int = 20
 ) -> Iterator[PgBouncer]:
-    """A PgBouncer in transaction mode in front of a server, with so many connections to it for each database."""
+    """Run PgBouncer in transaction mode in front of a server, with `connections` server connections per database."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         skip_missing("PgBouncer", "pgbouncer")
@@ -191,22 +193,24 @@ def pgbouncer(
             f"default_pool_size = {connections}\nserver_login_retry = 1\nadmin_users = {USER}\n"
         )
         pooler = PgBouncer(
-            [*prefix, *_as_nobody([program, str(folder / "pgbouncer.ini")])],
+            [*prefix, *_unprivileged([program, str(folder / "pgbouncer.ini")])],
             lambda: _accepts(folder / f".s.PGSQL.{port}"),
             folder / "log",
             (host, port),
-            stopping=signal.SIGINT,
+            stop_signal=signal.SIGINT,
         )
         pooler.start()
         try:
             yield pooler
         finally:
-            pooler.kill()  # or it waits for its clients
+            pooler.kill()  # a stopped PgBouncer would wait for its clients
 
 
 @contextmanager
-def s3(host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), bucket: str = "pictures") -> Iterator[S3]:
-    """An S3 server over HTTP with one empty bucket."""
+def s3(
+    host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), bucket: str = "test-bucket"
+) -> Iterator[S3]:
+    """Run an S3 server over HTTP with one empty bucket."""
     program = _s3rver()
     port = port or free_port()
     with _folder() as folder:
@@ -216,7 +220,7 @@ def s3(host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), bu
         server = S3(
             [*prefix, *program, *words], lambda: False, folder / "log", (host, port), environment, bucket=bucket
         )
-        server.ready = lambda: _says(server, "listening on")
+        server.ready = lambda: _has_logged(server, "listening on")
         server.start()
         try:
             yield server
@@ -224,21 +228,24 @@ def s3(host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), bu
             server.stop()
 
 
-def _says(server: Service, words: str) -> bool:
-    """Whether it has said so since it was started last: where it lives, we may not reach it by its address."""
-    return words.encode() in server.log.read_bytes()[server.said_before :]
+def _has_logged(server: Service, words: str) -> bool:
+    """Whether the log contains the words since the last start.
+
+    A connection cannot be used for this check, because the server may run in another network namespace.
+    """
+    return words.encode() in server.log.read_bytes()[server.log_start :]
 
 
 def _s3rver() -> list[str]:
-    """How to run it; fetched at the first use, and by one of all tests' processes."""
+    """The command for s3rver. The first call installs it; a lock makes the other test processes wait."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         skip_missing("Node.js with npm", "nodejs npm")
     folder = ROOT / ".cache" / "s3rver"
     program = folder / "node_modules" / "s3rver" / "bin" / "s3rver.js"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "turn").open("ab") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with (folder / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "installed").exists():
             _run([npm, "install", "--no-audit", "--no-fund", "--silent", "--prefix", str(folder), S3RVER])
             (folder / "installed").touch()
@@ -246,15 +253,15 @@ def _s3rver() -> list[str]:
 
 
 def _postgres_programs() -> Path:
-    """The newest of the system's own: not the wheel's, which everything else is tested with."""
-    found = [p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    if not found:
+    """The folder of the system's newest PostgreSQL. All other tests use the PostgreSQL of the wheel."""
+    folders = [p.parent for p in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    if not folders:
         skip_missing("PostgreSQL", "postgresql")
-    return max(found, key=lambda p: int(p.parent.name))
+    return max(folders, key=lambda p: int(p.parent.name))
 
 
 def _user() -> pwd.struct_passwd | None:
-    """Whom to become: neither PostgreSQL nor PgBouncer runs as root."""
+    """The user that runs the services; None for the current user. PostgreSQL and PgBouncer refuse to run as root."""
     if os.getuid() != 0:
         return None
     with suppress(KeyError):
@@ -262,7 +269,7 @@ def _user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody")
 
 
-def _as_nobody(command: list[str]) -> list[str]:
+def _unprivileged(command: list[str]) -> list[str]:
     user = _user()
     return (
         ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *command] if user else command
@@ -271,7 +278,7 @@ def _as_nobody(command: list[str]) -> list[str]:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """Short, for sockets are in it, and its owner is who runs the program."""
+    """A temporary folder that belongs to the user of the service. Its path is short, because it contains sockets."""
     folder = Path(tempfile.mkdtemp(prefix="fh-", dir="/tmp"))
     try:
         if user := _user():
@@ -282,16 +289,16 @@ def _folder() -> Iterator[Path]:
 
 
 def _run(command: list[str]) -> None:
-    authorities = "/etc/ssl/certs/ca-certificates.crt"  # the machine's, which Node does not look at by itself
+    authorities = "/etc/ssl/certs/ca-certificates.crt"  # Node does not use the machine's certificates by default
     environment = {"NODE_EXTRA_CA_CERTS": authorities} | os.environ if Path(authorities).exists() else None
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", timeout=300, env=environment)
     assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
 
 
 def _accepts(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as asking:
+    with socket.socket(socket.AF_UNIX) as client:
         try:
-            asking.connect(str(path))
+            client.connect(str(path))
         except OSError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""A bare HTTP server for fakes that must be able to cut, hang and lie: requests as they come, answers as bytes."""
+"""Raw TCP servers for fakes, which may cut connections, hang or send invalid answers; and free ports."""
 
 import asyncio
 import fcntl
@@ -15,7 +15,10 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def listening(serve: Serve) -> AsyncIterator[str]:
-    """The URL of a free loopback port whose connections `serve` serves; each ends with it, and all with the context."""
+    """The URL of a free loopback port. `serve` handles each connection, which is closed when `serve` returns.
+
+    At the end of the context, all handlers are cancelled.
+    """
     handlers: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,23 +44,23 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 
 
 async def read_head(reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str]]:
-    """Method, target and headers (by lower-case name) of the next request."""
+    """Read the head of the next request. Returns the method, the target and the headers by lower-case name."""
     lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = lines[0].split(" ")
     return method, target, {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)}
 
 
 _PORTS = range(20_000, 32_000)
-"""Below the ports that Linux and macOS give to outgoing connections, one of which could take a port between its choice
-and its use."""
+"""These ports are below the range that Linux and macOS use for outgoing connections. Otherwise, a connection could take
+a port after it was chosen and before it is used."""
 _reserved: list[IO[bytes]] = []
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, reserved for this process: no other test of this machine gets it."""
+    """Reserve a free loopback port for this process. No other test process on this machine gets the same port."""
     folder = Path(tempfile.gettempdir()) / f"framehouse-test-ports-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    first = int.from_bytes(os.urandom(4))  # not by `random`, whose seed is the same in all processes of a run
+    first = int.from_bytes(os.urandom(4))  # `random` has the same seed in all processes of a run
     for step in range(len(_PORTS)):
         port = _PORTS[(first + step) % len(_PORTS)]
         reservation = (folder / str(port)).open("ab")

@@ -1,4 +1,4 @@
-"""Tests that need system packages: they are skipped without them, and fail in CI. The summary names the packages."""
+"""Tests without the system packages that they need are skipped; in CI they fail. A summary names the packages."""
 
 import os
 import re
@@ -11,9 +11,9 @@ _INSTALL = "Debian: apt-get install "
 _EXTRA = "make diffusers"
 
 
-def skip_missing(what: str, packages: str = "") -> NoReturn:
-    """Skip the test because the machine has no `what`, which these Debian packages contain; in CI, fail it."""
-    message = f"there is no {what} on this machine" + (f" ({_INSTALL}{packages})" if packages else "")
+def skip_missing(program: str, packages: str = "") -> NoReturn:
+    """Skip the test because a program is not installed; in CI, fail it. `packages` are the Debian packages to install."""
+    message = f"there is no {program} on this machine" + (f" ({_INSTALL}{packages})" if packages else "")
     if os.environ.get("CI"):
         pytest.fail(message)
     pytest.skip(message)
@@ -28,15 +28,17 @@ def skip_missing_extra() -> NoReturn:
 
 
 def summary(reasons: Iterable[str]) -> str:
-    """One line with the commands that install what skipped tests need, and how many those are; "" if none was skipped
-    for that."""
+    """Return one line with the number of tests skipped because of missing packages, and the commands to install them.
+
+    The line is empty if no test was skipped for this reason.
+    """
     packages: set[str] = set()
     count, extra = 0, False
     for reason in reasons:
-        found = re.search(rf"{_INSTALL}([\w .+-]+)", reason)
-        packages.update(found[1].split() if found else [])
+        match = re.search(rf"{_INSTALL}([\w .+-]+)", reason)
+        packages.update(match[1].split() if match else [])
         extra = extra or _EXTRA in reason
-        count += bool(found) or _EXTRA in reason
+        count += bool(match) or _EXTRA in reason
     commands = [f"apt-get install {' '.join(sorted(packages))}"] if packages else []
     commands += [_EXTRA] if extra else []
     tests = "1 test was" if count == 1 else f"{count} tests were"

@@ -1,4 +1,4 @@
-"""Read tasks and the work of a house, and wait for the end of a task."""
+"""Helpers that read tasks, wait for the end of a task, and claim batches."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -13,17 +13,17 @@ LEASE = timedelta(seconds=30)
 
 
 async def get_task(deployment: Deployment, task_id: UUID) -> Task:
-    found = await task_store.find_task(deployment.db, deployment.caller.account_id, str(task_id))
-    assert found is not None
-    return found
+    task = await task_store.find_task(deployment.db, deployment.caller.account_id, str(task_id))
+    assert task is not None
+    return task
 
 
 async def wait_for_task(deployment: Deployment, task_id: UUID, *, seconds: float = 60) -> Task:
-    async def look() -> Task | None:
+    async def ended_task() -> Task | None:
         task = await get_task(deployment, task_id)
         return task if task.ended else None
 
-    task: Task = await eventually(look, seconds=seconds)
+    task: Task = await eventually(ended_task, seconds=seconds)
     return task
 
 
@@ -39,6 +39,6 @@ async def claim(deployment: Deployment, *, worker: int = 1, limit: int = 1) -> l
 
 
 async def waiting_route(deployment: Deployment) -> str | None:
-    """What the only batch waits for, when nobody holds it."""
-    found = await deployment.db.value("select route from batches where claim is null")
-    return None if found is None else str(found)
+    """The route of the only batch; None if a worker has claimed the batch."""
+    route = await deployment.db.value("select route from batches where claim is null")
+    return None if route is None else str(route)

@@ -1,7 +1,7 @@
-"""Tiny pipelines of random weights, as folders that the real loading code reads; built from nothing, offline.
+"""Creates tiny pipelines with random weights, as folders that the real code can load. It needs no network.
 
-Runs as a separate program (`python -m tests.support.tiny_models FOLDER`), because torch must not enter the process of
-the tests.
+It runs as a separate program (`python -m tests.support.tiny_models FOLDER`), because the test process must not import
+torch.
 """
 
 import json
@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_SPECIALS = [
+_SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>",
     "<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>",
     "<|quad_start|>", "<|quad_end|>",
     "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
-_CHAT = (
+_CHAT_TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{% if m['content'] is string %}{{ m['content'] }}{% else %}"
     "{% for c in m['content'] %}{% if c['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
@@ -24,11 +24,11 @@ _CHAT = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
     "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
 )
-"""As much of Qwen3's template as the pipelines rely on."""
+"""The part of Qwen3's chat template that the pipelines need."""
 
 
 def _alphabet() -> list[str]:
-    """The characters that byte-level tokenizers have for the 256 bytes, in their order."""
+    """The characters that stand for the 256 byte values in byte-level tokenizers, in order of the bytes."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     codes = {byte: byte for byte in plain}
     codes |= {byte: 256 + n for n, byte in enumerate(b for b in range(256) if b not in codes)}
@@ -38,11 +38,11 @@ def _alphabet() -> list[str]:
 def _tokenizer(length: int) -> Any:
     from transformers import Qwen2Tokenizer
 
-    vocabulary = {character: number for number, character in enumerate([*_alphabet(), *_SPECIALS])}
+    vocabulary = {character: number for number, character in enumerate([*_alphabet(), *_SPECIAL_TOKENS])}
     return Qwen2Tokenizer(
         vocab=vocabulary, merges=[], unk_token=None, bos_token=None,
-        eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=_SPECIALS[1:],
-        chat_template=_CHAT, model_max_length=length,
+        eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=_SPECIAL_TOKENS[1:],
+        chat_template=_CHAT_TEMPLATE, model_max_length=length,
     )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def _text_encoder(tokenizer: Any, layers: int) -> Any:
 
 
 def klein() -> Any:
-    """FLUX.2 klein, distilled. 29 layers, for the pipeline reads the text encoder's 27th."""
+    """FLUX.2 klein, distilled. The text encoder has 29 layers, because the pipeline reads the 27th layer."""
     from diffusers import (
         AutoencoderKLFlux2,
         FlowMatchEulerDiscreteScheduler,
@@ -149,7 +149,7 @@ def z_image() -> Any:
         n_kv_heads=2, qk_norm=True, cap_feat_dim=16, rope_theta=256.0, t_scale=1000.0, axes_dims=[8, 4, 4],
         axes_lens=[256, 128, 128],
     )  # fmt: skip
-    with torch.no_grad():  # these are left as the memory was
+    with torch.no_grad():  # the constructor leaves these tensors uninitialized
         transformer.x_pad_token.zero_()
         transformer.cap_pad_token.zero_()
     vae = AutoencoderKL(
@@ -165,7 +165,7 @@ def z_image() -> Any:
 
 
 def swin2sr() -> Any:
-    """An upscaler, twice as large."""
+    """An upscaler that doubles width and height."""
     from transformers import Swin2SRConfig, Swin2SRForImageSuperResolution
 
     return Swin2SRForImageSuperResolution(Swin2SRConfig(
@@ -174,25 +174,26 @@ def swin2sr() -> Any:
     ))  # fmt: skip
 
 
-_KINDS = {"klein": klein, "edit_plus": edit_plus, "z_image": z_image, "swin2sr": swin2sr}
+_MODELS = {"klein": klein, "edit_plus": edit_plus, "z_image": z_image, "swin2sr": swin2sr}
 
 
 def build(folder: Path) -> None:
-    """Each of them into a folder of its own name."""
+    """Save each model in a subfolder with its name."""
     import torch
 
     torch.set_num_threads(1)
-    for kind, make in _KINDS.items():
+    for name, create in _MODELS.items():
         torch.manual_seed(0)
-        make().save_pretrained(folder / kind)
+        create().save_pretrained(folder / name)
     for path in (
         folder / "edit_plus" / "model_index.json",
         folder / "edit_plus" / "processor" / "processor_config.json",
     ):
-        said = json.loads(path.read_text())  # as the real one, which is never built without torchvision
-        said |= {"processor": ["transformers", "Qwen2VLProcessor"]} if "processor" in said else {}
-        said |= {"processor_class": "Qwen2VLProcessor"} if "processor_class" in said else {}
-        path.write_text(json.dumps(said))
+        # the published model, which was saved with torchvision, names this class
+        config = json.loads(path.read_text())
+        config |= {"processor": ["transformers", "Qwen2VLProcessor"]} if "processor" in config else {}
+        config |= {"processor_class": "Qwen2VLProcessor"} if "processor_class" in config else {}
+        path.write_text(json.dumps(config))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A collector of traces that takes them by OTLP over HTTP, as a real one does, and keeps them to look at."""
+"""A trace collector that accepts OTLP over HTTP, as a real collector does, and keeps the spans for checks."""
 
 import gzip
 import http.server
@@ -31,11 +31,12 @@ class Collector:
     spans: list[Span] = field(default_factory=list)
     raw: bytes = b""
 
-    def of(self, task_id: str) -> dict[str, Span]:
-        """A task's spans by name."""
+    def spans_of(self, task_id: str) -> dict[str, Span]:
+        """The spans of a task, by name."""
         return {span.name: span for span in self.spans if span.trace == UUID(task_id).hex}
 
-    def take(self, body: bytes) -> None:
+    def add(self, body: bytes) -> None:
+        """Add the spans of an export request."""
         self.raw += body
         request = ExportTraceServiceRequest()
         request.ParseFromString(body)
@@ -60,6 +61,7 @@ class Collector:
 
 @contextmanager
 def collecting() -> Iterator[Collector]:
+    """Run a collector on a free loopback port."""
     collector = Collector()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -67,10 +69,10 @@ def collecting() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
-            known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
-            if known:
-                collector.take(body)
-            self.send_response(200 if known else 404)
+            valid = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
+            if valid:
+                collector.add(body)
+            self.send_response(200 if valid else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

@@ -34,7 +34,7 @@ _MAX_WAIT_S = 60
 class DoctorFinding:
     """The result of one check. The number identifies the check and never changes.
 
-    `advice` tells the user how to solve a problem; it is empty if there is nothing to do.
+    `advice` explains how to solve a problem; it is empty if there is nothing to do.
     """
 
     number: int

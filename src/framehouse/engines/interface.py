@@ -169,7 +169,7 @@ class Engine(Protocol):
     """Generates images. May raise only Declined, Broken, Unavailable and Unknown.
 
     `generate` yields each shot of the batch once, as soon as it is ready, and progress in between. Closing the iterator
-    or cancelling the task that reads it stops the work, within a second if `abilities().cancel` says so. One engine
+    or cancelling the task that reads it stops the work, within a second if `abilities().cancel` is true. One engine
     object handles many calls at the same time. The API process creates engines too, but only calls `abilities`; an
     engine must not load a model or send a request before `generate` or `check` is called.
 

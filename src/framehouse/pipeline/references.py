@@ -26,7 +26,10 @@ from framehouse.engines.interface import ReferenceImage, SavedElement
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image whose header meets the rules of the contract, and its upright size in pixels. It is not stored yet."""
+    """An image whose header is valid according to the contract. It is not stored yet.
+
+    `width` and `height` are in pixels, with the EXIF rotation applied.
+    """
 
     content: Content
     width: int
@@ -38,7 +41,7 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 
     A URL is returned as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the
     image is invalid, the problem is returned, as the end of a sentence that starts with "image_list[0].image". The
-    checks are: encoding, length, type by content, size in pixels and aspect ratio.
+    encoding, the length, the type of the content, the size in pixels and the aspect ratio are checked.
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
@@ -51,13 +54,13 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
     """Store an image, unless the same content is stored already. A URL is returned unchanged.
 
-    The sweeper does not delete the file for REFERENCE_GRACE. Before that time is over, the task or element that needs
-    the file must be saved, so that the view `needed_references` lists the file.
+    The sweeper does not delete the file until REFERENCE_GRACE has passed. The task or element that needs the file must
+    be saved before then, so that the view `needed_references` lists the file.
     """
     if isinstance(image, Reference):
         return image
     content = image.content
-    # a new key if the content was deleted and is stored again: see migration 0003
+    # if the content was deleted and is stored again, it gets a new key: see migration 0003
     new_key = f"references/{content.sha256}-{secrets.token_hex(4)}"
     key = await reference_store.use_reference(db, content.sha256, new_key)
     if key == new_key or await storage.size(key) != content.size:
@@ -121,7 +124,7 @@ async def load_elements(
 
 
 async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: ImageChecker) -> ReferenceImage:
-    """Load a stored image for an engine. Each content is decoded completely once, before its first use.
+    """Load a stored image for an engine. Each file is decoded completely once, before its first use.
 
     Raises Declined, with `field` in its message, if the file is missing or damaged.
     """
@@ -139,7 +142,7 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
 
 
 def content_of(content: bytes) -> Content:
-    """Return a `Content` for bytes in memory. Hashing blocks, so call it in a thread if the bytes are many."""
+    """Return a `Content` for bytes in memory. Blocks while it hashes: call it in a thread for large content."""
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 
 

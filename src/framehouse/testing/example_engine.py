@@ -21,4 +21,4 @@ class Plain:
             yield GeneratedImage(shot.index, np.full((batch.size.height, batch.size.width, 3), shade, np.uint8))
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""

@@ -14,11 +14,11 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """Generates images of one grey value. `_misbehave` and `generate` list the words that select a misbehaviour.
+    """Generates images of one grey value. The code of `_misbehave` and `generate` shows which words cause which fault.
 
-    `notes` is the path of a log file. Each image adds the lines "start <task> <index>" and "done <task> <index>". A
-    call with elements first adds the line "with <name>|<description>|<bytes of each image> …". `seconds` is the time
-    per image.
+    `notes` is the path of a log file. For each image, the engine writes the line "start <task> <index>" when it starts
+    and "done <task> <index>" when it finishes. If a batch has elements, the engine first writes the line
+    "with <name>|<description>|<bytes of each image> …". `seconds` is the time per image.
     """
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:
@@ -60,7 +60,7 @@ class Misbehaving:
         if "break" in prompt:
             raise Broken("the engine returned invalid data")
         if "unknown" in prompt:
-            raise Unknown("the connection broke")
+            raise Unknown("the connection was lost")
         if "raise" in prompt:
             raise ZeroDivisionError("not meant to happen")
         if "crash" in prompt:
@@ -80,4 +80,4 @@ class Misbehaving:
                 file.write(f"{event} {batch.task_id} {index}\n")
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is nothing to close."""

@@ -1,5 +1,7 @@
-"""Tasks through a relay whose processes are killed between any two steps and whose upstreams misbehave:
-none is lost, none is painted twice, quota and units are exact."""
+"""A relay loses no task, generates no task twice, and counts quota and units exactly.
+
+Meanwhile its worker processes are killed between any two steps, and its upstreams misbehave.
+"""
 
 import asyncio
 import json
@@ -24,7 +26,7 @@ from framehouse.domain.model import Model
 from framehouse.engines.registry import open_registry
 from framehouse.pipeline.accept import AcceptQueue
 from tests.support.command_line import FRAMEHOUSE, environment
-from tests.support.dying_kling import STEPS
+from tests.support.crashing_kling import STEPS
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import Deployment
 from tests.support.kling_upstream import Upstream, upstream
@@ -32,17 +34,21 @@ from tests.support.kling_upstream import Upstream, upstream
 LONG = "CHAOS_TASKS" in os.environ
 TASKS = 500 if LONG else 100
 SEED = int(os.environ.get("CHAOS_SEED") or (random.randrange(10**6) if LONG else 1))
-DEATHS = {"most": 3, "at": 0} if LONG else {"most": 1, "at": 3}
-"""The short form dies at every step for certain, and once."""
+CRASHES = {"max_crashes": 3, "at_visit": 0} if LONG else {"max_crashes": 1, "at_visit": 3}
+"""In the short form, a process dies at every step exactly once."""
 WORKERS = 3
-LOST = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "answered twice", "late"]
-NEVER_CAME = ["before cut", "before html", "before 503 5001"]
-REFUSED = ["before 429 1303", "before 429 1302", "before 200 1303"]
-ASKING = ["cut", "half", "before html", "nonsense", "before 503 5001", "before 429 1302"]
+LOST_ANSWERS = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "answered twice", "late"]
+LOST_ORDERS = ["before cut", "before html", "before 503 5001"]
+REFUSED_ORDERS = ["before 429 1303", "before 429 1302", "before 200 1303"]
+FAILED_QUERIES = ["cut", "half", "before html", "nonsense", "before 503 5001", "before 429 1302"]
 
 
-def moody(chances: random.Random, *, doubles: bool) -> Any:
-    """Something goes wrong with every fourth order and every tenth question; now and then all orders are too much."""
+def random_faults(random_source: random.Random, *, doubles: bool) -> Any:
+    """Return a fault function for `Upstream`: every fourth order and every tenth query fails.
+
+    In 1.5 of every 12 seconds, the upstream refuses all orders because the account is full. `doubles` adds the fault
+    that a proxy sends a request twice.
+    """
     began = time.monotonic()
 
     def fault(method: str, path: str) -> str:
@@ -51,10 +57,11 @@ def moody(chances: random.Random, *, doubles: bool) -> Any:
         if method == "POST":
             if (time.monotonic() - began) % 12 > 10.5:
                 return "before 429 1303"
-            if chances.random() < 0.25:
-                return chances.choice([*LOST, *NEVER_CAME, *REFUSED, *(["doubled"] if doubles else [])])
-        elif chances.random() < 0.1:
-            return chances.choice(ASKING)
+            if random_source.random() < 0.25:
+                doubled = ["doubled"] if doubles else []
+                return random_source.choice([*LOST_ANSWERS, *LOST_ORDERS, *REFUSED_ORDERS, *doubled])
+        elif random_source.random() < 0.1:
+            return random_source.choice(FAILED_QUERIES)
         return ""
 
     return fault
@@ -62,7 +69,7 @@ def moody(chances: random.Random, *, doubles: bool) -> Any:
 
 @contextmanager
 def workers(folder: Path, database_url: str, models: str, config: Path) -> Iterator[Any]:
-    """Real worker processes; whoever dies is replaced when `look` is called."""
+    """Start real worker processes. Yields a function that replaces the processes that died."""
     running: list[subprocess.Popen[bytes]] = []
     variables = {
         "FRAMEHOUSE_DATABASE_URL": database_url,
@@ -72,14 +79,14 @@ def workers(folder: Path, database_url: str, models: str, config: Path) -> Itera
     command = [*FRAMEHOUSE, "worker", "--config", str(config), "--data-dir", str(folder / "data")]
     with (folder / "workers.log").open("ab") as log:
 
-        def look() -> None:
+        def replace_dead() -> None:
             running[:] = [process for process in running if process.poll() is None]
             while len(running) < WORKERS:
                 running.append(subprocess.Popen(command, env=environment(**variables), stdout=log, stderr=log))
 
-        look()
+        replace_dead()
         try:
-            yield look
+            yield replace_dead
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)
@@ -88,12 +95,16 @@ def workers(folder: Path, database_url: str, models: str, config: Path) -> Itera
 
 
 def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[str, Any]:
-    """Two models: one by an upstream that would paint the same order twice, one by one that refuses to."""
+    """Return the settings of two models, one per upstream.
+
+    `strict` would generate the same order twice; `deduping` rejects an order that it already has.
+    """
 
     def route(served: Upstream, **options: Any) -> dict[str, Any]:
-        keys = [{"api_key": key, "concurrency": images} for key, images in served.accounts.items()]
-        dying = {"engine": "tests.support.dying_kling:Dying", "deaths": str(folder / "deaths")} | DEATHS
-        return dying | {"base_url": served.base_url, "accounts": keys, "answer_s": 0.6, "lost_after_s": 2.5} | options
+        accounts = [{"api_key": key, "concurrency": images} for key, images in served.accounts.items()]
+        dying = {"engine": "tests.support.crashing_kling:CrashingKling", "crashes": str(folder / "crashes")} | CRASHES
+        upstream_options = {"base_url": served.base_url, "accounts": accounts, "answer_s": 0.6, "lost_after_s": 2.5}
+        return dying | upstream_options | options
 
     return {
         "worker_concurrency": 16,
@@ -109,35 +120,36 @@ def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[st
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_chaos(database_url: str, tmp_path: Path) -> None:
-    print(f"seed {SEED}")  # noqa: T201 - shown where the test fails
-    chances = random.Random(SEED)
+    print(f"seed {SEED}")  # noqa: T201 - pytest shows it if the test fails
+    random_source = random.Random(SEED)
     storage = open_storage((tmp_path / "files").as_uri())
     db = Database(database_url, size=8)
     await db.open()
-    some = {"one": 12, "two": 20}
+    accounts = {"one": 12, "two": 20}
     async with (
-        upstream(accounts=some, seconds=0.3, dedupes=False, delay_s=1.0, size_divisor=16) as strict,
-        upstream(accounts=some, seconds=0.3, delay_s=1.0, size_divisor=16) as deduping,
+        upstream(accounts=accounts, seconds=0.3, dedupes=False, delay_s=1.0, size_divisor=16) as strict,
+        upstream(accounts=accounts, seconds=0.3, delay_s=1.0, size_divisor=16) as deduping,
     ):
         settings = configuration(tmp_path, strict, deduping)
-        strict.fault, deduping.fault = moody(chances, doubles=False), moody(chances, doubles=True)
+        strict.fault = random_faults(random_source, doubles=False)
+        deduping.fault = random_faults(random_source, doubles=True)
         config = tmp_path / "framehouse.toml"
         config.write_text(
             "\n".join(f"{key} = {settings[key]}" for key in ("worker_concurrency", "lease_s", "attempts"))
         )
         deployment = await open_deployment(db, storage, settings["models"])
-        sent = await submit(deployment, chances)
-        with workers(tmp_path, database_url, json.dumps(settings["models"]), config) as look:
+        subjects = await submit(deployment, random_source)
+        with workers(tmp_path, database_url, json.dumps(settings["models"]), config) as replace_dead:
 
             async def all_ended() -> bool:
-                look()
+                replace_dead()
                 await asyncio.sleep(0.2)
                 return not await db.value("select count(*) from tasks where ended_at is null")
 
             await eventually(all_ended, seconds=400)
-        await verify(deployment, sent, strict, deduping)
-    deaths = Counter((tmp_path / "deaths").read_text().splitlines())
-    assert set(deaths) == set(STEPS), f"no process died {set(STEPS) - set(deaths)}"
+        await verify(deployment, subjects, strict, deduping)
+    deaths = Counter((tmp_path / "crashes").read_text().splitlines())
+    assert set(deaths) == set(STEPS), f"no process died at these steps: {set(STEPS) - set(deaths)}"
     await deployment.registry.close()
     await db.close()
 
@@ -150,61 +162,65 @@ async def open_deployment(db: Database, storage: Storage, models: dict[str, Any]
     return Deployment(db, storage, registry, Caller(account.id, "alice"), AcceptQueue(db))
 
 
-async def submit(deployment: Deployment, chances: random.Random) -> dict[str, str]:
-    """All the tasks: what was sent, by task id."""
-    sent = {}
+async def submit(deployment: Deployment, random_source: random.Random) -> dict[str, str]:
+    """Submit all tasks. Returns the subject of each task's prompt, "fox", "refuse" or "fail", by task id."""
+    subjects = {}
     for number in range(TASKS):
-        what = chances.choices(["fox", "refuse", "fail"], weights=[30, 1, 1])[0]
-        fields: dict[str, Any] = {"n": chances.choices([1, 2, 4], weights=[8, 2, 1])[0]}
+        subject = random_source.choices(["fox", "refuse", "fail"], weights=[30, 1, 1])[0]
+        fields: dict[str, Any] = {"n": random_source.choices([1, 2, 4], weights=[8, 2, 1])[0]}
         if number % 25 == 0:
             fields = {"result_type": "series", "series_amount": 3}
         model = ("strict", "deduping")[number % 2]
-        ticket = await deployment.submit(f"a {what}", model_name=model, **fields)
-        sent[str(ticket.task_id)] = what
-    return sent
+        ticket = await deployment.submit(f"a {subject}", model_name=model, **fields)
+        subjects[str(ticket.task_id)] = subject
+    return subjects
 
 
-async def verify(deployment: Deployment, sent: dict[str, str], strict: Upstream, deduping: Upstream) -> None:
+async def verify(deployment: Deployment, subjects: dict[str, str], strict: Upstream, deduping: Upstream) -> None:
     rows = await deployment.db.rows("select * from task_answers")
-    assert {str(row["id"]) for row in rows} == set(sent), "none lost"
-    fates: Counter[str] = Counter()
+    assert {str(row["id"]) for row in rows} == set(subjects), "a task was lost or duplicated"
+    outcomes: Counter[str] = Counter()
     used = 0
     for row in rows:
-        what = sent[str(row["id"])]
+        subject = subjects[str(row["id"])]
         served = strict if row["model"] == "strict" else deduping
-        ours = [made for made in served.tasks.values() if made.body["external_task_id"] in names_of(row)]
-        assert len(ours) <= 1, "none painted twice"
+        ids = external_ids(row)
+        orders = [made for made in served.tasks.values() if made.body["external_task_id"] in ids]
+        assert len(orders) <= 1, "a task was generated twice"
         if row["status"] == "succeed":
-            assert (what, len(ours)) == ("fox", 1)
+            assert (subject, len(orders)) == ("fox", 1)
             saved = json.loads(row["pictures"])
             assert [image["index"] for image in saved] == list(range(row["image_count"]))
             for image in saved:
                 assert await deployment.storage.get(image["key"])
             assert row["units_charged"] == 8 * row["image_count"]
             used += row["units_charged"]
-            fates["succeed"] += 1
+            outcomes["succeed"] += 1
             continue
         assert row["units_charged"] == 0
         if "not sent again" in row["status_message"]:
-            assert row["model"] == "strict", "where doubles are refused, nothing needs to be given up"
-            assert not ours, "what is given up was not painted"
-            fates["never taken"] += 1
+            assert row["model"] == "strict", "an order was given up although the upstream rejects duplicates"
+            assert not orders, "an order was given up but generated"
+            outcomes["given up"] += 1
         else:
-            assert {"refused content": "refuse", "it did not work out": "fail"}[row["status_message"]] == what
-            fates[what] += 1
+            assert {"refused content": "refuse", "it did not work out": "fail"}[row["status_message"]] == subject
+            outcomes[subject] += 1
     assert max(strict.generated.values()) == max(deduping.generated.values()) == 1
-    assert fates["succeed"] > 0.6 * TASKS, fates
+    assert outcomes["succeed"] > 0.6 * TASKS, outcomes
     account = await deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, used)
     assert await deployment.db.value("select count(*) from batches") == 0
     for served in (strict, deduping):
         for key, images in served.accounts.items():
             assert served.max_in_flight[key] <= images
-    print(f"{dict(fates)}; {len(strict.posts)} + {len(deduping.posts)} orders sent")  # noqa: T201
+    print(f"{dict(outcomes)}; {len(strict.posts)} + {len(deduping.posts)} orders sent")  # noqa: T201
 
 
-def names_of(row: Any) -> set[str]:
-    """The external ids that a task's orders can have: of all its shots, for no account is too small for them."""
+def external_ids(row: Any) -> set[str]:
+    """Return the external ids that the orders of a task can have.
+
+    An order always has all shots of its task, because no account is too small for a whole task.
+    """
     from framehouse.domain.shot import Shot
     from framehouse.domain.sizes import Size
     from framehouse.engines.interface import Batch

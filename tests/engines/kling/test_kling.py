@@ -150,7 +150,18 @@ async def test_an_order_is_saved_before_it_is_sent(served: Upstream) -> None:
     assert [order["task_id"] for data in open_order.saved for order in data["orders"]] == ["", "up-0"]
 
 
-LOST_ANSWERS = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "500 5000", "doubled", "answered twice"]
+LOST_ANSWERS = [
+    "cut",
+    "half",
+    "delay",
+    "html",
+    "nonsense",
+    "no id",
+    "503 5001",
+    "500 5000",
+    "doubled",
+    "answered twice",
+]
 
 
 @pytest.mark.parametrize("fault", LOST_ANSWERS)
@@ -253,7 +264,7 @@ async def test_an_answer_with_too_few_images_is_broken(served: Upstream) -> None
     await engine.close()
 
 
-async def test_a_full_account_is_waited_for_and_its_limit_learned() -> None:
+async def test_orders_wait_for_a_full_account_and_its_limit_is_learned() -> None:
     async with upstream(accounts={"key": 2}, seconds=0.3) as served:
         engine = kling(served, {"api_key": "key", "concurrency": 50})
         answers = await asyncio.gather(
@@ -268,16 +279,16 @@ async def test_a_full_account_is_waited_for_and_its_limit_learned() -> None:
         assert set(served.generated.values()) == {1}
 
 
-async def test_a_full_account_leaves_nothing_under_way(served: Upstream) -> None:
+async def test_an_order_is_not_open_after_a_full_account_refused_it(served: Upstream) -> None:
     faults = iter(["before 429 1303", "before 429 1302", "before 200 1303"])
     served.fault = lambda method, _: next(faults, "") if method == "POST" else ""
     open_order, engine = RecordedOrder(), kling(served)
     assert len(images(await generate(engine, task(open_order=open_order)))) == 1
     await engine.close()
-    assert [len(note.get("orders", [])) for note in open_order.saved] == [1, 0] * 3 + [1, 1]
+    assert [len(data.get("orders", [])) for data in open_order.saved] == [1, 0] * 3 + [1, 1]
 
 
-async def test_accounts_share_the_load_and_an_order_stays_with_its_own() -> None:
+async def test_accounts_share_the_load_and_an_order_stays_with_its_account() -> None:
     async with upstream(accounts={"one": 3, "two": 6}, seconds=0.2) as served:
         engine = kling(served, {"api_key": "one", "concurrency": 3}, {"api_key": "two", "concurrency": 6})
         await asyncio.gather(
@@ -288,7 +299,7 @@ async def test_accounts_share_the_load_and_an_order_stays_with_its_own() -> None
         assert served.max_in_flight == {"one": 3, "two": 6}
 
 
-async def test_an_account_that_cannot_pay_rests_and_another_one_is_taken() -> None:
+async def test_another_account_is_used_while_an_account_without_balance_cools_down() -> None:
     async with upstream(accounts={"one": 9, "two": 9}) as served:
         served.without_balance = {"one"}
         engine = kling(served, {"api_key": "one", "name": "a"}, {"api_key": "two", "name": "b"})
@@ -296,13 +307,13 @@ async def test_an_account_that_cannot_pay_rests_and_another_one_is_taken() -> No
             await generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}"))
         assert len(served.posts) <= 4
         assert {made.account for made in served.tasks.values()} == {"two"}
-        found = {check.subject.split()[1]: check for check in await engine.check()}
-        assert (found["a"].ok, found["b"].ok) == (False, True)
-        assert "balance" in found["a"].reason
+        checks = {check.subject.split()[1]: check for check in await engine.check()}
+        assert (checks["a"].ok, checks["b"].ok) == (False, True)
+        assert "balance" in checks["a"].reason
         await engine.close()
 
 
-async def test_where_no_account_can_be_used_the_next_route_is_asked(served: Upstream) -> None:
+async def test_the_route_is_unavailable_if_no_account_can_be_used(served: Upstream) -> None:
     open_order, engine = RecordedOrder(), kling(served, {"api_key": "wrong", "name": "a"})
     with pytest.raises(Unavailable, match="account a: the upstream refuses the account"):
         await generate(engine, task(open_order=open_order))
@@ -313,7 +324,7 @@ async def test_where_no_account_can_be_used_the_next_route_is_asked(served: Upst
     await engine.close()
 
 
-async def test_nobody_there_is_unavailable_at_once() -> None:
+async def test_an_unreachable_upstream_is_unavailable() -> None:
     engine = Kling(base_url="http://127.0.0.1:9", accounts=[{"api_key": "key"}])
     with pytest.raises(Unavailable, match="cannot be reached"):
         await generate(engine, task(open_order=RecordedOrder()))
@@ -327,33 +338,33 @@ async def test_an_access_key_signs_a_token(served: Upstream) -> None:
     await engine.close()
 
 
-async def test_an_order_is_taken_up_again_where_it_was(served: Upstream) -> None:
+async def test_another_engine_object_resumes_an_open_order(served: Upstream) -> None:
     open_order, engine = RecordedOrder(), kling(served)
-    wanted = task(shots=3, open_order=open_order)
-    async with aclosing(engine.generate(wanted)) as events:  # type: ignore[type-var]
+    three_shots = task(shots=3, open_order=open_order)
+    async with aclosing(engine.generate(three_shots)) as events:  # type: ignore[type-var]
         async for event in events:
             if isinstance(event, GeneratedImage):
                 break
     await engine.close()
-    again = kling(served)
-    left = replace(wanted, shots=wanted.shots[1:], open_order=RecordedOrder(open_order.data))
-    assert {p.index for p in images(await generate(again, left))} == {1, 2}
-    await again.close()
+    other_engine = kling(served)
+    remaining = replace(three_shots, shots=three_shots.shots[1:], open_order=RecordedOrder(open_order.data))
+    assert {p.index for p in images(await generate(other_engine, remaining))} == {1, 2}
+    await other_engine.close()
     assert len(served.posts) == 1
 
 
-async def test_an_order_of_an_account_that_is_gone_waits_for_it(served: Upstream) -> None:
+async def test_an_order_waits_for_its_account_if_the_account_is_not_configured_any_more(served: Upstream) -> None:
     open_order, engine = RecordedOrder(), kling(served)
     await generate(engine, task(open_order=open_order))
     await engine.close()
     other = kling(served, {"api_key": "other"})
-    with pytest.raises(Unknown, match="not configured any more"):
+    with pytest.raises(Unknown, match="no longer configured"):
         await generate(other, task(open_order=RecordedOrder(open_order.data)))
     await other.close()
     assert len(served.posts) == 1
 
 
-async def test_a_batch_that_was_lost_is_not_ordered(served: Upstream) -> None:
+async def test_no_order_is_placed_for_a_lost_batch(served: Upstream) -> None:
     open_order, engine = RecordedOrder(), kling(served)
     open_order.lost_at = 1
     with pytest.raises(BatchLost):
@@ -363,25 +374,25 @@ async def test_a_batch_that_was_lost_is_not_ordered(served: Upstream) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-async def test_what_nobody_wants_any_more_is_cancelled_upstream(served: Upstream, wanted: bool) -> None:
+async def test_an_order_is_cancelled_upstream_only_if_its_images_are_not_wanted(served: Upstream, wanted: bool) -> None:
     served.seconds = 60
     open_order, engine = RecordedOrder(), kling(served)
     open_order.wanted = wanted
-    painting = asyncio.create_task(generate(engine, task(open_order=open_order)))
+    generating = asyncio.create_task(generate(engine, task(open_order=open_order)))
 
-    async def under_way() -> bool:
+    async def order_accepted() -> bool:
         return bool(open_order.orders and open_order.orders[0]["task_id"])
 
-    await eventually(under_way)
-    painting.cancel()
+    await eventually(order_accepted)
+    generating.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await painting
+        await generating
     await engine.close()
     assert served.cancelled == ([] if wanted else ["up-0"])
     assert engine._accounts.all[0].in_flight == 0
 
 
-async def test_nine_pictures_of_an_account_for_four_are_several_orders(served: Upstream) -> None:
+async def test_nine_images_are_several_orders_if_an_account_allows_four(served: Upstream) -> None:
     engine = kling(served, {"api_key": "key", "concurrency": 4})
     open_order = RecordedOrder()
     events = await generate(engine, task(shots=9, open_order=open_order))
@@ -392,7 +403,7 @@ async def test_nine_pictures_of_an_account_for_four_are_several_orders(served: U
     assert shares == sorted(shares)
 
 
-async def test_what_the_upstream_wants_of_a_prompt_is_kept_to(served: Upstream) -> None:
+async def test_a_prompt_is_cut_to_the_limit_of_the_upstream(served: Upstream) -> None:
     engine = kling(served)
     prompt = "<<<element_1>>>" * 166
     bag = SavedElement("A bag of a long name", "x" * 100, (ReferenceImage(image_file(), 400, 300),))
@@ -402,7 +413,7 @@ async def test_what_the_upstream_wants_of_a_prompt_is_kept_to(served: Upstream) 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"base_url": "ftp://x"}, "base_url must be an http"),
         ({"base_url": 3}, "base_url must be text"),
@@ -417,7 +428,7 @@ async def test_what_the_upstream_wants_of_a_prompt_is_kept_to(served: Upstream) 
         ({"speed": 1}, "does not take these options"),
     ],
 )
-def test_a_wrong_option_is_named(options: dict[str, object], said: str) -> None:
+def test_the_error_names_the_bad_option(options: dict[str, object], message: str) -> None:
     route = {"engine": "kling", "base_url": "https://x.example/kling", "accounts": [{"api_key": "k"}]} | options
-    with pytest.raises(BadRoute, match=said):
+    with pytest.raises(BadRoute, match=message):
         open_registry([(Model("m"), [route])])

@@ -1,3 +1,5 @@
+"""Panels of the engine `previz`: their size and content, and their equality with golden images."""
+
 import hashlib
 import io
 import subprocess
@@ -40,17 +42,17 @@ def draw(prompt: str, *, framing: str = "", seed: int = 5, size: Size = SMALL, i
 
 
 def reference(color: tuple[int, int, int] = (255, 255, 255), name: str = "dog") -> ReferenceImage:
-    """A pictogram on a plain ground, as a shop's picture."""
-    thing = Image.fromarray(raster(name, None, 300))
+    """Return a pictogram on a plain background, like a product photo of a shop."""
+    pictogram = Image.fromarray(raster(name, None, 300))
     image = Image.new("RGB", (400, 400), color)
-    image.paste(thing, (50, 50), thing)
+    image.paste(pictogram, (50, 50), pictogram)
     file = io.BytesIO()
     image.save(file, "PNG")
     return ReferenceImage(file.getvalue(), 400, 400)
 
 
 def photograph() -> ReferenceImage:
-    """A picture without a plain border."""
+    """Return an image without a plain background."""
     noise = np.random.default_rng(1).integers(0, 255, (30, 40, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).resize((400, 300), Image.Resampling.BICUBIC).save(file, "JPEG")
@@ -59,7 +61,7 @@ def photograph() -> ReferenceImage:
 
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
-def test_the_right_size(ratio: str, resolution: str) -> None:
+def test_a_panel_has_the_requested_size(ratio: str, resolution: str) -> None:
     size = size_of(ratio, resolution)
     pixels = draw("城市的雪夜 with a very long caption " * 20, framing="wide shot", size=size)
     assert pixels.shape == (size.height, size.width, 3)
@@ -78,22 +80,24 @@ GOLDEN_PROMPTS = {
 
 
 @pytest.mark.parametrize("name", GOLDEN_PROMPTS)
-def test_the_pictures_are_those_that_were_looked_at(name: str) -> None:
-    """Compared after decoding and with room for another processor's rounding. To accept a change, look at what the
-    failed test wrote, then move it over the old one."""
+def test_panels_equal_the_golden_images(name: str) -> None:
+    """The comparison allows a mean difference of 2, because other processors round differently.
+
+    To accept a change, check the `.new.png` file that the failed test wrote, then move it over the golden image.
+    """
     prompt, framing = GOLDEN_PROMPTS[name]
     pixels = draw(prompt, framing=framing)
     path = GOLDEN / f"{name}.png"
-    written = path.with_suffix(".new.png")
-    wanted = np.asarray(Image.open(path).convert("RGB")).astype(int) if path.exists() else np.zeros(pixels.shape, int)
-    if np.abs(wanted - pixels).mean() > 2:
+    new_path = path.with_suffix(".new.png")
+    golden = np.asarray(Image.open(path).convert("RGB")).astype(int) if path.exists() else np.zeros(pixels.shape, int)
+    if np.abs(golden - pixels).mean() > 2:
         GOLDEN.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(written)
-        raise AssertionError(f"{name} looks different: compare {path} and {written}")
-    written.unlink(missing_ok=True)
+        Image.fromarray(pixels).save(new_path)
+        raise AssertionError(f"{name} looks different: compare {path} and {new_path}")
+    new_path.unlink(missing_ok=True)
 
 
-def test_the_same_bytes_in_another_process() -> None:
+def test_another_process_draws_the_same_bytes() -> None:
     code = (
         "import hashlib; from framehouse.engines.previz.panel import draw_panel;"
         "from framehouse.domain.shot import Shot; from framehouse.domain.sizes import Size;"
@@ -104,10 +108,12 @@ def test_the_same_bytes_in_another_process() -> None:
     assert other.stdout.strip() == hashlib.sha256(draw("a fox, watercolor").tobytes()).hexdigest()
 
 
-def test_one_word_more_does_not_change_everything() -> None:
-    """The light and the place have random streams of their own."""
-    one, other = (read_scene([text], caption="") for text in ("a fox in a forest", "a fox and an owl in a forest"))
-    assert [light_of(one, seed) for seed in range(20)] == [light_of(other, seed) for seed in range(20)]
+def test_another_subject_does_not_change_the_light() -> None:
+    """The light has a separate random stream."""
+    fox, fox_and_owl = (
+        read_scene([text], caption="") for text in ("a fox in a forest", "a fox and an owl in a forest")
+    )
+    assert [light_of(fox, seed) for seed in range(20)] == [light_of(fox_and_owl, seed) for seed in range(20)]
 
 
 def test_a_series_keeps_its_light_and_place_and_moves_the_camera() -> None:
@@ -119,7 +125,7 @@ def test_a_series_keeps_its_light_and_place_and_moves_the_camera() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_every_place_is_drawn_from_everywhere(place: str) -> None:
+def test_every_place_is_drawn_in_every_framing(place: str) -> None:
     words = {"snowfield": "glacier", "cafe": "coffee shop"}.get(place, place)
     assert read_scene([f"a fox in the {words}"], caption="").backdrop == place
     for n, framing in enumerate(("", *FRAMINGS)):
@@ -129,14 +135,14 @@ def test_every_place_is_drawn_from_everywhere(place: str) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_changes_the_picture(style: str) -> None:
+def test_every_style_changes_the_image(style: str) -> None:
     word = lexicon.MEANINGS["style"][style][0]
     assert read_scene([f"a fox, {word}"], caption="").style == style
     plain, styled = draw("a fox in the forest"), draw(f"a fox in the forest, {word}")
     assert np.abs(plain.astype(int) - styled).mean() > 5
 
 
-def test_a_plain_background_is_cut_away_and_others_are_not() -> None:
+def test_only_a_plain_background_is_cut_away() -> None:
     image, cut = cutout(reference())
     alpha = np.asarray(image.getchannel("A"))
     assert cut
@@ -144,7 +150,7 @@ def test_a_plain_background_is_cut_away_and_others_are_not() -> None:
     assert not cutout(photograph())[1]
 
 
-def test_what_is_cited_is_in_the_picture() -> None:
+def test_references_are_in_the_image_whether_the_prompt_cites_them_or_not() -> None:
     green = reference(name="t-rex")
     sizes = [Size(400, 225), Size(225, 400)]
     for size in sizes:
@@ -156,13 +162,13 @@ def test_what_is_cited_is_in_the_picture() -> None:
     assert ((without[..., 1] > without[..., 0] + 40) & (without[..., 1] > without[..., 2] + 30)).mean() < 0.01
 
 
-def test_ten_references_and_elements_fit_in_every_shape() -> None:
+def test_ten_references_and_elements_fit_into_every_aspect_ratio() -> None:
     element = SavedElement("Robo", "", (reference(name="robot"),))
     for ratio in RATIOS:
         size = size_of(ratio, "1k")
         small = Size(size.width // 4, size.height // 4)
-        sent = (reference(), photograph(), reference(name="handbag"), photograph(), reference((230, 230, 240)))
-        pixels = draw_panel(Shot(0, "<<<element_2>>> and friends", "", 5), 1, small, sent, (element,) * 5)
+        references = (reference(), photograph(), reference(name="handbag"), photograph(), reference((230, 230, 240)))
+        pixels = draw_panel(Shot(0, "<<<element_2>>> and friends", "", 5), 1, small, references, (element,) * 5)
         assert pixels.shape == (small.height, small.width, 3)
 
 
@@ -171,19 +177,19 @@ def test_a_reference_may_be_the_background() -> None:
     assert (np.abs(pixels.astype(int) - (255, 0, 255)).max(axis=2) < 90).mean() > 0.2
 
 
-def test_a_damaged_reference_is_told_apart() -> None:
+def test_a_damaged_reference_is_broken() -> None:
     with pytest.raises(Broken):
-        draw_panel(Shot(0, "x", "", 1), 1, SMALL, (ReferenceImage(b"not a picture", 400, 300),))
+        draw_panel(Shot(0, "x", "", 1), 1, SMALL, (ReferenceImage(b"not an image", 400, 300),))
 
 
 @pytest.mark.parametrize(
     "prompt", ["", "…", "\U0001f98a" * 50, "x" * 2500, "a\nb\tc", "مرحبا", "字" * 2500, "a fox " * 400, "3 " * 800]
 )
-def test_any_words_can_be_drawn(prompt: str) -> None:
+def test_any_prompt_can_be_drawn(prompt: str) -> None:
     draw(prompt, seed=2**53 - 1, size=Size(180, 320))
 
 
 @settings(max_examples=40)
 @given(st.text(max_size=120), st.integers(0, 2**53 - 1), st.sampled_from(("", *FRAMINGS)))
-def test_nothing_that_is_written_breaks_it(prompt: str, seed: int, framing: str) -> None:
+def test_no_random_prompt_raises(prompt: str, seed: int, framing: str) -> None:
     draw(prompt, seed=seed, framing=framing, size=Size(96, 64))

@@ -1,4 +1,4 @@
-"""What is read out of prompts, in both languages."""
+"""The scene that the engine `previz` reads from a prompt, in English and Chinese."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def names(scene: Scene) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "says"),
+    ("prompt", "expected"),
     [
         ("a cat by the sea at sunset, watercolor", {"backdrop": "sea", "time": "sunset", "style": "watercolor"}),
         ("雪山下的小木屋，夜晚，星空", {"backdrop": "mountain", "time": "night", "season": ""}),
@@ -40,9 +40,9 @@ def names(scene: Scene) -> list[str]:
         ("a storm over the desert", {"weather": "storm", "backdrop": "desert"}),
     ],
 )
-def test_the_scene(prompt: str, says: dict[str, Any]) -> None:
+def test_a_scene_has_the_conditions_of_its_prompt(prompt: str, expected: dict[str, Any]) -> None:
     scene = read(prompt)
-    assert {field: getattr(scene, field) for field in says} == says
+    assert {field: getattr(scene, field) for field in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,14 @@ def test_the_scene(prompt: str, says: dict[str, Any]) -> None:
         ("children and wolves", [("child", 3, None, 1.0), ("wolf", 3, None, 1.0)]),
     ],
 )
-def test_subjects_with_number_colour_and_size(prompt: str, subjects: list[tuple[str, int, str | None, float]]) -> None:
-    found = [(s.name, s.number, s.color, s.size) for s in read(prompt).subjects]
-    assert found == [(name, n, lexicon.RGB[color] if color else None, size) for name, n, color, size in subjects]
+def test_subjects_have_number_colour_and_size(prompt: str, subjects: list[tuple[str, int, str | None, float]]) -> None:
+    read_subjects = [(s.name, s.number, s.color, s.size) for s in read(prompt).subjects]
+    expected = [(name, n, lexicon.RGB[color] if color else None, size) for name, n, color, size in subjects]
+    assert read_subjects == expected
 
 
 @pytest.mark.parametrize(
-    ("prompt", "who", "relation", "whom"),
+    ("prompt", "name", "relation", "target"),
     [
         ("a cat riding a bicycle", "cat", "riding", "bicycle"),
         ("一个男孩骑着自行车", "boy", "riding", "bicycle"),
@@ -86,18 +87,18 @@ def test_subjects_with_number_colour_and_size(prompt: str, subjects: list[tuple[
         ("a girl beside her robot", "girl", "beside", "robot"),
     ],
 )
-def test_relations(prompt: str, who: str, relation: str, whom: str) -> None:
+def test_a_subject_has_a_relation_to_its_target(prompt: str, name: str, relation: str, target: str) -> None:
     scene = read(prompt)
-    subject = next(s for s in scene.subjects if s.name == who)
-    assert (subject.relation, scene.subjects[subject.target].name) == (relation, whom)
+    subject = next(s for s in scene.subjects if s.name == name)
+    assert (subject.relation, scene.subjects[subject.target].name) == (relation, target)
 
 
-def test_an_evening_is_no_place_to_stand() -> None:
+def test_an_evening_is_not_a_target() -> None:
     assert not any(s.relation for s in read("a child on a rainy evening while the dog waits").subjects)
 
 
 @pytest.mark.parametrize(
-    ("prompt", "found"),
+    ("prompt", "subjects"),
     [
         ("Merge the dog in <<<image_1>>> into a city street", ["image 0"]),
         ("The bag of <<<image_2>>> on a beach", ["image 1"]),
@@ -107,16 +108,16 @@ def test_an_evening_is_no_place_to_stand() -> None:
         ("a fox beside <<<image_1>>>", ["fox", "image 0"]),
     ],
 )
-def test_what_is_cited_stands_where_the_sentence_puts_it(prompt: str, found: list[str]) -> None:
-    assert names(read(prompt)) == found
+def test_cited_images_are_subjects_in_the_order_of_the_prompt(prompt: str, subjects: list[str]) -> None:
+    assert names(read(prompt)) == subjects
 
 
-def test_a_cited_background() -> None:
+def test_a_cited_image_may_be_the_background() -> None:
     scene = read("a fox on the background <<<image_1>>>")
     assert (names(scene), scene.setting is not None) == (["fox"], True)
 
 
-def test_listed_shots_have_scenes_of_their_own_and_share_the_subjects() -> None:
+def test_listed_shots_have_separate_scenes_and_share_subjects() -> None:
     request = ImageRequest(
         model="m",
         prompt="A fox named Finn, ink sketch. Frame 1: in the forest at dawn. Frame 2: by the sea at night with a boat",
@@ -129,7 +130,7 @@ def test_listed_shots_have_scenes_of_their_own_and_share_the_subjects() -> None:
     assert [s.chips for s in scenes] == [(), ()]
 
 
-def test_negative_wishes() -> None:
+def test_unwanted_things_are_not_in_the_scene() -> None:
     scene = read("a man and a dog in a park, no people, without clouds or birds")
     assert names(scene) == ["dog"]
     assert not scene.people
@@ -150,12 +151,13 @@ def test_negative_wishes() -> None:
         ("a fox runs quickly through beautiful glowing grass", ("grass",)),
     ],
 )
-def test_what_is_not_found_is_a_chip(prompt: str, chips: tuple[str, ...]) -> None:
+def test_words_without_a_drawing_become_chips(prompt: str, chips: tuple[str, ...]) -> None:
     assert read(prompt).chips == chips
 
 
-# Sixty nouns that were not tuned for: the English names and keywords of the pack's things, shuffled with the seed 1234,
-# of them the first sixty that name a thing that can be seen. Each with the drawing that is right for it, judged by eye.
+# Sixty nouns for which the lexicon was not tuned. The English names and keywords of the pack's pictograms were shuffled
+# with the seed 1234; these are the first sixty that name a visible thing. Each noun is followed by its correct drawing,
+# chosen by eye, or by nothing if the pack has none.
 UNTUNED = """
 underwear=briefs brontosaurus=sauropod helmet=military-helmet wastebasket=wastebasket parent=man pumpkin=jack-o-lantern
 spore= earth=globe-showing-europe-africa baseball=baseball yogi=person-in-lotus-position jellyfish=jellyfish
@@ -169,18 +171,18 @@ aeroplane=airplane doctor=health-worker chain=chains pierogi=dumpling gun= short
 """
 
 
-def test_nine_in_ten_nouns_find_a_right_drawing() -> None:
-    wanted = dict(pair.split("=") for pair in UNTUNED.split())
-    assert len(wanted) == 60
-    found = {noun: names(read(f"a picture of a {noun}"))[:1] for noun in wanted}
-    right = [noun for noun, name in wanted.items() if name and found[noun] == [name]]
-    assert len(right) >= 54, {noun: found[noun] for noun in wanted if noun not in right}
+def test_nine_of_ten_nouns_get_the_correct_drawing() -> None:
+    correct_drawings = dict(pair.split("=") for pair in UNTUNED.split())
+    assert len(correct_drawings) == 60
+    drawings = {noun: names(read(f"a picture of a {noun}"))[:1] for noun in correct_drawings}
+    correct = [noun for noun, name in correct_drawings.items() if name and drawings[noun] == [name]]
+    assert len(correct) >= 54, {noun: drawings[noun] for noun in correct_drawings if noun not in correct}
 
 
-def test_the_lexicon_names_what_there_is() -> None:
-    for name in lexicon.MEANINGS["icon"]:
-        for one in name.rstrip("+").split(","):
-            assert pictogram(one).body
+def test_every_name_in_the_lexicon_exists() -> None:
+    for entry in lexicon.MEANINGS["icon"]:
+        for name in entry.rstrip("+").split(","):
+            assert pictogram(name).body
     assert set(lexicon.MEANINGS["backdrop"]) == set(PLACES)
     assert set(lexicon.MEANINGS["style"]) == {*STYLES}
     assert set(lexicon.MEANINGS["framing"]) == set(FRAMINGS)

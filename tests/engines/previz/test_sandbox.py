@@ -1,4 +1,4 @@
-"""The sandbox: each documented trigger gives the ending that it says."""
+"""The sandbox of the engine `previz`: each documented trigger has the documented effect."""
 
 import time
 
@@ -18,7 +18,7 @@ from tests.support.in_process_deployment import MakeDeployment
         ("[ sandbox：slow 0.4 ][sandbox: fail image 3] a fox", ""),
     ],
 )
-async def test_endings(make_deployment: MakeDeployment, prompt: str, message: str) -> None:
+async def test_a_task_ends_as_its_triggers_say(make_deployment: MakeDeployment, prompt: str, message: str) -> None:
     async with serving(await make_deployment({"engine": "previz"})) as api:
         api.deployment.start_worker()
         task = await api.wait_for_task((await api.create(prompt, n=2))["task_id"])
@@ -27,7 +27,9 @@ async def test_endings(make_deployment: MakeDeployment, prompt: str, message: st
 
 
 @pytest.mark.parametrize("words", ["refuse", "explode"])
-async def test_refused_at_once(make_deployment: MakeDeployment, words: str) -> None:
+async def test_a_request_is_refused_by_the_trigger_refuse_and_by_unknown_triggers(
+    make_deployment: MakeDeployment, words: str
+) -> None:
     async with serving(await make_deployment({"engine": "previz"})) as api:
         body = {"model_name": "kling-v3-omni", "prompt": f"a fox [sandbox: {words}]"}
         answer = await api.alice.post(PATH, json=body)
@@ -37,7 +39,7 @@ async def test_refused_at_once(make_deployment: MakeDeployment, words: str) -> N
         assert (await api.deployment.account())["images_in_flight"] == 0
 
 
-async def test_slow_takes_its_time_and_tells_progress(make_deployment: MakeDeployment) -> None:
+async def test_the_trigger_slow_delays_the_task(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment({"engine": "previz"})) as api:
         api.deployment.start_worker()
         start = time.monotonic()
@@ -46,16 +48,16 @@ async def test_slow_takes_its_time_and_tells_progress(make_deployment: MakeDeplo
         assert time.monotonic() - start > 2
 
 
-def test_several_triggers_add_up_and_none_is_drawn() -> None:
+def test_several_triggers_are_combined_and_removed_from_the_prompt() -> None:
     prompt = "a [sandbox: slow 3] fox [sandbox: fail image 2]"
-    asked = behaviour(prompt)
-    assert (asked.slow_s, asked.fail_image, asked.refuse) == (3.0, 2, "")
+    requested = behaviour(prompt)
+    assert (requested.slow_s, requested.fail_image, requested.refuse) == (3.0, 2, "")
     assert without_triggers(prompt).split() == ["a", "fox"]
     assert behaviour("a sandbox: fail in the park").fail_image is None
 
 
-async def test_only_the_first_engine_is_asked(make_deployment: MakeDeployment) -> None:
-    """Behind another engine, the words are that engine's."""
+async def test_only_the_first_engine_may_refuse_a_prompt(make_deployment: MakeDeployment) -> None:
+    """If `previz` is not the first engine, its triggers do not refuse the request."""
     from tests.support.in_process_deployment import MISBEHAVING
 
     deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})

@@ -1,1 +1,1 @@
-"""The real processes, killed, cut, filled, refused and put back in time: what must be true afterwards."""
+"""Chaos tests inject faults into the real processes and check that no work is lost or done twice."""

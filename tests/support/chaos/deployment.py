@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
-from tests.support.chaos.processes import Parts
+from tests.support.chaos.processes import ProcessSet
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json
 from tests.support.eventually import eventually
 from tests.support.sockets import free_port
@@ -15,16 +15,18 @@ CONCURRENCY, UPSTREAM_CONCURRENCY = 60, 20
 
 LEASE_S = 4
 
-PAINTER = "tests.support.chaos.painter:Painter"
+RECORDING_ENGINE = "tests.support.chaos.recording_engine:RecordingEngine"
+UPSTREAM_MODEL = "upstream-model"
 
 
-async def look(parts: Parts) -> None:
+async def supervise(processes: ProcessSet) -> None:
+    """Restart and resume processes until cancelled."""
     while True:
-        parts.look()
+        processes.restart_and_resume()
         await asyncio.sleep(0.1)
 
 
-async def open_patiently(db: Database) -> None:
+async def open_with_retries(db: Database) -> None:
     async def opened() -> bool:
         try:
             await db.open()
@@ -35,34 +37,36 @@ async def open_patiently(db: Database) -> None:
     await eventually(opened, seconds=60)
 
 
-def start_upstream(folder: Path, parts: Parts) -> tuple[int, str]:
-    """A second Framehouse, which the first one orders from: its port, and a key."""
+def start_upstream(folder: Path, processes: ProcessSet) -> tuple[int, str]:
+    """Start a second Framehouse, the upstream of the first one. Returns its port and an API key."""
     home = folder / "upstream"
     home.mkdir()
-    route = f'{{ engine = "{PAINTER}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
-    (home / "framehouse.toml").write_text(f'[models."painter"]\nroutes = [{route}]\n')
+    route = f'{{ engine = "{RECORDING_ENGINE}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
+    (home / "framehouse.toml").write_text(f'[models."{UPSTREAM_MODEL}"]\nroutes = [{route}]\n')
     settings = {"FRAMEHOUSE_LEASE_S": str(LEASE_S), "FRAMEHOUSE_ATTEMPTS": "100"}
     words: list[str | Path] = ["--data-dir", home]
-    run("account", "create", "house", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0, **settings)
-    key = run_json("key", "create", "house", *words, code=0, **settings)["key"]
+    run("account", "create", "relay", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0, **settings)
+    key = run_json("key", "create", "relay", *words, code=0, **settings)["key"]
     port = free_port()
     command = [*FRAMEHOUSE, "serve", "--port", str(port), "--data-dir", str(home)]
-    parts.add("upstream", command, environment(**settings))
+    processes.add("upstream", command, environment(**settings))
     return port, key
 
 
-def start_receiver(folder: Path, parts: Parts, number: int) -> str:
+def start_receiver(folder: Path, processes: ProcessSet, number: int) -> str:
+    """Start a receiver of callbacks. Returns its URL."""
     port = free_port()
-    log = folder / f"told{number}"
-    parts.add("receiver", [FRAMEHOUSE[0], "-m", "tests.support.chaos.receiver", str(port), str(log)], environment())
+    log = folder / f"callbacks{number}"
+    command = [FRAMEHOUSE[0], "-m", "tests.support.chaos.receiver", str(port), str(log)]
+    processes.add("receiver", command, environment())
     return f"http://127.0.0.1:{port}"
 
 
 def configure(folder: Path, upstream: str, key: str, *, lease_s: int, worker_concurrency: int) -> Path:
-    """The settings file of a house that paints, orders from the upstream and draws."""
+    """Write the settings file of a deployment with three models: a local engine, the upstream, and previz."""
     account = f'{{ api_key = "{key}", concurrency = {UPSTREAM_CONCURRENCY} }}'
     relay = (
-        f'engine = "kling", base_url = "{upstream}/kling", model = "painter", accounts = [{account}], '
+        f'engine = "kling", base_url = "{upstream}/kling", model = "{UPSTREAM_MODEL}", accounts = [{account}], '
         "resubmit = true, answer_s = 3, lost_after_s = 8"
     )
     config = folder / "framehouse.toml"
@@ -75,7 +79,7 @@ attempts = 100
 give_up_after_s = 86400
 allow_private_addresses = true
 [models.direct]
-routes = [{{ engine = "{PAINTER}", notes = "{folder / "notes"}", seconds = 0.3 }}]
+routes = [{{ engine = "{RECORDING_ENGINE}", notes = "{folder / "notes"}", seconds = 0.3 }}]
 [models.relay]
 routes = [{{ {relay} }}]
 [models.previz]
@@ -85,21 +89,21 @@ routes = [{{ engine = "previz" }}]
     return config
 
 
-def start_house(parts: Parts, words: list[str | Path], settings: dict[str, str]) -> list[int]:
-    """Two APIs, whose ports these are, and three workers, on one embedded database that they all look after."""
+def start_deployment(processes: ProcessSet, words: list[str | Path], settings: dict[str, str]) -> list[int]:
+    """Start two APIs and three workers that share one embedded database. Returns the ports of the APIs."""
     ports = [free_port(), free_port()]
     command = [*map(str, words)]
     for port in ports:
-        parts.add("api", [*FRAMEHOUSE, "api", "--port", str(port), *command], environment(**settings))
+        processes.add("api", [*FRAMEHOUSE, "api", "--port", str(port), *command], environment(**settings))
     for _ in range(3):
-        parts.add("worker", [*FRAMEHOUSE, "worker", *command], environment(**settings))
+        processes.add("worker", [*FRAMEHOUSE, "worker", *command], environment(**settings))
     return ports
 
 
-def keep_logs(folder: Path) -> None:
-    """Where somebody asks for them."""
+def save_logs(folder: Path) -> None:
+    """Copy the logs of a test to the folder in CHAOS_LOGS, if that variable is set."""
     if to := os.environ.get("CHAOS_LOGS"):
         Path(to).mkdir(parents=True, exist_ok=True)
-        for pattern in ("*.log", "notes", "upstream.notes", "told*", "disk/data/postgres.log"):
+        for pattern in ("*.log", "notes", "upstream.notes", "callbacks*", "disk/data/postgres.log"):
             for path in folder.glob(pattern):
                 shutil.copy(path, to)

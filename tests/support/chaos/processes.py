@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped and started again by the chaos, and what became of each."""
+"""Processes that a chaos test kills and stops, and that are restarted and resumed."""
 
 import signal
 import subprocess
@@ -13,87 +13,92 @@ from tests.support.command_line import ROOT
 
 
 @dataclass
-class Part:
-    """One process that is to run; who dies is replaced by `Parts.look`."""
+class ChaosProcess:
+    """A process that must run. If it dies, `ProcessSet.restart_and_resume` starts it again."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
+    popen: subprocess.Popen[bytes] | None = None
     stopped_until: float = 0.0
     due_at: float = 0.0
 
 
 @dataclass
-class Parts:
-    """`harmed` are the processes that were killed or stopped, of which the latter are `stopped`; `deaths` counts the
-    others, which ended by themselves."""
+class ProcessSet:
+    """All processes of a test, and what the test did to them.
+
+    `disturbed` contains the pids of all processes that were killed or stopped, or that died by themselves. `stopped`
+    contains the pids of the stopped ones. `deaths` lists the names and exit codes of those that died by themselves.
+    """
 
     folder: Path
-    parts: list[Part] = field(default_factory=list)
-    harmed: set[int] = field(default_factory=set)
+    processes: list[ChaosProcess] = field(default_factory=list)
+    disturbed: set[int] = field(default_factory=set)
     stopped: set[int] = field(default_factory=set)
     deaths: list[str] = field(default_factory=list)
 
-    def add(self, name: str, command: list[str], environment: dict[str, str]) -> Part:
-        self.parts.append(Part(name, command, environment))
-        return self.parts[-1]
+    def add(self, name: str, command: list[str], environment: dict[str, str]) -> ChaosProcess:
+        self.processes.append(ChaosProcess(name, command, environment))
+        return self.processes[-1]
 
-    def named(self, name: str) -> list[Part]:
-        return [part for part in self.parts if part.name == name]
+    def named(self, name: str) -> list[ChaosProcess]:
+        return [process for process in self.processes if process.name == name]
 
-    def look(self) -> None:
-        """Start who is not there, wake who was stopped for long enough."""
+    def restart_and_resume(self) -> None:
+        """Start the processes that do not run, and resume the processes whose stop time is over."""
         now = time.monotonic()
-        for part in self.parts:
-            if part.process and (code := part.process.poll()) is not None:
-                if part.process.pid not in self.harmed:
-                    self.deaths.append(f"{part.name}: {code}")
-                    self.harmed.add(part.process.pid)
-                    part.due_at = now + 0.5
-                part.process = None
-            if part.process is None and now >= part.due_at:
-                self._start(part)
-            elif part.process and part.stopped_until and now >= part.stopped_until:
-                part.process.send_signal(signal.SIGCONT)
-                part.stopped_until = 0.0
+        for process in self.processes:
+            if process.popen and (code := process.popen.poll()) is not None:
+                if process.popen.pid not in self.disturbed:
+                    self.deaths.append(f"{process.name}: {code}")
+                    self.disturbed.add(process.popen.pid)
+                    process.due_at = now + 0.5
+                process.popen = None
+            if process.popen is None and now >= process.due_at:
+                self._start(process)
+            elif process.popen and process.stopped_until and now >= process.stopped_until:
+                process.popen.send_signal(signal.SIGCONT)
+                process.stopped_until = 0.0
 
-    def _start(self, part: Part) -> None:
-        part.stopped_until = 0.0
-        number = self.parts.index(part)
-        with (self.folder / f"{part.name}{number}.log").open("ab") as log:
-            part.process = subprocess.Popen(
-                part.command, env=part.environment, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
+    def _start(self, process: ChaosProcess) -> None:
+        process.stopped_until = 0.0
+        number = self.processes.index(process)
+        with (self.folder / f"{process.name}{number}.log").open("ab") as log:
+            process.popen = subprocess.Popen(
+                process.command, env=process.environment, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
             )
-            log.write(f"--- process {part.process.pid}\n".encode())
+            log.write(f"--- process {process.popen.pid}\n".encode())
 
-    def kill(self, part: Part, *, family: bool = False) -> None:
-        """End it without a word, with all its children where it is a whole house."""
-        if part.process:
-            pids = [part.process.pid, *(process_tree.descendants(part.process.pid) if family else [])]
-            self.harmed.update(pids)
+    def kill(self, process: ChaosProcess, *, with_descendants: bool = False) -> None:
+        """Kill a process with SIGKILL; a `framehouse serve` is killed with its descendants."""
+        if process.popen:
+            descendants = process_tree.descendants(process.popen.pid) if with_descendants else []
+            pids = [process.popen.pid, *descendants]
+            self.disturbed.update(pids)
             process_tree.kill(pids)
-            part.process.wait()
+            process.popen.wait()
 
-    def stop(self, part: Part, seconds: float) -> None:
-        """Let it hang for so long: then it goes on, and believes that no time has passed."""
-        if part.process:
-            self.harmed.add(part.process.pid)
-            self.stopped.add(part.process.pid)
-            part.process.send_signal(signal.SIGSTOP)
-            part.stopped_until = time.monotonic() + seconds
+    def stop(self, process: ChaosProcess, seconds: float) -> None:
+        """Stop a process with SIGSTOP for `seconds`. When it resumes, it does not know that time has passed."""
+        if process.popen:
+            self.disturbed.add(process.popen.pid)
+            self.stopped.add(process.popen.pid)
+            process.popen.send_signal(signal.SIGSTOP)
+            process.stopped_until = time.monotonic() + seconds
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Parts]:
-    parts = Parts(folder)
+def running(folder: Path) -> Iterator[ProcessSet]:
+    """An empty set of processes. At the end, all its processes are resumed and terminated."""
+    processes = ProcessSet(folder)
     try:
-        yield parts
+        yield processes
     finally:
-        for part in parts.parts:
-            if part.process and part.process.poll() is None:
-                part.process.send_signal(signal.SIGCONT)
-                part.process.terminate()
-        for part in parts.parts:
-            if part.process:
-                part.process.wait(timeout=60)
+        for process in processes.processes:
+            if process.popen and process.popen.poll() is None:
+                process.popen.send_signal(signal.SIGCONT)
+                process.popen.terminate()
+        for process in processes.processes:
+            if process.popen:
+                process.popen.wait(timeout=60)

@@ -1,4 +1,4 @@
-"""A way between two sockets that is cut now and then, in the midst of what is said."""
+"""A TCP proxy that cuts connections at random, in the middle of the data."""
 
 import asyncio
 import random
@@ -9,31 +9,34 @@ from tests.support.sockets import listening
 
 
 @asynccontextmanager
-async def cutting(port: int, *, share: float) -> AsyncIterator[str]:
-    """The URL of a way to a loopback port; of all pieces that go through, this share is the last of its connection."""
+async def cutting_proxy(port: int, *, cut_probability: float) -> AsyncIterator[str]:
+    """The URL of a proxy for a loopback port.
+
+    With `cut_probability`, only a part of a chunk is forwarded, and then its connection is cut.
+    """
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while piece := await reader.read(65536):
-            if random.random() < share:
-                writer.write(piece[: random.randrange(len(piece))])
+        while chunk := await reader.read(65536):
+            if random.random() < cut_probability:
+                writer.write(chunk[: random.randrange(len(chunk))])
                 raise ConnectionResetError
-            writer.write(piece)
+            writer.write(chunk)
             await writer.drain()
         with suppress(OSError):
             writer.write_eof()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
             return
-        ways = [asyncio.create_task(pump(reader, far_writer)), asyncio.create_task(pump(far_reader, writer))]
+        pumps = [asyncio.create_task(pump(reader, upstream_writer)), asyncio.create_task(pump(upstream_reader, writer))]
         try:
-            await asyncio.gather(*ways)
+            await asyncio.gather(*pumps)
         finally:
-            for way in ways:
-                way.cancel()
-            far_writer.transport.abort()
+            for pump_task in pumps:
+                pump_task.cancel()
+            upstream_writer.transport.abort()
             writer.transport.abort()
 
     async with listening(serve) as url:

@@ -1,7 +1,7 @@
-"""A receiver of callbacks, and a server of reference pictures, as a process that can be killed.
+"""A receiver of callbacks that also serves reference images, as a process that can be killed.
 
-python -m tests.support.chaos.receiver PORT LOG [ADDRESS]: it appends each message that it takes to LOG before it
-answers. At random it refuses, cuts the connection although it has taken the message, or answers late.
+`python -m tests.support.chaos.receiver PORT LOG [ADDRESS]` appends each accepted message to LOG before it answers. At
+random it refuses a message, cuts the connection after it has accepted a message, or answers late.
 """
 
 import asyncio
@@ -13,31 +13,31 @@ from pathlib import Path
 from tests.support.image_files import image_file
 from tests.support.sockets import read_head
 
-PICTURE = image_file(500, 400)
+IMAGE = image_file(500, 400)
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, log: Path) -> None:
     try:
         method, _, headers = await read_head(reader)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        mood = random.random()
+        luck = random.random()
         if method == "GET":
-            if mood < 0.1:
+            if luck < 0.1:
                 await answer(writer, "503 Service Unavailable")
             else:
-                await answer(writer, "200 OK", PICTURE)
+                await answer(writer, "200 OK", IMAGE)
             return
-        if mood < 0.05:
+        if luck < 0.05:
             await answer(writer, "500 Internal Server Error")
             return
         data = json.loads(body)
-        note = {"id": headers["webhook-id"], "task": data["task_id"], "status": data["task_status"]}
+        record = {"id": headers["webhook-id"], "task": data["task_id"], "status": data["task_status"]}
         with log.open("ab", buffering=0) as file:
-            file.write(json.dumps(note).encode() + b"\n")
-        if mood < 0.08:
+            file.write(json.dumps(record).encode() + b"\n")
+        if luck < 0.08:
             writer.transport.abort()
             return
-        if mood < 0.1:
+        if luck < 0.1:
             await asyncio.sleep(3)
         await answer(writer, "200 OK")
     except (OSError, asyncio.IncompleteReadError):

@@ -150,7 +150,7 @@ async def release_batch(
 async def settle_shot(
     db: Database, task_id: UUID, batch_id: int, claim: UUID, shot: StoredShot, retention: timedelta
 ) -> Saved:
-    """Save one finished shot. The last shot of a task ends the task as succeeded, and its account is charged."""
+    """Save one finished shot. Saving the last shot marks the task as succeeded and charges its account."""
     saved: Saved = await db.value(
         sql("settle_shot"),
         task_id=task_id,

@@ -1,4 +1,4 @@
-"""Callback messages in Postgres: claimed per host and in order per task, delivered, retried or given up."""
+"""The queue of callback messages in Postgres. Each host has a limit, and the messages of a task are sent in order."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -60,8 +60,8 @@ async def claim_callbacks(
     """Claim up to `limit` due messages, oldest first.
 
     `healthy` and `failing` are hosts; all other hosts are unknown. No host gets more concurrent deliveries than
-    `host_limits` allows. Of each task, only the earliest message that has not ended can be claimed. If the result of
-    this statement is lost, the messages can be claimed again when their leases expire.
+    `host_limits` allows. A message can be claimed only after all earlier messages of its task have ended. If the
+    result of this statement is lost, the messages can be claimed again when their leases expire.
     """
     rows = await db.rows(
         sql("claim_callbacks"),
@@ -79,7 +79,7 @@ async def claim_callbacks(
 async def end_callback(
     db: Database, message: CallbackMessage, *, state: EndState, code: int | None, error: str
 ) -> None:
-    """Record that a message was delivered or is not tried again. The next message of its task becomes due."""
+    """Record that a message was delivered or will not be retried. The next message of its task becomes due."""
     await db.row(
         "select end_callback(:id, :claim, :state, :code, :error)",
         id=message.id,
@@ -122,9 +122,10 @@ async def list_callbacks(
 
 
 async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
-    """Deliver a message again, even if it was delivered before. It keeps its id and is tried for 24 hours from now.
+    """Deliver a message again, even if it was delivered before.
 
-    A message that is being delivered at this moment is not changed. Returns False if the account has no such message.
+    The message keeps its id and can be retried for 24 hours from now. A message that is being delivered at this
+    moment is not changed. Returns False if the account has no such message.
     """
     resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
     return resent_id is not None

@@ -1,4 +1,4 @@
-"""Saved elements in Postgres: created, claimed and processed by element workers, read, deleted."""
+"""Store saved elements in Postgres: create, claim, finish, read and delete them."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class NewElement:
 
 @dataclass(frozen=True, slots=True)
 class CreateResult:
-    """The result of `create_element`. Only `accepted` creates an element.
+    """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
     `replayed`: the idempotency key was used with the same body before, and `task_id` is the task of that request.
     `key_reused`: the key was used with another body. `external_taken`: the external id was used before.
@@ -130,13 +130,13 @@ async def claim_elements(
 
 
 async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence[Reference]) -> None:
-    """End an element as succeeded, with these stored images. Changes nothing if the claim was lost."""
+    """Mark an element as succeeded and save its stored images. Changes nothing if the claim was lost."""
     stored_images = [{"index": i, "key": r.key, "width": r.width, "height": r.height} for i, r in enumerate(images)]
     await _end(db, claimed, "succeed", "", json.dumps(stored_images))
 
 
 async def fail_element(db: Database, claimed: ClaimedElement, message: str) -> None:
-    """End an element as failed. Changes nothing if the claim was lost."""
+    """Mark an element as failed. Changes nothing if the claim was lost."""
     await _end(db, claimed, "failed", storable_text(message), "[]")
 
 
@@ -156,7 +156,8 @@ async def release_element(
 ) -> None:
     """Release an element. Any element worker can claim it when `after` has passed.
 
-    An empty `error` keeps the last error. Changes nothing if the claim was lost.
+    If `error` is empty, the last error is kept. If `count_attempt` is false, this attempt is not counted. Changes
+    nothing if the claim was lost.
     """
     await db.row(
         sql("release_element"),

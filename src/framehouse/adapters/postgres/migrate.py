@@ -1,7 +1,7 @@
-"""Apply the numbered SQL files in order, then the functions. A lock prevents concurrent starts from doing this twice.
+"""Apply the numbered SQL files in order, then the functions. A lock ensures that one process migrates at a time.
 
-Older processes may be serving at the same time. A migration never waits long for a table's lock, because all other
-statements on that table queue behind it.
+Processes of an older version may be serving requests meanwhile. A migration never waits long for a lock on a table,
+because all other statements on that table would have to wait as well.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ async def migrate(url: str) -> list[str]:
     connection = await asyncpg.connect(url, timeout=30)
     try:
         await set_tcp_timeouts(connection)
-        # polled, because a waiting statement is a transaction, and the creation of an index waits for all transactions
+        # polled: a blocked statement keeps a transaction open, and `create index concurrently` waits for transactions
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.05)
         await connection.execute(
@@ -96,7 +96,10 @@ async def _apply_in_transaction(
 
 
 async def _replace_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Replace all functions if a file has changed. Returns whether one has. See the rules in functions/README.md."""
+    """Replace all functions if a file has changed. Returns whether they were replaced.
+
+    The rules for the files are in functions/README.md.
+    """
     text = functions()
     digest = hashlib.sha256(text.encode()).hexdigest()
     if await connection.fetchval("select value from settings where name = 'functions'") == digest:

@@ -47,7 +47,7 @@ class QueuedShot:
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
-    """The shots of the next call: the oldest one and those that can share its call, at most `limit`.
+    """The shots of the next call: the oldest shot and the shots that can share its call, at most `limit`.
 
     `waiting` is not empty and has the oldest shot first. Shots that share a call have the same size. They also have the
     same recipient, files and prompt, with one exception: shots without files may differ in recipient and prompt if the

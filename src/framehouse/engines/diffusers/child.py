@@ -1,4 +1,4 @@
-"""The child process of a device, as the engine sees it: how it is started, how messages pass, how it exits."""
+"""Start the child process of a device, exchange messages with the process, and report how it exited."""
 
 import logging
 import os

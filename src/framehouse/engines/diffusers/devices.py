@@ -1,4 +1,7 @@
-"""The queue of shots, and one thread per device that generates them and recovers from failures of its process."""
+"""The queue of shots and the threads of the devices.
+
+The thread of a device generates shots and recovers from failures of the device's process.
+"""
 
 import logging
 import queue
@@ -26,10 +29,10 @@ _CLOSED = "the engine is closed"
 class DeviceSettings:
     """The settings that all devices of an engine share.
 
-    `command` starts a process. `load_settings` returns the fields of its load command, and raises Unavailable if the
-    weights are missing. `max_batch` is the maximum number of images per call. `multiple_prompts`: one call accepts
-    several prompts. `start_limit_s` is the time limit for loading; `hang_limit_s` is the longest time between two
-    messages of a call.
+    `command` starts a process. `load_settings` returns the fields of the process's load command, and raises Unavailable
+    if the weights are missing. `max_batch` is the maximum number of images per call. `multiple_prompts` is true if one
+    call accepts several prompts. `start_limit_s` is the time limit for loading. `hang_limit_s` is the longest time
+    between two messages of a call.
     """
 
     command: Sequence[str]
@@ -41,7 +44,7 @@ class DeviceSettings:
 
 
 class ShotQueue:
-    """The waiting shots, the oldest first, and the devices that take shots from it. Thread-safe."""
+    """The waiting shots, oldest first, and the devices that take shots from this queue. Thread-safe."""
 
     def __init__(self, settings: DeviceSettings) -> None:
         self.settings = settings
@@ -74,7 +77,7 @@ class ShotQueue:
             self._changed.notify_all()
 
     def requeue(self, shots: Sequence[QueuedShot]) -> None:
-        """Put shots at the front of the queue, without those of cancelled recipients.
+        """Put shots at the front of the queue, except the shots of cancelled recipients.
 
         If the queue is closing, the recipients get Unavailable instead.
         """
@@ -114,7 +117,7 @@ class ShotQueue:
     def device_failed(self, shots: Sequence[QueuedShot]) -> None:
         """Requeue the shots of a device that has become unavailable.
 
-        If no device is available any more, the recipients of all waiting shots get Unavailable instead.
+        If all devices are unavailable, the recipients of all waiting shots get Unavailable instead.
         """
         with self._changed:
             reasons = [device.unavailable_reason for device in self._devices]
@@ -141,14 +144,14 @@ class ShotQueue:
 
 
 class _DeviceUnavailable(Exception):
-    """This device has no process with a loaded model; the device is left alone for a while."""
+    """The device has no process with a loaded model, so it starts a cooldown."""
 
 
 class Device(threading.Thread):
     """The thread of a device. It starts the device's process for the first call, and a new process after a crash.
 
-    `max_images` maps a memory key to the number of images per call that fit into the memory, after a larger number did
-    not fit. `description` is the description of the device in the process's `loaded` event.
+    `max_images` maps a memory key to the maximum number of images per call; it has an entry only if a larger call ran
+    out of memory. `description` is the description of the device in the process's `loaded` event.
     """
 
     def __init__(self, name: str, shots: ShotQueue) -> None:
@@ -158,7 +161,7 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the last attempt to load the model failed; empty if it succeeded or none was made."""
+        """The reason why the model could not be loaded. Empty before the first attempt and after a successful load."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -207,9 +210,9 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Make one call. When it returns, each shot is delivered, failed or requeued.
+        """Make one call. When this method returns, each shot has been delivered, failed or requeued.
 
-        Raises _DeviceUnavailable before it has done anything with the shots.
+        If it raises _DeviceUnavailable, the shots are unchanged.
         """
         child = self._running_child()
         if self._queue.closing or all(shot.recipient.cancelled for shot in shots):
@@ -251,7 +254,7 @@ class Device(threading.Thread):
         if self._child and self._child.alive:
             return self._child
         if self._child:
-            log.warning("the process of %s %s while idle; a new one is started", self.device, self._child.kill())
+            log.warning("the process of %s %s while idle; a new process is started", self.device, self._child.kill())
         self._inbox = queue.SimpleQueue()
         try:
             settings = self._queue.settings.load_settings()
@@ -315,9 +318,10 @@ class Device(threading.Thread):
                     return message
 
     def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
-        """Wait for the next message of the process; its file is in `pixels`. The event is `timeout` after `limit_s`.
+        """Wait for the next message of the process and return it. The file of an image message is added as `pixels`.
 
-        A `wake` event is returned only if `wakes` is set or the queue is closing.
+        If no message arrives within `limit_s`, the event is `timeout`. A `wake` event is returned only if `wakes` is
+        set or the queue is closing.
         """
         end = time.monotonic() + limit_s
         while True:
@@ -331,7 +335,7 @@ class Device(threading.Thread):
     def _out_of_memory(self, shots: list[QueuedShot], reason: str) -> None:
         """Requeue the shots and halve the number of images per call for their memory key.
 
-        A single shot fails as Unavailable.
+        If the call had only one shot, the shot fails with Unavailable instead.
         """
         first, count = shots[0], len(shots)
         if count == 1:
@@ -345,7 +349,7 @@ class Device(threading.Thread):
         self._queue.requeue(shots)
 
     def _process_died(self, shots: list[QueuedShot], reason: str) -> None:
-        """Requeue the shots and isolate each of them. A shot fails when two processes died in calls with it only."""
+        """Requeue the shots and isolate each of them. A shot fails after two crashes in calls with only this shot."""
         log.warning("%s; the next call starts a new process", reason)
         self.cooldown.start(reason)
         again = []
@@ -354,7 +358,7 @@ class Device(threading.Thread):
                 shot.crashes += 1
             shot.isolated = True
             if shot.crashes >= _MAX_CRASHES:
-                self._fail([shot], Broken(f"{reason}, twice during calls for this image only"))
+                self._fail([shot], Broken(f"{reason}; this is the second crash in a call for only this image"))
             else:
                 again.append(shot)
         self._queue.requeue(again)

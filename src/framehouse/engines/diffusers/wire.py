@@ -17,7 +17,7 @@ PROGRAM = "framehouse.engines.diffusers.process"
 
 
 def write(stream: BinaryIO, message: dict[str, Any], files: Sequence[bytes | memoryview] = ()) -> None:
-    """Send a message and its files. Raises OSError if the other side is gone."""
+    """Send a message and its files. Raises OSError if the other process has exited."""
     lengths = [len(file) for file in files]
     stream.write(json.dumps(message | {"files": lengths}).encode() + b"\n")
     for file in files:
@@ -26,7 +26,7 @@ def write(stream: BinaryIO, message: dict[str, Any], files: Sequence[bytes | mem
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], list[bytes]]:
-    """Receive a message and its files. Raises EOFError if the stream ends, also if it ends within a message."""
+    """Receive a message and its files. Raises EOFError if the stream ends, even in the middle of a message."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         raise EOFError

@@ -33,13 +33,13 @@ _ACQUIRE_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
 _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
-"""If queries about an order fail for longer, the call ends with Unknown, so that the worker can do other work."""
+"""If queries about an order fail for longer than this, `generate` raises Unknown, so that the worker is free."""
 _FETCH_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class OrderSettings:
-    """The settings that all orders of a route share, under the names of the route's options."""
+    """The settings that all orders of a route share."""
 
     upstream: Upstream
     accounts: UpstreamAccounts
@@ -61,7 +61,7 @@ class OrderExecution:
         self._accounts = settings.accounts
 
     async def run(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
-        """Have the upstream generate the order, and yield the images of the shots in `missing`."""
+        """Send or resume the order, wait until its task ends, and yield the images of the shots in `missing`."""
         async with AsyncExitStack() as slots:
             if self._order.account:
                 await self._resume(slots)
@@ -74,7 +74,7 @@ class OrderExecution:
                         break
                     yield Progress(task.progress * 0.95)
             if task.status == "failed":
-                raise Declined(task.message or "the upstream failed without a reason")
+                raise Declined(task.message or "the upstream reported a failure without a reason")
             if len(task.image_urls) < self._order.images:
                 raise Broken(f"the upstream generated {len(task.image_urls)} of {self._order.images} images")
             for position, index in enumerate(self._order.shots):
@@ -85,7 +85,7 @@ class OrderExecution:
     def _find_account(self) -> UpstreamAccount:
         account = self._accounts.find(self._order.account)
         if account is None:
-            raise Unknown(f"account {self._order.account}, which placed the order, is not configured any more")
+            raise Unknown(f"account {self._order.account}, which placed the order, is no longer configured")
         return account
 
     async def _save(self, order: Order) -> None:
@@ -98,13 +98,13 @@ class OrderExecution:
         self._order = order
 
     async def forget(self) -> None:
-        """Remove this order from the saved data: it is not open any more."""
+        """Remove this order from the saved data, because it is no longer open."""
         await self._save(replace(self._order, account=""))
 
     async def _resume(self, slots: AsyncExitStack) -> None:
         """Find an order that another call saved and may have sent.
 
-        Afterwards the order has no task id only if it must be sent again (`resubmit`).
+        Afterwards the order has a task id, unless it was lost and `resubmit` is set: then it must be sent again.
         """
         account = self._find_account()
         with ExitStack() as attempt:
@@ -115,7 +115,7 @@ class OrderExecution:
                 slots.push(attempt.pop_all())
 
     async def _send(self, slots: AsyncExitStack) -> None:
-        """Place the order with one account. If the upstream did not accept it, the order has no task id afterwards.
+        """Place the order with one account. If the upstream does not accept the order, it still has no task id.
 
         The order is saved before it is sent, so that a worker that resumes after a crash finds it instead of sending
         it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be used, and the
@@ -158,12 +158,12 @@ class OrderExecution:
                 slots.push_async_exit(attempt.pop_all())
 
     async def _find_lost_order(self, account: UpstreamAccount) -> None:
-        """Query the upstream until it returns the order, or until the order counts as lost on the way.
+        """Query the upstream until it returns the order, or until the order is considered lost.
 
-        It counts as lost if at least two queries did not find it and `lost_after_s` is over. If the order is found, its
-        task id is saved. If it is lost and `resubmit` is set, it is removed from the saved data, so that it is sent
-        again. Without `resubmit`, this route is given up for the batch, and Unavailable is raised. Raises Unknown if a
-        query still fails after `_MAX_OUTAGE_S`.
+        An order is considered lost if at least two queries did not find it and `lost_after_s` has passed. If the order
+        is found, its task id is saved. If the order is lost and `resubmit` is set, it is removed from the saved data,
+        so that it is sent again. If `resubmit` is not set, this route is excluded for the batch, and Unavailable is
+        raised. Raises Unknown if a query still fails after `_MAX_OUTAGE_S`.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
@@ -178,7 +178,7 @@ class OrderExecution:
                     denials += 1
                 case QueryFailed(reason):
                     if time.monotonic() - began > _MAX_OUTAGE_S:
-                        raise Unknown(f"the upstream {reason}; it is not known yet whether it accepted the order")
+                        raise Unknown(f"the upstream {reason}; it is not yet known whether the order was accepted")
             if denials >= 2 and time.monotonic() - began > self._settings.lost_after_s:
                 break
             await self._open_order.pause(min(pause_s, self._settings.lost_after_s / 4))
@@ -186,12 +186,12 @@ class OrderExecution:
         if self._settings.resubmit:
             await self.forget()
             return
-        reason = "the upstream's answer was lost, and it has no record of the order, which is not sent again"
+        reason = "the answer was lost and the upstream has no record of the order; the order is not sent again"
         await self._open_order.give_up(reason)
         raise Unavailable(reason)
 
     async def _poll(self, account: UpstreamAccount) -> AsyncGenerator[UpstreamTask, None]:
-        """Yield the state of the upstream's task again and again, with growing pauses.
+        """Query the upstream's task repeatedly, with growing pauses, and yield its state.
 
         A failed query never fails the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
         """
@@ -203,7 +203,7 @@ class OrderExecution:
                 last_answer = time.monotonic()
                 yield answer
             elif time.monotonic() - last_answer > _MAX_OUTAGE_S:
-                reason = answer.reason if isinstance(answer, QueryFailed) else "has no record of the order any more"
+                reason = answer.reason if isinstance(answer, QueryFailed) else "no longer has a record of the order"
                 raise Unknown(f"the upstream {reason}")
             await self._open_order.pause(pause_s)
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
@@ -211,7 +211,8 @@ class OrderExecution:
     async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | Png:
         """Fetch and decode an image of the order, in up to five attempts, because the image is already paid for.
 
-        Each further attempt first queries the task for a new URL. Raises Broken or Unknown, as the last attempt failed.
+        Before each further attempt, the task is queried for a new URL. If all attempts fail, the error of the last
+        attempt is raised: Broken or Unknown.
         """
         failure: Broken | Unknown | None = None
         for attempt in range(_FETCH_ATTEMPTS):
@@ -237,7 +238,7 @@ class OrderExecution:
         raise failure
 
     async def cancel_if_unwanted(self) -> None:
-        """Cancel the order at the upstream if its task has ended here and the images are not needed any more."""
+        """Cancel the order at the upstream if our task has ended and the images are no longer needed."""
         account = self._accounts.find(self._order.account)
         if account and self._order.task_id and not await self._open_order.is_wanted():
             await self._upstream.cancel(self._order.task_id, account.authorization())

@@ -41,7 +41,7 @@ class UpstreamAccount:
 
     @property
     def limit(self) -> int:
-        """The number of images that the account may have in flight, as far as known.
+        """The estimated number of images that the account may have in flight.
 
         A refusal lowers the limit. It then rises by one image per minute, up to `concurrency`.
         """

@@ -1,4 +1,4 @@
-"""Draws one storyboard panel: from the prompt of a shot to pixels."""
+"""Draw one storyboard panel from the prompt of a shot."""
 
 import math
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ _SCENERY_PX = 1_800_000
 """The scenery is drawn with at most this number of pixels and scaled up, which saves time; scenery has no fine details.
 Subjects and text are drawn at the full size."""
 _STYLED_PX = 1_100_000
-"""The limit for panels with a style; it includes the subjects. At 4k, a brush has no finer strokes."""
+"""The limit for panels with a style. Their subjects are drawn within this limit too: the strokes of a style do not get
+finer in a larger image."""
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _LAMP: Color = (255, 206, 112)
 _BUILDINGS = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
@@ -61,10 +62,10 @@ def draw_panel(
     references: Sequence[ReferenceImage] = (),
     elements: Sequence[SavedElement] = (),
 ) -> Pixels:
-    """Draw a panel, (height, width, 3) RGB. `count` is the number of images of the whole task.
+    """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    The same shot, size, references and elements always give the same pixels. Blocks, and releases the GIL during long
-    operations. Raises Broken if a reference cannot be decoded.
+    `count` is the number of images of the whole task. The same shot, size, references and elements always give the same
+    pixels. Blocks, and releases the GIL during long operations. Raises Broken if a reference cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
@@ -130,7 +131,7 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 
 
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
-    """The scene with the choices that the prompt leaves open.
+    """Return the scene with all choices made that the prompt leaves open.
 
     Uncited references and elements become subjects. A missing backdrop is chosen, and an empty studio gets a product.
     """
@@ -154,7 +155,10 @@ def _has_conditions(scene: Scene) -> bool:
 
 
 def _default_backdrop(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
-    """A usual place of the first pictogram. Without one: the studio for citations, else a place outdoors."""
+    """Choose a backdrop that is typical of the first subject with a pictogram.
+
+    If no subject has a pictogram, the backdrop is the studio. If there are no subjects, it is a place outdoors.
+    """
     choice = stream(seed, "backdrop")
     for subject in subjects:
         if subject.name:

@@ -1,4 +1,4 @@
-"""The ASGI app of the API. It passes a request to its endpoint, counts it and traces it."""
+"""The ASGI app of the API. It passes each request to an endpoint, and counts and traces the request."""
 
 import asyncio
 import time
@@ -49,7 +49,7 @@ def build_api(
     redirect_images: bool = False,
     worker_metrics: str = "",
 ) -> "Api":
-    """The app. The calling code opens and closes the database.
+    """Build the ASGI app. The calling code opens and closes the database.
 
     `worker_metrics` is the URL of a worker's metrics. `/metrics` also exposes the metrics of that worker.
     """
@@ -78,8 +78,8 @@ def build_api(
 class Api:
     """The ASGI app.
 
-    It does not use Starlette's routing, which takes longer than the rest of a request that needs no database
-    (docs/adr/0018).
+    It does not use Starlette's routing because that is too slow: it takes longer than all other work on a request that
+    needs no database (docs/adr/0018).
     """
 
     def __init__(self, context: ApiContext, router: Router) -> None:
@@ -96,7 +96,7 @@ class Api:
             await listener
 
     def end_long_polls(self) -> None:
-        """Respond to all waiting requests immediately because the server stops."""
+        """Respond to all waiting requests immediately, because the server is stopping."""
         self._context.long_polls.wake_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -30,7 +30,7 @@ from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
 
 _CHECK_TIMEOUT_S = 6.0
-"""Shorter than Prometheus' scrape timeout of ten seconds, after which it has no metrics of this process at all."""
+"""Must be shorter than Prometheus' scrape timeout of ten seconds: a scrape that times out returns no metrics at all."""
 _WORKER_TIMEOUT_S = 2.0
 
 
@@ -55,7 +55,7 @@ async def render_metrics(db: Database, storage: Storage, registry: Registry, wor
 
 
 async def _read_shared(db: Database) -> SharedMetrics | None:
-    """None if the database does not answer."""
+    """Read the shared metrics. Returns None if the database does not answer."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return SharedMetrics(
@@ -80,9 +80,9 @@ async def _is_storage_up(storage: Storage) -> bool:
 
 
 async def fetch_worker_metrics(url: str) -> str:
-    """The metrics of the worker that `serve` started together with this process.
+    """Return the metrics of the worker that `serve` started together with this process.
 
-    Empty if `url` is empty, or if the worker does not answer because it is starting or hangs.
+    Returns an empty string if `url` is empty, or if the worker does not answer because it is starting or hangs.
     """
     if not url:
         return ""
@@ -149,8 +149,8 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
     )
     for name, attribute, description in (
         ("messages", "messages", "Callback messages of the last day, by state and by class of the last HTTP response."),
-        ("attempts", "attempts", "Delivery attempts of these messages."),
-        ("oldest_seconds", "oldest_s", "Age of the oldest of these messages, in seconds."),
+        ("attempts", "attempts", "Delivery attempts of the callback messages of the last day."),
+        ("oldest_seconds", "oldest_s", "Age of the oldest callback message of the last day, in seconds."),
     ):
         by_state = {(row.state, row.answer): getattr(row, attribute) for row in shared.callbacks}
         yield _gauge(f"framehouse_callback_{name}", description, ("state", "answer"), by_state)
@@ -160,7 +160,7 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
             checks[health.model, health.route, state] += count
     yield _gauge(
         "framehouse_route_checks",
-        "Health checks of the things that the route depends on, by result: healthy or unhealthy.",
+        "Health checks of the route's dependencies, by result: healthy or unhealthy.",
         ("model", "route", "state"),
         checks,
     )

@@ -1,29 +1,29 @@
-// The account: what runs, what it has cost, which keys open it; and the way out.
+// The page "Account": images in flight, units, keys, and the sign-out button.
 
 import { call } from "./api.js";
 import { fill, h } from "./dom.js";
 import { errorBox } from "./errors.js";
-import { moment, number, t } from "./i18n.js";
-import { forgetKey, forgetSent, key } from "./store.js";
+import { dateTime, number, t } from "./i18n.js";
+import { key, removeKey, removeSentRequests } from "./store.js";
 
 const PREFIX_CHARACTERS = 11;
 
-export async function show(view, { signal, again }) {
+export async function show(view, { signal, reload }) {
   const content = h("div.stack", {}, h("p.hint", {}, t("loading")));
   fill(view, h("h1", {}, t("account.title")), content);
   try {
     const { data } = await call("GET", "/v1/account", { signal });
-    fill(content, cards(data), keys(data.keys), leave());
+    fill(content, limitCards(data), keysCard(data.keys), signOutButton());
   } catch (error) {
-    if (error.name !== "AbortError") fill(content, errorBox(error, again));
+    if (error.name !== "AbortError") fill(content, errorBox(error, reload));
   }
 }
 
-function cards({ account, concurrency, units }) {
+function limitCards({ account, concurrency, units }) {
   const card = (label, value, detail, meter) =>
     h("div.card.figure", {}, h("h2", {}, label), h("p.value", {}, value), meter, h("p.hint", {}, detail));
-  const bar = (used, most, label) => h("progress", { max: Math.max(most, 1), value: used, "aria-label": label });
-  const held = units.used + units.reserved;
+  const bar = (used, limit, label) => h("progress", { max: Math.max(limit, 1), value: used, "aria-label": label });
+  const usedOrReserved = units.used + units.reserved;
   return h(
     "div.figures",
     {},
@@ -37,22 +37,27 @@ function cards({ account, concurrency, units }) {
     card(
       t("account.units"),
       units.limit === null ? number(units.used) : `${number(units.used)} / ${number(units.limit)}`,
-      `${t("account.reserved", { units: number(units.reserved) })} · ${units.limit === null ? t("account.nolimit") : t("account.left", { units: number(Math.max(0, units.limit - held)) })}`,
-      units.limit === null ? null : bar(held, units.limit, t("account.units")),
+      `${t("account.reserved", { units: number(units.reserved) })} · ${units.limit === null ? t("account.no_limit") : t("account.left", { units: number(Math.max(0, units.limit - usedOrReserved)) })}`,
+      units.limit === null ? null : bar(usedOrReserved, units.limit, t("account.units")),
     ),
   );
 }
 
-function keys(list) {
-  const mine = key()?.slice(0, PREFIX_CHARACTERS);
-  const row = ({ prefix, kind, models, created_at: made }) =>
+function keysCard(keys) {
+  const currentPrefix = key()?.slice(0, PREFIX_CHARACTERS);
+  const row = ({ prefix, kind, models, created_at: createdAt }) =>
     h(
       "tr",
       {},
-      h("td", {}, h("code", {}, `${prefix}…`), prefix === mine ? h("span.badge", {}, t("account.thiskey")) : null),
+      h(
+        "td",
+        {},
+        h("code", {}, `${prefix}…`),
+        prefix === currentPrefix ? h("span.badge", {}, t("account.this_key")) : null,
+      ),
       h("td", {}, kind === "jwt" ? "JWT" : t("account.bearer")),
-      h("td", {}, models?.join(", ") ?? t("account.allmodels")),
-      h("td", {}, moment(made)),
+      h("td", {}, models?.join(", ") ?? t("account.all_models")),
+      h("td", {}, dateTime(createdAt)),
     );
   return h(
     "div.card",
@@ -70,21 +75,23 @@ function keys(list) {
           h(
             "tr",
             {},
-            ["key", "kind", "models", "made"].map((name) => h("th", { scope: "col" }, t(`account.col.${name}`))),
+            ["prefix", "kind", "models", "created"].map((name) =>
+              h("th", { scope: "col" }, t(`account.column.${name}`)),
+            ),
           ),
         ),
-        h("tbody", {}, list.map(row)),
+        h("tbody", {}, keys.map(row)),
       ),
     ),
     h("p.hint", {}, t("account.keys.hint")),
   );
 }
 
-function leave() {
-  const go = () => {
-    forgetKey();
-    forgetSent();
-    location.reload(); // what was written goes too
+function signOutButton() {
+  const signOut = () => {
+    removeKey();
+    removeSentRequests();
+    location.reload(); // a reload also discards the draft of a request
   };
-  return h("div", {}, h("button", { type: "button", onclick: go }, t("account.leave")));
+  return h("div", {}, h("button", { type: "button", onclick: signOut }, t("account.sign_out")));
 }

@@ -1,18 +1,18 @@
-// The public API, as any client sees it.
+// The public API, which the console uses like any other client.
 
-import { forgetKey, key } from "./store.js";
+import { key, removeKey } from "./store.js";
 
-/** Where the page is, which need not be the root of its host. */
+/** The URL of the folder that contains the page. A proxy may serve the console under a path. */
 const BASE = new URL(".", location.href.split("#")[0]).href;
 
 export let config = { prefix: "", models: [], version: "" };
 
-/** What this server says of itself. Raises ApiError. */
+/** Load the configuration of this server. Raises ApiError. */
 export async function loadConfig() {
   config = await send("console/config.json");
 }
 
-/** An answer that is an error (`code` is the API's), or none at all (`code` 0). */
+/** An error response (`code` is the API's error code), or no response (`code` is 0). */
 export class ApiError extends Error {
   constructor(code, message, requestId = "", retryAfter = 0) {
     super(message);
@@ -20,37 +20,38 @@ export class ApiError extends Error {
   }
 }
 
-/** The API's address for clients; `path` begins with /v1. */
+/** Return the URL that clients use for an API path; `path` begins with /v1. */
 export const endpoint = (path) => BASE.replace(/\/$/, "") + config.prefix + path;
 
-/** A picture's URL under the address that this page was reached by: the server may be known by others. */
-export function local(url) {
-  const found = /\/((?:images|references|presets)\/.*)$/.exec(url.split("?")[0]);
-  return found ? BASE + found[1] + (url.includes("?") ? url.slice(url.indexOf("?")) : "") : url;
+/** Return the URL of an image under the address of this page. The server's public URL may be a different one. */
+export function localUrl(url) {
+  const match = /\/((?:images|references|presets)\/.*)$/.exec(url.split("?")[0]);
+  return match ? BASE + match[1] + (url.includes("?") ? url.slice(url.indexOf("?")) : "") : url;
 }
 
 async function send(url, options = {}) {
-  let answer;
+  let response;
   let body;
   try {
-    answer = await fetch(new URL(url, BASE), options);
-    body = await answer.json();
+    response = await fetch(new URL(url, BASE), options);
+    body = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(answer ? 5000 : 0, answer ? `HTTP ${answer.status}` : "");
+    throw new ApiError(response ? 5000 : 0, response ? `HTTP ${response.status}` : "");
   }
-  if (answer.ok) return body;
-  const retry = Number(answer.headers.get("Retry-After")) || 0;
-  throw new ApiError(body.code ?? 5000, body.message ?? `HTTP ${answer.status}`, body.request_id, retry);
+  if (response.ok) return body;
+  const retryAfter = Number(response.headers.get("Retry-After")) || 0;
+  throw new ApiError(body.code ?? 5000, body.message ?? `HTTP ${response.status}`, body.request_id, retryAfter);
 }
 
-/** What is told when a key is refused; the app signs out. */
-export const refused = new EventTarget();
+/** Dispatches the event "refused" when the server refuses the stored key. The page then shows the sign-in form. */
+export const keyRefused = new EventTarget();
 
-/** Call the API with the key. Gives the whole answer, `{data, request_id, …}`. Raises ApiError, AbortError. */
-export async function call(method, path, { body, signal, as, headers } = {}) {
-  const token = as ?? key();
-  if (!/^[!-~]+$/.test(token)) throw new ApiError(1002, ""); // no header can carry it
+/** Call the API with the stored key, or with `unsavedKey`. Returns the response body, `{data, request_id, …}`. Raises
+ * ApiError and AbortError. */
+export async function call(method, path, { body, signal, unsavedKey, headers } = {}) {
+  const token = unsavedKey ?? key();
+  if (!/^[!-~]+$/.test(token)) throw new ApiError(1002, ""); // a header cannot contain such characters
   const options = { method, signal, cache: "no-store", headers: { ...headers, Authorization: `Bearer ${token}` } };
   if (body) {
     options.body = JSON.stringify(body);
@@ -59,16 +60,16 @@ export async function call(method, path, { body, signal, as, headers } = {}) {
   try {
     return await send(endpoint(path), options);
   } catch (error) {
-    if (error.code >= 1000 && error.code <= 1004 && !as && token === key()) {
-      forgetKey();
-      refused.dispatchEvent(new CustomEvent("refused", { detail: error }));
+    if (error.code >= 1000 && error.code <= 1004 && !unsavedKey && token === key()) {
+      removeKey();
+      keyRefused.dispatchEvent(new CustomEvent("refused", { detail: error }));
     }
     throw error;
   }
 }
 
-/** Exchange the code of the printed link for a key. Raises ApiError. */
-export async function exchange(code) {
+/** Exchange the code of the sign-in link for a key. Raises ApiError. */
+export async function exchangeCode(code) {
   const headers = { "Content-Type": "application/json" };
   return (await send("console/sign-in", { method: "POST", headers, body: JSON.stringify({ code }) })).data.key;
 }
@@ -77,31 +78,33 @@ export const TASKS = "/v1/images/omni-image";
 export const ELEMENTS = "/v1/general/advanced-custom-elements";
 export const PRESETS = "/v1/general/advanced-presets-elements";
 
-export const ended = (task) => task.task_status === "succeed" || task.task_status === "failed";
+export const hasEnded = (task) => task.task_status === "succeed" || task.task_status === "failed";
 const pause = (ms, signal) =>
   new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms);
     signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });
 
-/** Follow a task until it ends. `seen(task, requestId)` is called with each state, `away(error)` with each failure that
- * passes by itself; it is asked again, with growing pauses. `each` are milliseconds between looks, for what has no
- * ?wait. Raises the ApiError that does not pass, AbortError. */
-export async function follow(path, { seen, away, signal, each = 0 }) {
-  const mark = path.includes("?") ? "&" : "?";
+/** Poll a task until it ends. `onUpdate(task, requestId)` is called with each response. After a temporary failure,
+ * `onError(error)` is called, and the request is repeated after a pause. The pause doubles with each failure, up to 10
+ * seconds. `intervalMs` is the pause between polls, for endpoints without ?wait. Raises AbortError, and ApiError if the
+ * failure is permanent. */
+export async function follow(path, { onUpdate, onError, signal, intervalMs = 0 }) {
+  const separator = path.includes("?") ? "&" : "?";
   let failures = 0;
   let wait = 0;
   for (;;) {
     try {
-      const { data, request_id: requestId } = await call("GET", `${path}${mark}wait=${wait}`, { signal });
+      const { data, request_id: requestId } = await call("GET", `${path}${separator}wait=${wait}`, { signal });
       failures = 0;
-      seen(data, requestId);
-      if (ended(data)) return;
-      if (each) await pause(each, signal);
-      wait = document.hidden ? 20 : 1; // answers when the task ends; each second until then, for the progress
+      onUpdate(data, requestId);
+      if (hasEnded(data)) return;
+      if (intervalMs) await pause(intervalMs, signal);
+      // the server responds when the task ends; a visible page polls every second to show the progress
+      wait = document.hidden ? 20 : 1;
     } catch (error) {
       if (!(error instanceof ApiError) || (error.code && error.code < 5000 && error.code !== 1302)) throw error;
-      away(error);
+      onError(error);
       failures += 1;
       await pause(Math.max(error.retryAfter * 1000, Math.min(500 * 2 ** failures, 10_000)), signal);
       wait = 0;

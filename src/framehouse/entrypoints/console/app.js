@@ -1,7 +1,7 @@
-// The frame of the page: who is signed in, which view is shown, language and theme.
+// The page: header, sign-in, navigation, language and theme.
 
 import * as account from "./account.js";
-import { exchange, loadConfig, refused } from "./api.js";
+import { exchangeCode, keyRefused, loadConfig } from "./api.js";
 import * as create from "./create.js";
 import { fill, h, icon } from "./dom.js";
 import * as elements from "./elements.js";
@@ -9,13 +9,13 @@ import { errorBox } from "./errors.js";
 import * as gallery from "./gallery.js";
 import { language, otherLanguage, setLanguage, t } from "./i18n.js";
 import * as signin from "./signin.js";
-import { choose, keepKey, key } from "./store.js";
+import { key, saveKey, savePreference } from "./store.js";
 import * as task from "./task.js";
 
 const view = document.getElementById("view");
 const VIEWS = { "": create, tasks: gallery, elements, account };
-let leaving = new AbortController();
-let problem = null;
+let viewController = new AbortController();
+let signInError = null;
 
 const route = () => location.hash.replace(/^#\/?/, "").split("/").map(decode);
 
@@ -27,20 +27,20 @@ function decode(text) {
   }
 }
 
-/** Show what the address says. Each view gets a signal that ends with it. */
+/** Show the view that the address names. Each view gets a signal that is aborted when the next view is shown. */
 function show() {
-  leaving.abort();
-  leaving = new AbortController();
-  const [name, ...rest] = route();
-  top();
-  const known = VIEWS[name] ?? create;
-  const chosen = !key() ? signin : name === "tasks" && rest[0] ? task : known;
+  viewController.abort();
+  viewController = new AbortController();
+  const [name, ...path] = route();
+  renderHeader();
+  const section = name === "tasks" && path[0] ? task : (VIEWS[name] ?? create);
+  const current = key() ? section : signin;
   document.title = `${t(key() ? `nav.${name in VIEWS && name ? name : "create"}` : "signin.title")} · Framehouse`;
-  chosen.show(view, { signal: leaving.signal, path: rest, problem, again: show });
-  if (key()) problem = null; // till then it is told why there is none, wherever one goes
+  current.show(view, { signal: viewController.signal, path, signInError, reload: show });
+  if (key()) signInError = null; // until then, the sign-in form shows the error on every page and in either language
 }
 
-function top() {
+function renderHeader() {
   const [name] = route();
   const link = (to, label) =>
     h("a", { href: `#/${to}`, "aria-current": to === (name ?? "") ? "page" : null }, t(`nav.${label}`));
@@ -88,8 +88,8 @@ function isDark() {
 function switchTheme() {
   const theme = isDark() ? "light" : "dark";
   document.documentElement.dataset.theme = theme;
-  choose("theme", theme);
-  top();
+  savePreference("theme", theme);
+  renderHeader();
   document.querySelector("#top button:last-child").focus();
 }
 
@@ -99,36 +99,38 @@ function switchLanguage() {
   document.querySelector("#top button").focus();
 }
 
-async function arrive() {
+/** Exchange the code of a sign-in link for a key, if the address has a code. Then show the view. */
+async function signInAndShow() {
   const [name, code] = route();
   if (name === "sign-in" && code) {
-    history.replaceState(null, "", "#/"); // it works once: neither reload nor history shall try it again
+    history.replaceState(null, "", "#/"); // the code works once, so a reload or the history must not send it again
     try {
-      keepKey(await exchange(code), true); // also instead of a key that another server on this port may have given
+      // this replaces a stored key, because another server on this port may have created that key
+      saveKey(await exchangeCode(code), true);
     } catch (error) {
-      if (!key()) problem = error;
+      if (!key()) signInError = error;
     }
   }
   show();
 }
 
-refused.addEventListener("refused", ({ detail }) => {
-  problem = detail;
+keyRefused.addEventListener("refused", ({ detail }) => {
+  signInError = detail;
   show();
 });
 addEventListener("hashchange", () => {
-  if (route()[0] === "sign-in") return arrive();
+  if (route()[0] === "sign-in") return signInAndShow();
   show();
   scrollTo(0, 0);
   view.focus({ preventScroll: true });
 });
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", top);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", renderHeader);
 
 async function start() {
   setLanguage();
   try {
     await loadConfig();
-    await arrive();
+    await signInAndShow();
   } catch (error) {
     fill(view, h(".narrow", {}, errorBox(error, start)));
   }

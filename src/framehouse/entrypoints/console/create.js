@@ -1,50 +1,50 @@
-// Create: the prompt, what goes along, the settings, and the request as it will be sent.
+// The page "Create": prompt, references, settings, and the request as code.
 
 import { ApiError, call, config, TASKS } from "./api.js";
 import { fill, h } from "./dom.js";
-import { begin, body, characters, draft, fit, model, MOST_CHARACTERS } from "./draft.js";
+import { applyModelLimits, characters, draft, ensureDraft, MAX_CHARACTERS, model, requestBody } from "./draft.js";
 import { errorBox } from "./errors.js";
 import { number, t } from "./i18n.js";
 import { promptField } from "./prompt.js";
+import { aspect, pixels, RATIOS } from "./ratios.js";
 import { referencesField } from "./references.js";
 import { requestPanel } from "./request.js";
-import { aspect, pixels, RATIOS } from "./shapes.js";
-import { keepSent } from "./store.js";
+import { saveSentRequest } from "./store.js";
 
 export function show(view, { signal }) {
-  begin();
-  const said = h("div.said");
+  ensureDraft();
+  const errorArea = h("div.error-area");
   const settings = h("div.stack");
   const request = requestPanel();
-  const submit = h("button.primary.large", { type: "submit" }, t("create.go"));
-  const changed = () => request.update();
-  const prompt = promptField(changed);
-  const references = referencesField({ changed, cite: prompt.insert, signal });
+  const submit = h("button.primary.large", { type: "submit" }, t("create.submit"));
+  const onChange = () => request.update();
+  const prompt = promptField(onChange);
+  const references = referencesField({ onChange, onCite: prompt.insert, signal });
 
-  function redraw(focusId) {
-    fit();
-    fill(settings, settingFields(redraw, changed));
-    changed();
+  function renderSettings(focusId) {
+    applyModelLimits();
+    fill(settings, settingFields(renderSettings, onChange));
+    onChange();
     if (focusId) document.getElementById(focusId)?.focus();
   }
   async function send(event) {
     event.preventDefault();
-    const problem = problemOf();
+    const problem = validate();
     if (problem) {
-      fill(said, errorBox(new ApiError(1201, problem)));
+      fill(errorArea, errorBox(new ApiError(1201, problem)));
       return prompt.area.focus();
     }
     submit.disabled = true;
-    const sent = body();
+    const body = requestBody();
     try {
-      const { data } = await call("POST", TASKS, { body: sent, headers: { "Idempotency-Key": attemptKey(sent) } });
-      attempt.text = "";
-      keepSent(data.task_id, sent);
+      const { data } = await call("POST", TASKS, { body, headers: { "Idempotency-Key": idempotencyKey(body) } });
+      lastRequest.text = "";
+      saveSentRequest(data.task_id, body);
       if (!signal.aborted) location.hash = `#/tasks/${data.task_id}`;
     } catch (error) {
-      fill(said, errorBox(error));
+      fill(errorArea, errorBox(error));
       submit.disabled = false;
-      said.scrollIntoView({ block: "nearest" });
+      errorArea.scrollIntoView({ block: "nearest" });
     }
   }
   fill(
@@ -53,81 +53,83 @@ export function show(view, { signal }) {
     h(
       "form.create",
       { onsubmit: send, novalidate: true },
-      h("div.card.stack.words", {}, prompt.node, references),
-      h("div.card.stack.settings", {}, settings, said, submit),
+      h("div.card.stack.inputs", {}, prompt.node, references),
+      h("div.card.stack.settings", {}, settings, errorArea, submit),
       request.node,
     ),
   );
-  redraw();
+  renderSettings();
 }
 
-let attempt = { text: "", key: "" };
+let lastRequest = { text: "", key: "" };
 
-/** The same for the same request until it is answered: whoever presses again after a lost answer pays once. */
-function attemptKey(request) {
+/** Return the same key for the same request until the request succeeds. If a response is lost and the user sends the
+ * request again, the account therefore pays only once. */
+function idempotencyKey(request) {
   const text = JSON.stringify(request);
-  if (attempt.text !== text)
-    attempt = { text, key: Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-") };
-  return attempt.key;
+  if (lastRequest.text !== text)
+    lastRequest = { text, key: Array.from(crypto.getRandomValues(new Uint32Array(4)), String).join("-") };
+  return lastRequest.key;
 }
 
-function problemOf() {
-  if (!draft.prompt.trim()) return t("create.noprompt");
-  if (characters(draft.prompt) > MOST_CHARACTERS) return t("create.longprompt", { most: number(MOST_CHARACTERS) });
-  if (draft.seed !== "" && !/^-?\d{1,15}$/.test(draft.seed)) return t("create.badseed");
+/** Return the first problem of the draft as a translated text; "" if there is none. */
+function validate() {
+  if (!draft.prompt.trim()) return t("create.prompt_empty");
+  if (characters(draft.prompt) > MAX_CHARACTERS) return t("create.prompt_too_long", { max: number(MAX_CHARACTERS) });
+  if (draft.seed !== "" && !/^-?\d{1,15}$/.test(draft.seed)) return t("create.seed_invalid");
   return "";
 }
 
-function settingFields(redraw, changed) {
-  const name = (value) => ({ value, label: value });
-  const amounts = (from) => Array.from({ length: 10 - from }, (_, i) => String(i + from));
-  const choose = (field, options, selected, labelKey, chosen) =>
+function settingFields(renderSettings, onChange) {
+  const option = (value) => ({ value, label: value });
+  const numbersFrom = (first) => Array.from({ length: 10 - first }, (_, i) => String(i + first));
+  const selectField = (id, options, selected, labelKey, onSelect) =>
     h(
       "div.field",
       {},
-      h("label", { for: field }, t(labelKey)),
+      h("label", { for: id }, t(labelKey)),
       h(
         "select",
-        { id: field, onchange: (event) => chosen(event.target.value) },
+        { id, onchange: (event) => onSelect(event.target.value) },
         options.map(({ value, label }) => h("option", { value, selected: value === selected }, label)),
       ),
     );
-  const pick = (field, value) => {
+  const change = (field, value) => {
     draft[field] = value;
-    redraw();
+    renderSettings();
   };
   const size = pixels(draft.ratio, draft.resolution);
-  const count = draft.series ? draft.amount : String(draft.n);
+  const count = draft.series ? draft.seriesAmount : String(draft.n);
   const units = model().units[draft.resolution];
   return [
-    choose(
+    selectField(
       "model",
-      model() ? modelsOf() : [],
+      model() ? modelOptions() : [],
       draft.model,
       "create.model",
-      (value) => ((draft.model = value), redraw("model")),
+      (value) => ((draft.model = value), renderSettings("model")),
     ),
     model().preview ? h("p.hint", {}, t("create.preview")) : null,
-    radios("create.shape", "ratio", RATIOS, draft.ratio, shapeLabel, (value) => pick("ratio", value), "shapes"),
+    radioGroup("create.ratio", "ratio", RATIOS, draft.ratio, ratioLabel, (value) => change("ratio", value), "ratios"),
     h(
       "div.pair",
       {},
-      radios(
-        "create.size",
+      radioGroup(
+        "create.resolution",
         "resolution",
         model().resolutions,
         draft.resolution,
         (value) => value.toUpperCase(),
-        (value) => pick("resolution", value),
+        (value) => change("resolution", value),
         "segments",
       ),
-      radios(
-        "create.kind",
-        "kind",
+      radioGroup(
+        "create.result_type",
+        "result_type",
         model().series ? ["single", "series"] : ["single"],
         draft.series ? "series" : "single",
         (value) => t(`create.${value}`),
-        (value) => pick("series", value === "series"),
+        (value) => change("series", value === "series"),
         "segments",
       ),
     ),
@@ -135,19 +137,19 @@ function settingFields(redraw, changed) {
       "div.pair",
       {},
       draft.series
-        ? choose(
+        ? selectField(
             "amount",
-            [{ value: "auto", label: t("auto") }, ...amounts(2).map(name)],
-            draft.amount,
-            "create.amount",
-            (value) => ((draft.amount = value), redraw("amount")),
+            [{ value: "auto", label: t("auto") }, ...numbersFrom(2).map(option)],
+            draft.seriesAmount,
+            "create.count",
+            (value) => ((draft.seriesAmount = value), renderSettings("amount")),
           )
-        : choose(
+        : selectField(
             "n",
-            amounts(1).map(name),
+            numbersFrom(1).map(option),
             String(draft.n),
-            "create.amount",
-            (value) => ((draft.n = Number(value)), redraw("n")),
+            "create.count",
+            (value) => ((draft.n = Number(value)), renderSettings("n")),
           ),
       h(
         "div.field",
@@ -158,8 +160,8 @@ function settingFields(redraw, changed) {
           inputmode: "numeric",
           autocomplete: "off",
           value: draft.seed,
-          placeholder: t("create.seed.any"),
-          oninput: (event) => ((draft.seed = event.target.value.trim()), changed()),
+          placeholder: t("create.seed_random"),
+          oninput: (event) => ((draft.seed = event.target.value.trim()), onChange()),
         }),
       ),
     ),
@@ -169,26 +171,26 @@ function settingFields(redraw, changed) {
       h("input", {
         type: "checkbox",
         checked: draft.watermark,
-        onchange: (event) => ((draft.watermark = event.target.checked), changed()),
+        onchange: (event) => ((draft.watermark = event.target.checked), onChange()),
       }),
       t("create.watermark"),
     ),
     h(
       "p.hint.sum",
       {},
-      size ? `${number(size[0])} × ${number(size[1])} px` : t("create.shape.auto"),
+      size ? `${number(size[0])} × ${number(size[1])} px` : t("create.ratio_auto"),
       " · ",
-      count === "auto" ? t("create.cost.each", { units }) : t("create.cost", { units: number(units * Number(count)) }),
+      count === "auto" ? t("create.cost_each", { units }) : t("create.cost", { units: number(units * Number(count)) }),
     ),
   ];
 }
 
-const modelsOf = () => config.models.map(({ name }) => ({ value: name, label: name }));
+const modelOptions = () => config.models.map(({ name }) => ({ value: name, label: name }));
 
-/** A group of radio buttons; where it is drawn anew, the chosen one keeps the focus. */
-function radios(labelKey, group, values, selected, label, chosen, look) {
-  const pick = (value) => {
-    chosen(value);
+/** Return a group of radio buttons. The selected button gets the focus again if the group is rendered again. */
+function radioGroup(labelKey, group, values, selected, label, onSelect, className) {
+  const select = (value) => {
+    onSelect(value);
     document.querySelector(`input[name="${group}"]:checked`)?.focus();
   };
   return h(
@@ -196,13 +198,13 @@ function radios(labelKey, group, values, selected, label, chosen, look) {
     {},
     h("legend", {}, t(labelKey)),
     h(
-      `div.${look}`,
+      `div.${className}`,
       {},
       values.map((value) =>
         h(
           "label",
           {},
-          h("input", { type: "radio", name: group, value, checked: value === selected, onchange: () => pick(value) }),
+          h("input", { type: "radio", name: group, value, checked: value === selected, onchange: () => select(value) }),
           h("span", {}, label(value)),
         ),
       ),
@@ -210,9 +212,9 @@ function radios(labelKey, group, values, selected, label, chosen, look) {
   );
 }
 
-function shapeLabel(ratio) {
+function ratioLabel(ratio) {
   return [
-    h(ratio === "auto" ? "i.shape.auto" : "i.shape", { "--ratio": aspect(ratio), "aria-hidden": "true" }),
+    h(ratio === "auto" ? "i.ratio.auto" : "i.ratio", { "--ratio": aspect(ratio), "aria-hidden": "true" }),
     ratio === "auto" ? t("auto") : ratio,
   ];
 }

@@ -1,10 +1,11 @@
-// Building the page: text only ever enters as text, never as markup.
+// Functions that build the page. They insert text only as text nodes, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An element: `h("button.primary", {onclick}, "Create")`. Children are nodes, strings, lists; what is null is left out. */
-export function h(what, props = {}, ...children) {
-  const [tag, ...classes] = what.split(".");
+/** Create an HTML element: `h("button.primary", {onclick}, "Create")`. The default tag is `div`. Children are nodes,
+ * strings or lists; null, undefined and false are skipped. */
+export function h(selector, props = {}, ...children) {
+  const [tag, ...classes] = selector.split(".");
   const node = document.createElement(tag || "div");
   if (classes.length) node.className = classes.join(" ");
   for (const [name, value] of Object.entries(props)) set(node, name, value);
@@ -20,7 +21,7 @@ function set(node, name, value) {
   else node.setAttribute(name, value === true ? "" : value);
 }
 
-/** Put these in the place of all that a node holds. */
+/** Replace all children of a node. Children are as in `h`. */
 export function fill(node, ...children) {
   node.replaceChildren(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return node;
@@ -56,17 +57,17 @@ export function icon(name) {
 
 let timer;
 
-/** A short word that passes, and that screen readers say. */
+/** Show a short message for 3.5 seconds. Screen readers read the message. */
 export function toast(text) {
-  const place = document.getElementById("toast");
-  place.textContent = text;
-  place.classList.add("shown");
+  const box = document.getElementById("toast");
+  box.textContent = text;
+  box.classList.add("shown");
   clearTimeout(timer);
-  timer = setTimeout(() => place.classList.remove("shown"), 3500);
+  timer = setTimeout(() => box.classList.remove("shown"), 3500);
 }
 
-/** Give the user a file. */
-export function save(blob, name) {
+/** Let the browser save a blob as a file. */
+export function saveFile(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);

@@ -1,17 +1,17 @@
-// Errors in words, with what support needs to find them: code and request id.
+// Error messages, with the code and the request id that support needs to find the error.
 
 import { h, icon } from "./dom.js";
-import { has, t } from "./i18n.js";
+import { hasText, t } from "./i18n.js";
 
-/** What went wrong, as a title of ours; the server's own sentence says the rest. */
+/** Return a translated title for an error. The server's message, which is not translated, has the details. */
 export function titleOf(error) {
   const code = error.code ?? 5000;
-  return t(has(`error.${code}`) ? `error.${code}` : code >= 5000 ? "error.5000" : "error.other");
+  return t(hasText(`error.${code}`) ? `error.${code}` : code >= 5000 ? "error.5000" : "error.other");
 }
 
-/** A notice. `again`, where given, is what trying again does. */
-export function errorBox(error, again) {
-  const facts = [
+/** Return a box that shows an error. If `retry` is given, the box has a button that calls it. */
+export function errorBox(error, retry) {
+  const details = [
     error.code ? t("error.code", { code: error.code }) : "",
     error.requestId ? t("error.request", { id: error.requestId }) : "",
   ];
@@ -24,8 +24,8 @@ export function errorBox(error, again) {
       {},
       h("strong", {}, titleOf(error)),
       error.message ? h("p", {}, error.message) : null,
-      facts.some(Boolean) ? h("p.facts", {}, facts.filter(Boolean).join(" · ")) : null,
+      details.some(Boolean) ? h("p.facts", {}, details.filter(Boolean).join(" · ")) : null,
     ),
-    again ? h("button", { type: "button", onclick: again }, t("again")) : null,
+    retry ? h("button", { type: "button", onclick: retry }, t("retry")) : null,
   );
 }

@@ -1,19 +1,19 @@
-// The gallery: all tasks, newest first, more as one scrolls.
+// The page "Tasks": a gallery of all tasks, newest first. Scrolling down loads more tasks.
 
-import { call, ended, local, TASKS } from "./api.js";
+import { call, hasEnded, localUrl, TASKS } from "./api.js";
 import { fill, h } from "./dom.js";
 import { errorBox } from "./errors.js";
-import { moment, t } from "./i18n.js";
-import { aspect } from "./shapes.js";
+import { dateTime, t } from "./i18n.js";
+import { aspect } from "./ratios.js";
 
-const PAGE = 24;
-const LAST_PAGE = 1000;
-const LOOK_MS = 3000;
+const PAGE_SIZE = 24;
+const MAX_PAGE = 1000;
+const POLL_MS = 3000;
 
-export const picturesOf = (task) => [...(task.task_result?.images ?? []), ...(task.task_result?.series_images ?? [])];
-export const stateOf = (task) => (canceled(task) ? "canceled" : task.task_status);
+export const imagesOf = (task) => [...(task.task_result?.images ?? []), ...(task.task_result?.series_images ?? [])];
+export const stateOf = (task) => (isCanceled(task) ? "canceled" : task.task_status);
 export const badge = (task) => h(`span.badge.${stateOf(task)}`, {}, t(`status.${stateOf(task)}`));
-export const canceled = (task) => task.task_status === "failed" && task.task_status_msg === "Canceled";
+export const isCanceled = (task) => task.task_status === "failed" && task.task_status_msg === "Canceled";
 
 export function show(view, { signal }) {
   const grid = h("ul.gallery");
@@ -24,96 +24,101 @@ export function show(view, { signal }) {
 
   fill(view, h("h1", {}, t("tasks.title")), grid, end);
 
-  function put(task, first) {
-    const before = cards.get(task.task_id);
+  /** Add the card of a new task at the end or the start of the gallery. Replace the card of a task that has changed. */
+  function showTask(task, { atStart = false } = {}) {
+    const previous = cards.get(task.task_id);
     const state = JSON.stringify(task);
-    if (before?.state === state) return;
+    if (previous?.state === state) return;
     const node = card(task);
-    if (before) {
-      const focused = before.node.contains(document.activeElement);
-      before.node.replaceWith(node);
+    if (previous) {
+      const focused = previous.node.contains(document.activeElement);
+      previous.node.replaceWith(node);
       if (focused) node.querySelector("a").focus();
-    } else if (first) grid.prepend(node);
+    } else if (atStart) grid.prepend(node);
     else grid.append(node);
     cards.set(task.task_id, { node, task, state });
   }
-  const read = (number) => call("GET", `${TASKS}?pageNum=${number}&pageSize=${PAGE}&include=request`, { signal });
+  const loadPage = (number) =>
+    call("GET", `${TASKS}?pageNum=${number}&pageSize=${PAGE_SIZE}&include=request`, { signal });
 
-  async function more() {
+  async function loadMore() {
     if (busy || signal.aborted) return;
     busy = true;
     try {
-      const { data } = await read(page);
-      for (const task of data) put(task); // one that slid onto this page is known already
+      const { data } = await loadPage(page);
+      // new tasks move older ones to the next page; showTask does not add a task twice
+      for (const task of data) showTask(task);
       page += 1;
-      if (data.length < PAGE || page > LAST_PAGE) {
-        watcher.disconnect();
-        fill(end, cards.size ? null : empty());
+      if (data.length < PAGE_SIZE || page > MAX_PAGE) {
+        observer.disconnect();
+        fill(end, cards.size ? null : emptyGallery());
       }
     } catch (error) {
       if (error.name !== "AbortError")
         fill(
           end,
-          errorBox(error, () => (fill(end, h("p.hint", {}, t("loading"))), more())),
+          errorBox(error, () => (fill(end, h("p.hint", {}, t("loading"))), loadMore())),
         );
       busy = false;
       return;
     }
     busy = false;
-    if (end.isConnected && end.getBoundingClientRect().top < innerHeight + 600 && end.firstChild) more();
+    if (end.isConnected && end.getBoundingClientRect().top < innerHeight + 600 && end.firstChild) loadMore();
   }
-  async function look() {
-    const running = [...cards.values()].some(({ task }) => !ended(task));
+  async function poll() {
+    const running = [...cards.values()].some(({ task }) => !hasEnded(task));
     if (!running || document.hidden) return;
     try {
-      const { data } = await read(1);
-      for (const task of data.reverse()) put(task, true);
+      const { data } = await loadPage(1);
+      for (const task of data.reverse()) showTask(task, { atStart: true });
     } catch (error) {
-      if (error.name !== "AbortError") return; // the next look may do
+      if (error.name !== "AbortError") return; // the next poll tries again
     }
   }
-  const watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && more(), {
+  const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && loadMore(), {
     rootMargin: "600px",
   });
-  watcher.observe(end);
-  const timer = setInterval(look, LOOK_MS);
-  signal.addEventListener("abort", () => (watcher.disconnect(), clearInterval(timer)));
+  observer.observe(end);
+  const timer = setInterval(poll, POLL_MS);
+  signal.addEventListener("abort", () => (observer.disconnect(), clearInterval(timer)));
 }
 
-/** In the place of a picture that is no longer kept. */
-export const gone = (event) => event.target.replaceWith(h("span.badge", {}, t("tasks.gone")));
+/** Replace an image that cannot be loaded, usually because it has expired, by a badge. */
+export const replaceMissingImage = (event) => event.target.replaceWith(h("span.badge", {}, t("tasks.missing_image")));
 
 function card(task) {
-  const [first] = picturesOf(task);
+  const [first] = imagesOf(task);
   const count = task.request?.series_amount ?? task.request?.n ?? 1;
-  const shape = { "--ratio": aspect(task.request?.aspect_ratio) };
+  const style = { "--ratio": aspect(task.request?.aspect_ratio) };
   const prompt = task.request?.prompt ?? task.task_id;
   return h(
     "li",
-    shape,
+    style,
     h(
       "a.tile",
       { href: `#/tasks/${task.task_id}` },
       h(
         `div.frame.${stateOf(task)}`,
         {},
-        first ? h("img", { src: local(first.url), alt: "", loading: "lazy", onerror: gone }) : null,
+        first ? h("img", { src: localUrl(first.url), alt: "", loading: "lazy", onerror: replaceMissingImage }) : null,
         first ? null : badge(task),
-        count > 1 ? h("span.count", { "aria-label": t("tasks.pictures", { count }) }, count) : null,
-        ended(task) ? null : h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),
+        count > 1 ? h("span.count", { "aria-label": t("tasks.image_count", { count }) }, count) : null,
+        hasEnded(task)
+          ? null
+          : h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),
       ),
       h("span.title", {}, prompt),
-      h("time.detail", { datetime: new Date(task.created_at).toISOString() }, moment(task.created_at)),
+      h("time.detail", { datetime: new Date(task.created_at).toISOString() }, dateTime(task.created_at)),
     ),
   );
 }
 
-function empty() {
+function emptyGallery() {
   return h(
     "div.empty",
     {},
     h("h2", {}, t("tasks.none")),
-    h("p", {}, t("tasks.none.why")),
+    h("p", {}, t("tasks.none.hint")),
     h("a.button.primary", { href: "#/" }, t("nav.create")),
   );
 }

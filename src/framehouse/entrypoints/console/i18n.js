@@ -1,30 +1,30 @@
-// Words in the reader's language, and numbers and times as they are written there.
+// Texts in the user's language, and the format of numbers and times in that language.
 
-import { choice, choose } from "./store.js";
-import en from "./words/en.js";
-import zh from "./words/zh.js";
+import { preference, savePreference } from "./store.js";
+import en from "./translations/en.js";
+import zh from "./translations/zh.js";
 
-const WORDS = { en, zh };
+const TRANSLATIONS = { en, zh };
 export let language = "en";
 
-/** The chosen language, or the browser's at first. */
-export function setLanguage(chosen) {
-  if (chosen) choose("language", chosen);
-  const wanted = chosen ?? choice("language") ?? navigator.language;
-  language = wanted.toLowerCase().startsWith("zh") ? "zh" : "en";
+/** Set the language: the one given, otherwise the stored preference, otherwise the browser's language. */
+export function setLanguage(selected) {
+  if (selected) savePreference("language", selected);
+  const tag = selected ?? preference("language") ?? navigator.language;
+  language = tag.toLowerCase().startsWith("zh") ? "zh" : "en";
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 }
 
 export const otherLanguage = () => (language === "zh" ? "en" : "zh");
 
-/** The words for a key, with `{name}` filled in. */
+/** Return the text of a key, with each `{name}` replaced by its value. The fallback is English, then the key itself. */
 export function t(key, values = {}) {
-  const words = WORDS[language][key] ?? en[key] ?? key;
-  return words.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const text = TRANSLATIONS[language][key] ?? en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
-export const has = (key) => key in en;
+export const hasText = (key) => key in en;
 export const number = (value) => new Intl.NumberFormat(document.documentElement.lang).format(value);
-export const moment = (ms) =>
+export const dateTime = (ms) =>
   new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" }).format(ms);
-export const size = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
+export const fileSize = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} KB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -1,11 +1,11 @@
-// Choosing an element: a dialog of own ones and presets.
+// The dialog in which the user selects an element.
 
 import { fill, h, icon } from "./dom.js";
 import { errorBox } from "./errors.js";
 import { t } from "./i18n.js";
 import { loadLibrary } from "./library.js";
 
-/** A modal dialog with a title; it removes itself when it closes. */
+/** Open a modal dialog with a title. The dialog is removed from the page when it is closed. */
 export function dialog(title, ...content) {
   const box = h(
     "dialog",
@@ -23,15 +23,15 @@ export function dialog(title, ...content) {
   return box;
 }
 
-/** Ask for an element; `chosen({id, name, picture})` is called once, or never. */
-export async function pickElement(chosen) {
+/** Let the user select an element or a preset. `onSelect(element)` is not called if the user closes the dialog. */
+export async function pickElement(onSelect) {
   const list = h("div.picker", {}, h("p.hint", {}, t("loading")));
   const box = dialog(t("picker.title"), list);
-  const choice = (element) =>
+  const elementButton = (element) =>
     h(
       "button.pick",
-      { type: "button", onclick: () => (box.close(), chosen(element)) },
-      h("img", { src: element.picture, alt: "", width: 96, height: 96, loading: "lazy" }),
+      { type: "button", onclick: () => (box.close(), onSelect(element)) },
+      h("img", { src: element.image, alt: "", width: 96, height: 96, loading: "lazy" }),
       h("span", {}, element.name),
     );
   try {
@@ -41,16 +41,16 @@ export async function pickElement(chosen) {
       list,
       h("h3", {}, t("elements.own")),
       ready.length
-        ? h("div.picks", {}, ready.map(choice))
+        ? h("div.picks", {}, ready.map(elementButton))
         : h(
             "p.hint",
             {},
             t("picker.none"),
             " ",
-            h("a", { href: "#/elements", onclick: () => box.close() }, t("picker.make")),
+            h("a", { href: "#/elements", onclick: () => box.close() }, t("picker.create")),
           ),
       h("h3", {}, t("elements.presets")),
-      h("div.picks", {}, presets.map(choice)),
+      h("div.picks", {}, presets.map(elementButton)),
     );
     list.querySelector("button")?.focus();
   } catch (error) {

@@ -1,25 +1,26 @@
-// The prompt's field: counts characters as the API does, and completes citations of what is sent along.
+// The prompt field. It counts characters as the API does, and completes citations of reference images and elements.
 
 import { h } from "./dom.js";
-import { characters, draft, MOST_CHARACTERS } from "./draft.js";
+import { characters, draft, MAX_CHARACTERS } from "./draft.js";
 import { number, t } from "./i18n.js";
 
-/** What may be cited: `{token, label, picture}`, in order. */
-export const cited = () => [
+/** Return the images and elements that the prompt can cite, in order: `{token, label, image}`. */
+export const citations = () => [
   ...draft.images.map((image, index) => ({
     token: `<<<image_${index + 1}>>>`,
     label: image.name,
-    picture: image.preview,
+    image: image.preview,
   })),
   ...draft.elements.map((element, index) => ({
     token: `<<<element_${index + 1}>>>`,
     label: element.name,
-    picture: element.picture,
+    image: element.image,
   })),
 ];
 
-/** The field with counter and completion; `changed()` is called at every edit. `insert(token)` writes at the caret. */
-export function promptField(changed) {
+/** Return the prompt field with its counter and completion. `onChange()` is called after every edit. `insert(token)`
+ * inserts a citation at the caret. */
+export function promptField(onChange) {
   const counter = h("span.counter", { id: "counter" });
   const list = h("ul.completion", { id: "completion", role: "listbox", "aria-label": t("prompt.cite"), hidden: true });
   const area = h("textarea", {
@@ -36,27 +37,27 @@ export function promptField(changed) {
   let active = 0;
   let start = -1;
 
-  function count() {
+  function updateCounter() {
     const used = characters(area.value);
-    counter.textContent = t("prompt.counter", { used: number(used), most: number(MOST_CHARACTERS) });
-    counter.classList.toggle("over", used > MOST_CHARACTERS);
+    counter.textContent = t("prompt.counter", { used: number(used), max: number(MAX_CHARACTERS) });
+    counter.classList.toggle("over", used > MAX_CHARACTERS);
   }
   function close() {
     list.hidden = true;
     options = [];
     area.removeAttribute("aria-activedescendant");
   }
-  function write(from, token) {
+  function insertToken(from, token) {
     area.setRangeText(token, from, area.selectionEnd, "end");
     draft.prompt = area.value;
     close();
-    count();
-    changed();
+    updateCounter();
+    onChange();
     area.focus();
   }
   function complete() {
     const typed = /<{1,3}\s*([a-z_0-9]*)$/i.exec(area.value.slice(0, area.selectionStart));
-    options = typed ? cited().filter(({ token }) => token.slice(3).startsWith(typed[1].toLowerCase())) : [];
+    options = typed ? citations().filter(({ token }) => token.slice(3).startsWith(typed[1].toLowerCase())) : [];
     if (!options.length) return close();
     start = area.selectionStart - typed[0].length;
     active = 0;
@@ -71,9 +72,9 @@ export function promptField(changed) {
             id: `option-${index}`,
             role: "option",
             "aria-selected": String(index === active),
-            onpointerdown: (event) => (event.preventDefault(), write(start, option.token)),
+            onpointerdown: (event) => (event.preventDefault(), insertToken(start, option.token)),
           },
-          option.picture ? h("img", { src: option.picture, alt: "", width: 28, height: 28 }) : null,
+          option.image ? h("img", { src: option.image, alt: "", width: 28, height: 28 }) : null,
           h("code", {}, option.token),
           h("span", {}, option.label),
         ),
@@ -84,9 +85,9 @@ export function promptField(changed) {
   }
   area.addEventListener("input", () => {
     draft.prompt = area.value;
-    count();
+    updateCounter();
     complete();
-    changed();
+    onChange();
   });
   area.addEventListener("blur", close);
   area.addEventListener("keydown", (event) => {
@@ -95,17 +96,17 @@ export function promptField(changed) {
     if (step) {
       active = (active + step + options.length) % options.length;
       render();
-    } else if (event.key === "Enter" || event.key === "Tab") write(start, options[active].token);
+    } else if (event.key === "Enter" || event.key === "Tab") insertToken(start, options[active].token);
     else if (event.key === "Escape") close();
     else return;
     event.preventDefault();
   });
-  count();
+  updateCounter();
   const node = h(
     "div.field.prompt",
     {},
     h("div.row.between", {}, h("label", { for: "prompt" }, t("prompt.label")), counter),
     h("div.anchor", {}, area, list),
   );
-  return { node, area, insert: (token) => write(area.selectionStart, token) };
+  return { node, area, insert: (token) => insertToken(area.selectionStart, token) };
 }

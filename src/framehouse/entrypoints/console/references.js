@@ -1,14 +1,15 @@
-// What is sent along with a prompt: pictures by file, drop, paste or URL, and elements.
+// The field for reference images (from files, drag and drop, the clipboard or URLs) and elements.
 
 import { fill, h, icon } from "./dom.js";
-import { draft, MOST_REFERENCES } from "./draft.js";
-import { size, t } from "./i18n.js";
+import { draft, MAX_REFERENCES } from "./draft.js";
+import { fileSize, t } from "./i18n.js";
+import { filesOf, readImage } from "./images.js";
 import { pickElement } from "./picker.js";
-import { filesOf, readPicture } from "./pictures.js";
 
-/** The part of the form; `changed()` is called when the lists change, `cite(token)` when a chip is pressed. */
-export function referencesField({ changed, cite, signal }) {
-  const said = h("div.problems", { role: "alert" });
+/** Return the field. `onChange()` is called when a reference is added or removed. `onCite(token)` is called when the
+ * user clicks the token of a reference. */
+export function referencesField({ onChange, onCite, signal }) {
+  const problemList = h("div.problems", { role: "alert" });
   const chips = h("ul.chips");
   const input = h("input", {
     type: "file",
@@ -17,76 +18,76 @@ export function referencesField({ changed, cite, signal }) {
     hidden: true,
     "aria-label": t("references.add"),
   });
-  const address = h("input", {
+  const urlInput = h("input", {
     type: "url",
     placeholder: "https://…",
     "aria-label": t("references.url"),
     hidden: true,
   });
-  const count = h("span.counter");
+  const counter = h("span.counter");
 
-  const taken = () => draft.images.length + draft.elements.length;
-  const say = (problems) =>
+  const referenceCount = () => draft.images.length + draft.elements.length;
+  const showProblems = (problems) =>
     fill(
-      said,
+      problemList,
       problems.map((problem) => h("p", {}, icon("alert"), problem)),
     );
 
   async function add(files) {
     const problems = [];
     for (const file of files) {
-      if (taken() >= MOST_REFERENCES) {
-        problems.push(t("references.full", { name: file.name, most: MOST_REFERENCES }));
+      if (referenceCount() >= MAX_REFERENCES) {
+        problems.push(t("references.full", { name: file.name, max: MAX_REFERENCES }));
         continue;
       }
-      const picture = await readPicture(file);
-      if (picture.problem) problems.push(picture.problem);
-      else draft.images.push(picture);
+      const image = await readImage(file);
+      if (image.problem) problems.push(image.problem);
+      else draft.images.push(image);
     }
-    say(problems);
+    showProblems(problems);
     render();
-    changed();
+    onChange();
   }
   function addUrl() {
-    const url = address.value.trim();
+    const url = urlInput.value.trim();
     if (!url) return;
-    if (!/^https?:\/\/./.test(url) || taken() >= MOST_REFERENCES) {
-      say([
-        taken() >= MOST_REFERENCES
-          ? t("references.full", { name: url, most: MOST_REFERENCES })
-          : t("references.bad", { url }),
+    if (!/^https?:\/\/./.test(url) || referenceCount() >= MAX_REFERENCES) {
+      showProblems([
+        referenceCount() >= MAX_REFERENCES
+          ? t("references.full", { name: url, max: MAX_REFERENCES })
+          : t("references.invalid_url", { url }),
       ]);
       return;
     }
     draft.images.push({ name: url, url });
-    address.value = "";
-    address.hidden = true;
-    say([]);
+    urlInput.value = "";
+    urlInput.hidden = true;
+    showProblems([]);
     render();
-    changed();
+    onChange();
   }
   function addElement() {
-    if (taken() >= MOST_REFERENCES)
-      return say([t("references.full", { name: t("references.element"), most: MOST_REFERENCES })]);
+    if (referenceCount() >= MAX_REFERENCES)
+      return showProblems([t("references.full", { name: t("references.element"), max: MAX_REFERENCES })]);
     pickElement((element) => {
       draft.elements.push(element);
-      say([]);
+      showProblems([]);
       render();
-      changed();
+      onChange();
     });
   }
-  function chip(list, thing, index, kind, detail) {
+  function chip(list, reference, index, kind, detail) {
     const token = `<<<${kind}_${index + 1}>>>`;
     const remove = () => {
       list.splice(index, 1);
       render();
-      changed();
+      onChange();
     };
     return h(
       "li.chip",
       {},
-      thing.preview || thing.picture
-        ? h("img", { src: thing.preview ?? thing.picture, alt: "", width: 52, height: 52 })
+      reference.preview || reference.image
+        ? h("img", { src: reference.preview ?? reference.image, alt: "", width: 52, height: 52 })
         : h("span.noimage", {}, icon("image")),
       h(
         "div",
@@ -97,22 +98,22 @@ export function referencesField({ changed, cite, signal }) {
             type: "button",
             title: t("references.cite"),
             "aria-label": `${t("references.cite")}: ${token}`,
-            onclick: () => cite(token),
+            onclick: () => onCite(token),
           },
           `${kind}_${index + 1}`,
         ),
-        h("span.name", { title: thing.name }, thing.name),
+        h("span.name", { title: reference.name }, reference.name),
         detail ? h("span.detail", {}, detail) : null,
       ),
       h(
         "button.quiet.square",
-        { type: "button", "aria-label": t("remove", { name: thing.name }), onclick: remove },
+        { type: "button", "aria-label": t("remove", { name: reference.name }), onclick: remove },
         icon("close"),
       ),
     );
   }
   function render() {
-    count.textContent = t("references.count", { used: taken(), most: MOST_REFERENCES });
+    counter.textContent = t("references.count", { used: referenceCount(), max: MAX_REFERENCES });
     fill(
       chips,
       draft.images.map((image, index) =>
@@ -121,16 +122,16 @@ export function referencesField({ changed, cite, signal }) {
           image,
           index,
           "image",
-          image.width && `${image.width} × ${image.height}, ${size(image.size)}`,
+          image.width && `${image.width} × ${image.height}, ${fileSize(image.size)}`,
         ),
       ),
       draft.elements.map((element, index) => chip(draft.elements, element, index, "element")),
     );
-    chips.hidden = !taken();
+    chips.hidden = !referenceCount();
   }
   input.addEventListener("change", () => add([...input.files]).then(() => (input.value = "")));
-  address.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), addUrl()));
-  address.addEventListener("change", addUrl);
+  urlInput.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), addUrl()));
+  urlInput.addEventListener("change", addUrl);
   addEventListener(
     "paste",
     (event) => {
@@ -156,9 +157,9 @@ export function referencesField({ changed, cite, signal }) {
         add(filesOf(event.dataTransfer));
       },
     },
-    h("div.row.between", {}, h("span.label", { id: "references-label" }, t("references.label")), count),
+    h("div.row.between", {}, h("span.label", { id: "references-label" }, t("references.label")), counter),
     chips,
-    said,
+    problemList,
     h(
       "div.row.wrap",
       {},
@@ -167,12 +168,12 @@ export function referencesField({ changed, cite, signal }) {
       h("button", { type: "button", onclick: addElement }, icon("plus"), t("references.element")),
       h(
         "button",
-        { type: "button", onclick: () => ((address.hidden = false), address.focus()) },
+        { type: "button", onclick: () => ((urlInput.hidden = false), urlInput.focus()) },
         icon("plus"),
         t("references.url"),
       ),
     ),
-    address,
+    urlInput,
     h("p.hint", {}, t("references.hint")),
   );
   render();

@@ -1,25 +1,26 @@
-// The request as it will be sent, as code to copy.
+// The panel that shows the request as curl, Python or JavaScript code.
 
 import { endpoint, TASKS } from "./api.js";
 import { h, icon, toast } from "./dom.js";
-import { body } from "./draft.js";
+import { requestBody } from "./draft.js";
 import { t } from "./i18n.js";
 import { curl, javascript, python } from "./snippets.js";
 
 const LANGUAGES = { curl, Python: python, JavaScript: javascript };
 let language = "curl";
 
-/** The panel, and what to call when the draft has changed. */
+/** Return the panel as `node`, and `update`, which must be called after each change of the draft. */
 export function requestPanel() {
   const code = h("code");
-  const text = () => LANGUAGES[language](endpoint(TASKS), body(true));
+  const text = () => LANGUAGES[language](endpoint(TASKS), requestBody({ filesByName: true }));
   const update = () => (code.textContent = text());
   const copy = async () => {
     try {
       await navigator.clipboard.writeText(text());
       toast(t("copied"));
     } catch {
-      getSelection().selectAllChildren(code); // no clipboard without https: the text is selected instead
+      // browsers allow the clipboard only over https or on localhost
+      getSelection().selectAllChildren(code);
       toast(t("copy.selected"));
     }
   };

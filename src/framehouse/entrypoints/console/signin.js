@@ -1,13 +1,13 @@
-// Signing in: a key is pasted, tried, and kept.
+// The sign-in form. It tests the key with a request before it stores the key.
 
 import { call } from "./api.js";
 import { fill, h } from "./dom.js";
 import { errorBox } from "./errors.js";
 import { t } from "./i18n.js";
-import { keepKey } from "./store.js";
+import { saveKey } from "./store.js";
 
-export function show(view, { problem, again }) {
-  const said = h("div.said", {}, problem ? errorBox(problem) : null);
+export function show(view, { signInError, reload }) {
+  const errorArea = h("div.error-area", {}, signInError ? errorBox(signInError) : null);
   const field = h("input", {
     id: "key",
     type: "password",
@@ -18,17 +18,17 @@ export function show(view, { problem, again }) {
     "aria-describedby": "key-help",
   });
   const remember = h("input", { type: "checkbox" });
-  const button = h("button.primary", {}, t("signin.go"));
-  const enter = async (event) => {
+  const button = h("button.primary", {}, t("signin.submit"));
+  const signIn = async (event) => {
     event.preventDefault();
     const token = field.value.trim();
     button.disabled = true;
     try {
-      await call("GET", "/v1/account", { as: token });
-      keepKey(token, remember.checked);
-      again();
+      await call("GET", "/v1/account", { unsavedKey: token });
+      saveKey(token, remember.checked);
+      reload();
     } catch (error) {
-      fill(said, errorBox(error));
+      fill(errorArea, errorBox(error));
       button.disabled = false;
       field.focus();
     }
@@ -43,8 +43,8 @@ export function show(view, { problem, again }) {
       h("p.lead", {}, t("signin.lead")),
       h(
         "form.card.stack",
-        { onsubmit: enter },
-        said,
+        { onsubmit: signIn },
+        errorArea,
         h("div.field", {}, h("label", { for: "key" }, t("signin.key")), field),
         h("label.check", {}, remember, t("signin.remember")),
         button,

@@ -1,7 +1,7 @@
-// The request as curl, Python and JavaScript: complete, so that what is copied runs. Pictures are read from their files.
+// The request as a complete program in curl, Python and JavaScript. The program reads images from their files.
 
-/** A picture that was picked from a file, by the name that the text reads it from. */
-export class File64 {
+/** Stands in a request for the base64 content of a file. The generated code reads the file by this name. */
+export class Base64OfFile {
   constructor(name) {
     this.name = name;
   }
@@ -9,61 +9,63 @@ export class File64 {
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** JSON, or a language's like of it: `word(value)` words what differs from JSON, or gives undefined. */
-function literal(value, word, indent = "") {
-  const own = word(value);
-  if (own !== undefined) return own;
+/** Return a value as source text. `convert(value)` returns the text of a value that the language writes differently from
+ * JSON, and undefined for other values. */
+function literal(value, convert, indent = "") {
+  const converted = convert(value);
+  if (converted !== undefined) return converted;
   if (value === null || typeof value !== "object") return JSON.stringify(value);
   const inner = `${indent}  `;
   const lines = Array.isArray(value)
-    ? value.map((item) => inner + literal(item, word, inner))
-    : Object.entries(value).map(([name, item]) => `${inner}${JSON.stringify(name)}: ${literal(item, word, inner)}`);
+    ? value.map((item) => inner + literal(item, convert, inner))
+    : Object.entries(value).map(([name, item]) => `${inner}${JSON.stringify(name)}: ${literal(item, convert, inner)}`);
   const [open, close] = Array.isArray(value) ? "[]" : "{}";
-  const short = lines.map((line) => line.trim()).join(", ");
-  if (!short.includes("\n") && short.length < 60) return open + short + close;
+  const oneLine = lines.map((line) => line.trim()).join(", ");
+  if (!oneLine.includes("\n") && oneLine.length < 60) return open + oneLine + close;
   return `${open}\n${lines.join(",\n")}\n${indent}${close}`;
 }
 
 export function curl(url, request) {
-  const files = JSON.stringify(request, (_, value) => (value instanceof File64 ? "\0file" : value)).includes(
+  const hasFiles = JSON.stringify(request, (_, value) => (value instanceof Base64OfFile ? "\0file" : value)).includes(
     "\\u0000file",
   );
   const head = `curl ${shell(url)} \\\n  -H "Authorization: Bearer $FRAMEHOUSE_KEY" \\\n  -H 'Content-Type: application/json' \\\n`;
-  if (!files) return `${head}  -d ${shell(literal(request, () => undefined, "  "))}`;
-  // a here-document, for no argument may be as long as a picture
-  const hold = (text) => JSON.stringify(text).replace(/[\\$`]/g, "\\$&");
-  const word = (value) => {
-    if (value instanceof File64) return `"$(base64 < ${shell(value.name)} | tr -d '\\n')"`;
-    return typeof value === "string" ? hold(value) : undefined;
+  if (!hasFiles) return `${head}  -d ${shell(literal(request, () => undefined, "  "))}`;
+  // a here-document, because an image is too long for a command-line argument
+  const escaped = (text) => JSON.stringify(text).replace(/[\\$`]/g, "\\$&");
+  const convert = (value) => {
+    if (value instanceof Base64OfFile) return `"$(base64 < ${shell(value.name)} | tr -d '\\n')"`;
+    return typeof value === "string" ? escaped(value) : undefined;
   };
-  return `${head}  -d @- <<END\n${literal(request, word)}\nEND`;
+  return `${head}  -d @- <<END\n${literal(request, convert)}\nEND`;
 }
 
 export function python(url, request) {
-  const word = (value) => {
-    if (value instanceof File64) return `base64.b64encode(open(${JSON.stringify(value.name)}, "rb").read()).decode()`;
+  const convert = (value) => {
+    if (value instanceof Base64OfFile)
+      return `base64.b64encode(open(${JSON.stringify(value.name)}, "rb").read()).decode()`;
     if (value === null) return "None";
     return typeof value === "boolean" ? (value ? "True" : "False") : undefined;
   };
-  const body = literal(request, word);
+  const body = literal(request, convert);
   const imports = `${body.includes("base64.b64encode(open(") ? "import base64\n" : ""}import os\n\nimport requests\n`;
   return `${imports}
-answer = requests.post(
+response = requests.post(
     ${JSON.stringify(url)},
     headers={"Authorization": "Bearer " + os.environ["FRAMEHOUSE_KEY"]},
     json=${body.replaceAll("\n", "\n    ")},
 ).json()
 task = requests.get(
-    ${JSON.stringify(`${url}/`)} + answer["data"]["task_id"] + "?wait=60",
+    ${JSON.stringify(`${url}/`)} + response["data"]["task_id"] + "?wait=60",
     headers={"Authorization": "Bearer " + os.environ["FRAMEHOUSE_KEY"]},
 ).json()["data"]
 print(task["task_status"], task.get("task_result"))`;
 }
 
 export function javascript(url, request) {
-  const word = (value) =>
-    value instanceof File64 ? `readFileSync(${JSON.stringify(value.name)}, "base64")` : undefined;
-  const body = literal(request, word);
+  const convert = (value) =>
+    value instanceof Base64OfFile ? `readFileSync(${JSON.stringify(value.name)}, "base64")` : undefined;
+  const body = literal(request, convert);
   const imports = body.includes("readFileSync(") ? 'import { readFileSync } from "node:fs";\n\n' : "";
   return `${imports}const headers = {
   Authorization: \`Bearer \${process.env.FRAMEHOUSE_KEY}\`,

@@ -1,51 +1,57 @@
-// What the browser keeps: the key, choices, and the requests sent from here. Works, without memory, where it may not.
+// Browser storage: the key, preferences, and the requests that this browser sent. If the browser forbids storage, the
+// console works but does not remember them.
 
 const PREFIX = "framehouse.";
-const MOST_SENT = 200;
+const MAX_SENT = 200;
 
-function attempt(work) {
+function tryStorage(operation) {
   try {
-    return work();
+    return operation();
   } catch {
-    return null; // storage is forbidden, full, or was written by something else
+    return null; // storage is forbidden or full, or contains data that the console did not write
   }
 }
 
-export const choice = (name) => attempt(() => localStorage.getItem(PREFIX + name));
-export const choose = (name, value) => attempt(() => localStorage.setItem(PREFIX + name, value));
+export const preference = (name) => tryStorage(() => localStorage.getItem(PREFIX + name));
+export const savePreference = (name, value) => tryStorage(() => localStorage.setItem(PREFIX + name, value));
 
-let inMemory = null;
+let keyInMemory = null;
 
 export function key() {
-  return inMemory ?? attempt(() => sessionStorage.getItem(`${PREFIX}key`) ?? localStorage.getItem(`${PREFIX}key`));
+  return (
+    keyInMemory ?? tryStorage(() => sessionStorage.getItem(`${PREFIX}key`) ?? localStorage.getItem(`${PREFIX}key`))
+  );
 }
 
-/** Keep the key for this tab, or for this browser. */
-export function keepKey(value, remember) {
-  forgetKey();
-  inMemory = value;
-  attempt(() => (remember ? localStorage : sessionStorage).setItem(`${PREFIX}key`, value));
+/** Store the key until the tab is closed; with `remember`, permanently in this browser. */
+export function saveKey(value, remember) {
+  removeKey();
+  keyInMemory = value;
+  tryStorage(() => (remember ? localStorage : sessionStorage).setItem(`${PREFIX}key`, value));
 }
 
-/** Nobody is signed in any more. */
-export function forgetKey() {
-  inMemory = null;
-  attempt(() => sessionStorage.removeItem(`${PREFIX}key`));
-  attempt(() => localStorage.removeItem(`${PREFIX}key`));
+/** Remove the key from memory and from all storage. */
+export function removeKey() {
+  keyInMemory = null;
+  tryStorage(() => sessionStorage.removeItem(`${PREFIX}key`));
+  tryStorage(() => localStorage.removeItem(`${PREFIX}key`));
 }
 
-const sent = () => attempt(() => JSON.parse(localStorage.getItem(`${PREFIX}sent`))) ?? [];
+const sentRequests = () => tryStorage(() => JSON.parse(localStorage.getItem(`${PREFIX}sent`))) ?? [];
 
-/** Remember a request by its task; of pictures only their URLs, for their content is too much to keep. */
-export function keepSent(taskId, request) {
+/** Store the request of a task. Images from files are omitted, because they are too large for the browser's storage. */
+export function saveSentRequest(taskId, request) {
   const images = (request.image_list ?? []).filter(({ image }) => /^https?:/.test(image));
-  const left = (request.image_list ?? []).length - images.length;
-  const entry = { taskId, request: { ...request, image_list: images }, left };
-  attempt(() => localStorage.setItem(`${PREFIX}sent`, JSON.stringify([entry, ...sent()].slice(0, MOST_SENT))));
+  const omitted = (request.image_list ?? []).length - images.length;
+  const entry = { taskId, request: { ...request, image_list: images }, left: omitted };
+  tryStorage(() =>
+    localStorage.setItem(`${PREFIX}sent`, JSON.stringify([entry, ...sentRequests()].slice(0, MAX_SENT))),
+  );
 }
 
-/** `{request, left}` of a task that was made here, or undefined; `left` pictures were not kept. */
-export const findSent = (taskId) => sent().find((entry) => entry.taskId === taskId);
+/** Return `{request, left}` for a task that was created in this browser, and undefined for other tasks. `left` is the
+ * number of omitted images. */
+export const findSentRequest = (taskId) => sentRequests().find((entry) => entry.taskId === taskId);
 
-/** It may be somebody else who signs in next. */
-export const forgetSent = () => attempt(() => localStorage.removeItem(`${PREFIX}sent`));
+/** Remove all sent requests, because the next user of this browser may be a different person. */
+export const removeSentRequests = () => tryStorage(() => localStorage.removeItem(`${PREFIX}sent`));

@@ -1,77 +1,78 @@
-// One task: watched until it ends, then looked at.
+// The page of one task. It shows the progress until the task ends, then the result.
 
-import { call, ended, follow, local, TASKS } from "./api.js";
-import { fill, h, icon, save, toast } from "./dom.js";
-import { use } from "./draft.js";
+import { call, follow, hasEnded, localUrl, TASKS } from "./api.js";
+import { fill, h, icon, saveFile, toast } from "./dom.js";
+import { loadDraft } from "./draft.js";
 import { errorBox } from "./errors.js";
-import { badge, canceled, picturesOf } from "./gallery.js";
-import { moment, number, t } from "./i18n.js";
+import { badge, imagesOf, isCanceled } from "./gallery.js";
+import { dateTime, number, t } from "./i18n.js";
 import { loadLibrary } from "./library.js";
 import { dialog } from "./picker.js";
-import { aspect, pixels } from "./shapes.js";
-import { findSent } from "./store.js";
+import { aspect, pixels } from "./ratios.js";
+import { findSentRequest } from "./store.js";
 import { skeletons, viewer } from "./viewer.js";
 import { zip } from "./zip.js";
 
 export async function show(view, { path, signal }) {
-  const [id, picture] = path;
+  const [id, imageNumber] = path;
   const url = `${TASKS}/${encodeURIComponent(id)}`;
-  const away = h("div", { role: "status" });
-  const said = h("div");
+  const connectionError = h("div", { role: "status" });
+  const errorArea = h("div");
   const head = h("div.task-head");
   const stage = h("div.task-stage", {}, h("p.hint", {}, t("loading")));
   const foot = h("div.task-foot");
-  fill(view, h("a.back", { href: "#/tasks" }, icon("left"), t("nav.tasks")), away, said, head, stage, foot);
-  let now = null;
+  const backLink = h("a.back", { href: "#/tasks" }, icon("left"), t("nav.tasks"));
+  fill(view, backLink, connectionError, errorArea, head, stage, foot);
+  let current = null;
   let phase = "";
 
-  function seen(task, requestId) {
-    fill(away);
-    const before = now;
-    now = task;
-    if (before && JSON.stringify(before) === JSON.stringify(task)) return;
-    // buttons stay as they are while the task runs: who presses one, or stands on it, must not lose it
-    const arrived = ended(task) ? "ended" : "running";
-    if (arrived !== phase) frame(task, requestId, arrived);
-    if (!ended(task)) advance(task);
+  function update(task, requestId) {
+    fill(connectionError);
+    const previous = current;
+    current = task;
+    if (previous && JSON.stringify(previous) === JSON.stringify(task)) return;
+    // create the buttons only when the phase changes, so that a button does not lose its focus or a click
+    const newPhase = hasEnded(task) ? "ended" : "running";
+    if (newPhase !== phase) renderPhase(task, requestId, newPhase);
+    if (!hasEnded(task)) renderProgress(task);
   }
-  function frame(task, requestId, arrived) {
-    phase = arrived;
-    const pictures = picturesOf(task);
-    const look = pictures.length ? looking(task, pictures) : null;
-    if (look) fill(stage, look.node);
-    else if (ended(task)) fill(stage, failure(task, requestId));
-    fill(head, headOf(task, look?.place, ended(task) ? null : cancelButton()));
+  function renderPhase(task, requestId, newPhase) {
+    phase = newPhase;
+    const images = imagesOf(task);
+    const imageViewer = images.length ? viewerOf(task, images) : null;
+    if (imageViewer) fill(stage, imageViewer.node);
+    else if (hasEnded(task)) fill(stage, failure(task, requestId));
+    fill(head, headOf(task, imageViewer?.position, hasEnded(task) ? null : cancelButton()));
     fill(
       foot,
-      look?.tools,
-      pictures.length > 1
-        ? button("down", "task.zip", ({ currentTarget }) => downloadAll(currentTarget, task, pictures))
+      imageViewer?.tools,
+      images.length > 1
+        ? button("down", "task.zip", ({ currentTarget }) => downloadAll(currentTarget, task, images))
         : null,
-      button("redo", "task.again", () => useAgain(now)),
-      button("code", "task.json", () => showJson(now)),
+      button("redo", "task.reuse", () => reuseRequest(current)),
+      button("code", "task.json", () => showJson(current)),
       button("right", "task.callbacks", () => showCallbacks(url)),
     );
   }
-  function advance(task) {
-    const { aspect_ratio: shape, series_amount: series, n } = task.request;
+  function renderProgress(task) {
+    const { aspect_ratio: ratio, series_amount: series, n } = task.request;
     const progress = task.progress ?? 0;
     head.querySelector(".badge").replaceWith(badge(task));
     head.querySelector("progress").value = progress;
     head.querySelector(".percent").textContent = `${Math.round(progress * 100)} %`;
-    const made = new Map((task.pictures ?? []).map((picture) => [picture.index, picture.url]));
-    const shown = `${task.task_status} ${[...made.keys()]}`;
-    if (shown === stage.dataset.shown) return; // pictures that are there already stay untouched
+    const generated = new Map((task.pictures ?? []).map((image) => [image.index, image.url]));
+    const shown = `${task.task_status} ${[...generated.keys()]}`;
+    if (shown === stage.dataset.shown) return; // do not load the same images again
     stage.dataset.shown = shown;
-    fill(stage, skeletons(series ?? n, aspect(shape), task.task_status === "processing", made));
+    fill(stage, skeletons(series ?? n, aspect(ratio), task.task_status === "processing", generated));
   }
-  function looking(task, pictures) {
-    return viewer(pictures, {
+  function viewerOf(task, images) {
+    return viewer(images, {
       ratio: aspect(task.request.aspect_ratio),
-      start: Number(picture ?? 1) - 1,
-      moved: (index) => history.replaceState(null, "", `#/tasks/${encodeURIComponent(id)}/${index + 1}`),
+      start: Number(imageNumber ?? 1) - 1,
+      onMove: (index) => history.replaceState(null, "", `#/tasks/${encodeURIComponent(id)}/${index + 1}`),
       signal,
-      nameOf: (index) => nameOf(task, pictures[index], index),
+      nameOf: (index) => fileNameOf(task, images[index], index),
       alt: (index) => t("viewer.alt", { number: index + 1, prompt: task.request.prompt }),
     });
   }
@@ -81,49 +82,50 @@ export async function show(view, { path, signal }) {
       try {
         await call("POST", `${url}/cancel`);
       } catch (error) {
-        fill(said, errorBox(error));
+        fill(errorArea, errorBox(error));
         currentTarget.disabled = false;
       }
     });
   }
   try {
     await follow(`${url}?include=request,pictures`, {
-      seen,
+      onUpdate: update,
+      onError: (error) =>
+        !signal.aborted && fill(connectionError, errorBox(error), h("p.hint", {}, t("task.reconnecting"))),
       signal,
-      away: (error) => !signal.aborted && fill(away, errorBox(error), h("p.hint", {}, t("task.away"))),
     });
   } catch (error) {
     if (error.name === "AbortError") return;
     fill(stage);
-    fill(away);
-    fill(said, errorBox(error));
+    fill(connectionError);
+    fill(errorArea, errorBox(error));
   }
 }
 
-const button = (sign, words, onclick) => h("button", { type: "button", onclick }, icon(sign), t(words));
+const button = (iconName, textKey, onclick) => h("button", { type: "button", onclick }, icon(iconName), t(textKey));
 
-const nameOf = (task, picture, index) =>
-  `${task.task_id.slice(-8)}-${index + 1}${/\.\w+$/.exec(picture.url.split("?")[0])?.[0] ?? ""}`;
+const fileNameOf = (task, image, index) =>
+  `${task.task_id.slice(-8)}-${index + 1}${/\.\w+$/.exec(image.url.split("?")[0])?.[0] ?? ""}`;
 
-function headOf(task, place, cancel) {
-  const asked = task.request;
-  const size = pixels(asked.aspect_ratio, asked.resolution);
+function headOf(task, position, cancel) {
+  const request = task.request;
+  const size = pixels(request.aspect_ratio, request.resolution);
   const facts = [
-    asked.model_name,
-    asked.aspect_ratio,
+    request.model_name,
+    request.aspect_ratio,
     size ? `${number(size[0])} × ${number(size[1])}` : null,
-    ended(task) ? t("task.units", { units: task.final_unit_deduction }) : null,
-    moment(task.created_at),
+    hasEnded(task) ? t("task.units", { units: task.final_unit_deduction }) : null,
+    dateTime(task.created_at),
   ];
   return [
-    h("h1.prompt-title", {}, asked.prompt),
+    h("h1.prompt-title", {}, request.prompt),
     h(
       "div.row.wrap.between",
       {},
       h("p.facts", {}, badge(task), facts.filter(Boolean).join(" · ")),
-      h("div.row", {}, place, cancel),
+      h("div.row", {}, position, cancel),
     ),
-    ended(task)
+    hasEnded(task)
       ? null
       : h(
           "div.row.progress",
@@ -135,7 +137,7 @@ function headOf(task, place, cancel) {
 }
 
 function failure(task, requestId) {
-  if (canceled(task)) return h("div.empty", {}, h("h2", {}, t("status.canceled")), h("p", {}, t("task.canceled")));
+  if (isCanceled(task)) return h("div.empty", {}, h("h2", {}, t("status.canceled")), h("p", {}, t("task.canceled")));
   const facts = [t("error.task", { id: task.task_id }), t("error.request", { id: requestId })];
   return h(
     ".notice.bad",
@@ -151,19 +153,19 @@ function failure(task, requestId) {
   );
 }
 
-async function downloadAll(button, task, pictures) {
+async function downloadAll(button, task, images) {
   button.disabled = true;
   try {
     const files = await Promise.all(
-      pictures.flatMap((picture, index) => {
-        const one = nameOf(task, picture, index);
-        const marked = picture.watermark_url
-          ? [fetchFile(picture.watermark_url, one.replace(/(\.\w+)?$/, "-marked$1"))]
+      images.flatMap((image, index) => {
+        const name = fileNameOf(task, image, index);
+        const watermarked = image.watermark_url
+          ? [fetchFile(image.watermark_url, name.replace(/(\.\w+)?$/, "-marked$1"))]
           : [];
-        return [fetchFile(picture.url, one), ...marked];
+        return [fetchFile(image.url, name), ...watermarked];
       }),
     );
-    save(zip(files), `framehouse-${task.task_id.slice(-8)}.zip`);
+    saveFile(zip(files), `framehouse-${task.task_id.slice(-8)}.zip`);
   } catch {
     toast(t("task.zip.failed"));
   }
@@ -171,14 +173,15 @@ async function downloadAll(button, task, pictures) {
 }
 
 async function fetchFile(url, name) {
-  const answer = await fetch(local(url));
-  if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
-  return { name, bytes: new Uint8Array(await answer.arrayBuffer()) };
+  const response = await fetch(localUrl(url));
+  if (!response.ok) throw new Error(`HTTP ${response.status}`);
+  return { name, bytes: new Uint8Array(await response.arrayBuffer()) };
 }
 
-/** Back to the form: as it was sent, if it was sent from here; else as the server tells, with `auto` decided. */
-async function useAgain(task) {
-  const sent = findSent(task.task_id);
+/** Open the form with the request of a task. If this browser stored the request, the form shows it as it was sent.
+ * Otherwise the form shows the server's copy, which has the chosen values instead of `auto`. */
+async function reuseRequest(task) {
+  const sent = findSentRequest(task.task_id);
   const request = sent?.request ?? task.request;
   let elements = new Map();
   if (request.element_list?.length) {
@@ -189,11 +192,12 @@ async function useAgain(task) {
       return toast(error.message || t("error.0"));
     }
   }
-  use(request, elements);
+  loadDraft(request, elements);
   location.hash = "#/";
-  const lost =
+  const missing =
     (sent?.left ?? 0) + (request.element_list ?? []).filter(({ element_id: id }) => !elements.has(String(id))).length;
-  if (lost || (!sent && /<<<?\s*(image|object)/i.test(request.prompt))) toast(t("task.again.left"));
+  // the server's copy of a request has no reference images, so the prompt shows whether there were any
+  if (missing || (!sent && /<<<?\s*(image|object)/i.test(request.prompt))) toast(t("task.reuse.incomplete"));
 }
 
 function showJson(task) {
@@ -216,10 +220,10 @@ async function showCallbacks(url) {
 
 function delivery(message) {
   const facts = [
-    t("callbacks.tries", { tries: message.tries }),
+    t("callbacks.attempts", { attempts: message.tries }),
     message.last_code ? `HTTP ${message.last_code}` : null,
-    message.tried_at ? moment(message.tried_at) : null,
-    message.next_try_at ? t("callbacks.next", { at: moment(message.next_try_at) }) : null,
+    message.tried_at ? dateTime(message.tried_at) : null,
+    message.next_try_at ? t("callbacks.next", { at: dateTime(message.next_try_at) }) : null,
   ];
   return h(
     "div.delivery",

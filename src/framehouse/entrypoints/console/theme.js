@@ -1,9 +1,9 @@
-// Before the first paint: a chosen theme, else the system's.
+// Sets the stored theme before the page is rendered. Without a stored theme, the system's theme applies.
 (() => {
   try {
-    const chosen = localStorage.getItem("framehouse.theme");
-    if (chosen) document.documentElement.dataset.theme = chosen;
+    const theme = localStorage.getItem("framehouse.theme");
+    if (theme) document.documentElement.dataset.theme = theme;
   } catch {
-    // storage is forbidden: the system's theme it is
+    // the browser forbids storage, so the system's theme applies
   }
 })();

@@ -1,80 +1,82 @@
-// A task's pictures: one large, all in a strip, left and right by keyboard, compared with the watermarked copy.
+// The viewer of a task's images: a large image, a strip of thumbnails, keys to switch between images, and a comparison
+// with the watermarked copy.
 
-import { local } from "./api.js";
+import { localUrl } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { gone } from "./gallery.js";
+import { replaceMissingImage } from "./gallery.js";
 import { t } from "./i18n.js";
 
-/** The viewer of `pictures` (`{url, watermark_url}`) in a shape; `moved(index)` tells which one is looked at. */
-export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
-  let index = Math.min(Math.max(start, 0), pictures.length - 1);
+/** Return the viewer of `images` (`{url, watermark_url}`). `ratio` is the aspect ratio, `start` the index of the image
+ * that is shown first. `onMove(index)` is called when the user switches to another image. */
+export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
+  let index = Math.min(Math.max(start, 0), images.length - 1);
   let comparing = false;
   const stage = h("div.stage", { "--ratio": ratio });
-  const place = h("span.place", { "aria-live": "polite" });
+  const position = h("span.position", { "aria-live": "polite" });
   const tools = h("div.row.wrap");
   const strip = h("ul.strip");
-  const thumbs = pictures.map((picture, number) =>
+  const thumbs = images.map((image, number) =>
     h(
       "button.thumb",
       {
         type: "button",
         "--ratio": ratio,
-        "aria-label": t("viewer.picture", { number: number + 1 }),
-        onclick: () => go(number),
+        "aria-label": t("viewer.image", { number: number + 1 }),
+        onclick: () => showImage(number),
       },
-      h("img", { src: local(picture.url), alt: "" }),
+      h("img", { src: localUrl(image.url), alt: "" }),
     ),
   );
   fill(
     strip,
     thumbs.map((thumb) => h("li", {}, thumb)),
   );
-  const move = (step, name, label) =>
-    pictures.length > 1
+  const arrow = (step, name, label) =>
+    images.length > 1
       ? h(
           `button.arrow.${name}`,
-          { type: "button", "aria-label": t(label), onclick: () => go(index + step) },
+          { type: "button", "aria-label": t(label), onclick: () => showImage(index + step) },
           icon(name),
         )
       : null;
 
-  function go(to) {
-    index = (to + pictures.length) % pictures.length;
-    moved(index);
+  function showImage(to) {
+    index = (to + images.length) % images.length;
+    onMove(index);
     render();
     thumbs[index].scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   function render() {
-    const { url, watermark_url: marked } = pictures[index];
-    const image = (from, text) => h("img", { src: local(from), alt: text, onerror: gone });
-    const split = (event) => stage.style.setProperty("--split", `${event.target.value}%`);
+    const { url, watermark_url: watermarkedUrl } = images[index];
+    const imageNode = (from, text) => h("img", { src: localUrl(from), alt: text, onerror: replaceMissingImage });
+    const moveDivider = (event) => stage.style.setProperty("--split", `${event.target.value}%`);
     fill(
       stage,
-      image(url, alt(index)),
-      comparing && marked
+      imageNode(url, alt(index)),
+      comparing && watermarkedUrl
         ? [
-            h("div.marked", {}, image(marked, t("viewer.marked"))),
-            h("span.cut", { "aria-hidden": "true" }),
+            h("div.watermarked", {}, imageNode(watermarkedUrl, t("viewer.watermarked"))),
+            h("span.divider", { "aria-hidden": "true" }),
             h("input.split", {
               type: "range",
               min: 0,
               max: 100,
               value: "50",
-              "aria-label": t("viewer.split"),
-              oninput: split,
+              "aria-label": t("viewer.divider"),
+              oninput: moveDivider,
             }),
           ]
         : null,
     );
     stage.style.setProperty("--split", "50%");
-    place.textContent = pictures.length > 1 ? `${index + 1} / ${pictures.length}` : "";
+    position.textContent = images.length > 1 ? `${index + 1} / ${images.length}` : "";
     thumbs.forEach((thumb, number) =>
       number === index ? thumb.setAttribute("aria-current", "true") : thumb.removeAttribute("aria-current"),
     );
     fill(
       tools,
-      h("a.button", { href: local(url), download: nameOf(index) }, icon("down"), t("viewer.download")),
-      marked
+      h("a.button", { href: localUrl(url), download: nameOf(index) }, icon("down"), t("viewer.download")),
+      watermarkedUrl
         ? h(
             "button",
             {
@@ -92,10 +94,10 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
     "keydown",
     (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const writes = event.target.matches?.("input, textarea, select") || document.querySelector("dialog[open]");
-      if (!step || writes || event.altKey || event.ctrlKey || event.metaKey || pictures.length < 2) return;
+      const isEditing = event.target.matches?.("input, textarea, select") || document.querySelector("dialog[open]");
+      if (!step || isEditing || event.altKey || event.ctrlKey || event.metaKey || images.length < 2) return;
       event.preventDefault();
-      go(index + step);
+      showImage(index + step);
     },
     { signal },
   );
@@ -104,26 +106,26 @@ export function viewer(pictures, { ratio, start, moved, signal, nameOf, alt }) {
     node: h(
       "div.viewer",
       {},
-      h("div.stagebox", {}, move(-1, "left", "viewer.before"), stage, move(1, "right", "viewer.after")),
-      pictures.length > 1 ? strip : null,
+      h("div.stagebox", {}, arrow(-1, "left", "viewer.previous"), stage, arrow(1, "right", "viewer.next")),
+      images.length > 1 ? strip : null,
     ),
     tools,
-    place,
+    position,
   };
 }
 
-/** What stands there until the pictures come, in their shape: those that are `made` (URLs by index), and for the others
- * their places, the first of which is breathing. */
-export function skeletons(count, ratio, running, made) {
-  const next = Array.from({ length: count }, (_, index) => index).find((index) => !made.has(index));
+/** Return the images that have been generated so far, and placeholders for the others. `generated` maps the index of an
+ * image to its URL. While the task is running, the first placeholder is animated. */
+export function skeletons(count, ratio, running, generated) {
+  const next = Array.from({ length: count }, (_, index) => index).find((index) => !generated.has(index));
   const columns = count < 5 ? count : Math.ceil(count / 2);
   return h(
     `ul.skeletons${count === 1 ? ".one" : ""}`,
     { "--ratio": ratio, "--columns": columns },
     Array.from({ length: count }, (_, index) => {
-      if (!made.has(index)) return h("li", {}, h(`div.skeleton${running && index === next ? ".now" : ""}`));
-      const alt = t("viewer.picture", { number: index + 1 });
-      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: local(made.get(index)), alt })));
+      if (!generated.has(index)) return h("li", {}, h(`div.skeleton${running && index === next ? ".now" : ""}`));
+      const alt = t("viewer.image", { number: index + 1 });
+      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: localUrl(generated.get(index)), alt })));
     }),
   );
 }

@@ -1,4 +1,4 @@
-// The shapes and sizes of the contract.
+// The aspect ratios and resolutions of the API.
 
 const BASE = {
   "16:9": [1280, 720],
@@ -14,12 +14,12 @@ const SCALE = { "1k": 1, "2k": 2, "4k": 4 };
 
 export const RATIOS = ["auto", "1:1", "4:3", "3:2", "16:9", "21:9", "3:4", "2:3", "9:16"];
 
-/** Width and height in pixels; null for a shape that is not decided yet. */
+/** Return `[width, height]` in pixels; null if the aspect ratio is "auto". */
 export function pixels(ratio, resolution) {
   return BASE[ratio]?.map((side) => side * SCALE[resolution]) ?? null;
 }
 
-/** Width by height, as one number; a square where the shape is unknown. */
+/** Return width divided by height; 1 if the aspect ratio is "auto" or unknown. */
 export function aspect(ratio) {
   const [width, height] = BASE[ratio] ?? [1, 1];
   return width / height;

@@ -1,4 +1,4 @@
-"""The engine of the chaos: as the misbehaving one, and it notes which process painted."""
+"""The engine of the chaos tests: the misbehaving engine, which also records the process that generated each image."""
 
 import os
 
@@ -6,8 +6,11 @@ from framehouse.engines.interface import Batch
 from framehouse.testing.misbehaving import Misbehaving
 
 
-class Painter(Misbehaving):
-    """`notes` gets "done <task> <index> <pid>" for each picture, also when the process is killed right after."""
+class RecordingEngine(Misbehaving):
+    """Writes "done <task> <index> <pid>" to the file `notes` for each image.
+
+    The line is written without a buffer, so it survives a kill of the process.
+    """
 
     def _log(self, event: str, batch: Batch, index: int) -> None:
         if self._log_path and event == "done":

@@ -1,6 +1,6 @@
-"""Accepting a task as FastAPI's and SQLAlchemy's documentation has it: a pydantic body, a session per request, models.
+"""Accept tasks with FastAPI and SQLAlchemy as their documentation shows: pydantic bodies, a session per request, models.
 
-Runs in an environment of its own, on the tables of Framehouse: PORT and DATABASE are its arguments.
+It runs in a separate environment and uses the tables of Framehouse. Its arguments are PORT and DATABASE.
 """
 
 import hashlib
@@ -89,8 +89,8 @@ class Body(BaseModel):
 
 
 async def session() -> AsyncIterator[AsyncSession]:
-    async with sessions() as opened:
-        yield opened
+    async with sessions() as opened_session:
+        yield opened_session
 
 
 app = FastAPI()
@@ -100,8 +100,8 @@ app = FastAPI()
 async def create(
     body: Body, db: Annotated[AsyncSession, Depends(session)], authorization: Annotated[str, Header()]
 ) -> dict[str, Any]:
-    hashed = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).digest()
-    key = await db.scalar(select(Key).where(Key.hash == hashed, Key.revoked_at.is_(None)))
+    key_hash = hashlib.sha256(authorization.removeprefix("Bearer ").encode()).digest()
+    key = await db.scalar(select(Key).where(Key.hash == key_hash, Key.revoked_at.is_(None)))
     if key is None:
         raise HTTPException(401)
     account = await db.scalar(select(Account).where(Account.id == key.account_id).with_for_update())
