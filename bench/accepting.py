@@ -1,7 +1,7 @@
 """Measure accepts and polls of one `framehouse api` without workers, with 16 connections from 16 accounts.
 
 The alternatives have the same number of clients and use the same PostgreSQL: pgbench with the statements of an accept
-one by one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy, written as their documentation shows.
+one by one, pgbench with all of them as one statement, and FastAPI with SQLAlchemy as in their documentation.
 """
 
 import json

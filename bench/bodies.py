@@ -1,11 +1,11 @@
-"""Memory and time for requests with ten pictures of 10 MB: this server against a plain FastAPI body.
+"""Measure memory and time of requests with ten images of 10 MB, compared with a plain FastAPI body.
 
-Both are real processes behind uvicorn on loopback, asked in turn. Growth is the highest resident memory during the
-request over that before it (VmHWM, so Linux only).
+Both servers are real processes with uvicorn on loopback, and the requests alternate between them. Growth is the maximum
+resident memory during the request (VmHWM) minus the resident memory before it. Linux only.
 
-    plain   FastAPI with a pydantic model: the body in memory, parsed, and nothing else done
-    read    ours, up to the refusal of another field: read, decoded, hashed, inspected, not stored
-    whole   ours, accepted: also stored with fsync, and the task committed
+    plain   FastAPI with a pydantic model reads and parses the body in memory, and does nothing else
+    read    Framehouse reads, decodes, hashes and inspects the images, and refuses the request because of another field
+    whole   Framehouse accepts the request: it also stores the images with fsync, and commits the task
 """
 
 import argparse
@@ -25,8 +25,8 @@ from PIL import Image as Pillow
 from pydantic import BaseModel
 
 from measuring.comparisons import Figure, median, ratio
-from measuring.framehouse_processes import BENCH, PATH, folder, processes, serving
-from measuring.peers import free_port, program
+from measuring.framehouse_processes import BENCH, PATH, process_tree, serving, temporary_folder
+from measuring.peers import free_port, running_program
 
 IMAGES = 10
 
@@ -43,12 +43,12 @@ class Request(BaseModel):
 
 
 def run_plain(port: int) -> None:
-    """The server to compare with."""
+    """Run the FastAPI server."""
     app = FastAPI()
 
     @app.post(PATH)
     async def create(request: Request) -> dict[str, int]:
-        return {"pictures": len(request.image_list)}
+        return {"images": len(request.image_list)}
 
     uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
 
@@ -59,7 +59,7 @@ def _body(count: int, n: int) -> bytes:
 
 
 def _image() -> bytes:
-    """A valid header, and as much that cannot be packed as is allowed: what is measured does not decode pixels."""
+    """Return 10 MB that begin with a small valid PNG; the rest is random. The API reads only the header of an image."""
     buffer = io.BytesIO()
     Pillow.new("RGB", (400, 300)).save(buffer, "PNG")
     return buffer.getvalue() + secrets.token_bytes(10_000_000 - len(buffer.getvalue()))
@@ -67,71 +67,72 @@ def _image() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One to ask. `pid` is the process that reads bodies."""
+    """A measured server. `pid` is the process that reads the bodies."""
 
     port: int
     pid: int
     key: str = ""
 
-    def ask(self, content: bytes, status: int) -> tuple[float, float]:
-        """Seconds, and growth in MB."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # the highest memory so far is the present one
+    def measure_request(self, content: bytes, expected_status: int) -> tuple[float, float]:
+        """Send a request. Returns its time in seconds and the growth of the process in MB."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")  # sets VmHWM to the present memory
         before = self._memory("VmRSS")
         began = time.perf_counter()
-        answered, text = self._post(content)
+        status, text = self._post(content)
         seconds = time.perf_counter() - began
-        assert answered == status, text[:500]
+        assert status == expected_status, text[:500]
         return seconds, self._memory("VmHWM") - before
 
     def _post(self, content: bytes) -> tuple[int, bytes]:
-        """By the plainest client there is: others copy a large body many times and become what is measured."""
+        """Send a request with http.client: other clients copy a large body many times, which would distort the time."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
         connection.request("POST", PATH, content, headers)
         answer = connection.getresponse()
-        told = answer.status, answer.read()
+        status, text = answer.status, answer.read()
         connection.close()
-        return told
+        return status, text
 
-    def _memory(self, what: str) -> float:
-        """VmRSS or VmHWM in MB."""
-        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
-        assert found
-        return int(found[1]) / 1000
+    def _memory(self, field: str) -> float:
+        """Return VmRSS or VmHWM in MB."""
+        kilobytes = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
+        assert kilobytes
+        return int(kilobytes[1]) / 1000
 
 
 def measure(rounds: int) -> list[Figure]:
     port = free_port()
     plain_command = [sys.executable, BENCH / "bodies.py", "--plain", port]
     with (
-        folder() as place,
-        program(plain_command, port=port, log=place / "plain.log", env={"PYTHONPATH": str(BENCH)}) as plain_pid,
-        serving(place / "data", "") as (api, key),
+        temporary_folder() as folder,
+        running_program(
+            plain_command, port=port, log=folder / "plain.log", env={"PYTHONPATH": str(BENCH)}
+        ) as plain_pid,
+        serving(folder / "data", "") as (api, key),
     ):
         plain = Server(port, plain_pid)
-        deployment = Server(
-            api.port, next(pid for pid, command in processes(api.pid).items() if " api " in command), key
-        )
-        for server in (plain, deployment):  # what is loaded with the first request is not the body's
-            server.ask(_body(0, 1), 200)
-        deployment.ask(_body(1, 99), 400)
+        api_pid = next(pid for pid, command in process_tree(api.pid).items() if " api " in command)
+        ours = Server(api.port, api_pid, key)
+        for server in (plain, ours):  # the first request loads modules, which is not part of the measurement
+            server.measure_request(_body(0, 1), 200)
+        ours.measure_request(_body(1, 99), 400)
         seconds: list[dict[str, float]] = []
         growth: list[dict[str, float]] = []
         for _ in range(rounds):
             good, bad = _body(IMAGES, 1), _body(IMAGES, 99)
-            found = {
-                "plain": plain.ask(good, 200),
-                "read": deployment.ask(bad, 400),
-                "whole": deployment.ask(good, 200),
+            results = {
+                "plain": plain.measure_request(good, 200),
+                "read": ours.measure_request(bad, 400),
+                "whole": ours.measure_request(good, 200),
             }
-            seconds.append({name: took for name, (took, _) in found.items()})
-            growth.append({name: grown for name, (_, grown) in found.items()})
-            told = (f"{name} {took * 1000:.0f} ms {grown:+.1f} MB" for name, (took, grown) in found.items())
-            print("   ", ", ".join(told), flush=True)
+            seconds.append({name: result_s for name, (result_s, _) in results.items()})
+            growth.append({name: growth_mb for name, (_, growth_mb) in results.items()})
+            printed = (f"{name} {s * 1000:.0f} ms {mb:+.1f} MB" for name, (s, mb) in results.items())
+            print("   ", ", ".join(printed), flush=True)
     times = {name: f"{median(seconds, name) * 1000:.0f} ms" for name in seconds[0]}
     return [
         Figure(
-            "ten references of 10 MB, read, decoded and looked at: time",
+            "ten references of 10 MB, read, decoded and inspected: time",
             "plain FastAPI body",
             ratio(seconds, "read", "plain"),
             0.6,
@@ -139,17 +140,17 @@ def measure(rounds: int) -> list[Figure]:
             "×",
             times["read"],
             times["plain"],
-            f"with storing them, flushed to the disk: {times['whole']}",
+            f"also stored and flushed to the disk: {times['whole']}",
             rounds=seconds,
         ),
         Figure(
-            "ten references of 10 MB, stored too: growth of the API process",
+            "ten references of 10 MB, also stored: growth of the API process",
             "plain FastAPI body",
-            max(one["whole"] for one in growth),
+            max(values["whole"] for values in growth),
             16,
             True,
             "MB",
-            "the most of all rounds",
+            "maximum of all rounds",
             f"{median(growth, 'plain'):.0f} MB",
             rounds=growth,
         ),

@@ -1,6 +1,7 @@
-"""Finishing one 4k picture: from the 1024 pixels that a model painted to the file and its watermarked copy.
+"""Measure the finishing of one 4k image: from a generated image of 1024² pixels to the file and its watermarked copy.
 
-Ours against the same steps in plain Pillow: resize, the mark pasted on a copy, both saved as PNG. On one core each.
+The alternative does the same steps in plain Pillow: resize, paste the watermark on a copy, and save both as PNG. Both
+run on one core.
 """
 
 import io
@@ -13,28 +14,28 @@ from PIL import Image, ImageDraw
 from framehouse.adapters.fonts import draw_text
 from framehouse.domain.sizes import Size
 from framehouse.pipeline.finish import Finishing, finish
-from measuring.comparisons import Figure, run_rounds, median, ratio
+from measuring.comparisons import Figure, median, ratio, run_rounds
 from measuring.photo import photo
 
 SIZE = Size(4096, 4096)
 FINISHING = Finishing(tool="bench", format="png", quality=92, watermark_text="AI generated", watermark_logo=b"")
 
 
-def by_us(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
+def finish_with_framehouse(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
     finished = finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=True)
     return len(finished.content) + len(finished.watermarked)
 
 
-def by_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
+def finish_with_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
     image = Image.fromarray(pixels).resize((SIZE.width, SIZE.height), Image.Resampling.LANCZOS)
-    mark = Image.new("RGBA", (900, 240), (0, 0, 0, 0))
-    draw_text(ImageDraw.Draw(mark), 20, 120, "AI generated", 180, (255, 255, 255, 220))
-    copy = image.copy()
-    copy.paste(mark, (SIZE.width - 1000, SIZE.height - 340), mark)
+    watermark = Image.new("RGBA", (900, 240), (0, 0, 0, 0))
+    draw_text(ImageDraw.Draw(watermark), 20, 120, "AI generated", 180, (255, 255, 255, 220))
+    watermarked = image.copy()
+    watermarked.paste(watermark, (SIZE.width - 1000, SIZE.height - 340), watermark)
     size = 0
-    for one in (image, copy):
+    for version in (image, watermarked):
         buffer = io.BytesIO()
-        one.save(buffer, "PNG")
+        version.save(buffer, "PNG")
         size += len(buffer.getvalue())
     return size
 
@@ -42,33 +43,33 @@ def by_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
 def measure(rounds: int) -> list[Figure]:
     pixels = photo(1024, 1024)
     sizes: dict[str, int] = {}
-    everywhere = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    all_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
-    def timed(name: str) -> float:
+    def time_of(name: str) -> float:
         began = time.perf_counter()
-        sizes[name] = (by_us if name == "ours" else by_pillow)(pixels)
+        sizes[name] = (finish_with_framehouse if name == "ours" else finish_with_pillow)(pixels)
         return time.perf_counter() - began
 
-    if everywhere:
-        os.sched_setaffinity(0, {min(everywhere)})
+    if all_cores:
+        os.sched_setaffinity(0, {min(all_cores)})
     try:
-        timed("ours")
-        found = run_rounds({"ours": lambda: timed("ours"), "Pillow": lambda: timed("Pillow")}, rounds)
+        time_of("ours")
+        times = run_rounds({"ours": lambda: time_of("ours"), "Pillow": lambda: time_of("Pillow")}, rounds)
     finally:
-        if everywhere:
-            os.sched_setaffinity(0, everywhere)
-    ours, theirs = f"{median(found, 'ours') * 1000:,.0f} ms", f"{median(found, 'Pillow') * 1000:,.0f} ms"
+        if all_cores:
+            os.sched_setaffinity(0, all_cores)
+    ours, theirs = f"{median(times, 'ours') * 1000:,.0f} ms", f"{median(times, 'Pillow') * 1000:,.0f} ms"
     return [
         Figure(
-            "finishing one 4k picture with its watermarked copy",
+            "finishing one 4k image with its watermarked copy",
             "plain Pillow",
-            ratio(found, "Pillow", "ours"),
+            ratio(times, "Pillow", "ours"),
             4,
             False,
             "×",
             ours,
             theirs,
-            rounds=found,
+            rounds=times,
         ),
         Figure(
             "size of the two files",

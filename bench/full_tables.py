@@ -1,7 +1,7 @@
-"""Getting, listing and claiming with ten million tasks in the table, against ten thousand.
+"""Measure get, list and claim with ten million tasks in the table, compared with ten thousand.
 
-Two embedded servers, alike but for the number of old, ended tasks; each has the same few that wait. What is timed are
-the statements that the API and the worker send, by our own functions, one after the other on one connection.
+Two embedded servers differ only in the number of ended tasks; both have the same number of waiting tasks. The
+functions of the API and the worker send the measured statements one after the other on one connection.
 """
 
 import asyncio
@@ -21,29 +21,29 @@ from framehouse.adapters.postgres.migrate import migrate
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import find_task, list_tasks
 from measuring.comparisons import Figure, median, ratio
-from measuring.framehouse_processes import folder
+from measuring.framehouse_processes import temporary_folder
 
 FEW, MANY = 10_000, int(os.environ.get("FILLED_ROWS", "10000000"))
 CALLS, ACCOUNTS, WAITING = 300, 16, 3000
-AT_ONCE = 500_000
+ROWS_PER_STATEMENT = 500_000
 
 ID = "(lpad(to_hex(1800000000000 - n::bigint * 1000), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid"
-"""Sorted by time, as our own are."""
-FILL = f"""
+"""The ids are sorted by time, as those of real tasks are."""
+INSERT_TASKS = f"""
 insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,
                    images_done, resolution, ratio, watermark, units_reserved, units_charged, created_at, updated_at,
                    ended_at, expires_at)
 select {ID}, 1 + n % {ACCOUNTS}, 'order-' || n, 'succeed', 'kling-v3-omni', 'a red fox in the forest', '{{{{}}}}',
-       'single', 1, 1, '1k', '1:1', false, 8, 8, made, made, made, now() + interval '30 days'
-from generate_series({{first}}, {{last}}) n, lateral (select now() - n * interval '1 second' as made) at
+       'single', 1, 1, '1k', '1:1', false, 8, 8, created, created, created, now() + interval '30 days'
+from generate_series({{first}}, {{last}}) n, lateral (select now() - n * interval '1 second' as created) at
 """
-SHOTS = f"""
+INSERT_SHOTS = f"""
 insert into shots (task_id, index, prompt, framing, seed, painted_at, engine, key, media_type, width, height)
 select {ID}, 0, 'a red fox in the forest', '', n, now(), 'previz',
        'images/' || md5(n::text) || '/0.png', 'image/png', 1024, 1024
 from generate_series({{first}}, {{last}}) n
 """
-WAIT = f"""
+INSERT_WAITING = f"""
 with task as (
     insert into tasks (id, account_id, model, prompt, elements, result_type, image_count, resolution, ratio, watermark,
                        units_reserved)
@@ -65,34 +65,34 @@ async def _fill(url: str, rows: int) -> None:
         "insert into accounts (name, concurrency, callback_secret) "
         f"select 'bench-' || n, 1000000, '' from generate_series(1, {ACCOUNTS}) n"
     )
-    # as a restore does it: no checks of what is known to be right, and nothing waits for the disk
+    # As during a restore, foreign keys are not checked, and commits do not wait for the disk.
     await connection.execute("set session_replication_role = replica; set synchronous_commit = off")
-    for first in range(1, rows + 1, AT_ONCE):
-        last = min(first + AT_ONCE - 1, rows)
-        await connection.execute(FILL.format(first=first, last=last), timeout=1200)
-        await connection.execute(SHOTS.format(first=first, last=last), timeout=1200)
+    for first in range(1, rows + 1, ROWS_PER_STATEMENT):
+        last = min(first + ROWS_PER_STATEMENT - 1, rows)
+        await connection.execute(INSERT_TASKS.format(first=first, last=last), timeout=1200)
+        await connection.execute(INSERT_SHOTS.format(first=first, last=last), timeout=1200)
         print(f"\r    {last:,} tasks, {time.monotonic() - began:.0f} s", end="", flush=True)
     print()
-    await connection.execute(WAIT)
+    await connection.execute(INSERT_WAITING)
     await connection.execute("vacuum analyze", timeout=3600)
     await connection.close()
 
 
 class _Table:
-    """One of the two."""
+    """The measured statements on one of the two servers."""
 
     def __init__(self, url: str) -> None:
         self.db = Database(url, size=1)
         self._recent: list[tuple[int, str]] = []
 
     async def open(self) -> None:
-        """With what is asked for again and again in memory, as on any server."""
+        """Connect, and run every statement once, so that frequently used pages are in memory as on a real server."""
         await self.db.open()
         for account in range(1, ACCOUNTS + 1):
             tasks = await list_tasks(self.db, account, limit=500, offset=0)
             self._recent += [(account, str(task.id)) for task in tasks]
-        for ask in (self.get, self.list, self.claim):
-            await ask()
+        for statement in (self.get, self.list, self.claim):
+            await statement()
 
     async def get(self) -> float:
         return await _median([find_task(self.db, *task) for task in random.sample(self._recent, CALLS)])
@@ -109,21 +109,21 @@ class _Table:
 
 
 async def _median(calls: Sequence[Awaitable[object]]) -> float:
-    """Seconds of one of the calls, made one after the other."""
-    took = []
+    """Await the calls one after the other, and return their median time in seconds."""
+    times = []
     for call in calls:
         began = time.perf_counter()
         await call
-        took.append(time.perf_counter() - began)
-    return statistics.median(took)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def measure(rounds: int) -> list[Figure]:
-    with folder() as place:
+    with temporary_folder() as folder:
         servers = {}
         for name in ("few", "many"):
-            (place / name).mkdir(mode=0o711)
-            servers[name] = EmbeddedPostgres(place / name)
+            (folder / name).mkdir(mode=0o711)
+            servers[name] = EmbeddedPostgres(folder / name)
             servers[name].start()
         try:
             return asyncio.run(_measure(servers["few"].url, servers["many"].url, rounds))
@@ -139,23 +139,24 @@ async def _measure(few: str, many: str, rounds: int) -> list[Figure]:
     for table in tables.values():
         await table.open()
     figures = []
-    for what in ("get", "list", "claim"):
-        found = []
-        for turn in range(rounds):
-            order = list(tables) if turn % 2 else list(tables)[::-1]
-            found.append({name: await getattr(tables[name], what)() for name in order})
-            print(f"    {what}", ", ".join(f"{name} {s * 1000:.3f} ms" for name, s in found[-1].items()), flush=True)
+    for operation in ("get", "list", "claim"):
+        times: list[dict[str, float]] = []
+        for number in range(rounds):
+            order = list(tables) if number % 2 else list(tables)[::-1]
+            times.append({name: await getattr(tables[name], operation)() for name in order})
+            printed = ", ".join(f"{name} {s * 1000:.3f} ms" for name, s in times[-1].items())
+            print(f"    {operation}", printed, flush=True)
         figures.append(
             Figure(
-                f"{what} with {MANY:,} tasks in the table",
+                f"{operation} with {MANY:,} tasks in the table",
                 f"with {FEW:,}",
-                ratio(found, "many", "few"),
+                ratio(times, "many", "few"),
                 1.3,
                 True,
                 "×",
-                f"{median(found, 'many') * 1000:.2f} ms",
-                f"{median(found, 'few') * 1000:.2f} ms",
-                rounds=found,
+                f"{median(times, 'many') * 1000:.2f} ms",
+                f"{median(times, 'few') * 1000:.2f} ms",
+                rounds=times,
             )
         )
     for table in tables.values():

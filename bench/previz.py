@@ -1,8 +1,8 @@
-"""How long previz takes for a panel, on one core: medians over thirty prompts, and the memory of a 4k panel.
+"""Measure the time of the engine `previz` for a panel on one core, as medians of thirty prompts, and its memory.
 
     make bench NAME=previz
 
-The process keeps itself to one core, so that the renderer's own threads do not help.
+The process limits itself to one core, because the renderer would otherwise use threads on other cores.
 """
 
 import os
@@ -64,15 +64,15 @@ def generate(number: int, resolution: str) -> float:
 
 
 def longest_stall_ms(resolution: str) -> float:
-    """How long a second thread had to wait for its turn while panels were drawn: what holding the GIL costs others."""
-    worst, stop = 0.0, threading.Event()
+    """Return the longest time that a second thread waited for the GIL while panels were drawn."""
+    longest, stop = 0.0, threading.Event()
 
     def tick() -> None:
-        nonlocal worst
+        nonlocal longest
         before = time.perf_counter()
         while not stop.wait(0.001):
             now = time.perf_counter()
-            worst, before = max(worst, now - before), now
+            longest, before = max(longest, now - before), now
 
     ticker = threading.Thread(target=tick)
     ticker.start()
@@ -80,23 +80,23 @@ def longest_stall_ms(resolution: str) -> float:
         generate(number, resolution)
     stop.set()
     ticker.join()
-    return worst * 1000
+    return longest * 1000
 
 
 def main() -> int:
     for number in range(len(PROMPTS)):
-        generate(number, "1k")  # loads the pack, the fonts and the vocabulary
-    print(f"{len(PROMPTS)} prompts, one core, milliseconds for a panel\n")
-    print("size   median   slowest   target   longest stall of another thread")
+        generate(number, "1k")  # loads the pictograms, the fonts and the vocabulary
+    print(f"{len(PROMPTS)} prompts, one core, milliseconds per panel\n")
+    print("resolution   median   slowest   target   longest stall of another thread")
     missed = False
     for resolution, target in TARGETS_MS.items():
         times = [generate(number, resolution) for number in range(len(PROMPTS))]
         median = statistics.median(times)
         missed |= median > target
         stall = longest_stall_ms(resolution)
-        print(f"{resolution}   {median:7.0f}   {max(times):7.0f}   {target:6d}   {stall:7.0f}")
+        print(f"{resolution:10}   {median:6.0f}   {max(times):7.0f}   {target:6d}   {stall:7.0f}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    print(f"\nmemory of the whole process at its highest: {peak:.0f} MB (target 400)")
+    print(f"\nmaximum memory of the process: {peak:.0f} MB (target 400)")
     return int(missed or peak > 400)
 
 

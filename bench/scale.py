@@ -1,7 +1,7 @@
-"""How far it scales: ten million pictures a day, simulated with what bench/costs.py measured. `make bench NAME=scale`.
+"""Simulate ten million images per day with the costs that bench/costs.py has measured. `make bench NAME=scale`.
 
-Prints tables, and writes bench/results/scale.json. The same seed gives the same figures, but for `reality`: it runs a
-real `framehouse serve` beside a simulated one, and is run only when it is asked for: python bench/scale.py reality.
+It prints tables, and writes them to bench/results/scale.json. The same seed gives the same figures, with one exception:
+`reality` runs a real `framehouse serve` next to a simulated one. It runs only by name: python bench/scale.py reality.
 """
 
 import argparse
@@ -20,174 +20,193 @@ from rich.table import Table
 
 from measuring.comparisons import RESULTS
 from scaling import reality
-from scaling.day import GRAIN, POOLS, run_day, use_by_hour
-from scaling.model import DAY_S, Costs, Site, Traffic, bytes_per_task, demand, read_costs
-from scaling.peak import Peak, told
+from scaling.day import POOLS, SAMPLE_FACTOR, run_day, use_by_hour
+from scaling.model import DAY_S, Costs, Deployment, Traffic, bytes_per_task, demand, read_costs
+from scaling.peak import Peak, percentile_or_nan
 
 SCALE = RESULTS.with_name("scale.json")
 TEN_MILLION = Traffic()
 BUSY, BUSIEST_HOUR = 0.8, 1.35
-"""How busy painters are to be in the day's busiest hour, which has so many times the mean (scaling/day.py)."""
+"""The busy share of the GPUs in the busiest hour, and the rate of that hour relative to the mean (scaling/day.py)."""
 FULL = 0.7
-"""Beyond that, what waits grows faster than what is done."""
+"""The busy share of a part from which on its queue grows faster than it works."""
 Rows = list[dict[str, Any]]
 
 
-def site_for(
-    traffic: Traffic, *, paint_s: float = 8.0, per_worker: int = 64, times: float = BUSIEST_HOUR, **others: Any
-) -> Site:
-    """As many painters as so many times the mean need, so many of them behind each worker; API processes for the
-    busiest minute; one database."""
+def deployment_for(
+    traffic: Traffic,
+    *,
+    generation_s: float = 8.0,
+    gpus_per_worker: int = 64,
+    peak: float = BUSIEST_HOUR,
+    **options: Any,
+) -> Deployment:
+    """Return a deployment with one database that can handle the traffic.
+
+    It has enough GPUs for `peak` times the mean rate, and enough API processes for the busiest minute.
+    """
     mean = traffic.images_per_day / DAY_S
-    gpus = max(1, math.ceil(mean * times * paint_s / BUSY))
-    workers = math.ceil(gpus / per_worker)
+    gpus = max(1, math.ceil(mean * peak * generation_s / BUSY))
+    workers = math.ceil(gpus / gpus_per_worker)
     apis = max(1, math.ceil(mean * traffic.peak / 60))
-    return Site(gpus=gpus, workers=workers, apis=apis, paint_s=paint_s, **others)
+    return Deployment(gpus=gpus, workers=workers, apis=apis, generation_s=generation_s, **options)
 
 
 def day(costs: Costs, seed: int) -> Rows:
-    """Ten million pictures, by hour."""
-    site = site_for(TEN_MILLION)
-    site = replace(site, gpus=site.gpus // (GRAIN * POOLS) * GRAIN * POOLS)
-    found = run_day(TEN_MILLION, site, seed=seed)
-    rows: Rows = list(use_by_hour(found, costs, TEN_MILLION, site))
-    ages = sorted(found.ages)
-    print(f"    {site.gpus} painters, {site.workers} workers; {found.repainted:,} pictures of painters that died")
+    """Simulate ten million images, hour by hour."""
+    deployment = deployment_for(TEN_MILLION)
+    deployment = replace(deployment, gpus=deployment.gpus // (SAMPLE_FACTOR * POOLS) * SAMPLE_FACTOR * POOLS)
+    results = run_day(TEN_MILLION, deployment, seed=seed)
+    rows: Rows = list(use_by_hour(results, costs, TEN_MILLION, deployment))
+    ages = sorted(results.ages)
     print(
-        f"    waiting for a painter, all day: p50 {ages[len(ages) // 2]:.1f} s, p99 {ages[len(ages) * 99 // 100]:.0f} s"
+        f"    {deployment.gpus} GPUs, {deployment.workers} workers; "
+        f"{results.regenerated:,} images regenerated because their GPU failed"
     )
-    for name, hours in found.drained_h.items():
-        print(f"    after {name}: {hours * 60:.0f} minutes until nobody waits")
-    rows.append({"drained_h": found.drained_h, "repainted": found.repainted, "site": asdict(site)})
+    print(f"    waiting for a GPU, all day: p50 {ages[len(ages) // 2]:.1f} s, p99 {ages[len(ages) * 99 // 100]:.0f} s")
+    for name, hours in results.recovery_h.items():
+        print(f"    after {name}: {hours * 60:.0f} minutes until images wait as before")
+    rows.append(
+        {"recovery_h": results.recovery_h, "regenerated": results.regenerated, "deployment": asdict(deployment)}
+    )
     return rows
 
 
 def peaks(costs: Costs, seed: int) -> Rows:
-    """The busiest minute, at more and more of it, with painters behind few workers or a worker to each."""
+    """Simulate the busiest minute with growing traffic, and with many or few GPUs per worker."""
     rows: Rows = []
-    for per_worker, times in (
-        *((64, times) for times in (0.1, 1, 2, 3, 5, 10)),
-        *((8, times) for times in (0.1, 1, 2, 3)),
-        *((1, times) for times in (0.1, 0.5, 1)),
+    for gpus_per_worker, factor in (
+        *((64, factor) for factor in (0.1, 1, 2, 3, 5, 10)),
+        *((8, factor) for factor in (0.1, 1, 2, 3)),
+        *((1, factor) for factor in (0.1, 0.5, 1)),
     ):
-        traffic = replace(TEN_MILLION, images_per_day=TEN_MILLION.images_per_day * times)
-        site = site_for(traffic, per_worker=per_worker, times=traffic.peak)  # painters are not what is short here
+        traffic = replace(TEN_MILLION, images_per_day=TEN_MILLION.images_per_day * factor)
+        # enough GPUs for the busiest minute, so that they are not the bottleneck
+        deployment = deployment_for(traffic, gpus_per_worker=gpus_per_worker, peak=traffic.peak)
         rate = traffic.tasks_per_s * traffic.peak
         seconds = max(3.0, min(60.0, 3000 / rate))
-        peak = Peak(costs, traffic, site, tasks_per_s=rate, seed=seed)
-        seen = peak.run(seconds, warm_s=site.paint_s * 1.7)
-        used = seen.used
-        parts = sorted(((s, who) for who, s in used.items() if who.startswith("postgres: ")), reverse=True)
+        peak = Peak(costs, traffic, deployment, tasks_per_s=rate, seed=seed)
+        results = peak.run(seconds, warm_up_s=deployment.generation_s * 1.7)
+        usage = results.usage
+        purposes = sorted(((s, name) for name, s in usage.items() if name.startswith("postgres: ")), reverse=True)
         rows.append(
             {
-                "images a day": traffic.images_per_day,
-                "painters": site.gpus,
-                "workers": site.workers,
-                "apis": site.apis,
-                "postgres cores": used["postgres"],
-                "log busy": used["log"],
-                "WAL MB/s": used["log_bytes"] / 1e6,
-                "api cores": used["api"],
-                "worker cores": used["worker"],
-                "painters busy": used["gpus"] / site.gpus,
-                "accept p50 ms": told(seen.accept, 50) * 1000,
-                "accept p99 ms": told(seen.accept, 99) * 1000,
-                "poll p99 ms": told(seen.poll, 99) * 1000,
-                "to a worker p99 ms": told(seen.waited, 99) * 1000,
-                "most for": ", ".join(f"{who.removeprefix('postgres: ')} {s:.2g}" for s, who in parts[:3]),
+                "images per day": traffic.images_per_day,
+                "GPUs": deployment.gpus,
+                "workers": deployment.workers,
+                "apis": deployment.apis,
+                "postgres cores": usage["postgres"],
+                "log busy": usage["log"],
+                "WAL MB/s": usage["log_bytes"] / 1e6,
+                "api cores": usage["api"],
+                "worker cores": usage["worker"],
+                "GPUs busy": usage["gpus"] / deployment.gpus,
+                "accept p50 ms": percentile_or_nan(results.accept, 50) * 1000,
+                "accept p99 ms": percentile_or_nan(results.accept, 99) * 1000,
+                "poll p99 ms": percentile_or_nan(results.poll, 99) * 1000,
+                "claim wait p99 ms": percentile_or_nan(results.claim_wait, 99) * 1000,
+                "postgres mainly for": ", ".join(
+                    f"{name.removeprefix('postgres: ')} {s:.2g}" for s, name in purposes[:3]
+                ),
             }
         )
-        print(f"    {traffic.images_per_day:,.0f} a day, {site.workers} workers", flush=True)
+        print(f"    {traffic.images_per_day:,.0f} per day, {deployment.workers} workers", flush=True)
     return rows
 
 
 def breaks(costs: Costs, seed: int) -> Rows:
-    """The images a day at which the busiest minute fills seven tenths of a part."""
+    """Calculate the images per day at which the busiest minute uses seven tenths of the capacity of each part."""
     rows: Rows = []
-    for per_worker in (64, 8, 1):
+    full_at = "full at images per day"
+    for gpus_per_worker in (64, 8, 1):
         for cores in (8, 32):
-            told_ = f"PostgreSQL, {cores} cores, {per_worker} painter{'s' * (per_worker > 1)} to a worker"
-            rows.append({"what": told_, "full at": _where(partial(_postgres, costs, per_worker), FULL * cores)})
+            part = f"PostgreSQL, {cores} cores, {gpus_per_worker} GPU{'s' * (gpus_per_worker > 1)} per worker"
+            cores_used = partial(_postgres_cores, costs, gpus_per_worker)
+            rows.append({"part": part, full_at: _images_per_day_at(cores_used, FULL * cores)})
+    without_notifications = partial(_postgres_cores, costs, 64, notifications=False)
     rows.append(
         {
-            "what": "PostgreSQL, 32 cores, 64 painters to a worker, without notifications and what they wake",
-            "full at": _where(partial(_postgres, costs, 64, deaf=True), FULL * 32),
+            "part": "PostgreSQL, 32 cores, 64 GPUs per worker, without notifications and their wake-ups",
+            full_at: _images_per_day_at(without_notifications, FULL * 32),
         }
     )
-    traffic, site = _at(10e6, 64)
-    a_minute = DAY_S / traffic.peak * FULL
-    wal = bytes_per_task(costs, traffic, site)["wal"] / traffic.images
-    rows.append({"what": "a disk that takes 250 MB of WAL a second", "full at": 250e6 / wal * a_minute})
+    traffic, deployment = _traffic_and_deployment(10e6, 64)
+    day_factor = DAY_S / traffic.peak * FULL  # from a capacity in images per second to images per day
+    wal = bytes_per_task(costs, traffic, deployment)["wal"] / traffic.images
+    rows.append({"part": "a disk that takes 250 MB of WAL per second", full_at: 250e6 / wal * day_factor})
     for flush_ms in (1, 5):
-        # the end of a task holds it for a flush, and so does, for several at once, an accept
-        held_s = 1.5 * (flush_ms / 1000 + costs.settle_s + site.network_s)
+        # The end of a task locks the account's row for a flush. An accept does so for several tasks together.
+        locked_s = 1.5 * (flush_ms / 1000 + costs.settle_s + deployment.network_s)
         rows.append(
-            {"what": f"one account alone, a flush takes {flush_ms} ms", "full at": traffic.images / held_s * a_minute}
+            {
+                "part": f"a single account, a flush takes {flush_ms} ms",
+                full_at: traffic.images / locked_s * day_factor,
+            }
         )
-    for name, told_ in (("a folder", "a folder"), ("a bucket", "a bucket, 30 ms to each answer")):
+    for name, description in (("a folder", "a folder"), ("a bucket", "a bucket that answers in 30 ms")):
         per_s = costs.expired_per_s[name] / (1 if name == "a folder" else (1 + traffic.images) / 2)
-        rows.append({"what": f"removing pictures, {told_}", "full at": per_s * traffic.images * DAY_S})
+        rows.append({"part": f"removing expired images, {description}", full_at: per_s * traffic.images * DAY_S})
     return rows
 
 
-def _postgres(costs: Costs, per_worker: int, images_per_day: float, *, deaf: bool = False) -> float:
-    """Cores, in the busiest minute."""
-    traffic, site = _at(images_per_day, per_worker)
-    needs = demand(costs, traffic, site, rate=traffic.peak)
-    return sum(s for what, s in needs.items() if not deaf or what not in ("notify", "hearing"))
+def _postgres_cores(costs: Costs, gpus_per_worker: int, images_per_day: float, *, notifications: bool = True) -> float:
+    """Return the busy cores of PostgreSQL in the busiest minute."""
+    traffic, deployment = _traffic_and_deployment(images_per_day, gpus_per_worker)
+    needs = demand(costs, traffic, deployment, rate=traffic.peak)
+    return sum(s for purpose, s in needs.items() if notifications or purpose not in ("notify", "wake-ups"))
 
 
-def _at(images_per_day: float, per_worker: int) -> tuple[Traffic, Site]:
+def _traffic_and_deployment(images_per_day: float, gpus_per_worker: int) -> tuple[Traffic, Deployment]:
     traffic = replace(TEN_MILLION, images_per_day=images_per_day)
-    return traffic, site_for(traffic, per_worker=per_worker)
+    return traffic, deployment_for(traffic, gpus_per_worker=gpus_per_worker)
 
 
-def _where(use: Callable[[float], float], reach: float) -> float:
-    """The images a day at which it is reached."""
+def _images_per_day_at(usage: Callable[[float], float], limit: float) -> float:
+    """Return the images per day at which the usage reaches the limit."""
     low, high = 1e3, 1e11
     while high / low > 1.01:
         middle = (low * high) ** 0.5
-        low, high = (middle, high) if use(middle) < reach else (low, middle)
+        low, high = (middle, high) if usage(middle) < limit else (low, middle)
     return low
 
 
 def sizes(costs: Costs, seed: int) -> Rows:
-    """What to buy."""
+    """Calculate the hardware for different amounts of traffic."""
     rows: Rows = []
     for images in (1e5, 1e6, 1e7):
-        traffic, site = _at(images, 64)
-        each = bytes_per_task(costs, traffic, site)
+        traffic, deployment = _traffic_and_deployment(images, 64)
+        task_bytes = bytes_per_task(costs, traffic, deployment)
         tasks = images / traffic.images
         rows.append(
             {
-                "images a day": images,
-                "tasks a second, mean": traffic.tasks_per_s,
-                "images a second, peak": images / DAY_S * traffic.peak,
-                "postgres cores, peak": sum(demand(costs, traffic, site, rate=traffic.peak).values()),
-                "WAL GB a day": tasks * each["wal"] / 1e9,
-                "rows of 395 days GB": tasks * each["kept"] * 395 / 1e9,
-                "rows deleted a day, millions": tasks * (1 + traffic.images) / 1e6,
-                "delete core-minutes a day": tasks * costs.delete_s / 60,
-                "bucket TB a day": tasks * each["files"] / 1e12,
-                "bucket of 30 days TB": tasks * each["files"] * 30 / 1e12,
-                "apis": site.apis,
-                "worker cores, peak": traffic.peak
+                "images per day": images,
+                "mean tasks per second": traffic.tasks_per_s,
+                "peak images per second": images / DAY_S * traffic.peak,
+                "peak postgres cores": sum(demand(costs, traffic, deployment, rate=traffic.peak).values()),
+                "WAL GB per day": tasks * task_bytes["wal"] / 1e9,
+                "rows of 395 days GB": tasks * task_bytes["rows"] * 395 / 1e9,
+                "million rows deleted per day": tasks * (1 + traffic.images) / 1e6,
+                "core minutes of deletes per day": tasks * costs.delete_s / 60,
+                "bucket TB per day": tasks * task_bytes["files"] / 1e12,
+                "bucket of 30 days TB": tasks * task_bytes["files"] * 30 / 1e12,
+                "apis": deployment.apis,
+                "peak worker cores": traffic.peak
                 * (
-                    images / DAY_S * costs.worker_picture_s
-                    + traffic.tasks_per_s * (costs.worker_task_s + site.workers * costs.heard_s)
+                    images / DAY_S * costs.worker_image_s
+                    + traffic.tasks_per_s * (costs.worker_task_s + deployment.workers * costs.wakeup_s)
                 ),
-                "workers": site.workers,
-                "painters at 2 s": site_for(traffic, paint_s=2).gpus,
-                "painters at 8 s": site.gpus,
-                "painters at 30 s": site_for(traffic, paint_s=30).gpus,
+                "workers": deployment.workers,
+                "GPUs at 2 s": deployment_for(traffic, generation_s=2).gpus,
+                "GPUs at 8 s": deployment.gpus,
+                "GPUs at 30 s": deployment_for(traffic, generation_s=30).gpus,
             }
         )
     return rows
 
 
-def against_reality(costs: Costs, seed: int) -> Rows:
-    """This machine, simulated and real."""
-    return [{"what": what} | found for what, found in reality.compare(costs, seed=seed).items()]
+def compare_with_reality(costs: Costs, seed: int) -> Rows:
+    """Compare the simulation of this machine with measurements on this machine."""
+    return [{"measurement": name} | values for name, values in reality.compare(costs, seed=seed).items()]
 
 
 PARTS: dict[str, Callable[[Costs, int], Rows]] = {
@@ -195,7 +214,7 @@ PARTS: dict[str, Callable[[Costs, int], Rows]] = {
     "peaks": peaks,
     "breaks": breaks,
     "sizes": sizes,
-    "reality": against_reality,
+    "reality": compare_with_reality,
 }
 
 
@@ -234,6 +253,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []])
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended
-    main(given.parts or [name for name in PARTS if name != "reality"], given.seed)
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that context managers stop the started processes
+    main(arguments.parts or [name for name in PARTS if name != "reality"], arguments.seed)

@@ -63,7 +63,7 @@ def look_into_wheel(wheel: Path, sources: set[str]) -> None:
     described = str(metadata.get_payload())
     if astray := re.findall(r"\]\((?!https?:)[^)]*\)", described):
         raise Bad(f"the description links to what an index does not have: {astray}")
-    for words in ("pip install framehouse", "/omni-image", "## What makes it different?", "## Documentation"):
+    for words in ("pip install framehouse", "/omni-image", "## What makes Framehouse different?", "## Documentation"):
         if words not in described:
             raise Bad(f"the description lacks {words!r}: see fancy-pypi-readme in pyproject.toml")
 

@@ -121,7 +121,7 @@ def make_deployment(request: pytest.FixtureRequest) -> MakeDeployment:
 
 @pytest.fixture
 async def make_direct_deployment(db: Database, storage: Storage) -> AsyncIterator[MakeDeployment]:
-    """Creates a deployment whose models have the given routes (the misbehaving engine by default)."""
+    """Returns a function that creates a deployment. Its arguments are the routes, by default the misbehaving engine."""
     deployments: list[Deployment] = []
 
     async def make(*routes: dict[str, object], concurrency: int = 100, units_limit: int | None = None) -> Deployment:
@@ -139,7 +139,7 @@ async def make_direct_deployment(db: Database, storage: Storage) -> AsyncIterato
 async def make_relay(
     postgres: Server, template: str, db: Database, storage: Storage, tmp_path: Path
 ) -> AsyncIterator[MakeDeployment]:
-    """Creates a deployment that relays to another one. The other deployment generates with the given routes."""
+    """Returns a function that creates a relay and its upstream deployment. Its arguments are the upstream's routes."""
     async with relaying(postgres, template, db, storage, tmp_path) as make:
         yield make
 

@@ -76,7 +76,11 @@ def wrk(url: str, requests: Sequence[Request], *, seconds: float, clients: int =
 def pgbench(database: str, script: str, *, seconds: int, clients: int = CLIENTS) -> float:
     """Run a script repeatedly. Returns the runs per second."""
     parts = urlsplit(database)
-    variables = {"PGHOST": parse_qs(parts.query)["host"][0], "PGUSER": parts.username or "", "PGDATABASE": parts.path[1:]}
+    variables = {
+        "PGHOST": parse_qs(parts.query)["host"][0],
+        "PGUSER": parts.username or "",
+        "PGDATABASE": parts.path[1:],
+    }
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()

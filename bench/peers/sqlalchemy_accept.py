@@ -1,4 +1,4 @@
-"""Accept tasks with FastAPI and SQLAlchemy as their documentation shows: pydantic bodies, a session per request, models.
+"""Accept tasks with FastAPI and SQLAlchemy as in their documentation: pydantic bodies, a session per request, models.
 
 It runs in a separate environment and uses the tables of Framehouse. Its arguments are PORT and DATABASE.
 """

@@ -1,1 +1,1 @@
-"""What it takes to plan for many machines: costs of statements, and a simulation that is fed with them."""
+"""Costs of statements and processes, and a simulation of large deployments with these costs."""

@@ -1,4 +1,4 @@
-"""What PostgreSQL and processes have spent so far, and the difference of two looks."""
+"""Counters of PostgreSQL and CPU times of processes, and the cost of work as their difference."""
 
 import os
 import time
@@ -10,10 +10,10 @@ import asyncpg
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.pool import Database
-from measuring.framehouse_processes import folder
+from measuring.framehouse_processes import temporary_folder
 
-Spent = dict[str, float]
-_SUMS = """
+Cost = dict[str, float]
+_COUNTERS = """
 select (select xact_commit from pg_stat_database where datname = current_database()) as commits,
        pg_current_wal_insert_lsn() - '0/0'::pg_lsn as wal_bytes, wal.wal_records, wal.wal_fpi as page_images,
        (select coalesce(sum(fsyncs), 0) from pg_stat_io where object = 'wal') as fsyncs,
@@ -26,23 +26,23 @@ from pg_stat_wal wal, (
 """
 
 
-def postmaster(data_dir: Path) -> int:
+def postmaster_pid(data_dir: Path) -> int:
     return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
 def tree_cpu_s(pid: int) -> float:
-    """CPU of a process and all its descendants, those that have ended too."""
+    """Return the CPU time of a process and all its descendants, including those that have exited, in seconds."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:  # it has ended, which its parent knows
+    except OSError:  # the process has exited, and its parent's counters include its time
         return 0.0
     own = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     return own + sum(tree_cpu_s(int(child)) for child in children)
 
 
 async def wal_bytes(url: str) -> float:
-    """WAL that the server has written so far."""
+    """Return the bytes of WAL that the server has written."""
     connection = await asyncpg.connect(url)
     try:
         return float(await connection.fetchval("select pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
@@ -51,48 +51,48 @@ async def wal_bytes(url: str) -> float:
 
 
 class Meter:
-    """Measures what the server spends on what one session does, per piece."""
+    """Measures the cost of the work of one session for the database server."""
 
     def __init__(self, data_dir: Path, db: Database) -> None:
-        """`db` has one connection and is the server's only user: others tell of their doing seconds later."""
+        """`db` must have one connection and be the server's only user: other sessions report their counters later."""
         self.db = db
-        self._pid = postmaster(data_dir)
+        self._pid = postmaster_pid(data_dir)
 
-    async def _look(self) -> Spent:
+    async def _read_counters(self) -> Cost:
         await self.db.row("select pg_stat_force_next_flush()")
-        row = await self.db.row(_SUMS)
+        row = await self.db.row(_COUNTERS)
         assert row is not None
         return {name: float(value or 0) for name, value in row.items()}
 
-    async def per_piece(self, pieces: float, work: Callable[[], Awaitable[object]]) -> Spent:
-        """Of the work, for each of so many pieces; CPU in seconds."""
-        before, cpu = await self._look(), tree_cpu_s(self._pid)
+    async def cost_per_unit(self, units: float, work: Callable[[], Awaitable[object]]) -> Cost:
+        """Run `work`, which does `units` units of work. Returns the cost of one unit, with times in seconds."""
+        before, cpu_before = await self._read_counters(), tree_cpu_s(self._pid)
         began = time.perf_counter()
         await work()
-        took = time.perf_counter() - began
-        spent = {"cpu_s": (tree_cpu_s(self._pid) - cpu) / pieces, "took_s": took / pieces}
-        return spent | minus(await self._look(), before, pieces)
+        seconds = time.perf_counter() - began
+        times = {"cpu_s": (tree_cpu_s(self._pid) - cpu_before) / units, "time_s": seconds / units}
+        return times | difference_per_unit(await self._read_counters(), before, units)
 
 
-def minus(after: Mapping[str, float], before: Mapping[str, float], pieces: float) -> Spent:
-    return {name: (value - before[name]) / pieces for name, value in after.items()}
+def difference_per_unit(after: Mapping[str, float], before: Mapping[str, float], units: float) -> Cost:
+    return {name: (value - before[name]) / units for name, value in after.items()}
 
 
 @contextmanager
-def database(**settings: str) -> Iterator[tuple[EmbeddedPostgres, Path]]:
-    """An embedded server in a temporary folder, with settings of its own."""
-    with folder() as place:
-        data = place / "data"
-        data.mkdir(mode=0o711)
-        server = EmbeddedPostgres(data)
+def embedded_database(**settings: str) -> Iterator[tuple[EmbeddedPostgres, Path]]:
+    """Run an embedded server with these settings. Yields the server and its temporary data folder."""
+    with temporary_folder() as folder:
+        data_dir = folder / "data"
+        data_dir.mkdir(mode=0o711)
+        server = EmbeddedPostgres(data_dir)
         server.start()
         try:
             if settings:
                 server.stop()
                 lines = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
-                with (data / "postgres" / "postgresql.conf").open("a") as file:
+                with (data_dir / "postgres" / "postgresql.conf").open("a") as file:
                     file.write(lines)
                 server.start()
-            yield server, data
+            yield server, data_dir
         finally:
             server.stop()

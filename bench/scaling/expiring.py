@@ -1,4 +1,4 @@
-"""How many tasks a second the sweeper relieves of their pictures: in a folder, and in a bucket that is some way off."""
+"""Measure the rate at which the sweeper removes expired images, from a folder and from a distant bucket."""
 
 import asyncio
 import time
@@ -15,15 +15,15 @@ from framehouse.adapters.postgres.task_store import tasks_to_expire
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.pipeline.expire import expire_images
 from framehouse.pipeline.save_shot import image_folder
-from scaling.counters import Spent, database
-from scaling.filling import fill, make_accounts
+from scaling.counters import Cost, embedded_database
+from scaling.filling import create_accounts, fill
 
 ANSWER_S = 0.03
-"""Of an object storage in the same region, for a listing as for a removal."""
+"""The time that an object storage in the same region takes for a listing, and also for a deletion."""
 
 
-class Far:
-    """A bucket that holds one picture of each task, and answers after a while. As store.py asks a real one."""
+class DistantBucket:
+    """A storage with one image per task that answers after a delay, with the same requests as a real bucket."""
 
     async def delete_folder(self, prefix: str) -> None:
         await asyncio.sleep(ANSWER_S)
@@ -58,37 +58,37 @@ class Far:
         raise NotImplementedError
 
 
-def measure(quick: bool) -> dict[str, Spent]:
-    with database() as (server, data):
-        return asyncio.run(_measure(server, data, 100 if quick else 300))
+def measure(quick: bool) -> dict[str, Cost]:
+    with embedded_database() as (server, data_dir):
+        return asyncio.run(_measure(server, data_dir, 100 if quick else 300))
 
 
-async def _measure(server: EmbeddedPostgres, data: Path, tasks: int) -> dict[str, Spent]:
+async def _measure(server: EmbeddedPostgres, data_dir: Path, tasks: int) -> dict[str, Cost]:
     await migrate(server.url)
     connection = await asyncpg.connect(server.url)
     dbs = [Database(server.url, size=4) for _ in range(4)]
     for db in dbs:
         await db.open()
-    found: dict[str, Spent] = {}
+    costs: dict[str, Cost] = {}
     try:
-        await make_accounts(connection, 10)
+        await create_accounts(connection, 10)
         await fill(connection, rows=tasks * 8, accounts=10, days=100)
-        folder = open_storage(f"file://{data}/files")
+        folder = open_storage(f"file://{data_dir}/files")
         for id in await tasks_to_expire(dbs[0], tasks):
             await folder.put(f"{image_folder(id)}0.png", b"0" * 1_600_000)
-        stores: dict[str, tuple[Storage, int]] = {
+        storages: dict[str, tuple[Storage, int]] = {
             "a folder": (folder, 1),
-            "a bucket": (Far(), 1),
-            "a bucket, 4 workers": (Far(), 4),
+            "a bucket": (DistantBucket(), 1),
+            "a bucket, 4 workers": (DistantBucket(), 4),
         }
-        for name, (storage, sweepers) in stores.items():
+        for name, (storage, sweepers) in storages.items():
             count = "select count(*) from tasks where expired_at is not null"
             before, began = await connection.fetchval(count), time.perf_counter()
             await asyncio.gather(*(_sweep(db, storage, tasks // 100) for db in dbs[:sweepers]))
-            took = time.perf_counter() - began
-            gone = await connection.fetchval(count) - before
-            found[name] = {"tasks a second": gone / took, "took_s": took / gone}
-        return found
+            seconds = time.perf_counter() - began
+            expired = await connection.fetchval(count) - before
+            costs[name] = {"tasks per second": expired / seconds, "time_s": seconds / expired}
+        return costs
     finally:
         for db in dbs:
             await db.close()

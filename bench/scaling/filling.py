@@ -1,4 +1,4 @@
-"""Tables full of ended tasks, oldest first, as years of service leave them."""
+"""Fill the tables with ended tasks, oldest first, as after years of service."""
 
 import secrets
 import time
@@ -14,17 +14,17 @@ PROMPT = (
     "A quiet harbour at dawn, fishing boats with red hulls, gulls over the water, soft morning light from the left, "
     "thin fog between the masts, wet cobblestones in front, wide angle, film grain"
 )
-"""As long as what people write."""
-_AT_ONCE = 200_000
-_FILL = """
-with made as materialized (
+"""A prompt of a typical length."""
+_ROWS_PER_STATEMENT = 200_000
+_INSERT_TASKS = """
+with numbered as materialized (
     select n, now() - ({rows} - n) * interval '{apart_s} s' as at, random() as share,
            1 + floor({accounts} * random() ^ 3)::int as account
     from generate_series({first}, {last}) n
 ), ids as materialized (
     select *, (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7'
                || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid as id
-    from made
+    from numbered
 ), t as (
     insert into tasks (id, account_id, external_task_id, status, model, prompt, elements, result_type, image_count,
                        images_done, resolution, ratio, watermark, units_reserved, units_charged, created_at, updated_at,
@@ -41,7 +41,7 @@ from ids
 """
 
 
-async def make_accounts(connection: "asyncpg.Connection[asyncpg.Record]", accounts: int) -> None:
+async def create_accounts(connection: "asyncpg.Connection[asyncpg.Record]", accounts: int) -> None:
     await connection.execute(
         "insert into accounts (name, concurrency, callback_secret) "
         f"select 'bench-' || n, 1000000, 'whsec_' || repeat('a', 32) from generate_series(1, {accounts}) n"
@@ -51,14 +51,16 @@ async def make_accounts(connection: "asyncpg.Connection[asyncpg.Record]", accoun
 async def fill(
     connection: "asyncpg.Connection[asyncpg.Record]", *, rows: int, accounts: int, expired: int = 0, days: float = 395
 ) -> float:
-    """So many ended tasks of one picture each, of so many days until now, of accounts of which few have most; the first
-    `expired` of them without their pictures. Seconds that it took."""
+    """Insert `rows` ended tasks of one image each, distributed over the last `days` days. Returns the time in seconds.
+
+    A few of the accounts have most of the tasks. The images of the oldest `expired` tasks are expired.
+    """
     began = time.monotonic()
     await connection.execute("set session_replication_role = replica; set synchronous_commit = off")
-    for first in range(1, rows + 1, _AT_ONCE):
-        last = min(first + _AT_ONCE - 1, rows)
+    for first in range(1, rows + 1, _ROWS_PER_STATEMENT):
+        last = min(first + _ROWS_PER_STATEMENT - 1, rows)
         values = {"rows": rows, "first": first, "last": last, "accounts": accounts, "expired": expired}
-        statement = _FILL.format(**values, apart_s=days * 86400 / rows, prompt=PROMPT)
+        statement = _INSERT_TASKS.format(**values, apart_s=days * 86400 / rows, prompt=PROMPT)
         await connection.execute(statement, timeout=600)
     await connection.execute("reset session_replication_role; reset synchronous_commit")
     await connection.execute("vacuum analyze", timeout=600)
@@ -66,7 +68,7 @@ async def fill(
 
 
 def new_task(account: int, *, images: int = 1, references: int = 0, callback: str = "", external: str = "") -> NewTask:
-    """A task as pipeline/accept.py offers it, each image a batch of its own."""
+    """Return a task as pipeline/accept.py creates it, with one batch per image."""
     indexes = range(images)
     return NewTask(
         task_id=new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74)),

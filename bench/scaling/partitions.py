@@ -17,9 +17,9 @@ from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.migrate import functions, migrate, migrations
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import TaskQuery, find_tasks
-from scaling.counters import Meter, Spent, database
-from scaling.filling import fill, make_accounts
-from scaling.statements import Lives
+from scaling.counters import Meter, Cost, database
+from scaling.filling import fill, create_accounts
+from scaling.statements import LifecycleMeter
 
 DAYS, WEEK = 395, timedelta(days=7)
 UNIQUE = "    unique (account_id, external_task_id)\n);\ncomment on column tasks.owner"
@@ -34,8 +34,8 @@ ENDS = {
 }
 
 
-def measure(quick: bool) -> dict[str, Spent]:
-    found: dict[str, Spent] = {}
+def measure(quick: bool) -> dict[str, Cost]:
+    found: dict[str, Cost] = {}
     for name in ("one table", "by weeks"):
         with database(max_wal_size="8GB") as (server, data):
             rows, tasks = (20_000, 80) if quick else (1_000_000, 2000)
@@ -71,16 +71,16 @@ async def _make_partitions(connection: "asyncpg.Connection[asyncpg.Record]") -> 
     return names
 
 
-async def _measure(server: EmbeddedPostgres, data: Path, partitioned: bool, rows: int, tasks: int) -> dict[str, Spent]:
+async def _measure(server: EmbeddedPostgres, data: Path, partitioned: bool, rows: int, tasks: int) -> dict[str, Cost]:
     connection = await asyncpg.connect(server.url)
     db = Database(server.url, size=1)
     await db.open()
     try:
         names = await _make_partitions(connection) if partitioned else await migrate(server.url)
-        await make_accounts(connection, 1000)
+        await create_accounts(connection, 1000)
         await fill(connection, rows=rows, accounts=1000, expired=rows * 8 // 10, days=DAYS)
         meter = Meter(data, db)
-        lives = Lives(meter, 1000)
+        lives = LifecycleMeter(meter, 1000)
         await lives.life("one picture", tasks)
         found = lives.costs
         # of the account that is asked, so that nobody's is found by chance
@@ -88,13 +88,13 @@ async def _measure(server: EmbeddedPostgres, data: Path, partitioned: bool, rows
             "select account_id, external_task_id from tasks where external_task_id is not null order by id limit 300"
         )
         asked = [TaskQuery(one["account_id"], one["external_task_id"]) for one in some]
-        found["poll by external id, 1 at once"] = await meter.per_piece(
+        found["poll by external id, 1 at once"] = await meter.cost_per_unit(
             len(asked),
             lambda: _each([lambda a=one: find_tasks(db, [a]) for one in random.sample(asked, len(asked))]),  # type: ignore[misc]
         )
         week = rows * 7 // DAYS
         if partitioned:
-            found["a week goes, each task"] = await meter.per_piece(week, lambda: _drop(connection, names[1]))
+            found["a week goes, each task"] = await meter.cost_per_unit(week, lambda: _drop(connection, names[1]))
         else:
             await lives.forget(week)
             gone, vacuum = found.pop("delete a task of one picture"), found.pop("vacuum after it, for each task")

@@ -1,4 +1,4 @@
-"""The processes of a simulated site: what an API and a worker do, and what it costs whom."""
+"""The processes of a simulated deployment: the work of an API process and of a worker, and the cost of this work."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,79 +7,84 @@ from typing import Protocol
 
 from framehouse.adapters.postgres.coalesce import MAX_GROUP, MIN_HALF
 from framehouse.entrypoints.worker.claim import MISS_PAUSE_S, MISSES_BEFORE_PAUSE
-from scaling.events import Clock, Cores, Locks, Then, Thread
-from scaling.model import Costs, Site, Traffic
+from scaling.events import Action, Clock, Cores, Locks, Thread
+from scaling.model import Costs, Deployment, Traffic
 
 
 @dataclass(slots=True)
 class Task:
+    """A simulated task. `waits_by`: how its client waits for its end."""
+
     account: int
     images: int
-    habit: str
-    came_at: float
-    left: int
+    waits_by: str
+    arrived_at: float
+    images_left: int
     ended: bool = False
-    waiter: Then | None = None
+    waiter: Action | None = None
 
 
 @dataclass(slots=True)
-class Seen:
-    """What came out: seconds of each, and shares of what there is."""
+class Results:
+    """The results of a run: times in seconds, and the `usage` of each resource per simulated second.
+
+    `whole` are the times from a request to the moment when its client knows that the task has ended. `claim_wait` are
+    the times from acceptance to a worker's claim.
+    """
 
     accept: list[float] = field(default_factory=list)
     poll: list[float] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
-    waited: list[float] = field(default_factory=list)
-    """From acceptance to a worker."""
+    claim_wait: list[float] = field(default_factory=list)
     tasks: int = 0
     ended: int = 0
     images: int = 0
-    used: dict[str, float] = field(default_factory=dict)
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 class Simulation(Protocol):
-    """What processes use of the run that they are part of."""
+    """The parts of a run that its processes use."""
 
     costs: Costs
     traffic: Traffic
-    site: Site
+    deployment: Deployment
     clock: Clock
-    elsewhere: Cores
+    other_cores: Cores
     locks: Locks
     queue: deque[tuple[Task, float]]
     messages: int
-    seen: Seen
+    results: Results
 
-    def statement(self, seconds: float, then: Then, *, writes: float = 0.0, who: str) -> None: ...
-    def wake(self) -> None: ...
-    def tell_ended(self) -> None: ...
+    def statement(self, seconds: float, then: Action, *, writes: float = 0.0, purpose: str) -> None: ...
+    def notify_new_batches(self) -> None: ...
+    def notify_ended_tasks(self) -> None: ...
     def accepted(self, task: Task) -> None: ...
-    def paint_s(self) -> float: ...
+    def generation_s(self) -> float: ...
 
 
 class Api:
-    """One process: what it reads and writes costs its own CPU, and its accepts and polls share statements."""
+    """An API process. Its concurrent accepts share statements, and so do its concurrent polls."""
 
     def __init__(self, peak: Simulation, thread: Thread) -> None:
         self._peak, self._thread = peak, thread
-        self._offers: list[Task] = []
-        self._asked: list[Then] = []
-        self._offering = self._asking = self._telling = self._news = False
+        self._waiting_tasks: list[Task] = []
+        self._waiting_polls: list[Action] = []
+        self._accepting = self._polling = self._notifying = self._notification_due = False
 
     def accept(self, task: Task) -> None:
         def read() -> None:
-            self._offers.append(task)
-            if not self._offering:
-                self._offer()
+            self._waiting_tasks.append(task)
+            if not self._accepting:
+                self._accept_group()
 
         self._thread.use(self._peak.costs.api_accept.row_s, read)
 
-    def _offer(self) -> None:
-        self._offering = bool(self._offers)
-        if not self._offering:
+    def _accept_group(self) -> None:
+        self._accepting = bool(self._waiting_tasks)
+        if not self._accepting:
             return
-        peak, size = self._peak, min(MAX_GROUP, max(MIN_HALF, (len(self._offers) + 1) // 2))
-        group, self._offers = self._offers[:size], self._offers[size:]
+        peak, size = self._peak, min(MAX_GROUP, max(MIN_HALF, (len(self._waiting_tasks) + 1) // 2))
+        group, self._waiting_tasks = self._waiting_tasks[:size], self._waiting_tasks[size:]
         rows = sorted({task.account for task in group})
 
         def committed() -> None:
@@ -87,186 +92,194 @@ class Api:
             for task in group:
                 peak.queue.extend((task, peak.clock.now) for _ in range(task.images))
                 peak.accepted(task)
-            self._news = True
-            if not self._telling:
-                self._tell()
-            self._offer()
+            self._notification_due = True
+            if not self._notifying:
+                self._notify()
+            self._accept_group()
 
         def locked() -> None:
             costs = peak.costs
             size = costs.accept_bytes + costs.shot_bytes * (peak.traffic.images - 1)
-            peak.statement(costs.accept.of(len(group)), committed, writes=size * len(group), who="accept")
+            peak.statement(costs.accept.total_s(len(group)), committed, writes=size * len(group), purpose="accept")
 
-        self._thread.use(peak.costs.api_accept.each_s, lambda: peak.locks.take_all(rows, locked))
+        self._thread.use(peak.costs.api_accept.statement_s, lambda: peak.locks.take_all(rows, locked))
 
-    def _tell(self) -> None:
-        self._telling = self._news
-        if self._telling:
-            self._news = False
-            self._peak.wake()
-            self._peak.clock.after(0.005, self._tell)
+    def _notify(self) -> None:
+        self._notifying = self._notification_due
+        if self._notifying:
+            self._notification_due = False
+            self._peak.notify_new_batches()
+            self._peak.clock.after(0.005, self._notify)
 
-    def poll(self, then: Then) -> None:
+    def poll(self, then: Action) -> None:
         def read() -> None:
-            self._asked.append(then)
-            if not self._asking:
-                self._ask()
+            self._waiting_polls.append(then)
+            if not self._polling:
+                self._poll_group()
 
         self._thread.use(self._peak.costs.api_poll.row_s, read)
 
-    def _ask(self) -> None:
-        self._asking = bool(self._asked)
-        if not self._asking:
+    def _poll_group(self) -> None:
+        self._polling = bool(self._waiting_polls)
+        if not self._polling:
             return
-        group, self._asked = self._asked[:MAX_GROUP], self._asked[MAX_GROUP:]
+        group, self._waiting_polls = self._waiting_polls[:MAX_GROUP], self._waiting_polls[MAX_GROUP:]
 
         def answered() -> None:
             for then in group:
                 then()
-            self._ask()
+            self._poll_group()
 
         costs = self._peak.costs
-        ask: Then = lambda: self._peak.statement(costs.poll.of(len(group)), answered, who="polls")  # noqa: E731
-        self._thread.use(costs.api_poll.each_s, ask)
+        query: Action = lambda: self._peak.statement(  # noqa: E731
+            costs.poll.total_s(len(group)), answered, purpose="polls"
+        )
+        self._thread.use(costs.api_poll.statement_s, query)
 
     def wait(self, task: Task) -> None:
-        """A long poll: two looks before it waits, one when it is told."""
+        """A long poll: it queries the task twice before it waits, and once when the task ends."""
 
-        def over() -> None:
-            self.poll(lambda: self._peak.seen.whole.append(self._peak.clock.now - task.came_at))
+        def ended() -> None:
+            self.poll(lambda: self._peak.results.whole.append(self._peak.clock.now - task.arrived_at))
 
-        def looked() -> None:
+        def queried() -> None:
             if task.ended:
-                over()
+                ended()
             else:
-                task.waiter = over
+                task.waiter = ended
 
-        self.poll(lambda: self.poll(looked))
+        self.poll(lambda: self.poll(queried))
 
 
 class Worker:
-    """One process: claims what it has room for, keeps leases, finishes, settles; and hears of all others' tasks."""
+    """A worker process: it claims batches for its free slots, renews leases, finishes and settles images.
+
+    The end of every task in the deployment wakes its callback loop.
+    """
 
     def __init__(self, peak: Simulation, thread: Thread, slots: int) -> None:
         self._peak, self._thread = peak, thread
-        self._room = self._slots = slots
-        self._claiming = self._again = self._looking = self._look_again = False
+        self._free_slots = self._slots = slots
+        self._claiming = self._claim_again = False
+        self._claiming_callbacks = self._claim_callbacks_again = False
         self._misses = 0
-        self.painted_s = 0.0
+        self.generation_time_s = 0.0
 
     def loop(self) -> None:
-        """Each second: leases, lost work, due batches, callbacks twice."""
+        """Run once per second: renew leases, find orphaned batches, claim due batches, and claim callbacks twice."""
         costs, peak = self._peak.costs, self._peak
-        if held := self._slots - self._room:
-            peak.statement(costs.renew.of(held), _nothing, writes=costs.renew_bytes * held, who="leases")
-        peak.statement(costs.look_s, _nothing, who="worker loops")
-        self.woken()
-        for part in (0.0, 0.5):
-            peak.clock.after(part, self._look)
+        if batches := self._slots - self._free_slots:
+            peak.statement(costs.renew.total_s(batches), _nothing, writes=costs.renew_bytes * batches, purpose="leases")
+        peak.statement(costs.find_orphaned_s, _nothing, purpose="worker loops")
+        self.wake_claim_loop()
+        for delay_s in (0.0, 0.5):
+            peak.clock.after(delay_s, self._claim_callbacks)
         peak.clock.after(1.0, self.loop)
 
-    def woken(self) -> None:
+    def wake_claim_loop(self) -> None:
         if self._claiming:
-            self._again = True
-        elif self._room > 0:
+            self._claim_again = True
+        elif self._free_slots > 0:
             self._claim()
 
-    def heard(self) -> None:
-        """A task has ended somewhere: there may be a callback to send."""
-        self._thread.use(self._peak.costs.heard_s, self._look)
+    def wake_callback_loop(self) -> None:
+        """Claim callbacks after a notification: a task has ended somewhere in the deployment."""
+        self._thread.use(self._peak.costs.wakeup_s, self._claim_callbacks)
 
-    def _look(self) -> None:
-        if self._looking:
-            self._look_again = True
+    def _claim_callbacks(self) -> None:
+        if self._claiming_callbacks:
+            self._claim_callbacks_again = True
             return
-        self._looking = True
+        self._claiming_callbacks = True
         peak = self._peak
-        taken, peak.messages = peak.messages, 0
+        claimed, peak.messages = peak.messages, 0
 
-        def rested() -> None:
-            self._looking = False
-            if self._look_again:
-                self._look_again = False
-                self._look()
+        def ready() -> None:
+            self._claiming_callbacks = False
+            if self._claim_callbacks_again:
+                self._claim_callbacks_again = False
+                self._claim_callbacks()
 
-        def looked() -> None:
-            for _ in range(taken):
-                peak.statement(peak.costs.callback_s, _nothing, writes=peak.costs.settle_bytes, who="callbacks")
-            if taken:
-                rested()
+        def executed() -> None:
+            for _ in range(claimed):
+                peak.statement(peak.costs.callback_s, _nothing, writes=peak.costs.settle_bytes, purpose="callbacks")
+            if claimed:
+                ready()
             else:
-                peak.clock.after(MISS_PAUSE_S, rested)
+                peak.clock.after(MISS_PAUSE_S, ready)
 
-        peak.statement(peak.costs.no_callbacks_s, looked, who="hearing")
+        peak.statement(peak.costs.no_callbacks_s, executed, purpose="wake-ups")
 
     def _claim(self) -> None:
         peak, costs = self._peak, self._peak.costs
-        self._claiming, self._again = True, False
-        took = [peak.queue.popleft() for _ in range(min(self._room, len(peak.queue)))]  # nobody else gets them
-        self._room -= len(took)
+        self._claiming, self._claim_again = True, False
+        # removed from the queue before the statement ends, so that no other worker claims these batches
+        batches = [peak.queue.popleft() for _ in range(min(self._free_slots, len(peak.queue)))]
+        self._free_slots -= len(batches)
 
-        self._misses = 0 if took else self._misses + 1
+        self._misses = 0 if batches else self._misses + 1
 
-        def rested() -> None:
+        def ready() -> None:
             self._claiming = False
-            if self._room > 0 and (took or self._again):
+            if self._free_slots > 0 and (batches or self._claim_again):
                 self._claim()
 
         def claimed() -> None:
-            for task, due_at in took:
-                peak.seen.waited.append(peak.clock.now - due_at)
+            for task, due_at in batches:
+                peak.results.claim_wait.append(peak.clock.now - due_at)
                 self._thread.use(costs.worker_task_s / peak.traffic.images, lambda t=task: self._generate(t))  # type: ignore[misc]
             if self._misses > MISSES_BEFORE_PAUSE:
-                peak.clock.after(MISS_PAUSE_S, rested)
+                peak.clock.after(MISS_PAUSE_S, ready)
             else:
-                rested()
+                ready()
 
-        if took:
-            peak.statement(costs.claim.of(len(took)), claimed, writes=costs.claim_bytes * len(took), who="claim")
+        if batches:
+            writes = costs.claim_bytes * len(batches)
+            peak.statement(costs.claim.total_s(len(batches)), claimed, writes=writes, purpose="claim")
         else:
-            peak.statement(costs.nothing_due_s, claimed, who="hearing")
+            peak.statement(costs.nothing_due_s, claimed, purpose="wake-ups")
 
     def _generate(self, task: Task) -> None:
-        seconds = self._peak.paint_s()
-        self.painted_s += seconds
-        finish: Callable[[], None] = lambda: self._peak.elsewhere.use(  # noqa: E731 - on a thread of its own
-            self._peak.costs.worker_picture_s,
+        seconds = self._peak.generation_s()
+        self.generation_time_s += seconds
+        finish: Callable[[], None] = lambda: self._peak.other_cores.use(  # noqa: E731 - in a separate thread
+            self._peak.costs.worker_image_s,
             "worker",
-            lambda: self._peak.clock.after(self._peak.site.store_s, lambda: self._settle(task)),
+            lambda: self._peak.clock.after(self._peak.deployment.store_s, lambda: self._settle(task)),
         )
         self._peak.clock.after(seconds, finish)
 
     def _settle(self, task: Task) -> None:
         peak, costs = self._peak, self._peak.costs
-        task.left -= 1
-        rows = [] if task.left else [task.account]
+        task.images_left -= 1
+        rows = [] if task.images_left else [task.account]
 
         def settled() -> None:
             peak.locks.free(rows)
-            peak.seen.images += 1
-            self._room += 1
+            peak.results.images += 1
+            self._free_slots += 1
             if rows:
                 self._end(task)
-            self.woken()
+            self.wake_claim_loop()
 
         peak.locks.take_all(
-            rows, lambda: peak.statement(costs.settle_s, settled, writes=costs.settle_bytes, who="settle")
+            rows, lambda: peak.statement(costs.settle_s, settled, writes=costs.settle_bytes, purpose="settle")
         )
 
     def _end(self, task: Task) -> None:
         peak, costs = self._peak, self._peak.costs
         task.ended = True
-        peak.seen.ended += 1
-        if task.habit == "callback":
+        peak.results.ended += 1
+        if task.waits_by == "callback":
             peak.messages += 2
-            peak.seen.whole.append(peak.clock.now - task.came_at)
+            peak.results.whole.append(peak.clock.now - task.arrived_at)
         if task.waiter:
             peak.clock.after(0.001, task.waiter)
-        peak.tell_ended()
-        # what is as old as history goes at the same rate
-        peak.statement(costs.expire_s, _nothing, writes=costs.expire_bytes, who="deletes")
-        peak.statement(costs.delete_s, _nothing, who="deletes")
+        peak.notify_ended_tasks()
+        # For each task that ends, an old task expires and an old task is deleted.
+        peak.statement(costs.expire_s, _nothing, writes=costs.expire_bytes, purpose="deletes")
+        peak.statement(costs.delete_s, _nothing, purpose="deletes")
 
 
 def _nothing() -> None:
-    """There is no more to it."""
+    """The action after a statement that nothing follows."""

@@ -15,10 +15,10 @@ import uvloop
 
 from measuring.framehouse_processes import INSTANT, PATH, Api, postgres_program, serving
 from measuring.framehouse_processes import folder as temporary
-from scaling.counters import Spent
+from scaling.counters import Cost
 from scaling.filling import PROMPT
-from scaling.model import Costs, Site, Traffic, read_part
-from scaling.peak import Peak, told
+from scaling.model import Costs, Deployment, Traffic, read_part
+from scaling.peak import Peak, percentile_or_nan
 from scaling.server import Watch
 
 RATES = (4.0, 12.0, 24.0, 48.0)
@@ -86,25 +86,25 @@ def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
         uvloop.run(_Clients(api.port, key).run(5, WARM_S, seed))
         for rate in RATES:
             real = _real(api, key, rate, seed)
-            site = Site(
+            deployment = Deployment(
                 postgres_cores=os.cpu_count() or 2,
                 flush_s=flush,
                 apis=1,
                 workers=1,
                 gpus=16,
-                paint_s=0.0,
+                generation_s=0.0,
                 store_s=0.002,
                 shared=True,
                 client_s=real["client_cpu_s"] / max(1.0, real["requests"]),
             )
-            seen = Peak(costs, SMALL, site, tasks_per_s=rate, seed=seed).run(60.0, WARM_S)
-            cores = seen.used
+            results = Peak(costs, SMALL, deployment, tasks_per_s=rate, seed=seed).run(60.0, WARM_S)
+            cores = results.used
             simulated = {
-                "accept p50": told(seen.accept, 50),
-                "accept p99": told(seen.accept, 99),
-                "poll p50": told(seen.poll, 50),
-                "whole p50": told(seen.whole, 50),
-                "whole p99": told(seen.whole, 99),
+                "accept p50": percentile_or_nan(results.accept, 50),
+                "accept p99": percentile_or_nan(results.accept, 99),
+                "poll p50": percentile_or_nan(results.poll, 50),
+                "whole p50": percentile_or_nan(results.whole, 50),
+                "whole p99": percentile_or_nan(results.whole, 99),
                 "api cores": cores["api"],
                 "worker cores": cores["worker"],
                 "postgres cores": cores["postgres"],
@@ -124,8 +124,8 @@ def _many_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, 
     quiet = replace(SMALL, polling=0.0)
     found = {}
     for number in (1, 4, 8):
-        site = Site(os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, paint_s=0.0, shared=True)
-        used = Peak(costs, quiet, site, tasks_per_s=10, seed=seed).run(60.0, WARM_S).used
+        deployment = Deployment(os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, generation_s=0.0, shared=True)
+        used = Peak(costs, quiet, deployment, tasks_per_s=10, seed=seed).run(60.0, WARM_S).used
         real = read_part("workers")[f"{number} workers, 10 tasks a second"]
         for who, simulated in (("postgres", used["postgres"]), ("workers", used["worker"])):
             found[f"{who} cores, {number} workers, 10 tasks a second"] = {
@@ -136,19 +136,19 @@ def _many_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, 
     return found
 
 
-def _real(api: Api, key: str, rate: float, seed: int) -> Spent:
+def _real(api: Api, key: str, rate: float, seed: int) -> Cost:
     clients = _Clients(api.port, key)
     cpu, watch = time.process_time(), Watch(api)
     began = time.monotonic()
-    spent = watch.per_piece(1, lambda: uvloop.run(clients.run(rate, SECONDS, seed)))
+    spent = watch.cost_per_unit(1, lambda: uvloop.run(clients.run(rate, SECONDS, seed)))
     took = time.monotonic() - began
     times = clients.times
     return {
-        "accept p50": told(times.accept, 50),
-        "accept p99": told(times.accept, 99),
-        "poll p50": told(times.poll, 50),
-        "whole p50": told(times.whole, 50),
-        "whole p99": told(times.whole, 99),
+        "accept p50": percentile_or_nan(times.accept, 50),
+        "accept p99": percentile_or_nan(times.accept, 99),
+        "poll p50": percentile_or_nan(times.poll, 50),
+        "whole p50": percentile_or_nan(times.whole, 50),
+        "whole p99": percentile_or_nan(times.whole, 99),
         "api cores": spent["api_cpu_s"] / took,
         "worker cores": spent["worker_cpu_s"] / took,
         "postgres cores": spent["postgres_cpu_s"] / took,

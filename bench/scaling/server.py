@@ -21,7 +21,7 @@ from measuring.framehouse_processes import INSTANT, PATH, Api, create_keys, proc
 from measuring.framehouse_processes import folder as temporary
 from measuring.load import Request, json_body, times_at_rate
 from measuring.photo import photo
-from scaling.counters import Spent, minus, postmaster, tree_cpu_s, wal_bytes
+from scaling.counters import Cost, difference_per_unit, postmaster_pid, tree_cpu_s, wal_bytes
 from scaling.filling import PROMPT
 from tasks import Client
 
@@ -29,9 +29,9 @@ CLIENTS = 8
 CONFIG = "allow_private_addresses = true\n" + INSTANT
 
 
-def cpu_by_process(api: Api) -> Spent:
+def cpu_by_process(api: Api) -> Cost:
     """Seconds so far of PostgreSQL, and of all processes of api and worker."""
-    spent = {"api_cpu_s": 0.0, "worker_cpu_s": 0.0, "postgres_cpu_s": tree_cpu_s(postmaster(api.data_dir))}
+    spent = {"api_cpu_s": 0.0, "worker_cpu_s": 0.0, "postgres_cpu_s": tree_cpu_s(postmaster_pid(api.data_dir))}
     for pid, command in processes(api.pid).items():
         kind = next((kind for kind in ("api", "worker") if f" {kind} " in command), None)
         if kind:
@@ -44,24 +44,24 @@ class Watch:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._idle: Spent = {}
+        self._idle: Cost = {}
 
-    def _now(self) -> Spent:
+    def _now(self) -> Cost:
         return cpu_by_process(self._api) | {"wal_bytes": asyncio.run(wal_bytes(self._api.database))}
 
-    def idle(self, seconds: float) -> Spent:
+    def idle(self, seconds: float) -> Cost:
         """Each second of it."""
         self._idle = {}
-        self._idle = self.per_piece(seconds, lambda: time.sleep(seconds))
+        self._idle = self.cost_per_unit(seconds, lambda: time.sleep(seconds))
         return self._idle
 
-    def per_piece(self, pieces: float, work: Callable[[], object]) -> Spent:
+    def cost_per_unit(self, pieces: float, work: Callable[[], object]) -> Cost:
         before, began = self._now(), time.monotonic()
         work()
         took = time.monotonic() - began
-        spent = minus(self._now(), before, 1)
+        spent = difference_per_unit(self._now(), before, 1)
         return {name: (value - self._idle.get(name, 0) * took) / pieces for name, value in spent.items()} | {
-            "took_s": took / pieces
+            "time_s": took / pieces
         }
 
 
@@ -79,7 +79,7 @@ def receiver() -> Iterator[str]:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Nothing is told."""
+            """Nothing is percentile_or_nan."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Takes)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -101,7 +101,7 @@ def submit(api: Api, key: str, tasks: int, **fields: Any) -> None:
                 made = client.ask("POST", PATH, model_name="kling-v3-omni", prompt=PROMPT, **fields)
                 ended = client.ask("GET", f"{PATH}/{made['data']['task_id']}?wait=60")
                 assert ended["data"]["task_status"] == "succeed", ended
-        except BaseException as error:  # noqa: BLE001 - told by who started this thread
+        except BaseException as error:  # noqa: BLE001 - percentile_or_nan by who started this thread
             broke.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(CLIENTS)]
@@ -123,13 +123,13 @@ def stored_bytes(data_dir: Path) -> int:
     return sum(path.stat().st_size for path in (data_dir / "files").rglob("*") if path.is_file())
 
 
-def measure(quick: bool) -> dict[str, Spent]:
+def measure(quick: bool) -> dict[str, Cost]:
     found = _tasks(4 if quick else 1)
     return found | _requests(1 if quick else 6)
 
 
-def _tasks(less: int) -> dict[str, Spent]:
-    found: dict[str, Spent] = {}
+def _tasks(less: int) -> dict[str, Cost]:
+    found: dict[str, Cost] = {}
     with temporary() as place, receiver() as callback, serving(place / "data", CONFIG) as (api, key):
         images = [jpeg(seed) for seed in range(8)]
         kinds: dict[str, tuple[int, dict[str, Any]]] = {
@@ -147,15 +147,15 @@ def _tasks(less: int) -> dict[str, Spent]:
         for kind, (tasks, fields) in kinds.items():
             before = stored_bytes(api.data_dir)
             number = max(CLIENTS, tasks // less)
-            found[kind] = watch.per_piece(number, lambda n=number, f=fields: submit(api, key, n, **f))  # type: ignore[misc]
+            found[kind] = watch.cost_per_unit(number, lambda n=number, f=fields: submit(api, key, n, **f))  # type: ignore[misc]
             found[kind]["stored_bytes"] = (stored_bytes(api.data_dir) - before) / number
             print(f"    {kind}", flush=True)
     return found
 
 
-def _requests(seconds: float) -> dict[str, Spent]:
+def _requests(seconds: float) -> dict[str, Cost]:
     """At a rate at which each comes alone, and at one at which they share statements."""
-    found: dict[str, Spent] = {}
+    found: dict[str, Cost] = {}
     with temporary() as place, running(place / "data", "api") as api:
         keys = create_keys(api.data_dir, 8)
         posts = [Request("POST", PATH, key, json_body(prompt=PROMPT)) for key in keys]
@@ -168,7 +168,7 @@ def _requests(seconds: float) -> dict[str, Spent]:
         watch.idle(2 * seconds)
         for name, requests, rates in (("accept", posts, (60, 600)), ("poll", polls, (120, 1200))):
             for rate in rates:
-                found[f"{name}, {rate} a second"] = watch.per_piece(
+                found[f"{name}, {rate} a second"] = watch.cost_per_unit(
                     rate * seconds,
                     lambda r=requests, n=rate: times_at_rate(api.port, r, rate=n, seconds=seconds),  # type: ignore[misc]
                 )

@@ -30,17 +30,17 @@ from framehouse.adapters.postgres.task_store import (
     tasks_to_expire,
 )
 from framehouse.settings import Settings
-from scaling.counters import Meter, Spent, database
-from scaling.filling import fill, make_accounts, new_task
+from scaling.counters import Meter, Cost, database
+from scaling.filling import fill, create_accounts, new_task
 
 GROUP = 16
 ROUTES = [("kling-v3-omni", "")]
 LEASE = timedelta(seconds=Settings.model_fields["lease_s"].default)
 RETENTION = timedelta(days=Settings.model_fields["retention_days"].default)
-Costs = dict[str, Spent]
+Costs = dict[str, Cost]
 
 
-class Lives:
+class LifecycleMeter:
     """Takes tasks through their lives, many at a time, and measures each step for a piece of it."""
 
     def __init__(self, meter: Meter, accounts: int) -> None:
@@ -60,7 +60,7 @@ class Lives:
                 answers = await accept_tasks(self._db, offered[at : at + group])
                 assert {answer.outcome for answer in answers} == {"accepted"}
 
-        self.costs[name] = await self._meter.per_piece(tasks, work)
+        self.costs[name] = await self._meter.cost_per_unit(tasks, work)
         return [(task.account_id, str(task.task_id)) for task in offered]
 
     async def _claim(self, batches: int, most: int, *, name: str) -> list[batch_queue.Claimed]:
@@ -73,7 +73,7 @@ class Lives:
                 assert found
                 held.extend(found)
 
-        self.costs[name] = await self._meter.per_piece(batches, work)
+        self.costs[name] = await self._meter.cost_per_unit(batches, work)
         return held
 
     async def _settle(self, held: Sequence[batch_queue.Claimed], *, name: str) -> None:
@@ -85,7 +85,7 @@ class Lives:
                     how = await batch_queue.settle_shot(self._db, batch.task_id, batch.id, batch.claim, made, RETENTION)
                     assert how != "lost"
 
-        self.costs[name] = await self._meter.per_piece(len(held), work)
+        self.costs[name] = await self._meter.cost_per_unit(len(held), work)
 
     async def life(self, kind: str, tasks: int, *, images: int = 1, references: int = 0, callback: str = "") -> None:
         """The whole of it: half of the tasks one by one, half in groups."""
@@ -140,7 +140,7 @@ class Lives:
                 for message in found:
                     await callback_queue.end_callback(self._db, message, state="delivered", code=200, error="")
 
-        self.costs["callbacks: claim and end a message"] = await self._meter.per_piece(2 * tasks, work)
+        self.costs["callbacks: claim and end a message"] = await self._meter.cost_per_unit(2 * tasks, work)
 
     async def _often(self, name: str, times: int, call: Callable[[], Awaitable[object]]) -> None:
         async def work() -> None:
@@ -148,14 +148,14 @@ class Lives:
                 await call()
 
         await work()
-        self.costs[name] = await self._meter.per_piece(times, work)
+        self.costs[name] = await self._meter.cost_per_unit(times, work)
 
     async def expire(self, ids: Sequence[UUID]) -> None:
         async def work() -> None:
             for at in range(0, len(ids), 100):  # as many as the sweeper marks at once
                 await mark_expired(self._db, ids[at : at + 100])
 
-        self.costs["mark a task expired"] = await self._meter.per_piece(len(ids), work)
+        self.costs["mark a task expired"] = await self._meter.cost_per_unit(len(ids), work)
 
     async def forget(self, tasks: int) -> None:
         """Delete what is old, then vacuum: for each task that is deleted."""
@@ -165,13 +165,13 @@ class Lives:
             while left > 0:
                 left -= await delete_old_tasks(self._db, timedelta(days=1), min(500, left))
 
-        self.costs["delete a task of one picture"] = await self._meter.per_piece(tasks, delete)
+        self.costs["delete a task of one picture"] = await self._meter.cost_per_unit(tasks, delete)
 
         async def vacuum() -> None:
             for table in ("tasks", "shots"):
                 await self._db.row(f"vacuum {table}")
 
-        self.costs["vacuum after it, for each task"] = await self._meter.per_piece(tasks, vacuum)
+        self.costs["vacuum after it, for each task"] = await self._meter.cost_per_unit(tasks, vacuum)
 
 
 def measure(quick: bool) -> Costs:
@@ -186,11 +186,11 @@ async def _measure(server: EmbeddedPostgres, data: Path, rows: int, accounts: in
     db = Database(server.url, size=1)
     await db.open()
     try:
-        await make_accounts(connection, accounts)
+        await create_accounts(connection, accounts)
         took = await fill(connection, rows=rows, accounts=accounts, expired=rows * 8 // 10, days=395)
         print(f"    filled in {took:.0f} s", flush=True)
         kept = await sizes(connection, rows)
-        lives = Lives(Meter(data, db), accounts)
+        lives = LifecycleMeter(Meter(data, db), accounts)
         await lives.life("one picture", tasks)
         await lives.life("nine pictures", tasks // 10, images=9)
         await lives.life("three references", tasks // 4, references=3)

@@ -1,4 +1,4 @@
-"""What one more worker process costs PostgreSQL: every one of them looks at the queues, and hears of every change."""
+"""Measure the cost of additional worker processes: each one polls the queues and gets every notification."""
 
 import subprocess
 import time
@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from measuring.framehouse_processes import FRAMEHOUSE, INSTANT, PATH, Api, environment, create_keys, running
-from measuring.framehouse_processes import folder as temporary
+from measuring.framehouse_processes import (
+    FRAMEHOUSE,
+    INSTANT,
+    PATH,
+    Api,
+    create_keys,
+    environment,
+    running,
+    temporary_folder,
+)
 from measuring.load import Request, json_body, times_at_rate
-from scaling.counters import Spent, minus, postmaster, tree_cpu_s
+from scaling.counters import Cost, difference_per_unit, postmaster_pid, tree_cpu_s
 from scaling.filling import PROMPT
 
 RATES = (0, 10, 30)
@@ -17,7 +25,7 @@ RATES = (0, 10, 30)
 
 @contextmanager
 def worker(data_dir: Path, log: Path) -> Iterator[int]:
-    """A `framehouse worker`; its pid."""
+    """Run `framehouse worker`. Yields its pid."""
     command = [*FRAMEHOUSE, "worker", "--data-dir", str(data_dir)]
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment())
@@ -28,34 +36,34 @@ def worker(data_dir: Path, log: Path) -> Iterator[int]:
         process.wait(timeout=60)
 
 
-def measure(quick: bool) -> dict[str, Spent]:
-    """CPU a second."""
+def measure(quick: bool) -> dict[str, Cost]:
+    """Return the CPU times per second."""
     seconds = 3 if quick else 10
-    found: dict[str, Spent] = {}
-    with temporary() as place, running(place / "data", "api", config=INSTANT) as api, ExitStack() as stack:
+    costs: dict[str, Cost] = {}
+    with temporary_folder() as folder, running(folder / "data", "api", config=INSTANT) as api, ExitStack() as stack:
         key = create_keys(api.data_dir, 1)[0]
         post = Request("POST", PATH, key, json_body(prompt=PROMPT, aspect_ratio="1:1"))
         pids: list[int] = []
         for number in (1, 2) if quick else (1, 4, 8):
             while len(pids) < number:
-                pids.append(stack.enter_context(worker(api.data_dir, place / f"worker-{len(pids)}.log")))
-            time.sleep(4 + number / 2)  # until the last of them looks for work
+                pids.append(stack.enter_context(worker(api.data_dir, folder / f"worker-{len(pids)}.log")))
+            time.sleep(4 + number / 2)  # until the last worker has started
             for rate in RATES:
-                found[f"{number} workers, {rate} tasks a second"] = _spend(api, pids, post, rate, seconds)
-    return found
+                costs[f"{number} workers, {rate} tasks per second"] = _measure(api, pids, post, rate, seconds)
+    return costs
 
 
-def _spend(api: Api, pids: list[int], post: Request, rate: int, seconds: int) -> Spent:
-    def now() -> Spent:
+def _measure(api: Api, pids: list[int], post: Request, rate: int, seconds: int) -> Cost:
+    def cpu_times() -> Cost:
         return {
-            "postgres_cpu_s": tree_cpu_s(postmaster(api.data_dir)),
+            "postgres_cpu_s": tree_cpu_s(postmaster_pid(api.data_dir)),
             "workers_cpu_s": sum(tree_cpu_s(pid) for pid in pids),
             "api_cpu_s": tree_cpu_s(api.pid),
         }
 
-    before, began = now(), time.monotonic()
+    before, began = cpu_times(), time.monotonic()
     if rate:
         times_at_rate(api.port, [post], rate=rate, seconds=seconds, connections=4)
     else:
         time.sleep(seconds)
-    return minus(now(), before, time.monotonic() - began)
+    return difference_per_unit(cpu_times(), before, time.monotonic() - began)

@@ -53,7 +53,7 @@ DISK_BYTES = 700_000_000
 
 @dataclass
 class Chaos:
-    """The deployment under test, and the faults that were injected, with their numbers."""
+    """The deployment under test. `faults` counts the injected faults by name."""
 
     folder: Path
     processes: ProcessSet

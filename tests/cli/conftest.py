@@ -12,7 +12,7 @@ from tests.support.data_folder import prepare
 
 @pytest.fixture(scope="module")
 def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data folder with the account `default`. Its database is already running, so commands do not have to start it."""
+    """A data folder with the account `default`. Its database is already running, so no command has to start it."""
     folder = tmp_path_factory.mktemp("shared") / "data"
     prepare(folder)
     server = EmbeddedPostgres(folder)

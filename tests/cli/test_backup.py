@@ -48,8 +48,8 @@ def test_a_restored_deployment_is_complete(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "data" / "framehouse.toml").read_text() == settings
     assert (tmp_path / "new" / "data" / "files").stat().st_mode & 0o077 == 0
     with serve(tmp_path / "new" / "data") as server, client(server.url, key) as http:
-        again = http.get(f"{PATH}/mine").json()["data"]
-        assert again["task_id"] == done["task_id"]
+        answer = http.get(f"{PATH}/mine").json()["data"]
+        assert answer["task_id"] == done["task_id"]
         for image in done["task_result"]["series_images"]:
             old = image["url"].split("/images/", 1)[1]
             assert httpx.get(f"{server.url}/images/{old}").status_code == 200, "an old URL does not work"
@@ -60,7 +60,7 @@ def test_a_restored_deployment_is_complete(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a data folder, which has an account and an image, and with its backup."""
+    """A folder that contains a data folder with an account and an image, and the backup of that data folder."""
     folder = tmp_path_factory.mktemp("backup")
     prepare(folder / "data")
     run("generate", "a fox", "--out", folder / "out", "--data-dir", folder / "data")

@@ -1,4 +1,4 @@
-"""The logs of a whole server with default settings: they name each error and its place, but contain no caller's data."""
+"""The logs of a whole server with default settings: they name each error and its place, but no data of callers."""
 
 import asyncio
 import re

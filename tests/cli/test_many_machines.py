@@ -88,22 +88,22 @@ def test_no_task_is_lost_when_workers_database_and_bucket_fail(tmp_path: Path, p
         killed, _ = deployment.start("worker"), deployment.start("worker")
         run("account", "create", "default", code=0, **deployment.settings)
         key = run_json("key", "create", "default", code=0, **deployment.settings)["key"]
-        with client(urls[0], key) as one, client(urls[1], key) as other:
+        with client(urls[0], key) as first, client(urls[1], key) as second:
 
             def submit(http: httpx.Client) -> str:
                 return str(http.post(PATH, json=BODY).raise_for_status().json()["data"]["task_id"])
 
-            tasks = [submit(http) for _ in range(4) for http in (one, other)]
+            tasks = [submit(http) for _ in range(4) for http in (first, second)]
             wait_for_images(tmp_path / "notes", 2)
             os.kill(killed.pid, signal.SIGKILL)
             deployment.server.kill()
             deployment.server.start()
             deployment.bucket.stop()
-            tasks.append(submit(one))  # accepting needs no bucket
-            assert one.get("/readyz").json()["checks"] == {"database": "ok", "storage": "away"}
+            tasks.append(submit(first))  # accepting needs no bucket
+            assert first.get("/readyz").json()["checks"] == {"database": "ok", "storage": "away"}
             deployment.bucket.start()
             for task in tasks:
-                ended = wait(one, task)
+                ended = wait(first, task)
                 assert (ended["task_status"], len(ended["task_result"]["images"])) == ("succeed", 3), ended
             image = ended["task_result"]["images"][0]["url"]
             served = httpx.get(image)

@@ -35,7 +35,7 @@ from tests.support.image_files import image_base64
 from tests.support.served_deployment import REQUEST, config, wait, wait_for_images
 
 DEFAULT_PREVIOUS = "ad5b777"
-"""The commit that counts as the previous release if there is no tag of a release."""
+"""The commit that counts as the previous release if no release has a tag."""
 TASKS = 100_000
 
 
@@ -78,9 +78,9 @@ def test_an_upgrade_keeps_keys_images_and_unfinished_tasks(previous_source: Path
             wait_for_images(notes, 3)
         server.kill()
     with serve(tmp_path / "data", "--config", path) as server, client(server.url, key) as http:
-        again = http.get(f"{PATH}/mine").json()["data"]
-        assert again["task_id"] == done["task_id"]
-        for image in again["task_result"]["series_images"]:
+        answer = http.get(f"{PATH}/mine").json()["data"]
+        assert answer["task_id"] == done["task_id"]
+        for image in answer["task_result"]["series_images"]:
             assert httpx.get(image["url"]).status_code == 200
         assert wait(http, unfinished)["task_status"] == "succeed"
         duplicate = http.post(PATH, json=REQUEST | {"external_task_id": "mine"})

@@ -1,4 +1,4 @@
-"""What deploys Framehouse says what the code says: variables, ports, users, times. The rest sees `make lint-deploy`."""
+"""The deployment files agree with the code: variables, ports, users and times. `make lint-deploy` checks the rest."""
 
 import os
 import re
@@ -28,7 +28,7 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 @cache
 def rendered(folder: str) -> tuple[dict[str, Any], ...]:
-    """The manifests as kustomize makes them. Skipped where there is no kubectl; but CI must have one."""
+    """The manifests that kustomize renders. Without kubectl, the test is skipped; in CI it fails."""
     if shutil.which("kubectl") is None:
         skip_missing("kubectl")
     words = ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / folder)]
@@ -39,23 +39,23 @@ def rendered(folder: str) -> tuple[dict[str, Any], ...]:
 
 def pods(folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The components and their pod templates."""
-    for found in rendered(folder):
-        if found["kind"] == "Deployment":
-            pod = found["spec"]["template"]
+    for manifest in rendered(folder):
+        if manifest["kind"] == "Deployment":
+            pod = manifest["spec"]["template"]
             yield pod["metadata"]["labels"]["app.kubernetes.io/component"], pod
 
 
-def named(folder: str, kind: str) -> dict[str, dict[str, Any]]:
-    return {found["metadata"]["name"]: found for found in rendered(folder) if found["kind"] == kind}
+def by_name(folder: str, kind: str) -> dict[str, dict[str, Any]]:
+    return {manifest["metadata"]["name"]: manifest for manifest in rendered(folder) if manifest["kind"] == kind}
 
 
 def seconds(time: str) -> int:
-    found = re.fullmatch(r"(\d+)s", time)
-    assert found, time
-    return int(found[1])
+    match = re.fullmatch(r"(\d+)s", time)
+    assert match, time
+    return int(match[1])
 
 
-def test_every_variable_that_is_named_is_a_setting() -> None:
+def test_every_variable_is_a_setting() -> None:
     settings = {PREFIX + name.upper() for name in Settings.model_fields}
     known = settings | {f"{name}_FILE" for name in settings} | {"FRAMEHOUSE_CONFIG"}
     files = [ROOT / "compose.yaml", ROOT / "Dockerfile", *(path for path in DEPLOY.rglob("*") if path.is_file())]
@@ -69,13 +69,13 @@ def test_every_variable_that_is_named_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize("path", ["compose/framehouse.toml", "kubernetes/example/framehouse.toml"])
-def test_the_settings_files_serve_what_is_served_without(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_files_configure_the_default_models(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in filter(lambda name: name.startswith(PREFIX), list(os.environ)):
         monkeypatch.delenv(name)
     assert load_settings(DEPLOY / path).models == Settings().models
 
 
-def test_commands_are_framehouses() -> None:
+def test_every_command_exists() -> None:
     commands = [service["command"] for service in OURS.values()]
     commands += [pod["spec"]["containers"][0]["args"] for _, pod in pods("base")]
     commands.append(re.findall(r"^CMD \[(.*)\]$", DOCKERFILE, re.MULTILINE)[-1].replace('"', "").split())
@@ -85,7 +85,7 @@ def test_commands_are_framehouses() -> None:
     assert {word for words in commands for word in words} <= set(cli.commands)
 
 
-def test_the_image_runs_as_a_user_by_number_from_pinned_wheels() -> None:
+def test_the_image_runs_as_a_numeric_user_and_installs_pinned_wheels() -> None:
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == [f"{UID}:{UID}"]
     assert DOCKERFILE.index("\nUSER ") > DOCKERFILE.index(" AS runtime")
     assert re.findall(r"^FROM (\S+) AS (\w+)$", DOCKERFILE, re.MULTILINE)[-1] == ("runtime", "framehouse")
@@ -95,36 +95,37 @@ def test_the_image_runs_as_a_user_by_number_from_pinned_wheels() -> None:
     assert re.findall(r"^EXPOSE (.*)$", DOCKERFILE, re.MULTILINE) == [str(Settings.model_fields["port"].default)]
 
 
-def test_what_the_dockerfile_copies_is_let_through() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    let_through = [line[1:] for line in ignored if line.startswith("!")]
+def test_dockerignore_allows_every_file_that_the_dockerfile_copies() -> None:
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    allowed = [line[1:] for line in lines if line.startswith("!")]
     for line in re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE):
         for name in line.split():
             assert (ROOT / name).exists(), name
-            assert any(Path(name).match(pattern) for pattern in let_through), name
+            assert any(Path(name).match(pattern) for pattern in allowed), name
 
 
-def test_the_locks_of_the_image_are_parts_of_the_whole() -> None:
+def test_the_lock_files_of_the_image_are_subsets_of_the_main_lock_file() -> None:
     def entries(name: str) -> dict[str, str]:
         text = (ROOT / name).read_text().replace("\\\n", "")
         return {line.split("==")[0]: line for line in text.splitlines() if "==" in line}
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    whole = entries("requirements.lock")
-    for name, wanted in (
+    main = entries("requirements.lock")
+    for name, requirements in (
         ("requirements-runtime.lock", project["project"]["dependencies"]),
         ("requirements-build.lock", project["dependency-groups"]["build"]),
     ):
-        part = entries(name)
-        assert part.items() <= whole.items(), f"make lock was not run: {name}"
-        assert {re.split(r"[\[>=<]", word)[0] for word in wanted} <= set(part), f"make lock was not run: {name}"
-        assert all("--hash=sha256:" in line for line in part.values())
+        locked = entries(name)
+        assert locked.items() <= main.items(), f"{name} is out of date: run make lock"
+        names = {re.split(r"[\[>=<]", requirement)[0] for requirement in requirements}
+        assert names <= set(locked), f"{name} is out of date: run make lock"
+        assert all("--hash=sha256:" in line for line in locked.values())
     assert not {"pytest", "mypy", "hatchling"} & set(entries("requirements-runtime.lock"))
-    built_with = {re.split(r"[\[>=<]", word)[0] for word in project["build-system"]["requires"]}
-    assert built_with <= set(project["dependency-groups"]["build"])
+    build_requirements = {re.split(r"[\[>=<]", requirement)[0] for requirement in project["build-system"]["requires"]}
+    assert build_requirements <= set(project["dependency-groups"]["build"])
 
 
-def test_compose_gives_no_more_than_is_needed() -> None:
+def test_compose_services_have_minimal_privileges() -> None:
     for name, service in COMPOSE["services"].items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -137,32 +138,32 @@ def test_compose_gives_no_more_than_is_needed() -> None:
         assert seconds(service["stop_grace_period"]) > STOP_S
         assert service["depends_on"]["postgres"]["condition"] == "service_healthy"
         mounted = {f"/run/secrets/{name}" for name in service["secrets"]}
-        named = {value for value in service["environment"].values() if value.startswith("/run/secrets/")}
-        assert mounted == named
+        configured = {value for value in service["environment"].values() if value.startswith("/run/secrets/")}
+        assert mounted == configured
 
 
-def test_what_compose_mounts_is_made_by_prepare(tmp_path: Path) -> None:
+def test_prepare_creates_every_secret_that_compose_mounts(tmp_path: Path) -> None:
     folder = tmp_path / "compose"
     shutil.copytree(DEPLOY / "compose", folder, ignore=shutil.ignore_patterns("secrets"))
-    made: dict[str, str] = {}
-    for _ in range(2):  # the second time changes nothing
+    secrets: dict[str, str] = {}
+    for _ in range(2):  # the second run changes nothing
         subprocess.run([folder / "prepare.sh"], check=True, capture_output=True)
-        found = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
-        assert found == (made or found)
-        made = found
+        contents = {path.name: path.read_text() for path in (folder / "secrets").iterdir()}
+        assert contents == (secrets or contents)
+        secrets = contents
     sources = {secret["file"] for secret in COMPOSE["secrets"].values()}
     sources |= {file for service in COMPOSE["services"].values() for file in service.get("env_file", ())}
-    assert {Path(source).name for source in sources} == set(made)
+    assert {Path(source).name for source in sources} == set(secrets)
     assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
-    password = made["postgres_password"]
+    password = secrets["postgres_password"]
     assert len(password) == 48
-    assert made["database_url"] == f"postgresql://framehouse:{password}@postgres/framehouse"
+    assert secrets["database_url"] == f"postgresql://framehouse:{password}@postgres/framehouse"
     ignored = subprocess.run(["git", "check-ignore", *sources], cwd=ROOT, capture_output=True, text=True, check=False)
     assert set(ignored.stdout.split()) == sources
 
 
 @pytest.mark.parametrize("folder", ["base", "example"])
-def test_pods_keep_the_restricted_standard(folder: str) -> None:
+def test_pods_comply_with_the_restricted_pod_security_standard(folder: str) -> None:
     components = dict(pods(folder))
     assert set(components) == {"api", "worker"}
     for pod in components.values():
@@ -171,7 +172,7 @@ def test_pods_keep_the_restricted_standard(folder: str) -> None:
         assert spec["securityContext"]["runAsUser"] == UID
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert spec["automountServiceAccountToken"] is False
-        assert spec["enableServiceLinks"] is False  # FRAMEHOUSE_API_PORT would be one of them
+        assert spec["enableServiceLinks"] is False  # otherwise Kubernetes would set FRAMEHOUSE_API_PORT
         (container,) = spec["containers"]
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
@@ -184,40 +185,40 @@ def test_pods_keep_the_restricted_standard(folder: str) -> None:
         assert {mount["name"] for mount in container["volumeMounts"]} == volumes
 
 
-def test_what_pods_mount_and_read_is_there() -> None:
-    maps, secrets = named("example", "ConfigMap"), named("example", "Secret")
+def test_every_file_and_variable_of_the_pods_is_defined() -> None:
+    maps, secrets = by_name("example", "ConfigMap"), by_name("example", "Secret")
     page = (ROOT / "docs" / "deploy.md").read_text()
     for _, pod in pods("example"):
         (container,) = pod["spec"]["containers"]
         (environment,) = (maps[source["configMapRef"]["name"]]["data"] for source in container["envFrom"])
-        places = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        mount_paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
         files = set()
         for volume in filter(lambda volume: "secret" in volume, pod["spec"]["volumes"]):
             keys = [item["path"] for item in volume["secret"].get("items", ())]
-            if volume["secret"]["secretName"] == "framehouse":  # whoever installs it makes it
+            if volume["secret"]["secretName"] == "framehouse":  # the operator creates this secret
                 assert all(f"--from-literal={key}=" in page for key in keys)
             else:
                 keys = list(secrets[volume["secret"]["secretName"]]["data"])
-            files |= {f"{places[volume['name']]}/{key}" for key in keys}
+            files |= {f"{mount_paths[volume['name']]}/{key}" for key in keys}
         assert {value for value in environment.values() if value.startswith("/")} == files
         for variable in container["env"]:
             assert f"--from-literal={variable['valueFrom']['secretKeyRef']['key']}=" in page
 
 
 @pytest.mark.parametrize("kind", ["Service", "NetworkPolicy", "PodDisruptionBudget"])
-def test_selectors_find_their_pods(kind: str) -> None:
+def test_every_selector_matches_a_pod(kind: str) -> None:
     templates = dict(pods("base"))
-    chosen = {}
-    for name, found in named("base", kind).items():
-        selector = found["spec"].get("podSelector") or found["spec"]["selector"]
+    matches = {}
+    for name, manifest in by_name("base", kind).items():
+        selector = manifest["spec"].get("podSelector") or manifest["spec"]["selector"]
         labels = selector.get("matchLabels", selector)
-        chosen[name] = {c for c, pod in templates.items() if labels.items() <= pod["metadata"]["labels"].items()}
-    assert all(chosen.values()), chosen
+        matches[name] = {c for c, pod in templates.items() if labels.items() <= pod["metadata"]["labels"].items()}
+    assert all(matches.values()), matches
     if kind == "NetworkPolicy":
-        assert chosen["framehouse-outward"] == {"api", "worker"}
+        assert matches["framehouse-outward"] == {"api", "worker"}
 
 
-def test_probes_ask_for_paths_that_the_api_has() -> None:
+def test_probes_request_existing_paths() -> None:
     (container,) = dict(pods("base"))["api"]["spec"]["containers"]
     (port,) = container["ports"]
     assert port["containerPort"] == Settings.model_fields["port"].default
@@ -228,7 +229,7 @@ def test_probes_ask_for_paths_that_the_api_has() -> None:
     assert "/healthz" in DOCKERFILE
 
 
-def test_units_stop_later_than_what_they_run_and_agree() -> None:
+def test_systemd_units_allow_enough_time_to_stop_and_have_the_same_hardening() -> None:
     units = {path.name: path.read_text() for path in DEPLOY.glob("systemd/*.service")}
     assert len(units) == 3
     hardening = []

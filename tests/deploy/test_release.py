@@ -1,4 +1,4 @@
-"""`make release` on a throwaway clone: what it refuses, what it makes, and that it may be stopped and run again."""
+"""`make release` in a temporary clone: its checks, its results, and repeated runs after an interruption."""
 
 import os
 import re
@@ -18,7 +18,7 @@ UNRELEASED = """# Changelog
 
 ## 7.0.0 (unreleased)
 
-- Something, because somebody wanted it.
+- A change, with its reason.
 
 ## 6.9.0 (2026-01-02)
 
@@ -27,10 +27,10 @@ UNRELEASED = """# Changelog
 
 
 class Clone:
-    """What is here, changes included, committed on main in a folder of its own."""
+    """A temporary repository. Its main branch contains the current files, including their uncommitted changes."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         files = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "src/framehouse", "scripts", "docs",
              "CHANGELOG.md", "README.md", "LICENSE", "NOTICE", "pyproject.toml", ".gitignore"],
@@ -38,28 +38,28 @@ class Clone:
         ).stdout.split("\0")  # fmt: skip
         for name in filter(None, files):
             if (ROOT / name).exists():
-                (place / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, place / name)
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
         self.git("init", "--quiet", "--initial-branch=main")
         for key, value in (("user.name", "Alice"), ("user.email", "alice@example.org"), ("commit.gpgsign", "false")):
             self.git("config", key, value)
         self.write("CHANGELOG.md", UNRELEASED)
 
     def git(self, *words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=self.place, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", *words], cwd=self.folder, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def write(self, name: str, text: str) -> None:
-        (self.place / name).write_text(text)
+        (self.folder / name).write_text(text)
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", "A change")
 
     def release(self, version: str, *words: str, check: str = "true", code: int = 0) -> str:
         command = [sys.executable, str(SCRIPT), version, "--check", check, *words]
-        done = subprocess.run(command, cwd=self.place, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
-        assert self.git("worktree", "list").count("\n") == 0, "a working tree was left"
+        assert self.git("worktree", "list").count("\n") == 0, "a temporary working tree was not removed"
         return done.stdout + done.stderr
 
     def state(self) -> tuple[str, str, str]:
@@ -71,44 +71,44 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_a_release_is_a_commit_a_tag_and_files(clone: Clone) -> None:
+def test_a_release_creates_a_commit_a_tag_and_files(clone: Clone) -> None:
     before = clone.git("rev-parse", "HEAD")
-    said = clone.release("7.0.0")
+    output = clone.release("7.0.0")
     assert clone.git("rev-parse", "v7.0.0^{commit}") == clone.git("rev-parse", "main")
     assert clone.git("rev-parse", "main^") == before
     assert clone.git("cat-file", "-t", "v7.0.0") == "tag"
     assert set(clone.git("show", "--format=", "--name-only").split()) == {
         "CHANGELOG.md", "docs/openapi.json", "src/framehouse/__init__.py",
     }  # fmt: skip
-    changelog = (clone.place / "CHANGELOG.md").read_text()
+    changelog = (clone.folder / "CHANGELOG.md").read_text()
     assert changelog == UNRELEASED.replace("(unreleased)", f"({datetime.now(UTC).date()})")
-    assert '__version__ = "7.0.0"' in (clone.place / "src/framehouse/__init__.py").read_text()
-    assert {path.name for path in (clone.place / "dist").iterdir()} == {
+    assert '__version__ = "7.0.0"' in (clone.folder / "src/framehouse/__init__.py").read_text()
+    assert {path.name for path in (clone.folder / "dist").iterdir()} == {
         "framehouse-7.0.0-py3-none-any.whl", "framehouse-7.0.0.tar.gz",
     }  # fmt: skip
-    assert "git push --atomic origin main v7.0.0" in said
+    assert "git push --atomic origin main v7.0.0" in output
     assert clone.state()[2] == ""
 
-    done = clone.state()  # once more: nothing new, but the files
-    shutil.rmtree(clone.place / "dist")
+    done = clone.state()  # a second run only builds the files again
+    shutil.rmtree(clone.folder / "dist")
     clone.release("7.0.0", check="false")
     assert clone.state() == done
-    assert len(list((clone.place / "dist").iterdir())) == 2
+    assert len(list((clone.folder / "dist").iterdir())) == 2
 
-    clone.write("README.md", (clone.place / "README.md").read_text() + "\nMore.\n")
+    clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
     assert "7.0.0 is released; main has gone on since" in clone.release("7.0.0", code=1)
     assert "does not begin with a section" in clone.release("7.0.1", code=1)
 
 
-def test_a_dry_run_shows_and_keeps_nothing(clone: Clone) -> None:
+def test_a_dry_run_shows_the_changes_and_changes_nothing(clone: Clone) -> None:
     before = clone.state()
-    said = clone.release("7.0.0", "--dry")
-    assert '+__version__ = "7.0.0"' in said
+    output = clone.release("7.0.0", "--dry")
+    assert '+__version__ = "7.0.0"' in output
     assert clone.state() == before
-    assert not (clone.place / "dist").exists()
+    assert not (clone.folder / "dist").exists()
 
 
-def test_what_is_not_ready_is_refused_and_nothing_changes(clone: Clone) -> None:
+def test_a_release_that_is_not_ready_is_refused_and_changes_nothing(clone: Clone) -> None:
     for version, words in (
         ("7.0", "no version like 1.2.3"),
         ("", "no version like 1.2.3"),
@@ -122,33 +122,33 @@ def test_what_is_not_ready_is_refused_and_nothing_changes(clone: Clone) -> None:
     clone.git("tag", "--delete", "v7.1.0")
     before = clone.state()
     assert "failed: false" in clone.release("7.0.0", check="false", code=1)
-    (clone.place / "new.txt").touch()
+    (clone.folder / "new.txt").touch()
     assert "not committed:\n?? new.txt" in clone.release("7.0.0", code=1)
-    (clone.place / "new.txt").unlink()
+    (clone.folder / "new.txt").unlink()
     assert clone.state() == before
-    clone.write("CHANGELOG.md", re.sub(r"- Something.*\n", "", UNRELEASED))
+    clone.write("CHANGELOG.md", re.sub(r"- A change.*\n", "", UNRELEASED))
     assert "there is nothing under: ## 7.0.0 (unreleased)" in clone.release("7.0.0", code=1)
     clone.git("switch", "--quiet", "--create", "side")
     assert "this is side, not main" in clone.release("7.0.0", code=1)
 
 
-def test_it_may_be_stopped_between_the_tag_and_main(clone: Clone) -> None:
+def test_a_release_can_be_resumed_between_the_tag_and_main(clone: Clone) -> None:
     before = clone.git("rev-parse", "HEAD")
     clone.release("7.0.0")
     clone.git("reset", "--quiet", "--hard", before)
-    said = clone.release("7.0.0", check="false")
-    assert "7.0.0 is made" in said
+    output = clone.release("7.0.0", check="false")
+    assert "7.0.0 is made" in output
     assert clone.git("rev-parse", "main") == clone.git("rev-parse", "v7.0.0^{commit}")
 
     clone.git("reset", "--quiet", "--hard", before)
-    clone.write("README.md", (clone.place / "README.md").read_text() + "\nMore.\n")
+    clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
     assert "git tag --delete v7.0.0" in clone.release("7.0.0", code=1)
 
 
-def test_a_run_that_was_killed_leaves_nothing_to_the_next(clone: Clone) -> None:
+def test_the_next_run_removes_the_working_tree_of_a_killed_run(clone: Clone) -> None:
     before = clone.state()
     command = [sys.executable, str(SCRIPT), "7.0.0", "--check", "sleep 60"]
-    killed = subprocess.Popen(command, cwd=clone.place, stdout=subprocess.PIPE, start_new_session=True)
+    killed = subprocess.Popen(command, cwd=clone.folder, stdout=subprocess.PIPE, start_new_session=True)
     assert killed.stdout
     while not killed.stdout.readline().startswith(b"--- sleep"):
         assert killed.poll() is None
@@ -161,11 +161,11 @@ def test_a_run_that_was_killed_leaves_nothing_to_the_next(clone: Clone) -> None:
     assert not Path(left).parent.exists()
 
 
-def test_what_is_checked_is_the_release_itself(clone: Clone) -> None:
-    """In its own tree, with the new version, and nothing that is not committed."""
-    (clone.place / "dist").mkdir()  # ignored by git, so it is not in the way
-    (clone.place / "dist" / "stale").touch()
-    look = """from pathlib import Path
+def test_the_check_runs_in_a_clean_tree_with_the_new_version(clone: Clone) -> None:
+    """The tree contains no uncommitted and no ignored files."""
+    (clone.folder / "dist").mkdir()  # git ignores this folder, so the release is not refused
+    (clone.folder / "dist" / "stale").touch()
+    check = """from pathlib import Path
 assert '7.0.0' in Path('src/framehouse/__init__.py').read_text()
 assert not Path('dist').exists()"""
-    clone.release("7.0.0", "--dry", check=shlex.join([sys.executable, "-c", look]))
+    clone.release("7.0.0", "--dry", check=shlex.join([sys.executable, "-c", check]))

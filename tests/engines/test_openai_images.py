@@ -231,11 +231,11 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("fault", "paid", "raised", "message"),
     [
-        ("cut", True, Unknown, "the model server broke the connection"),
-        ("cut", False, Unavailable, "broke the connection"),
-        ("half", True, Unknown, "broke the connection"),
-        ("hang", True, Unknown, "gave no answer for 0.5 s"),
-        ("hang", False, Unavailable, "gave no answer"),
+        ("cut", True, Unknown, "the model server closed the connection"),
+        ("cut", False, Unavailable, "closed the connection"),
+        ("half", True, Unknown, "closed the connection"),
+        ("hang", True, Unknown, "sent no complete response within 0.5 s"),
+        ("hang", False, Unavailable, "sent no complete response"),
         ((500, {}, "out of memory"), True, Unknown, "HTTP 500: out of memory"),
         ((500, {}, "out of memory"), False, Unavailable, "HTTP 500: out of memory"),
         ((502, {}, ""), True, Unknown, "HTTP 502"),

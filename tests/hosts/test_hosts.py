@@ -1,9 +1,12 @@
-"""One house on three hosts: two with an API and workers, one with PostgreSQL and the bucket; a fourth is the world
-outside. One of the first two is cut off for longer than its leases and comes back, then the third. Afterwards nothing
-is lost, doubled or untold, and work went on.
+"""A deployment on three hosts survives the loss of a host.
 
-Clients, kinds of tasks and what must be true are those of the chaos. HOSTS_CUT_S is for how long a host is away, and
-with HOSTS_LONG each is cut off in either way (`make hosts`).
+Two hosts have an API and workers, and the third has PostgreSQL and the bucket. A fourth host has the upstream and the
+receivers of callbacks. First one of the worker hosts is cut off for longer than its leases, then the host of the
+database. Meanwhile, work continues if the database is available. Afterwards no task is lost or generated twice, and
+every callback has arrived.
+
+The clients, the kinds of tasks and the final checks are those of the chaos test. HOSTS_CUT_S sets how long a host is
+cut off. With HOSTS_LONG, each host is cut off in both ways (`make hosts`).
 """
 
 import asyncio
@@ -24,24 +27,35 @@ import pytest
 from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.hosts.network import Host, network
-from tests.support.chaos.clients import Clients, Sent
-from tests.support.chaos.deployment import PAINTER, UPSTREAM_CONCURRENCY, configure, keep_logs, look, open_patiently
-from tests.support.chaos.processes import Parts, running
-from tests.support.chaos.verify import all_is_over, done_lines, verify
+from tests.support.chaos.clients import Clients, SentTask
+from tests.support.chaos.deployment import (
+    RECORDING_ENGINE,
+    UPSTREAM_CONCURRENCY,
+    UPSTREAM_MODEL,
+    configure,
+    open_with_retries,
+    save_logs,
+    supervise,
+)
+from tests.support.chaos.processes import ProcessSet, running
+from tests.support.chaos.verify import all_work_ended, done_lines, verify
 from tests.support.command_line import FRAMEHOUSE, PATH, environment, run, run_json
 from tests.support.eventually import eventually
 from tests.support.services import postgres, s3
 from tests.support.sockets import free_port
 
 CUT_S = float(os.environ.get("HOSTS_CUT_S", "12"))
-WAYS = [("falls silent", "is unplugged")] + ([("is unplugged", "falls silent")] if os.environ.get("HOSTS_LONG") else [])
+CUTS = [("loses packets", "is unplugged")] + (
+    [("is unplugged", "loses packets")] if os.environ.get("HOSTS_LONG") else []
+)
 LEASE_S = 3
-NOTICED_S, BACK_S = 20.0, 25.0
-"""Within these an API says that its database is away, and works again when it is back: ten seconds each of silence and
-of patience, and then of what a try to connect may last that was begun before."""
+NOTICED_S, RECOVERED_S = 20.0, 25.0
+"""The maximum times until an API answers that its database is unavailable, and until it works again when the database
+is reachable. The first time consists of ten seconds without an answer and ten seconds of retries. The second time also
+includes an attempt to connect that started before."""
 PORT = 8000
-_AT_ONCE = 4
-_ASK = """
+_CLIENTS = 4
+_REQUEST = """
 import sys, time, urllib.error, urllib.request
 began = time.monotonic()
 try:
@@ -53,24 +67,24 @@ except urllib.error.HTTPError as error:
 
 @dataclass
 class Trial:
-    """What runs, and what was measured of it."""
+    """The running deployment and its clients."""
 
-    parts: Parts
+    processes: ProcessSet
     db: Database
     clients: Clients
     folder: Path
     servers: list[str]
 
-    def say(self, what: str, seconds: float) -> None:
-        print(f"{what}: {seconds:.1f} s")  # noqa: T201
+    def print_duration(self, event: str, seconds: float) -> None:
+        print(f"{event}: {seconds:.1f} s")  # noqa: T201
 
-    def workers(self, *hosts: Host) -> set[int]:
-        """Their processes."""
-        parts = [part for part in self.parts.named("worker") if any(host.name in part.command for host in hosts)]
-        return {part.process.pid for part in parts if part.process}
+    def workers(self, host: Host) -> set[int]:
+        """The pids of the host's workers."""
+        workers = [process for process in self.processes.named("worker") if host.name in process.command]
+        return {worker.popen.pid for worker in workers if worker.popen}
 
-    async def held_by(self, host: Host) -> set[tuple[int, str]]:
-        """The batches that a host's workers have, each with its claim."""
+    async def claimed_by(self, host: Host) -> set[tuple[int, str]]:
+        """The ids and claims of the batches that the host's workers have claimed."""
         rows = await self.db.rows(
             "select b.id, b.claim from batches b join pg_locks l on l.objid = b.worker::oid and l.classid = $1 "
             "join pg_stat_activity a on a.pid = l.pid where a.client_addr = $2::text::inet and b.claim is not null",
@@ -85,60 +99,60 @@ class Trial:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("of_b", "of_c"), WAYS)
-async def test_hosts_are_cut_off_and_return(tmp_path: Path, of_b: str, of_c: str) -> None:
+@pytest.mark.parametrize(("worker_cut", "database_cut"), CUTS)
+async def test_no_task_is_lost_when_a_host_is_cut_off(tmp_path: Path, worker_cut: str, database_cut: str) -> None:
     seed = random.randrange(10**6)
     random.seed(seed)
-    print(f"seed {seed}: a worker's host {of_b}, then the database's {of_c}")  # noqa: T201
+    print(f"seed {seed}: a worker's host {worker_cut}, then the database's host {database_cut}")  # noqa: T201
     with (
         network(["a", "b", "c", "d"]) as (a, b, c, d),
         postgres(c.address, port=5432, prefix=c.within) as server,
         s3(c.address, port=9000, prefix=c.within) as bucket,
-        running(tmp_path) as parts,
+        running(tmp_path) as processes,
     ):
-        shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("house")}
+        shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("prefix")}
         settings = bucket.variables | shared
-        upstream = start_upstream(tmp_path, parts, d)
-        receivers = [start_receiver(tmp_path, parts, d, number) for number in range(2)]
+        upstream = start_upstream(tmp_path, processes, d)
+        receivers = [start_receiver(tmp_path, processes, d, number) for number in range(2)]
         config = configure(tmp_path, *upstream, lease_s=LEASE_S, worker_concurrency=4)
         words: list[str | Path] = ["--config", config]
-        mine: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
-        run("account", "create", "alice", "--concurrency", "60", *mine, code=0, **settings)
-        key = run_json("key", "create", "alice", *mine, code=0, **settings)["key"]
-        signing = run_json("key", "create", "alice", "--jwt", *mine, code=0, **settings)
+        options: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
+        run("account", "create", "alice", "--concurrency", "60", *options, code=0, **settings)
+        key = run_json("key", "create", "alice", *options, code=0, **settings)["key"]
+        signing = run_json("key", "create", "alice", "--jwt", *options, code=0, **settings)
         for host in (a, b):
-            start_house(tmp_path, parts, host, words, settings)
+            start_api_and_workers(tmp_path, processes, host, words, settings)
         db = Database(server.url(), size=2, retry_for_s=1.0)
         servers = [f"http://{host.address}:{PORT}" for host in (a, b)]
         clients = Clients(servers, receivers, key, (signing["access_key"], signing["secret_key"]))
-        trial = Trial(parts, db, clients, tmp_path, servers)
-        looking = asyncio.create_task(look(parts))
-        working = None
+        trial = Trial(processes, db, clients, tmp_path, servers)
+        supervising = asyncio.create_task(supervise(processes))
+        sending = None
         try:
-            await open_patiently(db)
-            await eventually(lambda: all_work(db, servers), seconds=60)
-            working = asyncio.create_task(clients.run(10**6, at_once=_AT_ONCE))
+            await open_with_retries(db)
+            await eventually(lambda: all_ready(db, servers), seconds=60)
+            sending = asyncio.create_task(clients.run(10**6, concurrency=_CLIENTS))
             await asyncio.sleep(2)
-            await cut_one_that_works(trial, a, b, of_b)
-            await cut_the_one_that_all_need(trial, c, of_c)
-            clients.left = 0
-            await working
-            await eventually(lambda: all_is_over(db), seconds=120)
-            await verify(tmp_path, parts, db, clients, servers)
+            await cut_off_worker_host(trial, a, b, worker_cut)
+            await cut_off_database_host(trial, c, database_cut)
+            clients.remaining = 0
+            await sending
+            await eventually(lambda: all_work_ended(db), seconds=120)
+            await verify(tmp_path, processes, db, clients, servers)
             check_ordered_once(trial)
-            print(f"{len(clients.sent)} tasks, {sum(sent.images for sent in clients.sent)} pictures")  # noqa: T201
+            print(f"{len(clients.sent)} tasks, {sum(sent.images for sent in clients.sent)} images")  # noqa: T201
         finally:
-            tasks = [looking, *([working] if working else [])]
+            tasks = [supervising, *([sending] if sending else [])]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await db.close()
-            keep_logs(tmp_path)
-        assert not parts.deaths, "a process that is cut off lives on"
+            save_logs(tmp_path)
+        assert not processes.deaths, "a process died because its host was cut off"
 
 
-async def all_work(db: Database, servers: Sequence[str]) -> bool:
-    """Whether both APIs are ready and all four workers are there."""
+async def all_ready(db: Database, servers: Sequence[str]) -> bool:
+    """Whether both APIs are ready and all four workers are connected to the database."""
     workers = await db.value("select count(*) from pg_locks where locktype = 'advisory' and classid = $1", WORKER_LOCKS)
     return bool(workers == 4 and all([await is_ready(server) for server in servers]))
 
@@ -150,69 +164,76 @@ async def is_ready(server: str) -> bool:
     return False
 
 
-async def cut_one_that_works(trial: Trial, a: Host, b: Host, how: str) -> None:
-    """Its work is the other's in time, and what is sent to the other ends as if nothing were."""
+async def cut_off_worker_host(trial: Trial, a: Host, b: Host, cut: str) -> None:
+    """Cut off host `b`. Its batches are requeued within a limited time, and new tasks on host `a` end normally.
+
+    An API on host `b` answers 503 within `NOTICED_S`. After the reconnection, its API and its workers work again.
+    """
     clients = trial.clients
-    for _ in range(12):  # slow enough to be held for sure, and quick enough for their pictures to come too late
+    # slow tasks: they are still claimed when the host is cut off, and their images are finished before it returns
+    for _ in range(12):
         body = {"model_name": "direct", "prompt": "slow 4"}
-        data = await clients.insist("POST", PATH, body, key=os.urandom(8).hex())
-        clients.sent.append(Sent(data["task_id"], "slow", 1))
+        data = await clients.request_until_answered("POST", PATH, body, key=os.urandom(8).hex())
+        clients.sent.append(SentTask(data["task_id"], "slow", 1))
     async with asyncio.timeout(20):
-        while len(held := await trial.held_by(b)) < 3:  # noqa: ASYNC110 - it lives in other processes
+        while len(claimed := await trial.claimed_by(b)) < 3:  # noqa: ASYNC110 - the state is in other processes
             await asyncio.sleep(0.05)
-    asked = clients.sent[-1].id
-    trial.parts.harmed.update(trial.workers(b))
-    clients.servers = trial.servers[:1]  # as a balancer does, which looks at /readyz
+    last_task = clients.sent[-1].id
+    trial.processes.disturbed.update(trial.workers(b))
+    clients.servers = trial.servers[:1]  # like a load balancer that checks /readyz
     began = time.monotonic()
-    cut(b, how)
+    cut_off(b, cut)
     try:
-        asking = asyncio.create_task(ask_within(b, f"{trial.servers[1]}{PATH}/{asked}", clients.key))
-        claimed = "select id, claim from batches where claim is not null"
-        while held & {(row["id"], str(row["claim"])) for row in await trial.db.rows(claimed)}:
-            assert time.monotonic() - began < LEASE_S + 12, "its work is not given to others"
+        requesting = asyncio.create_task(request_on_host(b, f"{trial.servers[1]}{PATH}/{last_task}", clients.key))
+        query = "select id, claim from batches where claim is not null"
+        while claimed & {(row["id"], str(row["claim"])) for row in await trial.db.rows(query)}:
+            assert time.monotonic() - began < LEASE_S + 12, "the batches of the lost host were not requeued"
             await asyncio.sleep(0.1)
-        trial.say("all that the lost host held is somebody else's after", time.monotonic() - began)
+        trial.print_duration("all batches of the lost host are requeued after", time.monotonic() - began)
         first = len(clients.sent)
 
         async def accepted() -> list[str]:
-            return [sent.id for sent in clients.sent[first:] if sent.kind in ("single", "several", "marked")]
+            return [sent.id for sent in clients.sent[first:] if sent.kind in ("single", "several", "watermarked")]
 
         await asyncio.sleep(max(2.0, (began + CUT_S - time.monotonic()) / 2))
         meanwhile = await eventually(accepted)
         await asyncio.sleep(max(5.0, began + CUT_S - time.monotonic()))
         late = "select count(*) from tasks where id = any($1::text[]::uuid[]) and ended_at is null"
-        assert await trial.db.value(late, meanwhile) == 0, "work went on"
-        status, seconds = await asking
-        assert (status, seconds < NOTICED_S) == (503, True), f"its own clients got {status} after {seconds:.1f} s"
-        trial.say("the lost host's API answered 503 after", seconds)
-        check_spared(trial, a, b)
+        assert await trial.db.value(late, meanwhile) == 0, "tasks did not end while a host was cut off"
+        status, seconds = await requesting
+        assert (status, seconds < NOTICED_S) == (503, True), (
+            f"the lost host's API answered {status} after {seconds:.1f} s"
+        )
+        trial.print_duration("the lost host's API answered 503 after", seconds)
+        check_other_host(trial, a, b)
     finally:
-        b.come_back()
+        b.reconnect()
     began = time.monotonic()
     clients.servers = trial.servers
-    await eventually(lambda: is_ready(trial.servers[1]), seconds=BACK_S)
-    trial.say("the returned host's API is ready after", time.monotonic() - began)
-    async with asyncio.timeout(max(1.0, began + BACK_S - time.monotonic())):
-        while not await trial.held_by(b) - held:  # noqa: ASYNC110 - it lives in other processes
+    await eventually(lambda: is_ready(trial.servers[1]), seconds=RECOVERED_S)
+    trial.print_duration("the reconnected host's API is ready after", time.monotonic() - began)
+    async with asyncio.timeout(max(1.0, began + RECOVERED_S - time.monotonic())):
+        while not await trial.claimed_by(b) - claimed:  # noqa: ASYNC110 - the state is in other processes
             await asyncio.sleep(0.05)
-    trial.say("the returned host's workers work after", time.monotonic() - began)
+    trial.print_duration("the reconnected host's workers claim batches after", time.monotonic() - began)
 
 
-async def cut_the_one_that_all_need(trial: Trial, c: Host, how: str) -> None:
-    """Everybody waits, and goes on when it is back."""
-    trial.parts.harmed.update(part.process.pid for part in trial.parts.named("worker") if part.process)
-    cut(c, how)
+async def cut_off_database_host(trial: Trial, c: Host, cut: str) -> None:
+    """Cut off the host of the database. All processes wait, and continue after the reconnection."""
+    workers = trial.processes.named("worker")
+    trial.processes.disturbed.update(worker.popen.pid for worker in workers if worker.popen)
+    cut_off(c, cut)
     try:
         began = time.monotonic()
         async with asyncio.timeout(NOTICED_S):
-            while await is_ready(trial.servers[0]):  # noqa: ASYNC110 - it lives in other processes
+            while await is_ready(trial.servers[0]):  # noqa: ASYNC110 - the state is in other processes
                 await asyncio.sleep(0.1)
         await asyncio.sleep(max(0.0, began + CUT_S / 2 - time.monotonic()))
     finally:
-        c.come_back()
+        c.reconnect()
     began = time.monotonic()
     before: int | None = None
-    async with asyncio.timeout(BACK_S):
+    async with asyncio.timeout(RECOVERED_S):
         while True:
             with suppress(*DATABASE_ERRORS):
                 ended = await trial.ended()
@@ -220,60 +241,66 @@ async def cut_the_one_that_all_need(trial: Trial, c: Host, how: str) -> None:
                 if ended > before:
                     break
             await asyncio.sleep(0.1)
-    trial.say("tasks end again, once the database is back, after", time.monotonic() - began)
+    trial.print_duration("the database is reconnected, and tasks end again after", time.monotonic() - began)
     for server in trial.servers:
-        await eventually(partial(is_ready, server), seconds=max(1.0, began + BACK_S - time.monotonic()))
-    trial.say("both APIs are ready after", time.monotonic() - began)
+        await eventually(partial(is_ready, server), seconds=max(1.0, began + RECOVERED_S - time.monotonic()))
+    trial.print_duration("both APIs are ready after", time.monotonic() - began)
 
 
-def cut(host: Host, how: str) -> None:
-    if how == "falls silent":
-        host.fall_silent()
+def cut_off(host: Host, cut: str) -> None:
+    if cut == "loses packets":
+        host.drop_packets()
     else:
         host.unplug()
 
 
-async def ask_within(host: Host, url: str, key: str) -> tuple[int, float]:
-    """What a client on the host itself is answered, and after how long."""
+async def request_on_host(host: Host, url: str, key: str) -> tuple[int, float]:
+    """Send a GET request from a client on the host itself. Returns the status of the answer and its time in seconds."""
     process = await asyncio.create_subprocess_exec(
-        *host.within, sys.executable, "-c", _ASK, url, key, stdout=asyncio.subprocess.PIPE
+        *host.within, sys.executable, "-c", _REQUEST, url, key, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     status, seconds = out.split()
     return int(status), float(seconds)
 
 
-def check_spared(trial: Trial, a: Host, b: Host) -> None:
-    """While one was cut off the others painted each picture once, also what the lost one had painted in vain."""
-    spared, lost = trial.workers(a), trial.workers(b)
+def check_other_host(trial: Trial, a: Host, b: Host) -> None:
+    """Check that the workers of host `a` generated no image twice.
+
+    They have also generated at least one image that the workers of the lost host `b` had finished but could not save.
+    """
+    others, lost = trial.workers(a), trial.workers(b)
     generated: dict[tuple[str, str], list[int]] = defaultdict(list)
     for task, index, pid in done_lines(trial.folder / "notes"):
         generated[task, index].append(int(pid))
-    assert all(len(spared.intersection(pids)) == sum(pid in spared for pid in pids) <= 1 for pids in generated.values())
-    assert any(spared & {*pids} and lost & {*pids} for pids in generated.values()), "none was painted by both"
+    assert all(len(others.intersection(pids)) == sum(pid in others for pid in pids) <= 1 for pids in generated.values())
+    assert any(others & {*pids} and lost & {*pids} for pids in generated.values()), (
+        "no image was generated by both hosts"
+    )
 
 
 def check_ordered_once(trial: Trial) -> None:
-    """At the upstream, which was never cut off, no more was ordered, and paid for, than was asked of us."""
+    """Check that the upstream, which was never cut off, generated exactly the images of the relayed tasks."""
     ordered = len(done_lines(trial.folder / "upstream.notes"))
     assert ordered == sum(sent.images for sent in trial.clients.sent if sent.kind == "by relay")
 
 
-def start_upstream(folder: Path, parts: Parts, host: Host) -> tuple[str, str]:
-    """A second Framehouse, which the first one orders from: its URL, and a key."""
+def start_upstream(folder: Path, processes: ProcessSet, host: Host) -> tuple[str, str]:
+    """Start a second Framehouse, the upstream of the first one. Returns its URL and an API key."""
     home, port = folder / "upstream", free_port()
     home.mkdir()
-    route = f'{{ engine = "{PAINTER}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
-    (home / "framehouse.toml").write_text(f'[models."painter"]\nroutes = [{route}]\n')
+    route = f'{{ engine = "{RECORDING_ENGINE}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
+    (home / "framehouse.toml").write_text(f'[models."{UPSTREAM_MODEL}"]\nroutes = [{route}]\n')
     words: list[str | Path] = ["--data-dir", home]
-    run("account", "create", "house", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0)
-    key = run_json("key", "create", "house", *words, code=0)["key"]
+    run("account", "create", "relay", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0)
+    key = run_json("key", "create", "relay", *words, code=0)["key"]
     command = [*host.within, *FRAMEHOUSE, "serve", "--host", host.address, "--port", str(port), "--data-dir", str(home)]
-    parts.add("upstream", command, environment())
+    processes.add("upstream", command, environment())
     return f"http://{host.address}:{port}", key
 
 
-def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
+def start_receiver(folder: Path, processes: ProcessSet, host: Host, number: int) -> str:
+    """Start a receiver of callbacks on a host. Returns its URL."""
     port = free_port()
     command = [
         *host.within,
@@ -281,17 +308,20 @@ def start_receiver(folder: Path, parts: Parts, host: Host, number: int) -> str:
         "-m",
         "tests.support.chaos.receiver",
         str(port),
-        str(folder / f"told{number}"),
+        str(folder / f"callbacks{number}"),
         host.address,
     ]
-    parts.add("receiver", command, environment())
+    processes.add("receiver", command, environment())
     return f"http://{host.address}:{port}"
 
 
-def start_house(folder: Path, parts: Parts, host: Host, words: list[str | Path], settings: dict[str, str]) -> None:
-    """An API and two workers on a host."""
+def start_api_and_workers(
+    folder: Path, processes: ProcessSet, host: Host, words: list[str | Path], settings: dict[str, str]
+) -> None:
+    """Start an API and two workers on a host."""
     api = ["api", "--host", host.address, "--port", str(PORT)]
     for number, command in enumerate((api, ["worker"], ["worker"])):
         data = ["--data-dir", str(folder / f"{host.name}-{number}")]
-        whole = [*host.within, *FRAMEHOUSE, *command, *data, *map(str, words)]
-        parts.add(command[0], whole, environment(**settings, FRAMEHOUSE_PUBLIC_URL=f"http://{host.address}:{PORT}"))
+        prefixed = [*host.within, *FRAMEHOUSE, *command, *data, *map(str, words)]
+        variables = environment(**settings, FRAMEHOUSE_PUBLIC_URL=f"http://{host.address}:{PORT}")
+        processes.add(command[0], prefixed, variables)

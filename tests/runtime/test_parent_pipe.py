@@ -1,4 +1,4 @@
-"""A child stops when the process that started it is gone."""
+"""A child process stops when its parent process exits."""
 
 import os
 import signal

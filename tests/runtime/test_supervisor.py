@@ -21,31 +21,31 @@ Make = Callable[..., SupervisedProcess]
 
 @pytest.fixture
 def ready(tmp_path: Path) -> Path:
-    """Exists when the process runs and has installed its signal handlers."""
+    """The path of a file that the process creates when it runs and has installed its signal handlers."""
     return tmp_path / "ready"
 
 
 @pytest.fixture
 def make(ready: Path) -> Iterator[Make]:
-    made = []
+    processes = []
 
     def make(code: str, *, hung_after_s: float = 60.0) -> SupervisedProcess:
-        one = SupervisedProcess("worker", [sys.executable, "-c", code], (), {"READY": str(ready)}, hung_after_s)
-        made.append(one)
-        return one
+        process = SupervisedProcess("worker", [sys.executable, "-c", code], (), {"READY": str(ready)}, hung_after_s)
+        processes.append(process)
+        return process
 
     yield make
-    for one in made:
-        if one.process and one.process.poll() is None:
-            one.process.kill()
-            one.process.wait()
+    for process in processes:
+        if process.process and process.process.poll() is None:
+            process.process.kill()
+            process.process.wait()
 
 
 def run(process: SupervisedProcess, until: Callable[[], bool]) -> None:
     assert keep_running([process], StopSignals(), until=until, limit_s=20, check_s=0.01)
 
 
-def test_a_process_that_ends_is_started_again(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_process_that_exits_is_restarted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run(make(ENDS), until=lambda: len(caplog.messages) == 2)
     assert caplog.messages == [
         "the worker process ended with code 3; restarting it in 0.0 s",
@@ -53,19 +53,19 @@ def test_a_process_that_ends_is_started_again(make: Make, caplog: pytest.LogCapt
     ]
 
 
-def test_a_process_without_heartbeats_is_killed_and_started_again(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_process_without_heartbeats_is_killed_and_restarted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     process = make(HANGS, hung_after_s=0.2)
     run(process, until=lambda: len(caplog.messages) >= 2 and process.process is not None)
     assert caplog.messages[0] == "the worker process hangs and is killed"
     assert caplog.messages[-1] == "the worker process ended with code -9; restarting it in 0.0 s"
 
 
-def test_a_signal_ends_the_supervision_and_the_limit_is_reported(make: Make) -> None:
+def test_keep_running_returns_true_after_a_signal_and_false_after_its_limit(make: Make) -> None:
     assert keep_running([make(HANGS)], StopSignals(count=1))
     assert not keep_running([], StopSignals(), limit_s=0.0, check_s=0.0)
 
 
-def test_a_second_signal_kills_what_does_not_stop(make: Make, ready: Path) -> None:
+def test_a_second_signal_kills_processes_that_do_not_stop(make: Make, ready: Path) -> None:
     process = make(IGNORES_SIGTERM)
     run(process, until=ready.exists)
     began = time.monotonic()

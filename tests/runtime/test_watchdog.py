@@ -1,4 +1,4 @@
-"""Heartbeats while the event loop turns, and the end of a process whose loop does not."""
+"""The watchdog sends heartbeats while the event loop runs, and exits the process if the event loop hangs."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ async def test_heartbeats_are_sent_to_the_pipe() -> None:
         os.close(write_end)
 
 
-def test_a_process_that_hangs_says_where_and_exits() -> None:
+def test_a_hung_process_prints_where_it_hangs_and_exits() -> None:
     done = subprocess.run([sys.executable, "-c", _HANG], stderr=subprocess.PIPE, text=True, timeout=50, check=False)
     assert done.returncode == 1
     assert "in hang_here" in done.stderr

@@ -38,7 +38,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 @cache
 def _quick_command() -> list[str]:
-    """The command line, started by a fork server: most of a short command's time is Python's imports."""
+    """The command line, started by a fork server, because Python's imports take most of the time of a short command."""
     if sys.platform != "linux":
         return FRAMEHOUSE
     open_server = ExitStack()

@@ -1,4 +1,4 @@
-"""Data folders for fast starts: copies of a template with an empty, migrated database that does not wait for the disk."""
+"""Data folders for fast starts: copies of a template, whose migrated, empty database does not wait for the disk."""
 
 import asyncio
 import fcntl

@@ -1,4 +1,4 @@
-"""An upstream with the contract's API on a real socket. It is as strict as the contract, and fails as a test requests."""
+"""An upstream with the contract's API on a real socket. It is strict, and it fails in the ways that a test selects."""
 
 import asyncio
 import io

@@ -33,7 +33,7 @@ class NamedEngine:
     calls: ClassVar[list[str]] = []
 
     def __init__(self, *, called: str, max_references: int = 10, notes: str = "") -> None:
-        self._called = called
+        self._route_name = called
         self._notes = Path(notes) if notes else None
         self._max_references = max_references
 
@@ -42,22 +42,22 @@ class NamedEngine:
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         assert batch.open_order is not None
-        self.calls.append(self._called)
+        self.calls.append(self._route_name)
         if self._notes:
             with self._notes.open("a") as file:
-                file.write(f"{self._called} {os.getpid()} {batch.open_order.data.get('order', '-')}\n")
+                file.write(f"{self._route_name} {os.getpid()} {batch.open_order.data.get('order', '-')}\n")
         yield Progress(0)
-        if f"away {self._called}" in batch.prompt:
-            raise Unavailable(f"{self._called} is away")
-        if f"lose {self._called}" in batch.prompt:
+        if f"away {self._route_name}" in batch.prompt:
+            raise Unavailable(f"{self._route_name} is away")
+        if f"lose {self._route_name}" in batch.prompt:
             await batch.open_order.give_up("it is not sent again")
             raise Unavailable("it is not sent again")
-        if f"decline {self._called}" in batch.prompt:
+        if f"decline {self._route_name}" in batch.prompt:
             raise Declined("no")
-        if f"order {self._called}" in batch.prompt and not batch.open_order.data:
+        if f"order {self._route_name}" in batch.prompt and not batch.open_order.data:
             await batch.open_order.save({"order": "x"})
             raise Unknown("the answer was lost")
-        if f"hang {self._called}" in batch.prompt and not batch.open_order.data:
+        if f"hang {self._route_name}" in batch.prompt and not batch.open_order.data:
             await batch.open_order.save({"order": "x"})
             await asyncio.sleep(3600)
         shape = (batch.size.height, batch.size.width, 3)

@@ -73,7 +73,10 @@ class Service:
                 self.kill()
 
     def kill(self) -> None:
-        """Kill the program and its descendants. PostgreSQL's shared memory exists until all its processes have exited."""
+        """Kill the program and its descendants.
+
+        PostgreSQL's child processes keep its shared memory in use, so a new start would fail while they run.
+        """
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGSTOP)  # a stopped program cannot start further processes
             process_tree.kill([*process_tree.descendants(self.process.pid), self.process.pid])

@@ -12,7 +12,7 @@ _EXTRA = "make diffusers"
 
 
 def skip_missing(program: str, packages: str = "") -> NoReturn:
-    """Skip the test because a program is not installed; in CI, fail it. `packages` are the Debian packages to install."""
+    """Skip the test because a program is not installed; in CI, fail it. `packages` are Debian packages to install."""
     message = f"there is no {program} on this machine" + (f" ({_INSTALL}{packages})" if packages else "")
     if os.environ.get("CI"):
         pytest.fail(message)

@@ -4,10 +4,13 @@ A command's module is imported only when the command is called, and imports heav
 This keeps help and completion fast.
 """
 
+import _thread
 import os
 import signal
 import sys
 import threading
+import time
+from types import FrameType
 from typing import NoReturn
 
 EXIT_INTERRUPTED = 130
@@ -40,6 +43,19 @@ def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
         return
     main_thread = threading.main_thread().ident
     assert main_thread is not None
-    timer = threading.Timer(0.01, signal.pthread_kill, (main_thread, signal.SIGINT))  # also interrupts a sleep
-    timer.daemon = True
-    timer.start()
+    _thread.start_new_thread(_interrupt_after_hook, (main_thread,))  # Thread.start would wait, inside the hook
+
+
+def _interrupt_after_hook(main_thread: int) -> None:
+    time.sleep(0.01)
+    while _runs_hook(sys._current_frames().get(main_thread)):
+        time.sleep(0.001)  # a KeyboardInterrupt inside the hook would be ignored, too
+    signal.pthread_kill(main_thread, signal.SIGINT)  # also interrupts a sleep
+
+
+def _runs_hook(frame: FrameType | None) -> bool:
+    while frame:
+        if frame.f_code is _interrupt_again.__code__:
+            return True
+        frame = frame.f_back
+    return False

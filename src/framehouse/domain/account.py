@@ -12,8 +12,8 @@ DEFAULT_CONCURRENCY = 100
 class Account(NamedTuple):
     """An account with its quota.
 
-    `concurrency` limits `images_in_flight`. `units_limit` is None if the account has no limit. `callback_secret_old`
-    contains the previous secrets, separated by spaces.
+    `concurrency` is the maximum of `images_in_flight`. `units_limit` is None if the account may use any number of
+    units. `callback_secret_old` contains the previous callback secrets, separated by spaces.
     """
 
     id: int
@@ -32,8 +32,8 @@ class Account(NamedTuple):
 class Key(NamedTuple):
     """An API key without its secrets.
 
-    With `jwt`, clients use the key to sign their own tokens. `models` lists the models that the key may use; None means
-    all models.
+    If `jwt` is true, clients sign their own JWTs with the key. `models` lists the models that clients may use with the
+    key; None means all models.
     """
 
     id: int
@@ -46,9 +46,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The account that sends a request, and the models that its key may use; None means all models.
+    """The account that sends a request, and the key of the request.
 
-    `key_id` is None for Framehouse's own commands, which need no key.
+    `models` lists the models that clients may use with the key; None means all models. Framehouse's own commands send
+    no key; for a command, `key_id` is None.
     """
 
     account_id: int

@@ -2,10 +2,10 @@
 
 The sources, in order of priority:
 
-1. the field `aspect_ratio`, if it is not `auto`
-2. a ratio that the prompt mentions
-3. the ratio of the deciding reference, which may have to be fetched first
-4. the default
+1. the field `aspect_ratio`, if its value is not `auto`
+2. an aspect ratio in the prompt
+3. the aspect ratio of the deciding reference, which must be fetched first if the client sent a URL
+4. the default: `16:9` for a series, `1:1` for single images
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from framehouse.domain.task import ImageRequest
 
 
 def ratio_of_request(request: ImageRequest) -> str:
-    """The aspect ratio that the request alone determines; `auto` if a reference decides."""
+    """Return the aspect ratio of a request, or `auto` if the ratio depends on the size of a reference."""
     if request.ratio != AUTO:
         return request.ratio
     if ratio := requested_ratio(request.prompt, RATIOS):
@@ -27,14 +27,15 @@ def ratio_of_request(request: ImageRequest) -> str:
 
 
 def default_ratio(request: ImageRequest) -> str:
-    """The aspect ratio if neither the prompt nor a reference decides."""
+    """Return the aspect ratio of a request whose prompt and references determine none."""
     return "16:9" if request.result_type == "series" else "1:1"
 
 
 def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
-    """The reference that decides `auto`: the first reference that the prompt cites, else the first image.
+    """Return the reference whose aspect ratio replaces `auto`: the first cited reference, otherwise the first image.
 
-    An element that is not cited does not decide, because its images show the subject and not the framing.
+    Returns None if nothing is cited and there are no images. An element counts only if the prompt cites the element,
+    because the images of an element show its subject and not the framing.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)
@@ -44,10 +45,10 @@ def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | No
 def ratio_from_references(
     prompt: str, images: Sequence[tuple[int, int]], elements: Sequence[tuple[int, int]]
 ) -> str | None:
-    """The listed aspect ratio nearest to the ratio of the deciding reference; None if no reference decides.
+    """Return the contract's aspect ratio that is nearest to the aspect ratio of the deciding reference.
 
-    `images` and `elements` are sizes, (width, height) in pixels. The size of an element is the size of its frontal
-    image.
+    `images` and `elements` contain sizes as (width, height) in pixels. The size of an element is the size of its
+    frontal image. Returns None if there is no deciding reference.
     """
     reference = deciding_reference(prompt, images=len(images), elements=len(elements))
     if reference is None:

@@ -1,6 +1,7 @@
-"""Decide whether a batch is tried again or given up.
+"""Decide whether a batch is tried again or its task fails.
 
-The decision depends on its outcome, the number of its attempts and the time since its first failure.
+The decision depends on the outcome of the attempt, the number of attempts, and the time since the batch's first
+failure.
 """
 
 from dataclasses import dataclass
@@ -11,22 +12,22 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""The limit of attempts is this many times higher for a batch with an open order, because it may have been paid for."""
+"""The factor by which an open order raises the limit of attempts, because the order may have been paid for."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The limits after which a batch fails its task.
+    """The limits for the failures of a batch. When a batch exceeds a limit, its task fails.
 
-    `attempts` limits the attempts whose failure the batch may have caused, including those whose worker died.
-    `give_up_after_s` limits the time since the first failure, in seconds.
+    `attempts` is the maximum number of attempts. An attempt counts only if the batch may have caused the failure, for
+    example if the worker died. `give_up_after_s` is the maximum time since the first failure, in seconds.
     """
 
     attempts: int = 5
     give_up_after_s: float = 3600.0
 
     def give_up_s(self, *, open_order: bool) -> float:
-        """The longest time for which a batch may fail before its task fails, in seconds."""
+        """Return the maximum time since a batch's first failure, in seconds. The task fails after that time."""
         return max(self.give_up_after_s, _OPEN_ORDER_GIVE_UP_S) if open_order else self.give_up_after_s
 
 
@@ -34,7 +35,8 @@ class RetryLimits:
 class Release:
     """The batch returns to the queue and is due after `after_s` seconds.
 
-    It waits for `route`; empty means the model's first route.
+    If `route` is set, a worker that serves this route claims the batch next. If `route` is empty, the batch starts
+    again at the model's first route.
     """
 
     after_s: float
@@ -46,10 +48,11 @@ class Release:
 def next_step(
     outcome: Outcome, *, attempt: int, failing_s: float, limits: RetryLimits, jitter: float
 ) -> Done | Release | Fail:
-    """The step to record for an outcome.
+    """Return the step to record for an outcome: `Done`, `Release` or `Fail`.
 
-    `attempt` counts from 1. `failing_s` is the time since the batch's first failure, 0 if it has none. `jitter` is a
-    factor around 1 that spreads the pauses of batches that failed at the same time.
+    `attempt` counts from 1. `failing_s` is the time since the batch's first failure in seconds, or 0 before the first
+    failure. `jitter` is a random factor around 1. The pauses are multiplied by `jitter`, so that batches that failed at
+    the same time are not retried at the same time.
     """
     pause_s = min(LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, failing_s / 4)) * jitter
     match outcome:
@@ -62,8 +65,8 @@ def next_step(
         case Retry(reason):
             return Release(pause_s, reason)
         case HandOver(route, reason):
-            # Without a pause, workers whose routes are in different orders would keep handing over a batch that fails
-            # on every route.
+            # If every route fails, workers with different route orders hand the batch over to each other. The pause
+            # limits the rate of these handovers.
             return Release(pause_s if reason and failing_s else 0.0, reason, route=route)
         case _:
             return outcome
@@ -74,14 +77,14 @@ def _give_up(failing_s: float, reason: str) -> Fail:
 
 
 def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Whether attempt number `attempt` exceeds the limit."""
+    """Return whether attempt number `attempt` exceeds the limit."""
     return attempt > limits.attempts * (_OPEN_ORDER_ATTEMPTS if open_order else 1)
 
 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Whether a batch may be poison: its workers may have died of it.
+    """Return whether a batch may be poison, which means that the batch may have killed its earlier workers.
 
-    True from the second-last attempt on, but never for the first attempt. Always false for a batch with an open order:
-    an upstream generates it, so it cannot kill a worker.
+    Returns True for the last two attempts and all later ones, but never for the first attempt. Returns False for a
+    batch with an open order, because an upstream generates its images and the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

@@ -15,15 +15,15 @@ ANSWER_TIMEOUT_S = 10.0
 LEASE_S = 2 * ANSWER_TIMEOUT_S
 """The lease of a claimed message, in seconds."""
 RETRY_AFTER_CODES = (429, 503)
-"""The HTTP status codes for which the `Retry-After` header is obeyed."""
+"""The HTTP status codes of responses whose `Retry-After` header delays the next attempt."""
 _LONGEST_PAUSE_S = 3600.0
 _LONGEST_JITTER = 0.5
 BROKEN_PAUSE_S = 60.0
-"""The pause after a delivery that failed because of an internal error, in seconds."""
+"""The pause after a delivery attempt that failed with an internal error, in seconds."""
 
 
 class Delivery(NamedTuple):
-    """A callback message and the state of its delivery. `next_try_at` is None after the delivery has ended."""
+    """A callback message and the state of its delivery. `next_try_at` is None if no further attempt follows."""
 
     id: UUID
     task_id: UUID
@@ -40,14 +40,15 @@ class Delivery(NamedTuple):
 
 
 def message_id(id: UUID) -> str:
-    """The `webhook-id` of a message; it is the same for every attempt."""
+    """Return the `webhook-id` of a message, which is the same for every delivery attempt."""
     return f"msg_{id.hex}"
 
 
 def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` of a body, with one `v1,…` for each `whsec_…` secret. `timestamp` is in Unix seconds.
+    """Return the `webhook-signature` of a message: one `v1,…` signature for each `whsec_…` secret.
 
-    Source: the Standard Webhooks specification, "Signature scheme" (HMAC-SHA256 over id.timestamp.body).
+    `id` is the `webhook-id`. `timestamp` is in Unix seconds. The Standard Webhooks specification, "Signature scheme",
+    defines the signature as the HMAC-SHA256 of `id.timestamp.body`.
     """
     signed = f"{id}.{timestamp}.".encode() + body
     keys = (base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets)
@@ -55,19 +56,20 @@ def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> s
 
 
 def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
-    """Seconds until the next attempt after attempt number `attempt`: 1, 2, 4 … up to an hour.
+    """Return the pause after attempt number `attempt`, in seconds: 1, 2, 4 … up to an hour.
 
-    The receiver can request a longer pause, `retry_after_s`, of up to 24 hours. `jitter`, from 0 to 1, lengthens the
-    growing pause by up to a half, so that a receiver that recovers does not get all waiting messages at the same time.
+    `retry_after_s` is the pause that the receiver requested. It replaces a shorter pause, and is limited to 24 hours.
+    `jitter` is a random number from 0 to 1 that lengthens the growing pause by up to 50 %. The jitter spreads the
+    waiting messages, so that a recovering receiver does not receive all of them at the same time.
     """
     return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
 
 
 def longest_pauses_s() -> list[float]:
-    """The longest possible pause after the first, the second, and each further attempt, in seconds.
+    """Return the longest pause after each attempt, in seconds. Entry 0 is the longest pause after the first attempt.
 
-    The last entry also applies to all later attempts. Each pause is at least `BROKEN_PAUSE_S`, the pause after an
-    internal error. A pause that a receiver requests with `Retry-After` may be longer.
+    The last entry also applies to all later attempts. No entry is less than `BROKEN_PAUSE_S`, the pause after an
+    internal error. A pause that a receiver requests with `Retry-After` may be longer than these values.
     """
     attempts = itertools.count(1)
     growing = itertools.takewhile(lambda pause_s: pause_s < _LONGEST_PAUSE_S, map(_backoff_s, attempts))

@@ -15,11 +15,12 @@ MAX_NAME_CHARACTERS = 20
 MAX_DESCRIPTION_CHARACTERS = 100
 MAX_REFER_IMAGES = 3
 MAX_ELEMENT_ID = 2**53 - 1
-"""The largest integer that JavaScript clients represent exactly."""
+"""The largest id of an element. JavaScript numbers represent all integers up to this value exactly."""
 FIRST_OWN_ID = 2**40
-"""The smallest id of an own element. Own elements have random ids, and all presets have smaller ids."""
+"""The smallest id of an element that an account has created. Such ids are random. All presets have smaller ids."""
 CREATION_TIMEOUT_S = 75.0
-"""All images are fetched at the same time, with a limit of 60 seconds each. The other 15 seconds are for storing."""
+"""The time limit for creating an element. All images are fetched at the same time, in at most 60 seconds. The remaining
+15 seconds are for storing the images."""
 LEASE_S = CREATION_TIMEOUT_S + 15
 """The lease of a claimed element, in seconds."""
 PRESET_OWNER = "framehouse"
@@ -39,7 +40,7 @@ TAGS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class SentImage:
-    """An image as the client sent it (URL, data URL or base64), and the name of the field that contained it."""
+    """An image as the client sent it (URL, data URL or base64), and the name of the request field."""
 
     field: str
     image: ImageInput
@@ -47,9 +48,9 @@ class SentImage:
 
 @dataclass(frozen=True, slots=True)
 class ElementRequest:
-    """A request for an element. All rules were checked except those that need the images themselves.
+    """A request for an element. All rules were checked, except the rules about the content of the images.
 
-    The frontal image is the first of `images`.
+    The first entry of `images` is the frontal image.
     """
 
     name: str
@@ -62,7 +63,7 @@ class ElementRequest:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element; it never changes after its creation. The frontal image is the first of `images`.
+    """An element. An element never changes after its creation. The first entry of `images` is the frontal image.
 
     The storage keys of a preset's images refer to files in the Framehouse package.
     """
@@ -77,9 +78,10 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class ElementTask:
-    """The task that creates an own element, and the element itself, which is usable after the task has succeeded.
+    """The task that creates an element of an account, and the element.
 
-    `fields` contains, for each image, the name of the request field that contained it. A deleted element has no images.
+    The element is usable after the task has succeeded. `fields` contains the name of the request field of each image.
+    A deleted element has no images.
     """
 
     id: UUID
@@ -98,9 +100,9 @@ class ElementTask:
 
 
 def read_element(body: object) -> tuple[ElementRequest, list[str]]:
-    """The request in a JSON body, and a list of its problems.
+    """Read the request in a JSON body. Return the request and a list of its problems.
 
-    The body has either the current or the older, flat form. Raises Refused (1201) if it is not an object.
+    The body can have the current form or the older, flat form. Raises Refused (1201) if the body is not an object.
     """
     if not isinstance(body, dict):
         raise Refused(1201, "the body must be a JSON object")
@@ -120,7 +122,7 @@ def read_element(body: object) -> tuple[ElementRequest, list[str]]:
 
 
 def _images(reader: FieldReader) -> tuple[SentImage, ...]:
-    """The images of either form of the body, each with the name of its field."""
+    """Read the images of a body in the current or the older form, each with the name of its field."""
     frontal, others = "element_frontal_image", "element_refer_list"
     if reader.get("element_image_list") is not None or not (reader.get(frontal) or reader.get(others)):
         frontal, others = "frontal_image", "refer_images"
@@ -155,7 +157,7 @@ def _tags(reader: FieldReader) -> tuple[str, ...]:
 
 
 def read_element_id(body: object) -> int:
-    """The `element_id` in a JSON body: a positive integer or a numeric string.
+    """Read the `element_id` in a JSON body, which must be a positive integer or a numeric string.
 
     Raises Refused (1201) if the id is missing or invalid.
     """

@@ -1,12 +1,13 @@
 """The expected errors, grouped by the part of the system that handles them.
 
 FramehouseError
-├── Refused        the API refuses the request; the client gets the code and the message
-└── Failed         the worker decides what happens to the batch
-    ├── Declined     the engine refuses to generate the batch; final, and the client gets the reason
-    ├── Broken       the answer is unusable; final
-    ├── Unavailable  the engine cannot generate now; the next route is tried, and later all routes again
-    └── Unknown      the answer was lost after the request may have been accepted; the request is never sent again
+├── Refused        The API refuses the request. The client receives the code and the message.
+└── Failed         A batch could not be generated. The worker chooses the next step by the subclass:
+    ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
+    ├── Broken       The response of the engine is unusable. The task fails.
+    ├── Unavailable  The engine cannot generate now. The next route is tried, and later all routes again.
+    └── Unknown      The upstream may have accepted the request, but its response was lost. Without an open order, the
+                     request is not sent again, and the task fails.
 """
 
 from collections.abc import Iterable
@@ -41,10 +42,10 @@ class FramehouseError(Exception):
 
 
 class Refused(FramehouseError):
-    """The API refuses a request. The client gets the code and the message.
+    """The API refuses a request. The client receives the code and the message.
 
-    `status` is the HTTP status that belongs to the code; only 405, 413 and 415 are set explicitly. `retry_after_s` is
-    set if the same request can succeed later.
+    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS; other values are 405, 413 and
+    415. `retry_after_s` is the value of the Retry-After header. It is set if the same request can succeed later.
     """
 
     def __init__(self, code: int, message: str, *, status: int | None = None, retry_after_s: int | None = None) -> None:
@@ -56,12 +57,12 @@ class Refused(FramehouseError):
 
 
 def refused_fields(problems: Iterable[str]) -> Refused:
-    """An error 1201 that lists all problems, so that the caller can fix them together."""
+    """Return an error 1201 whose message lists all problems, so that the client can fix them in one step."""
     return Refused(1201, "; ".join(problems))
 
 
 class Failed(FramehouseError):
-    """A batch could not be generated. The message may be shown to the caller."""
+    """A batch could not be generated. The client may see the message."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -69,20 +70,20 @@ class Failed(FramehouseError):
 
 
 class Declined(Failed):
-    """The engine refuses to generate the batch. Final: no other route is tried."""
+    """The engine refuses to generate the batch. No other route is tried, and the task fails."""
 
 
 class Broken(Failed):
-    """The engine returned an unusable answer. Final: no other route is tried."""
+    """The engine returned an unusable response. No other route is tried, and the task fails."""
 
 
 class Unavailable(Failed):
     """The engine cannot generate the batch now.
 
-    If the engine has saved no open order, nothing was generated and nothing has to be paid. It is then safe to try
-    this route again or to try another one.
+    If the engine has not saved an open order, nothing was generated or billed. Then it is safe to try this route or
+    another route again.
     """
 
 
 class Unknown(Failed):
-    """The answer was lost after the upstream may have accepted the request. A second request could be billed twice."""
+    """The upstream may have accepted the request, but its response was lost. A second request could be billed again."""

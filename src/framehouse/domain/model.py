@@ -1,4 +1,4 @@
-"""The properties of a model that matter to callers."""
+"""The properties of a model that clients can see."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from framehouse.domain.sizes import RESOLUTIONS
 
 
 def accept_every_prompt(prompt: str) -> str | None:
-    """The `refusal` of an engine that accepts every prompt."""
+    """Return None: the `refusal` function of an engine that accepts every prompt."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A configured model as callers see it. The registry knows the engines that generate its images.
+    """A configured model as clients see it. The registry contains the engines that generate the model's images.
 
-    `units` is the price of one image by resolution. `max_batch`, `whole_series` and `refusal` are the abilities of the
-    model's first engine (`engines.interface.Abilities`).
+    `units` contains the price of one image for each resolution. `max_batch`, `whole_series` and `refusal` are abilities
+    of the model's first engine (`engines.interface.Abilities`).
     """
 
     name: str

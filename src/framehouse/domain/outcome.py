@@ -1,19 +1,19 @@
-"""The outcome of an attempt to generate a batch: it is done, tried again later, failed, or handed over."""
+"""The possible outcomes of an attempt to generate a batch: `Done`, `Retry`, `Fail` or `HandOver`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every shot of the batch is saved, or the worker has lost the batch. Nothing is left to record."""
+    """Every shot of the batch is saved, or the worker has lost the batch. There is nothing to record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
     """The batch is tried again later.
 
-    `counts_attempt`: the batch itself may be at fault, so this attempt counts towards the limit. `open_order`: the
-    batch has an open order that may have been paid for, so the batch is given up much later.
+    `counts_attempt` is true if the batch may have caused the failure; the attempt then counts towards the limit.
+    `open_order` is true if the batch has an open order. The order may have been paid for, so the limits are higher.
     """
 
     reason: str
@@ -23,16 +23,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The task fails, with this reason for the caller."""
+    """The task fails. The client sees the reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A worker that serves `route` continues the batch.
+    """The batch returns to the queue for a worker that serves `route`.
 
-    `reason` is the error of an earlier route; empty if no earlier route failed.
+    `reason` is the error of an earlier route. It is empty if no earlier route failed.
     """
 
     route: str

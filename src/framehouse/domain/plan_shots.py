@@ -1,6 +1,6 @@
 """Plan the shots of a request: their number, their aspect ratio and their prompts.
 
-The plan needs no I/O, so that `series_amount: auto` is resolved while the task is accepted.
+Planning does no I/O. The API therefore resolves `series_amount: auto` when it accepts the task.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DEFAULT_SERIES_AMOUNT = 4
 class Plan:
     """The shots of a task, its aspect ratio and its batches.
 
-    `ratio` stays `auto` if a reference decides. `batches` contains the shot indexes of each engine call.
+    `ratio` is still `auto` if it depends on the size of a reference. `batches` contains the shot indexes of each batch.
     """
 
     shots: tuple[Shot, ...]
@@ -29,9 +29,9 @@ class Plan:
 def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series: bool = False) -> Plan:
     """Plan the shots and the batches of a request.
 
-    The same request and seed always give the same shots, so planning a request twice does no harm. The seed of a shot
-    is the task's seed plus the shot's index, so that a client can generate a single image again with its own seed. A
-    batch has at most `max_batch` shots; with `whole_series`, one batch has all shots of a series.
+    The same request and seed always result in the same shots. The seed of a shot is the task's seed plus the shot's
+    index, so that a client can generate a single image again with the seed of that image. A batch contains at most
+    `max_batch` shots. If `whole_series` is true, one batch contains all shots of a series.
     """
     count = _count(request)
     shots = tuple(_make_shots(request, count, seed))
@@ -58,7 +58,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
     for index in range(count):
         prompt = request.prompt
         if listed:
-            own = listed.shots[index % len(listed.shots)]  # repeats the list if it is shorter than `count`
+            own = listed.shots[index % len(listed.shots)]  # a list that is shorter than `count` is repeated
             prompt = " ".join(part for part in (listed.shared, own) if part) or prompt
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
         shots.append(Shot(index, prompt, framing, seed + index))

@@ -6,8 +6,9 @@ DEFAULT_UNITS: Mapping[str, int] = {"1k": 8, "2k": 8, "4k": 16}
 
 
 def units_for(images: int, resolution: str, prices: Mapping[str, int]) -> int:
-    """The units for `images` images. `prices` contains units per image by resolution.
+    """Return the price of `images` images in units.
 
-    If `prices` does not contain the resolution, the contract's price is used.
+    `prices` contains the units per image for each resolution. A resolution that is not in `prices` has the price in
+    DEFAULT_UNITS.
     """
     return images * prices.get(resolution, DEFAULT_UNITS[resolution])

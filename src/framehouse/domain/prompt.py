@@ -1,18 +1,18 @@
-"""Parse a prompt for its citations, the number of images, the aspect ratio and the listed shots."""
+"""Parse a prompt. Find its citations, the requested number of images, the aspect ratio and the listed shots."""
 
 import re
 from dataclasses import dataclass
 
 MAX_PROMPT_CHARACTERS = 2500
 
-# Words that are looked up in a table are matched as ASCII, (?a:…). Otherwise, words with "ſ" for "s" or "ı" for "i"
-# would match, but the table does not contain them.
+# The (?a:…) groups match ASCII letters only, because the matched words are keys of a table. Without (?a:…), a word with
+# "ſ" instead of "s", or "ı" instead of "i", would match and cause a KeyError.
 _CITATION = re.compile(r"<<<?\s*((?a:image|element|object))\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A citation: `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`. `text` is quoted from the prompt."""
+    """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`."""
 
     kind: str
     number: int
@@ -20,14 +20,18 @@ class Citation:
 
 
 def citations(prompt: str) -> tuple[Citation, ...]:
-    """All citations, in order of appearance. Two brackets mean the same as three; spaces inside are ignored."""
+    """Return all citations in a prompt, in order.
+
+    `<<image_2>>` has the same meaning as `<<<image_2>>>`. Spaces inside the brackets are ignored.
+    """
     return tuple(Citation(m[1].lower(), int(m[2]), m[0]) for m in _CITATION.finditer(prompt))
 
 
 def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple[str, int] | None:
-    """The image or element that is cited, as `("image" | "element", 0-based index)`; None if it was not sent.
+    """Return the cited image or element as `("image", index)` or `("element", index)`. The index counts from 0.
 
-    `object` cites the element with that number, or the image with that number if the request has no elements.
+    `<<<object_2>>>` cites the second element, or the second image if the request has no elements. Returns None if the
+    request does not contain the cited image or element.
     """
     kind = citation.kind
     if kind == "object":
@@ -45,9 +49,10 @@ class Cited:
 
 
 def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cited, ...]:
-    """The prompt as a sequence of text and citations, in order, without empty text.
+    """Split a prompt into its text and its citations, in order. Empty text is omitted.
 
-    Each engine writes the citations in its own way. A citation of an image or element that was not sent stays text.
+    Each engine formats citations differently. A citation remains text if the request does not contain the cited image
+    or element.
     """
     parts: list[str | Cited] = []
     text, end = "", 0
@@ -96,7 +101,8 @@ _UNITS = (
 _COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
-    # "three product storyboard frames": up to three words in between, none a plural ("two cats watching images")
+    # "three product storyboard frames": at most three words before the noun. A word that ends in "s" is not allowed,
+    # because the number belongs to a plural before the noun ("two cats watching images").
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),
@@ -125,11 +131,11 @@ _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 
 
 def requested_images(prompt: str) -> int | None:
-    """The number of images that the prompt requests; None if it requests no number.
+    """Return the number of images that a prompt requests, or None if the prompt contains no such number.
 
-    The number is written in words or digits, in English or Chinese.
-    The first of several numbers counts. "one image" and "一张" are articles, not numbers. Numbers in the text of listed
-    shots are ignored. The result may exceed the limits of the contract.
+    The prompt contains the number as a word or as digits, in English or Chinese. If there are several numbers, the
+    first number is returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the
+    text of listed shots are ignored. The result may exceed the limits of the contract.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt
@@ -146,7 +152,8 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Almost every run of whitespace has an upper limit, because matching two adjacent unlimited runs takes quadratic time.
+# Almost every quantifier of whitespace has an upper limit, because two adjacent unlimited quantifiers need quadratic
+# time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
@@ -183,7 +190,10 @@ def _marker_number(text: str) -> int:
 
 
 def _markers(prompt: str) -> list[re.Match[str]]:
-    """The markers of the first pattern that matches at least twice and whose numbers are 1, 2, 3 …"""
+    """Return the markers of the first pattern that matches at least twice, with the numbers 1, 2, 3 … in order.
+
+    Returns an empty list if there is no such pattern.
+    """
     for pattern in _MARKERS:
         markers = list(pattern.finditer(prompt))
         if len(markers) >= 2 and [_marker_number(m["n"]) for m in markers] == list(range(1, len(markers) + 1)):
@@ -193,9 +203,10 @@ def _markers(prompt: str) -> list[re.Match[str]]:
 
 @dataclass(frozen=True, slots=True)
 class ListedShots:
-    """The shots that a prompt lists. At least two of the shots are not empty.
+    """The shots that a prompt lists. At least two of the shots have text.
 
-    `shared` belongs to all shots: the text before the first shot, and the text after the paragraph of the last shot.
+    `shared` applies to all shots. It consists of the text before the first shot and the text after the last shot's
+    paragraph.
     """
 
     shared: str
@@ -203,7 +214,10 @@ class ListedShots:
 
 
 def listed_shots(prompt: str) -> ListedShots | None:
-    """The shots that a prompt lists ("Frame 1: … Frame 2: …", "镜头一：…", numbered lines); None if it lists none."""
+    """Return the shots that a prompt lists, or None if the prompt lists fewer than two shots with text.
+
+    A list has the form "Frame 1: … Frame 2: …", "镜头一：…" or numbered lines.
+    """
     markers = _markers(prompt)
     if not markers:
         return None
@@ -255,16 +269,16 @@ _RATIO_HINTS = (
     "horizontal youtube square album avatar profile "
     "宽 寬 海报 海報 竖 豎 直式 壁纸 壁紙 屏 横 橫 桌布 方形 方图 专辑 頭像 头像"
 ).split()
-"""Every match of the patterns contains one of these substrings.
+"""Every match of `_RATIO_PATTERNS` contains at least one of these substrings.
 
-A search for the substrings takes a tenth of the time, and few prompts contain one.
+Few prompts contain one of the substrings, and a search for the substrings needs a tenth of the patterns' time.
 """
 
 
 def requested_ratio(prompt: str, ratios: tuple[str, ...]) -> str | None:
-    """The aspect ratio that the prompt requests, one of `ratios`; None if it requests none.
+    """Return the aspect ratio that a prompt requests, or None if the prompt requests no ratio in `ratios`.
 
-    A number ("16:9") takes precedence over a word ("竖屏").
+    A ratio in numbers ("16:9") takes precedence over a word ("竖屏").
     """
     if any(sign in prompt for sign in ":：∶比"):
         for match in _RATIO.finditer(prompt):

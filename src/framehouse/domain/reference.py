@@ -1,4 +1,4 @@
-"""Reference images that callers send, and the rules for them (contract, `image_list`)."""
+"""Reference images that clients send, and the rules for these images (contract, `image_list`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +9,16 @@ MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
 MAX_PIXELS = 40_000_000
-"""The contract has no upper limit in pixels. This limit keeps a decoded reference under 160 MB (4 bytes per pixel)."""
+"""The maximum number of pixels of a reference. The contract has no such limit. A decoded reference therefore needs at
+most 160 MB of memory (4 bytes per pixel)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The location of a reference: a `url` that is not fetched yet, or a storage `key` and the size in pixels."""
+    """The location of a reference.
+
+    A reference that is not fetched yet has only a `url`. A stored reference has a storage `key` and its size in pixels.
+    """
 
     url: str = ""
     key: str = ""
@@ -26,8 +30,8 @@ class Reference:
 class Content:
     """The bytes of an image that a client sent, in memory or in a file.
 
-    `size` is the number of bytes. `open` returns a new reader at the start of the content. If the image has more than
-    MAX_REFERENCE_BYTES, only its size is known: the bytes were counted and discarded.
+    `size` is the number of bytes. `open` returns a new reader at the start of the content. If `size` is greater than
+    MAX_REFERENCE_BYTES, the bytes were counted and discarded, and the other fields are invalid.
     """
 
     size: int
@@ -40,7 +44,7 @@ class LongString:
     """A string in a request body that is too long to be kept in memory.
 
     `head` is the beginning of the string, and `characters` is its length. The string was decoded as a base64 image
-    while it arrived: `content` is the result, or None if decoding failed. `problem` is then the reason.
+    while it arrived. `content` is the decoded image. If decoding failed, `content` is None and `problem` is the reason.
     """
 
     head: str
@@ -49,21 +53,24 @@ class LongString:
     problem: str = ""
 
     def __repr__(self) -> str:
-        """The start of the string, short enough for an error message."""
+        """Return the first 12 characters of the string, for error messages."""
         return f"'{self.head[:12]}…'"
 
 
 ImageInput = str | LongString
-"""An image as the caller sent it: a URL, a data URL or base64."""
+"""An image as the client sent it: a URL, a data URL or base64."""
 
 
 def is_url(image: str) -> bool:
-    """Whether an image was sent as a URL. Otherwise, the string contains the image itself."""
+    """Return whether the client sent an image as an http or https URL. Otherwise, the string contains the image."""
     return image[:8].lower().startswith(("http://", "https://"))
 
 
 def reference_problem(width: int, height: int) -> str | None:
-    """The reason why a reference of this size is not allowed, in words for the caller; None if it is allowed."""
+    """Return the reason why a reference of this size in pixels is not allowed, or None if the size is allowed.
+
+    The client sees the reason.
+    """
     if width * height > MAX_PIXELS:
         return f"is {width}x{height} px; at most {MAX_PIXELS // 1_000_000} megapixels are allowed"
     if min(width, height) < MIN_SIDE_PX:

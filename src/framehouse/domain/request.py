@@ -1,4 +1,4 @@
-"""Read a request body by the rules of the contract, and report all its problems together."""
+"""Read and check a request body by the rules of the contract. All problems of the body are reported together."""
 
 import re
 import reprlib
@@ -24,7 +24,7 @@ _QUOTED_CHARACTERS = 40
 
 
 def quoted(value: object) -> str:
-    """The value in quotation marks for an error message, on one line and cut off after 40 characters."""
+    """Return the value in quotation marks, for an error message on one line. At most 40 characters are quoted."""
     if isinstance(value, LongString):
         value = value.head
     return f'"{_short(value if isinstance(value, str) else reprlib.repr(value))}"'
@@ -36,7 +36,7 @@ def _short(text: str) -> str:
 
 
 def read_int(value: object) -> int | None:
-    """The integer value of a JSON integer or a numeric string; None for all other values.
+    """Return the value of a JSON integer or a numeric string. Returns None for all other values.
 
     Booleans, fractions and exponents are not integers.
     """
@@ -53,8 +53,8 @@ def read_int(value: object) -> int | None:
 class FieldReader:
     """Reads the fields of one JSON object and collects their problems.
 
-    A field is absent if it is missing, `null` or the empty string. An absent field has its default. `prefix` is the
-    path of the object in the body, for error messages.
+    A field counts as absent if it is missing, `null` or the empty string. The value of an absent field is its default.
+    `prefix` is the path of the object in the body. Error messages contain the path.
     """
 
     body: Mapping[str, Any]
@@ -65,7 +65,7 @@ class FieldReader:
         self.problems.append(f"{self.prefix}{name} {problem}")
 
     def get(self, name: str) -> Any:
-        """The value of a field; None if it is absent."""
+        """Return the value of a field, or None if the field is absent."""
         value = self.body.get(name)
         return None if value == "" else value
 
@@ -121,9 +121,10 @@ class FieldReader:
         return value
 
     def image(self, name: str, value: object) -> ImageInput:
-        """An image as it was sent. Empty if the value is not a string, or is a LongString that contains a URL.
+        """Return an image as the client sent it. `value` is the value of the field `name`.
 
-        Only the form of a URL is checked. The image itself is checked later.
+        Only the form of a URL is checked here; the content of the image is checked later. Returns an empty string if
+        the value is not a string or is a LongString that contains a URL.
         """
         if not isinstance(value, ImageInput):
             self.add_problem(name, f"must be a URL or base64 string, not {quoted(value)}")
@@ -150,9 +151,9 @@ class FieldReader:
         max_entries: int = MAX_REFERENCES,
         limit_text: str = "at most {max_entries} are allowed",
     ) -> list[Any]:
-        """The value of `key` in each object of a list, in order.
+        """Return the value of `key` in each object of a list, in order.
 
-        `limit_text` is the part of the error message that states the limit. From a list that is too long, at most
+        `limit_text` is the part of the error message that states the limit. If the list is too long, only the first
         `max_entries` + 1 objects are read.
         """
         value = self.get(name)
@@ -173,7 +174,7 @@ class FieldReader:
 
 
 def ascii_host(host: str) -> str:
-    """A host name in its ASCII form (IDNA). An IPv6 address stays unchanged.
+    """Return a host name in its ASCII form (IDNA). An IPv6 address is returned unchanged.
 
     Raises UnicodeError if the name is invalid or too long.
     """
@@ -185,9 +186,9 @@ def ascii_host(host: str) -> str:
 
 
 def url_problem(value: str) -> str | None:
-    """The problem of a URL that this server has to call; None if there is none.
+    """Return the problem of a URL that Framehouse must call, or None if the URL is valid.
 
-    Only the form of the URL is checked, without a DNS query.
+    Only the form of the URL is checked; there is no DNS query.
     """
     try:
         parts = urlsplit(value)
@@ -208,9 +209,9 @@ def url_problem(value: str) -> str | None:
 
 
 def parse_request(body: object, find_model: Callable[[str], Model | None]) -> ImageRequest:
-    """The request in a JSON body.
+    """Read the request in a JSON body.
 
-    Raises Refused: the errors of `read_request`, and 1201 with all problems if there are any.
+    Raises Refused as `read_request` does. Raises Refused (1201) with all problems if the request has problems.
     """
     request, problems = read_request(body, find_model)
     if problems:
@@ -219,9 +220,10 @@ def parse_request(body: object, find_model: Callable[[str], Model | None]) -> Im
 
 
 def read_request(body: object, find_model: Callable[[str], Model | None]) -> tuple[ImageRequest, list[str]]:
-    """The request in a JSON body, and a list of its problems. The request is valid only if the list is empty.
+    """Read the request in a JSON body. Return the request and a list of its problems.
 
-    Raises Refused: 1201 if the body is not an object, 1203 if the model is not configured.
+    The request is valid only if the list is empty. Raises Refused (1201) if the body is not an object. Raises Refused
+    (1203) if the model is not configured.
     """
     if not isinstance(body, dict):
         raise Refused(1201, "the body must be a JSON object")
@@ -286,7 +288,7 @@ def _elements(reader: FieldReader) -> tuple[int, ...]:
     images = reader.body.get("image_list")
     image_count = len(images) if isinstance(images, list) else 0
     total = len(elements) + image_count
-    # `objects` has already reported a list that alone is too long
+    # If one of the lists exceeds the limit, `objects` has already reported the problem.
     if elements and total > MAX_REFERENCES >= max(len(elements), image_count):
         reader.add_problem(
             "element_list", f"and image_list have {total} entries; together at most {MAX_REFERENCES} are allowed"
@@ -305,7 +307,7 @@ def _amount(reader: FieldReader, result_type: ResultType) -> int | None:
 
 
 def read_external_id(reader: FieldReader) -> str:
-    """The id that the client gives a task; empty if there is none."""
+    """Read the id that the client assigns to a task. Returns an empty string if the field is absent or invalid."""
     value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS)
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         reader.add_problem("external_task_id", "must not contain control characters")
@@ -323,9 +325,9 @@ def _watermark(reader: FieldReader) -> bool:
 
 
 def _seed(body: Mapping[str, Any]) -> int | None:
-    """The seed, a field that is not part of the contract; None if it is absent or unusable.
+    """Read the field `seed`, which is not part of the contract. Returns None if the field is absent or invalid.
 
-    An unusable seed is ignored like an unknown field.
+    An invalid seed is ignored, because the contract ignores unknown fields.
     """
     seed = read_int(body.get("seed"))
     return seed if seed is not None and 0 <= seed <= MAX_SEED else None

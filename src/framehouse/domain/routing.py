@@ -1,7 +1,7 @@
-"""Choose the route that generates a batch, and the outcome if no route can generate it.
+"""Choose the route that generates a batch, or the outcome if no route can generate the batch.
 
-The rules are one generator without I/O. It yields the name of the next route to try, receives the result of the
-attempt, and returns the outcome of the batch.
+The rules are a generator function that does no I/O. The generator yields the name of the next route to try, receives
+the result of the attempt, and returns the outcome of the batch.
 """
 
 from collections.abc import Generator, Sequence
@@ -15,8 +15,9 @@ from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
 class RouteState:
     """The state of a configured route for one batch.
 
-    `served`: this worker may use the route. `max_references`: the number of references and elements that its engine
-    accepts. `given_up`: the reason why the route is excluded for the batch; empty if it is not.
+    `max_references` is the maximum number of references and elements that the route's engine accepts. `served` is true
+    if this worker serves the route. `given_up` is the reason why the route is excluded for the batch; it is empty if
+    the route is not excluded.
     """
 
     name: str
@@ -27,10 +28,10 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
-    """The result of trying a route. Without an `error`, every shot is saved or the batch was lost.
+    """The result of trying a route. If `error` is None, every shot is saved, or the worker has lost the batch.
 
-    `open_order`: the route has an open order after the attempt. `given_up`: the route is excluded for the batch from
-    now on.
+    `open_order` is true if the route has an open order after the attempt. `given_up` is true if the attempt excluded
+    the route for the batch.
     """
 
     error: Failed | None = None
@@ -49,10 +50,10 @@ def choose_routes(
 ) -> Generator[str, RouteResult, Outcome]:
     """Try the routes of a model in their order until one generates the batch.
 
-    `references` is the number of references and elements. `order_at` is the route with an open order. It is tried
-    first, and no other route is tried while the order is open. `resume_at` is the route that the batch was handed over
-    to: workers that serve the earlier routes have already tried them. An unknown or empty `resume_at` means the first
-    route. `last_error` is the error of the previous attempt.
+    `references` is the number of references and elements. `order_at` is the route with an open order, or None. This
+    route is tried first, and no other route is tried while the order is open. `resume_at` is the route to which another
+    worker handed the batch over, after the earlier routes were tried. If `resume_at` is empty or unknown, the first
+    route is tried first. `last_error` is the error of the previous attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -86,15 +87,15 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    if retry is None and earlier_usable:  # the route with the order gave up; the earlier routes were not tried
+    if retry is None and earlier_usable:  # the route with the order was excluded; the earlier routes were not tried
         return Retry(last_error or fail.reason)
     return retry or fail
 
 
 def _problem(route: RouteState, model: str, references: int) -> str:
-    """The reason why a route can never generate the batch; empty if it can."""
+    """Return the reason why a route can never generate the batch, or an empty string if the route can generate it."""
     if route.given_up:
         return route.given_up
     if references > route.max_references:
-        return f"{model} takes at most {route.max_references} references, {references} were sent"
+        return f"{model} accepts at most {route.max_references} references, but {references} were sent"
     return ""

@@ -1,11 +1,11 @@
-"""One image of a task: the input for its generation, and the finished file."""
+"""One image of a task: the input for the engine, and the finished file."""
 
 from dataclasses import dataclass
 
 from framehouse.domain.sizes import Size
 
 FRAMINGS = ("wide shot", "medium shot", "close-up", "over-the-shoulder shot", "low angle", "top view")
-"""The framings of the images of a series, in this order. A longer series repeats them from the start."""
+"""The framings of a series: the first image has the first framing, and so on. A longer series repeats the framings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class FinishedImage:
-    """The file of a generated image, and its watermarked copy (empty if none was requested)."""
+    """The file of a generated image, and its watermarked copy. `watermarked` is empty if no watermark was requested."""
 
     content: bytes
     watermarked: bytes

@@ -1,4 +1,5 @@
-"""Signed URLs of images and of upstream callbacks. They cannot be guessed, so they need no authentication header."""
+"""Signed URLs of images and of upstream callbacks. Requests to a signed URL need no authentication header, because the
+signature cannot be guessed."""
 
 import hmac
 from dataclasses import dataclass
@@ -16,36 +17,37 @@ def _sign(secret: str, text: str) -> str:
 class Links:
     """Creates and checks signed URLs.
 
-    `secret` is shared by all processes. `base` is the URL at which clients reach the server.
+    All processes share the same `secret`. `base` is the URL at which clients reach the server.
     """
 
     secret: str
     base: str = ""
 
     def with_base(self, base: str) -> "Links":
-        """The same links with another base URL, for example the one that a client used."""
+        """Return a copy of these links with another base URL, for example the base URL that a client used."""
         return Links(self.secret, base.rstrip("/"))
 
     def image_url(self, key: str, expires_at: datetime | None) -> str:
-        """The URL of a stored image, valid until `expires_at`. With None, it is valid until the image is deleted."""
+        """Return the URL of a stored image. If `expires_at` is None, the URL is valid until the image is deleted."""
         expires = int(expires_at.timestamp()) if expires_at else 0
         query = urlencode({"expires": expires, "signature": _sign(self.secret, f"{key}:{expires}")})
         return f"{self.base}/{key}?{query}"
 
     def make_upstream_callback_url(self, batch: int) -> str | None:
-        """The URL at which an upstream can wake the worker of this batch; None if `base` is empty."""
+        """Return the URL that an upstream calls to wake the worker of this batch. Returns None if `base` is empty."""
         return f"{self.base}/hasten/{batch}/{_sign(self.secret, f'hasten:{batch}')}" if self.base else None
 
     def check_upstream_callback_signature(self, batch: str, signature: str) -> bool:
-        """Whether the signature in an upstream callback URL is valid."""
+        """Return whether the signature in an upstream callback URL is valid."""
         if not batch.isascii() or not batch.isdecimal() or len(batch) > 19 or not signature.isascii():
             return False
         return hmac.compare_digest(_sign(self.secret, f"hasten:{batch}"), signature)
 
     def check(self, key: str, expires: str, signature: str, *, now: float) -> int:
-        """Seconds for which an image URL remains valid; 0 if it has expired or its signature is wrong.
+        """Return the remaining lifetime of an image URL, in seconds.
 
-        The result is one day for a URL that does not expire. The signature is compared in constant time.
+        Returns 0 if the URL has expired or its signature is wrong, and one day if the URL does not expire. The
+        signature is compared in constant time.
         """
         if not expires.isascii() or not expires.isdecimal() or len(expires) > 12 or not signature.isascii():
             return 0

@@ -32,22 +32,22 @@ class Size(NamedTuple):
 
 
 def size_of(ratio: str, resolution: str) -> Size:
-    """The size for a listed ratio at a listed resolution; both sides are multiples of 16."""
+    """Return the size for an aspect ratio and a resolution of the contract. Both sides are multiples of 16."""
     width, height = _BASE[ratio]
     scale = SCALES[resolution]
     return Size(width * scale, height * scale)
 
 
 def ratio_and_resolution(size: Size) -> tuple[str, str]:
-    """The listed ratio and resolution that have this size. Raises KeyError if there are none."""
+    """Return the aspect ratio and the resolution of the contract that have this size. Raises KeyError if none has."""
     return _NAMES[size]
 
 
 def largest_within(size: Size, max_pixels: int) -> Size:
-    """The largest size with exactly the same aspect ratio, not larger than `size`, with at most `max_pixels` pixels.
+    """Return the largest size with the same aspect ratio as `size` and at most `max_pixels` pixels.
 
-    Both sides of `size` and of the result are multiples of 16. If all such sizes have more than `max_pixels` pixels,
-    the smallest one is returned.
+    The result is not larger than `size`. Both sides of `size` and of the result are multiples of 16. If every such size
+    has more than `max_pixels` pixels, the smallest size is returned.
     """
     columns, rows = size.width // 16, size.height // 16
     unit = math.gcd(columns, rows)
@@ -57,9 +57,9 @@ def largest_within(size: Size, max_pixels: int) -> Size:
 
 
 def nearest_ratio(width: int, height: int) -> str:
-    """The listed ratio nearest to the ratio of an image.
+    """Return the aspect ratio of the contract that is nearest to the aspect ratio of an image.
 
-    The comparison uses a logarithmic scale, so that portrait and landscape images are treated alike.
+    The distance is measured on a logarithmic scale, so that portrait and landscape images are treated equally.
     """
     log_ratio = math.log(width / height)
     return min(RATIOS, key=lambda ratio: abs(math.log(_BASE[ratio][0] / _BASE[ratio][1]) - log_ratio))

@@ -26,10 +26,10 @@ CANCELED = "Canceled"
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request for an image task. All rules were checked except those that need the images themselves.
+    """A request for an image task. All rules were checked, except the rules about the content of the images.
 
-    `images` are unchanged (URL, data URL or base64). `amount` is the value of `n` or `series_amount`; None means
-    `auto`.
+    `images` contains each image as the client sent it (URL, data URL or base64). `amount` is the value of `n` or
+    `series_amount`; None means `auto`.
     """
 
     model: str
@@ -48,7 +48,11 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class TaskImage:
-    """A finished image of a task. `key` and `watermark_key` are its storage keys; `watermark_key` may be empty."""
+    """A finished image of a task.
+
+    `key` is the storage key of the image. `watermark_key` is the storage key of the watermarked copy, or empty if there
+    is none.
+    """
 
     index: int
     key: str
@@ -89,9 +93,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The immediate answer to an accepted request.
+    """The response to an accepted request.
 
-    `replayed`: the idempotency key was used before, and this is the first task again.
+    `replayed` is true if an earlier request with the same idempotency key created the task.
     """
 
     task_id: UUID
@@ -101,7 +105,7 @@ class Ticket:
 
 
 def read_task_id(either_id: str) -> UUID | None:
-    """Parse a task id. Returns None if the value can only be an external id."""
+    """Parse a task id. Returns None if the value is not a UUID, so that it can only be an external id."""
     try:
         return UUID(either_id)
     except ValueError:
@@ -109,6 +113,6 @@ def read_task_id(either_id: str) -> UUID | None:
 
 
 def new_task_id(now_ms: int, random: int) -> UUID:
-    """A version 7 UUID (RFC 9562). It is sorted by time, so that new rows are adjacent in the index."""
+    """Create a version 7 UUID (RFC 9562). These UUIDs are ordered by time, so new rows are adjacent in the index."""
     high = (now_ms & (1 << 48) - 1) << 16 | 0x7000 | (random >> 62) & 0xFFF
     return UUID(int=high << 64 | 0b10 << 62 | random & (1 << 62) - 1)

@@ -1,4 +1,5 @@
-"""Tasks, elements and accounts as JSON: the `data` of answers. The `data` of GET is also the body of a callback."""
+"""The JSON of tasks, elements and accounts in the field `data` of a response. The body of a callback is the same JSON
+as the `data` of GET."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -13,14 +14,14 @@ from framehouse.domain.task import Status, Task
 
 
 def milliseconds(moment: datetime) -> int:
-    """The time in Unix milliseconds, the unit of all times in the contract."""
+    """Return the time in Unix milliseconds, the unit of all times in the contract."""
     return int(moment.timestamp() * 1000)
 
 
 def common_task_data(
     task_id: UUID, external_task_id: str, status: Status, created: datetime, updated: datetime
 ) -> dict[str, Any]:
-    """The fields that every answer about a task starts with."""
+    """Return the fields that all responses about a task contain."""
     return {
         "task_id": str(task_id),
         "task_info": {"external_task_id": external_task_id} if external_task_id else {},
@@ -31,7 +32,10 @@ def common_task_data(
 
 
 def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, Any]:
-    """The `data` of GET for a task. A callback has no `progress`, because the value changes all the time."""
+    """Return the `data` of GET for a task.
+
+    Callbacks omit `progress`, because the value changes continuously.
+    """
     data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
         "task_status_msg": task.status_message,
         "watermark_info": {"enabled": task.watermark},
@@ -56,15 +60,15 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
 
 
 def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
-    """The finished images of a task that is still processing. Their URLs expire one day after the task was created."""
+    """Return the finished images of a task that has not ended. Their URLs expire one day after the task was created."""
     until = task.created_at + timedelta(days=1)
     return [{"index": image.index, "url": links.image_url(image.key, until)} for image in task.images]
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """The request of a task, with the field names of a request and with `auto` resolved.
+    """Return the request of a task in the form of a request body, with the values chosen for `auto`.
 
-    The reference images are left out.
+    The result does not contain the reference images.
     """
     amount = "series_amount" if task.result_type == "series" else "n"
     data: dict[str, Any] = {
@@ -82,7 +86,7 @@ def request_data(task: Task) -> dict[str, Any]:
 
 
 def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
-    """An account as its own clients see it, with its active keys. The result contains no secrets."""
+    """Return the JSON of an account and its active keys. The result contains no secrets."""
     return {
         "account": account.name,
         "concurrency": {"used": account.images_in_flight, "allowed": account.concurrency},
@@ -105,9 +109,9 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 
 
 def delivery_data(message: Delivery) -> dict[str, Any]:
-    """A callback message and the state of its delivery."""
+    """Return the JSON of a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
-    # Before its first attempt, a message is due now or waits for an earlier message; it has no scheduled time.
+    # Before its first attempt, a message is due or waits for an earlier message, so no time is scheduled.
     scheduled = message.tries > 0
     return {
         "id": str(message.id),
@@ -124,7 +128,7 @@ def delivery_data(message: Delivery) -> dict[str, Any]:
 
 
 def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
-    """The `data` of GET for a task that creates an element. It contains the element after the task has succeeded."""
+    """Return the `data` of GET for a task that creates an element. If the task succeeded, it contains the element."""
     data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
     data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0"}
     if task.status == "succeed":
@@ -134,9 +138,9 @@ def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
 
 
 def preset_data(element: Element, links: Links) -> dict[str, Any]:
-    """A preset in the form of an element task.
+    """Return the JSON of a preset in the form of an element task.
 
-    The id of the task is the id of the element, and its times are 0.
+    The id of the task is the id of the element. The times are 0.
     """
     return {
         "task_id": str(element.id),
@@ -151,7 +155,7 @@ def preset_data(element: Element, links: Links) -> dict[str, Any]:
 
 
 def element_data(element: Element, links: Links, *, status: str = "succeed") -> dict[str, Any]:
-    """The JSON of an element. The URLs of its images are valid until it is deleted."""
+    """Return the JSON of an element. The URLs of its images are valid until the element is deleted."""
     urls = [links.image_url(image.key, None) for image in element.images]
     return {
         "element_id": element.id,

@@ -1,1 +1,1 @@
-"""Engines generate images. Each engine is one module or package; `interface.py` defines what an engine is."""
+"""Engines generate images. Each engine is a module or a package; `interface.py` defines the interface of an engine."""

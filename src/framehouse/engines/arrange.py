@@ -1,7 +1,8 @@
-"""Prepares the input of a model: numbered images, and a prompt that cites them by number.
+"""Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
-It serves models that have no syntax for citations and take fewer images than a task may have. No image is dropped: the
-images that exceed the model's limit are tiled onto one contact sheet, and the metadata of the result mention it.
+This module is for models whose prompts have no syntax for citations and that accept fewer images than a task may have.
+Every image is used: images over the model's limit are tiled onto one contact sheet. The metadata of the generated image
+mentions the contact sheet.
 """
 
 import math
@@ -22,10 +23,10 @@ _CELL_PX, _GAP_PX = 512, 16
 class ArrangedImages:
     """The images of a batch, prepared for one model.
 
-    `files` are the input images in their order: reference files as the caller sent them, or a contact sheet (PNG).
-    `names` maps each reference and element to its name in the prompt. `first_frame_name` is the name of the first frame
-    of a series; empty if the batch has none. `contact_sheet` describes the tiling in the metadata of the result; empty
-    if there is no contact sheet.
+    `files` contains the input images in order: the files of references as the client sent them, or a contact sheet
+    (PNG). `names` maps each reference and element to its name in the prompt. `first_frame_name` is the name of the
+    first frame of a series, or empty if there is no first frame. `contact_sheet` describes the contact sheet in the
+    metadata of the generated image, and is empty if there is no contact sheet.
     """
 
     files: tuple[bytes, ...]
@@ -39,10 +40,11 @@ def arrange_images(
 ) -> ArrangedImages:
     """Reduce the references and elements of a batch and `first_frame` to at most `max_images` files (at least 1).
 
-    `cite` is the pattern by which the model's prompts cite an image; `{}` stands for its number, from 1. The order is:
-    references, the frontal image of each element, the first frame, and then further images of the elements while the
-    limit allows more. If the images exceed the limit, the last references and elements share a contact sheet; if
-    `max_images` is 1, the first frame is on it too. The call blocks while it draws a contact sheet.
+    `cite` is the text that refers to an image in a prompt of this model; `{}` stands for the number of the image, from
+    1. The files are in this order: the references, the frontal image of each element, the first frame, and further
+    images of the elements up to the limit. If there are too many images, the last references and elements share a
+    contact sheet. If `max_images` is 1, the contact sheet also contains the first frame. Drawing a contact sheet blocks
+    the calling thread.
     """
     images = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
     images += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]
@@ -61,7 +63,7 @@ def arrange_images(
         sheet_name = cite.format(len(files))
         for position, (cited, _) in enumerate(tiled):
             names[cited] = f"row {position // columns + 1}, column {position % columns + 1} of {sheet_name}"
-        contact_sheet = f"{len(tiled)} references are tiled on image {len(files)}, because the model takes {max_images}"
+        contact_sheet = f"{len(tiled)} references share image {len(files)}, because the model accepts {max_images}"
     first_frame_name = names.pop(Cited("frame", 0), "")
     if frames:
         files += frames
@@ -75,10 +77,10 @@ def arrange_images(
 
 
 def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
-    """The shot's prompt with the names of the input images in place of citations.
+    """Return the shot's prompt with each citation replaced by the name of its input image.
 
-    Sentences are added for elements that the prompt does not cite, for descriptions of elements, for the framing, and
-    for what a later frame of a series shares with the first frame.
+    Sentences are appended for elements that the prompt does not cite, for the descriptions of elements, and for the
+    framing. For a later frame of a series, another sentence requests the same content and style as in the first frame.
     """
     counts = {"images": len(batch.references), "elements": len(batch.elements)}
     words, cited = [], set()
@@ -108,7 +110,7 @@ def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
 
 
 def draw_contact_sheet(contents: Sequence[bytes]) -> bytes:
-    """Draw the images in a grid on white, row by row, as a PNG file."""
+    """Draw the images row by row in a grid on a white background, and return a PNG file."""
     columns = _columns(len(contents))
     rows = math.ceil(len(contents) / columns)
     step = _CELL_PX + _GAP_PX

@@ -1,4 +1,4 @@
-"""An unhealthy server, account or device is left alone for a while, then tried again; each pause is longer."""
+"""Exclude an unhealthy server, account or device from use for a pause that grows with each repeated failure."""
 
 import random
 import time
@@ -7,7 +7,7 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 
 
 class Cooldown:
-    """The time during which something must not be used. Not thread-safe."""
+    """A pause during which a server, an account or a device must not be used. Not thread-safe."""
 
     def __init__(self, *, first_s: float = _FIRST_S, longest_s: float = _LONGEST_S) -> None:
         self._first_s = first_s
@@ -17,7 +17,11 @@ class Cooldown:
         self.reason = ""
 
     def start(self, reason: str, *, at_least_s: float = 0.0) -> None:
-        """Start a pause twice as long as the last one. Failures during a pause do not make it longer."""
+        """Start a pause about twice as long as the previous pause, but not longer than about `longest_s`.
+
+        `at_least_s` is the minimum, even if it exceeds `longest_s`. A call during a pause replaces `reason` but does
+        not extend the pause.
+        """
         self.reason = reason
         if self.remaining_s > 0:
             return
@@ -25,11 +29,11 @@ class Cooldown:
         self._until = time.monotonic() + max(at_least_s, self._pause_s * random.uniform(0.8, 1.2))
 
     def end(self) -> None:
-        """Allow use immediately, and start with the shortest pause the next time."""
+        """End the pause immediately. The next pause is as short as the first pause."""
         self._pause_s = self._until = 0.0
         self.reason = ""
 
     @property
     def remaining_s(self) -> float:
-        """Seconds until it may be used again; 0 if it may be used now."""
+        """The remaining seconds of the pause, or 0 if no pause is running."""
         return max(0.0, self._until - time.monotonic())

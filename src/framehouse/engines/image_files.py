@@ -1,4 +1,4 @@
-"""Decodes references for engines, and checks or decodes the image files that upstreams return."""
+"""Decode references for engines, and verify or decode the image files that upstreams return."""
 
 import io
 import struct
@@ -14,14 +14,14 @@ from framehouse.domain.errors import Broken
 
 MAX_ANSWER_BYTES = 150_000_000
 MAX_ANSWER_PIXELS = 80_000_000
-"""An image of 21:9 at 4k has 17 million pixels."""
+"""The largest image that Framehouse requests, 21:9 at 4k, has 17 million pixels."""
 _TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # 8 bits, RGB, deflate, the five filters, not interlaced
 _LAST_FILTER = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Png:
-    """A verified PNG file of 8-bit RGB. `data` are its IDAT chunks, unchanged and in their order."""
+    """A verified PNG file with 8-bit RGB pixels. `data` contains its IDAT chunks, unchanged and in order."""
 
     file: bytes
     width: int
@@ -29,15 +29,15 @@ class Png:
     data: bytes
 
     def decoded(self) -> NDArray[np.uint8]:
-        """The pixels, (height, width, 3) RGB."""
+        """Return the pixels, (height, width, 3) RGB."""
         return decode_answer(self.file)
 
 
 def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
-    """Decode a reference as an upright RGB image; transparent areas become white.
+    """Decode a reference as an upright RGB image. Transparent areas become white.
 
-    If `max_px` is not 0, the image is reduced until its longer side has at most `max_px` pixels. Raises Broken for a
-    damaged file.
+    If `max_px` is not 0, the image is reduced until its longer side has at most `max_px` pixels. Raises Broken if the
+    file is damaged.
     """
     image = decode_reference(content, max_px=max_px)
     if image.has_transparency_data:
@@ -49,10 +49,10 @@ def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
 
 
 def decode_reference(content: bytes, *, max_px: int, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
-    """Decode a reference as an upright image in the mode of the file; 16-bit grey becomes 8-bit grey.
+    """Decode a reference as an upright image in the colour mode of the file, but 16-bit grey as 8-bit grey.
 
-    If `max_px` is not 0, a JPEG may be decoded at a reduced size whose longer side still has at least `max_px` pixels.
-    Raises Broken for a damaged file.
+    If `max_px` is not 0, a JPEG file may be decoded at a reduced size. The longer side of the reduced image has at
+    least `max_px` pixels. Raises Broken if the file is damaged.
     """
     try:
         with Image.open(io.BytesIO(content), formats=formats) as file:
@@ -72,19 +72,21 @@ def png_file(image: Image.Image) -> bytes:
 
 
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
-    """Check or decode an image file from an upstream.
+    """Verify or decode an image file from an upstream.
 
-    An intact PNG of 8-bit RGB, the kind that Framehouse writes itself, stays a file: the check takes a quarter of the
-    time of decoding. Other images are decoded to (height, width, 3) RGB. Raises Broken like `decode_answer`.
+    An intact PNG file with 8-bit RGB pixels is verified and returned as a file, because Framehouse itself writes this
+    kind of file. Verification takes a quarter of the time of decoding. Other images are decoded to (height, width, 3)
+    RGB. Raises Broken like `decode_answer`.
     """
     return _verified_png(content) or decode_answer(content)
 
 
 def _verified_png(content: bytes) -> Png | None:
-    """The file as a Png, or None if it must be decoded.
+    """Return the file as a Png, or None if the file must be decoded.
 
-    None for other kinds of PNG and other formats, for missing or damaged chunks, for wrong checksums or a wrong amount
-    of pixel data, for files with EXIF data (they may rotate the image), for animations, and for too many pixels.
+    Returns None for other formats and for PNG files that are not 8-bit RGB. Returns None for missing or damaged chunks,
+    wrong checksums and a wrong amount of pixel data. Returns None for files with EXIF data, which may specify a
+    rotation, for animations, and for images with too many pixels.
     """
     if content[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" or content[24:29] != _TRUE_COLOUR:
         return None
@@ -123,8 +125,8 @@ def _verified_png(content: bytes) -> Png | None:
 def decode_answer(content: bytes) -> NDArray[np.uint8]:
     """Decode an image file from an upstream to (height, width, 3) RGB.
 
-    Raises Broken if the content is not a PNG, JPEG or WebP image, or if the image has more pixels than Framehouse ever
-    requests.
+    Raises Broken if the content is not a PNG, JPEG or WebP image, or if the image has more than `MAX_ANSWER_PIXELS`
+    pixels.
     """
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,7 @@
-"""The interface of an engine: abilities, generation and health. `framehouse.testing.engine_contract` tests it."""
+"""The interface of an engine: its abilities, its generation of images, and its health check.
+
+`framehouse.testing.engine_contract` contains the tests that every engine must pass.
+"""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What an engine can do; known without loading a model or sending a request.
+    """The abilities of an engine. They are known without loading a model or sending a request.
 
-    `max_batch`: shots of one task per call. `max_references`: a task with more images and elements is given to the next
-    route, or fails with a reason; an element counts as one, however many images it has. `whole_series`: the engine gets
-    all shots of a series in one call, because later images are generated from the first. `concurrency`: calls that the
-    engine handles well at the same time. `seeds`: the same seed gives the same image. `cancel`: a cancelled call stops
-    within a second. `refusal`: returns the reason for refusing a prompt, or None to accept it; the API calls it for a
-    model's first engine when a task is submitted, so it must return immediately and must not do any I/O.
+    `max_references`: the largest number of images and elements of a task. A task with more of them is passed to the
+        next route, or fails if no route accepts that many. An element counts as one reference, whatever its number of
+        images.
+    `max_batch`: the largest number of shots per call. All shots of a call belong to the same task.
+    `whole_series`: true if the engine must receive all shots of a series in one call, because it generates the later
+        images from the first image.
+    `concurrency`: the number of calls that the engine can process efficiently at the same time.
+    `seeds`: true if the same seed always produces the same image.
+    `cancel`: true if a cancelled call stops within a second.
+    `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
+        submits a task, the API calls the function of the model's first engine. The function must return immediately and
+        must not do I/O.
     """
 
     max_references: int
@@ -38,10 +47,10 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceImage:
-    """A reference as the caller sent it: the JPEG or PNG file, and its upright size in pixels.
+    """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
 
-    The file has been decoded completely before. It may be grey, CMYK, 16 bit, transparent or a palette image, and its
-    EXIF data may rotate it.
+    The API has already decoded the whole file once, so the file is valid. The image may be grey, CMYK, 16-bit,
+    transparent or a palette image, and its EXIF data may specify a rotation.
     """
 
     content: bytes
@@ -51,9 +60,9 @@ class ReferenceImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedElement:
-    """An element of the library: its name, its description and its images, with the frontal image first.
+    """An element of the library: its name, its description and its images. The first image is the frontal image.
 
-    An engine uses as many of the images as it can, and at least the frontal one.
+    An engine uses as many of the images as it can, and always the frontal image.
     """
 
     name: str
@@ -62,44 +71,47 @@ class SavedElement:
 
 
 class BatchLost(Exception):
-    """Another worker has the batch now, or its task has ended. An engine does not catch it."""
+    """Another worker has claimed the batch, or the task of the batch has ended. An engine must not catch this error."""
 
 
 class OpenOrder(Protocol):
-    """The record of an order that an engine places with an upstream; it survives a crash of the worker.
+    """The record of an order that an engine places with an upstream. The record survives a crash of the worker.
 
-    An engine saves the record before it places the order, and finds it again when the batch is given to it by another
-    process. While a record is saved, the batch stays with this route, and `Unknown` means that the route will be tried
-    again later. Without a saved record the batch may go to any route, and `Unknown` is final.
+    An engine saves the record before it places the order. If another process later passes the batch to the engine, the
+    engine finds the record again. While a record is saved, the batch stays with this route, and `Unknown` means that
+    the route is tried again later. Without a saved record, any route may generate the batch, and `Unknown` is final.
     """
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The data that was saved last; empty at first."""
+        """The last saved data. The data is empty until `save` is called for the first time."""
         ...
 
     async def save(self, data: Mapping[str, Any]) -> None:
-        """Replace the data, which must be serializable as JSON; it is committed when this method returns.
+        """Replace the data and commit the change before returning. The data must be serializable as JSON.
 
         Empty data releases the batch for other routes. Raises BatchLost.
         """
         ...
 
     async def give_up(self, reason: str) -> None:
-        """Exclude this route for this batch and release the batch for other routes. Raises BatchLost."""
+        """Exclude this route for this batch, and release the batch for other routes. Raises BatchLost."""
         ...
 
     async def is_wanted(self) -> bool:
-        """Whether the images may still be needed: false after the task has ended."""
+        """Return whether the images may still be needed. They are not needed after the task has ended."""
         ...
 
     @property
     def upstream_callback_url(self) -> str | None:
-        """A POST to this URL ends `pause` early. None if this server does not know its own public address."""
+        """The URL to which the upstream sends a POST request to end `pause` early.
+
+        None if the public address of this server is not configured.
+        """
         ...
 
     async def pause(self, seconds: float) -> None:
-        """Sleep for `seconds`, or until woken."""
+        """Sleep for `seconds`, or until the upstream calls `upstream_callback_url`."""
         ...
 
 
@@ -108,9 +120,9 @@ class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
     `image_count` is the number of images of the whole task. References and elements are in the order in which prompts
-    cite them (`domain.prompt.prompt_parts`). `prompt` is the task's whole prompt; each shot has its own part of it.
-    `series` says that the images belong together. `first_frame` is the first image of a series if it exists already;
-    the later images are generated to match it.
+    cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the whole task; each shot has a prompt of its
+    own. `series` is true if the images of the task belong together. `first_frame` is the first image of a series, if
+    that image already exists; the engine generates the later images to match it.
     """
 
     task_id: str
@@ -128,10 +140,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A finished image, (height, width, 3) uint8 RGB, of any size: it is resized later. `facts` go into its metadata.
+    """A finished image, (height, width, 3) uint8 RGB. `facts` are added to the metadata of the image.
 
-    An image from an upstream may stay the file that was received (`image_files.read_answer`). Such a file usually has
-    the right size and then never has to be decoded.
+    The image may have any size, because the worker resizes it. An engine can pass on the file of an upstream unchanged
+    (`image_files.read_answer`). Such a file usually has the right size already, and then it does not have to be
+    decoded.
     """
 
     index: int
@@ -140,7 +153,7 @@ class GeneratedImage:
 
     @property
     def pixels(self) -> "NDArray[np.uint8]":
-        from framehouse.engines.image_files import Png  # imported late: the API process never decodes images
+        from framehouse.engines.image_files import Png  # imported here, because the API process never decodes images
 
         return self.image.decoded() if isinstance(self.image, Png) else self.image
 
@@ -154,9 +167,10 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """The health of one thing that an engine depends on: a server, an account, a GPU.
+    """The health of one dependency of an engine, such as a server, an account or a GPU.
 
-    `reason` describes its state in one sentence. `advice` says what an operator can do about it.
+    `subject` names the dependency. `reason` describes the state of the dependency in one sentence. `advice` describes
+    in one sentence what an operator can do.
     """
 
     subject: str
@@ -166,19 +180,20 @@ class HealthCheck:
 
 
 class Engine(Protocol):
-    """Generates images. May raise only Declined, Broken, Unavailable and Unknown.
+    """Generates images. An engine raises only Declined, Broken, Unavailable and Unknown.
 
-    `generate` yields each shot of the batch once, as soon as it is ready, and progress in between. Closing the iterator
-    or cancelling the task that reads it stops the work, within a second if `abilities().cancel` is true. One engine
-    object handles many calls at the same time. The API process creates engines too, but only calls `abilities`; an
-    engine must not load a model or send a request before `generate` or `check` is called.
+    `generate` yields the image of each shot once, as soon as the image is ready, and yields progress in between. The
+    generation stops if the iterator is closed or the task that reads the iterator is cancelled. If `abilities().cancel`
+    is true, the generation stops within a second. One engine object processes many calls at the same time. The API
+    process also creates engines, but calls only `abilities`. An engine must not load a model or send a request before
+    `generate` or `check` is called.
 
-    An engine that depends on something else may also have
+    An engine that depends on a server, an account or a device may have an additional method:
 
         async def check(self) -> list[HealthCheck]: ...
 
-    It checks every dependency, causes no costs and raises nothing. Workers call it every half minute. The first call
-    may take a minute.
+    `check` checks every dependency. It must not cause costs and must not raise an exception. A worker calls `check`
+    every 30 seconds. The first call may take a minute.
     """
 
     def abilities(self) -> Abilities: ...

@@ -1,10 +1,10 @@
-"""Checks for the options of routes. An error names the option, the allowed values and the value found."""
+"""Checks for the options of routes. An error names the option, the allowed values and the invalid value."""
 
 import json
 
 
 class BadOption(ValueError):
-    """An option of a route is wrong. The message names the option, the allowed values and the value found."""
+    """An option of a route is invalid. The message names the option, the allowed values and the invalid value."""
 
 
 def check_integer(name: str, value: object, minimum: int, maximum: int) -> int:
@@ -20,15 +20,15 @@ def check_number(name: str, value: object, minimum: float, maximum: float) -> fl
 
 
 def check_cite(cite: object) -> str:
-    """Check the pattern by which a prompt cites an input image (`arrange`); `{}` stands for the image's number."""
+    """Check the text that refers to an input image in a prompt (`arrange`). `{}` stands for the number of the image."""
     if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
         raise BadOption(
-            'cite must be the words by which a prompt cites an image, such as "image {}": '
-            "at most 50 characters, with {} once for the number"
+            'cite must be the text that refers to an image in a prompt, such as "image {}": '
+            "at most 50 characters, with {} once in place of the number"
         )
     return cite
 
 
 def as_json(value: object) -> str:
-    """The value as JSON, for an error message."""
+    """Return the value as JSON, for an error message."""
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -1,7 +1,7 @@
-"""Creates the engines of the configured routes, and finds the routes of a model.
+"""Create the engines of the configured routes, and find the routes of a model.
 
-The name of an engine is an entry point in the group `framehouse.engines`, or `module:attribute`. The named object is
-called with the route's other settings as keyword arguments and returns an Engine.
+The `engine` of a route is the name of an entry point in the group `framehouse.engines`, or `module:attribute`. The
+registry calls the named object with the other settings of the route as keyword arguments. The object returns an Engine.
 """
 
 import asyncio
@@ -27,9 +27,9 @@ class BadRoute(Exception):
 class Route:
     """An entry in a model's list of routes: an engine with its options.
 
-    `name` appears in the metadata of images, in metrics and in the output of `doctor`. A batch stores the name of the
-    route that it waits for, so the routes of one model have different names. `needs` are the labels that a worker must
-    have to serve the route. `served` is true if this process has these labels.
+    `name` appears in the metadata of images, in metrics and in the output of `doctor`. The routes of a model have
+    different names, because a waiting batch stores the name of its route. A worker serves the route only if the worker
+    has all labels in `needs`. `served` is true if this process has these labels.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Route:
 
     @property
     def label_options(self) -> str:
-        """The command-line options that give a worker the labels in `needs`."""
+        """The command-line options that start a worker with the labels in `needs`."""
         return " ".join(f"--label {label}={value}" for label, value in self.needs.items())
 
     async def check(self) -> list[HealthCheck]:
-        """Check the dependencies of the engine; empty if the engine has no health check."""
+        """Check the dependencies of the engine. Returns an empty list if the engine has no health check."""
         check = getattr(self.engine, "check", None)
         if check is None:
             return []
@@ -80,36 +80,40 @@ class Registry:
 
     @property
     def concurrency(self) -> int:
-        """The number of calls at the same time that keeps all engines of the served routes busy."""
+        """The number of concurrent calls that keeps the engines of all served routes busy."""
         engines = {id(route.engine): route.engine for _, route in self._all_routes() if route.served}
         return sum(engine.abilities().concurrency for engine in engines.values())
 
     @property
     def served_routes(self) -> list[tuple[str, str]]:
-        """The routes whose batches this process may claim, each as the model's name and the route's name.
+        """The routes whose batches this process may claim, as pairs of a model name and a route name.
 
-        A batch may store an empty route name, which means the model's first route. So a model whose first route is
-        served has an additional entry with an empty name.
+        An empty route name in a batch means the model's first route. If this process serves a model's first route, the
+        list therefore also contains that model with an empty route name.
         """
         first = [(model, "") for model, routes in self._routes.items() if routes[0].served]
         return first + [(model, route.name) for model, route in self._all_routes() if route.served]
 
     def route(self, model: str, name: str) -> Route | None:
-        """The model's route with this name, or its first route if `name` is empty. None if there is no such route."""
+        """Return the model's route with this name, or the model's first route if `name` is empty.
+
+        Returns None if there is no such route.
+        """
         return next((route for route in self._routes.get(model, ()) if name in ("", route.name)), None)
 
     def route_name(self, model: str, name: str) -> str:
-        """The route name of a batch, with the name of the model's first route in place of an empty name.
+        """Return `name`, or the name of the model's first route if `name` is empty.
 
-        If the model is not configured, `name` is returned unchanged.
+        If the model is not configured, `name` is returned unchanged, even if it is empty.
         """
         route = self.route(model, name)
         return route.name if route else name
 
     def unserved(self, served: Iterable[tuple[str, str]] | None = None) -> list[tuple[str, Route]]:
-        """The routes that are not in `served`, or that this process does not serve if `served` is None.
+        """Return the routes that are not in `served`.
 
-        `served` has a model's name and a route's name for each route; each result has the model's name and the route.
+        `served` contains pairs of a model name and a route name. If `served` is None, the routes that this process does
+        not serve are returned. Each entry of the result is a model name and a Route.
         """
         known = None if served is None else set(served)
         return [
@@ -119,7 +123,7 @@ class Registry:
         ]
 
     async def check(self) -> list[tuple[str, Route, list[HealthCheck]]]:
-        """Check the engines of all served routes; an engine that several routes share is checked once."""
+        """Check the engines of all served routes. An engine that several routes share is checked once."""
         routes = [(model, route) for model, route in self._all_routes() if route.served]
         engines = {id(route.engine): route for _, route in routes}
         checks = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
@@ -138,8 +142,8 @@ def open_registry(
 ) -> Registry:
     """Create the engines of all routes. `labels` are the labels of this process.
 
-    A route is served if `labels` contain everything that it needs. Raises BadRoute for an engine or an option that does
-    not exist, for a wrong option, for a model without routes, and for a wrong or repeated name of a route.
+    A route is served if `labels` contains all labels that the route needs. Raises BadRoute for a model without routes,
+    an unknown engine, an unknown or invalid option, and an invalid or repeated route name.
     """
     opened: dict[str, tuple[Route, ...]] = {}
     engines: dict[str, Engine] = {}
@@ -158,10 +162,10 @@ def open_registry(
 
 
 def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:
-    """Create a route; `where` names it in errors, and `before` are the model's earlier routes.
+    """Create a route. `where` names the route in errors, and `before` contains the model's earlier routes.
 
     Routes with the same engine and the same options share one engine object. A route without a name is named after its
-    engine, followed by a number if an earlier route has that name.
+    engine. If an earlier route already has that name, a number is appended.
     """
     options = dict(settings)
     engine = options.pop("engine", None)
@@ -183,13 +187,13 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
             engines[key] = _engine_factory(engine)(**options)
         return Route(name, engines[key], needs)
     except TypeError as error:
-        raise BadRoute(f"{where}: {engine} does not take these options: {error}") from error
+        raise BadRoute(f"{where}: {engine} does not accept these options: {error}") from error
     except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
 
 
 def _engine_factory(name: str) -> Callable[..., Engine]:
-    """The object that creates engines of this name. Raises LookupError, ImportError or AttributeError."""
+    """Return the object that creates engines of this name. Raises LookupError, ImportError or AttributeError."""
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if name in installed:
         factory: Callable[..., Engine] = installed[name].load()

@@ -1,1 +1,1 @@
-"""The entry points: the API, the workers and the sweeper. They call the steps of the pipeline."""
+"""The entry points: the API, the workers and the sweeper. The entry points call the steps of the pipeline."""

@@ -1,4 +1,7 @@
-"""Claims callback messages and delivers them, independently of generation: a slow receiver never delays a batch."""
+"""Claims callback messages and delivers them to the clients' receivers.
+
+Deliveries run independently of generation, so a slow receiver never delays a batch.
+"""
 
 import asyncio
 import logging
@@ -22,9 +25,8 @@ from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, delive
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _MIN_PAUSE_S = 0.1
-"""The pause after a poll that found nothing. The end of a task wakes every process, but most have nothing to deliver.
-Without the pause, their polls would cost PostgreSQL more than all other work if there are many workers (docs/scale.md).
-"""
+"""The pause after a poll that found no message. The end of a task wakes every worker, but most workers find no message.
+Without this pause, the polls of many workers would load PostgreSQL more than all other work (docs/scale.md)."""
 _MAX_HOSTS = 10_000
 _HEALTHY_S = 300.0
 _FAILING_AFTER = 3
@@ -35,8 +37,8 @@ _LEASE = timedelta(seconds=LEASE_S)
 class HostHistory:
     """The recent results of deliveries, by host.
 
-    A host is healthy for five minutes after a successful delivery, even if other URLs of the same host fail. A host is
-    failing after three failures in a row.
+    A host counts as healthy for five minutes after a successful delivery, even if deliveries to other URLs of the host
+    fail. A host counts as failing after three failures in a row.
     """
 
     def __init__(self) -> None:
@@ -65,10 +67,7 @@ class HostHistory:
 
 
 class CallbackWorker:
-    """Delivers callback messages in one process.
-
-    `run` delivers until cancelled; `poll_once` polls the queue once. At most `max_deliveries` run at the same time.
-    """
+    """Delivers callback messages in one process. At most `max_deliveries` deliveries run at the same time."""
 
     def __init__(
         self,
@@ -89,9 +88,9 @@ class CallbackWorker:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Deliver until cancelled.
+        """Deliver messages until cancelled.
 
-        A message whose delivery is interrupted is delivered again after its lease has expired.
+        If the cancellation interrupts a delivery, the message is delivered again after its lease has expired.
         """
         listener = asyncio.create_task(self._db.listen({ENDED_CHANNEL: lambda _: self._wake.set()}))
         try:
@@ -100,7 +99,7 @@ class CallbackWorker:
             )
         finally:
             listener.cancel()
-            if self._running:  # a delivery that finishes now does not have to be repeated
+            if self._running:  # a delivery that finishes in this time is not repeated after a restart
                 await asyncio.wait(self._running, timeout=_STOP_S)
             for task in self._running:
                 task.cancel()
@@ -134,11 +133,11 @@ class CallbackWorker:
     async def _deliver(self, message: CallbackMessage) -> None:
         logs.log_context.set({"task_id": message.task.id})
         started = time.perf_counter()
-        task = message.task.id if isinstance(message.task, Task) else None  # elements are not traced
+        task = message.task.id if isinstance(message.task, Task) else None  # only image tasks have traces
         try:
             with spans.span("callback", task=task, client=True, attempt=message.attempt):
                 outcome = await deliver(message, self._links, allow_private=self._allow_private)
-        except Exception as error:  # noqa: BLE001 - after any error, the delivery is tried again
+        except Exception as error:  # noqa: BLE001 - the delivery is tried again after every error
             metrics.INTERNAL_ERRORS.inc()
             log.error(  # noqa: TRY400
                 "internal error in callback %s of task %s: %s", message.id, message.task.id, safe_traceback(error)
@@ -147,7 +146,7 @@ class CallbackWorker:
         metrics.DELIVERY_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
         self._hosts.record(message.host, delivered=isinstance(outcome, Delivered))
-        # If the result cannot be recorded, the lease expires and the message is delivered again, with the same id.
+        # If the result cannot be recorded, the message is delivered again with the same id after its lease has expired.
         with suppress(*DATABASE_ERRORS):
             match outcome:
                 case Delivered(code):

@@ -1,4 +1,4 @@
-"""Claims requested elements, fetches their images, and adds the elements to the library."""
+"""Claims the elements that clients have requested, fetches their images, and adds the elements to the library."""
 
 import asyncio
 import logging
@@ -24,21 +24,18 @@ from framehouse.pipeline.saved_elements import gather_images
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _LIMIT, _SLOW_S = 4, 2.0
-"""A worker creates up to `_LIMIT` elements at the same time. Elements that take longer than `_SLOW_S` do not count,
-because one slow server must not stop all other elements."""
+"""A worker creates up to `_LIMIT` elements at the same time. After `_SLOW_S` seconds, an element no longer counts
+towards the limit, so that a slow image server does not stop the creation of other elements."""
 _FETCH_LIMIT, _TOTAL_LIMIT = 16, 32
-"""With `_FETCH_LIMIT` elements in progress, the worker claims only elements whose images are all stored. With
-`_TOTAL_LIMIT`, it claims none."""
+"""While `_FETCH_LIMIT` or more elements are in progress, the worker claims only elements whose images are all stored.
+While `_TOTAL_LIMIT` elements are in progress, the worker claims no elements."""
 _LEASE = timedelta(seconds=LEASE_S)
 _STORAGE_PAUSE_S = 10.0
 _LONGEST_PAUSE_S = 60.0
 
 
 class ElementWorker:
-    """Creates elements in one process.
-
-    `run` works until cancelled; `poll_once` polls the queue once. `only_task` limits the worker to one element.
-    """
+    """Creates elements in one process. If `only_task` is set, the worker creates only the element of this task."""
 
     def __init__(
         self, db: Database, storage: Storage, *, allow_private: bool, attempts: int = 5, only_task: UUID | None = None
@@ -53,7 +50,7 @@ class ElementWorker:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Create elements until cancelled. Unfinished elements then return to the queue."""
+        """Create elements until cancelled. After the cancellation, unfinished elements return to the queue."""
         listener = asyncio.create_task(self._db.listen({ELEMENTS_CHANNEL: lambda _: self._wake.set()}))
         try:
             await poll_until_cancelled(self.poll_once, self._wake, poll_s=_POLL_S, subject="elements")
@@ -86,7 +83,7 @@ class ElementWorker:
         self._running.pop(task, None)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
-            log.error("internal error; the element stays claimed until its lease expires: %s", safe_traceback(error))
+            log.error("internal error; the element remains claimed until its lease expires: %s", safe_traceback(error))
 
     async def _create(self, claimed: ClaimedElement) -> None:
         logs.log_context.set({"task_id": claimed.task.id})
@@ -98,10 +95,10 @@ class ElementWorker:
                 await element_store.release_element(self._db, claimed, after=timedelta(0), count_attempt=False)
             raise
         except DATABASE_ERRORS as error:
-            log.warning("element %s stays claimed until its lease expires: %s", claimed.task.id, error)
+            log.warning("element %s remains claimed until its lease expires: %s", claimed.task.id, error)
 
     async def _create_and_record(self, claimed: ClaimedElement) -> None:
-        """Create the element and record the result: success, final failure, or release for a later attempt."""
+        """Create the element and record the result: success, failure of the task, or release for a later attempt."""
         if claimed.attempt > self._attempts:
             reason = f"given up after {claimed.attempt - 1} attempts: {claimed.last_error or 'no reason known'}"
             await element_store.fail_element(self._db, claimed, reason)
@@ -116,11 +113,11 @@ class ElementWorker:
         except Unavailable as error:
             after = timedelta(seconds=min(_LONGEST_PAUSE_S, 2.0**claimed.attempt) * random.uniform(0.8, 1.2))
             await element_store.release_element(self._db, claimed, after=after, error=error.message)
-        except TimeoutError:  # the images may be the cause, so the attempt counts
+        except TimeoutError:  # the attempt counts, because the images may be the cause
             await element_store.release_element(
                 self._db, claimed, after=timedelta(0), error="the images could not be fetched and checked in time"
             )
-        except StorageUnavailable as error:  # the element is not the cause, so the attempt does not count
+        except StorageUnavailable as error:  # the attempt does not count, because the element is not the cause
             log.warning("element %s is tried again later: %s", claimed.task.id, error)
             after = timedelta(seconds=_STORAGE_PAUSE_S)
             await element_store.release_element(self._db, claimed, after=after, count_attempt=False)

@@ -1,4 +1,4 @@
-"""A loop that polls a queue: after each wake-up, and at regular intervals."""
+"""A loop that polls a queue after each wake-up and at regular intervals."""
 
 import asyncio
 import logging
@@ -20,10 +20,11 @@ async def poll_until_cancelled(
     subject: str,
     min_pause_s: float = 0,
 ) -> NoReturn:
-    """Call `poll_once`, which returns the number of claimed entries, until cancelled.
+    """Call `poll_once` repeatedly until cancelled. `poll_once` returns the number of claimed entries.
 
-    The loop pauses only if nothing was claimed: first for `min_pause_s`, then until woken or for about `poll_s`. A
-    wake-up during the first pause ends the second one. `subject` names the entries in log messages.
+    If `poll_once` claimed no entries, the loop sleeps for `min_pause_s`, and then waits until `wake` is set or about
+    `poll_s` have passed. If `wake` is set during the sleep, the wait ends immediately. `subject` names the entries in
+    log messages.
     """
     while True:
         wake.clear()

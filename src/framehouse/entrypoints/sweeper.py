@@ -1,4 +1,4 @@
-"""The sweeper: requeues orphaned batches and deletes expired images, unused references and old rows.
+"""The sweeper requeues orphaned batches, and deletes expired images, unused references and old rows.
 
 Any number of sweepers may run at the same time.
 """
@@ -25,27 +25,31 @@ from framehouse.pipeline.expire import expire_images, remove_references
 log = logging.getLogger(__name__)
 _CHECK_S = 1.0
 _UNRENEWED_S = 2.0
-"""A live worker renews its leases more often."""
+"""Seconds without a renewal after which the sweeper starts to observe a lease. A live worker renews more often."""
 DEAD_AFTER_S = 3.0
-"""If the connection of a worker is closed, its batches are requeued after this many seconds without renewal."""
+"""The time after which the batches of a worker with a closed database connection are requeued, in seconds. The time
+starts when this process observes that the lease was not renewed."""
 _HOUSEKEEPING_S = 60.0
 _PARTIAL_FILES_S = 24 * 3600.0
 _PARTIAL_FILE_AGE_S = 3600.0
-"""Writing a file never takes this long."""
+"""The age after which an unfinished file is deleted. No write of a file lasts this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""Longer than every pause between two attempts of a batch or an element."""
+"""A limit for due times. Every pause between two attempts of a batch or an element is shorter."""
 _STEP = 500
-"""The rows that one transaction deletes. It takes a few milliseconds, so that other transactions hardly wait for it."""
+"""The maximum number of rows that one transaction deletes. Such a transaction lasts a few milliseconds, so that it
+hardly delays other transactions."""
 
 
 class OrphanedBatches:
-    """Finds batches whose worker died or hangs, and requeues them.
+    """Finds batches whose worker died or hangs, and requeues these batches.
 
-    A batch is orphaned if its lease was not renewed for long enough, measured with the monotonic clock of this process.
-    At most 1.5 check intervals are counted between two checks, even if more time has passed. Therefore neither a jump
-    of the database's clock nor a pause of the whole machine takes batches from live workers. Such batches would be
-    generated, and paid for, twice.
+    A batch is orphaned if its lease was not renewed for `lease_s`. If the worker's database connection is closed, the
+    limit is `DEAD_AFTER_S`. The time is measured with the monotonic clock of this process. Between two checks, at most
+    1.5 check intervals are counted, even if more time has passed.
+
+    Therefore a batch of a live worker is not requeued if the database's clock jumps or the whole machine pauses.
+    Otherwise the batch would be generated, and possibly billed, twice.
     """
 
     def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -56,7 +60,7 @@ class OrphanedBatches:
         self._checked_at = clock()
 
     async def check_once(self) -> int:
-        """Check once. Returns the number of requeued batches."""
+        """Check all leases once, and return the number of requeued batches."""
         unrenewed_for_s = min(_UNRENEWED_S, self._lease_s / 2)
         unrenewed = await unrenewed_batches(
             self._db, lease=timedelta(seconds=self._lease_s), unrenewed_for=timedelta(seconds=unrenewed_for_s)
@@ -78,7 +82,7 @@ class OrphanedBatches:
         return requeued
 
     async def run(self) -> NoReturn:
-        """Check until cancelled."""
+        """Check all leases about once per second until cancelled."""
         while True:
             try:
                 await self.check_once()
@@ -88,7 +92,7 @@ class OrphanedBatches:
 
 
 async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history: timedelta) -> None:
-    """Sweep until cancelled. A slow deletion does not delay the search for orphaned batches."""
+    """Run the sweeper until cancelled. A slow deletion does not delay the search for orphaned batches."""
     async with asyncio.TaskGroup() as group:
         group.create_task(OrphanedBatches(db, lease_s=lease_s).run())
         group.create_task(_repeat(_HOUSEKEEPING_S, partial(sweep, db, storage, history=history)))
@@ -106,7 +110,7 @@ async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoRe
 
 
 async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
-    """Delete everything that has expired, in small steps, and repair due times if the clock was set back."""
+    """Delete all expired data in small steps. If the clock was set back, repair the due times first."""
     if changed_rows := await fix_due_times(db, _LONGEST_PAUSE):
         log.warning("the clock was set back; the due times of %d rows were repaired", changed_rows)
     steps: list[Callable[[], Awaitable[int]]] = [

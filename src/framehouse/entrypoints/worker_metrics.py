@@ -1,4 +1,4 @@
-"""A minimal HTTP server at which a worker exposes its metrics: GET /metrics."""
+"""A minimal HTTP server that exposes the metrics of a worker at GET /metrics."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ _MAX_ANSWERS = 16
 
 @asynccontextmanager
 async def serve_worker_metrics(listening: socket.socket | None) -> AsyncIterator[None]:
-    """Serve the metrics on an open socket inside the `async with` block. Does nothing if `listening` is None."""
+    """Serve the metrics on a listening socket during the `async with` block. Do nothing if `listening` is None."""
     if listening is None:
         yield
         return
@@ -25,13 +25,14 @@ async def serve_worker_metrics(listening: socket.socket | None) -> AsyncIterator
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                # Taken only after the request has arrived, so that idle connections do not block Prometheus.
+                # A connection occupies a slot only after its request has arrived: idle connections must not block
+                # Prometheus.
                 async with slots:
                     writer.write(_answer(head))
                     await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        writer.transport.abort()  # also closes a connection whose client never sends a request or never reads
+        writer.transport.abort()  # closes the connection even if the client sent no request or does not read
 
     server = await asyncio.start_server(answer, sock=listening, limit=_MAX_HEAD_BYTES)
     try:

@@ -417,7 +417,7 @@ async def test_a_prompt_is_cut_to_the_limit_of_the_upstream(served: Upstream) ->
     [
         ({"base_url": "ftp://x"}, "base_url must be an http"),
         ({"base_url": 3}, "base_url must be text"),
-        ({"accounts": []}, "accounts is empty"),
+        ({"accounts": []}, "accounts must contain an account"),
         ({"accounts": "key"}, "accounts must be a list"),
         ({"accounts": [{"key": "x"}]}, "no option key"),
         ({"accounts": [{"access_key": "x"}]}, "needs either api_key"),

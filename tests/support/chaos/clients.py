@@ -44,7 +44,7 @@ def kinds(rng: random.Random) -> Iterator[str]:
 
 
 @dataclass
-class Sent:
+class SentTask:
     """An accepted task, and its expected result.
 
     `callback_receiver` is the URL of its receiver; it is empty if the task has no callback.
@@ -69,7 +69,7 @@ class Clients:
     receivers: Sequence[str]
     key: str
     signing: tuple[str, str]
-    sent: list[Sent] = field(default_factory=list)
+    sent: list[SentTask] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
     elements: list[int] = field(default_factory=list)
     remaining: int = 0
@@ -152,7 +152,7 @@ class Clients:
             assert kind == "with an element", data
             self.remaining += 1  # the element has just been deleted
             return
-        self.sent.append(Sent(data["task_id"], kind, images, callback_receiver, watermarked))
+        self.sent.append(SentTask(data["task_id"], kind, images, callback_receiver, watermarked))
         if kind == "cancelled":
             await asyncio.sleep(self.rng.uniform(0, 2))
             await self.request_until_answered("POST", f"{PATH}/{data['task_id']}/cancel", {})

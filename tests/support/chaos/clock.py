@@ -20,18 +20,18 @@ class Clock:
     """
 
     def __init__(self, folder: Path) -> None:
-        found = sorted(Path("/usr/lib").glob(_LIBRARIES))
-        if not found and os.environ.get("CI"):
+        libraries = sorted(Path("/usr/lib").glob(_LIBRARIES))
+        if not libraries and os.environ.get("CI"):
             raise RuntimeError("libfaketime is not installed")
-        self.can_jump = bool(found)
+        self.can_jump = bool(libraries)
         self.path = ""
-        if not found:
+        if not libraries:
             return
         self._offset = folder / "offset"
         self.jump(0)
         self._offset.chmod(0o644)
         faketime_variables = {
-            "LD_PRELOAD": str(found[0]),
+            "LD_PRELOAD": str(libraries[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._offset),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
-from tests.support.chaos.clients import Clients, Sent
+from tests.support.chaos.clients import Clients, SentTask
 from tests.support.chaos.processes import ProcessSet
 from tests.support.eventually import eventually
 
@@ -77,7 +77,7 @@ async def verify(
     return repeated
 
 
-def check_outcome(sent: Sent, row: Any) -> None:
+def check_outcome(sent: SentTask, row: Any) -> None:
     """Check that a task ended as its kind requires."""
     failures = {"cancelled": {"Canceled"}, "refused": {"the engine refuses to generate this"}}
     failures["failing"] = {"misbehaving: the engine returned invalid data", "the engine returned invalid data"}

@@ -1,10 +1,16 @@
 """Runs open-weight models on the devices of this machine, with the library diffusers of Hugging Face.
 
-Reading order: `model_defaults` (the settings of each known model) and `weights` (the files on this machine; `hub`
-downloads more); `diffusers_options` (a route's options, checked); `calls` (which shots share a call); `devices` (one
-thread per device, and its recovery after failures); `child` (the child process of a device, as the engine sees it);
-`wire` (the messages between the two); `process` (the program of the child process, which alone loads torch);
-`diffusers_engine` (the engine).
+Reading order of the modules:
+
+`model_defaults`: the default settings of known models
+`weights`: the model files on this machine; `hub` downloads them
+`diffusers_options`: the checked options of a route
+`calls`: the choice of the shots that share a call
+`devices`: one thread per device, which also recovers from failures
+`child`: the engine's side of the child process of a device
+`wire`: the messages between the engine and the child process
+`process`: the program of the child process, which is the only process that imports torch; `upscaling` is a part of it
+`diffusers_engine`: the engine
 """
 
 from framehouse.engines.diffusers.diffusers_engine import Diffusers

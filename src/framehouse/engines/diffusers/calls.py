@@ -1,4 +1,4 @@
-"""Decides which queued shots share one call of the pipeline."""
+"""Choose the queued shots that share one call of the pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,18 @@ from framehouse.engines.interface import GeneratedImage, Progress
 
 
 class Recipient(Protocol):
-    """The call of `generate` that queued a shot and waits for its image. `cancelled`: that call has ended."""
+    """The call of `generate` that queued a shot and waits for its image.
+
+    `cancelled` is true after the call of `generate` has ended.
+    """
 
     cancelled: bool
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
-        """Thread-safe. A Progress event only reports a change: the progress of each shot is `QueuedShot.share`."""
+        """Pass an event to the call of `generate`. Thread-safe.
+
+        A Progress event only signals that the progress changed. `QueuedShot.share` contains the progress of each shot.
+        """
         ...
 
 
@@ -23,10 +29,12 @@ class Recipient(Protocol):
 class QueuedShot:
     """A shot that waits for a device or is being generated.
 
-    The pipeline generates an image of `size`; `final_size` is the size of the finished image, the same or larger.
-    `files` are the input images for the model. `share` is the completed part of the work, and 1 after the image was
-    delivered. `isolated` is true if a process died during a call with this shot; such a shot shares no call. `crashes`
-    counts how often a process died during a call with this shot only.
+    `size`: the size of the image that the pipeline generates.
+    `final_size`: the size of the finished image, which is the same or larger.
+    `files`: the input images for the model.
+    `share`: the completed share of the work; 1 after the image was delivered.
+    `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
+    `crashes`: the number of child processes that died during a call with only this shot.
     """
 
     recipient: Recipient
@@ -42,16 +50,16 @@ class QueuedShot:
 
     @property
     def memory_key(self) -> tuple[Size, int]:
-        """Shots with the same key need the same amount of memory."""
+        """A key for the required memory: shots with the same key need the same amount of memory."""
         return self.size, len(self.files)
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
-    """The shots of the next call: the oldest shot and the shots that can share its call, at most `limit`.
+    """Return the shots of the next call: the oldest shot and the shots that can share its call, at most `limit`.
 
-    `waiting` is not empty and has the oldest shot first. Shots that share a call have the same size. They also have the
-    same recipient, files and prompt, with one exception: shots without files may differ in recipient and prompt if the
-    pipeline accepts several prompts. An isolated shot shares no call.
+    `waiting` must not be empty; its first shot is the oldest. Shots can share a call if they have the same size,
+    recipient, files and prompt. If the pipeline accepts several prompts, shots without files may differ in recipient
+    and prompt. An isolated shot never shares a call.
     """
     oldest = waiting[0]
     if oldest.isolated:

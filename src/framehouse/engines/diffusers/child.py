@@ -28,23 +28,29 @@ _FIXED_ENVIRONMENT = {
 }
 Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
-"""Events that the engine puts into an inbox itself: the process exited; the thread that reads the inbox must wake."""
+"""Events that the engine itself adds to an inbox.
+
+EXITED: the child process has exited. WAKE: the thread that reads the inbox must check for cancelled recipients.
+"""
 
 
 class ChildProcess:
-    """A started process that has not received a command yet. Its messages arrive in `inbox`; the last is EXITED."""
+    """A child process. The caller sends the first command.
+
+    Messages from the process are added to `inbox`. The last message is EXITED.
+    """
 
     def __init__(self, command: Sequence[str], device: str, inbox: Inbox) -> None:
         self._device = device
         self._inbox = inbox
         self._last_lines = deque[str](maxlen=3)
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
+        self._process = subprocess.Popen(  # noqa: S603 - the command is our own program
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment_for(device),
-            start_new_session=True,  # so that Ctrl-C reaches only this process, which then stops the child
+            start_new_session=True,  # Ctrl-C must reach only the parent process, which then stops the child process
         )
         self._threads = [
             threading.Thread(target=target, name=f"{device} {stream}", daemon=True)
@@ -62,15 +68,18 @@ class ChildProcess:
         return self._process.poll() is None
 
     def send(self, message: dict[str, Any], files: Sequence[bytes] = ()) -> None:
-        """Send a message. Not thread-safe. A message to a process that has exited is lost without an error."""
+        """Send a message to the process. Not thread-safe.
+
+        If the process has exited, the message is discarded without an error.
+        """
         assert self._process.stdin
         with suppress(OSError, ValueError):
             wire.write(self._process.stdin, message, files)  # type: ignore[arg-type]
 
     def kill(self) -> str:
-        """Kill the process if it is alive, and return how it exited, as in "exited with code 1".
+        """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
 
-        The threads that read its output have 10 s each to finish, so that no message arrives later.
+        Each thread that reads output of the process is given 10 s to finish, so that no message arrives later.
         """
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -84,7 +93,7 @@ class ChildProcess:
         return self._describe_exit()
 
     def wait(self) -> str:
-        """Wait up to 10 s until the process exits, then kill it, and return how it exited."""
+        """Wait up to 10 s for the process to exit, then kill it. Returns how the process exited."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_LIMIT_S)
         return self.kill()
@@ -92,7 +101,7 @@ class ChildProcess:
     def _describe_exit(self) -> str:
         code = self._process.returncode
         if code == -signal.SIGKILL:
-            return "was killed (perhaps because the system ran out of memory)"
+            return "was killed, possibly because the system ran out of memory"
         if code < 0:
             return f"died of {signal.Signals(-code).name}"
         return f"exited with code {code}" + (f": {self._last_lines[-1]}" if self._last_lines else "")
@@ -120,9 +129,9 @@ def default_command() -> list[str]:
 
 
 def environment_for(device: str) -> dict[str, str]:
-    """The environment of a device's process: without Framehouse's secrets, without other GPUs, and offline.
+    """Return the environment of a device's process: offline, without Framehouse's secrets and without other GPUs.
 
-    If CUDA_VISIBLE_DEVICES is set for this process, `cuda:1` is the second GPU in that list.
+    If CUDA_VISIBLE_DEVICES is set for this process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
     """
     environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
     environment |= _FIXED_ENVIRONMENT
@@ -137,11 +146,11 @@ def environment_for(device: str) -> dict[str, str]:
 
 
 def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
-    """List the devices of this machine. Blocking: it runs a process that loads torch and exits.
+    """List the devices of this machine. Runs a process that imports torch, and blocks the calling thread.
 
-    The result has `devices`, each with `id`, `name`, `memory_bytes` and `capability`, and the machine's `ram_bytes`.
-    Only the best kind of device is listed: NVIDIA GPUs, else Apple's GPU, else the CPU. If the devices cannot be
-    listed, the result has only `reason`.
+    The result contains `devices`, each with `id`, `name`, `memory_bytes` and `capability`, and `ram_bytes`, the memory
+    of the machine. Only the best kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the
+    devices cannot be listed, the result contains only `reason`.
     """
     inbox: Inbox = queue.SimpleQueue()
     child = ChildProcess(command, "probe", inbox)

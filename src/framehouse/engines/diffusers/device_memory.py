@@ -1,6 +1,7 @@
-"""Estimates whether a device has enough memory for a model.
+"""Estimate whether a device has enough memory for a model.
 
-The estimates use the sizes of the weights and the numbers that model authors publish; they are not measurements.
+The estimates are based on the sizes of the weights and on numbers that the authors of the models publish. They are not
+based on measurements.
 """
 
 from collections.abc import Mapping
@@ -13,21 +14,25 @@ from framehouse.engines.interface import HealthCheck
 
 _GB = 1e9
 _WORK_GB = 2.5
-"""Memory in addition to the weights, for one image at 1k."""
+"""The memory for one image at 1k, in addition to the weights."""
 _SEQUENTIAL_GB = 1.5
 _BFLOAT_CAPABILITY = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size of a model's weights in 16 bits: of all parts, and of the largest part. 0 if unknown."""
+    """The size of a model's weights in 16 bits: the size of all parts, and the size of the largest part. 0 if unknown.
+    """
 
     all_gb: float
     largest_gb: float
 
 
 def weight_size(defaults: ModelDefaults, parameter_counts: Mapping[str, int]) -> WeightSize:
-    """The size by `parameter_counts` (part -> number of parameters), or by `defaults` if the counts are empty."""
+    """Return the size according to `parameter_counts` (part -> number of parameters).
+
+    If `parameter_counts` is empty, the size in `defaults` is returned.
+    """
     if not parameter_counts:
         return WeightSize(defaults.all_gb, defaults.largest_gb)
     counts = parameter_counts.values()
@@ -35,14 +40,14 @@ def weight_size(defaults: ModelDefaults, parameter_counts: Mapping[str, int]) ->
 
 
 def needed_gb(size: WeightSize, *, dtype: str, quantize: str | None, offload: str | None) -> float:
-    """The estimated memory that a device needs with these options of the route; 0 if the size is unknown."""
+    """Return the estimated memory in GB that a device needs with these options. Returns 0 if the size is unknown."""
     if not size.all_gb:
         return 0.0
     factor = 2 if dtype == "float32" else 1
     total, largest = size.all_gb * factor, size.largest_gb * factor
     if quantize == "int8":
         total, largest = total / 2, largest / 2
-    elif quantize == "fp8":  # only the transformer, which is the largest part
+    elif quantize == "fp8":  # applies only to the transformer, which is the largest part
         total, largest = total - largest / 2, max(largest / 2, total - largest)
     if offload == "sequential":
         return _SEQUENTIAL_GB + _WORK_GB
@@ -52,25 +57,25 @@ def needed_gb(size: WeightSize, *, dtype: str, quantize: str | None, offload: st
 def check_device(
     device: Mapping[str, Any], options: DiffusersOptions, size: WeightSize, *, ram_bytes: float = 0
 ) -> HealthCheck:
-    """Check whether a device has enough memory for the route's model and options; if not, advise other options.
+    """Check whether a device has enough memory for the route's model and options. If not, suggest other options.
 
-    `device` is an entry of `child.probe`. `ram_bytes` is the memory of the machine, 0 if unknown.
+    `device` is an entry of the result of `child.probe`. `ram_bytes` is the memory of the machine, or 0 if unknown.
     """
     name, has_gb = str(device["id"]), device["memory_bytes"] / _GB
     description = f"{device['name']}, {has_gb:.0f} GB"
     needs_gb = needed_gb(size, dtype=options.dtype, quantize=options.quantize, offload=options.offload)
     if not needs_gb:
-        unknown = f"{description}; the memory that {options.model_name} needs is not known"
+        unknown = f"{description}; it is not known how much memory {options.model_name} needs"
         return HealthCheck(name, ok=True, reason=unknown)
     offload = f'offload = "{options.offload}"' if options.offload else None
     settings = ", ".join(filter(None, [options.dtype, options.quantize, offload]))
     needs = f"{options.model_name} in {settings} needs about {needs_gb:.0f} GB"
     if needs_gb > has_gb:
         advice = _smaller_settings(device, size, options.dtype, has_gb)
-        return HealthCheck(name, ok=False, reason=f"{description} is too small: {needs}", advice=advice)
+        return HealthCheck(name, ok=False, reason=f"{description} is not enough: {needs}", advice=advice)
     if options.offload and ram_bytes and size.all_gb > ram_bytes / _GB:
-        too_little = f"{description} is enough, but offload keeps {options.model_name} in RAM, and "
-        too_little += f"{ram_bytes / _GB:.0f} GB of RAM are too little"
+        too_little = f"{description} is enough, but offload stores {options.model_name} in RAM, and "
+        too_little += f"{ram_bytes / _GB:.0f} GB of RAM are not enough"
         return HealthCheck(name, ok=False, reason=too_little, advice="Choose a smaller model, or set quantize.")
     if name == "cpu":
         slow = "A large model takes many minutes per image on a CPU"
@@ -81,7 +86,7 @@ def check_device(
 
 
 def _smaller_settings(device: Mapping[str, Any], size: WeightSize, dtype: str, has_gb: float) -> str:
-    """Advise the fastest settings with which the model needs at most `has_gb`, or a smaller model."""
+    """Suggest the fastest settings with which the model needs at most `has_gb`, or suggest a smaller model."""
     if dtype == "float32":
         return 'Set dtype = "bfloat16", which halves the needed memory.'
     settings: list[tuple[str | None, str | None]] = [("int8", None)]

@@ -1,6 +1,6 @@
 """The queue of shots and the threads of the devices.
 
-The thread of a device generates shots and recovers from failures of the device's process.
+The thread of a device generates shots, and recovers if the child process of the device fails.
 """
 
 import logging
@@ -29,10 +29,13 @@ _CLOSED = "the engine is closed"
 class DeviceSettings:
     """The settings that all devices of an engine share.
 
-    `command` starts a process. `load_settings` returns the fields of the process's load command, and raises Unavailable
-    if the weights are missing. `max_batch` is the maximum number of images per call. `multiple_prompts` is true if one
-    call accepts several prompts. `start_limit_s` is the time limit for loading. `hang_limit_s` is the longest time
-    between two messages of a call.
+    `command`: the command that starts a child process.
+    `load_settings`: a function that returns the fields of the load command. It raises Unavailable if the weights are
+        missing.
+    `max_batch`: the largest number of images per call.
+    `multiple_prompts`: true if one call accepts several prompts.
+    `start_limit_s`: the time limit for loading the model.
+    `hang_limit_s`: the longest allowed time between two messages during a call.
     """
 
     command: Sequence[str]
@@ -44,7 +47,7 @@ class DeviceSettings:
 
 
 class ShotQueue:
-    """The waiting shots, oldest first, and the devices that take shots from this queue. Thread-safe."""
+    """The waiting shots, oldest first, and the devices that generate them. Thread-safe."""
 
     def __init__(self, settings: DeviceSettings) -> None:
         self.settings = settings
@@ -77,9 +80,9 @@ class ShotQueue:
             self._changed.notify_all()
 
     def requeue(self, shots: Sequence[QueuedShot]) -> None:
-        """Put shots at the front of the queue, except the shots of cancelled recipients.
+        """Insert shots at the front of the queue, except the shots of cancelled recipients.
 
-        If the queue is closing, the recipients get Unavailable instead.
+        If the queue is closing, Unavailable is delivered to all recipients instead.
         """
         with self._changed:
             if not self.closing:
@@ -90,7 +93,7 @@ class ShotQueue:
             shot.recipient.deliver(Unavailable(_CLOSED))
 
     def cancel(self, recipient: Recipient) -> None:
-        """Remove the recipient's shots from the queue. A running call stops if all its recipients are cancelled."""
+        """Remove the recipient's shots from the queue. A running call stops if all of its recipients are cancelled."""
         recipient.cancelled = True
         with self._changed:
             self._waiting = [shot for shot in self._waiting if shot.recipient is not recipient]
@@ -117,7 +120,8 @@ class ShotQueue:
     def device_failed(self, shots: Sequence[QueuedShot]) -> None:
         """Requeue the shots of a device that has become unavailable.
 
-        If all devices are unavailable, the recipients of all waiting shots get Unavailable instead.
+        If all devices are unavailable, Unavailable is delivered to the recipients of these shots and of all waiting
+        shots instead.
         """
         with self._changed:
             reasons = [device.unavailable_reason for device in self._devices]
@@ -130,7 +134,10 @@ class ShotQueue:
             shot.recipient.deliver(Unavailable(reasons[0]))
 
     def close(self) -> None:
-        """Stop all devices and wait for their threads. Recipients of waiting shots get Unavailable. Blocking."""
+        """Stop all devices and wait for their threads. Blocks the calling thread.
+
+        Unavailable is delivered to the recipients of waiting shots.
+        """
         with self._changed:
             self.closing = True
             left, self._waiting = self._waiting, []
@@ -144,14 +151,14 @@ class ShotQueue:
 
 
 class _DeviceUnavailable(Exception):
-    """The device has no process with a loaded model, so it starts a cooldown."""
+    """The device has no child process that has loaded the model, so the device starts a cooldown."""
 
 
 class Device(threading.Thread):
-    """The thread of a device. It starts the device's process for the first call, and a new process after a crash.
+    """The thread of a device. It starts a child process for the first call, and a new child process after a crash.
 
-    `max_images` maps a memory key to the maximum number of images per call; it has an entry only if a larger call ran
-    out of memory. `description` is the description of the device in the process's `loaded` event.
+    `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call runs out
+    of memory. `description` is the content of the `loaded` event from the child process.
     """
 
     def __init__(self, name: str, shots: ShotQueue) -> None:
@@ -161,7 +168,7 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the model could not be loaded. Empty before the first attempt and after a successful load."""
+        """The reason why the last attempt to load the model failed. Empty if no attempt was made or it succeeded."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -170,7 +177,7 @@ class Device(threading.Thread):
 
     @property
     def unavailable_reason(self) -> str:
-        """The reason why the device is unavailable; empty if it is available or its cooldown is over."""
+        """The reason why the device is unavailable. Empty if the device is available or its cooldown has ended."""
         return self.load_error if self.cooldown.remaining_s > 0 else ""
 
     @property
@@ -183,7 +190,7 @@ class Device(threading.Thread):
         return not self._busy
 
     def wake(self) -> None:
-        """Make a running call check whether its recipients are cancelled or the queue is closing."""
+        """Make a running call check whether its recipients are cancelled and whether the queue is closing."""
         self._inbox.put(({"event": WAKE}, []))
 
     def run(self) -> None:
@@ -197,7 +204,7 @@ class Device(threading.Thread):
                     self.cooldown.start(self.load_error)
                     log.warning("%s: %s", self.device, self.load_error)
                     self._queue.device_failed(shots)
-                except Exception as error:  # the thread must not end, and the recipients must get an answer
+                except Exception as error:  # the thread must not end, and each recipient must receive an event
                     log.exception("%s: a call failed", self.device)
                     self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
                     if self._child:
@@ -210,9 +217,9 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Make one call. When this method returns, each shot has been delivered, failed or requeued.
+        """Make one call. When this method returns, each shot is delivered, failed or requeued.
 
-        If it raises _DeviceUnavailable, the shots are unchanged.
+        If this method raises _DeviceUnavailable, the shots are unchanged.
         """
         child = self._running_child()
         if self._queue.closing or all(shot.recipient.cancelled for shot in shots):
@@ -250,7 +257,7 @@ class Device(threading.Thread):
                 self._process_died(left, end["reason"])
 
     def _running_child(self) -> ChildProcess:
-        """The current process, or a new one that has loaded the model. Raises _DeviceUnavailable."""
+        """Return the current child process, or start a new process and load the model. Raises _DeviceUnavailable."""
         if self._child and self._child.alive:
             return self._child
         if self._child:
@@ -274,14 +281,14 @@ class Device(threading.Thread):
         if message["event"] == "timeout":
             limit_s = self._queue.settings.start_limit_s
             raise _DeviceUnavailable(f"{settings['model']} was not loaded within {limit_s:.0f} s")
-        died = f"the process of {self.device} {exit_status} while it loaded {settings['model']}"
+        died = f"the process of {self.device} {exit_status} while loading {settings['model']}"
         raise _DeviceUnavailable(message.get("reason") or died)
 
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
-        """Deliver the images and the progress of a call until it ends, and return the event that ended it.
+        """Deliver the images and the progress of a call until the call ends, and return the event that ended it.
 
-        In addition to the events of the process, the result may be `died` with a `reason`. If all recipients are
-        cancelled, the process gets one cancel command. If the queue closes, the result is `cancelled` immediately.
+        The result is an event from the child process, or `died` with a `reason`. If all recipients are cancelled, one
+        cancel command is sent to the child process. If the queue closes, `cancelled` is returned immediately.
         """
         cancelled = False
         while True:
@@ -318,10 +325,10 @@ class Device(threading.Thread):
                     return message
 
     def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
-        """Wait for the next message of the process and return it. The file of an image message is added as `pixels`.
+        """Wait for the next message of the child process and return the message.
 
-        If no message arrives within `limit_s`, the event is `timeout`. A `wake` event is returned only if `wakes` is
-        set or the queue is closing.
+        The file of an image message is added as `pixels`. If no message arrives within `limit_s`, a `timeout` event is
+        returned. A `wake` event is returned only if `wakes` is true or the queue is closing.
         """
         end = time.monotonic() + limit_s
         while True:
@@ -333,9 +340,9 @@ class Device(threading.Thread):
                 return message | ({"pixels": files[0]} if files else {})
 
     def _out_of_memory(self, shots: list[QueuedShot], reason: str) -> None:
-        """Requeue the shots and halve the number of images per call for their memory key.
+        """Requeue the shots, and halve the number of images per call for their memory key.
 
-        If the call had only one shot, the shot fails with Unavailable instead.
+        If the call had only one shot, Unavailable is delivered for this shot instead.
         """
         first, count = shots[0], len(shots)
         if count == 1:
@@ -349,7 +356,10 @@ class Device(threading.Thread):
         self._queue.requeue(shots)
 
     def _process_died(self, shots: list[QueuedShot], reason: str) -> None:
-        """Requeue the shots and isolate each of them. A shot fails after two crashes in calls with only this shot."""
+        """Requeue the shots and isolate each of them.
+
+        If two child processes die during calls with the same single shot, the shot fails.
+        """
         log.warning("%s; the next call starts a new process", reason)
         self.cooldown.start(reason)
         again = []

@@ -1,6 +1,6 @@
-"""The engine: it checks the options of its route, queues the shots of a batch, and checks the health of its devices.
+"""The engine: checks the options of its route, queues the shots of a batch, and checks the health of its devices.
 
-It never loads torch.
+This module never imports torch.
 """
 
 import asyncio
@@ -42,13 +42,13 @@ NOT_INSTALLED = 'the packages of the engine diffusers are not installed; run: pi
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
 _MAX_PIXELS = 8192 * 8192
-"""The largest allowed `max_pixels`; no task requests a larger image."""
+"""The largest allowed value of `max_pixels`. No task requests a larger image."""
 
 
 class Diffusers:
     """Generates images with the weights of `model` (a repository or a folder) at `revision` on `devices`.
 
-    docs/diffusers.md explains all options. Omitted options have the defaults of the model (`model_defaults`).
+    docs/diffusers.md explains all options. `model_defaults` defines the defaults of the options for each model.
     """
 
     def __init__(
@@ -158,7 +158,11 @@ class Diffusers:
             queue.cancel(events)
 
     async def check(self) -> list[HealthCheck]:
-        """Check the installed packages, the weights, and each device: its memory, and whether it loads the model."""
+        """Check the installed packages and weights, and each device.
+
+        A device is unhealthy if it does not exist, has too little memory, or failed to load the model. No model is
+        loaded.
+        """
         return await asyncio.to_thread(self._check)
 
     async def close(self) -> None:
@@ -170,7 +174,7 @@ class Diffusers:
     def _queued_shots(
         self, events: "_EventQueue", batch: Batch, shots: tuple[Shot, ...], frame: bytes
     ) -> tuple[list[QueuedShot], dict[str, object]]:
-        """The shots for the queue, and metadata about a contact sheet. Blocking."""
+        """Return the shots for the queue, and the metadata about a contact sheet. Blocks the calling thread."""
         options = self.options
         size = largest_within(batch.size, options.max_pixels)
         max_images = max(1, options.max_input_images)
@@ -184,7 +188,10 @@ class Diffusers:
         return queued, {"contact_sheet": arranged.contact_sheet} if arranged.contact_sheet else {}
 
     def _started_queue(self) -> ShotQueue:
-        """The queue, whose devices are started by the first call. Raises Unavailable. Blocking."""
+        """Return the queue. The first call creates the queue and starts its devices.
+
+        Raises Unavailable. Blocks the calling thread.
+        """
         with self._lock:
             if self._queue:
                 return self._queue
@@ -205,7 +212,10 @@ class Diffusers:
             return self._queue
 
     def _probe_devices(self) -> list[dict[str, Any]]:
-        """The devices of this machine, listed once. Raises Unavailable. Blocking."""
+        """Return the devices of this machine. The first call lists them.
+
+        Raises Unavailable. Blocks the calling thread.
+        """
         if not self._probed:
             probed = probe(self._command, _PROBE_LIMIT_S)
             if "reason" in probed:
@@ -215,7 +225,7 @@ class Diffusers:
         return devices
 
     def _missing_requirement(self) -> HealthCheck | None:
-        """The packages or weights that must be installed first; None if nothing is missing."""
+        """Return a failed check if packages or weights are not installed, otherwise None."""
         if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
             return HealthCheck("packages", ok=False, reason=NOT_INSTALLED, advice='pip install "framehouse[diffusers]"')
         for model, revision in ((self.options.model, self.options.revision), (self.options.upscaler, "main")):
@@ -228,7 +238,7 @@ class Diffusers:
         return None
 
     def _load_settings(self) -> dict[str, Any]:
-        """The fields of a process's load command. Raises Unavailable if weights are missing."""
+        """Return the fields of the load command for a child process. Raises Unavailable if weights are missing."""
         options = self.options
         weights = _complete_weights(options.model, options.revision)
         return {
@@ -267,7 +277,7 @@ class Diffusers:
             if load_errors.get(name):
                 checks.append(HealthCheck(name, ok=False, reason=load_errors[name]))
             elif name not in devices:
-                reason = f"does not exist; torch finds {', '.join(devices)}"
+                reason = f"the device does not exist; torch lists {', '.join(devices)}"
                 advice = "Correct the option devices, or check the GPU driver."
                 checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
@@ -276,7 +286,8 @@ class Diffusers:
 
 
 class _EventQueue:
-    """The events of one call of `generate`: a Recipient that passes events from the devices' threads to the loop."""
+    """The events of one call of `generate`. A Recipient that passes events from the device threads to the event loop.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cancelled = False
@@ -288,12 +299,12 @@ class _EventQueue:
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
         if not self.cancelled:
-            with suppress(RuntimeError):  # the loop is closed, so the call has ended
+            with suppress(RuntimeError):  # a closed loop raises RuntimeError; the call has then ended
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 
 def _complete_weights(model: str, revision: str = "main") -> Weights:
-    """The weights of a repository or a folder. Raises Unavailable if they are missing or incomplete."""
+    """Return the weights of a repository or a folder. Raises Unavailable if the weights are missing or incomplete."""
     weights = find_weights(model, revision)
     at_revision = "" if revision == "main" else f" at {revision}"
     if weights is None:
@@ -302,7 +313,7 @@ def _complete_weights(model: str, revision: str = "main") -> Weights:
         raise Unavailable(f"{model}{at_revision} is not on this machine; run: framehouse models pull {model}")
     if weights.missing:
         raise Unavailable(
-            f"{public_name(model)}{at_revision} is not complete, {weights.missing} is missing; "
+            f"{public_name(model)}{at_revision} is not complete: {weights.missing} is missing; "
             f"run: framehouse models pull {model}"
         )
     return weights
@@ -313,7 +324,8 @@ def _encode_png(generated: GeneratedImage) -> bytes:
 
 
 def _estimated_gpu_count() -> int:
-    """The number of NVIDIA GPUs by CUDA_VISIBLE_DEVICES or /dev, without loading torch; at least 1."""
+    """Return the number of NVIDIA GPUs according to CUDA_VISIBLE_DEVICES or /dev, at least 1, without importing torch.
+    """
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return len(visible.split(","))
     return max(1, sum(path.name[6:].isdecimal() for path in Path("/dev").glob("nvidia*")))

@@ -1,4 +1,4 @@
-"""The options of a route with the engine `diffusers`, and their checks."""
+"""The options of a route with the engine `diffusers`, and checks of these options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ OFFLOAD = ("model", "sequential")
 
 @dataclass(frozen=True, slots=True)
 class DiffusersOptions:
-    """The options of the route, with the model's defaults for omitted ones; `docs/diffusers.md` explains each.
+    """The options of the route. Each omitted option has the default of the model.
 
-    `devices` is empty for "auto". `max_input_images` is the route's option `max_references`.
+    `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the option
+    `max_references` of the route.
     """
 
     model: str
@@ -42,7 +43,10 @@ class DiffusersOptions:
 
     @property
     def max_references(self) -> int:
-        """The maximum number of references of a task; those over `max_input_images` go onto a contact sheet."""
+        """The largest number of references of a task.
+
+        References over `max_input_images` are tiled onto a contact sheet.
+        """
         return MAX_REFERENCES if self.max_input_images else 0
 
     @property
@@ -51,12 +55,12 @@ class DiffusersOptions:
 
 
 def public_name(model: str) -> str:
-    """A name that does not reveal a path of this machine: the repository, or the last part of the folder's path."""
+    """Return a name that reveals no path of this machine: the repository, or the last part of the folder's path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 
 def check_devices(devices: object) -> tuple[str, ...]:
-    """The names of the devices, empty for "auto". Raises BadOption."""
+    """Return the names of the devices, or an empty tuple for "auto". Raises BadOption."""
     if devices == AUTO:
         return ()
     allowed = 'devices must be "auto" or a list of "cuda:0", "cuda:1", …, "mps" and "cpu"'
@@ -73,7 +77,7 @@ def check_devices(devices: object) -> tuple[str, ...]:
 
 
 def check_model(name: str, model: object) -> str:
-    """The repository, or the absolute path of the folder. `name` is the option's name. Raises BadOption."""
+    """Return the repository, or the absolute path of the folder. `name` is the name of the option. Raises BadOption."""
     if not isinstance(model, str) or not model:
         raise BadOption(f"{name} must be a repository such as black-forest-labs/FLUX.2-klein-4B, or a folder")
     model = str(Path(model).expanduser()) if model.startswith("~") else model
@@ -83,7 +87,7 @@ def check_model(name: str, model: object) -> str:
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str | None:
-    """The value, None if it was omitted. Raises BadOption."""
+    """Return the value, or None if the option was omitted. Raises BadOption."""
     if value is not None and value not in choices:
-        raise BadOption(f"{name} must be one of {', '.join(choices)}, or left out")
+        raise BadOption(f"{name} must be omitted or one of {', '.join(choices)}")
     return str(value) if value is not None else None

@@ -1,8 +1,8 @@
-"""Downloads weights from the Hugging Face hub into the cache that all Hugging Face programs share.
+"""Download weights from the Hugging Face hub into the cache that all Hugging Face programs share.
 
 A download resumes in the middle of a file, and the checksum of every file is verified. The library `huggingface_hub`
-restarts an interrupted file from its beginning, and the files have up to 10 GB. So this module calls the few endpoints
-of the hub that a download needs.
+downloads an interrupted file again from its beginning, and the files have up to 10 GB. Therefore this module does not
+use the library. It calls only the few endpoints of the hub that a download needs.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ _VARIANTS = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", ".ema.")
 
 
 class PullFailed(Exception):
-    """Weights cannot be downloaded. The message says why and what to do, in one or two sentences."""
+    """Weights cannot be downloaded. The message explains the reason and the fix in one or two sentences."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository. `sha256` is empty for a small file, for which the hub has only git's own checksum."""
+    """A file of a repository. For a small file, the hub provides only git's own checksum, and `sha256` is empty."""
 
     path: str
     size_bytes: int
@@ -43,13 +43,14 @@ class RemoteFile:
 
     @property
     def blob(self) -> str:
-        """The file's name in the cache."""
+        """The name of the file in the cache."""
         return self.sha256 or self.blob_id
 
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The result of a pull: the folder, the commit, the downloaded bytes, and the total size of the weights."""
+    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the total size of the weights.
+    """
 
     folder: Path
     revision: str
@@ -58,13 +59,13 @@ class Pulled:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with the current step ("pulling" or "checking"), the number of bytes done, and the total number of bytes."""
+"""A function that is called with the step ("pulling" or "checking"), the processed bytes and the total bytes."""
 
 
 async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
     """Download the missing files of a repository and verify all files. Raises PullFailed.
 
-    A damaged file is removed, so that the next pull downloads it again. An interrupted pull may be repeated: it resumes
+    A damaged file is removed, so that the next pull downloads it again. After an interruption, the next pull resumes
     after the last byte that was written.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -102,7 +103,7 @@ async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulle
 
 
 class _Meter:
-    """Counts the bytes of a step and reports them."""
+    """Counts the processed bytes of a step and reports them."""
 
     def __init__(self, on_progress: OnProgress, step: str, total: int, done: int = 0) -> None:
         self._on_progress, self._step, self._total, self._done = on_progress, step, total, done
@@ -120,7 +121,7 @@ class _Hub:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
-        """The commit of the revision, and the files from which its pipeline or single model is loaded."""
+        """Return the commit of the revision, and the files that are needed to load its pipeline or its single model."""
         info = (await self._get(f"/api/models/{self._repository}/revision/{revision.replace('/', '%2F')}")).json()
         commit = str(info["sha"])
         files: dict[str, RemoteFile] = {}
@@ -138,11 +139,11 @@ class _Hub:
             parts = pipeline_parts(index)
         needed = [file for path, file in files.items() if _is_needed(path, parts)]
         if not any(file.path.endswith(".safetensors") for file in needed):
-            raise PullFailed(f"{self._repository} has no safetensors files; Framehouse loads no other format.")
+            raise PullFailed(f"{self._repository} has no safetensors files. Framehouse supports no other format.")
         return commit, needed
 
     async def fetch_all(self, files: list[RemoteFile], commit: str, blobs: Path, meter: _Meter) -> int:
-        """Download the files, several at the same time and large files first. Returns the number of bytes received."""
+        """Download several files at the same time, starting with the largest. Returns the number of bytes received."""
         downloads = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
 
         async def fetch(file: RemoteFile) -> int:
@@ -180,10 +181,11 @@ class _Hub:
     async def _continue_download(
         self, file: RemoteFile, commit: str, partial: Path, received: int, meter: _Meter
     ) -> int:
-        """Download the rest of a file after its first `received` bytes, and return the growth of the partial file.
+        """Download the part of a file after its first `received` bytes. Returns the growth of the partial file.
 
-        If the hub ignores the range, the partial file is written again from its beginning. Raises httpx.TransportError
-        if the connection breaks or the file has another size than the hub lists.
+        If the hub ignores the requested range, the partial file is written again from its beginning. Raises
+        httpx.TransportError if the connection breaks, or if the size of the file differs from the size that the hub
+        lists.
         """
         url = f"{self._endpoint}/{self._repository}/resolve/{commit}/{file.path}"
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
@@ -221,7 +223,7 @@ class _Hub:
         raise AssertionError
 
     def _check_status(self, answer: httpx.Response) -> None:
-        """Raise RemoteProtocolError for a status after which a retry makes sense, PullFailed for other errors."""
+        """Raise RemoteProtocolError for a status after which a retry may succeed, and PullFailed for other errors."""
         code = answer.headers.get("X-Error-Code", "")
         if code == "GatedRepo" or (answer.status_code == 403):
             raise PullFailed(
@@ -238,18 +240,18 @@ class _Hub:
         if answer.status_code == 429 or answer.status_code >= 500:
             raise httpx.RemoteProtocolError(f"HTTP {answer.status_code}")
         if answer.status_code not in (200, 206):
-            raise PullFailed(f"{self._endpoint} answered with HTTP {answer.status_code}.")
+            raise PullFailed(f"{self._endpoint} responded with HTTP {answer.status_code}.")
 
     def _unreachable(self, error: httpx.TransportError) -> PullFailed:
         reason = str(error) or type(error).__name__
         return PullFailed(
-            f"Cannot reach {self._endpoint} ({reason}). The downloaded part is not lost; pull again to continue."
+            f"Cannot reach {self._endpoint} ({reason}). Downloaded data is kept. Pull again to resume the download."
         )
 
 
 @contextmanager
 def _lock(blobs: Path) -> Iterator[None]:
-    """Exclude other pulls of the same repository: two pulls that write to one file would damage it.
+    """Prevent other pulls of the same repository, because two pulls that write to the same file would damage it.
 
     Raises PullFailed if another pull is running.
     """
@@ -275,7 +277,7 @@ def _is_safe(path: str) -> bool:
 
 
 def _is_needed(path: str, parts: list[str]) -> bool:
-    """Whether the file belongs to a part of the pipeline or describes the pipeline.
+    """Return whether the file belongs to a part of the pipeline or describes the pipeline.
 
     Copies of the same weights in other formats or for other programs are not needed.
     """
@@ -286,7 +288,7 @@ def _is_needed(path: str, parts: list[str]) -> bool:
 
 
 def _check_disk_space(folder: Path, needed_bytes: int) -> None:
-    """Raise PullFailed unless there is space for `needed_bytes` and 1 GB more."""
+    """Raise PullFailed unless `needed_bytes` plus 1 GB are free."""
     free = shutil.disk_usage(folder).free
     if needed_bytes + _SPARE_BYTES > free:
         raise PullFailed(
@@ -296,7 +298,7 @@ def _check_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Verify files that the cache had before the pull. Removes damaged files and raises PullFailed for them."""
+    """Verify the files that were in the cache before the pull. Removes damaged files and raises PullFailed for them."""
     damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()
@@ -306,7 +308,10 @@ def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
 
 
 def _is_intact(file: RemoteFile, path: Path, meter: "_Meter | None") -> bool:
-    """Whether a file has the size and the checksum that the hub lists: SHA-256, or git's checksum of a small file."""
+    """Return whether a file has the size and the checksum that the hub lists.
+
+    The checksum is SHA-256, or git's checksum for a small file.
+    """
     if _size(path) != file.size_bytes:
         return False
     digest = hashlib.sha256() if file.sha256 else hashlib.sha1(usedforsecurity=False)
@@ -325,7 +330,7 @@ def _partial(blobs: Path, file: RemoteFile) -> Path:
 
 
 def _usable_bytes(partial: Path, file: RemoteFile) -> int:
-    """The size of a partial file. A partial file that is longer than the whole file is useless and is removed."""
+    """Return the size of a partial file. If the partial file is longer than the complete file, it is removed first."""
     if _size(partial) > file.size_bytes:
         partial.unlink()
     return _size(partial)
@@ -339,7 +344,7 @@ def _size(path: Path) -> int:
 
 
 def _link(blob: Path, path: Path) -> None:
-    """Create a relative link, as the library `huggingface_hub` does, or a copy if the file system has no links."""
+    """Create a relative link, as the library `huggingface_hub` does. Without support for links, create a copy."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return

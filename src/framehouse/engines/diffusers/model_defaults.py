@@ -1,26 +1,26 @@
-"""The default settings of known open models. For unlisted models, defaults come from the pipeline."""
+"""The default settings of known open models. For other models, the defaults depend on the pipeline."""
 
 from dataclasses import dataclass
 
 DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
 MAX_REFERENCES = 10
-"""The maximum number of references of a task. References over a model's own limit go onto a contact sheet."""
+"""The largest number of references of a task. References over a model's own limit are tiled onto a contact sheet."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDefaults:
-    """How the pipeline of a model is called, and the size of its weights.
+    """The arguments for the pipeline of a model, and the size of the model's weights.
 
-    `steps`, `guidance`: None for the pipeline's own default.
-    `guidance_name`: the pipeline's argument for guidance.
-    `cite`: the pattern by which a prompt cites an input image.
-    `max_input_images`: the maximum number of input images of the pipeline; 0 if it accepts only text.
-    `needs_reference`: true if the model does not generate from text alone.
+    `steps`, `guidance`: the default values; None for the pipeline's own default.
+    `guidance_name`: the name of the pipeline's argument for guidance.
+    `cite`: the text that refers to an input image in a prompt.
+    `max_input_images`: the largest number of input images of the pipeline; 0 if the pipeline accepts only text.
+    `needs_reference`: true if the model cannot generate from text alone.
     `multiple_prompts`: true if one call accepts several prompts.
-    `max_pixels`: the largest image that the model generates well.
+    `max_pixels`: the number of pixels of the largest image that the model generates well.
     `min_steps`: the smallest allowed number of steps.
-    `negative_prompt`: the negative prompt of each call; None if no call has one.
-    `all_gb`, `largest_gb`: the size of the weights in 16 bits, of all parts and of the largest part; 0 if unknown.
+    `negative_prompt`: the default negative prompt; None for no negative prompt.
+    `all_gb`, `largest_gb`: the size of all parts and of the largest part in 16 bits; 0 if unknown.
     """
 
     steps: int | None = None
@@ -58,7 +58,7 @@ _QWEN_EDIT = ModelDefaults(
     max_input_images=3,
     needs_reference=True,
     max_pixels=1328 * 1328,
-    min_steps=2,  # with a single step, the schedule ends in NaN and the image is black
+    min_steps=2,  # with a single step, the schedule ends in NaN, so the image is black
     guidance_name="true_cfg_scale",
     negative_prompt=" ",
     all_gb=58.0,
@@ -66,7 +66,7 @@ _QWEN_EDIT = ModelDefaults(
     licence="Apache-2.0",
 )
 _Z_IMAGE = ModelDefaults(
-    steps=9,  # 8 steps change the image: at the last step there is no noise left to remove
+    steps=9,  # only 8 of the steps change the image, because no noise is left at the last step
     guidance=0.0,
     max_input_images=0,
     multiple_prompts=True,
@@ -87,10 +87,17 @@ _BY_PIPELINE = {
     "QwenImageEditPlusPipeline": _QWEN_EDIT,
     "ZImagePipeline": _Z_IMAGE,
 }
-"""Defaults for folders and unlisted repositories: the weights may differ, but the pipeline is called the same way."""
+"""Defaults for folders and for repositories that are not in KNOWN_MODELS, by pipeline class.
+
+The weights may differ, but all models of a pipeline class accept the same arguments.
+"""
 
 
 def defaults_for(model: str, pipeline: str = "") -> ModelDefaults:
-    """The defaults by the model's name, else by the pipeline class in its `model_index.json`, else the general ones."""
+    """Return the defaults of a model.
+
+    The defaults are found by the name of the model, or else by the pipeline class in its `model_index.json`. For other
+    models, the general defaults are returned.
+    """
     models = {name.lower(): defaults for name, defaults in KNOWN_MODELS.items()}
     return models.get(model.lower()) or _BY_PIPELINE.get(pipeline) or ModelDefaults()

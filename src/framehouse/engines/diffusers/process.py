@@ -1,8 +1,8 @@
-"""The program of a child process: it loads a model and generates images. No other module loads torch.
+"""The program of a child process: loads a model and generates images. Only child processes import torch.
 
-It reads commands from standard input and writes events to standard output (`wire`). Everything that libraries print
-goes to standard error, which the engine copies into its log. The process exits when its standard input ends, because
-the engine is gone then.
+The process reads commands from standard input and writes events to standard output (`wire`). The output of libraries is
+redirected to standard error, which the engine copies into its log. When standard input ends, the engine has exited, so
+the process exits too.
 """
 
 import gc
@@ -31,15 +31,15 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
-    """The call was cancelled. It is a BaseException so that no pipeline catches it as an error of its own."""
+    """The call was cancelled. This is a BaseException, so that no pipeline handles it like an ordinary error."""
 
 
 class LoadFailed(Exception):
-    """The model cannot be loaded. The message gives the reason in one sentence."""
+    """The model cannot be loaded. The message states the reason in one sentence."""
 
 
 class Process:
-    """Executes the commands of the engine: first one to probe or to load, then calls."""
+    """Executes the commands of the engine: first a probe or load command, then calls."""
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
@@ -95,7 +95,7 @@ class Process:
                 self.send(event, np.ascontiguousarray(pixels).data.cast("B"))
         except Cancelled:
             end = {"event": "cancelled"}
-        except Exception as error:  # noqa: BLE001 - a pipeline may raise anything; the next call may still succeed
+        except Exception as error:  # noqa: BLE001 - a pipeline may raise any error; the next call may still succeed
             end = {"event": "out_of_memory" if is_out_of_memory(error) else "failed", "reason": reason_of(error)}
         if end["event"] != "done":
             pipeline.free_memory()
@@ -111,7 +111,7 @@ class Process:
 
 
 class LoadedPipeline:
-    """A pipeline of diffusers on its device, and the arguments of its calls. Raises LoadFailed when it is created."""
+    """A pipeline of diffusers on its device, and the arguments of its calls. Creating it raises LoadFailed."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
@@ -155,8 +155,8 @@ class LoadedPipeline:
     ) -> list[NDArray[np.float32]]:
         """Generate the images of one call, one per seed: (height, width, 3) with values from 0 to 1.
 
-        `on_progress` is called after each step with the completed share; an exception that it raises stops the call.
-        Raises Broken, and any exception of the pipeline.
+        `on_progress` is called after each step with the completed share. An exception from `on_progress` stops the
+        call. Raises Broken, and any exception of the pipeline.
         """
         import torch
 
@@ -175,7 +175,7 @@ class LoadedPipeline:
             name = next((name for name in ("image", "images") if name in self._parameters), None)
             if name is None:
                 raise Broken(
-                    f"{self._settings['model']} generates from text alone; set max_references = 0 for its route"
+                    f"{self._settings['model']} generates only from text; set max_references = 0 for its route"
                 )
             arguments[name] = references if self._settings["max_input_images"] > 1 else references[0]
         if "callback_on_step_end" in self._parameters:
@@ -194,9 +194,9 @@ class LoadedPipeline:
         return images
 
     def call(self, **arguments: Any) -> Any:
-        """Call the pipeline. If one image is too large to be decoded in one piece, the call is repeated with tiles.
+        """Call the pipeline. If a single image does not fit into memory while it is decoded, decode it in tiles.
 
-        From then on, all images are decoded in tiles.
+        In this case the whole call is repeated, and all later images are also decoded in tiles.
         """
         vae = getattr(self._pipe, "vae", None)
         try:
@@ -208,7 +208,7 @@ class LoadedPipeline:
         self.free_memory()
         assert vae is not None
         vae.enable_tiling()
-        message = "an image was too large to decode in one piece; from now on images are decoded in tiles"
+        message = "an image was too large to decode in one piece; all images are now decoded in tiles"
         print(message, file=sys.stderr)  # noqa: T201 - the engine copies standard error into its log
         arguments["generator"] = [g.manual_seed(g.initial_seed()) for g in arguments["generator"]]
         return self._pipe(**arguments).images
@@ -216,10 +216,10 @@ class LoadedPipeline:
     def finish(
         self, image: NDArray[np.float32], final_size: tuple[int, int], on_tile: Callable[[], None]
     ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Convert an image to bytes; return the bytes and additional metadata.
+        """Convert an image to bytes, and return the bytes and additional metadata.
 
-        An image that is smaller than `final_size` is enlarged before, if there is an upscaler. `on_tile` is called
-        before each tile; an exception that it raises stops the upscaler.
+        If the image is smaller than `final_size` and the route has an upscaler, the image is first enlarged. `on_tile`
+        is called before each tile. An exception from `on_tile` stops the upscaler.
         """
         height, width = image.shape[:2]
         facts: dict[str, object] = {}
@@ -231,7 +231,7 @@ class LoadedPipeline:
         return (image * 255).round().clip(0, 255).astype(np.uint8), facts
 
     def free_memory(self) -> None:
-        """After a call that was cancelled or failed: reset the pipeline's offloading and free the device's memory."""
+        """Reset the pipeline's offloading and free the device's memory, after a call that was cancelled or failed."""
         import torch
 
         if self._settings["offload"] == "model":
@@ -243,10 +243,10 @@ class LoadedPipeline:
             torch.mps.empty_cache()
 
     def _fixed_arguments(self) -> dict[str, Any]:
-        """The arguments of every call. Raises LoadFailed for an option that the pipeline does not support.
+        """Return the arguments of every call. Raises LoadFailed for an option that the pipeline does not support.
 
-        If the pipeline has the setting `is_distilled` (FLUX.2 klein), the defaults for steps and guidance follow it,
-        because the pipeline's own defaults are wrong for a distilled model.
+        If the configuration of the pipeline contains `is_distilled` (FLUX.2 klein), the defaults for steps and guidance
+        depend on this setting. The pipeline's own defaults are wrong for a distilled model.
         """
         settings, parameters = self._settings, self._parameters
         steps, guidance = settings["steps"], settings["guidance"]
@@ -257,26 +257,31 @@ class LoadedPipeline:
         arguments: dict[str, Any] = {"num_inference_steps": steps}
         if guidance is not None:
             if settings["guidance_name"] not in parameters:
-                raise LoadFailed(f"{settings['model']} has no {settings['guidance_name']}: leave out guidance")
+                raise LoadFailed(
+                    f"{settings['model']} has no {settings['guidance_name']}; remove the option guidance"
+                )
             arguments[settings["guidance_name"]] = guidance
         if settings["negative_prompt"] is not None:
             if "negative_prompt" not in parameters:
-                raise LoadFailed(f"{settings['model']} takes no negative prompt: leave out negative_prompt")
+                raise LoadFailed(f"{settings['model']} accepts no negative prompt; remove the option negative_prompt")
             arguments["negative_prompt"] = settings["negative_prompt"]
         return arguments
 
 
 def _load(settings: dict[str, Any], dtype: Any) -> Any:
-    """Load the pipeline onto its device, from local safetensors files only: they contain numbers and no code."""
+    """Load the pipeline onto its device.
+
+    Only local safetensors files are loaded, because they contain only numbers and no code.
+    """
     import diffusers
     import transformers
 
     for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()  # their warnings quote prompts
+        library.utils.logging.set_verbosity_error()  # warnings of these libraries quote prompts
         library.utils.logging.disable_progress_bar()
     device, offload = settings["device"], settings["offload"]
     if offload and device == "cpu":
-        raise LoadFailed("offload needs a GPU, and this device is the CPU: leave out offload")
+        raise LoadFailed("offload needs a GPU, but this device is the CPU; remove the option offload")
     folder = Path(settings["folder"])
     arguments: dict[str, Any] = {}
     if (folder / "processor").is_dir() and not _has_torchvision():
@@ -307,12 +312,12 @@ def _load(settings: dict[str, Any], dtype: Any) -> Any:
 def _largest_part(pipe: Any) -> Any:
     part = getattr(pipe, "transformer", None) or getattr(pipe, "unet", None)
     if part is None:
-        raise LoadFailed("this pipeline has no transformer: leave out quantize and compile")
+        raise LoadFailed("this pipeline has no transformer; remove the options quantize and compile")
     return part
 
 
 def _int8_config(folder: Path) -> Any:
-    """The configuration that stores the weights of the large parts as 8-bit integers.
+    """Return the configuration that stores the weights of the large parts as 8-bit integers.
 
     Parts from diffusers and parts from transformers need configurations of different classes.
     """
@@ -330,17 +335,17 @@ def _int8_config(folder: Path) -> Any:
 def _has_torchvision() -> bool:
     try:
         import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):  # RuntimeError: it was built for another version of torch
+    except (ImportError, RuntimeError):  # RuntimeError: torchvision was built for another version of torch
         return False
     return True
 
 
 def load_image_only_processor(folder: Path) -> Any:
-    """Load the Qwen2-VL processor in a folder without its support for videos, which needs torchvision."""
+    """Load the Qwen2-VL processor in a folder without support for videos, because that support needs torchvision."""
     from transformers import Qwen2Tokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    # nothing is downloaded here: hub.py pinned the files in the folder to a commit and verified them
+    # Nothing is downloaded here. hub.py downloaded the files of a specific commit and verified their checksums.
     images = Qwen2VLImageProcessorPil.from_pretrained(str(folder), local_files_only=True)  # nosec B615
     tokenizer = Qwen2Tokenizer.from_pretrained(str(folder), local_files_only=True)  # nosec B615
     return build_image_only_processor(images, tokenizer)
@@ -365,8 +370,8 @@ def build_image_only_processor(images: Any, tokenizer: Any) -> Any:
 def find_devices(kind: str = "") -> dict[str, Any]:
     """List the devices of a kind (`cuda`, `mps`, `cpu`), or of the best available kind if `kind` is empty.
 
-    The result has `devices`, `ram_bytes` and the version of `torch`, or only `reason` if torch cannot be loaded. Raises
-    LoadFailed if there is no device of the kind.
+    The result contains `devices`, `ram_bytes` and the version of `torch`. If torch cannot be imported, the result
+    contains only `reason`. Raises LoadFailed if there is no device of the kind.
     """
     try:
         import torch
@@ -396,7 +401,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException, folder: str = "") -> str:
-    """The first non-empty line of the error's message, shortened; only the last part of the path `folder` is shown."""
+    """Return the first non-empty line of the error's message, shortened to 300 characters.
+
+    The path `folder` is replaced by its last part. If the message is empty, the name of the error's class is returned.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
     return (line.replace(folder, Path(folder).name) if folder else line)[:_MAX_REASON_CHARACTERS]
@@ -405,7 +413,7 @@ def reason_of(error: BaseException, folder: str = "") -> str:
 def main(kind: type[Process] = Process) -> None:
     warnings.simplefilter("ignore")
     events = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the output of libraries must not get between the events
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # so that libraries cannot write between the events
     kind(sys.stdin.buffer, events).run()
 
 

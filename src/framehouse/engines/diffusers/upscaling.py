@@ -1,4 +1,4 @@
-"""Upscales images with a super-resolution model, tile by tile to limit memory. Runs in the child process."""
+"""Upscale images with a super-resolution model, tile by tile to limit memory. Runs in the child process."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ _TILE_PX, _MARGIN_PX = 256, 16
 
 
 class Upscaler:
-    """A super-resolution model of transformers, such as Swin2SR. It is small, so it is loaded in 32 bits."""
+    """A super-resolution model of transformers, such as Swin2SR. The model is small, so it is loaded in 32 bits."""
 
     def __init__(self, folder: str, device: str) -> None:
         import torch
@@ -25,8 +25,8 @@ class Upscaler:
     def enlarge(self, image: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
         """Enlarge an image, (height, width, 3) with values from 0 to 1, by the model's own factor.
 
-        The model sees a margin around each tile, so that no seams are visible. `on_tile` is called before each tile; an
-        exception that it raises stops the work and is passed on.
+        Each tile is enlarged together with a margin, so that no seams are visible. `on_tile` is called before each
+        tile. An exception from `on_tile` stops the work and is passed on.
         """
         height, width = image.shape[:2]
         enlarged: NDArray[np.float32] | None = None

@@ -1,4 +1,4 @@
-"""Finds the weights of models on this machine: in folders, and in the cache that all Hugging Face programs share."""
+"""Find the weights of models on this machine: in folders, and in the cache that all Hugging Face programs share."""
 
 import json
 import math
@@ -19,8 +19,8 @@ _MAX_HEADER_BYTES = 100_000_000
 class Weights:
     """The files of a model on this machine.
 
-    `revision` is the commit, or empty if the model was configured as a folder. `missing` names a missing file or
-    folder, or is empty if the model is complete.
+    `revision` is the commit, or empty if the model is configured as a folder. `missing` is the name of a missing file
+    or folder, or empty if the model is complete.
     """
 
     folder: Path
@@ -29,7 +29,7 @@ class Weights:
 
     @property
     def pipeline(self) -> str:
-        """The class of the pipeline, empty for a model that is not a pipeline, such as an upscaler."""
+        """The class of the pipeline. Empty for a model that is not a pipeline, such as an upscaler."""
         return str(_read_json(self.folder / INDEX).get("_class_name", ""))
 
     @property
@@ -50,14 +50,14 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """The cache folder of Hugging Face: HF_HUB_CACHE, or else `hub` in the home folder."""
+    """Return the cache folder of Hugging Face: HF_HUB_CACHE, or else `hub` in the home folder of Hugging Face."""
     if configured := os.environ.get("HF_HUB_CACHE"):
         return Path(configured).expanduser()
     return home_folder() / "hub"
 
 
 def home_folder() -> Path:
-    """The home folder of Hugging Face for this user: HF_HOME, or else `huggingface` in the user's cache folder."""
+    """Return the home folder of Hugging Face: HF_HOME, or else `huggingface` in the user's cache folder."""
     if configured := os.environ.get("HF_HOME"):
         return Path(configured).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
@@ -68,9 +68,9 @@ def repository_folder(repository: str) -> Path:
 
 
 def find_weights(model: str, revision: str = "main") -> Weights | None:
-    """Find the weights of a repository or a folder; None if there are none on this machine.
+    """Find the weights of a repository or a folder. Returns None if the weights are not on this machine.
 
-    `revision` is a branch, a tag or a commit of the repository; it has no meaning for a folder.
+    `revision` is a branch, a tag or a commit of the repository. It is ignored for a folder.
     """
     folder = Path(model)
     if folder.is_absolute() and folder.is_dir():
@@ -87,7 +87,10 @@ def find_weights(model: str, revision: str = "main") -> Weights | None:
 
 
 def list_weights() -> Iterator[tuple[str, str, Weights]]:
-    """List the weights in the cache, by repository and then by branch or tag: repository, revision, weights."""
+    """Yield the repository, the revision and the weights of each model in the cache, sorted by repository and revision.
+
+    A revision is the name of a branch or a tag.
+    """
     for repository in sorted(cache_folder().glob("models--*--*")):
         name = repository.name.removeprefix("models--").replace("--", "/", 1)
         for ref in sorted(path for path in (repository / "refs").rglob("*") if path.is_file()):
@@ -97,7 +100,7 @@ def list_weights() -> Iterator[tuple[str, str, Weights]]:
 
 
 def pipeline_parts(index: dict[str, Any]) -> list[str]:
-    """The folders of a pipeline's parts. `index` is the content of its `model_index.json`."""
+    """Return the folders of a pipeline's parts. `index` is the content of its `model_index.json`."""
     return sorted(
         name
         for name, value in index.items()
@@ -106,9 +109,9 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 
 
 def find_missing(folder: Path) -> str:
-    """Name a file or folder that a pipeline or a single model lacks; empty if it is complete.
+    """Return the name of a file or folder that a pipeline or a single model lacks, or an empty string.
 
-    Only files that the index files of the model name, or that every model has, are looked for.
+    Only files that the index files of the model list or that every model needs are checked.
     """
     index = _read_json(folder / INDEX)
     if not index:
@@ -134,7 +137,7 @@ def _find_missing_in_part(folder: Path, name: str) -> str:
 
 
 def _parameter_count(path: Path) -> int:
-    """The number of parameters in a safetensors file; 0 if the file cannot be read as one."""
+    """Return the number of parameters in a safetensors file. Returns 0 if the file is not readable as safetensors."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(min(_MAX_HEADER_BYTES, struct.unpack("<Q", file.read(8))[0])))
@@ -144,7 +147,7 @@ def _parameter_count(path: Path) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty if the file is missing, is not JSON, or contains something else."""
+    """Return the JSON object in a file. Returns an empty object if there is no file or no JSON object in it."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

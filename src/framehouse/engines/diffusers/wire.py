@@ -1,12 +1,14 @@
-"""The messages between the engine and its child process: a line of JSON, followed by binary files.
+"""The messages between the engine and its child process: one line of JSON, followed by binary files.
 
-The line contains the lengths of the files. Both sides are always of the same release, so the format may change.
+The line contains the lengths of the files. Both processes always run the same release, so the format may change.
 
-engine -> process: `{"command": "probe"}` or `{"command": "load", ...}` first; after a load any number of
-`{"command": "generate", "call": N, ...}` and `{"command": "cancel", "call": N}`.
+From the engine to the child process: the first command is `{"command": "probe"}` or `{"command": "load", ...}`. After a
+load command, the engine sends any number of `{"command": "generate", "call": N, ...}` and `{"command": "cancel",
+"call": N}`.
 
-process -> engine: `{"event": E, ...}`. A probe is answered with `devices`, a load with `loaded` or `load_failed`. A
-call sends `progress` and `image` events and ends with one of `done`, `cancelled`, `out_of_memory` and `failed`.
+From the child process to the engine: `{"event": E, ...}`. The response to a probe command is `devices`. The response to
+a load command is `loaded` or `load_failed`. A call sends `progress` and `image` events, and ends with `done`,
+`cancelled`, `out_of_memory` or `failed`.
 """
 
 import json
@@ -17,7 +19,7 @@ PROGRAM = "framehouse.engines.diffusers.process"
 
 
 def write(stream: BinaryIO, message: dict[str, Any], files: Sequence[bytes | memoryview] = ()) -> None:
-    """Send a message and its files. Raises OSError if the other process has exited."""
+    """Send a message and its files. Raises OSError if the receiving process has exited."""
     lengths = [len(file) for file in files]
     stream.write(json.dumps(message | {"files": lengths}).encode() + b"\n")
     for file in files:

@@ -1,8 +1,8 @@
-"""A client of the wire contract: orders images from Kling, from a reseller, or from another Framehouse.
+"""A client of the wire contract: orders images from Kling, from a reseller of Kling, or from another Framehouse.
 
-Reading order: `upstream` sends requests and classifies the answers; `upstream_accounts` chooses the account that pays;
-`orders` builds orders and their saved form; `order_steps` takes one order from the saved record to the images;
-`kling_engine` is the engine.
+Reading order of the modules: `upstream` sends requests and classifies the responses. `upstream_accounts` chooses the
+account that pays for an order. `orders` builds orders and converts them to and from their saved form. `order_steps`
+processes one order from the saved record to the images. `kling_engine` contains the engine.
 """
 
 from framehouse.engines.kling.kling_engine import Kling

@@ -1,4 +1,4 @@
-"""The kling engine: checks its options and executes the orders of a batch one after the other."""
+"""The kling engine: checks its options and processes the orders of a batch one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -19,15 +19,18 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class Kling:
-    """Orders images from an upstream that speaks the wire contract.
+    """Orders images from an upstream that implements the wire contract.
 
-    `base_url`: the URL that the contract's paths follow. `accounts`: tables with `api_key`, or `access_key` and
-    `secret_key`, and optionally `concurrency` (images in flight) and `name`. `model`: the upstream's name of the model;
-    if empty, the name of our model. `answer_s`: the time limit of one answer. `lost_after_s`: how long the upstream is
-    queried for an order whose answer was lost; after that, its answer "no such task" is believed. `resubmit`: such an
-    order is then sent once more under the same external id; only for upstreams that refuse a second task with the same
-    id. `allow_private_addresses`: images may be fetched from private addresses; from the host of `base_url` they always
-    may.
+    `base_url`: the URL to which the paths of the contract are appended.
+    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional keys are `name` and
+        `concurrency`, the number of images that may be in flight at the same time.
+    `model`: the upstream's name of the model; if empty, the name of our model.
+    `answer_s`: the time limit for one response.
+    `lost_after_s`: how long to query the upstream for an order if the response to the order was lost. An upstream that
+        then still reports "no such task" is considered not to have received the order.
+    `resubmit`: true to send a lost order a second time with the same external id. Set it only for upstreams that refuse
+        a second task with the same external id.
+    `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.
     """
 
     def __init__(
@@ -47,7 +50,7 @@ class Kling:
             raise BadOption("accounts must be a list of tables")
         for name, value in (("answer_s", answer_s), ("lost_after_s", lost_after_s)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
-                raise BadOption(f"{name} must be a number of seconds, more than 0 and at most 86,400")
+                raise BadOption(f"{name} must be a number of seconds greater than 0 and at most 86,400")
         self._accounts = UpstreamAccounts(accounts)
         self._upstream = Upstream(base_url, answer_s=answer_s)
         self._settings = OrderSettings(
@@ -87,7 +90,7 @@ class Kling:
                 raise
             done += len(missing)
             if any(indexes & set(later.shots) for later in orders[position + 1 :]):
-                await execution.forget()  # this order is complete; another route may generate the remaining shots
+                await execution.forget()  # this order is complete, so another route may generate the remaining shots
 
     async def check(self) -> list[HealthCheck]:
         return await asyncio.gather(*(self._check(account) for account in self._accounts.all))
@@ -118,14 +121,14 @@ class Kling:
         await self._upstream.close()
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task that no call waits for; `close` waits for it."""
+        """Start a task without waiting for it. `close` waits for the task."""
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
 
 
 class _UnsavedOrder:
-    """The open order of a call that is never resumed: held in memory until the call ends."""
+    """The open order of a call that is never resumed. The data is kept in memory until the call ends."""
 
     upstream_callback_url = None
 

@@ -1,4 +1,4 @@
-"""The steps of one order: save it, send it once, find it if the answer was lost, poll it, and fetch its images."""
+"""The steps of one order: save it, send it once, find it if the response was lost, poll it, and fetch its images."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ _ACQUIRE_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
 _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
-"""If queries about an order fail for longer than this, `generate` raises Unknown, so that the worker is free."""
+"""If queries for an order fail for longer than this time, `generate` raises Unknown, which frees the worker."""
 _FETCH_ATTEMPTS = 5
 
 
@@ -50,7 +50,7 @@ class OrderSettings:
 
 
 class OrderExecution:
-    """Executes one order, from its saved record to its images."""
+    """Processes one order from its saved record to its images."""
 
     def __init__(self, settings: OrderSettings, batch: Batch, open_order: OpenOrder, order: Order) -> None:
         self._settings = settings
@@ -89,22 +89,23 @@ class OrderExecution:
         return account
 
     async def _save(self, order: Order) -> None:
-        """Commit the state of this order, together with the batch's other orders.
+        """Commit the state of this order together with the batch's other orders.
 
-        An order without an account has not been sent; it is removed from the saved data.
+        An order without an account has not been sent, so it is removed from the saved data.
         """
         others = [other for other in orders_from_data(self._open_order.data) if other.external_id != order.external_id]
         await self._open_order.save(data_from_orders([*others, order] if order.account else others))
         self._order = order
 
     async def forget(self) -> None:
-        """Remove this order from the saved data, because it is no longer open."""
+        """Remove this order from the saved data, because the order is no longer open."""
         await self._save(replace(self._order, account=""))
 
     async def _resume(self, slots: AsyncExitStack) -> None:
-        """Find an order that another call saved and may have sent.
+        """Find an order that an earlier call saved and may have sent.
 
-        Afterwards the order has a task id, unless it was lost and `resubmit` is set: then it must be sent again.
+        Afterwards, the order has a task id. The exception is a lost order with `resubmit` set: it has no task id and
+        must be sent again.
         """
         account = self._find_account()
         with ExitStack() as attempt:
@@ -115,11 +116,11 @@ class OrderExecution:
                 slots.push(attempt.pop_all())
 
     async def _send(self, slots: AsyncExitStack) -> None:
-        """Place the order with one account. If the upstream does not accept the order, it still has no task id.
+        """Place the order with one account. If the upstream does not accept the order, the order still has no task id.
 
-        The order is saved before it is sent, so that a worker that resumes after a crash finds it instead of sending
-        it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be used, and the
-        errors of `_find_lost_order`.
+        The order is saved before it is sent. After a crash, a worker that resumes the batch therefore finds the order
+        and does not send it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be
+        used, and the errors of `_find_lost_order`.
         """
         async with AsyncExitStack() as attempt:
             account = await attempt.enter_async_context(
@@ -161,9 +162,9 @@ class OrderExecution:
         """Query the upstream until it returns the order, or until the order is considered lost.
 
         An order is considered lost if at least two queries did not find it and `lost_after_s` has passed. If the order
-        is found, its task id is saved. If the order is lost and `resubmit` is set, it is removed from the saved data,
-        so that it is sent again. If `resubmit` is not set, this route is excluded for the batch, and Unavailable is
-        raised. Raises Unknown if a query still fails after `_MAX_OUTAGE_S`.
+        is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the saved
+        data, and the caller sends it again. If the order is lost and `resubmit` is not set, the route is excluded for
+        the batch, and Unavailable is raised. Raises Unknown if queries still fail after `_MAX_OUTAGE_S`.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
@@ -191,9 +192,9 @@ class OrderExecution:
         raise Unavailable(reason)
 
     async def _poll(self, account: UpstreamAccount) -> AsyncGenerator[UpstreamTask, None]:
-        """Query the upstream's task repeatedly, with growing pauses, and yield its state.
+        """Query the upstream's task repeatedly, with increasing pauses, and yield its state.
 
-        A failed query never fails the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
+        A failed query does not fail the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
         """
         pause_s = _FIRST_POLL_S
         last_answer = time.monotonic()
@@ -209,10 +210,10 @@ class OrderExecution:
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
 
     async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | Png:
-        """Fetch and decode an image of the order, in up to five attempts, because the image is already paid for.
+        """Fetch and decode an image of the order in up to five attempts, because the image is already paid for.
 
-        Before each further attempt, the task is queried for a new URL. If all attempts fail, the error of the last
-        attempt is raised: Broken or Unknown.
+        Before each further attempt, the upstream is queried for a new URL of the image. If all attempts fail, the error
+        of the last attempt is raised: Broken or Unknown.
         """
         failure: Broken | Unknown | None = None
         for attempt in range(_FETCH_ATTEMPTS):
@@ -238,7 +239,7 @@ class OrderExecution:
         raise failure
 
     async def cancel_if_unwanted(self) -> None:
-        """Cancel the order at the upstream if our task has ended and the images are no longer needed."""
+        """Cancel the order at the upstream if our task has ended, because the images are then no longer needed."""
         account = self._accounts.find(self._order.account)
         if account and self._order.task_id and not await self._open_order.is_wanted():
             await self._upstream.cancel(self._order.task_id, account.authorization())

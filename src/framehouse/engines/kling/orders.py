@@ -1,4 +1,4 @@
-"""Splits a batch into orders, converts orders to and from the saved data, and builds the request of an order."""
+"""Split a batch into orders, convert orders to and from the saved data, and build the request of an order."""
 
 import uuid
 from base64 import b64encode
@@ -19,11 +19,11 @@ _ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order for an upstream, which becomes one task there.
+    """One order for an upstream. The order becomes one task of the upstream.
 
-    `shots` are the indexes of our shots, in the order of the upstream's images. `external_id` is our id of the order
-    and never changes. `account` is set before the order is sent. `task_id`, the upstream's id, is set when the upstream
-    is known to have accepted the order.
+    `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id of the
+    order and never changes. `account` is set before the order is sent. `task_id` is the upstream's id of the task, and
+    is set when it is known that the upstream accepted the order.
     """
 
     external_id: str
@@ -34,17 +34,18 @@ class Order:
 
     @property
     def images(self) -> int:
-        """The number of images, which count against the account's concurrency."""
+        """The number of images, which count towards the concurrency limit of the account."""
         return len(self.shots)
 
 
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
-    """Orders for the shots of a batch that no saved order includes.
+    """Return orders for the shots of a batch that no saved order contains.
 
-    A whole task is one order with the task's prompt, because the upstream plans shots as we do. This applies if no shot
-    of the task is in a saved order or generated yet, and if the task is a series or has at most `largest` images. In
-    all other cases the shots are ordered by their own prompts, with at most `largest` images per order. The same shots
-    always get the same external id: two workers that order the same shots place the same order.
+    If possible, the whole task becomes one order with the prompt of the task, because the upstream derives shots from
+    the prompt as we do. This requires that no shot of the task is generated or in a saved order. It also requires that
+    the task is a series or has at most `largest` images. Otherwise, the shots are ordered with their own prompts, at
+    most `largest` images per order. The same shots always receive the same external id. Two workers that order the same
+    shots therefore place the same order.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]
@@ -64,7 +65,7 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 
 
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
-    """The orders as the JSON data of an open order; empty if there are no orders."""
+    """Return the orders as the JSON data of an open order. The data is empty if there are no orders."""
     entries = [
         {
             "external_id": order.external_id,
@@ -79,14 +80,14 @@ def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
 
 
 def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
-    """The orders in the JSON data of an open order."""
+    """Return the orders in the JSON data of an open order."""
     return [Order(**(order | {"shots": tuple(order["shots"])})) for order in data.get("orders", [])]
 
 
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """The JSON of the request that places an order. Blocks if images must be tiled.
+    """Return the JSON of the request that places an order. Tiling images blocks the calling thread.
 
-    Elements are sent as images, because the upstream does not know our elements.
+    Elements are sent as images, because our elements do not exist at the upstream.
     """
     ratio, resolution = ratio_and_resolution(batch.size)
     whole = order.images == batch.image_count

@@ -1,7 +1,8 @@
-"""HTTP requests to an upstream that speaks the wire contract, and the meaning of each answer for an order.
+"""HTTP requests to an upstream that implements the wire contract, and the meaning of each response for an order.
 
-This module never repeats a request. If an answer does not say clearly whether the upstream accepted the order, the
-result is AnswerLost, and the caller must query the upstream. Every `reason` continues the words "the upstream".
+This module never repeats a request. If a response does not clearly state whether the upstream accepted an order, the
+result is AnswerLost, and the caller must query the upstream. Every `reason` completes a sentence that begins with "the
+upstream".
 """
 
 import json
@@ -31,7 +32,7 @@ class OrderAccepted:
 
 @dataclass(frozen=True, slots=True)
 class AccountFull:
-    """The upstream did not accept the order because of a limit: it may be sent later, or with another account.
+    """The upstream refused the order because of a limit. The order may be sent later, or with another account.
 
     `concurrency` is true for the limit on images in flight, and false for the limit on requests per second.
     """
@@ -43,7 +44,7 @@ class AccountFull:
 class AccountUnusable:
     """The upstream did not accept the order, and the account cannot be used for a while.
 
-    `needs_operator` is true if only an operator can correct the problem.
+    `needs_operator` is true if only an operator can fix the problem.
     """
 
     reason: str
@@ -52,14 +53,14 @@ class AccountUnusable:
 
 @dataclass(frozen=True, slots=True)
 class OrderRefused:
-    """The upstream did not accept the order and never will. `message` is the upstream's own message."""
+    """The upstream refused the order and will never accept it. `message` is the upstream's own message."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLost:
-    """The upstream may have accepted the order."""
+    """It is not known whether the upstream accepted the order."""
 
     reason: str
 
@@ -71,14 +72,14 @@ class TaskNotFound:
 
 @dataclass(frozen=True, slots=True)
 class QueryFailed:
-    """The upstream gave no usable answer to a query."""
+    """The upstream returned no usable response to a query."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTask:
-    """A task as the upstream describes it. `image_urls` are in the order of the image indexes."""
+    """The upstream's description of a task. `image_urls` are sorted by the index of the image."""
 
     task_id: str
     status: str
@@ -91,7 +92,7 @@ SubmitAnswer = OrderAccepted | AccountFull | AccountUnusable | OrderRefused | An
 
 
 class Upstream:
-    """One upstream. The contract's paths follow `base_url`. The first request opens a connection."""
+    """One upstream. The paths of the contract are appended to `base_url`. The first request opens a connection."""
 
     def __init__(self, base_url: str, *, answer_s: float) -> None:
         self.base_url = base_url.rstrip("/")
@@ -100,7 +101,7 @@ class Upstream:
         self._gets: httpx.AsyncClient | None = None
 
     async def submit(self, body: Mapping[str, Any], authorization: str) -> SubmitAnswer:
-        """Send an order, exactly once."""
+        """Send an order exactly once."""
         import httpx
 
         headers = {"Idempotency-Key": str(body["external_task_id"])}
@@ -122,7 +123,7 @@ class Upstream:
         return task or QueryFailed("sent an invalid answer")
 
     async def find_in_list(self, external_id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Search the newest tasks for our external id: some upstreams cannot find a task by its external id."""
+        """Search the newest 100 tasks for our external id. Some upstreams cannot find a task by its external id."""
         answer = await self._get(f"?pageNum=1&pageSize={_LIST_PAGE}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
@@ -134,12 +135,18 @@ class Upstream:
         return TaskNotFound() if isinstance(listed, list) else QueryFailed("sent an invalid answer")
 
     async def check_account(self, authorization: str) -> str:
-        """The reason why the upstream does not accept an account; empty if it does. Causes no costs."""
+        """Return the reason why the upstream refuses the account; empty if the upstream accepts the account.
+
+        The check causes no costs.
+        """
         answer = await self._get("?pageNum=1&pageSize=1", authorization)
         return answer.reason if isinstance(answer, QueryFailed) else ""
 
     async def cancel(self, task_id: str, authorization: str) -> None:
-        """Request that a task be cancelled. Only another Framehouse can cancel; other upstreams ignore the request."""
+        """Request the cancellation of a task.
+
+        Only another Framehouse can cancel a task; other upstreams ignore the request. Errors are ignored too.
+        """
         import httpx
 
         try:
@@ -175,9 +182,10 @@ class Upstream:
         json: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any] | None]:
-        """The status and the JSON object of one answer; None if the body is not a JSON object.
+        """Send a request and return the status and the JSON object of the response.
 
-        Raises httpx.HTTPError, and ValueError if the answer is too large.
+        The object is None if the body is not a JSON object. Raises httpx.HTTPError if no complete response is received,
+        and ValueError if the response is too large.
         """
         client = self._client(method)
         headers = {
@@ -202,15 +210,15 @@ class Upstream:
             self._gets = self._gets or httpx.AsyncClient(trust_env=False, timeout=timeout)
             return self._gets
         if self._posts is None:
-            # Each order gets a new connection. The upstream may close an idle connection at the moment when an order
-            # is sent, and then it is unknown whether the order arrived.
+            # Each order uses a new connection. If an idle connection were reused, the upstream could close it while an
+            # order is sent. It would then be unknown whether the upstream received the order.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
         return self._posts
 
 
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
-    """The meaning of the answer to an order (contract, "Errors"). An unclear answer is AnswerLost."""
+    """Return the meaning of the response to an order (contract, "Errors"). An unclear response is AnswerLost."""
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):
         if status in (401, 403):
@@ -235,13 +243,13 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
         return AccountUnusable(f"refuses the account: {message}", needs_operator=True)
     if 1200 <= code < 1400:
         if "already exists" in message.lower() and "external" in message.lower():
-            return AnswerLost(f"answered: {message}")  # the existing task is our order, whose first answer was lost
+            return AnswerLost(f"answered: {message}")  # the existing task is our order: its first response was lost
         return OrderRefused(message)
     return AnswerLost(f"answered: {message}")
 
 
 def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
-    """A task from the contract's JSON; None if the id or the status is missing or invalid."""
+    """Return a task from the JSON of the contract. Returns None if the id or the status is missing or invalid."""
     task_id, status = data.get("task_id"), data.get("task_status")
     if not isinstance(task_id, str) or not task_id or status not in ("submitted", "processing", "succeed", "failed"):
         return None
@@ -260,7 +268,10 @@ def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
 
 
 def _error_message(status: int, answer: Mapping[str, Any] | None) -> str:
-    """The upstream's error message, from any of the fields that resellers use; else the HTTP status."""
+    """Return the upstream's error message, or the HTTP status if the response contains no message.
+
+    Resellers send the message in different fields.
+    """
     message: object = (answer or {}).get("message") or (answer or {}).get("detail") or (answer or {}).get("error")
     if isinstance(message, Mapping):
         message = message.get("message")

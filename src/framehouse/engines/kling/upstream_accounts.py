@@ -1,4 +1,4 @@
-"""The accounts that pay for orders, their limits of images in flight, and the limits learned from refusals."""
+"""The accounts that pay for orders, and their limits on images in flight."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ _OPERATOR_COOLDOWN_S = 300.0
 
 
 class UpstreamAccount:
-    """One account of an upstream. `name` appears in logs and saved orders, and contains no secret."""
+    """One account of an upstream. `name` appears in logs and in saved orders, and contains no secret."""
 
     def __init__(self, *, name: str, concurrency: int, api_key: str, access_key: str, secret_key: str) -> None:
         self.name = name
@@ -30,7 +30,7 @@ class UpstreamAccount:
         self._learned_at = 0.0
 
     def authorization(self) -> str:
-        """The Authorization header for a request that is sent now."""
+        """Return the value of the Authorization header for a request that is sent now."""
         if self._api_key:
             return f"Bearer {self._api_key}"
         import jwt
@@ -43,7 +43,8 @@ class UpstreamAccount:
     def limit(self) -> int:
         """The estimated number of images that the account may have in flight.
 
-        A refusal lowers the limit. It then rises by one image per minute, up to `concurrency`.
+        If the upstream refuses an order because of its own limit, the estimate decreases. The estimate then increases
+        by one image per minute, up to `concurrency`.
         """
         raised_by = int((time.monotonic() - self._learned_at) / _LIMIT_RAISE_S)
         return min(self.concurrency, self._learned_limit + raised_by)
@@ -51,7 +52,8 @@ class UpstreamAccount:
     def reach_concurrency_limit(self, images: int) -> None:
         """Record that the upstream refused an order of `images` because too many images are in flight.
 
-        The limit becomes the number of the account's other images in flight. Without other images it stays as it is.
+        The limit becomes the number of the account's other images in flight. If there are no other images, the limit
+        does not change.
         """
         others = self.in_flight - images
         if others > 0:
@@ -59,7 +61,7 @@ class UpstreamAccount:
         self.limit_cooldown.start("reports that the account is at its limit")
 
     def reach_rate_limit(self) -> None:
-        """Record that the upstream refused an order because requests arrive too fast."""
+        """Record that the upstream refused an order because the account sends too many requests per second."""
         self.limit_cooldown.start("reports too many requests")
 
     def end_cooldowns(self) -> None:
@@ -68,11 +70,14 @@ class UpstreamAccount:
         self.limit_cooldown.end()
 
     def start_cooldown(self, reason: str, *, needs_operator: bool = False) -> None:
-        """Do not use the account for a while: for at least five minutes if only an operator can correct the problem."""
+        """Stop using the account for a while, or for at least five minutes if only an operator can fix the problem."""
         self.cooldown.start(reason, at_least_s=_OPERATOR_COOLDOWN_S if needs_operator else 0.0)
 
     def has_free_slots(self, images: int) -> bool:
-        """Whether an order of `images` may be sent now. Outside of cooldowns, an idle account accepts any order."""
+        """Return whether an order of `images` may be sent now.
+
+        During a cooldown, no order may be sent. At other times, an idle account accepts an order of any size.
+        """
         return (
             not self.cooldown.remaining_s
             and not self.limit_cooldown.remaining_s
@@ -81,12 +86,12 @@ class UpstreamAccount:
 
 
 class UpstreamAccounts:
-    """The accounts of a route. Use it from one event loop only."""
+    """The accounts of a route. Use an object of this class from one event loop only."""
 
     def __init__(self, settings: Sequence[Mapping[str, object]]) -> None:
         self.all = [_read_account(index, settings[index]) for index in range(len(settings))]
         if not self.all:
-            raise BadOption("accounts is empty; name at least one, with api_key or with access_key and secret_key")
+            raise BadOption("accounts must contain an account with api_key, or with access_key and secret_key")
         names = [account.name for account in self.all]
         if len(set(names)) < len(names):
             raise BadOption("two accounts have the same key or name")
@@ -95,7 +100,7 @@ class UpstreamAccounts:
 
     @property
     def max_concurrency(self) -> int:
-        """The concurrency of the largest account, in images."""
+        """The largest `concurrency` of all accounts, in images."""
         return max(account.concurrency for account in self.all)
 
     def find(self, name: str) -> UpstreamAccount | None:
@@ -103,13 +108,14 @@ class UpstreamAccounts:
 
     @asynccontextmanager
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
-        """Take slots for `images` on the account with the smallest share of its limit in use, and release them later.
+        """Reserve slots for `images` on one account while the context is active.
 
-        Waits while no account has enough free slots. Raises Unavailable if every account is in a cooldown for another
-        reason than its limits, or if no account has free slots within `timeout_s`.
+        Chooses the account that has enough free slots and then uses the smallest share of its limit. Waits if no
+        account has enough free slots. Raises Unavailable if all accounts are in a cooldown that is not caused by a
+        limit, or if no account has enough free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
-        async with self._queue:  # callers are served in order, so that many small orders cannot starve a large one
+        async with self._queue:  # calls are served in order, so that many small orders cannot starve a large order
             while not (free := [account for account in self.all if account.has_free_slots(images)]):
                 if all(account.cooldown.remaining_s for account in self.all):
                     raise Unavailable(
@@ -137,7 +143,7 @@ class UpstreamAccounts:
 
     @contextmanager
     def count_in_flight(self, account: UpstreamAccount, images: int) -> Iterator[None]:
-        """Count `images` as in flight, even beyond the limit: the upstream may already generate them."""
+        """Count `images` as in flight, even beyond the limit, because the upstream may already be generating them."""
         account.in_flight += images
         try:
             yield

@@ -1,11 +1,11 @@
-"""One request to one server, and the meaning of its answer.
+"""Send one request to one server, and classify the response.
 
-NotAccepted      nothing was sent, or the server clearly refused: the request may be sent to another server
-OutcomeUnknown   the server may have accepted the request: the engine never sends it again
-Declined         the server refuses the content
-Broken           the answer is invalid, or says that the request is wrong
+    NotAccepted      nothing was sent, or the server clearly refused: the request may be sent to another server
+    OutcomeUnknown   the server may have accepted the request: the engine never sends the request again
+    Declined         the server refuses the content
+    Broken           the response is invalid, or reports that the request is wrong
 
-Every `reason` continues the name of the server, as in "server 1 of 2 is busy".
+Every `reason` continues a sentence that begins with the name of the server, as in "server 1 of 2 is busy".
 """
 
 import asyncio
@@ -43,9 +43,9 @@ _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|ca
 
 
 class NotAccepted(Exception):
-    """The server did not accept the request: no image was generated and nothing is charged.
+    """The server did not accept the request: no image was generated, and nothing is charged.
 
-    If `cooldown_s` is not 0, the server must not be used for at least that time, whatever its health check says.
+    If `cooldown_s` is not 0, the server must not be used for at least that time, even if its health check succeeds.
     """
 
     def __init__(self, reason: str, *, cooldown_s: float = 0.0) -> None:
@@ -55,7 +55,7 @@ class NotAccepted(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """The request was sent, and it is not known whether the server generated the images."""
+    """The request was sent, but it is not known whether the server generated the images."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -64,7 +64,7 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A complete answer. The names in `headers` are lower case."""
+    """A complete response. The names in `headers` are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -73,7 +73,8 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedImage:
-    """An image from the server. `prompt` is the prompt that the server really used; empty if it does not report one."""
+    """An image from the server. `prompt` is the prompt that the server used, or empty if the server does not report it.
+    """
 
     image: NDArray[np.uint8] | Png
     prompt: str = ""
@@ -82,10 +83,10 @@ class ReturnedImage:
 async def send_request(
     client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
 ) -> Reply:
-    """Send a request once and read the whole answer, whatever its status. Cancelling closes the connection.
+    """Send a request once and read the whole response, whatever its status. Cancelling the call closes the connection.
 
-    Raises NotAccepted if nothing was sent, OutcomeUnknown if the answer is not complete, and Broken if an answer with
-    status 200 has more than `max_bytes`. A longer answer with another status is cut off.
+    Raises NotAccepted if nothing was sent, and OutcomeUnknown if the response is incomplete. Raises Broken if a
+    response with status 200 is longer than `max_bytes`. A response with another status is cut off after 65,536 bytes.
     """
     import httpx
 
@@ -110,16 +111,16 @@ async def send_request(
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotAccepted(f"cannot be reached: {_one_line(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
-        raise OutcomeUnknown(f"gave no answer for {timeout_s:g} s") from error
+        raise OutcomeUnknown(f"sent no complete response within {timeout_s:g} s") from error
     except httpx.HTTPError as error:
-        raise OutcomeUnknown("broke the connection") from error
+        raise OutcomeUnknown("closed the connection before its response was complete") from error
 
 
 def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
-    """The exception for an answer whose status is not 200.
+    """Return the exception for a response whose status is not 200.
 
-    Without `paid`, status 503 always is a refusal. With `paid`, it is a refusal only if the answer has a Retry-After
-    header or a message that reports overload or loading.
+    If `paid` is false, status 503 always means that the server refused the request. If `paid` is true, status 503 means
+    a refusal only if the response has a Retry-After header or a message that reports overload or loading.
     """
     message, code = error_details(reply.body)
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
@@ -137,17 +138,17 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     if reply.status == 503 and (not paid or wait_s or _BUSY.search(message)):
         return NotAccepted("is busy or still loading (HTTP 503)", cooldown_s=wait_s)
     if 300 <= reply.status < 400:
-        return NotAccepted("answers with a redirect, which is not followed; set base_urls to the redirect's target")
+        return NotAccepted("responds with a redirect, which is not followed; set base_urls to the redirect's target")
     if reply.status >= 500 or reply.status in (408, 409, 425) or reply.status < 300:
         return OutcomeUnknown(f"answered {status}")
     return Broken(f"the model server answered {status}")
 
 
 def error_details(body: bytes) -> tuple[str, str]:
-    """The message and the code of an error body; each is empty if it is missing.
+    """Return the message and the code in the body of an error response. Each is empty if it is missing.
 
-    The message is one line of at most 300 characters. Supports the formats of OpenAI (`error`), of FastAPI (`detail`,
-    also as a list of wrong fields) and a plain `message`.
+    The message is a single line of at most 300 characters. Supported formats are those of OpenAI (`error`) and FastAPI
+    (`detail`, including a list of invalid fields), and a plain `message`.
     """
     try:
         answer = json.loads(body)
@@ -165,12 +166,12 @@ def error_details(body: bytes) -> tuple[str, str]:
 
 
 def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
-    """The images of an answer with status 200, in their order. Blocks.
+    """Return the images of a response with status 200, in order. Blocks the calling thread.
 
-    Raises Broken unless the answer has exactly `count` images and all of them can be decoded.
+    Raises Broken unless the response contains exactly `count` images and each image can be decoded.
     """
     try:
-        data = from_json(body)["data"]  # ten times as fast as the json module for an image in base64
+        data = from_json(body)["data"]  # for an image in base64, ten times as fast as the json module
         items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise Broken("the model server's answer is not an answer of the Images API") from error
@@ -194,7 +195,7 @@ def _one_line(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """The Retry-After header in seconds, at most an hour; 0 if the header is missing or invalid."""
+    """Return the Retry-After header in seconds, at most one hour. Returns 0 if the header is missing or invalid."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(_MAX_RETRY_AFTER_S, float(value[:9]))

@@ -1,4 +1,4 @@
-"""The openai_images engine: groups shots into requests and sends each request to the least busy replica."""
+"""The openai_images engine: groups shots into requests, and sends each request to the least busy replica."""
 
 import asyncio
 import contextvars
@@ -47,10 +47,10 @@ _PROBE_SIZE = Size(512, 512)
 
 
 class OpenAIImages:
-    """One model on one or several servers of the same kind; docs/openai-images.md explains the options.
+    """One model on one or more servers of the same kind. docs/openai-images.md explains the options.
 
-    The engine never repeats a request that was sent. If the answer is lost, `generate` raises Unknown if the request
-    may be charged for (`paid`), else Unavailable.
+    The engine never repeats a request that was sent. If the response is lost, `generate` raises Unknown for a paid
+    request and Unavailable for a free request.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -84,9 +84,10 @@ class OpenAIImages:
             done += len(shots)
 
     def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
-        """The shots of the next request: the first shot, and the following shots that can share its request.
+        """Return the shots of the next request: the first shot, and the following shots that can share its request.
 
-        They have the same prompt and framing, and for a server with seeds their seeds count up.
+        Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
+        each shot must also be one higher than the seed of the previous shot.
         """
         first, count = shots[0], 1
         max_n = 1 if single else self._kind.max_n
@@ -100,11 +101,12 @@ class OpenAIImages:
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """The images of the shots, and the facts about them.
+        """Return the images of the shots, and facts about them for the metadata.
 
-        Tries another replica only if nothing was sent to the first replica, or if it clearly refused. A replica that
-        accepts no references is skipped if the batch has references or elements. Raises Unavailable if no replica is
-        left, or if the answer was lost and the request is not paid; Unknown if it was lost and paid; Declined; Broken.
+        Another replica is tried only if nothing was sent to the first replica, or if the first replica clearly refused.
+        If the batch has references or elements, replicas that accept no references are skipped. Raises Unavailable if
+        no replica is left. If the response is lost, raises Unknown for a paid request and Unavailable for a free
+        request. Also raises Declined and Broken.
         """
         refused: dict[Replica, str] = {}
         while True:
@@ -158,14 +160,17 @@ class OpenAIImages:
         return returned, facts
 
     def _arrange(self, batch: Batch, first_frame: bytes, max_references: int) -> tuple[ArrangedImages, list[bytes]]:
-        """The input images for the model, and their files in a form that every server reads alike. Blocks."""
+        """Return the input images of the model, and their files in a form that all servers read alike.
+
+        Blocks the calling thread.
+        """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
         )
         return arranged, [_plain_file(content) for content in arranged.files]
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes]) -> Reply:
-        """Request an edit if there are input images, else a generation."""
+        """Request an edit if there are input images, otherwise a generation."""
         fields = request_fields(self._kind, request, edit=bool(files))
         body: dict[str, Any] = {"json": fields}
         if files:
@@ -189,9 +194,10 @@ class OpenAIImages:
     # --- references ---------------------------------------------------------------------------------------------
 
     async def _reference_limit(self, replica: Replica) -> int:
-        """The number of references to send to this replica in one request, as configured or as its probe found out.
+        """Return the number of references to send to this replica in one request.
 
-        Waits for the probe if there is no result yet. Raises NotAccepted if the probe fails.
+        This is the configured number, or the result of the probe. Waits for the probe if there is no result yet. Raises
+        NotAccepted if the probe fails.
         """
         if not self._options.probe or not self._options.max_references:
             return self._options.max_references
@@ -202,7 +208,7 @@ class OpenAIImages:
         return replica.reference_support.max_references
 
     def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
-        """The running probe of a replica; starts one if none runs."""
+        """Return the running probe of a replica. Starts a probe if none is running."""
         if replica.probe_task is None or replica.probe_task.done():
             replica.probe_task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
         return replica.probe_task
@@ -237,7 +243,7 @@ class OpenAIImages:
         return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
 
     async def _check(self, replica: Replica) -> HealthCheck:
-        """Check one server. Good health ends its cooldown, unless the cooldown is fixed."""
+        """Check one server. A successful check ends the server's cooldown, unless the cooldown is fixed."""
         url = f"{replica.url.removesuffix('/v1')}{self._kind.health_path}"
         try:
             reply = await send_request(
@@ -252,7 +258,7 @@ class OpenAIImages:
             advice = "Set a valid api_key in the route." if wrong_key else "Start the server, or correct base_urls."
             return HealthCheck(replica.url, ok=False, reason=f"the server {error.reason}", advice=advice)
         except (Broken, Declined) as error:
-            self._start_cooldown(replica, "is not a model server")
+            self._start_cooldown(replica, "does not respond like a model server")
             return HealthCheck(replica.url, ok=False, reason=error.message, advice="Correct base_urls or kind.")
         names = _model_names(reply.body) if self._kind.name == "xinference" else None
         if names is not None and self._options.model not in names:
@@ -267,7 +273,10 @@ class OpenAIImages:
         return HealthCheck(replica.url, ok=True, reason=await self._describe_health(replica))
 
     async def _describe_health(self, replica: Replica) -> str:
-        """The reason of a good check: what the server does with references. Starts a probe if one is due."""
+        """Return the reason of a successful check, which describes how the server uses references.
+
+        Starts a probe if there is no final result yet.
+        """
         if not self._options.max_references:
             return "the server is healthy; no references are sent"
         if not self._options.probe:
@@ -293,10 +302,10 @@ class OpenAIImages:
     # --- the HTTP client ------------------------------------------------------------------------------------------
 
     def _http_client(self) -> "httpx.AsyncClient":
-        """The HTTP client; the first call creates it.
+        """Return the HTTP client. The first call creates the client.
 
-        Each request uses a new connection. If a server closed an idle connection at the moment of sending, the answer
-        would be lost.
+        Each request uses a new connection. If an idle connection were reused, the server could close it while a request
+        is sent, and the response would be lost.
         """
         if self._client is None:
             import httpx
@@ -329,12 +338,15 @@ def _references(count: int) -> str:
 
 
 def _image_file(returned: ReturnedImage) -> bytes:
-    """A returned image as a file that can be a reference. Blocks."""
+    """Return a generated image as a file that can be sent as a reference. Blocks the calling thread."""
     return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
 
 
 def _plain_file(content: bytes) -> bytes:
-    """A reference as an upright RGB file, because servers handle EXIF data, transparency and 16 bit differently."""
+    """Return a reference as the file of an upright RGB image.
+
+    Servers handle EXIF data, transparency and 16-bit images differently.
+    """
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
         rotated = file.getexif().get(0x0112, 1) != 1
         if file.format in ("PNG", "JPEG") and file.mode == "RGB" and not rotated and not file.has_transparency_data:
@@ -343,7 +355,7 @@ def _plain_file(content: bytes) -> bytes:
 
 
 def _model_names(body: bytes) -> list[str] | None:
-    """The names in a list of models; None if the body is not such a list."""
+    """Return the names in a list of models. Returns None if the body is not a list of models."""
     try:
         return [str(model["id"]) for model in json.loads(body)["data"]]
     except (ValueError, RecursionError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""The options of an `openai_images` route. The error for a wrong option names the option."""
+"""The options of an `openai_images` route. The error for an invalid option names the option."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenAIImagesOptions:
-    """The checked options of a route, with the defaults of its kind. It has no repr, which would show the key."""
+    """The checked options of a route, with the defaults of the kind of server.
+
+    The class has no repr, because a repr would show the key.
+    """
 
     kind: ServerKind
     urls: tuple[str, ...]
@@ -48,14 +51,17 @@ def check_options(
     paid: object = None,
     probe: object = None,
 ) -> OpenAIImagesOptions:
-    """Check a route's options as the configuration has them; docs/openai-images.md explains them. Raises BadOption."""
+    """Check the options of a route from the configuration. Raises BadOption.
+
+    docs/openai-images.md explains the options.
+    """
     server_kind = KINDS.get(kind) if isinstance(kind, str) else None
     if server_kind is None:
         raise BadOption(f"kind must be one of {', '.join(KINDS)}; it is {as_json(kind)}")
     if not server_kind.tunable and (steps is not None or guidance is not None):
         raise BadOption(f'servers of kind "{server_kind.name}" do not accept steps and guidance; remove these options')
     if quality and (server_kind.name != "openai" or quality not in _QUALITIES):
-        raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed for kind "openai" only')
+        raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"')
     if not isinstance(model, str) or not model:
         raise BadOption("model must be the server's name of its model")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
@@ -90,7 +96,7 @@ def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
 
 
 def _check_url(value: object) -> str:
-    """The URL without a slash at its end, and with /v1 as the last part of its path."""
+    """Return the URL without a trailing slash and with /v1 as the last part of its path."""
     url = value.strip().rstrip("/") if isinstance(value, str) else ""
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The reference probe: tests whether a server uses several references, uses only the first, or refuses references."""
+"""The reference probe: test whether a server uses several references, uses only the first, or refuses references."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ Edit = Callable[[Sequence[bytes]], Awaitable[Reply]]
 
 
 class ProbeFailed(Exception):
-    """The server gave no answer that the probe can use. The probe may be repeated."""
+    """The server returned no response that the probe can use. The probe may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSupport:
     """The result of a probe.
 
-    `max_references` is the number of references to send in one request; 0 if the server accepts none. `problem`
-    continues the words "the server"; it is empty if the server accepts references as configured. `final` is false if
-    the probe must be repeated.
+    `max_references` is the number of references to send in one request, or 0 if the server accepts none. `problem`
+    completes a sentence that begins with "the server", and is empty if the server accepts references as configured.
+    `final` is false if the probe must be repeated.
     """
 
     max_references: int
@@ -40,10 +40,10 @@ async def probe(
 ) -> ReferenceSupport:
     """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
-    If A and B give the same image as A alone, the server drops the second reference. If the same request gives
-    different images, the probe cannot detect dropped references; the result reports this as `problem`. If `seeded` is
-    false, edits accept no seed, and only the first image is requested. Raises ProbeFailed if the server's answer is
-    neither an image nor a refusal, and the exceptions of `edit`.
+    If A and B produce the same image as A alone, the server drops the second reference. If the two requests with A
+    produce different images, the probe cannot detect dropped references, and `problem` of the result reports this
+    limitation. If `seeded` is false, edits accept no seed, so only the first image is requested. Raises ProbeFailed if
+    a response is neither an image nor a refusal. Exceptions of `edit` are passed on.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):
@@ -60,18 +60,20 @@ async def probe(
     again = await _try_edit(edit, [_reference_a()], decode)
     both = await _try_edit(edit, [_reference_a(), _reference_b()], decode)
     if isinstance(both, str):
-        return ReferenceSupport(1, f"accepts one reference ({both}); several are tiled onto one contact sheet")
+        return ReferenceSupport(1, f"accepts one reference ({both}); several references share one contact sheet")
     if isinstance(again, str) or not _same_image(first, again):
         return unknown
     if _same_image(first, both):
-        return ReferenceSupport(1, "drops every reference after the first; several are tiled onto one contact sheet")
+        return ReferenceSupport(
+            1, "drops every reference after the first; several references share one contact sheet"
+        )
     return ReferenceSupport(max_references)
 
 
 async def _try_edit(
     edit: Edit, references: Sequence[bytes], decode: Callable[[bytes], Awaitable[ReturnedImage]]
 ) -> ReturnedImage | str:
-    """The image, or the server's reason for its refusal. Raises ProbeFailed for any other answer."""
+    """Return the image, or the server's reason for its refusal. Raises ProbeFailed for any other response."""
     reply = await edit(references)
     if reply.status == 200:
         try:
@@ -85,12 +87,12 @@ async def _try_edit(
 
 
 def decode_single_image(body: bytes) -> ReturnedImage:
-    """The image of a probe's answer. Blocks."""
+    """Return the image in the response to a probe request. Blocks the calling thread."""
     return decode_images(body, 1)[0]
 
 
 def _same_image(one: ReturnedImage, other: ReturnedImage) -> bool:
-    """Whether two images are equal, apart from rounding."""
+    """Return whether two images are equal except for rounding errors."""
     first, second = (image.decoded() if isinstance(image, Png) else image for image in (one.image, other.image))
     if first.shape != second.shape:
         return False

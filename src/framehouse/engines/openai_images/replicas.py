@@ -1,4 +1,4 @@
-"""The replicas of one model: chooses the server for each request, and skips servers in a cooldown."""
+"""The replicas of one model: choose the server for each request, and skip servers during a cooldown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -14,9 +14,12 @@ from framehouse.engines.openai_images.reference_probe import ReferenceSupport
 class Replica:
     """One server.
 
-    `public_name` is the name that callers may read, such as "server 1 of 2"; `url` is for operators only. While
-    `fixed_cooldown` is true, a healthy check does not end the cooldown. `last_use` orders the replicas by their last
-    request. `probe_task` sets `reference_support`.
+    `url`: the URL, which only operators may read.
+    `public_name`: the name that callers may read, such as "server 1 of 2".
+    `fixed_cooldown`: true if a successful health check does not end the current cooldown.
+    `last_use`: the number of the last request; the replica with the smallest number was unused for the longest time.
+    `reference_support`: the result of the last reference probe; None before the first result.
+    `probe_task`: the task that runs the reference probe.
     """
 
     url: str
@@ -34,14 +37,17 @@ class Replica:
         self.cooldown.start(reason, at_least_s=at_least_s)
 
     def end_cooldown(self) -> None:
-        """Use the server again, unless its cooldown is fixed and not over."""
+        """End the cooldown, unless the cooldown is fixed and still running."""
         if not (self.fixed_cooldown and self.cooldown.remaining_s):
             self.fixed_cooldown = False
             self.cooldown.end()
 
 
 class Replicas:
-    """All replicas. Each has at most `concurrency` requests in flight. Use it from one event loop only."""
+    """All replicas of a model. Use an object of this class from one event loop only.
+
+    A replica has at most `concurrency` requests in flight.
+    """
 
     def __init__(self, urls: Sequence[str], *, concurrency: int) -> None:
         count = len(urls)
@@ -55,11 +61,11 @@ class Replicas:
 
     @asynccontextmanager
     async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
-        """Take a slot on the replica with the fewest requests in flight, and release it immediately afterwards.
+        """Reserve a slot on the replica with the fewest requests in flight while the context is active.
 
-        Waits while all usable replicas are full. A replica is not usable during a cooldown, or if it is in `refused`:
-        `refused` maps each replica that refused this call to its reason. Raises Unavailable with all reasons if no
-        replica is usable.
+        A replica is usable if it is not in a cooldown and not in `refused`, which maps each replica that refused this
+        call to its reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if no replica is
+        usable.
         """
         replica = await self._take_slot(refused)
         try:
@@ -85,7 +91,10 @@ class Replicas:
             await asyncio.wait([waiter], timeout=self._next_cooldown_end_s(refused))
 
     def _next_cooldown_end_s(self, refused: Collection[Replica]) -> float | None:
-        """Seconds until the next cooldown of a replica that is not in `refused` ends; None if there is none."""
+        """Return the seconds until the first cooldown of a replica that is not in `refused` ends.
+
+        Returns None if no such cooldown is running.
+        """
         remaining_s = [
             replica.cooldown.remaining_s
             for replica in self.all
@@ -94,7 +103,7 @@ class Replicas:
         return min(remaining_s) + 0.01 if remaining_s else None
 
     def wake(self) -> None:
-        """Wake the waiting calls, in their order, after a slot became free or a cooldown started or ended."""
+        """Wake all waiting calls in order, after a slot became free or a cooldown started or ended."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

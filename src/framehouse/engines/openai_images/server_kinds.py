@@ -1,7 +1,7 @@
 """The kinds of servers: the limits of each kind, and the request fields that it accepts.
 
 Sources: the code of SGLang 0.5.23, vLLM-Omni 0.30.0 and Xinference 4.1.0, and OpenAI's published types. The servers
-accept more fields; the engine sends only the fields listed here.
+accept more fields than this module lists, but the engine sends only the listed fields.
 """
 
 import json
@@ -14,10 +14,16 @@ from framehouse.domain.sizes import Size, largest_within
 class ServerKind:
     """The limits and defaults of a kind of server.
 
-    `max_n`: the largest number of images per request; with `seeds`, each image must still match its own seed.
-    `image_part`: the name of the form part that contains a reference. `health_path`: the path of the health check,
-    below the server's root. `seeds`: the same seed gives the same image. `tunable`: the server accepts steps and
-    guidance. `paid`: requests cost money. `max_edge`: the longest side in pixels; 0 means no limit.
+    `max_pixels`: the largest image in pixels.
+    `max_n`: the largest number of images per request. If `seeds` is true, each image of such a request still matches
+        its own seed.
+    `concurrency`: the number of concurrent requests per server.
+    `image_part`: the name of the form part that contains a reference.
+    `health_path`: the path of the health check, relative to the root of the server.
+    `seeds`: true if the same seed produces the same image.
+    `tunable`: true if the server accepts steps and guidance.
+    `paid`: true if requests cost money.
+    `max_edge`: the longest allowed side in pixels; 0 means no limit.
     """
 
     name: str
@@ -36,11 +42,11 @@ class ServerKind:
 KINDS = {
     kind.name: kind
     for kind in (
-        # the seeds of a request's images count up from the seed that was sent, as our seeds do
+        # The seed of each image in a request is one higher than the previous seed, like the seeds of our shots.
         ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True),
-        # one random generator serves all images of a request, so only the first image would match its seed
+        # All images of a request share one random generator, so only the first image would match its seed.
         ServerKind("vllm_omni", 4, 2048 * 2048, 1, 1, "image[]", "/health", seeds=True),
-        # edits accept no seed, and edits of FLUX.2 klein use only the first reference
+        # Edits accept no seed. With FLUX.2 klein, edits use only the first reference.
         ServerKind("xinference", 1, 2048 * 2048, 1, 1, "image", "/v1/models", seeds=False),
         ServerKind(
             "openai",
@@ -62,7 +68,11 @@ _OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
-    """The content of one request: `n` images of one prompt, whose seeds count up from `seed`."""
+    """The content of one request: `n` images for one prompt.
+
+    The first image has the seed `seed`. The seed of each further image is one higher than the seed of the previous
+    image.
+    """
 
     model: str
     prompt: str
@@ -75,7 +85,7 @@ class ServerRequest:
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
-    """The JSON fields of a generation, or the form fields of an edit without the references."""
+    """Return the JSON fields of a generation, or the form fields of an edit without its references."""
     fields: dict[str, object] = {
         "model": request.model,
         "prompt": request.prompt,
@@ -89,7 +99,7 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
     }
     match kind.name:
         case "sglang" | "vllm_omni":
-            # noise from the CPU is the same on every replica; noise from a GPU depends on its model
+            # Noise from the CPU is the same on every replica. Noise from a GPU depends on the model of the GPU.
             fields |= {"response_format": "b64_json", "output_format": "png", "seed": request.seed}
             fields |= {"generator_device": "cpu"} | tuning
         case "xinference":
@@ -104,10 +114,11 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
 
 
 def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
-    """The size to request for an image of `size`.
+    """Return the size to request for an image of `size`.
 
-    This is `size` itself, or the largest size of the same aspect ratio within the limits. OpenAI's models before
-    gpt-image-2 support three sizes only; for them it is the size with the nearest aspect ratio.
+    The result is `size` itself, or the largest size with the same aspect ratio within the limits. OpenAI's models
+    before gpt-image-2 support only three sizes. For these models, the result is the size with the most similar aspect
+    ratio.
     """
     if kind.name == "openai" and model.startswith(("gpt-image-1", "chatgpt-image")):
         ratio = size.width / size.height

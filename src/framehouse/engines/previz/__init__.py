@@ -1,8 +1,12 @@
 """The built-in engine: draws each shot as a storyboard panel, offline and without a model.
 
-Every panel is marked as a preview. The steps of a shot, with their modules: test triggers (`sandbox`), words to a scene
-(`reading` with `vocabulary` and `lexicon`, `scene`), camera and light (`view`, `light`), drawing (`backdrops`,
-`subjects`, `panel`), and finish (`styles`, `lettering`).
+Every panel is marked as a preview. A panel is created in these steps:
+
+1. `sandbox` finds the test triggers in the prompt.
+2. `reading` converts the prompt to a `scene`, with the words in `vocabulary` and `lexicon`.
+3. `view` and `light` choose the camera and the light.
+4. `backdrops`, `subjects` and `panel` draw the scene.
+5. `styles` and `lettering` add the style and the text.
 """
 
 from framehouse.engines.previz.previz_engine import Previz

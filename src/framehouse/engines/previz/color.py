@@ -1,4 +1,4 @@
-"""Colours in 8-bit RGB, and operations on them."""
+"""Colours in 8-bit RGB, and operations on colours."""
 
 import colorsys
 
@@ -7,7 +7,7 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """A colour between `first` (share 0) and `second` (share 1)."""
+    """Return a colour between `first` (share 0) and `second` (share 1)."""
     return (
         round(first[0] + (second[0] - first[0]) * share),
         round(first[1] + (second[1] - first[1]) * share),
@@ -28,12 +28,12 @@ def hex_of(color: Color) -> str:
 
 
 def luma(color: Color) -> float:
-    """The perceived brightness, from 0 to 1."""
+    """Return the perceived brightness, from 0 to 1."""
     return (0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2]) / 255
 
 
 def saturated(color: Color, factor: float) -> Color:
-    """The colour with its saturation multiplied by `factor`."""
+    """Return the colour with its saturation multiplied by `factor`."""
     hue, light, full = colorsys.rgb_to_hls(*(c / 255 for c in color))
     r, g, b = colorsys.hls_to_rgb(hue, light, min(1.0, full * factor))
     return (round(r * 255), round(g * 255), round(b * 255))

@@ -1,4 +1,4 @@
-"""The curated part of the vocabulary, from lexicon.toml. Comments in that file explain the tables."""
+"""The curated part of the vocabulary, from lexicon.toml. Comments in lexicon.toml explain the tables."""
 
 import tomllib
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""Kind -> meaning -> the words with this meaning. A word may have several kinds: "snow" is weather and season."""
+"""The words of each meaning of each kind. A word may have several kinds: "snow" is a weather and a season."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())
@@ -48,7 +48,10 @@ HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
 
 
 def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
-    """The entry of a drawing in a table with "names" and "kinds": by its name, else by its group, else None."""
+    """Return the entry of a drawing in a table with "names" and "kinds". Returns None if there is no entry.
+
+    An entry for the name of the drawing has priority over an entry for its group.
+    """
     if name in table["names"]:
         return table["names"][name]
     return next((value for start, value in table["kinds"].items() if kind.startswith(start)), None)

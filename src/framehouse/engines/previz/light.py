@@ -10,9 +10,9 @@ _AMBIENT_SHARE = 0.92
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """The light of a scene. `top`, `middle` and `low` are the colours of the sky, down to the horizon.
+    """The light of a scene. `top`, `middle` and `low` are the colours of the sky from the top down to the horizon.
 
-    `sun` is the colour of sun, moon and lamps. `ambient` is the colour of a white surface in this light.
+    `sun` is the colour of the sun, the moon and lamps. `ambient` is the colour of a white surface in this light.
     """
 
     time: str
@@ -27,13 +27,15 @@ class Light:
     paleness: float = 0.0
 
     def on(self, color: Color, far: float = 0.0) -> Color:
-        """A daylight colour as it appears in this light. Haze increases with `far`, from 0 (near) to 1 (horizon)."""
+        """Return the appearance of a daylight colour in this light. Haze increases with `far`, from 0 (near) to 1
+        (horizon).
+        """
         a = self.ambient
         lit = (round(color[0] * a[0] / 255), round(color[1] * a[1] / 255), round(color[2] * a[2] / 255))
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))
 
     def graded(self, color: Color) -> Color:
-        """The colour with the tints and the tone of the whole image."""
+        """Return the colour with the tints, the saturation and the paleness of the whole image applied."""
         for tint in self.tints:
             color = mix(color, mix(tint, WHITE if luma(color) > 0.6 else tint, luma(color) * 0.6), 0.34)
         if self.saturation != 1:
@@ -66,7 +68,7 @@ _NEON = Light("night", (16, 8, 42), (74, 22, 110), (226, 60, 146), (92, 244, 252
 
 
 def light_of(scene: Scene, seed: int) -> Light:
-    """The light that the scene specifies, or a light that the seed selects."""
+    """Return the light that the scene specifies, or a light that the seed selects."""
     choice = stream(seed, "light")
     time = scene.time
     if not time:

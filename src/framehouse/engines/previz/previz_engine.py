@@ -1,4 +1,4 @@
-"""The previz engine: draws panels one after the other in a thread, and obeys the sandbox triggers of a prompt."""
+"""The previz engine: draws panels one after the other in a thread, and executes the sandbox triggers of a prompt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _STEP_S = 0.2
 
 
 class Previz:
-    """Draws storyboard panels. It has no dependencies and no options."""
+    """Draws storyboard panels. The engine has no dependencies and no options."""
 
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1, refusal=refusal)
@@ -37,10 +37,10 @@ class Previz:
             yield GeneratedImage(shot.index, pixels, {"preview": "a drawn storyboard panel, not an image from a model"})
 
     async def close(self) -> None:
-        """The engine has nothing to close."""
+        """Do nothing, because there is nothing to close."""
 
 
 def _draw(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
-    from framehouse.engines.previz.panel import draw_panel  # imported late: the API process never draws
+    from framehouse.engines.previz.panel import draw_panel  # imported here, because the API process never draws
 
     return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements)

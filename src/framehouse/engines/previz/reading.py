@@ -1,4 +1,4 @@
-"""Reads a scene from a prompt in English or Chinese: its subjects, their relations, and the scenery."""
+"""Derive a scene from a prompt in English or Chinese: its subjects, their relations, and the scenery."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -61,7 +61,7 @@ class _Unit:
 
 
 def read_scene(parts: Sequence[str | Cited], *, caption: str) -> Scene:
-    """The scene of a prompt that is split into text and citations (`domain.prompt.prompt_parts`)."""
+    """Return the scene of a prompt that was split into text and citations (`domain.prompt.prompt_parts`)."""
     reader = _Reader()
     for unit in _units(parts):
         reader.take(unit)
@@ -104,9 +104,9 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 
 
 def _chinese_units(run: str) -> Iterator[_Unit]:
-    """Units of Chinese text; at each position, the longest known word of at most six characters wins.
+    """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    Characters between known words become one unknown unit. A single unknown character counts as a noun only after a
+    The characters between two known words form one unknown unit. A single unknown character is a noun only after a
     number.
     """
     known = chinese()
@@ -136,7 +136,7 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
 class _Reader:
     """Reads the units in order and builds the scene.
 
-    Numbers, sizes, colours, a relation and a negation come before their noun and are remembered until it follows.
+    Numbers, sizes, colours, relations and negations precede their noun. They are stored until the noun follows.
     """
 
     def __init__(self) -> None:
@@ -156,7 +156,7 @@ class _Reader:
         self._end_clause()
 
     def _end_clause(self) -> None:
-        """Discard everything that was remembered for a noun."""
+        """Discard the number, size, colour, relation and negation that are stored for the next noun."""
         self._number, self._size, self._color = 0, 1.0, ""
         self._relation, self._negated, self._somewhere = "", False, False
 
@@ -202,12 +202,12 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # the last word wins, because the words of a listed shot follow the words that all shots share
+        # The last word is used, because the text of a listed shot follows the text that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
         if unit.means.keys() & {"time", "weather", "season"} and "icon" not in unit.means:
-            self._relation = ""  # "on a rainy evening" relates no subjects
+            self._relation = ""  # "on" in "on a rainy evening" is not a relation between subjects
         if "backdrop" in unit.means:
             weight = 2 if self._somewhere or self._relation in ("on", "in", "under") else 1
             if weight > self._backdrop_weight or (weight == self._backdrop_weight and weight == 2):
@@ -217,15 +217,20 @@ class _Reader:
             self._number, self._size = 0, 1.0
 
     def _is_verb(self, unit: _Unit) -> bool:
-        """Whether the word is a verb here. The previous word decides: "a watch" is a noun, "they watch" is a verb."""
+        """Return whether the word is a verb, depending on the previous word: "a watch" is a noun, "they watch" contains a
+        verb.
+        """
         return unit.text in _ALSO_VERBS and not (
             self._before in _DETERMINERS or self._last.means.keys() & {"number", "color", "size", "icon"} - {"icon"}
         )
 
     def _name(self, unit: _Unit) -> None:
-        """Add the subjects of a noun; "family" has several. If its meaning ends in "+", it also becomes a chip."""
+        """Add the subjects of a noun, such as the several subjects of "family".
+
+        If the meaning of the noun ends in "+", the noun also becomes a chip.
+        """
         if self._place_of and self._subjects:
-            self._place_of = False  # "<<<image_1>>>中的狗": the image shows the dog
+            self._place_of = False  # in "<<<image_1>>>中的狗", the image already shows the dog
             return
         for name in unit.means["icon"].rstrip("+").split(","):
             self._add(Subject(name), plural="plural" in unit.means)
@@ -278,10 +283,10 @@ class _Reader:
         self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
-        """Whether the subject belongs to the previous subject.
+        """Return whether the subject is a part of the previous subject, and update the list of subjects.
 
-        If the previous drawing already shows the subject, as a knight's sword, the subject is removed. If the previous
-        subject is its vessel, as in "a bottle of perfume", the subject replaces the vessel.
+        If the previous drawing already shows the subject, such as the sword of a knight, the subject is removed. If the
+        previous subject contains it, as in "a bottle of perfume", the subject replaces the previous subject.
         """
         before = self._subjects[index - 1].name if index else ""
         if thing.name and thing.name in _SHOWN_WITH.get(before, ()):
@@ -293,7 +298,10 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """Whether a figure wears the subject: a coat sets the colour of the figure, a hat is drawn on its head."""
+        """Return whether a figure wears the subject, and update the figure.
+
+        A coat sets the colour of the figure. A hat is drawn on the head of the figure.
+        """
         wearer = self._actor(index, creature=True) if self._relation in ("in", "holding", "beside") else None
         if wearer is None or wearer is thing:
             return False
@@ -307,9 +315,10 @@ class _Reader:
         return False
 
     def _actor(self, before: int, *, creature: bool = False) -> Subject:
-        """The subject before index `before` that rides, holds or wears something.
+        """Return the subject before index `before` that rides, holds or wears something.
 
-        For these relations, or with `creature`, it is the last person, animal or citation; otherwise the last subject.
+        If the relation is "riding" or "holding", or if `creature` is true, this is the last person, animal or citation.
+        Otherwise, or if there is no such subject, this is the last subject.
         """
         if creature or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):
@@ -337,7 +346,7 @@ class _Reader:
             "in",
         )
         if noun and is_its_image and noun.number <= 1:
-            noun.cited, noun.name = cited, ""  # "the dog in <<<image_1>>>" is the dog that the image shows
+            noun.cited, noun.name = cited, ""  # in "the dog in <<<image_1>>>", the image shows the dog
             self._relation = ""
             return
         self._add(Subject(cited=cited))
@@ -356,10 +365,10 @@ class _Reader:
             self._unwanted.add(unit.means["weather"])
 
     def _end_unknown(self, unit: _Unit) -> None:
-        """End a run of unknown words before `unit`.
+        """Process the unknown words before `unit`.
 
-        If a known noun follows, the words describe that noun. Otherwise the last words become a chip, unless they are
-        negated or look like a verb or an adjective.
+        If a known noun follows, the unknown words describe this noun and are discarded. Otherwise, the last unknown
+        words become a chip, unless they are negated or look like a verb or an adjective.
         """
         words, self._waiting_words = self._waiting_words, []
         if not words or (unit.means.keys() & {"icon", "backdrop", "style", "people"}):

@@ -1,10 +1,10 @@
-"""Triggers in a prompt that make previz refuse, fail or slow down, so that client teams can test each outcome.
+"""Triggers in a prompt that make previz refuse, fail or wait, so that developers of clients can test each outcome.
 
-`[sandbox: refuse]`          the request is refused: HTTP 400, code 1301
-`[sandbox: decline]`         the task is accepted, then fails: the engine declines the prompt
-`[sandbox: fail]`            the task is accepted, then fails: the engine has an error
-`[sandbox: fail image 2]`    like `fail`, but only at the second image
-`[sandbox: slow 5]`          each image takes five seconds longer
+    `[sandbox: refuse]`          the API refuses the request with HTTP 400 and code 1301
+    `[sandbox: decline]`         the API accepts the task, but the engine declines the prompt, and the task fails
+    `[sandbox: fail]`            the API accepts the task, but the engine reports an error, and the task fails
+    `[sandbox: fail image 2]`    like `fail`, but only the second image fails
+    `[sandbox: slow 5]`          each image takes five seconds longer
 """
 
 import re
@@ -22,8 +22,8 @@ _KNOWN = re.compile(
 class Behaviour:
     """The behaviour that the triggers of a prompt request.
 
-    `refuse` is the reason of the refusal; empty if there is none. `fail_image` counts from 1; 0 means every image, None
-    means no image.
+    `refuse` is the reason for a refusal, or empty if the prompt is not refused. `fail_image` is the number of the image
+    that fails, from 1. 0 means every image, and None means no image.
     """
 
     refuse: str = ""
@@ -33,13 +33,15 @@ class Behaviour:
 
 
 def behaviour(prompt: str) -> Behaviour:
-    """The behaviour that a prompt requests. An unknown trigger refuses the prompt and lists the known triggers."""
+    """Return the behaviour that a prompt requests. A prompt with an unknown trigger is refused with a list of all
+    triggers.
+    """
     refuse, decline, fail_image, slow_s = "", False, None, 0.0
     for trigger in _TRIGGER.finditer(prompt):
         words = " ".join(trigger[1].lower().split())
         known = _KNOWN.fullmatch(words)
         if known is None:
-            refuse = f'"{words}" is not a sandbox trigger; the triggers are {_WORDS}'
+            refuse = f'"{words}" is not a sandbox trigger; the sandbox triggers are {_WORDS}'
         elif words == "refuse":
             refuse = "refused, because the prompt contains a sandbox trigger"
         elif words == "decline":
@@ -52,10 +54,10 @@ def behaviour(prompt: str) -> Behaviour:
 
 
 def refusal(prompt: str) -> str | None:
-    """The reason to refuse a prompt when the task is submitted, or None."""
+    """Return the reason to refuse a prompt when the task is submitted, or None to accept it."""
     return behaviour(prompt).refuse or None
 
 
 def without_triggers(prompt: str) -> str:
-    """The prompt without its triggers."""
+    """Return the prompt without its triggers."""
     return _TRIGGER.sub(" ", prompt)

@@ -1,4 +1,4 @@
-"""The content of one panel as plain values, read from the prompt."""
+"""The content of one panel as plain values, which `reading` derives from the prompt."""
 
 import random
 import zlib
@@ -10,10 +10,11 @@ from framehouse.engines.previz.color import Color
 
 @dataclass(slots=True)
 class Subject:
-    """One subject in the frame: a pictogram by its name, or a cited reference or element.
+    """One subject in the frame: a pictogram, or a cited reference or element.
 
-    `relation` relates this subject to the subject with the index `target`. It is "riding", "on", "under", "in",
-    "beside", "front", "behind", "held" or "worn"; for example, "held" means that `target` holds this subject.
+    `name` is the name of the pictogram. `number` is the number of copies. `relation` is the relation of this subject to
+    the subject with the index `target`. It is "riding", "on", "under", "in", "beside", "front", "behind", "held" or
+    "worn". For example, "held" means that `target` holds this subject.
     """
 
     name: str = ""
@@ -28,11 +29,13 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The content that the prompt specifies. A value that the prompt does not specify is empty; the seed selects it.
+    """The content that the prompt specifies. Values that the prompt does not specify are empty, and the seed selects them.
 
-    `tints` are colours for the whole image. `chips` are nouns without a drawing. `setting` is the reference that the
-    prompt uses as the background. `people` is False if the prompt excludes people. `unwanted` contains the names of
-    drawings and weathers that the prompt excludes.
+    `tints`: colours for the whole image.
+    `chips`: nouns without a drawing.
+    `setting`: the reference or element that the prompt uses as the background.
+    `people`: false if the prompt excludes people.
+    `unwanted`: the names of drawings and weathers that the prompt excludes.
     """
 
     backdrop: str = ""
@@ -53,5 +56,8 @@ class Scene:
 
 
 def stream(seed: int, decision: str) -> random.Random:
-    """Random numbers for one decision. Decisions are independent: an additional one does not change the others."""
+    """Return a generator of random numbers for one decision.
+
+    Each decision has an independent generator. An additional decision therefore does not change the others.
+    """
     return random.Random(seed * 0x9E3779B1 + zlib.crc32(decision.encode()))

@@ -6,16 +6,19 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.previz.scene import stream
 
 SHORT_SIDE = 720.0
-"""The shorter side of a frame in units; the longer side follows from the aspect ratio."""
+"""The shorter side of a frame in units. The longer side depends on the aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
     """A camera. All lengths are in units.
 
-    `horizon` and `floor` are y coordinates; the main subject stands on `floor`. `hero` is the largest height of the
-    main subject, `center` its x coordinate. `zoom` scales the scenery. `pan` shifts layers by their depth. `focus` is
-    the blur of the background; 0 is sharp.
+    `horizon`, `floor`: y coordinates. The main subject stands on `floor`.
+    `hero`: the largest height of the main subject.
+    `center`: the x coordinate of the main subject.
+    `zoom`: the scale of the scenery.
+    `pan`: the horizontal shift of the layers, which depends on their depth.
+    `focus`: the blur of the background; 0 is sharp.
     """
 
     width: float
@@ -34,7 +37,7 @@ class View:
         return self.height > self.width * 1.15
 
 
-# framing: horizon, floor and hero as shares of the height; zoom; center as a share of the width; focus
+# For each framing: horizon, floor and hero as shares of the height, zoom, center as a share of the width, and focus.
 _CAMERAS = {
     "": (0.60, 0.82, 0.50, 1.0, 0.5, 0.0),
     "wide shot": (0.60, 0.80, 0.36, 0.82, 0.46, 0.0),
@@ -47,12 +50,12 @@ _CAMERAS = {
 
 
 def view_of(size: Size, framing: str, seed: int) -> View:
-    """The camera of a shot. The seed moves it slightly, so that the shots of a series do not look identical."""
+    """Return the camera of a shot. The seed moves the camera slightly, so that the shots of a series look different."""
     short = min(size.width, size.height)
     width, height = size.width / short * SHORT_SIDE, size.height / short * SHORT_SIDE
     horizon, floor, hero, zoom, center, focus = _CAMERAS.get(framing, _CAMERAS[""])
     move = stream(seed, "camera")
-    if height > width * 1.15 and framing != "top view":  # in a tall frame, the ground takes more of the height
+    if height > width * 1.15 and framing != "top view":  # in a tall frame, the ground covers more of the height
         floor = 0.5 + (floor - 0.5) * 0.84
         horizon = 0.5 + (horizon - 0.5) * 0.8
     offset = move.uniform(-0.05, 0.05) if framing else move.choice((-1, 1)) * move.uniform(0.02, 0.1)

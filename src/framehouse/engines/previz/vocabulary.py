@@ -1,6 +1,6 @@
-"""The vocabulary: all known words with their meanings.
+"""The vocabulary: all known words and their meanings.
 
-It contains the curated tables first, then the names and keywords of the pictogram pack.
+The meanings in the tables of `lexicon` have priority over the names and keywords of the pictogram pack.
 """
 
 import re
@@ -12,7 +12,7 @@ from framehouse.engines.previz.drawings import Pictogram
 from framehouse.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
-"""Kind -> value; {"weather": "snow", "season": "winter"} for the word "snow"."""
+"""A map from kind to value. For example, "snow" has the meanings {"weather": "snow", "season": "winter"}."""
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _WORD = re.compile(r"[a-zà-ÿ0-9]+(?:['’-][a-zà-ÿ0-9]+)*|[^\w\s]", re.IGNORECASE)
@@ -36,16 +36,16 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""Groups of the pack whose keywords are feelings and gestures. The vocabulary contains only their names."""
+"""Groups of the pack whose keywords are feelings and gestures. For these groups, only the names are words."""
 
 
 def words_of(text: str) -> list[str]:
-    """The English words and punctuation marks of a text, in lower case. A hyphenated word is one word."""
+    """Return the English words and punctuation marks of a text, in lower case. A hyphenated word is one word."""
     return [word.lower().replace("’", "'") for word in _WORD.findall(text)]
 
 
 def singular(word: str) -> str:
-    """The base form of an English noun."""
+    """Return the singular of an English noun."""
     if word in _IRREGULAR:
         return _IRREGULAR[word]
     if len(word) < 4 or not word.endswith("s") or word.endswith(_NO_PLURALS):
@@ -58,27 +58,27 @@ def singular(word: str) -> str:
 
 
 def english_key(phrase: str) -> tuple[str, ...]:
-    """The key of a phrase in `english()`: its words, with the last word in the singular."""
+    """Return the key of a phrase in `english()`: the words of the phrase, with the last word in the singular."""
     words = words_of(phrase)
     return (*words[:-1], singular(words[-1])) if words else ()
 
 
 @cache
 def english() -> Mapping[tuple[str, ...], Meanings]:
-    """The meanings of English phrases of up to four words, by `english_key`."""
+    """Return the meanings of English phrases of up to four words, by `english_key`."""
     known: dict[tuple[str, ...], Meanings] = {}
     for kind, value, phrase in _curated():
         if not _CHINESE.search(phrase):
             known.setdefault(english_key(phrase), {}).setdefault(kind, value)
     for key, name in _best(pack().values(), chinese=False).items():
-        if known.setdefault(key, {}).keys() <= {"color"}:  # "tangerine" is a colour before a noun, else a fruit
+        if known.setdefault(key, {}).keys() <= {"color"}:  # "tangerine" is a colour before a noun, otherwise a fruit
             known[key]["icon"] = name
     return known
 
 
 @cache
 def chinese() -> Mapping[str, Meanings]:
-    """The meanings of Chinese words."""
+    """Return the meanings of Chinese words."""
     known: dict[str, Meanings] = {}
     for kind, value, phrase in _curated():
         if _CHINESE.search(phrase):
@@ -101,10 +101,10 @@ def _curated() -> Iterable[tuple[str, str, str]]:
 
 
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:
-    """The drawing for each phrase of the pack.
+    """Return the best drawing for each phrase of the pack.
 
-    The best drawing is the drawing with this name. The next best has a name that ends in the phrase. After that, it is
-    the drawing that has the phrase among the fewest keywords.
+    A drawing whose name is the phrase is the best. A drawing whose name ends in the phrase is second best. Otherwise,
+    the best drawing is the drawing with the fewest keywords among those that have the phrase as a keyword.
     """
     best: dict[tuple[str, ...], tuple[float, str]] = {}
     for drawn in pictograms:
@@ -117,7 +117,7 @@ def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, 
             if place == 0:
                 score = 100.0
             elif names_only or (chinese and (len(phrase) < 2 or not set(phrase) & set(phrases[0]))):
-                continue  # a Chinese keyword that shares no character with the name is seldom a synonym
+                continue  # a Chinese keyword that shares no character with the name is rarely a synonym
             else:
                 name_end = phrases[0].endswith(phrase) if chinese else english_key(phrases[0])[-len(key) :] == key
                 score = (60.0 if name_end else 20.0) + 20.0 / len(phrases) - place * 0.2

@@ -1,1 +1,1 @@
-"""The worker process: claim batches, generate their images, record the outcomes."""
+"""The worker process claims batches, generates their images, and records the outcomes."""

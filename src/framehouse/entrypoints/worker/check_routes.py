@@ -1,4 +1,4 @@
-"""Check the routes that this worker serves and report their health, for `/readyz`, metrics and `doctor`."""
+"""Check the routes that this worker serves, and report their health for `/readyz`, `/metrics` and `doctor`."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 async def check_routes_until_cancelled(db: Database, registry: Registry, *, worker: int) -> NoReturn:
-    """Check and report every half minute until cancelled."""
+    """Check the routes and report their health every 30 seconds until cancelled."""
     healthy: dict[tuple[str, str, str], bool] = {}
     while True:
         checks = await check_routes(registry)
@@ -27,7 +27,7 @@ async def check_routes_until_cancelled(db: Database, registry: Registry, *, work
 
 
 async def check_routes(registry: Registry) -> list[RouteCheck]:
-    """The results of all health checks. A route without dependencies has one healthy result."""
+    """Return the results of all health checks. A route without dependencies has one healthy result."""
     no_dependencies = [HealthCheck("", ok=True, reason="has no dependencies")]
     return [
         RouteCheck(model, route.name, check.subject, check.ok, check.reason)
@@ -37,7 +37,7 @@ async def check_routes(registry: Registry) -> list[RouteCheck]:
 
 
 def log_changes(checks: Sequence[RouteCheck], healthy: dict[tuple[str, str, str], bool]) -> None:
-    """Log each check whose result changed since the last call, and update `healthy`."""
+    """Log each health check whose result has changed since the last call, and update `healthy`."""
     for check in checks:
         before = healthy.get(check[:3], True)
         healthy[check[:3]] = check.ok

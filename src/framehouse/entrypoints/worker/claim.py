@@ -1,4 +1,4 @@
-"""The claim loop: claim batches for the free slots whenever due batches may exist."""
+"""The claim loop claims batches for the worker's free slots whenever the queue may contain due batches."""
 
 import asyncio
 import logging
@@ -18,19 +18,21 @@ from framehouse.pipeline.open_order import route_with_open_order
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
-"""After this many wake-ups in a row that found no work, a worker claims at most ten times a second. Each new task wakes
-all workers, and with many workers their claims cost PostgreSQL more than everything else (docs/scale.md)."""
+"""After more than `MISSES_BEFORE_PAUSE` wake-ups in a row that found no work, a worker pauses for about `MISS_PAUSE_S`
+before each claim. Each new task wakes all workers. Without this pause, the claims of many workers would load PostgreSQL
+more than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
-"""If this many batches wait for their references, the worker claims only batches whose references are stored."""
+"""While at least this many held batches wait for their references, the worker claims only batches whose references are
+all stored."""
 _POISON_PAUSE_S = 3.0
 
 
 @dataclass(slots=True)
 class ClaimSignal:
-    """Wakes the claim loop.
+    """Wakes and stops the claim loop.
 
-    `notified`: new batches were announced since the last claim. `more_due`: the last claim may have left due batches
-    in the queue. `stopping`: the loop ends.
+    `notified` is true if a notification about new batches arrived after the last claim. `more_due` is true if the queue
+    may still contain due batches after the last claim. `stopping` ends the loop.
     """
 
     event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -43,7 +45,7 @@ class ClaimSignal:
         self.event.set()
 
     def slot_freed(self) -> None:
-        """Wake the loop if the queue may contain more due batches. New batches have their own notification."""
+        """Wake the loop if the queue may contain more due batches. New batches wake the loop by a notification."""
         if self.more_due:
             self.event.set()
 
@@ -55,7 +57,7 @@ class ClaimSignal:
 async def run_claim_loop(
     claim: Callable[[], Awaitable[int]], free_slots: Callable[[], int], signal: ClaimSignal
 ) -> None:
-    """Call `claim`, which returns the number of claimed batches, until stopped."""
+    """Call `claim` repeatedly until stopped. `claim` returns the number of claimed batches."""
     misses = 0
     while not signal.stopping:
         if misses > MISSES_BEFORE_PAUSE:
@@ -87,10 +89,10 @@ async def claim_batches(
     limits: RetryLimits,
     only_task: UUID | None = None,
 ) -> list[HeldBatch]:
-    """Claim once, for the free slots, and add the claimed batches to the table.
+    """Claim batches for the free slots once, and add the claimed batches to `held`.
 
-    At most one of the claimed batches may be poison. Other batches that may be poison are released before any work
-    starts, because the first one may kill this process.
+    A batch that may be poison may kill this process. If several claimed batches may be poison, only one of them is
+    added, and the others are released before any work starts.
     """
     free = held.free_slots
     signal.more_due = True

@@ -1,4 +1,4 @@
-"""The table of held batches: the batches that this worker has claimed and whose leases it renews."""
+"""The table of held batches. A worker holds the batches that it has claimed, and renews their leases."""
 
 import asyncio
 import time
@@ -13,10 +13,11 @@ _SLOW_LOADING_S = 0.5
 
 @dataclass(slots=True, eq=False)
 class HeldBatch:
-    """A claimed batch and the asyncio task that works on it.
+    """A claimed batch and the asyncio task that processes the batch.
 
-    `isolated`: the batch may be poison, so the worker claims no other batch while it holds this one. `progress` is
-    between 0 and 1. `loaded`: the references are loaded. `wake` ends a pause of the batch's engine early.
+    `isolated` is true if the batch may be poison; the worker then claims no further batch until this batch has ended.
+    `progress` is between 0 and 1. `loaded` is true after the references are loaded. Setting `wake` ends the engine's
+    pause early.
     """
 
     batch: Claimed
@@ -32,12 +33,12 @@ class HeldBatch:
 
     @property
     def failing_s(self) -> float:
-        """Seconds since the first failure of the batch; 0 if it has none."""
+        """The time since the first failure of the batch in seconds, or 0 if the batch has not failed."""
         return self.batch.failing_s and self.batch.failing_s + time.monotonic() - self.held_since
 
 
 class HeldBatches:
-    """All held batches of one worker, which generates up to `limit` of them at the same time."""
+    """All held batches of one worker. The worker generates up to `limit` batches at the same time."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -55,22 +56,22 @@ class HeldBatches:
     def remove(self, held: HeldBatch) -> None:
         """Remove this entry, but not a newer entry of the same batch.
 
-        There is a newer entry if the database's answer to a release was lost and the worker claimed the batch again
-        before the release was repeated.
+        There can be a newer entry if the database released the batch but its response was lost. The worker may then
+        claim the batch again before it repeats the release.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]
 
     @property
     def loading(self) -> int:
-        """The number of batches whose references are not loaded yet."""
+        """The number of held batches whose references are not loaded yet."""
         return sum(not held.loaded for held in self)
 
     @property
     def free_slots(self) -> int:
-        """The number of batches that the worker may claim; 0 while it holds an isolated batch.
+        """The number of batches that the worker may claim. The number is 0 while the worker holds an isolated batch.
 
-        A batch that loads slowly does not count, because one slow server of references must not stop all tasks.
+        A batch whose references load slowly occupies no slot, so that a slow reference server does not stop all tasks.
         """
         if any(held.isolated for held in self):
             return 0
@@ -78,15 +79,15 @@ class HeldBatches:
         return self._limit - sum(held.loaded or now - held.held_since < _SLOW_LOADING_S for held in self)
 
     def other_tasks(self, held: HeldBatch | None = None) -> list[asyncio.Task[None]]:
-        """The asyncio tasks of all batches except `held`."""
+        """Return the asyncio tasks of all held batches except `held`."""
         return [other.task for other in self if other is not held and other.task]
 
     def leases(self) -> dict[int, HeldBatch]:
-        """A copy of the table, by batch id."""
+        """Return a copy of the table, by batch id."""
         return dict(self._by_id)
 
     def wake(self, batch_id: str) -> None:
-        """End the pause of a batch's engine early. Does nothing if another worker holds the batch."""
+        """End the pause of a batch's engine early. Do nothing if this worker does not hold the batch."""
         if batch_id.isdecimal() and (held := self._by_id.get(int(batch_id))):
             held.wake.set()
 
@@ -96,12 +97,12 @@ class HeldBatches:
 
 
 def claims_of(leases: Mapping[int, HeldBatch]) -> dict[int, tuple[UUID, float]]:
-    """The claim and the progress of each held batch, by batch id."""
+    """Return the claim and the progress of each held batch, by batch id."""
     return {number: (held.batch.claim, held.progress) for number, held in leases.items()}
 
 
 def cancel_lost(leases: Mapping[int, HeldBatch], renewed: Set[int]) -> None:
-    """Stop the work on batches whose lease was not renewed."""
+    """Stop the work on the batches in `leases` that are not in `renewed`."""
     cancel(held for number, held in leases.items() if number not in renewed)
 
 

@@ -1,4 +1,4 @@
-"""Renew the leases of held batches, several times per lease, and stop the work on batches whose lease was lost."""
+"""Renew the leases of held batches, at least six times per lease. Stop the work on batches whose lease was lost."""
 
 import asyncio
 import logging
@@ -15,7 +15,11 @@ _RENEW_S = 1.0
 
 
 async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
-    """Renew until cancelled. If a lease cannot be renewed, the task has ended or another worker has the batch."""
+    """Renew leases until cancelled.
+
+    If the database does not renew the lease of a batch, the task has ended or the batch was requeued. The work on the
+    batch then stops.
+    """
     renewed_at = time.monotonic()
     while True:
         await asyncio.sleep(min(_RENEW_S, lease_s / 6))
@@ -28,7 +32,7 @@ async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s
             log.warning("cannot renew leases: %s", error)
             continue
         if (late_s := time.monotonic() - renewed_at) > lease_s / 2:
-            log.warning("leases were renewed only after %.1f s; this machine or the database is slow", late_s)
+            log.warning("the leases were not renewed for %.1f s; this machine or the database is slow", late_s)
         renewed_at = time.monotonic()
 
 

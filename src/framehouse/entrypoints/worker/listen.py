@@ -1,7 +1,7 @@
 """Listen for notifications of the database.
 
-New batches wake the claim loop. If a task ends, the work on its batches stops. An upstream callback ends the pause of
-the engine that waits for the upstream.
+A notification about new batches wakes the claim loop. A notification about the end of a task stops the work on its
+batches. A notification about an upstream callback ends the pause of the engine that waits for the upstream.
 """
 
 from typing import NoReturn
@@ -14,7 +14,10 @@ from framehouse.entrypoints.worker.held_batches import HeldBatches
 
 
 async def listen(db: Database, held: HeldBatches, signal: ClaimSignal, *, worker: int) -> NoReturn:
-    """Listen until cancelled. The connection also holds the lock that shows that this worker is alive."""
+    """Listen until cancelled.
+
+    The connection also holds an advisory lock. Other processes consider this worker alive while the lock is held.
+    """
     channels = {
         BATCHES_CHANNEL: lambda _: signal.notify(),
         ENDED_CHANNEL: held.cancel_task,

@@ -1,4 +1,7 @@
-"""Load and generate one held batch. An error becomes the outcome of the batch and does not affect other batches."""
+"""Load the references of a held batch and generate the batch.
+
+An error becomes the outcome of the batch and does not affect other batches.
+"""
 
 import asyncio
 import logging
@@ -35,7 +38,7 @@ async def process_batch(
 ) -> Outcome:
     """Load the references of a held batch, then wait for one of the `slots` and generate the batch.
 
-    Raises only `DATABASE_ERRORS`. In that case, the outcome cannot be recorded.
+    Raises only `DATABASE_ERRORS`. After a database error, there is no outcome to record.
     """
     batch = held.batch
     if attempts_used_up(batch.attempt, limits, open_order=route_with_open_order(batch) is not None):

@@ -1,6 +1,6 @@
 """Record the outcome of a held batch.
 
-The write is retried until saved, because a batch whose outcome is not recorded would be generated again.
+The write is retried until saved. If the outcome was not recorded, the batch would be generated again.
 """
 
 import logging
@@ -23,7 +23,7 @@ _NO_REASON = "no reason was given"
 async def record_outcome(
     db: Database, held: HeldBatch, outcome: Outcome, *, limits: RetryLimits, retention: timedelta
 ) -> None:
-    """Release the batch for a later attempt, end its task, or do nothing if it is done."""
+    """Record the outcome: release the batch for a later attempt, fail its task, or do nothing if the batch is done."""
     step = next_step(
         outcome,
         attempt=held.batch.attempt,
@@ -48,7 +48,7 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
     else:
         metrics.FAILURES.labels(batch.model, "retry").inc()
         log.warning("batch %s of task %s is tried again in %.1f s", batch.id, batch.task_id, release.after_s)
-        # The reason is logged only at level debug, because engines quote prompts; the batch's row contains it.
+        # The reason may quote the prompt, so it is logged only at level debug. The batch's row contains the reason.
         log.debug("batch %s: %s", batch.id, release.reason)
         operation, error = f"releasing batch {batch.id}", release.reason or _NO_REASON
 

@@ -1,7 +1,7 @@
-"""Find batches that wait for a route that no live worker serves: log a warning, and later fail their tasks.
+"""Find routes that have waiting batches and no live worker. Log a warning, and later fail the tasks of these batches.
 
-No worker claims such batches. The time for which a route has been unserved is measured by this process: a worker that
-has just started fails no task. Batches of a served route never fail here, however long their queue is.
+This process measures how long a route has been unserved, so a worker that has just started fails no task. The tasks of
+a served route never fail here, even if their batches wait for a long time.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """`run` checks every half minute; `check_once` checks once. `only_task` limits it to the batches of one task."""
+    """Finds unserved routes and fails their batches. If `only_task` is set, only the batches of this task count."""
 
     def __init__(
         self,
@@ -58,7 +58,11 @@ class UnservedRoutes:
                 log.warning("cannot check for unserved routes: %s", error)
 
     async def check_once(self) -> None:
-        """Warn of routes that have become unserved, and fail the batches of routes that stay unserved for too long."""
+        """Log a warning for each route that has become unserved. Fail the batches of routes that are unserved too long.
+
+        The limit is `give_up_after_s`, or a longer time for batches with an open order. If a route is no longer
+        configured, its batches restart at the model's first route.
+        """
         await route_to_open_orders(self._db)
         served = {(health.model, health.route) for health in await list_route_health(self._db)}
         served |= set(self._registry.served_routes)

@@ -1,4 +1,4 @@
-"""The worker: runs the loops of this package and one asyncio task per held batch, and stops them in order."""
+"""The worker runs the loops of this package and one asyncio task per held batch, and stops them in a safe order."""
 
 import asyncio
 import logging
@@ -31,14 +31,16 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""The longest wait of an isolated batch for the other batches. Only batches that an upstream generates take longer."""
+"""The longest time for which an isolated batch waits until the worker's other batches have ended. Only batches that an
+upstream generates need more time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a worker. `concurrency` is the number of batches that it generates at the same time.
+    """The limits of a worker.
 
-    The other limits are the settings of the same names.
+    `concurrency` is the number of batches that the worker generates at the same time. The other limits are the settings
+    of the same names.
     """
 
     concurrency: int = 2
@@ -55,8 +57,8 @@ class Limits:
 class Worker:
     """Claims and generates batches in one process.
 
-    `run` works until `stop` is called. `held` are the batches that the worker holds now. `only_task` limits the worker
-    to the batches of one task.
+    `held` contains the batches that the worker currently holds. If `only_task` is set, the worker claims only the
+    batches of this task.
     """
 
     def __init__(
@@ -85,13 +87,14 @@ class Worker:
         )
 
     def stop(self) -> None:
-        """Stop claiming. `run` returns after the held batches are finished or released."""
+        """Stop claiming batches. `run` returns after the held batches are finished or released."""
         self._signal.stop()
 
     async def run(self) -> None:
-        """Work until stopped. Lost connections and restarts of PostgreSQL do not stop the worker.
+        """Claim and generate batches until `stop` is called.
 
-        If one of the loops fails, the worker stops and raises its error, because leases may no longer be renewed.
+        Lost connections and restarts of PostgreSQL do not stop the worker. If one of the loops raises an error, the
+        worker stops and raises the error, because leases may no longer be renewed.
         """
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         for loop in loops:
@@ -164,13 +167,18 @@ class Worker:
         except asyncio.CancelledError:
             await self._release(held)
         except DATABASE_ERRORS as error:
-            log.warning("batch %s of task %s stays claimed until its lease expires: %s", batch.id, batch.task_id, error)
+            log.warning(
+                "batch %s of task %s remains claimed until its lease expires: %s", batch.id, batch.task_id, error
+            )
         finally:
             self.held.remove(held)
             self._signal.slot_freed()
 
     async def _release(self, held: HeldBatch) -> None:
-        """Release a batch, which is due immediately. Changes nothing if the task has ended or the lease was lost."""
+        """Return a batch to the queue, due immediately.
+
+        Does nothing if the task has ended or another worker has claimed the batch.
+        """
         with suppress(TimeoutError, *DATABASE_ERRORS):
             async with asyncio.timeout(_RELEASE_S):
                 await batch_queue.release_batch(
@@ -178,7 +186,7 @@ class Worker:
                 )
 
     async def _finish_or_release(self) -> None:
-        """Wait up to `stop_s` for the held batches, then cancel the unfinished ones, which releases them."""
+        """Wait up to `stop_s` for the held batches to end. Then cancel the unfinished batches, which releases them."""
         if tasks := self.held.other_tasks():
             _, unfinished = await asyncio.wait(tasks, timeout=self._limits.stop_s)
             for task in unfinished:
