@@ -98,7 +98,7 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 	@touch $(STAMP)
 
 screenshots: install ## Take screenshots of the console in both themes and languages, into out/console and docs/images
-	@.venv/bin/python scripts/console_pictures.py
+	@.venv/bin/python scripts/console_screenshots.py
 
 gallery: install ## Generate a fixed set of prompts with previz, into out/gallery.jpg
 	@.venv/bin/python scripts/gallery.py

@@ -1,9 +1,9 @@
-"""Build the wheel and the sdist, and look into them. Run by `make dist`.
+"""Build the wheel and the sdist, and check their contents. Run by `make dist`.
 
-    python scripts/dist.py [FOLDER]    dist, unless another is named
+    python scripts/dist.py [FOLDER]    the default is dist
 
-Both are built from the files as they are, and the same files always give the same bytes. What stands in the folder
-before is replaced when the new ones have been found good.
+Both are built from the current files; the same files always give the same bytes. The old files in the folder are
+replaced after all checks of the new files have passed.
 """
 
 import email.parser
@@ -19,83 +19,90 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = "src/framehouse"
 LICENCES = ("LICENSE", "NOTICE")
-MOST_BYTES = 10_000_000
-"""A wheel that is larger has got something into it by mistake."""
+MAX_WHEEL_BYTES = 10_000_000
+"""A larger wheel contains files by mistake."""
 
 
-class Bad(Exception):
-    """What is wrong with what was built."""
+class BadPackage(Exception):
+    """A package cannot be built, or a check of it failed. The message has the reason."""
 
 
 def build(source: Path, target: str, folder: Path) -> Path:
-    """The wheel or the sdist of a folder of sources."""
-    done = subprocess.run(  # noqa: S603
+    """Build the wheel or the sdist of a source folder. Raises BadPackage."""
+    run = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(folder)],
         cwd=source, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    if done.returncode:
-        raise Bad(f"the {target} cannot be built:\n{done.stderr}")
-    (built,) = folder.glob("*.whl" if target == "wheel" else "*.tar.gz")
-    return built
+    if run.returncode:
+        raise BadPackage(f"the {target} cannot be built:\n{run.stderr}")
+    (package,) = folder.glob("*.whl" if target == "wheel" else "*.tar.gz")
+    return package
 
 
-def tracked(root: Path, folder: str) -> set[str]:
-    """The files of a folder that are in git, by their paths in the repository."""
-    words = ["git", "ls-files", "-z", folder]
-    listed = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603 - of our own choice
+def tracked_files(root: Path, folder: str) -> set[str]:
+    """Return the files of a folder that are in git, as paths in the repository."""
+    command = ["git", "ls-files", "-z", folder]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)  # noqa: S603 - a fixed command
     return set(filter(None, listed.stdout.split("\0")))
 
 
-def look_into_wheel(wheel: Path, sources: set[str]) -> None:
-    """The wheel holds every source, both licences, nothing else, and a description that an index shows. Raises Bad."""
+def check_wheel(wheel: Path, sources: set[str]) -> None:
+    """Check the files, the size and the description of the wheel. Raises BadPackage.
+
+    It must contain every source file, both licences and nothing else. The package index shows the description.
+    """
     with zipfile.ZipFile(wheel) as archive:
-        held = set(archive.namelist())
-        info = next(name.split("/")[0] for name in held if name.split("/")[0].endswith(".dist-info"))
+        names = set(archive.namelist())
+        info = next(name.split("/")[0] for name in names if name.split("/")[0].endswith(".dist-info"))
         metadata = email.parser.Parser().parsestr(archive.read(f"{info}/METADATA").decode())
-    code = {name for name in held if not name.startswith(f"{info}/")}
-    wanted = {name.removeprefix("src/") for name in sources}
-    if code != wanted:
-        raise Bad(f"{wheel.name} lacks {sorted(wanted - code)} and should not hold {sorted(code - wanted)}")
-    if missing := {f"{info}/licenses/{name}" for name in LICENCES} - held:
-        raise Bad(f"{wheel.name} lacks {sorted(missing)}")
-    if wheel.stat().st_size > MOST_BYTES:
-        raise Bad(f"{wheel.name} has {wheel.stat().st_size:,} bytes")
-    described = str(metadata.get_payload())
-    if astray := re.findall(r"\]\((?!https?:)[^)]*\)", described):
-        raise Bad(f"the description links to what an index does not have: {astray}")
-    for words in ("pip install framehouse", "/omni-image", "## What makes Framehouse different?", "## Documentation"):
-        if words not in described:
-            raise Bad(f"the description lacks {words!r}: see fancy-pypi-readme in pyproject.toml")
+    code = {name for name in names if not name.startswith(f"{info}/")}
+    expected = {name.removeprefix("src/") for name in sources}
+    if code != expected:
+        missing, unexpected = sorted(expected - code), sorted(code - expected)
+        raise BadPackage(f"{wheel.name}: missing files: {missing}; unexpected files: {unexpected}")
+    if missing_licences := {f"{info}/licenses/{name}" for name in LICENCES} - names:
+        raise BadPackage(f"{wheel.name}: missing files: {sorted(missing_licences)}")
+    if wheel.stat().st_size > MAX_WHEEL_BYTES:
+        raise BadPackage(f"{wheel.name} has {wheel.stat().st_size:,} bytes; at most {MAX_WHEEL_BYTES:,} are allowed")
+    description = str(metadata.get_payload())
+    if relative_links := re.findall(r"\]\((?!https?:)[^)]*\)", description):
+        raise BadPackage(f"the description has relative links, which do not work on a package index: {relative_links}")
+    for text in ("pip install framehouse", "/omni-image", "## What makes Framehouse different?", "## Documentation"):
+        if text not in description:
+            raise BadPackage(f'the description lacks "{text}"; see fancy-pypi-readme in pyproject.toml')
 
 
-def make(root: Path, folder: Path) -> list[Path]:
-    """Both, in a folder, found good: the sdist holds what its wheel needs, for it builds the same. Raises Bad."""
-    with tempfile.TemporaryDirectory() as scratch:
-        place = Path(scratch)
-        wheel, sdist = build(root, "wheel", place), build(root, "sdist", place)
-        look_into_wheel(wheel, tracked(root, PACKAGE))
+def build_and_check(root: Path, folder: Path) -> list[Path]:
+    """Build both packages, check them, and copy them to the folder. Raises BadPackage.
+
+    The wheel that the sdist builds must be identical; therefore the sdist contains everything that the wheel needs.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        wheel, sdist = build(root, "wheel", work), build(root, "sdist", work)
+        check_wheel(wheel, tracked_files(root, PACKAGE))
         with tarfile.open(sdist) as archive:
-            archive.extractall(place, filter="data")
-        unpacked = place / sdist.name.removesuffix(".tar.gz")
+            archive.extractall(work, filter="data")
+        unpacked = work / sdist.name.removesuffix(".tar.gz")
         if missing := [name for name in LICENCES if not (unpacked / name).exists()]:
-            raise Bad(f"{sdist.name} lacks {missing}")
-        (place / "again").mkdir()
-        if build(unpacked, "wheel", place / "again").read_bytes() != wheel.read_bytes():
-            raise Bad(f"{sdist.name} does not build the same wheel")
+            raise BadPackage(f"{sdist.name}: missing files: {missing}")
+        (work / "from-sdist").mkdir()
+        if build(unpacked, "wheel", work / "from-sdist").read_bytes() != wheel.read_bytes():
+            raise BadPackage(f"{sdist.name} builds another wheel than the repository")
         folder.mkdir(parents=True, exist_ok=True)
         for old in (*folder.glob("framehouse-*.whl"), *folder.glob("framehouse-*.tar.gz")):
             old.unlink()
-        return [Path(shutil.copy(built, folder)) for built in (wheel, sdist)]
+        return [Path(shutil.copy(package, folder)) for package in (wheel, sdist)]
 
 
 def main() -> int:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "dist")
     try:
-        built = make(ROOT, folder.absolute())
-    except Bad as bad:
-        print(f"make dist: {bad}", file=sys.stderr)
+        packages = build_and_check(ROOT, folder.absolute())
+    except BadPackage as error:
+        print(f"make dist: {error}", file=sys.stderr)
         return 1
-    for path in built:
+    for path in packages:
         print(f"{path.name}: {path.stat().st_size:,} bytes")
     return 0
 

@@ -1,9 +1,9 @@
-"""Draws a fixed set of prompts with previz, in both languages, all shapes, framings and styles, as one contact sheet.
+"""Generate a fixed set of prompts with previz as one contact sheet: both languages, all aspect ratios and styles.
 
-    make gallery                                      # all of them: out/gallery.jpg
-    .venv/bin/python scripts/gallery.py FILE front    # those on the README's first screen
+    make gallery                                      # all prompts, into out/gallery.jpg
+    .venv/bin/python scripts/gallery.py FILE front    # the images at the top of the README
 
-Look at each of them after every change to previz.
+After every change to previz, check each image by eye.
 """
 
 import sys
@@ -18,7 +18,7 @@ from framehouse.engines.previz.panel import draw_panel
 
 ROW_PX, WIDTH_PX, GAP_PX = 300, 2200, 8
 PROMPTS = (
-    # the same fox in each shape
+    # the same fox in each aspect ratio
     ("A fox and a hedgehog in an autumn forest", "21:9"),
     ("A fox and a hedgehog in an autumn forest", "9:16"),
     ("A fox and a hedgehog in an autumn forest", "1:1"),
@@ -26,7 +26,7 @@ PROMPTS = (
     ("A fox and a hedgehog in an autumn forest", "4:3"),
     ("A fox and a hedgehog in an autumn forest", "3:4"),
     ("A fox and a hedgehog in an autumn forest", "3:2"),
-    # places, hours, weather
+    # places, times of day, weather
     ("A red vintage car on a city street at night, rain", "16:9"),
     ("雪山下的小木屋，夜晚，星空", "16:9"),
     ("A camel crossing the desert at sunset", "16:9"),
@@ -73,16 +73,16 @@ SERIES = (
     ("一个女孩和她的机器人在城市里，黄昏", 6),
 )
 FRONT = (7, 8, 15, 36, 20, 24, 33, 38, 28, 41, 37, 25, 22, 21, 43)
-"""Places in PROMPTS, in the order in which the README shows them."""
+"""The indexes of the prompts that the README shows, in its order."""
 
 
-def tiles(*, front: bool) -> list[Image.Image]:
-    chosen = FRONT if front else range(len(PROMPTS))
-    made = [draw(Shot(0, PROMPTS[n][0], "", 100 + n), 1, PROMPTS[n][1]) for n in chosen]
+def draw_panels(*, front: bool) -> list[Image.Image]:
+    indexes = FRONT if front else range(len(PROMPTS))
+    panels = [draw(Shot(0, PROMPTS[n][0], "", 100 + n), 1, PROMPTS[n][1]) for n in indexes]
     if not front:
         for prompt, count in SERIES:
-            made += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
-    return made
+            panels += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
+    return panels
 
 
 def draw(shot: Shot, count: int, ratio: str) -> Image.Image:
@@ -90,8 +90,8 @@ def draw(shot: Shot, count: int, ratio: str) -> Image.Image:
     return panel.resize((round(ROW_PX * panel.width / panel.height), ROW_PX), Image.Resampling.LANCZOS)
 
 
-def sheet(panels: list[Image.Image]) -> Image.Image:
-    """Rows of one height, each stretched to the full width, in the order given."""
+def contact_sheet(panels: list[Image.Image]) -> Image.Image:
+    """Arrange the panels in rows, in this order. Each row is scaled to the full width."""
     rows: list[list[Image.Image]] = [[]]
     for panel in panels:
         if rows[-1] and sum(p.width + GAP_PX for p in rows[-1]) + panel.width * 0.6 > WIDTH_PX:
@@ -99,25 +99,25 @@ def sheet(panels: list[Image.Image]) -> Image.Image:
         rows[-1].append(panel)
     scaled = []
     for row in rows:
-        room = WIDTH_PX - GAP_PX * (len(row) + 1)
-        height = min(round(ROW_PX * room / sum(p.width for p in row)), round(ROW_PX * 1.35))
+        panels_px = WIDTH_PX - GAP_PX * (len(row) + 1)
+        height = min(round(ROW_PX * panels_px / sum(p.width for p in row)), round(ROW_PX * 1.35))
         scaled.append([p.resize((round(p.width * height / ROW_PX), height), Image.Resampling.LANCZOS) for p in row])
-    made = Image.new("RGB", (WIDTH_PX, GAP_PX + sum(row[0].height + GAP_PX for row in scaled)), (20, 20, 24))
+    sheet = Image.new("RGB", (WIDTH_PX, GAP_PX + sum(row[0].height + GAP_PX for row in scaled)), (20, 20, 24))
     y = GAP_PX
     for row in scaled:
         x = GAP_PX
         for panel in row:
-            made.paste(panel, (x, y))
+            sheet.paste(panel, (x, y))
             x += panel.width + GAP_PX
         y += row[0].height + GAP_PX
-    return made
+    return sheet
 
 
 def main(path: Path, *, front: bool) -> None:
     start = time.perf_counter()
-    panels = tiles(front=front)
+    panels = draw_panels(front=front)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet(panels).save(path, quality=88)
+    contact_sheet(panels).save(path, quality=88)
     print(f"{path}: {len(panels)} panels in {time.perf_counter() - start:.1f} s")
 
 

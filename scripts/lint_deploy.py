@@ -1,8 +1,9 @@
-"""Look at all that deploys Framehouse with the tools that know it. Run by `make lint-deploy`.
+"""Check all deployment files with their linters. Run by `make lint-deploy`.
 
-    python scripts/lint_deploy.py FOLDER    the folder of an environment that has hadolint, check-jsonschema, …
+    python scripts/lint_deploy.py FOLDER    the folder of an environment with hadolint, check-jsonschema, …
 
-What a machine lacks (kubectl, systemd-analyze, caddy) is named and left out, but not where CI is set: there it fails.
+If a program is missing (kubectl, systemd-analyze, caddy), the script reports this and skips its checks. If CI is set, it
+fails instead; only caddy is optional there, too.
 """
 
 import os
@@ -15,80 +16,89 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 UNITS = ROOT / "deploy" / "systemd"
-MOST_EXPOSED = 1.5
-"""Of 10, as `systemd-analyze security` counts. What is left is the network, which a server needs."""
+MAX_EXPOSURE = 1.5
+"""The limit for the exposure level of `systemd-analyze security`, from 0 to 10. A server must use the network, so its
+level cannot be 0."""
 OPTIONAL = ("caddy",)
 
 
 def run(*command: str | Path, source: str = "") -> tuple[int, str]:
-    words = [str(word) for word in command]
-    done = subprocess.run(words, cwd=ROOT, input=source, capture_output=True, text=True, check=False)  # noqa: S603
-    return done.returncode, (done.stdout + done.stderr).strip()
+    """Run a command. Returns its exit status and its output."""
+    arguments = [str(argument) for argument in command]
+    completed = subprocess.run(arguments, cwd=ROOT, input=source, capture_output=True, text=True, check=False)  # noqa: S603
+    return completed.returncode, (completed.stdout + completed.stderr).strip()
 
 
 def problems(name: str, *command: str | Path) -> list[str]:
-    code, said = run(*command)
-    return [f"{name}: {said}"] if code else []
+    """Run a command. Returns its output as a problem if it fails."""
+    status, output = run(*command)
+    return [f"{name}: {output}"] if status else []
 
 
-def manifests(tools: Path) -> list[str]:
-    found = []
+def check_manifests(tools: Path) -> list[str]:
+    findings = []
     for folder in ("base", "example"):
-        code, rendered = run("kubectl", "kustomize", ROOT / "deploy" / "kubernetes" / folder)
-        if code:
-            found.append(f"kustomize {folder}: {rendered}")
+        status, rendered = run("kubectl", "kustomize", ROOT / "deploy" / "kubernetes" / folder)
+        if status:
+            findings.append(f"kustomize {folder}: {rendered}")
             continue
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(rendered)
             file.flush()
-            found += problems(f"kubernetes {folder}", tools / "kubernetes-validate", "--strict", "--quiet", file.name)
-    return found
+            validate = (tools / "kubernetes-validate", "--strict", "--quiet", file.name)
+            findings += problems(f"kubernetes {folder}", *validate)
+    return findings
 
 
-def units(_tools: Path) -> list[str]:
-    """systemd's own opinion of the units, of which only the program is not there."""
-    found = []
+def check_units(_tools: Path) -> list[str]:
+    """Check the units with systemd-analyze. Their program is not installed, so a copy names another program."""
+    findings = []
     for unit in sorted(UNITS.glob("*.service")):
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / unit.name.replace("@", "@1")
             copy.write_text(unit.read_text().replace("/opt/framehouse/bin/framehouse", "/bin/true"))
-            _, said = run("systemd-analyze", "verify", "--man=no", copy)
-            about = [line for line in said.splitlines() if copy.name in line]
-            found += [f"{unit.name}: {line}" for line in about]
+            _, output = run("systemd-analyze", "verify", "--man=no", copy)
+            findings += [f"{unit.name}: {line}" for line in output.splitlines() if copy.name in line]
             template = Path(folder) / unit.name
             shutil.copy(unit, template)
-            _, said = run("systemd-analyze", "security", "--offline=true", "--no-pager", template)
-        level = re.search(r"exposure level for \S+: ([\d.]+)", said)
-        if not level or float(level[1]) > MOST_EXPOSED:
-            found.append(f"{unit.name}: exposed by {level[1] if level else said}, of at most {MOST_EXPOSED}")
+            _, output = run("systemd-analyze", "security", "--offline=true", "--no-pager", template)
+        level = re.search(r"exposure level for \S+: ([\d.]+)", output)
+        if not level:
+            findings.append(f"{unit.name}: systemd-analyze reports no exposure level: {output}")
+        elif float(level[1]) > MAX_EXPOSURE:
+            findings.append(f"{unit.name}: the exposure level is {level[1]}, the limit is {MAX_EXPOSURE}")
         else:
-            print(f"{unit.name}: exposed by {level[1]} of 10")
-    return found
+            print(f"{unit.name}: the exposure level is {level[1]} of 10")
+    return findings
 
 
-def caddyfile(_tools: Path) -> list[str]:
+def check_caddyfile(_tools: Path) -> list[str]:
     return problems("Caddyfile", "caddy", "validate", "--adapter", "caddyfile", "--config", "deploy/compose/Caddyfile")
 
 
 def main() -> int:
     tools = Path(sys.argv[1]).absolute() / "bin"
-    found = problems("Dockerfile", tools / "hadolint", "--failure-threshold", "style", "Dockerfile")
-    found += problems(
+    findings = problems("Dockerfile", tools / "hadolint", "--failure-threshold", "style", "Dockerfile")
+    findings += problems(
         "compose.yaml", tools / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"
     )
-    found += problems("yamllint", tools / "yamllint", "--strict", "-d", YAML_RULES, "compose.yaml", "deploy")
-    found += problems("shellcheck", tools / "shellcheck", *sorted(ROOT.glob("deploy/**/*.sh")))
+    findings += problems("yamllint", tools / "yamllint", "--strict", "-d", YAML_RULES, "compose.yaml", "deploy")
+    findings += problems("shellcheck", tools / "shellcheck", *sorted(ROOT.glob("deploy/**/*.sh")))
     missing = []
-    for program, look in (("kubectl", manifests), ("systemd-analyze", units), ("caddy", caddyfile)):
+    for program, check in (
+        ("kubectl", check_manifests),
+        ("systemd-analyze", check_units),
+        ("caddy", check_caddyfile),
+    ):
         if shutil.which(program):
-            found += look(tools)
+            findings += check(tools)
         else:
-            print(f"NOT LOOKED AT, for there is no {program}")
+            print(f"NOT CHECKED: {program} is not installed")
             missing += [program] if program not in OPTIONAL else []
-    print(*found, sep="\n", end="\n" if found else "")
-    if not found:
-        print("lint-deploy: nothing to say")
-    return 1 if found or (missing and os.environ.get("CI")) else 0
+    print(*findings, sep="\n", end="\n" if findings else "")
+    if not findings:
+        print("lint-deploy: no findings")
+    return 1 if findings or (missing and os.environ.get("CI")) else 0
 
 
 YAML_RULES = """

@@ -56,7 +56,7 @@ def rate_at(hour: float) -> float:
 
 
 def _zone_rate(hour: float) -> float:
-    """Return the relative rate of one time zone: it is lowest at four in the morning and highest at four in the afternoon."""
+    """Return the relative rate of a time zone at its local hour; the lowest rate is at 4:00, the highest at 16:00."""
     return 0.1 + (1 - math.cos((hour - 4) / 24 * 2 * math.pi)) / 2
 
 
@@ -71,8 +71,8 @@ def run_day(traffic: Traffic, deployment: Deployment, *, seed: int) -> Day:
     free_gpus = [deployment.gpus // SAMPLE_FACTOR // POOLS] * POOLS
     waiting: deque[float] = deque()  # the time when each image was requested
     busy: list[tuple[float, int]] = []  # the time when a GPU becomes free, and its pool
-    # The time when an orphaned image is due again, and the time when it was requested. The first entry is the end of the
-    # outage, when images start again.
+    # The time when an orphaned image is due again, and the time when it was requested. The first entry is the end of
+    # the outage: it makes the loop start waiting images at that time.
     due: list[tuple[float, float]] = [(OUTAGE_HOURS[1] * 3600, math.inf)]
     slices = [Slice() for _ in range(int(2 * DAY_S / SLICE_S))]
     regenerated = 0
@@ -97,7 +97,9 @@ def run_day(traffic: Traffic, deployment: Deployment, *, seed: int) -> Day:
             seconds = deployment.generation_s * random_source.lognormvariate(-spread * spread / 2, spread)
             seconds += SLOW_STORE_S if _is_within(now, SLOW_STORAGE_HOURS) else deployment.store_s
             current = slices[int(now / SLICE_S)]
-            if random_source.random() < seconds / MEAN_GPU_LIFE_S:  # the GPU fails half-way, and is replaced in a minute
+            if (
+                random_source.random() < seconds / MEAN_GPU_LIFE_S
+            ):  # the GPU fails half-way, and is replaced in a minute
                 regenerated += 1
                 heapq.heappush(due, (now + seconds / 2 + ORPHANED_S, requested_at))
                 heapq.heappush(busy, (now + seconds / 2 + 60, pool))

@@ -24,12 +24,13 @@ class CoalescedCost:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """CPU times in seconds, and sizes in bytes. The costs of PostgreSQL are per statement, those of the API per request.
+    """CPU times in seconds and sizes in bytes: for PostgreSQL per statement, for the API per request.
 
-    `notify`: a row is a listening session. `row_bytes` are the rows of an ended task of one image, `shot_bytes` those of
-    each further image. `api_accept` and `api_poll`: a request that arrives alone costs both times; of many concurrent
-    requests, each costs only the time of a row. `wakeup_s` is the cost of a worker for the end of another worker's task:
-    a notification and an empty claim of callbacks. `expired_per_s` are tasks of one image, by the kind of storage.
+    `notify`: a row is a listening session. `row_bytes` is the size of the rows of an ended task of one image, and
+    `shot_bytes` that of each further image. `api_accept` and `api_poll`: a request that arrives alone costs both times;
+    of many concurrent requests, each costs only the time of a row. `wakeup_s` is a worker's cost for the end of another
+    worker's task: a notification and an empty claim of callbacks. `expired_per_s` is the number of tasks of one image
+    whose images are removed per second, by the kind of storage.
     """
 
     accept: CoalescedCost
@@ -156,9 +157,10 @@ class Traffic:
 class Deployment:
     """The simulated machines and processes.
 
-    `postgres_cores` are the cores of PostgreSQL's machine; if `shared`, all processes share them, as on a small machine.
-    `flush_s` is the time of a flush of the write-ahead log, by default that of a cloud disk. `network_s` is the round
-    trip to PostgreSQL. `client_s` is the client's CPU time per request if the client runs on the same machine.
+    `postgres_cores` are the cores of PostgreSQL's machine. If `shared` is set, all processes share them, as on a small
+    machine. `flush_s` is the time of a flush of the write-ahead log, by default that of a cloud disk. `network_s` is
+    the time of a round trip to PostgreSQL. `client_s` is the client's CPU time per request if the client runs on the
+    same machine.
     """
 
     postgres_cores: int = 16
@@ -185,13 +187,9 @@ def demand(costs: Costs, traffic: Traffic, deployment: Deployment, *, rate: floa
     tasks = traffic.tasks_per_s * rate
     images = tasks * traffic.images
     generating = images * (deployment.generation_s + deployment.store_s)
-    polls = tasks * (
-        traffic.polling * (1 + deployment.generation_s / traffic.poll_every_s) + 3 * traffic.waiting
-    )
+    polls = tasks * (traffic.polling * (1 + deployment.generation_s / traffic.poll_every_s) + 3 * traffic.waiting)
     # A statement of an API process takes about two milliseconds; the requests that arrive meanwhile share the next one.
-    tasks_per_statement, polls_per_statement = (
-        max(1.0, per_s / deployment.apis * 0.002) for per_s in (tasks, polls)
-    )
+    tasks_per_statement, polls_per_statement = (max(1.0, per_s / deployment.apis * 0.002) for per_s in (tasks, polls))
     wakeups = tasks / (1 + tasks * MISS_PAUSE_S)
     return {
         "accept": tasks * (costs.accept.statement_s / tasks_per_statement + costs.accept.row_s),
@@ -202,8 +200,7 @@ def demand(costs: Costs, traffic: Traffic, deployment: Deployment, *, rate: floa
         "callbacks": 2 * tasks * traffic.callbacks * costs.callback_s,
         "notify": 2 * tasks * costs.notify.total_s(listening_sessions(deployment)),
         "wake-ups": deployment.workers * wakeups * (costs.no_callbacks_s + costs.nothing_due_s),
-        "worker loops": deployment.workers
-        * (costs.find_orphaned_s + costs.nothing_due_s + 2 * costs.no_callbacks_s),
+        "worker loops": deployment.workers * (costs.find_orphaned_s + costs.nothing_due_s + 2 * costs.no_callbacks_s),
         "deletes": tasks * (costs.delete_s + costs.expire_s),
     }
 

@@ -1,4 +1,4 @@
-"""Simulates a deployment for some seconds, event by event: requests, statements, commits, locks, workers and wake-ups."""
+"""Simulates some seconds of a deployment, event by event: requests, statements, commits, locks, workers, wake-ups."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The simulated machine beside the real one: `framehouse serve` on this machine, at a few rates, and a model of it."""
+"""Compare the simulation with a real `framehouse serve` on this machine, at several rates."""
 
 import asyncio
 import json
@@ -13,17 +13,16 @@ from pathlib import Path
 
 import uvloop
 
-from measuring.framehouse_processes import INSTANT, PATH, Api, postgres_program, serving
-from measuring.framehouse_processes import folder as temporary
+from measuring.framehouse_processes import INSTANT, PATH, Api, postgres_program, serving, temporary_folder
 from scaling.counters import Cost
 from scaling.filling import PROMPT
 from scaling.model import Costs, Deployment, Traffic, read_part
 from scaling.peak import Peak, percentile_or_nan
-from scaling.server import Watch
+from scaling.server import ServerMeter
 
 RATES = (4.0, 12.0, 24.0, 48.0)
 POLL_EVERY_S = 0.5
-SECONDS, WARM_S = 12.0, 3.0
+SECONDS, WARM_UP_S = 12.0, 3.0
 SMALL = Traffic(sizes=((1, 1.0),), polling=1.0, waiting=0.0, callbacks=0.0, poll_every_s=POLL_EVERY_S, accounts=1)
 
 
@@ -35,7 +34,7 @@ class _Times:
 
 
 class _Clients:
-    """Clients that poll, at a steady rate on the mean; connections are kept."""
+    """Clients that submit and poll tasks at a constant mean rate. Connections are reused."""
 
     def __init__(self, port: int, key: str) -> None:
         self._port = port
@@ -43,7 +42,7 @@ class _Clients:
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.times = _Times()
 
-    async def _ask(self, method: str, path: str, body: str = "") -> bytes:
+    async def _request(self, method: str, path: str, body: str = "") -> bytes:
         reader, writer = self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
         writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
         head = await reader.readuntil(b"\r\n\r\n")
@@ -54,38 +53,38 @@ class _Clients:
         self._free.append((reader, writer))
         return answer
 
-    async def _task(self) -> None:
+    async def _run_task(self) -> None:
         began = time.perf_counter()
         body = json.dumps({"model_name": "kling-v3-omni", "prompt": PROMPT, "n": 1, "aspect_ratio": "1:1"})
-        id = json.loads(await self._ask("POST", PATH, body))["data"]["task_id"]
+        id = json.loads(await self._request("POST", PATH, body))["data"]["task_id"]
         self.times.accept.append(time.perf_counter() - began)
         answer = b""
         while b'"succeed"' not in answer:
             await asyncio.sleep(POLL_EVERY_S)
             polled = time.perf_counter()
-            answer = await self._ask("GET", f"{PATH}/{id}")
+            answer = await self._request("GET", f"{PATH}/{id}")
             self.times.poll.append(time.perf_counter() - polled)
         self.times.whole.append(time.perf_counter() - began)
 
     async def run(self, rate: float, seconds: float, seed: int) -> None:
-        chance = random.Random(seed)
+        random_source = random.Random(seed)
         async with asyncio.TaskGroup() as group:
             end = time.perf_counter() + seconds
             while time.perf_counter() < end:
-                group.create_task(self._task())
-                await asyncio.sleep(chance.expovariate(rate))
+                group.create_task(self._run_task())
+                await asyncio.sleep(random_source.expovariate(rate))
         for _, writer in self._free:
             writer.close()
 
 
 def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
-    """By rate: what was simulated, and what was real."""
+    """Return the simulated and the real value of each measurement, and their ratio."""
     flush = flush_s()
-    found = _many_workers(costs, flush, seed)
-    with temporary() as place, serving(place / "data", INSTANT) as (api, key):
-        uvloop.run(_Clients(api.port, key).run(5, WARM_S, seed))
+    comparisons = _compare_workers(costs, flush, seed)
+    with temporary_folder() as folder, serving(folder / "data", INSTANT) as (api, key):
+        uvloop.run(_Clients(api.port, key).run(5, WARM_UP_S, seed))
         for rate in RATES:
-            real = _real(api, key, rate, seed)
+            real = _measure(api, key, rate, seed)
             deployment = Deployment(
                 postgres_cores=os.cpu_count() or 2,
                 flush_s=flush,
@@ -97,8 +96,8 @@ def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
                 shared=True,
                 client_s=real["client_cpu_s"] / max(1.0, real["requests"]),
             )
-            results = Peak(costs, SMALL, deployment, tasks_per_s=rate, seed=seed).run(60.0, WARM_S)
-            cores = results.used
+            results = Peak(costs, SMALL, deployment, tasks_per_s=rate, seed=seed).run(60.0, WARM_UP_S)
+            cores = results.usage
             simulated = {
                 "accept p50": percentile_or_nan(results.accept, 50),
                 "accept p99": percentile_or_nan(results.accept, 99),
@@ -109,39 +108,44 @@ def compare(costs: Costs, *, seed: int) -> dict[str, dict[str, float]]:
                 "worker cores": cores["worker"],
                 "postgres cores": cores["postgres"],
             }
-            for what, value in simulated.items():
-                found[f"{what}, {rate:g} tasks a second"] = {
+            for name, value in simulated.items():
+                comparisons[f"{name}, {rate:g} tasks per second"] = {
                     "simulated": value,
-                    "real": real[what],
-                    "off": value / real[what] if real[what] else float("nan"),
+                    "real": real[name],
+                    "ratio": value / real[name] if real[name] else float("nan"),
                 }
-            print(f"    {rate:g} a second compared", flush=True)
-    return found
+            print(f"    {rate:g} per second compared", flush=True)
+    return comparisons
 
 
-def _many_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, float]]:
-    """What bench/costs.py workers found: processes that hear of each other's tasks. No part of it is in the costs."""
-    quiet = replace(SMALL, polling=0.0)
-    found = {}
+def _compare_workers(costs: Costs, flush: float, seed: int) -> dict[str, dict[str, float]]:
+    """Compare the simulation with the measurements of `bench/costs.py workers` at 10 tasks per second.
+
+    In these measurements, workers get notifications of each other's tasks. The costs do not depend on these values.
+    """
+    without_polls = replace(SMALL, polling=0.0)
+    comparisons = {}
     for number in (1, 4, 8):
-        deployment = Deployment(os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, generation_s=0.0, shared=True)
-        used = Peak(costs, quiet, deployment, tasks_per_s=10, seed=seed).run(60.0, WARM_S).used
-        real = read_part("workers")[f"{number} workers, 10 tasks a second"]
-        for who, simulated in (("postgres", used["postgres"]), ("workers", used["worker"])):
-            found[f"{who} cores, {number} workers, 10 tasks a second"] = {
+        deployment = Deployment(
+            os.cpu_count() or 2, flush, apis=1, workers=number, gpus=16 * number, generation_s=0.0, shared=True
+        )
+        usage = Peak(costs, without_polls, deployment, tasks_per_s=10, seed=seed).run(60.0, WARM_UP_S).usage
+        real = read_part("workers")[f"{number} workers, 10 tasks per second"]
+        for name, simulated in (("postgres", usage["postgres"]), ("workers", usage["worker"])):
+            comparisons[f"{name} cores, {number} workers, 10 tasks per second"] = {
                 "simulated": simulated,
-                "real": real[f"{who}_cpu_s"],
-                "off": simulated / real[f"{who}_cpu_s"],
+                "real": real[f"{name}_cpu_s"],
+                "ratio": simulated / real[f"{name}_cpu_s"],
             }
-    return found
+    return comparisons
 
 
-def _real(api: Api, key: str, rate: float, seed: int) -> Cost:
+def _measure(api: Api, key: str, rate: float, seed: int) -> Cost:
     clients = _Clients(api.port, key)
-    cpu, watch = time.process_time(), Watch(api)
+    cpu_before, meter = time.process_time(), ServerMeter(api)
     began = time.monotonic()
-    spent = watch.cost_per_unit(1, lambda: uvloop.run(clients.run(rate, SECONDS, seed)))
-    took = time.monotonic() - began
+    cost = meter.cost_per_unit(1, lambda: uvloop.run(clients.run(rate, SECONDS, seed)))
+    seconds = time.monotonic() - began
     times = clients.times
     return {
         "accept p50": percentile_or_nan(times.accept, 50),
@@ -149,19 +153,19 @@ def _real(api: Api, key: str, rate: float, seed: int) -> Cost:
         "poll p50": percentile_or_nan(times.poll, 50),
         "whole p50": percentile_or_nan(times.whole, 50),
         "whole p99": percentile_or_nan(times.whole, 99),
-        "api cores": spent["api_cpu_s"] / took,
-        "worker cores": spent["worker_cpu_s"] / took,
-        "postgres cores": spent["postgres_cpu_s"] / took,
-        "client_cpu_s": time.process_time() - cpu,
+        "api cores": cost["api_cpu_s"] / seconds,
+        "worker cores": cost["worker_cpu_s"] / seconds,
+        "postgres cores": cost["postgres_cpu_s"] / seconds,
+        "client_cpu_s": time.process_time() - cpu_before,
         "requests": float(len(times.accept) + len(times.poll)),
     }
 
 
 def flush_s() -> float:
-    """Seconds of a flush of 8 kB, by PostgreSQL's own test of this disk."""
-    with tempfile.TemporaryDirectory(dir=Path(__file__).parents[2] / ".cache") as place:
-        command = [postgres_program("pg_test_fsync"), "-s", "1", "-f", f"{place}/file"]
-        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"fdatasync\s+[\d.]+ ops/sec\s+(\d+) usecs/op", out)
-    assert found, out
-    return int(found[1]) / 1e6
+    """Return the time of a flush of 8 kB on this disk in seconds, measured by pg_test_fsync."""
+    with tempfile.TemporaryDirectory(dir=Path(__file__).parents[2] / ".cache") as folder:
+        command = [postgres_program("pg_test_fsync"), "-s", "1", "-f", f"{folder}/file"]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    microseconds = re.search(r"fdatasync\s+[\d.]+ ops/sec\s+(\d+) usecs/op", output)
+    assert microseconds, output
+    return int(microseconds[1]) / 1e6

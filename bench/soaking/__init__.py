@@ -1,1 +1,1 @@
-"""The parts of the soak: the traffic, what it meets, what is watched, and the verdict."""
+"""The parts of the soak test: the traffic, a server outside of the deployment, the measurements and the checks."""

@@ -1,4 +1,4 @@
-"""Who the server meets: a host with pictures, and receivers of callbacks of which some fail at first."""
+"""A server outside of the deployment: it serves reference images, and receives callbacks that may fail at first."""
 
 import asyncio
 import json
@@ -6,19 +6,23 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from soaking.random_images import image
+from soaking.random_images import random_image
 
 
 class OutsideServer:
-    """One server on loopback. `/images/<number>.png` is there, other pictures are not; what comes to `/hooks/<how>`
-    is kept in `statuses`, by task. `how`: `well` answers at once, `late` refuses the first try, `cut` breaks it off."""
+    """A server on loopback.
+
+    `/images/<number>.png` exists; other images do not exist. `/hooks/<behaviour>` receives callbacks and records their
+    task statuses in `statuses`, by task id. `well` accepts each callback, `late` answers the first attempt with HTTP
+    500, and `cut` closes the connection of the first attempt. `failed_attempts` counts these first attempts.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.statuses: dict[str, list[str]] = defaultdict(list)
-        self.again: Counter[str] = Counter()
-        self._tried: set[str] = set()
-        self._image = image(1)
+        self.failed_attempts: Counter[str] = Counter()
+        self._attempted: set[str] = set()
+        self._image = random_image(1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
@@ -30,21 +34,22 @@ class OutsideServer:
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 status, content = self._answer(path, headers, body)
                 if status:
-                    told = f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
-                    writer.write(told.encode() + content)
+                    answer = f"HTTP/1.1 {status}\r\nContent-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+                    writer.write(answer.encode() + content)
                     await writer.drain()
         writer.close()
 
     def _answer(self, path: str, headers: dict[str, str], body: bytes) -> tuple[str, bytes]:
+        """Return the status and the body of the answer. With an empty status, no answer is sent."""
         kind, _, name = path.strip("/").partition("/")
-        if kind == "pictures" and name[:1].isdecimal():
+        if kind == "images" and name[:1].isdecimal():
             return "200 OK", self._image
         if kind != "hooks":
             return "404 Not Found", b""
-        message = headers["webhook-id"]
-        if name != "well" and message not in self._tried:
-            self._tried.add(message)
-            self.again[name] += 1
+        message_id = headers["webhook-id"]
+        if name != "well" and message_id not in self._attempted:
+            self._attempted.add(message_id)
+            self.failed_attempts[name] += 1
             return ("500 Internal Server Error", b"") if name == "late" else ("", b"")
         data = json.loads(body)
         self.statuses[data["task_id"]].append(data["task_status"])
@@ -53,10 +58,10 @@ class OutsideServer:
 
 @asynccontextmanager
 async def outside_server() -> AsyncIterator[OutsideServer]:
-    opened = OutsideServer()
-    server = await asyncio.start_server(opened.serve, "127.0.0.1", 0)
-    opened.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    outside = OutsideServer()
+    server = await asyncio.start_server(outside.serve, "127.0.0.1", 0)
+    outside.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
-        yield opened
+        yield outside
     finally:
         server.close()

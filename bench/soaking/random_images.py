@@ -1,4 +1,4 @@
-"""Pictures to send."""
+"""Random image files for requests."""
 
 import io
 import secrets
@@ -16,11 +16,10 @@ def _noise(side: int) -> bytes:
     return buffer.getvalue()
 
 
-def image(megabytes: int) -> bytes:
-    """A new picture of about this size, 0 being a small one."""
+def random_image(megabytes: int) -> bytes:
+    """Return a PNG file of about this size, or a small one for 0. No two files are equal."""
     return _noise(max(300, int((megabytes * 1e6 / 3) ** 0.5))) + secrets.token_bytes(16)
 
 
-def sent(megabytes: int) -> str:
-    """A new picture as it is sent."""
-    return b64encode(image(megabytes)).decode()
+def random_image_base64(megabytes: int) -> str:
+    return b64encode(random_image(megabytes)).decode()

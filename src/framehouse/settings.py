@@ -1,7 +1,7 @@
-"""All settings with their descriptions. They are read once and never change.
+"""All settings and their descriptions. Each process reads the settings once, when it starts.
 
-docs/settings.md contains the same descriptions; a test compares the two. The sources, in order of increasing priority,
-are the defaults, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
+docs/settings.md contains the same descriptions. A test compares them. The sources of a setting, in order of increasing
+priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
 """
 
 import json
@@ -34,12 +34,13 @@ class ModelSettings(BaseModel):
 
     routes: list[dict[str, Any]] = Field(
         default=[{"engine": "previz"}],
-        description="Engines in order of preference, each as `engine` with its own options. "
-        "If an engine is unavailable, the next one is tried.",
+        description="Engines in order of preference. "
+        "Each entry contains `engine` and the options of this engine. "
+        "If an engine is unavailable, the next engine is tried.",
     )
     units: dict[Literal["1k", "2k", "4k"], Annotated[int, Field(ge=0, le=1_000_000)]] = Field(
         default=dict(DEFAULT_UNITS),  # type: ignore[arg-type]
-        description="Units per image by resolution. A resolution without an entry has the default price.",
+        description="Price of an image in units, by resolution. A resolution without an entry has the default price.",
     )
     resolutions: list[Literal["1k", "2k", "4k"]] = Field(
         default=["1k", "2k", "4k"], min_length=1, description="Resolutions that the model offers."
@@ -56,137 +57,161 @@ _MODELS = {
 class Settings(BaseSettings):
     """The settings of a process. The field names are the keys of framehouse.toml.
 
-    The environment variable of a setting is FRAMEHOUSE_ followed by the name in capitals.
+    The environment variable of a field is FRAMEHOUSE_ followed by the field name in capital letters.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     data_dir: Path = Field(
         default_factory=lambda: user_data_path("framehouse", appauthor=False),
-        description="Folder of all local data: the embedded database, the images and framehouse.toml.",
+        description="Folder for all local data: the embedded database, the images and framehouse.toml.",
     )
-    host: str = Field(default="127.0.0.1", description="Address at which the API listens.")
-    port: int = Field(default=8000, ge=0, le=65535, description="Port at which the API listens. 0: a free port.")
+    host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        description="Port on which the API listens. If 0, the operating system chooses a free port.",
+    )
     public_url: str = Field(
         default="",
-        description="Base URL at which clients reach this server, used in image URLs. "
-        "Empty: the host of the client's request; in callbacks, `host` and `port`.",
+        description="Base URL at which clients reach this server. "
+        "Image URLs start with this URL. "
+        "If empty, image URLs contain the host of the client's request. "
+        "Image URLs in callbacks then contain `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
         min_length=1,
         default=["/kling", "", "/proxy/kling"],
-        description="Prefixes of the API's paths. Each path is served under all of them.",
+        description="Prefixes of the API's paths. Each path is available under every prefix.",
     )
     database_url: str = Field(
         default="",
         description="URL of a PostgreSQL database, version 14 or newer. "
-        "Empty: the embedded database in the data folder.",
+        "If empty, the embedded database in the data folder is used.",
     )
     direct_database_url: str = Field(
         default="",
         description="URL of the same database without the connection pooler. "
-        "Needed only if `database_url` leads through a pooler.",
+        "Required only if `database_url` is the URL of a pooler.",
     )
     storage_url: str = Field(
         default="",
-        description="Storage of the images: file:///folder, s3://bucket/prefix, gs://… or az://…. "
-        "Empty: the folder `files` in the data folder.",
+        description="URL of the storage for images: file:///folder, s3://bucket/prefix, gs://… or az://…. "
+        "If empty, the folder `files` in the data folder is used.",
     )
     image_delivery: Literal["serve", "redirect"] = Field(
         default="serve",
-        description="`serve`: image URLs return the bytes. "
-        "`redirect`: they redirect clients to a presigned URL of the bucket.",
+        description="How clients download images. "
+        "With `serve`, the server sends the image. "
+        "With `redirect`, the server redirects the client to a presigned URL of the bucket.",
     )
     models: dict[Annotated[str, Field(min_length=1, max_length=200)], ModelSettings] = Field(
-        default=_MODELS, min_length=1, description="Served models, by name. They replace the default models."
+        default=_MODELS,
+        min_length=1,
+        description="Models that the server offers, by name. These models replace the default models.",
     )
-    image_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of images.")
-    image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp, from 1 to 100.")
+    image_format: Literal["png", "jpeg", "webp"] = Field(
+        default="png", description="File format of images: `png`, `jpeg` or `webp`."
+    )
+    image_quality: int = Field(default=92, ge=1, le=100, description="Quality of jpeg and webp images, from 1 to 100.")
     watermark_text: str = Field(
         default="AI generated", min_length=1, max_length=60, description="Text of the watermark."
     )
     watermark_logo: Path | None = Field(
-        default=None, description="Image file with transparency that replaces the text of the watermark."
+        default=None,
+        description="Path of an image file with transparency. The image replaces the text of the watermark.",
     )
     retention_days: float = Field(
-        default=30, gt=0, le=36500, description="Days for which images are kept after their task ended."
+        default=30, gt=0, le=36500, description="Days for which images are stored after their task has ended."
     )
     history_days: float = Field(
         default=365,
         gt=0,
         le=36500,
         description="Days for which tasks can be queried after their images were deleted. "
-        "After that, only their `external_task_id` stays reserved.",
+        "After that, the tasks are deleted, but each `external_task_id` stays reserved.",
     )
     worker_concurrency: int = Field(
         default=0,
         ge=0,
         le=1000,
-        description="Batches that one worker generates at the same time. "
-        "0: the sum of the concurrency of its engines, and at least 2.",
+        description="Maximum number of batches that one worker generates at the same time. "
+        "If 0, the number is the sum of the concurrency of the worker's engines, and at least 2.",
     )
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default={},
-        description="Labels of this machine's workers, and their values. "
-        "A route with `needs` is served only by workers that have these labels. "
+        description="Labels of the workers on this machine, and their values. "
+        "A route that has `needs` is served only by workers that have all labels in `needs`. "
         "The option `framehouse worker --label` replaces this setting.",
     )
     lease_s: float = Field(
         default=30,
         ge=2,
         le=3600,
-        description="Lease in seconds. A worker that does not renew the lease of a batch in time loses the batch. "
-        "A process that hangs for this time, and for at least 10 seconds, is killed and replaced.",
+        description="Duration of a lease in seconds. "
+        "A worker that does not renew the lease of a batch in time loses the batch. "
+        "A process that hangs for this time, and for at least 10 seconds, is killed and restarted.",
     )
     stop_s: float = Field(
         default=30,
         ge=0,
         le=3600,
-        description="Seconds in which a stopped process may finish its requests and batches. "
-        "Unfinished batches return to the queue.",
+        description="Time in seconds that a stopping process has to finish its requests and batches. "
+        "Unfinished batches then return to the queue.",
     )
     attempts: int = Field(
         default=5,
         ge=1,
         le=100,
-        description="Attempts after which a batch or an element fails its task. "
-        "An attempt counts if the worker died, an internal error occurred, or a reference could not be fetched.",
+        description="Maximum number of attempts for a batch or an element. "
+        "After the last attempt, the task fails. "
+        "An attempt counts if the worker died, an internal error occurred, or a reference could not "
+        "be fetched.",
     )
     give_up_after_s: float = Field(
-        default=3600, gt=0, description="Seconds after which a task fails if no engine can generate it."
+        default=3600,
+        gt=0,
+        description="Time in seconds for which a task is retried if no engine can generate it. "
+        "After this time, the task fails.",
     )
     max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Maximum size of a request body, in bytes.")
     requests_per_second: float = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Requests per second that each account may send to one API process. 0: no limit.",
+        description="Maximum number of requests per second that each account may send to one API process. "
+        "If 0, the number is not limited.",
     )
     allow_private_addresses: bool = Field(
         default=False,
-        description="Whether references may be fetched from private addresses, and callbacks sent to them. "
-        "For development.",
+        description="Whether references may be fetched from private addresses, and callbacks may be sent to "
+        "private addresses. "
+        "Use this setting only for development.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level of the messages that are logged."
+        default="info",
+        description="Minimum level of the messages that are logged: `debug`, `info`, `warning` or `error`.",
     )
     log_format: Literal["text", "json"] = Field(
-        default="text", description="Format of log lines: `text` for people, or `json` with one object per line."
+        default="text", description="Format of the log: `text`, or `json` with one JSON object per line."
     )
     worker_metrics_host: str = Field(
-        default="127.0.0.1", description="Address at which a worker exposes its own metrics, without authentication."
+        default="127.0.0.1", description="Address on which a worker exposes its own metrics, without authentication."
     )
     worker_metrics_port: int = Field(
         default=0,
         ge=0,
         le=65535,
-        description="Port at which a worker exposes its own metrics. 0: no port. "
-        "`framehouse serve` includes the metrics of its worker in `/metrics` of the API.",
+        description="Port on which a worker exposes its own metrics. "
+        "If 0, the worker opens no port. "
+        "With `framehouse serve`, the API process includes the worker's metrics in `/metrics`.",
     )
     otlp_endpoint: str = Field(
         default="",
-        description="Base URL of a collector that receives traces by OTLP over HTTP. "
-        "Empty: the value of OTEL_EXPORTER_OTLP_ENDPOINT; no traces if that is not set either.",
+        description="Base URL of a collector that receives traces through OTLP over HTTP. "
+        "If empty, the value of OTEL_EXPORTER_OTLP_ENDPOINT is used. "
+        "If that variable is not set either, no traces are sent.",
     )
     trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the tasks that are traced, from 0 to 1.")
 
@@ -223,7 +248,7 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
     def served_models(self) -> list[tuple[Model, list[dict[str, object]]]]:
-        """The models and their routes, in the form that `open_registry` expects."""
+        """Return the models and their routes in the form that `open_registry` expects."""
         return [
             (
                 Model(
@@ -236,15 +261,16 @@ class Settings(BaseSettings):
 
     @property
     def hung_after_s(self) -> float:
-        """Seconds without a heartbeat after which a process counts as hung.
+        """The time without a heartbeat after which a process is treated as hung, in seconds.
 
-        By then, its leases have expired. At least 10 seconds, so that a short pause of the machine does not count.
+        The leases of the process have expired by then. The minimum is 10 seconds, so that a short pause of the machine
+        does not cause a restart.
         """
         return max(10.0, self.lease_s)
 
     @property
     def image_base_url(self) -> str:
-        """The base of the image URLs in callbacks. A callback has no request whose host could be used."""
+        """The base URL for images in callbacks. A callback is not a response, so there is no client's host to use."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
@@ -256,7 +282,8 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None, **options: Any) -> Settings:
     """Read the settings from all sources.
 
-    `options` are the values of the command line; None means that an option is absent. Raises BadSettings.
+    `options` contains the command-line options; None means that the option was not given. Raises BadSettings if a
+    setting is invalid or a file cannot be read.
     """
     options = {name: value for name, value in options.items() if value is not None}
     data_dir = Path(
@@ -281,7 +308,7 @@ def load_settings(config: Path | None = None, **options: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """The FRAMEHOUSE_… variables that do not belong to a setting; their names are probably misspelled."""
+    """Return the FRAMEHOUSE_… variables that do not belong to a setting. Their names are probably misspelled."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {name + "_FILE" for name in known} | {
         PREFIX + name for name in ("CONFIG", "SERVER", "KEY", "CALLBACK_SECRET")
@@ -299,7 +326,7 @@ def _read_toml(config: Path | None, data_dir: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         if config:
-            raise BadSettings(f"There is no file {config}.") from None
+            raise BadSettings(f"The file {config} does not exist.") from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSettings(f"Cannot read {path}: {error}") from error

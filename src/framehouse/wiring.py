@@ -1,4 +1,4 @@
-"""Connects all parts: creates adapters and entrypoints from the settings, and runs the processes.
+"""Create adapters and entrypoints from the settings, and run the processes.
 
 Large modules are imported in the functions that use them, because the supervisor and small commands do not need them.
 """
@@ -63,8 +63,8 @@ class Deployment:
 async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIterator[Database]:
     """Open the database that the settings specify, and migrate it.
 
-    An embedded server is started, and restarted if it dies. The last process that uses it stops it. Its start and stop
-    block the event loop, so that no cancellation can interrupt them.
+    An embedded server is started, and restarted if it dies. The last process that uses the server stops it. The start
+    and the stop block the event loop, so that a cancellation cannot interrupt them.
     """
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     restarter = None
@@ -97,7 +97,8 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
 
     registry = open_registry(settings.served_models(), settings.worker_labels)
     try:
-        async with open_database(settings, size=size) as db:  # first: it creates the data folder, with its permissions
+        # the database is opened first, because this creates the data folder with the right permissions
+        async with open_database(settings, size=size) as db:
             storage = MeasuredStorage(await open_checked_storage(settings))
             yield Deployment(settings, db, storage, registry)
     finally:
@@ -107,7 +108,8 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
 async def open_checked_storage(settings: Settings) -> Storage:
     """Open the storage and check it. Raises StorageMisconfigured.
 
-    A storage that does not respond only causes a warning: it may recover, and polls do not need it.
+    If the storage does not respond, only a warning is logged. The storage may recover, and polls do not use the
+    storage.
     """
     storage = open_storage(settings.effective_storage_url)
     try:
@@ -120,9 +122,11 @@ async def open_checked_storage(settings: Settings) -> Storage:
 
 
 async def check(settings: Settings) -> None:
-    """Check the settings before a server starts its processes, for errors that would stop each of them.
+    """Check the settings for errors that would stop every process of a server. Run this check before the processes
+    start.
 
-    Warns about routes whose labels the server's own worker does not have. Raises BadRoute, BadSettings, BadServer.
+    Logs a warning for each route that needs labels which this server's own worker does not have. Raises BadRoute,
+    BadSettings or BadServer.
     """
     from framehouse.engines.registry import open_registry
 
@@ -142,7 +146,10 @@ async def check(settings: Settings) -> None:
 
 
 def _read_logo(path: Path) -> bytes:
-    """Read an image file. It is read only once, so that generation does not depend on it. Raises BadSettings."""
+    """Read the logo and check that it is an image. Raises BadSettings.
+
+    The file is read only when a process starts, so that generation does not depend on the file.
+    """
     from PIL import Image
 
     try:
@@ -155,7 +162,7 @@ def _read_logo(path: Path) -> bytes:
 
 
 def build_worker(deployment: Deployment, links: Links | None = None, *, only_task: UUID | None = None) -> Worker:
-    """Create a worker. `only_task` limits it to one task. `links` create the URLs of upstream callbacks."""
+    """Create a worker. `only_task` restricts the worker to one task. `links` creates the URLs of upstream callbacks."""
     from framehouse.entrypoints.worker.worker import Limits, Worker
     from framehouse.pipeline.finish import Finishing
     from framehouse.pipeline.generate import Rules
@@ -177,14 +184,14 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
 
 
 def build_orphaned_batches(deployment: Deployment) -> OrphanedBatches:
-    """Create the search for orphaned batches."""
+    """Create the sweeper's search for orphaned batches."""
     from framehouse.entrypoints.sweeper import OrphanedBatches
 
     return OrphanedBatches(deployment.db, lease_s=deployment.settings.lease_s)
 
 
 def build_element_worker(deployment: Deployment, *, only_task: UUID | None = None) -> ElementWorker:
-    """Create an element worker. `only_task` limits it to one element, by the id of its task."""
+    """Create an element worker. `only_task` restricts the element worker to the element with this task id."""
     from framehouse.entrypoints.element_worker import ElementWorker
 
     s = deployment.settings
@@ -231,7 +238,7 @@ async def run_api(
         config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
         start.remove_signal_handlers()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn raises the signal again before our cleanup
+            signal.signal(number, lambda *_: None)  # uvicorn raises the signal again before this process cleans up
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -245,7 +252,7 @@ async def run_api(
 async def run_worker(
     settings: Settings, *, heartbeat_fd: int | None = None, metrics_socket: socket.socket | None = None
 ) -> None:
-    """Generate images, process elements, deliver callbacks and sweep until SIGTERM or SIGINT.
+    """Generate images, process elements, deliver callbacks and run the sweeper until SIGTERM or SIGINT.
 
     Metrics are exposed on `metrics_socket`, if it is not None. For `heartbeat_fd`, see `watchdog`.
     """
@@ -280,7 +287,7 @@ async def run_worker(
             asyncio.create_task(callback_worker.run()),
             asyncio.create_task(build_element_worker(deployment).run()),
         ]
-        for task in background:  # a background task ends only by an error; the process must then be restarted
+        for task in background:  # a background task ends only if it fails; the process must then restart
             task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()

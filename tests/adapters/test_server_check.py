@@ -25,8 +25,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("tls")
     key, certificate = folder / "key", folder / "certificate"
     request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    command = ["openssl", *request.split(), "-keyout", key, "-out", certificate]
-    subprocess.run(command, check=True, capture_output=True)
+    output = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *request.split(), *output], check=True, capture_output=True)
     return {"key": key.read_text(), "certificate": certificate.read_text(), "path": str(certificate)}
 
 

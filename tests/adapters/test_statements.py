@@ -108,7 +108,7 @@ def test_a_name_before_a_cast_is_a_parameter_name() -> None:
     [((), {}), ((), {"a": 1}), ((), {"a": 1, "c": 2}), ((), {"a": 1, "b": 2, "c": 3}), ((1, 2), {}), ((1,), {"b": 2})],
 )
 def test_missing_and_unknown_parameters_raise_type_error(values: tuple[int, ...], named: dict[str, int]) -> None:
-    with pytest.raises(TypeError, match="the statement takes a, b"):
+    with pytest.raises(TypeError, match="the parameters of the statement are a, b"):
         bind("select :a, :b", values, named)
 
 

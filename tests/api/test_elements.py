@@ -344,7 +344,7 @@ async def test_the_engine_gets_uncited_elements_too(make_deployment: MakeDeploym
         deployment.start_worker()
         assert (await api.wait_for_task(task["task_id"]))["task_status"] == "succeed"
         assert (
-            "takes at most 2 references, 3 were sent"
+            "accepts at most 2 references, but 3 were sent"
             in (await api.wait_for_task(too_many["task_id"]))["task_status_msg"]
         )
     assert engine_log.read_text().startswith("with Coffee mug|")

@@ -20,7 +20,7 @@ from tests.support.api_server import element_body, serving
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MakeDeployment
 
-EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 30")
+EXTENT = os.environ.get("SCHEMATHESIS", "--max-examples 10")
 """The extent of the test. A manual run of ten minutes: SCHEMATHESIS="--max-time 600"
 .venv/bin/python -m pytest -n 0 -s tests/api/test_schemathesis.py"""
 
@@ -38,7 +38,7 @@ UNDOCUMENTED = {
 
 CONFIG = """
 [phases.stateful]
-generation.max-examples = 80
+generation.max-examples = 25
 
 [checks]
 # the contract answers an unknown task, and a string that is not a number, with 400

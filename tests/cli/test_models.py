@@ -238,7 +238,7 @@ def test_the_message_of_a_failed_pull_names_the_cause(hub: Hub, home: Path) -> N
 
 
 def test_the_list_shows_local_weights_and_the_models_that_use_them(hub: Hub, home: Path, tmp_path: Path) -> None:
-    assert f"To download some: framehouse models pull {REPOSITORY}" in run("models", "list").stdout
+    assert f"To download weights: framehouse models pull {REPOSITORY}" in run("models", "list").stdout
     assert run_json("models", "list") == []
     run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)
     (tmp_path / "framehouse.toml").write_text('[models."kling-v3-omni"]\nroutes = [{ engine = "diffusers" }]\n')

@@ -195,7 +195,7 @@ async def test_otlp_endpoint_without_the_opentelemetry_packages_is_an_error(tmp_
     path = environment()["PYTHONPATH"]
     extra = {"PYTHONPATH": f"{tmp_path}:{path}", "FRAMEHOUSE_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     errors = run("worker", "--data-dir", tmp_path / "data", code=1, **extra).stderr
-    assert 'otlp_endpoint: traces need more packages: pip install "framehouse[otel]"' in errors
+    assert 'otlp_endpoint: traces require additional packages: pip install "framehouse[otel]"' in errors
 
 
 async def test_a_worker_exposes_its_metrics_at_its_port(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_release_creates_a_commit_a_tag_and_files(clone: Clone) -> None:
     assert len(list((clone.folder / "dist").iterdir())) == 2
 
     clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
-    assert "7.0.0 is released; main has gone on since" in clone.release("7.0.0", code=1)
+    assert "7.0.0 is already released, and main has newer commits" in clone.release("7.0.0", code=1)
     assert "does not begin with a section" in clone.release("7.0.1", code=1)
 
 
@@ -110,9 +110,9 @@ def test_a_dry_run_shows_the_changes_and_changes_nothing(clone: Clone) -> None:
 
 def test_a_release_that_is_not_ready_is_refused_and_changes_nothing(clone: Clone) -> None:
     for version, words in (
-        ("7.0", "no version like 1.2.3"),
-        ("", "no version like 1.2.3"),
-        ("7.0.0rc1", "no version like 1.2.3"),
+        ("7.0", "is not a version such as 1.2.3"),
+        ("", "is not a version such as 1.2.3"),
+        ("7.0.0rc1", "is not a version such as 1.2.3"),
         ("6.9.0", "6.9.0 is not newer than 6.9.0"),
         ("6.8.99", "not newer than 6.9.0"),
     ):
@@ -123,13 +123,13 @@ def test_a_release_that_is_not_ready_is_refused_and_changes_nothing(clone: Clone
     before = clone.state()
     assert "failed: false" in clone.release("7.0.0", check="false", code=1)
     (clone.folder / "new.txt").touch()
-    assert "not committed:\n?? new.txt" in clone.release("7.0.0", code=1)
+    assert "uncommitted changes:\n?? new.txt" in clone.release("7.0.0", code=1)
     (clone.folder / "new.txt").unlink()
     assert clone.state() == before
     clone.write("CHANGELOG.md", re.sub(r"- A change.*\n", "", UNRELEASED))
-    assert "there is nothing under: ## 7.0.0 (unreleased)" in clone.release("7.0.0", code=1)
+    assert "has no entries under: ## 7.0.0 (unreleased)" in clone.release("7.0.0", code=1)
     clone.git("switch", "--quiet", "--create", "side")
-    assert "this is side, not main" in clone.release("7.0.0", code=1)
+    assert "the current branch is side, not main" in clone.release("7.0.0", code=1)
 
 
 def test_a_release_can_be_resumed_between_the_tag_and_main(clone: Clone) -> None:
@@ -137,7 +137,7 @@ def test_a_release_can_be_resumed_between_the_tag_and_main(clone: Clone) -> None
     clone.release("7.0.0")
     clone.git("reset", "--quiet", "--hard", before)
     output = clone.release("7.0.0", check="false")
-    assert "7.0.0 is made" in output
+    assert "7.0.0 is committed and tagged" in output
     assert clone.git("rev-parse", "main") == clone.git("rev-parse", "v7.0.0^{commit}")
 
     clone.git("reset", "--quiet", "--hard", before)

@@ -103,7 +103,7 @@ def test_a_route_that_cannot_generate_the_batch_is_skipped_without_an_error() ->
 
 def test_a_batch_fails_if_it_has_more_references_than_every_route_takes() -> None:
     _, outcome = choose([route("a", takes=1), route("b", takes=2)], {}, references=3)
-    assert outcome == Fail("m takes at most 2 references, 3 were sent")
+    assert outcome == Fail("m accepts at most 2 references, but 3 were sent")
 
 
 def test_a_batch_resumes_at_the_route_to_which_it_was_handed_over() -> None:

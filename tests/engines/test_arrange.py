@@ -68,7 +68,7 @@ def test_every_reference_and_element_has_a_place_whatever_the_limit_is(max_image
     assert len(set(arranged.names.values())) == len(arranged.names) == 10
     assert bool(arranged.first_frame_name) == bool(frame)
     assert arranged.first_frame_name not in arranged.names.values()
-    assert "tiled on image" in arranged.contact_sheet
+    assert "tiled onto image" in arranged.contact_sheet
 
 
 def test_a_contact_sheet_has_each_image_where_the_prompt_says() -> None:

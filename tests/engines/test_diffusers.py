@@ -180,7 +180,7 @@ async def test_references_over_the_limit_are_tiled_and_the_facts_say_so(klein: D
     assert "contact_sheet" not in images(await generate(klein, batch(references=4)))[0].facts
     element = SavedElement("Bag", "a red bag", (ReferenceImage(image_file(), 400, 300),))
     generated = images(await generate(klein, replace(batch(references=5), elements=(element,))))[0]
-    assert "3 references are tiled on image 4" in str(generated.facts["contact_sheet"])
+    assert "3 references are tiled onto image 4" in str(generated.facts["contact_sheet"])
 
 
 async def test_later_frames_of_a_series_depend_on_the_first_frame(klein: Diffusers) -> None:
@@ -356,7 +356,7 @@ async def test_the_error_says_that_a_single_image_does_not_fit_into_memory(klein
 
 async def test_a_hung_process_is_replaced(make_engine: MakeEngine) -> None:
     engine = make_engine(hang_limit_s=3)
-    with pytest.raises(Broken, match="made no progress for 3 s, twice"):
+    with pytest.raises(Broken, match="made no progress for 3 s; this is the second crash"):
         await generate(engine, batch(prompt="[hang]"))
     assert len(images(await generate(engine, batch()))) == 1
 
@@ -504,7 +504,7 @@ def test_shots_that_may_share_a_call() -> None:
         ({"guidance": "much"}, "guidance must be a number from 0 to 30"),
         ({"max_references": 11}, "max_references must be a whole number from 0 to 10"),
         ({"max_pixels": 100}, "max_pixels must be"),
-        ({"cite": "picture"}, "cite must be the words"),
+        ({"cite": "picture"}, "cite must be the text"),
         ({"batch": 0}, "batch must be a whole number from 1 to 64"),
         ({"negative_prompt": 1}, "negative_prompt must be text"),
         ({"start_limit_s": 0}, "start_limit_s must be"),

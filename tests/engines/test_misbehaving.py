@@ -22,7 +22,7 @@ class TestMisbehaving(EngineContract):
         ({"engine": "none"}, "installed engines are .*previz"),
         ({"engine": "no.such:Engine"}, "No module named"),
         ({"engine": "framehouse.testing.misbehaving:Nothing"}, "has no attribute"),
-        ({"engine": "previz", "speed": 3}, "does not take these options"),
+        ({"engine": "previz", "speed": 3}, "does not accept these options"),
     ],
 )
 def test_the_error_names_the_bad_route(route: dict[str, object], message: str) -> None:

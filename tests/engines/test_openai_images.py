@@ -169,7 +169,7 @@ async def test_the_facts_contain_server_size_and_contact_sheet() -> None:
         "server": "sglang",
         "generated_by": "m",
         "generated_size": "256x256",
-        "contact_sheet": "2 references are tiled on image 2, because the model takes 2",
+        "contact_sheet": "2 references are tiled onto image 2, because the model accepts 2",
     }
     assert len(server.posts[0].files) == 2
     assert server.posts[0].fields["prompt"] == "all of row 1, column 2 of image 2"
@@ -256,7 +256,7 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
         ((404, {}, "Model not found"), True, Broken, "HTTP 404: Model not found"),
         ((413, {}, ""), False, Broken, "HTTP 413"),
         ((422, {}, {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}), False, Broken, "body.n: too many"),
-        ("html", True, Broken, "not an answer of the Images API"),
+        ("html", True, Broken, "not a response of the Images API"),
         ("garbage", False, Broken, "did not return an image"),
         ("few", True, Broken, "returned 0 images instead of 1"),
         ("address", True, Broken, "returned a URL instead of an image"),
@@ -460,7 +460,7 @@ async def test_a_server_that_drops_references_is_detected_and_gets_a_contact_she
         server.posts.clear()
         generated = images(await generate(engine, batch_of("a fox", references=3)))[0]
         assert len(server.posts[0].files) == 1
-        assert generated.facts["contact_sheet"] == "3 references are tiled on image 1, because the model takes 1"
+        assert generated.facts["contact_sheet"] == "3 references are tiled onto image 1, because the model accepts 1"
         await engine.check()
         assert len(server.posts) == 1, "the server was probed twice"
 
@@ -541,11 +541,11 @@ async def test_openai_is_never_probed() -> None:
         ({"kind": "comfy"}, 'kind must be one of sglang, vllm_omni, xinference, openai; it is "comfy"'),
         ({"base_urls": None}, "base_urls must be a list"),
         ({"base_urls": "http://a"}, "base_urls must be a list"),
-        ({"base_urls": ["gpu-1:30000"]}, '"gpu-1:30000" is not an http'),
+        ({"base_urls": ["gpu-1:30000"]}, '"gpu-1:30000" must be an http or https URL'),
         ({"base_urls": ["http://me:secret@a"]}, "without user name"),
-        ({"base_urls": ["http://a", "http://a/v1/"]}, "names a server twice"),
+        ({"base_urls": ["http://a", "http://a/v1/"]}, "must not contain a URL twice"),
         ({"model": ""}, "model must be"),
-        ({"api_key": "a\nb"}, "api_key must be"),
+        ({"api_key": "a\nb"}, "api_key must contain"),
         ({"max_references": -1}, "max_references must be a whole number from 0 to 100; it is -1"),
         ({"max_pixels": True}, "max_pixels must be"),
         ({"concurrency": 0}, "concurrency must be"),
@@ -553,7 +553,7 @@ async def test_openai_is_never_probed() -> None:
         ({"guidance": "1"}, "guidance must be"),
         ({"quality": "high"}, "quality must be one of low"),
         ({"kind": "openai", "steps": 4}, 'servers of kind "openai" do not accept steps and guidance'),
-        ({"cite": "image"}, "cite must be the words"),
+        ({"cite": "image"}, "cite must be the text"),
         ({"timeout_s": 0}, "timeout_s must be"),
         ({"paid": "no"}, "paid must be true or false"),
         ({"probe": 1}, "probe must be true or false"),

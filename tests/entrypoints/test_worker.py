@@ -56,7 +56,7 @@ async def test_a_task_is_generated_with_every_batch_size(make_deployment: MakeDe
         ("break", "the engine returned invalid data"),
         ("unknown", "not sent again"),
         ("wrong index", "was not requested"),
-        ("leave out", "left out 1 of"),
+        ("leave out", "did not return 1 of"),
     ],
 )
 async def test_an_engine_error_fails_the_task_with_its_reason_and_charges_nothing(

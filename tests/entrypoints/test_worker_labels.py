@@ -202,7 +202,7 @@ async def test_unserved_routes_are_logged_and_their_batches_fail_after_a_while(
     )
     unserved_routes = build_unserved_routes(deployment, SITE_A, *routes, give_up_after_s=3600)
     await unserved_routes.check_once()
-    assert "route gpu, which no live worker serves: it needs gpu=h100" in caplog.text
+    assert "route gpu, which no live worker serves: the route needs gpu=h100" in caplog.text
     caplog.clear()
     await unserved_routes.check_once()
     assert not caplog.text, "logged only once"
@@ -254,7 +254,7 @@ async def test_health_and_metrics_are_reported_by_route(make_deployment: MakeDep
 
 def test_the_labels_that_a_route_needs_must_be_strings() -> None:
     for needs in ({"gpus": 8}, ["gpu"], {"gpu": ""}, "h100"):
-        with pytest.raises(BadRoute, match="needs must be labels"):
+        with pytest.raises(BadRoute, match="needs must be a table of labels"):
             open_registry([(Model("m"), [{"engine": MISBEHAVING, "needs": needs}])])
 
 

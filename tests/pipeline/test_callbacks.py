@@ -183,9 +183,14 @@ async def test_messages_are_given_up_after_24_hours(make_deployment: MakeDeploym
 
 @pytest.mark.parametrize(
     ("behave", "reason"),
-    [(hang, "no answer"), (drip, "no answer"), (nonsense, "could not be reached"), (cut, "could not be reached"),
-     (endless_headers, "could not be reached")],
-)  # fmt: skip
+    [
+        (hang, "did not respond"),
+        (drip, "did not respond"),
+        (nonsense, "could not be reached"),
+        (cut, "could not be reached"),
+        (endless_headers, "could not be reached"),
+    ],
+)
 async def test_failed_deliveries_record_their_reason(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch, behave: Behaviour, reason: str
 ) -> None:
@@ -206,7 +211,7 @@ async def test_a_hung_tls_handshake_is_recorded_as_no_answer(
     async with receiving(hung=True) as receiver, running_callback_worker(deployment):
         await deployment.submit(callback_url=receiver.url.replace("http:", "https:"))
         deployment.start_worker()
-        await wait_for_messages(deployment, lambda ms: any("no answer" in (m.last_error or "") for m in ms))
+        await wait_for_messages(deployment, lambda ms: any("did not respond" in (m.last_error or "") for m in ms))
 
 
 async def test_the_body_of_a_response_is_not_read(make_deployment: MakeDeployment) -> None:

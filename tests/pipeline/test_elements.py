@@ -87,7 +87,7 @@ async def test_images_at_urls_are_fetched_and_stored(make_deployment: MakeDeploy
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (http("404 Not Found"), "answered HTTP 404"),
+        (http("404 Not Found"), "returned HTTP 404"),
         (http("200 OK", b"not an image"), "cannot be read as a jpg or png image"),
         (http("200 OK", image_file(100, 100)), "both sides must be at least 300 px"),
     ],
@@ -133,7 +133,7 @@ async def test_an_element_is_given_up_with_its_last_error(make_deployment: MakeD
         id = await submit_urls(deployment, f"{url}/good", f"{url}/busy")
         deployment.start_element_worker(attempts=1)
         task = await wait_for_element_task(deployment, id)
-    reason = "element_image_list.refer_images[0].image_url answered HTTP 503"
+    reason = "element_image_list.refer_images[0].image_url returned HTTP 503"
     assert (task.status, task.status_message) == ("failed", f"given up after 1 attempts: {reason}")
 
 

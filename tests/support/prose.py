@@ -47,11 +47,14 @@ RULES = {
 }
 _RULES = [(rule, re.compile(rf"(?<![\w/.=-])(?:{pattern})(?![\w=-])")) for rule, pattern in RULES.items()]
 _EXEMPT = re.compile(
-    r"previz/(?:lexicon|vocabulary|reading|pictograms)|/golden/|fuzz/corpus|assets/|support/prose\.py$|/migrations/"
+    r"previz/(?:lexicon|vocabulary|reading|pictograms)|/golden/|fuzz/corpus|assets/|/migrations/"
+    r"|support/prose\.py$|test_(?:language|prompt|reading)\.py$|draw_presets\.py$"
 )
 """Files that hold words as data, and released migrations: a migration's checksum includes its comments."""
 _NOT_PROSE = re.compile(r"\\[bswd]|\(\?|\w\|\w+\|\w|^\s*(?:select|update|insert|delete|with|create) ")
 """Strings that are regular expressions or SQL statements."""
+_NOT_READ = re.compile(r"`[^`]*`|\"[^\"]{1,60}\"|https?://\S+|\S*\?include=\S*|<[^>]*>")
+"""Code, quotations, URLs and HTML tags."""
 _SENTENCE_END = re.compile(r"(?<=[.?!])[*`)\"]*\s+(?=[*`(\"\[A-Z0-9-])")
 _COMMENTS = {".py": None, ".md": None, ".sql": "--", ".js": "//", ".toml": "#", ".yml": "#", ".yaml": "#"}
 
@@ -66,7 +69,7 @@ class Sentence:
 
     @property
     def rule(self) -> str:
-        prose = re.sub(r"`[^`]*`|\"[^\"]{1,60}\"|https?://\S+", "X", self.text)  # code and quotations are not prose
+        prose = _NOT_READ.sub("X", self.text)
         return next((rule for rule, pattern in _RULES if pattern.search(prose)), "")
 
 
@@ -105,8 +108,7 @@ def _markdown(text: str) -> Iterator[tuple[int, str]]:
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(text)):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and not _NOT_PROSE.search(node.value):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _NOT_PROSE.search(node.value):
             yield node.lineno, node.value
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and not re.match(r"#\s*(noqa|type:|nosec)", token.string):

@@ -1,1 +1,1 @@
-"""Adapters: the code that calls outside systems and libraries. Each of them has one module or package here."""
+"""Adapters for external systems and libraries. Each system or library has one module or package here."""

@@ -1,7 +1,7 @@
-"""Send outbound HTTP requests, for references and callbacks, with limits on addresses, time and size.
+"""Send outbound HTTP requests for references and callbacks, with limits on addresses, time and size.
 
-For every redirect, this module resolves the host name, checks the addresses and connects to a checked address. A host
-name that resolves to another address afterwards (DNS rebinding) has no effect.
+For each request and each redirect, this module resolves the host name, checks the addresses and connects to a checked
+address. The name is not resolved a second time, so DNS rebinding cannot bypass the check.
 """
 
 import asyncio
@@ -31,7 +31,11 @@ IDLE_TIMEOUT_S = 10.0
 
 
 class FetchFailed(Exception):
-    """A request failed. The message continues the sentence "image_list[0].image …". `retry`: a retry may succeed."""
+    """Raised when a request fails.
+
+    `message` is the end of a sentence that starts with a request field, for example "image_list[0].image". `retry` is
+    true if a retry may succeed.
+    """
 
     def __init__(self, message: str, *, retry: bool) -> None:
         super().__init__(message)
@@ -40,9 +44,10 @@ class FetchFailed(Exception):
 
 
 async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: str = "") -> bytes:
-    """GET a URL and return the body. Follows at most three redirects. Sends no cookies or credentials; uses no proxy.
+    """GET a URL and return the body.
 
-    `allow_private` permits private addresses for every host, `private_host` only for that host. Raises FetchFailed.
+    Follows at most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private
+    addresses for every host. `private_host` permits private addresses only for this host. Raises FetchFailed.
     """
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT_S):
@@ -61,7 +66,7 @@ async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: 
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL; empty if it has none."""
+    """Return the host of a URL. Returns an empty string if the URL is invalid or has no host."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -69,18 +74,18 @@ def host_of(url: str) -> str:
 
 
 async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
-    """Send one GET request. Returns the body as bytes, or the Location of a redirect as a string."""
+    """Send one GET request. Returns the body as bytes. For a redirect, returns the Location header as a string."""
     request_headers = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
     async with _request("GET", url, request_headers, None, IDLE_TIMEOUT_S, allow_private) as response:
         if response.has_redirect_location:
             return response.headers["Location"]
         if response.status_code != 200:
             retry = response.status_code in (408, 429, *range(500, 600))
-            raise FetchFailed(f"answered HTTP {response.status_code}", retry=retry)
+            raise FetchFailed(f"returned HTTP {response.status_code}", retry=retry)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            # a few compressed bytes could become gigabytes, and compression does not make images smaller
+            # a few compressed bytes could expand to gigabytes, and compression does not make image files smaller
             raise FetchFailed("was sent with a Content-Encoding, although none was requested", retry=False)
-        too_large = FetchFailed(f"has more than {max_bytes:,} bytes, which is the limit", retry=False)
+        too_large = FetchFailed(f"has more than {max_bytes:,} bytes, which is the maximum", retry=False)
         if int(response.headers.get("Content-Length", "0")) > max_bytes:
             raise too_large
         body = bytearray()
@@ -94,11 +99,11 @@ async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
 async def post(
     url: str, body: bytes, headers: Mapping[str, str], *, idle_timeout_s: float, allow_private: bool
 ) -> tuple[int, Mapping[str, str]]:
-    """POST a body. Returns the status code and the headers of the response; its body is not read.
+    """POST a body. Returns the status code and the headers of the response. The body of the response is not read.
 
-    Redirects are not followed. Raises FetchFailed, also if the server sends nothing for `idle_timeout_s`. The caller
-    limits the total time, and that limit must be longer: a connection that is cancelled during the TLS handshake stays
-    open until it is garbage collected.
+    Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
+    `idle_timeout_s`. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`. If a
+    connection is cancelled during the TLS handshake, it stays open until it is garbage collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers
@@ -108,9 +113,11 @@ async def post(
 async def _request(
     method: str, url: str, headers: Mapping[str, str], body: bytes | None, idle_timeout_s: float, allow_private: bool
 ) -> AsyncIterator["httpx.Response"]:
-    """Send a request to a checked address, on a separate connection. When the context is entered, the headers of the
-    response have been received and its body has not been read. Raises FetchFailed."""
-    import httpx  # imported late: loading is slow, and only a worker that sends requests needs it
+    """Send a request to a checked address on a new connection.
+
+    Yields the response after its headers were received and before its body is read. Raises FetchFailed.
+    """
+    import httpx  # imported late: loading is slow, and only workers that send requests use httpx
 
     try:
         parts = urlsplit(url)
@@ -133,7 +140,7 @@ async def _request(
                 try:
                     response = await client.send(request, stream=True)
                     break
-                except httpx.ConnectError:  # nothing was sent, so the next address of the host can be tried
+                except httpx.ConnectError:  # nothing was sent, so the next address is tried
                     if not remaining:
                         raise
             try:
@@ -150,7 +157,10 @@ async def _request(
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    """Return the TLS context. It is created once, because loading the certificates takes longer than a request."""
+    """Return the TLS context.
+
+    The context is created once, because loading the certificates takes longer than a request.
+    """
     import httpx
 
     return httpx.create_ssl_context(trust_env=False)
@@ -164,7 +174,7 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # a separate pool of many threads: slow lookups must not delay generation, and rarely delay each other
+        # a separate pool with many threads: slow lookups do not delay generation, and rarely delay other lookups
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
@@ -178,7 +188,10 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is on the public internet. An IPv4 address inside an IPv6 address is checked instead of it."""
+    """Return whether an address is on the public internet.
+
+    If an IPv6 address contains an IPv4 address, the IPv4 address is checked.
+    """
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)

@@ -1,7 +1,7 @@
 """Measure and draw text with the two bundled fonts.
 
-One font has Latin, Greek and Cyrillic letters, the other has Chinese, Japanese and Korean characters. Text is split
-into runs, because neither font has the characters of the other.
+Roboto contains Latin, Greek and Cyrillic letters. Droid Sans Fallback contains Chinese, Japanese and Korean characters.
+Text is split into runs, and each run is drawn with one font.
 """
 
 import io
@@ -25,9 +25,12 @@ def text_width(text: str, size: int) -> float:
 def draw_text(
     draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, fill: Ink, *, center: bool = False
 ) -> None:
-    """Draw a line of text whose vertical centre is at `y`. It starts at `x`, or is centred there."""
+    """Draw a line of text. `y` is the vertical centre of the text.
+
+    `x` is the left edge of the text, or the horizontal centre if `center` is true.
+    """
     x -= text_width(text, size) / 2 if center else 0
-    baseline = y + size * 0.36  # half the height of a capital letter below the centre
+    baseline = y + size * 0.36  # the baseline is below the centre by half the height of a capital letter
     for run, font in _runs(text, size):
         draw.text((x, baseline), run, font=font, fill=fill, anchor="ls")
         x += font.getlength(run)

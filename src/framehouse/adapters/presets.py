@@ -1,4 +1,7 @@
-"""Read the preset elements from the package. Every deployment has them; they are not stored in the database."""
+"""Read the preset elements from the package.
+
+Presets are the same in every deployment and are not stored in the database.
+"""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +17,9 @@ _PREFIX = "presets/"
 
 @cache
 def presets() -> Mapping[int, Element]:
-    """Return all presets by id, in the order of the index.
+    """Return all presets by id, in the order of index.json.
 
-    The keys of their images are for `preset_image` and for URLs; the storage does not have them.
+    The keys of preset images are used in URLs and by `preset_image`. The object storage does not contain these keys.
     """
     index = json.loads((PRESETS / "index.json").read_text())
     return {
@@ -32,5 +35,5 @@ def presets() -> Mapping[int, Element]:
 
 
 def preset_image(key: str) -> bytes:
-    """Return the file of a preset's image by its key."""
+    """Return the content of a preset's image file. `key` is the key of the image."""
     return (PRESETS / key.removeprefix(_PREFIX)).read_bytes()

@@ -1,4 +1,7 @@
-"""A temporary file for data that are too large for memory. The file has no name, so a killed process leaves no file."""
+"""A temporary file for data that is too large for memory.
+
+The file has no name, so no file remains after a process is killed.
+"""
 
 import io
 import os
@@ -11,15 +14,19 @@ _BUFFER_BYTES = 256 * 1024
 
 
 class SpoolFull(Exception):
-    """A temporary file cannot be written, for example because the disk is full. The message has the system's reason."""
+    """Raised when a temporary file cannot be written, for example because the disk is full.
+
+    The message contains the reason.
+    """
 
 
 class Spool:
-    """A temporary file with many parts, one after the other. Closing the spool makes its readers unusable.
+    """A temporary file that consists of consecutive parts. After the spool is closed, its readers can no longer be
+    used.
 
-    `close` may be called while another thread reads or writes, for example if the caller of that thread was cancelled.
-    After `close`, the system may give the same file descriptor to another file. The lock keeps such a thread from using
-    that file.
+    `close` may be called while another thread still reads or writes, for example after the task of that thread was
+    cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock prevents that
+    thread from accessing the other file.
     """
 
     def __init__(self) -> None:
@@ -30,13 +37,13 @@ class Spool:
         self._size = 0
 
     def write(self, data: bytes) -> None:
-        """Append data to the current part. Raises SpoolFull, also if the spool is closed."""
+        """Append data to the current part. Raises SpoolFull if the data cannot be written or the spool is closed."""
         try:
             with self._lock:
                 if self._closed:
                     raise OSError("closed")
                 if self._file is None:
-                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes it
+                    self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - `close` closes the file
                 remaining = memoryview(data)
                 while remaining:
                     written = os.pwrite(self._file.fileno(), remaining, self._start + self._size)
@@ -53,16 +60,16 @@ class Spool:
             return os.pread(self._file.fileno(), max_bytes, at)
 
     def end_part(self) -> Callable[[], BinaryIO]:
-        """End the current part and start the next part. Returns a function that opens a reader of the ended part.
+        """End the current part and start a new part. Returns a function that opens a reader for the ended part.
 
-        The function may be called in any thread, any number of times.
+        The returned function may be called several times and from any thread.
         """
         start, size = self._start, self._size
         self._start, self._size = start + size, 0
         return lambda: io.BufferedReader(_Part(self, start, size), _BUFFER_BYTES)
 
     def drop_part(self) -> None:
-        """Discard the data of the current part. The space in the file is reused."""
+        """Discard the data of the current part. New data overwrites the discarded data in the file."""
         self._size = 0
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The entry point of the command line.
 
-A command's module is imported only when the command is called, and imports heavy modules only inside its functions.
-This keeps help and completion fast.
+The module of a command is imported only when the command is called. The modules of commands import slow modules only
+inside functions. Therefore help and shell completion are fast.
 """
 
 import _thread
@@ -17,16 +17,16 @@ EXIT_INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Run the command line. `commands.run` defines the exit codes."""
+    """Run the command line and exit. `commands.run` defines the exit codes."""
     sys.unraisablehook = _interrupt_again
     try:
         from framehouse.cli.commands import run  # imported here: Ctrl-C during the import must not print a traceback
 
         run()
-    except KeyboardInterrupt:  # nothing is open yet, or a second Ctrl-C arrived while `run` reported the first
+    except KeyboardInterrupt:  # Ctrl-C during the import, or a second Ctrl-C while `run` handles the first Ctrl-C
         os._exit(EXIT_INTERRUPTED)
     except RuntimeError as error:
-        # Python 3.11 raises a RuntimeError if Ctrl-C arrives while a class is being created
+        # Python 3.11 raises a RuntimeError if Ctrl-C arrives while a class is being created.
         if isinstance(error.__cause__, KeyboardInterrupt):
             os._exit(EXIT_INTERRUPTED)
         raise
@@ -35,22 +35,22 @@ def main() -> NoReturn:
 def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Send SIGINT again after 0.01 s if Python could not raise a KeyboardInterrupt.
 
-    Python cannot raise exceptions in some of its own callbacks, such as those of the import system. Without this hook,
-    it would print a traceback and ignore the Ctrl-C.
+    Some callbacks of Python cannot raise exceptions, such as the callbacks of the import system. Without this hook,
+    Python would print a traceback and ignore the Ctrl-C.
     """
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)
         return
     main_thread = threading.main_thread().ident
     assert main_thread is not None
-    _thread.start_new_thread(_interrupt_after_hook, (main_thread,))  # Thread.start would wait, inside the hook
+    _thread.start_new_thread(_interrupt_after_hook, (main_thread,))  # Thread.start would wait inside the hook
 
 
 def _interrupt_after_hook(main_thread: int) -> None:
     time.sleep(0.01)
     while _runs_hook(sys._current_frames().get(main_thread)):
-        time.sleep(0.001)  # a KeyboardInterrupt inside the hook would be ignored, too
-    signal.pthread_kill(main_thread, signal.SIGINT)  # also interrupts a sleep
+        time.sleep(0.001)  # Python would also ignore a KeyboardInterrupt inside the hook
+    signal.pthread_kill(main_thread, signal.SIGINT)  # also interrupts a sleep of the main thread
 
 
 def _runs_hook(frame: FrameType | None) -> bool:

@@ -36,7 +36,7 @@ def account() -> None:
 def create_account(
     name: str, concurrency: int | None, units: int | None, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """Create an account. Then create a key for it: framehouse key create NAME"""
+    """Create an account. To create a key for the account: framehouse key create NAME"""
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.account import DEFAULT_CONCURRENCY
@@ -53,7 +53,7 @@ def create_account(
     if as_json:
         print_json(_public_fields(account) | {"callback_secret": account.callback_secret})
     else:
-        click.echo(f'Created the account "{name}". Create a key for it: framehouse key create {name}')
+        click.echo(f'Created the account "{name}". To create a key for the account: framehouse key create {name}')
 
 
 @account.command("list")
@@ -72,7 +72,7 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
         print_json([_public_fields(account) | {"keys": keys} for account, keys in accounts])
         return
     if not accounts:
-        click.echo("No accounts yet. To create one: framehouse account create NAME")
+        click.echo("No accounts yet. To create an account: framehouse account create NAME")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("account", "in flight", "units used", "keys", ""):
@@ -90,7 +90,7 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
 @data_options
 @json_option
 def show_account(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show an account: limits, images in flight, units used and the secret that signs its callbacks."""
+    """Show an account: its limits, images in flight, units used, and the secret that signs its callbacks."""
     from framehouse.cli.local_database import get_account, with_database
 
     account = with_database(data_dir, config, lambda db: get_account(db, name))
@@ -105,7 +105,7 @@ def show_account(name: str, data_dir: Path | None, config: Path | None, as_json:
 @account.command("set")
 @_name
 @click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Maximum number of images in flight.")
-@click.option("--units", metavar="N|none", help='Units that the account may use in total; "none" removes the limit.')
+@click.option("--units", metavar="N|none", help='Units that the account may use in total. "none" removes the limit.')
 @click.option(
     "--disable/--enable", "disabled", default=None, help="Refuse all requests of the account, or accept them again."
 )
@@ -120,9 +120,9 @@ def set_account(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Change an account's limits.
+    """Change the limits of an account, or disable the account.
 
-    The change takes effect immediately, even while a server runs. Tasks that were accepted before continue.
+    The change takes effect immediately, even while a server runs. Tasks that were already accepted continue.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
@@ -154,14 +154,14 @@ def set_account(
     type=click.FloatRange(0, 24 * 30),
     default=24.0,
     show_default=True,
-    help="Hours during which the old secret also signs messages.",
+    help="Hours during which messages are also signed with the old secret.",
 )
 @data_options
 @json_option
 def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Create a new secret for the account's callbacks.
 
-    During the overlap, each message is signed with both the new secret and the old one.
+    During the overlap, each message is signed with both the new secret and the old secret.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
@@ -176,7 +176,10 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
     if as_json:
         print_json({"callback_secret": secret, "overlap_hours": overlap_hours})
     else:
-        click.echo(f"The new secret: {secret}\nThe old secret also signs messages for {overlap_hours:g} hours.")
+        click.echo(
+            f"The new secret: {secret}\n"
+            f"For the next {overlap_hours:g} hours, messages are also signed with the old secret."
+        )
 
 
 def _public_fields(account: Account) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""The implementation of `framehouse backup` and `framehouse restore`: the data folder as one file.
+"""The implementation of `framehouse backup` and `framehouse restore`. A backup contains the data folder in one file.
 
 A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (custom
-format of pg_dump), `framehouse.toml` (if there is one), `files/…` (images and references) and `complete.json`. A
-backup without `complete.json` is incomplete. The database is dumped first, in one snapshot. Every file is stored before
-the row that names it, so the files that the dump names exist when the files are copied.
+format of pg_dump), `framehouse.toml` (if the file exists), `files/…` (images and references) and `complete.json`. A
+backup without `complete.json` is incomplete.
+
+The database is dumped before the files are copied, in one snapshot. Framehouse stores every file before it writes the
+row that refers to the file. Therefore all files to which the dump refers exist when the files are copied.
 """
 
 import hashlib
@@ -43,11 +45,9 @@ def back_up(file: Path, without_images: bool, data_dir: Path | None, config: Pat
     settings = load_settings(config, data_dir=data_dir)
     embedded = _embedded(settings)
     if not embedded.exists:
-        raise Problem(f"There is no database to back up in {settings.data_dir}. Check --data-dir.")
+        raise Problem(f"The folder {settings.data_dir} contains no database to back up. Check --data-dir.")
     if file == _STDIO and (as_json or sys.stdout.isatty()):
-        raise click.UsageError(
-            "to write a backup to stdout, redirect stdout to a file or a pipe, and do not use --json"
-        )
+        raise click.UsageError("to write a backup to stdout, redirect stdout to a file or a pipe and do not use --json")
     folder = None if without_images else folder_of(settings.effective_storage_url)
     embedded.start()
     try:
@@ -62,7 +62,7 @@ def back_up(file: Path, without_images: bool, data_dir: Path | None, config: Pat
     destination = f"{file} ({file.stat().st_size / 1e6:,.1f} MB)" if file != _STDIO else "stdout"
     click.echo(f"Backed up the database and {count:,} files to {destination}", err=True)
     if left_out and not without_images:
-        click.echo(f"The images are in {settings.storage_url}. Back them up there.", err=True)
+        click.echo(f"The backup contains no images. To back up the images, copy {settings.storage_url}.", err=True)
 
 
 def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_js
     if embedded.exists:
         raise Problem(
             f"{settings.data_dir} already contains a database. Restore into another folder with --data-dir, "
-            f"or move {settings.data_dir / 'postgres'} away first."
+            f"or first move {settings.data_dir / 'postgres'} to another place."
         )
     with _explain_errors(f"Cannot restore {file}"), _open_input(file) as source, _progress(quiet=as_json) as progress:
         count = _read(source, settings, progress)
@@ -85,22 +85,22 @@ def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_js
 def _embedded(settings: Settings) -> EmbeddedPostgres:
     if settings.database_url:
         raise Problem(
-            "This command is for the embedded database, but FRAMEHOUSE_DATABASE_URL names another database. "
-            "Use the tools of that database, such as pg_dump or snapshots."
+            "This command supports only the embedded database, but FRAMEHOUSE_DATABASE_URL is set. "
+            "Use the tools of your database, such as pg_dump or snapshots."
         )
     return EmbeddedPostgres(settings.data_dir)
 
 
 @contextmanager
 def _explain_errors(action: str) -> Iterator[None]:
-    """Turn the errors of tarfile and of the operating system into Problem. `action` is the start of the message.
+    """Convert the errors of tarfile and of the operating system into Problem. `action` is the start of the message.
 
-    BrokenPipeError is not changed, because `commands.run` handles it.
+    A BrokenPipeError is not converted, because `commands.run` handles this error.
     """
     try:
         yield
     except tarfile.TarError as error:
-        raise Problem(f"{action}: the file is damaged or not a backup ({error}).") from error
+        raise Problem(f"{action}: the file is damaged or is not a backup ({error}).") from error
     except EOFError as error:
         raise Problem(f"{action}: the file is incomplete.") from error
     except BrokenPipeError:
@@ -117,7 +117,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    """The SHA-256 of a whole file in hexadecimal. Afterwards the file is at its beginning."""
+    """Return the SHA-256 of a file in hexadecimal, and set the position in the file to the beginning."""
     file.seek(0)
     digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     file.seek(0)
@@ -131,15 +131,15 @@ def _digest(file: IO[bytes]) -> str:
 def _open_output(file: Path) -> Iterator[IO[bytes]]:
     """Open stdout, or create a file that only its owner can read.
 
-    The file is written under its name with the suffix `.part`. It is renamed when it is complete and on disk, and
-    removed if writing fails. Raises Problem if the file already exists.
+    The data is first written to a file with the suffix `.part`. This file is renamed after all data is on disk, and
+    removed if writing fails. Raises Problem if `file` already exists.
     """
     if file == _STDIO:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     if file.exists():
-        raise Problem(f"{file} already exists and is not overwritten. Choose another name.")
+        raise Problem(f"{file} already exists. Choose another name; existing files are not overwritten.")
     part = file.with_name(file.name + ".part")
     part.unlink(missing_ok=True)
     try:
@@ -160,9 +160,9 @@ def _write(
     config: Path | None,
     progress: tuple[Progress, TaskID],
 ) -> int:
-    """Write a backup; return the number of files in it. `folder` contains the images and references.
+    """Write a backup. Return the number of image and reference files in the backup.
 
-    If `folder` is None, images and references are left out.
+    `folder` contains the images and references. If `folder` is None, the backup contains no images and references.
     """
     bar, row = progress
     began = datetime.now(UTC)
@@ -179,7 +179,7 @@ def _write(
         bar.update(row, description="Images", total=sum(size for _, size in files))
         count = 0
         for path, _ in files:
-            with suppress(FileNotFoundError), path.open("rb") as file:  # a file that expired meanwhile is gone
+            with suppress(FileNotFoundError), path.open("rb") as file:  # the file may have expired and been deleted
                 _add(tar, f"{_FILES}{path.relative_to(folder or path)}", file, os.fstat(file.fileno()).st_size)
                 count += 1
                 bar.advance(row, file.tell())
@@ -189,10 +189,10 @@ def _write(
 
 
 def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
-    """The files to back up and their sizes in bytes. `start` is the start of the backup as a Unix time in seconds.
+    """Yield the files to back up and their sizes in bytes. `start` is the start of the backup in Unix seconds.
 
-    Files that were changed more than 1 s after the start are left out, because the database dump does not name them.
-    Files whose names are not storage keys, such as unfinished files, are also left out.
+    Files that were changed more than 1 s after the start are omitted, because the database dump does not refer to them.
+    Files whose names are not storage keys, such as unfinished files, are also omitted.
     """
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -225,14 +225,15 @@ def _open_input(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskID]) -> int:
-    """Restore a backup; return the number of files in it.
+    """Restore a backup. Return the number of image and reference files in the backup.
 
-    Files are written directly to their final places, because writing them twice is harmless. The database is loaded in
-    the folder `restoring`, and moved to its final place after the whole backup has been read and verified. If a restore
-    is killed before that, there is no database, and the restore can be repeated.
+    The files are written directly to their final places, because a repeated restore can overwrite them. The database is
+    loaded in the folder `restoring`. After the whole backup has been read and verified, the database is moved to its
+    final place. If the restore is killed before that step, the data folder contains no database, and the restore can be
+    repeated.
 
     If the storage is a bucket, the files in the backup are counted but not written. Raises TarError if the backup is
-    damaged, EOFError if it is incomplete, and Problem if this version cannot restore it.
+    damaged, EOFError if the backup is incomplete, and Problem if this version cannot restore the backup.
     """
     bar, row = progress
     data_dir, folder = settings.data_dir.resolve(), folder_of(settings.effective_storage_url)
@@ -294,11 +295,11 @@ def _check_about(about: dict[str, Any]) -> None:
     if about.get("format") != _FORMAT or not isinstance(about.get("migration"), int):
         raise Problem(f"{origin} in a format that this version, {__version__}, does not support.")
     if about["migration"] > migrations()[-1][0]:
-        raise Problem(f"{origin}, which is newer than this version, {__version__}. Upgrade, then restore.")
+        raise Problem(f"{origin}, which is newer than this version, {__version__}. Upgrade Framehouse, then restore.")
 
 
 def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
-    """Create a database from a dump; return the SHA-256 of the dump in hexadecimal."""
+    """Create a database from a dump. Return the SHA-256 of the dump in hexadecimal."""
     with tempfile.TemporaryFile() as dump:
         shutil.copyfileobj(content, dump)
         digest = _digest(dump)
@@ -309,9 +310,9 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 
 
 def _restore_config(path: Path, content: bytes) -> None:
-    """Write the settings file. If a different one exists, write to `….restored` next to it instead."""
+    """Write the settings file. If a different settings file exists, write to a file with the suffix `.restored`."""
     if path.exists() and path.read_bytes() != content:
-        click.echo(f"{path} is not changed; the settings in the backup are saved as {path.name}.restored", err=True)
+        click.echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
@@ -319,7 +320,7 @@ def _restore_config(path: Path, content: bytes) -> None:
 
 def _restore_file(path: Path, content: IO[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(path.name + "#1")  # the name that the storage gives to an unfinished file
+    part = path.with_name(path.name + "#1")  # the storage uses the same name for an unfinished file
     with part.open("wb") as file:
         shutil.copyfileobj(content, file)
     part.replace(path)

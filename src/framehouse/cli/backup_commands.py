@@ -13,17 +13,17 @@ from framehouse.cli.options import data_options, json_option
     "--without-pictures",
     "without_images",
     is_flag=True,
-    help="Leave out images and references; back up only the database and the settings.",
+    help="Back up only the database and the settings, without images and references.",
 )
 @data_options
 @json_option
 def backup(file: Path, without_images: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Copy the embedded database, the images and framehouse.toml to FILE.
 
-    A server can run at the same time. If FILE is "-", the backup is written to stdout.
+    A server can run during the backup. If FILE is "-", the backup is written to stdout.
 
-    A backup contains secrets: anyone who can read it can act as any account. FILE is created so that only you can
-    read it.
+    A backup contains secrets: anyone who can read the backup can use all accounts. Only you have permission to read
+    FILE.
     """
     from framehouse.cli.backup import back_up
 
@@ -37,8 +37,8 @@ def backup(file: Path, without_images: bool, data_dir: Path | None, config: Path
 def restore(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Restore the backup FILE into a data folder that has no database.
 
-    If FILE is "-", the backup is read from stdin. Restore only backups that you made yourself: the database runs all
-    commands that a backup contains.
+    If FILE is "-", the backup is read from stdin. Restore only backups that you created yourself, because the database
+    runs all commands in a backup.
     """
     from framehouse.cli.backup import restore_backup
 

@@ -24,7 +24,9 @@ def callback() -> None:
 @callback.command("list")
 @click.argument("task", required=False)
 @click.option(
-    "--failed", is_flag=True, help="Only messages that ended with HTTP 410, were given up, or are being retried."
+    "--failed",
+    is_flag=True,
+    help="List only messages that are retried or given up, or to which the receiver responded with HTTP 410.",
 )
 @account_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
@@ -33,9 +35,9 @@ def callback() -> None:
 def list_callbacks(
     task: str | None, failed: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """List the newest messages with their attempts, the last answer and the next attempt.
+    """List the newest messages, each with its attempts, the last response and the time of the next attempt.
 
-    TASK limits the list to one task. It is the task's id or its external id.
+    If TASK is given, the list contains only the messages of this task. TASK is a task id or an external id.
     """
     from framehouse.adapters.postgres import callback_queue
     from framehouse.cli.local_database import get_account, with_database
@@ -61,7 +63,7 @@ def list_callbacks(
         click.echo(f"{row.id}  {created}  {row.status:10}  {row.state:9}  {row.callback_url}")
         if row.tries:
             last = row.last_error or f"HTTP {row.last_code}"
-            click.echo(f"    task {row.task_id}; {row.tries} attempts, the last at {row.tried_at:%H:%M:%S}: {last}")
+            click.echo(f"    task {row.task_id}; {row.tries} attempts; last attempt at {row.tried_at:%H:%M:%S}: {last}")
         if row.next_try_at and row.tries:
             click.echo(f"    next attempt at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
 
@@ -74,7 +76,7 @@ def list_callbacks(
 def resend_callback(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Send a message again immediately, with the same webhook-id.
 
-    ID is the id that `framehouse callback list` shows.
+    ID is the id of the message as `framehouse callback list` shows it.
     """
     from framehouse.adapters.postgres import callback_queue
     from framehouse.cli.local_database import get_account, with_database
@@ -92,7 +94,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     if as_json:
         print_json({"id": str(message), "state": "waiting"})
     else:
-        click.echo(f"The message {message} is due now; a running server or worker sends it.")
+        click.echo(f"The message {message} is due now. A running server or worker sends the message.")
 
 
 @callback.command("listen")
@@ -102,12 +104,12 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     type=click.IntRange(0, 65535),
     default=9000,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="Port to listen on. 0 selects a free port.",
 )
 @click.option(
     "--secret",
     envvar="FRAMEHOUSE_CALLBACK_SECRET",
-    help="The whsec_… secret to verify signatures with. [default: the account's secrets]",
+    help="The whsec_… secret that verifies the signatures. [default: the account's secrets]",
 )
 @account_option
 @data_options
@@ -115,7 +117,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
 def listen_for_callbacks(
     host: str, port: int, secret: str | None, account: str, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """Run a receiver for development that verifies and prints each message. Stop it with Ctrl-C.
+    """Run a receiver for development that verifies and prints each message. Ctrl-C stops the receiver.
 
     To send callbacks to this receiver, the server must allow private addresses:
 

@@ -1,4 +1,4 @@
-"""A receiver of callbacks for development, which verifies and prints each message."""
+"""A receiver of callbacks for development. The receiver verifies and prints each message."""
 
 import hmac
 import json
@@ -21,7 +21,10 @@ _printing = threading.Lock()
 
 
 def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> None:
-    """Receive messages until SIGINT or SIGTERM, which raise KeyboardInterrupt. Raises Problem if it cannot listen."""
+    """Receive messages until SIGINT or SIGTERM, which raise KeyboardInterrupt.
+
+    Raises Problem if the address or the port cannot be used.
+    """
 
     class Receiver(BaseHTTPRequestHandler):
         timeout = 10
@@ -35,13 +38,14 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Print nothing: `_print` prints the messages."""
+            """Print no access log, because `_print` prints each message."""
 
     try:
         server = ThreadingHTTPServer((host, port), Receiver)
     except OSError as error:
         raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port.") from error
-    for number in (signal.SIGINT, signal.SIGTERM):  # set explicitly: shells start background jobs with SIGINT ignored
+    # The handlers are set explicitly, because shells start background jobs with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with server:
         click.echo(
@@ -51,7 +55,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         try:
             server.serve_forever()
         finally:
-            _printing.acquire()  # never released: Python aborts if it exits while another thread writes
+            _printing.acquire()  # never released, because Python aborts if it exits while another thread writes
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -59,7 +63,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
-    """The problem with the signature headers of a message; None if the message is valid."""
+    """Return the problem with the signature headers of a message, or None if the message is valid."""
     id, timestamp, signatures = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not id or not _is_number(timestamp[:12]) or not signatures:
         return "webhook-id, webhook-timestamp or webhook-signature is missing"
@@ -78,7 +82,7 @@ def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool)
     except (ValueError, RecursionError):
         data = {"not JSON": body[:200].decode(errors="replace")}
     id = headers.get("webhook-id", "(no id)")[:200]
-    # control characters are escaped or replaced: an untrusted message must not control the terminal
+    # Control characters are escaped or replaced, because an untrusted message must not control the terminal.
     if as_json:
         text = json.dumps({"id": id, "problem": problem, "data": data})
     else:

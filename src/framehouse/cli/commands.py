@@ -1,4 +1,4 @@
-"""The command group `framehouse` with all its commands, and the reports of their failures."""
+"""The command group `framehouse` with all its commands, and the error messages of the commands."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def cli() -> None:
     """Generate images from prompts, references and elements with your own engines.
 
     \b
-    Try it:        framehouse generate "Create a three-frame product storyboard" --series
+    Generate:      framehouse generate "Create a three-frame product storyboard" --series
     Run a server:  framehouse serve
     Find problems: framehouse doctor
     """
@@ -32,8 +32,8 @@ _COMMANDS = {
     "backup_commands:backup": "Copy the embedded database, the images and framehouse.toml to FILE.",
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
     "callback_commands:callback": "List and resend callbacks, or receive them for development.",
-    "doctor_command:doctor": "Find problems and give advice on how to solve them.",
-    "element_commands:element": "Manage saved elements, which prompts cite as <<<element_1>>>.",
+    "doctor_command:doctor": "Find problems and print advice on how to solve them.",
+    "element_commands:element": "Manage saved elements, which a prompt cites as <<<element_1>>>.",
     "generate_command:generate": "Generate images from PROMPT.",
     "key_commands:key": "Manage the API keys of accounts.",
     "model_commands:models": "Manage model weights for the engine diffusers.",
@@ -42,14 +42,14 @@ _COMMANDS = {
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",
     "task_commands:task": "List, show and cancel the tasks of an account.",
 }
-"""The first sentence of each command's help, by the command's `module:name` in this package."""
+"""The first sentence of each command's help text, by the command's `module:name` in this package."""
 
 for reference, first_sentence in _COMMANDS.items():
     cli.add_command(LazyCommand(f"framehouse.cli.{reference}", first_sentence))
 
 
 def _known_problems() -> dict[type[BaseException], str]:
-    """The exceptions that a user can do something about, each with advice to append to its message."""
+    """Return the exceptions whose cause a user can fix, each with advice to append to the exception's message."""
     import asyncpg
 
     from framehouse.adapters.postgres.embedded import EmbeddedError
@@ -73,7 +73,7 @@ def run() -> NoReturn:
         try:
             code = cli.main(standalone_mode=False)
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not interrupt the report and the exit
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not interrupt the error message and the exit
     except click.ClickException as problem:
         if json_requested() and not isinstance(problem, Problem):
             problem = Problem(problem.format_message(), exit_code=problem.exit_code)

@@ -1,4 +1,4 @@
-"""Create an element on this machine: accept it as the API does, and process it in this process."""
+"""Create an element in this process, without the API."""
 
 import asyncio
 from typing import Any
@@ -18,9 +18,10 @@ _POLL_S = 0.1
 
 
 async def create_element_locally(settings: Settings, account: str, body: dict[str, Any]) -> Element:
-    """Accept an element as the API does and process it here, with or without a running server.
+    """Check a request for an element as the API does, and create the element in this process.
 
-    Raises Refused if the API would refuse the element, and Problem if its processing fails.
+    A running server is not required. Raises Refused if the API would refuse the request. Raises Problem if the element
+    cannot be created.
     """
     request, problems = read_element(body)
     if problems:
@@ -42,7 +43,7 @@ async def create_element_locally(settings: Settings, account: str, body: dict[st
 
 
 async def _wait_for_end(db: Database, account_id: int, task_id: str, worker: "asyncio.Task[None]") -> ElementTask:
-    """Wait until the task of an element has ended. Raises the exception of a worker that failed."""
+    """Wait until the task of an element has ended. If the worker fails, raise the worker's exception."""
     while True:
         task = await element_store.find_element(db, account_id, task_id, 0)
         assert task is not None

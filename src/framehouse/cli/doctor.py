@@ -1,4 +1,4 @@
-"""The checks of `framehouse doctor`: numbered findings, each with advice."""
+"""The checks of `framehouse doctor`. Each check has a number, and its finding can contain advice."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ _MAX_WAIT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """The result of one check. The number identifies the check and never changes.
+    """The result of one check. The number identifies the check and does not change between versions.
 
-    `advice` explains how to solve a problem; it is empty if there is nothing to do.
+    `advice` explains how to solve the problem. It is empty if no action is needed.
     """
 
     number: int
@@ -75,7 +75,7 @@ def _run_checks(data_dir: Path | None, config: Path | None) -> list[DoctorFindin
             DoctorFinding(
                 3,
                 "advice",
-                f"These variables have no effect, because no setting has these names: {', '.join(unknown)}",
+                f"These environment variables have no effect, because no settings match them: {', '.join(unknown)}",
                 "Correct the names or unset the variables.",
             )
         )
@@ -123,9 +123,9 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 
 
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
-    """Check the engines of the routes that this machine's labels allow it to serve. Each engine is checked once."""
+    """Check the engines of the routes that a worker with this machine's labels serves. Each engine is checked once."""
     try:
-        # reversed twice, so that an engine of several routes is reported under the first of them
+        # The order is reversed twice, so that an engine of several routes is reported under its first route.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
@@ -150,13 +150,14 @@ def _check_storage(settings: Settings) -> list[DoctorFinding]:
     try:
         if asyncio.run(probe()) == content:
             url = settings.effective_storage_url
-            findings = [DoctorFinding(6, "ok", f"The storage {url} works: a file was written, read and deleted")]
+            findings = [DoctorFinding(6, "ok", f"The storage {url} works; a test file was written, read and deleted")]
             if settings.image_delivery == "redirect" and folder_of(url):
                 text = 'image_delivery = "redirect" has no effect, because the storage is a folder'
-                advice = "Unset image_delivery: with a folder, image URLs always answer with the image itself."
+                advice = "Unset image_delivery. If the storage is a folder, image URLs always return the image."
                 findings.append(DoctorFinding(15, "advice", text, advice))
             return findings
-        return [DoctorFinding(6, "problem", "The storage returned other content than was written", "Check the bucket.")]
+        text = "The content that was read from the storage differs from the content that was written"
+        return [DoctorFinding(6, "problem", text, "Check the bucket.")]
     except StorageUnavailable as error:
         advice = "Check FRAMEHOUSE_STORAGE_URL, the bucket's endpoint and its credentials; see docs/many-machines.md."
         return [DoctorFinding(6, "problem", str(error), advice)]
@@ -167,8 +168,9 @@ async def _check_unserved(
 ) -> list[DoctorFinding]:
     """Find routes that no live worker serves, and batches that wait for routes that are not configured.
 
-    `served` contains the routes of live workers, as model and route name. An unserved route is a problem if batches
-    wait for it, or if it needs labels and workers are running. Otherwise there is only advice.
+    `served` contains the routes of live workers as (model, route name). The finding of an unserved route is a problem
+    if batches wait for the route, or if the route needs labels and other routes are served. Otherwise, the finding is
+    advice.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()
@@ -215,8 +217,8 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                         14,
                         "advice",
                         "FRAMEHOUSE_DIRECT_DATABASE_URL also uses a pooler",
-                        "Use the URL of the database server itself, or make sure that this pooler is in session mode. "
-                        "In another mode, live workers are treated as dead.",
+                        "Set it to the URL of the database server, or make sure that this pooler is in session mode. "
+                        "In other modes, live workers are treated as dead.",
                     )
                 )
             if await db.value("show fsync") != "on":
@@ -225,12 +227,12 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                         7,
                         "problem",
                         "The database runs without fsync",
-                        "Turn fsync on: without it, a power failure can lose tasks.",
+                        "Turn fsync on. Without fsync, a power failure can lose tasks.",
                     )
                 )
             accounts = await account_store.list_accounts(db)
             if any(keys for _, keys in accounts):
-                findings.append(DoctorFinding(8, "ok", f"Accounts: {len(accounts)}; at least one of them has a key"))
+                findings.append(DoctorFinding(8, "ok", f"Accounts: {len(accounts)}; at least one account has a key"))
             else:
                 findings.append(
                     DoctorFinding(
@@ -253,7 +255,7 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                     findings.append(DoctorFinding(11, "ok", f"{state} (reported by {health.healthy} workers)"))
                 served.add((health.model, health.route))
             queues = await measure_queue(db)
-            with suppress(BadRoute):  # check 5 reports this error
+            with suppress(BadRoute):  # check 5 has already reported this error
                 findings += await _check_unserved(settings, served, queues)
             waiting, running = sum(row.waiting for row in queues), sum(row.running for row in queues)
             queue = f"Batches: {waiting} waiting, {running} running"
@@ -263,7 +265,7 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                     DoctorFinding(
                         9,
                         "problem",
-                        f"{queue}; the oldest has been waiting for {oldest_s:.0f} s",
+                        f"{queue}; the oldest batch has been waiting for {oldest_s:.0f} s",
                         "Start more workers: framehouse worker, or framehouse serve.",
                     )
                 )
@@ -275,9 +277,7 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
         return asyncio.run(check())
     except BadServer as error:
         return [
-            DoctorFinding(
-                7, "problem", str(error), "Correct this; docs/many-machines.md lists the requirements for the database."
-            )
+            DoctorFinding(7, "problem", str(error), "See docs/many-machines.md for the requirements on the database.")
         ]
     except Exception as error:  # noqa: BLE001 - every failure is reported as a finding
         return [
@@ -285,6 +285,6 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                 7,
                 "problem",
                 f"The database cannot be used: {error or type(error).__name__}",
-                "Check FRAMEHOUSE_DATABASE_URL, or the last lines of postgres.log in the data folder.",
+                "Check FRAMEHOUSE_DATABASE_URL and the last lines of postgres.log in the data folder.",
             )
         ]

@@ -11,7 +11,7 @@ from framehouse.cli.options import data_options, json_option
 @data_options
 @json_option
 def doctor(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Find problems and give advice on how to solve them.
+    """Find problems and print advice on how to solve them.
 
     The exit code is 1 if there is a problem.
     """

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def element() -> None:
-    """Manage saved elements, which prompts cite as <<<element_1>>>."""
+    """Manage saved elements, which a prompt cites as <<<element_1>>>."""
 
 
 @element.command("create")
@@ -28,11 +28,11 @@ def element() -> None:
     multiple=True,
     required=True,
     metavar="PATH|URL",
-    help="Image of another side of the element. Repeatable, up to 3 times.",
+    help="Image of another side of the element. This option can be used up to 3 times.",
 )
-@click.option("--description", help="At most 100 characters. [default: NAME]")
+@click.option("--description", help="Description of the element, at most 100 characters. [default: NAME]")
 @click.option(
-    "--tag", "tags", multiple=True, metavar="TAG", help="A tag, o_101 to o_108; see docs/elements.md. Repeatable."
+    "--tag", "tags", multiple=True, metavar="TAG", help="A tag from o_101 to o_108; see docs/elements.md. Repeatable."
 )
 @account_option
 @data_options
@@ -76,11 +76,11 @@ def create_element(
         print_json(_public_fields(created))
     else:
         usage = f'framehouse generate "<<<element_1>>> …" --element {created.id}'
-        click.echo(f"Created the element {created.id} ({created.name}). To use it: {usage}")
+        click.echo(f"Created the element {created.id} ({created.name}). To use the element: {usage}")
 
 
 @element.command("list")
-@click.option("--presets", "show_presets", is_flag=True, help="List the elements that ship with Framehouse instead.")
+@click.option("--presets", "show_presets", is_flag=True, help="List the preset elements instead.")
 @account_option
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @data_options
@@ -108,7 +108,7 @@ def list_elements(
         print_json(rows)
         return
     if not rows:
-        click.echo("No elements yet. To list those that ship with Framehouse: framehouse element list --presets")
+        click.echo("No elements yet. To list the preset elements: framehouse element list --presets")
     for row in rows:
         status = row.get("status", "succeed")
         text = row["description"] if status == "succeed" else f"{status} {row['status_message']}"
@@ -121,7 +121,7 @@ def list_elements(
 @data_options
 @json_option
 def delete_element(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Delete the element ID. Tasks that were accepted before are not affected."""
+    """Delete the element ID. Tasks that were already accepted are not affected."""
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.errors import Refused
     from framehouse.domain.request import read_int
@@ -141,7 +141,7 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
     if as_json:
         print_json({"element_id": number, "deleted": True})
     else:
-        click.echo(f"Deleted the element {number}. Tasks that were accepted before are not affected.")
+        click.echo(f"Deleted the element {number}. Tasks that were already accepted are not affected.")
 
 
 def _public_fields(element: Element) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from framehouse.cli.options import data_options, json_option
     "images",
     multiple=True,
     metavar="PATH|URL",
-    help="A reference image; the prompt cites it as <<<image_1>>>. Repeatable.",
+    help="A reference image. The prompt cites the first reference image as <<<image_1>>>. Repeatable.",
 )
 @click.option(
     "--element",
     "elements",
     multiple=True,
     metavar="ID",
-    help="A saved element; the prompt cites it as <<<element_1>>>. Repeatable.",
+    help="A saved element. The prompt cites the first element as <<<element_1>>>. Repeatable.",
 )
 @click.option(
     "--series",
@@ -33,13 +33,16 @@ from framehouse.cli.options import data_options, json_option
 )
 @click.option("-n", "n", type=click.IntRange(1, 9), help="Number of single images. [default: 1]")
 @click.option(
-    "--aspect", default="auto", metavar="RATIO", help="16:9 9:16 1:1 4:3 3:4 3:2 2:3 21:9 or auto. [default: auto]"
+    "--aspect",
+    default="auto",
+    metavar="RATIO",
+    help="Aspect ratio: 16:9, 9:16, 1:1, 4:3, 3:4, 3:2, 2:3, 21:9 or auto. [default: auto]",
 )
 @click.option(
     "--resolution", type=click.Choice(["1k", "2k", "4k"], case_sensitive=False), default="1k", show_default=True
 )
 @click.option("--watermark", is_flag=True, help="Also create a watermarked copy of each image.")
-@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="The same seed gives the same images.")
+@click.option("--seed", type=click.IntRange(0, 2**53 - 1), help="Seed. The same seed produces the same images.")
 @click.option("--model", default="kling-v3-omni", show_default=True, help="Name of a configured model.")
 @click.option(
     "--out",
@@ -49,7 +52,10 @@ from framehouse.cli.options import data_options, json_option
     help="Folder for the images.",
 )
 @click.option(
-    "--server", envvar="FRAMEHOUSE_SERVER", metavar="URL", help="Generate on this server instead of this machine."
+    "--server",
+    envvar="FRAMEHOUSE_SERVER",
+    metavar="URL",
+    help="Generate the images on this server instead of this machine.",
 )
 @click.option("--key", envvar="FRAMEHOUSE_KEY", metavar="KEY", help="API key for --server.")
 @data_options
@@ -75,7 +81,7 @@ def generate(
     """Generate images from PROMPT.
 
     Without --server, the command generates the images on this machine and needs no running server. With --server and
-    --key, it is a client of any server that implements the API.
+    --key, the command is a client of any server that implements the API.
 
     \b
     framehouse generate "A red fox in the snow" -n 2 --aspect 3:2

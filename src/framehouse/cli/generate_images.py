@@ -1,4 +1,4 @@
-"""The implementation of `framehouse generate`: submit a task, show its progress, save its images."""
+"""The implementation of `framehouse generate`: submit a task, show the progress, and save the images."""
 
 import asyncio
 import io
@@ -50,7 +50,7 @@ def generate_images(
     if series is not None and n is not None:
         raise click.UsageError("use --series or -n, not both; for a series of five images: --series 5")
     if series not in (None, "auto") and not re.fullmatch(r"[2-9]", series or ""):
-        raise click.UsageError(f'--series takes a number from 2 to 9 or no value, not "{series}"')
+        raise click.UsageError(f'the value of --series must be a number from 2 to 9 or be omitted, not "{series}"')
     if server and not key:
         raise click.UsageError("--server requires --key or FRAMEHOUSE_KEY")
     if key and not key.isascii():
@@ -85,9 +85,9 @@ def generate_images(
 
 
 async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Submit a task, show its progress until it ends, and save its images.
+    """Submit a task, show the progress until the task ends, and save the images.
 
-    Ctrl-C cancels the task at any time, also while it is being submitted. Raises Problem if the task fails.
+    Ctrl-C cancels the task at any time, even while the task is being submitted. Raises Problem if the task fails.
     """
     with _cancel_on_signals():
         async with source:
@@ -99,16 +99,16 @@ async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: b
                     raise Problem(f"The task failed: {state.message or 'no reason given'} (task {task_id})")
                 return await _save(source, task_id, state, out, quiet=quiet)
             except asyncio.CancelledError:
-                with suppress(Exception):  # the request may have been accepted before the interrupt
+                with suppress(Exception):  # the task may have been accepted before Ctrl-C
                     await source.cancel(await submitting)
                 raise
 
 
 @contextmanager
 def _cancel_on_signals() -> Iterator[None]:
-    """Cancel the current asyncio task at the first SIGINT or SIGTERM, and ignore later ones.
+    """Cancel the current asyncio task at the first SIGINT or SIGTERM.
 
-    Later signals are ignored so that they cannot interrupt the cleanup.
+    Further signals are ignored, so that they do not interrupt the cleanup.
     """
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     assert task is not None
@@ -127,7 +127,7 @@ def _cancel_on_signals() -> Iterator[None]:
 
 
 async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: bool) -> TaskState:
-    """Wait until the task ends, and show a progress bar that counts its images."""
+    """Wait until the task ends, and show a progress bar with the number of generated images."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=32),
@@ -150,9 +150,10 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
 
 
 async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Write the images to the folder `out`, with a contact sheet if there are several; return the --json output.
+    """Write the images to the folder `out`. Return the output for --json.
 
-    File names contain the task's id, so that the files of other tasks are never overwritten.
+    If there are several images, a contact sheet is also written. File names contain the task's id, so that the files of
+    other tasks are not overwritten.
     """
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []
@@ -185,9 +186,10 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
 
 
 def _stem(task_id: str) -> str:
-    """The start of the file names.
+    """Return the common beginning of the names of a task's files.
 
-    A UUID is shortened to its last 12 hexadecimal digits. In another id, unusual characters are replaced.
+    A UUID is shortened to its last 12 hexadecimal digits. In other ids, unusual characters are replaced, and the length
+    is limited to 64 characters.
     """
     id = read_task_id(task_id)
     return id.hex[-12:] if id else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]
@@ -203,7 +205,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _contact_sheet(files: list[Path], path: Path) -> None:
-    """Write one image that shows all images of a task, at most three in a row."""
+    """Write one image that contains all images of a task, with at most three images per row."""
     tiles = []
     for file in files:
         with Image.open(file) as image:

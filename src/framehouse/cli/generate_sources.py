@@ -26,7 +26,7 @@ from framehouse.settings import Settings
 from framehouse.wiring import Deployment, build_orphaned_batches, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
-"""The class of the advisory locks with which commands show that they wait for their tasks.
+"""The class of the advisory locks of `framehouse generate`. A command holds its lock while it waits for its task.
 
 A task is abandoned if no process holds the lock of the task's owner.
 """
@@ -36,7 +36,7 @@ _GET_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class ResultImage:
-    """A finished image. The locations are the arguments of `Source.download`: storage keys or URLs."""
+    """A finished image. The locations are storage keys or URLs; they are passed to `Source.download`."""
 
     index: int
     location: str
@@ -45,7 +45,7 @@ class ResultImage:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, 0 if it is not known yet."""
+    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, or 0 if it is not known yet."""
 
     status: Status
     progress: float = 0.0
@@ -56,10 +56,10 @@ class TaskState:
 
 
 class Source(Protocol):
-    """Generates the images of one task. The methods raise Refused and Problem.
+    """A server or a local deployment that generates the images of one task. The methods raise Refused and Problem.
 
-    `submit` returns the id of the task. `follow` yields the state of the task until the task has ended. `download`
-    returns the content of an image file and the extension of its name.
+    `submit` returns the id of the task. `follow` yields the state of the task repeatedly until the task has ended.
+    `download` returns the content of an image file and the extension of the file name.
     """
 
     async def __aenter__(self) -> Self: ...
@@ -73,9 +73,9 @@ class Source(Protocol):
 
 
 class LocalDeployment:
-    """Generates on this machine. The task passes through the same steps as in a server, but in this process.
+    """Generates the images on this machine. All steps of a server run in this process.
 
-    Entering the context cancels the abandoned tasks of commands that died.
+    Entering the context also cancels the abandoned tasks of commands that died.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -121,7 +121,7 @@ class LocalDeployment:
         )
         worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        # this process also requeues orphaned batches, because there may be no running server
+        # This process also requeues orphaned batches, because no server may be running.
         orphaned_batches = asyncio.create_task(build_orphaned_batches(self._deployment).run())
         self._stack.callback(orphaned_batches.cancel)
 
@@ -140,7 +140,7 @@ class LocalDeployment:
         if not first.served and (model, first.name) not in live:
             raise Problem(
                 f"The route {first.name} of {model} needs {first.needed_labels}, and no live worker has these labels. "
-                f"Start a worker with them: framehouse worker {first.label_options}. "
+                f"Start a worker with these labels: framehouse worker {first.label_options}. "
                 "Or set worker_labels for this command."
             )
 
@@ -173,7 +173,10 @@ class LocalDeployment:
 
 
 class RemoteServer:
-    """Generates on a server. A GET is retried. A POST is sent only once, so that no task is billed twice."""
+    """Generates the images on a server.
+
+    GET requests are retried. A POST request is sent only once, so that no task is billed twice.
+    """
 
     def __init__(self, server: str, key: str) -> None:
         base = server.rstrip("/")
@@ -225,7 +228,7 @@ class RemoteServer:
             await asyncio.sleep(0.5)
 
     async def cancel(self, task_id: str) -> None:
-        """Cancel the task if the server supports it. To other servers, the path is unknown."""
+        """Cancel the task. The error response of a server without support for cancellation is ignored."""
         with suppress(httpx.TransportError):
             await self._client.post(f"{self._path}/{task_id}/cancel")
 
@@ -237,9 +240,9 @@ class RemoteServer:
         return answer.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
 
     async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
-        """GET the URL; retry transport errors and HTTP 429, 500, 502, 503 and 504 with growing pauses.
+        """Send a GET request. Retry transport errors and HTTP 429, 500, 502, 503 and 504 with growing pauses.
 
-        A GET is safe to retry. Raises Problem after 8 attempts.
+        Raises Problem after 8 attempts.
         """
         for n in range(_GET_ATTEMPTS):
             try:
@@ -250,7 +253,9 @@ class RemoteServer:
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             await asyncio.sleep(min(10.0, 0.5 * 2**n) * random.uniform(0.5, 1.0))
-        raise Problem(f"No answer from {url.split('?')[0]}: {reason}. The task is not canceled; query it later.")
+        raise Problem(
+            f"No response from {url.split('?')[0]}: {reason}. The task was not canceled; you can query the task later."
+        )
 
     def _data(self, answer: httpx.Response) -> dict[str, Any]:
         try:

@@ -1,4 +1,4 @@
-"""An image as an argument of a command: the path of a file or a URL."""
+"""Command-line arguments that specify an image, as the path of a file or as a URL."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -8,7 +8,7 @@ from framehouse.domain.reference import is_url
 
 
 def image_to_send(value: str) -> str:
-    """The image as it is sent in a request: a URL unchanged, a file as base64.
+    """Return the image in the form of a request: an unchanged URL, or the content of a file as base64.
 
     Raises Problem if the file cannot be read.
     """

@@ -26,9 +26,9 @@ def key() -> None:
 @key.command("create")
 @_account
 @click.option(
-    "--jwt", is_flag=True, help="Create an access key and a secret key, for clients that sign their own tokens."
+    "--jwt", is_flag=True, help="Create an access key and a secret key, for clients that sign their own JWTs."
 )
-@click.option("--model", "models", multiple=True, help="Allow only this model. Repeatable. [default: all]")
+@click.option("--model", "models", multiple=True, help="Allow only this model. Repeatable. [default: all models]")
 @data_options
 @json_option
 def create_key(
@@ -42,7 +42,7 @@ def create_key(
     configured = [model.name for model, _ in load_settings(config, data_dir=data_dir).served_models()]
     for model in models:
         if model not in configured:
-            raise click.UsageError(f'the model "{model}" is not configured; configured are: {", ".join(configured)}')
+            raise click.UsageError(f'the model "{model}" is not configured; configured models: {", ".join(configured)}')
 
     async def work(db: Database) -> dict[str, str]:
         account_id = (await get_account(db, account)).id
@@ -57,7 +57,7 @@ def create_key(
         return
     for label, value in created.items():
         click.echo(f"{label.replace('_', ' ')}: {value}")
-    click.echo("Store it in a safe place: it is not shown again.", err=True)
+    click.echo("Store the key in a safe place. The key is not shown again.", err=True)
 
 
 @key.command("list")
@@ -78,7 +78,7 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
         print_json([k._asdict() | {n: at.isoformat() if (at := getattr(k, n)) else None for n in times} for k in keys])
         return
     if not keys:
-        click.echo(f"No keys yet. To create one: framehouse key create {account}")
+        click.echo(f"No keys yet. To create a key: framehouse key create {account}")
     for k in keys:
         state = f"revoked {k.revoked_at:%Y-%m-%d}" if k.revoked_at else "active"
         kind = "jwt" if k.jwt else "bearer"
@@ -92,9 +92,9 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
 @data_options
 @json_option
 def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Revoke the key of ACCOUNT that starts with PREFIX. This takes effect immediately.
+    """Revoke the key of ACCOUNT that starts with PREFIX. The key becomes invalid immediately.
 
-    PREFIX can be the whole key, or the first characters as `framehouse key list` shows them.
+    PREFIX is the whole key or the prefix of the key as `framehouse key list` shows it.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database

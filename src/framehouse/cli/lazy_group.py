@@ -1,6 +1,6 @@
-"""A command group that imports a command only when it is called.
+"""A command group that imports the module of a command only when the command is called.
 
-Help and the completion of names import no command.
+The list of commands and the completion of command names import no command.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ import click
 
 
 class LazyCommand(click.Command):
-    """A stand-in for a command, with its name and help. `reference` is `module:name`."""
+    """A placeholder for a command, with the command's name and help text. `reference` is `module:name`."""
 
     def __init__(self, reference: str, help: str) -> None:
         self.module, _, name = reference.partition(":")
@@ -22,7 +22,7 @@ class LazyCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """Shows its lazy commands in lists, and loads a lazy command to run it."""
+    """Lists its lazy commands without importing them. Imports a lazy command when the command is called."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

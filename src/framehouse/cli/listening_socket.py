@@ -11,9 +11,10 @@ _PORT_WAIT_S = 3.0
 
 
 def listen(host: str, port: int, *, options: str = "--host and --port") -> socket.socket:
-    """Open a listening socket. A port in use is retried for 3 s, because a stopping process may still have it.
+    """Open a listening socket. If the port is in use, retry for 3 s, because a stopping process may still use the port.
 
-    `options` names the options that set the address and the port. Raises Problem.
+    `options` contains the names of the options for the address and the port, for the error message. Raises Problem if
+    the socket cannot be opened.
     """
     end = time.monotonic() + _PORT_WAIT_S
     while True:
@@ -30,7 +31,8 @@ def listen(host: str, port: int, *, options: str = "--host and --port") -> socke
             if in_use:
                 port_option = options.split()[-1]
                 advice = (
-                    f"Choose another port with {port_option} (0 takes a free one), or stop the program that uses it."
+                    f"Choose another port with {port_option} (0 selects a free port), or stop the program that uses "
+                    "this port."
                 )
             raise Problem(f"{reason} {advice}") from error
 

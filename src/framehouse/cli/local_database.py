@@ -1,4 +1,4 @@
-"""Access to the database for commands."""
+"""Database access for commands."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    """Open the configured database, with or without a running server, and return the result of `work`."""
+    """Open the configured database and return the result of `work`. A running server is not required."""
 
     async def run() -> Result:
         async with open_database(load_settings(config, data_dir=data_dir)) as db:
@@ -26,7 +26,7 @@ def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Da
 
 
 async def get_account(db: Database, name: str) -> Account:
-    """The account with this name. Raises Problem if there is none."""
+    """Return the account with this name. Raises Problem if the account does not exist."""
     account = await account_store.find_account(db, name)
     if account is None:
         raise Problem(f'There is no account "{name}". See: framehouse account list')

@@ -26,8 +26,8 @@ def models() -> None:
 def pull_model(repository: str, revision: str, as_json: bool) -> None:
     """Download the weights of REPOSITORY from the Hugging Face hub and verify them.
 
-    An interrupted download resumes the next time. The weights are saved in the cache of Hugging Face's own programs
-    (HF_HOME, HF_HUB_CACHE). Gated repositories require HF_TOKEN.
+    To resume an interrupted download, run the same command again. The weights are saved in the cache of Hugging Face's
+    own programs (HF_HOME, HF_HUB_CACHE). Gated repositories require HF_TOKEN.
 
     Example: framehouse models pull black-forest-labs/FLUX.2-klein-4B
     """
@@ -39,9 +39,8 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
 
     if not REPOSITORY.fullmatch(repository):
         raise click.UsageError(f'"{repository}" is not the name of a repository; an example is {DEFAULT_MODEL}')
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # set explicitly: shells start background jobs with SIGINT ignored
+    # The handler is set explicitly, because shells start background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         pulled = _pull_with_progress(repository, revision, quiet=as_json)
@@ -61,7 +60,7 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
             }
         )
         return
-    fetched = f"{_size_text(pulled.fetched_bytes)} downloaded" if pulled.fetched_bytes else "nothing to download"
+    fetched = f"{_size_text(pulled.fetched_bytes)} downloaded" if pulled.fetched_bytes else "nothing was downloaded"
     click.echo(f"{repository} is complete: {_size_text(pulled.size_bytes)}, {fetched}.")
     if entry := KNOWN_MODELS.get(repository):
         click.echo(f"Licence: {entry.licence}. docs/diffusers.md lists the required GPU.")
@@ -72,7 +71,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulled:
-    """Pull the weights, with a progress bar on standard error unless `quiet`. Raises PullFailed."""
+    """Download the weights. Unless `quiet` is true, show a progress bar on standard error. Raises PullFailed."""
     import asyncio
 
     from rich.console import Console
@@ -97,7 +96,7 @@ def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulle
 @data_options
 @json_option
 def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """List the weights on this machine, whether they are complete, and which configured models use them."""
+    """List the weights on this machine. The list shows missing files and the configured models that use the weights."""
     from rich.console import Console
     from rich.table import Table
 
@@ -122,7 +121,7 @@ def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> No
         print_json(rows)
         return
     if not rows:
-        click.echo(f"No weights on this machine. To download some: framehouse models pull {DEFAULT_MODEL}")
+        click.echo(f"No weights on this machine. To download weights: framehouse models pull {DEFAULT_MODEL}")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("repository", "revision", "size", "state", "settings", "models"):
@@ -141,7 +140,7 @@ def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> No
 
 
 def _settings_text(repository: str) -> str:
-    """The settings in `KNOWN_MODELS` with which a model generates."""
+    """Return a description of a model's settings in `KNOWN_MODELS`."""
     from framehouse.engines.diffusers.model_defaults import KNOWN_MODELS
 
     entry = KNOWN_MODELS[repository]
@@ -150,7 +149,7 @@ def _settings_text(repository: str) -> str:
 
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
-    """The configured models of the engine diffusers, each with a repository that it uses."""
+    """Return pairs of a configured model and a repository that the model uses with the engine diffusers."""
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
     from framehouse.settings import load_settings
 

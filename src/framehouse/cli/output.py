@@ -10,15 +10,15 @@ EXIT_FAILED = 1
 
 
 class Problem(click.ClickException):
-    """An error that ends a command. The message explains the problem and how to solve it.
+    """An error that ends a command. The message describes the problem and its solution.
 
-    With --json, the error is printed as JSON on stdout. The exit code is 1 unless another one is given.
+    With --json, the error is printed as JSON on stdout. The default exit code is 1.
     """
 
     def __init__(self, message: str, *, code: int | None = None, exit_code: int = EXIT_FAILED) -> None:
         super().__init__(message)
         self.code = code
-        vars(self)["exit_code"] = exit_code  # click declares this as an attribute of the class
+        vars(self)["exit_code"] = exit_code  # click declares `exit_code` as a class attribute
 
     def show(self, file: Any = None) -> None:
         if json_requested():

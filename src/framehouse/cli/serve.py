@@ -1,4 +1,4 @@
-"""The implementation of `framehouse serve`: database, API and worker on this machine, under one supervisor."""
+"""The implementation of `framehouse serve`, which runs the database, the API and a worker under one supervisor."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def run_server(host: str | None, port: int | None, data_dir: Path | None, config
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     signals = catch_stop_signals()
     try:
-        with ThreadPoolExecutor(1) as executor:  # in parallel: both the database and the engines take long to start
+        with ThreadPoolExecutor(1) as executor:  # in parallel, because the database and the engines both start slowly
             starting = executor.submit(embedded.start) if embedded else None
             asyncio.run(check(settings))
             if starting:
@@ -53,9 +53,9 @@ def run_server(host: str | None, port: int | None, data_dir: Path | None, config
 
 
 async def _first_key(settings: Settings) -> tuple[str, str] | None:
-    """Create the account `default` and its first key; return the key and a code that signs in to the console.
+    """Create the account `default` and its first key. Return the key and a code for signing in to the console.
 
-    None if the account had a key before.
+    Returns None if the account already has a key.
     """
     async with open_database(settings) as db:
         await account_store.create_account(db, DEFAULT_ACCOUNT)
@@ -75,9 +75,9 @@ def _supervise(
     *,
     as_json: bool,
 ) -> None:
-    """Keep the API and the worker running until a signal. A second signal stops them immediately.
+    """Keep the API process and the worker running until a signal arrives. A second signal stops them immediately.
 
-    Both processes restart the embedded database if it stops.
+    If the embedded database stops, the API process and the worker restart it.
     """
     with parent_pipe() as pipe:
         processes = _processes(settings, config, api_socket, metrics_socket, pipe)
@@ -86,12 +86,12 @@ def _supervise(
             if not keep_running(
                 processes, signals, until=lambda: _is_ready(url), limit_s=_READY_LIMIT_S, check_s=_READY_CHECK_S
             ):
-                raise Problem(f"The API was not ready within {_READY_LIMIT_S:.0f} s; see the log lines above.")
+                raise Problem(f"The API was not ready after {_READY_LIMIT_S:.0f} s. See the log lines above.")
             if not signals.stop:
                 _print_ready(url, asyncio.run(_first_key(settings)), as_json=as_json)
             keep_running(processes, signals)
             print_status(
-                settings, "Stopping: batches in progress are finished first. Press Ctrl-C again to stop immediately."
+                settings, "Stopping after the batches in progress have ended. Press Ctrl-C again to stop immediately."
             )
         finally:
             stop_processes(processes, signals, stop_s=settings.stop_s)
@@ -100,7 +100,7 @@ def _supervise(
 def _processes(
     settings: Settings, config: Path | None, api_socket: socket.socket, metrics_socket: socket.socket, pipe: int
 ) -> list[SupervisedProcess]:
-    """The API and the worker of this server. Each inherits its listening socket and the parent pipe."""
+    """Return the API process and the worker. Each process inherits its listening socket and the parent pipe."""
     for listening in (api_socket, metrics_socket):
         listening.set_inheritable(True)
     api_fd, metrics_fd = api_socket.fileno(), metrics_socket.fileno()
@@ -133,9 +133,8 @@ def _is_ready(url: str) -> bool:
 
 def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: bool) -> None:
     key, code = key_and_code or (None, None)
-    link = (
-        f"{url}/#/sign-in/{code}" if code else None
-    )  # after the #, so that browsers do not send it and no log contains it
+    # Browsers do not send the part of a URL after the #, so no log contains the code.
+    link = f"{url}/#/sign-in/{code}" if code else None
     if as_json:
         click.echo(json.dumps({"url": url, "key": key, "console": link or f"{url}/"}))
         sys.stdout.flush()
@@ -147,10 +146,11 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: boo
         body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
         minutes = int(CODE_LIFE.total_seconds() / 60)
         lines += [
-            f"\nThe console. This link signs in once, within {minutes} minutes, in a browser on this machine:\n",
+            "\nThe console. Use this link to sign in from a browser on this machine. "
+            f"The link is valid once, for {minutes} minutes:\n",
             f"    {link}",
             '\nThe API key of the account "default", which is shown only once:\n',
-            f"    {key}\n\nTry it:\n",
+            f"    {key}\n\nExample requests:\n",
             f"    {head} -H 'Content-Type: application/json' \\",
             f"      -d '{body}' \\",
             f"      {tasks}\n",

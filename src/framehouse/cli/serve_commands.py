@@ -7,12 +7,12 @@ import click
 from framehouse.cli.options import data_options, json_option
 
 _heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)
-"""The option for the heartbeat pipe. A supervisor that was started before an upgrade passes the older name."""
+"""The option for the heartbeat pipe. A supervisor that was started before an upgrade passes the older option name."""
 
 
 @click.command()
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [default: 8000]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on. 0 selects a free port. [default: 8000]")
 @data_options
 @json_option
 def serve(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -70,7 +70,8 @@ def api(
     "labels",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A label of this worker, such as gpu=h100, for routes that need it. Repeatable. [default: worker_labels]",
+    help="A label of this worker, such as gpu=h100. The worker also serves routes that need this label. "
+    "Repeatable. [default: worker_labels]",
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)
@@ -88,7 +89,7 @@ def worker(
 ) -> None:
     """Run only a worker, which includes the sweeper.
 
-    Any number of workers can run, on any machine that reaches the shared database and storage.
+    Any number of workers can run, on any machine with access to the shared database and the shared storage.
     """
     from framehouse.cli.single_process import run_worker_process
 

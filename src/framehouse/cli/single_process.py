@@ -1,6 +1,6 @@
 """The implementation of `framehouse api` and `framehouse worker`.
 
-Each is one process of a server. It runs alone or under the supervisor of `framehouse serve`.
+Each command runs one process of a server, either alone or under the supervisor of `framehouse serve`.
 """
 
 import json
@@ -72,19 +72,19 @@ def run_worker_process(
 
 
 def _exit(_number: int, _frame: object) -> None:
-    """Exit on SIGTERM while nothing is open yet. Later, `stoppable_start` handles the signal."""
+    """Exit on SIGTERM before anything is open. Later, `stoppable_start` handles the signal."""
     os._exit(0)
 
 
 def _labels(options: tuple[str, ...]) -> dict[str, str] | None:
-    """The labels from the command line; None if there are none."""
+    """Return the labels from the command line, or None if there are none. Raises UsageError if a label is invalid."""
     labels: dict[str, str] = {}
     for text in options:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not (name and equals and value):
             raise click.UsageError(f'--label must have the form NAME=VALUE, not "{text}"')
         if labels.setdefault(name, value) != value:
-            raise click.UsageError(f'--label "{name}" has two values; a label can have only one')
+            raise click.UsageError(f'--label "{name}" has two values; a label can have only one value')
     return labels or None
 
 

@@ -52,7 +52,7 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
 @data_options
 @json_option
 def show_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show a task. ID is its task id or its external id."""
+    """Show a task. ID is the task id or the external id of the task."""
     from framehouse.cli.local_database import with_database
 
     async def work(db: Database) -> Task:
@@ -73,7 +73,7 @@ def show_task(id: str, account: str, data_dir: Path | None, config: Path | None,
 @data_options
 @json_option
 def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Cancel a task that has not ended. Its quota and units are released."""
+    """Cancel a task that has not ended. The quota and the units of the task are released."""
     from framehouse.cli.local_database import with_database
     from framehouse.pipeline.cancel import cancel
     from framehouse.settings import load_settings
@@ -115,7 +115,7 @@ def _public_fields(task: Task) -> dict[str, Any]:
 
 
 async def _get_task(db: Database, account: str, id: str) -> tuple[int, Task]:
-    """Find a task by its task id or external id; return the account's id and the task.
+    """Find a task by its task id or external id. Return the account's id and the task.
 
     Raises Problem if the account or the task does not exist.
     """

@@ -27,7 +27,7 @@ def ratio_of_request(request: ImageRequest) -> str:
 
 
 def default_ratio(request: ImageRequest) -> str:
-    """Return the aspect ratio of a request whose prompt and references determine none."""
+    """Return the default aspect ratio of a request: `16:9` for a series, `1:1` for single images."""
     return "16:9" if request.result_type == "series" else "1:1"
 
 

@@ -17,7 +17,7 @@ _OPEN_ORDER_ATTEMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The limits for the failures of a batch. When a batch exceeds a limit, its task fails.
+    """The limits for the failures of a batch. If a batch exceeds a limit, its task fails.
 
     `attempts` is the maximum number of attempts. An attempt counts only if the batch may have caused the failure, for
     example if the worker died. `give_up_after_s` is the maximum time since the first failure, in seconds.
@@ -82,7 +82,7 @@ def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> 
 
 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Return whether a batch may be poison, which means that the batch may have killed its earlier workers.
+    """Return whether a batch may be poison. A poison batch kills its workers.
 
     Returns True for the last two attempts and all later ones, but never for the first attempt. Returns False for a
     batch with an open order, because an upstream generates its images and the batch cannot kill a worker.

@@ -63,9 +63,10 @@ class ElementRequest:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element. An element never changes after its creation. The first entry of `images` is the frontal image.
+    """A preset or an element of an account. An element never changes after its creation.
 
-    The storage keys of a preset's images refer to files in the Framehouse package.
+    The first entry of `images` is the frontal image. The storage keys of a preset's images refer to files in the
+    Framehouse package.
     """
 
     id: int

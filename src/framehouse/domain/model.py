@@ -8,7 +8,7 @@ from framehouse.domain.sizes import RESOLUTIONS
 
 
 def accept_every_prompt(prompt: str) -> str | None:
-    """Return None: the `refusal` function of an engine that accepts every prompt."""
+    """Accept every prompt. This function is the default of `Abilities.refusal`."""
     return None
 
 

@@ -152,8 +152,7 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Almost every quantifier of whitespace has an upper limit, because two adjacent unlimited quantifiers need quadratic
-# time.
+# Almost every quantifier of whitespace has a limit. Two adjacent quantifiers without a limit need quadratic time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
@@ -271,7 +270,7 @@ _RATIO_HINTS = (
 ).split()
 """Every match of `_RATIO_PATTERNS` contains at least one of these substrings.
 
-Few prompts contain one of the substrings, and a search for the substrings needs a tenth of the patterns' time.
+Few prompts contain one of the substrings. Searching for the substrings is ten times as fast as matching the patterns.
 """
 
 

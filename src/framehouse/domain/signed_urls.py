@@ -1,5 +1,7 @@
-"""Signed URLs of images and of upstream callbacks. Requests to a signed URL need no authentication header, because the
-signature cannot be guessed."""
+"""Signed URLs of images and of upstream callbacks.
+
+Requests to a signed URL need no authentication header, because the signature cannot be guessed.
+"""
 
 import hmac
 from dataclasses import dataclass

@@ -1,5 +1,7 @@
-"""The JSON of tasks, elements and accounts in the field `data` of a response. The body of a callback is the same JSON
-as the `data` of GET."""
+"""The JSON of tasks, elements and accounts in the field `data` of a response.
+
+The body of a callback is the `data` of a GET response, without `progress`.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta

@@ -63,7 +63,9 @@ def arrange_images(
         sheet_name = cite.format(len(files))
         for position, (cited, _) in enumerate(tiled):
             names[cited] = f"row {position // columns + 1}, column {position % columns + 1} of {sheet_name}"
-        contact_sheet = f"{len(tiled)} references share image {len(files)}, because the model accepts {max_images}"
+        contact_sheet = (
+            f"{len(tiled)} references are tiled onto image {len(files)}, because the model accepts {max_images}"
+        )
     first_frame_name = names.pop(Cited("frame", 0), "")
     if frames:
         files += frames

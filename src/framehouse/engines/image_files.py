@@ -15,7 +15,7 @@ from framehouse.domain.errors import Broken
 MAX_ANSWER_BYTES = 150_000_000
 MAX_ANSWER_PIXELS = 80_000_000
 """The largest image that Framehouse requests, 21:9 at 4k, has 17 million pixels."""
-_TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # 8 bits, RGB, deflate, the five filters, not interlaced
+_TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # bit depth 8, RGB, deflate compression, filter method 0, not interlaced
 _LAST_FILTER = 4
 
 
@@ -74,9 +74,9 @@ def png_file(image: Image.Image) -> bytes:
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
     """Verify or decode an image file from an upstream.
 
-    An intact PNG file with 8-bit RGB pixels is verified and returned as a file, because Framehouse itself writes this
-    kind of file. Verification takes a quarter of the time of decoding. Other images are decoded to (height, width, 3)
-    RGB. Raises Broken like `decode_answer`.
+    An intact PNG file with 8-bit RGB pixels is only verified and is returned as a file. Framehouse itself writes this
+    kind of file, and verification takes a quarter of the time of decoding. Other images are decoded to (height, width,
+    3) RGB. Raises Broken like `decode_answer`.
     """
     return _verified_png(content) or decode_answer(content)
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The abilities of an engine. They are known without loading a model or sending a request.
+    """The abilities of an engine. All abilities are known without loading a model or sending a request.
 
     `max_references`: the largest number of images and elements of a task. A task with more of them is passed to the
-        next route, or fails if no route accepts that many. An element counts as one reference, whatever its number of
-        images.
+        next route, or fails if no route accepts that many. An element counts as one reference, no matter how many
+        images it has.
     `max_batch`: the largest number of shots per call. All shots of a call belong to the same task.
     `whole_series`: true if the engine must receive all shots of a series in one call, because it generates the later
         images from the first image.
@@ -32,8 +32,8 @@ class Abilities:
     `seeds`: true if the same seed always produces the same image.
     `cancel`: true if a cancelled call stops within a second.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
-        submits a task, the API calls the function of the model's first engine. The function must return immediately and
-        must not do I/O.
+        submits a task, the API calls this function of the model's first engine. The function must return immediately
+        and must not do I/O.
     """
 
     max_references: int
@@ -49,7 +49,7 @@ class Abilities:
 class ReferenceImage:
     """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
 
-    The API has already decoded the whole file once, so the file is valid. The image may be grey, CMYK, 16-bit,
+    A worker has already decoded the whole file once, so the file is valid. The image may be grey, CMYK, 16-bit,
     transparent or a palette image, and its EXIF data may specify a rotation.
     """
 
@@ -99,7 +99,7 @@ class OpenOrder(Protocol):
         ...
 
     async def is_wanted(self) -> bool:
-        """Return whether the images may still be needed. They are not needed after the task has ended."""
+        """Return whether the images may still be needed. Images are not needed after the task has ended."""
         ...
 
     @property
@@ -120,9 +120,9 @@ class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
     `image_count` is the number of images of the whole task. References and elements are in the order in which prompts
-    cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the whole task; each shot has a prompt of its
-    own. `series` is true if the images of the task belong together. `first_frame` is the first image of a series, if
-    that image already exists; the engine generates the later images to match it.
+    cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the whole task; each shot also has its own
+    prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a series, if
+    that image already exists. The engine generates the later images to match the first frame.
     """
 
     task_id: str
@@ -143,8 +143,8 @@ class GeneratedImage:
     """A finished image, (height, width, 3) uint8 RGB. `facts` are added to the metadata of the image.
 
     The image may have any size, because the worker resizes it. An engine can pass on the file of an upstream unchanged
-    (`image_files.read_answer`). Such a file usually has the right size already, and then it does not have to be
-    decoded.
+    (`image_files.read_answer`). If the file already has the right size, the worker usually does not have to decode the
+    file.
     """
 
     index: int
@@ -192,8 +192,8 @@ class Engine(Protocol):
 
         async def check(self) -> list[HealthCheck]: ...
 
-    `check` checks every dependency. It must not cause costs and must not raise an exception. A worker calls `check`
-    every 30 seconds. The first call may take a minute.
+    `check` checks every dependency, must not cause costs, and must not raise an exception. A worker calls `check` every
+    30 seconds. The first call may take up to a minute.
     """
 
     def abilities(self) -> Abilities: ...

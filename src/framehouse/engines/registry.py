@@ -150,7 +150,7 @@ def open_registry(
     known = []
     for model, settings in models:
         if not settings:
-            raise BadRoute(f'models."{model.name}": routes is empty; name at least one engine')
+            raise BadRoute(f'models."{model.name}": routes must contain at least one route')
         routes: list[Route] = []
         for index, options in enumerate(settings):
             route = _open_route(f'models."{model.name}".routes[{index}]', options, routes, engines)
@@ -180,7 +180,7 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
         raise BadRoute(f'{where}: another route of this model is named "{name}"')
     needs = options.pop("needs", {})
     if not isinstance(needs, Mapping) or not all(isinstance(v, str) and k and v for k, v in needs.items()):
-        raise BadRoute(f'{where}: needs must be labels with their values in quotes, like needs = {{ gpu = "h100" }}')
+        raise BadRoute(f'{where}: needs must be a table of labels and text values, such as {{ gpu = "h100" }}')
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:

@@ -99,7 +99,7 @@ class CallbackWorker:
             )
         finally:
             listener.cancel()
-            if self._running:  # a delivery that finishes in this time is not repeated after a restart
+            if self._running:  # a delivery that ends in this time does not have to be repeated
                 await asyncio.wait(self._running, timeout=_STOP_S)
             for task in self._running:
                 task.cancel()

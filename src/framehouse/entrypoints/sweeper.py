@@ -35,7 +35,7 @@ _PARTIAL_FILE_AGE_S = 3600.0
 """The age after which an unfinished file is deleted. No write of a file lasts this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""A limit for due times. Every pause between two attempts of a batch or an element is shorter."""
+"""If a due time is further in the future, the clock was set back. Every pause of a batch or an element is shorter."""
 _STEP = 500
 """The maximum number of rows that one transaction deletes. Such a transaction lasts a few milliseconds, so that it
 hardly delays other transactions."""

@@ -1,1 +1,1 @@
-"""The steps of a task, one module each, in this order: accept, load, generate, finish, save_shot."""
+"""The steps of a task, one module per step, in this order: accept, load, generate, finish, save_shot."""

@@ -1,5 +1,7 @@
-"""Accept a request: validate it, reserve quota, and save the task and its batches. Concurrent requests share a
-transaction."""
+"""Accept a request: validate the request, reserve quota, and save the task and its batches.
+
+Concurrent requests share a transaction.
+"""
 
 import asyncio
 import contextvars
@@ -30,8 +32,8 @@ from framehouse.pipeline.saved_elements import find_elements, store_preset_image
 
 _RETRY_AFTER_S = 2
 _NOTIFY_EVERY_S = 0.005
-"""The shortest time between two notifications. A transaction that notifies takes a lock, and the commits of all other
-transactions that notify wait for that lock."""
+"""The minimum time between two notifications. The commit of a transaction with NOTIFY takes a lock, and the commits of
+all other transactions with NOTIFY wait for that lock."""
 
 
 async def accept(
@@ -45,11 +47,13 @@ async def accept(
     idempotency: tuple[str, bytes] | None = None,
     owner: int | None = None,
 ) -> Ticket:
-    """Create a task for a request: take quota, reserve units, save shots and batches. All of it happens, or nothing.
+    """Create a task for a request. One transaction reserves quota and units, and saves the task, its shots and its
+    batches.
 
-    `problems` are the problems found in the request so far; this function adds its own. `idempotency` is the caller's
-    idempotency key and the hash of the body. `owner` is the advisory lock of a command that waits for the task; if the
-    command dies, the task is abandoned. Raises Refused; then nothing is stored, except for files of references.
+    `problems` contains the problems that were already found in the request; this function adds further problems.
+    `idempotency` contains the client's idempotency key and the hash of the request body. `owner` is the number of the
+    advisory lock of a command that waits for the task. If the command dies, the task is abandoned. Raises Refused if
+    the request is refused. A refused request leaves no data, except files of references.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
@@ -63,7 +67,7 @@ async def accept(
     ]
     if all_problems or model is None:
         if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
-            # a repeated request is answered, even if an element that it names was deleted in the meantime
+            # a repeated request returns its task, even if one of its elements was deleted in the meantime
             return Ticket(*first, request.external_task_id, replayed=True)
         raise refused_fields(all_problems)
     if reason := model.refusal(request.prompt):
@@ -137,9 +141,9 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
 
 
 class AcceptQueue:
-    """Group commit: the tasks that are submitted while a transaction runs share the next transaction (see `Coalesced`).
+    """Saves tasks with group commit: tasks that are submitted while a transaction runs share the next transaction.
 
-    After a transaction, workers are notified, at most once every 5 ms.
+    See `Coalesced`. After a transaction, workers are notified, at most once every 5 ms.
     """
 
     def __init__(self, db: Database) -> None:
@@ -149,7 +153,7 @@ class AcceptQueue:
         self._notifier: asyncio.Task[None] | None = None
 
     async def submit(self, task: NewTask) -> AcceptResult:
-        """Save a task with its shots and batches, or return the reason why it is refused."""
+        """Save a task with its shots and batches, or refuse it. Returns the outcome."""
         return await self._coalesced(task)
 
     async def _accept(self, tasks: Sequence[NewTask]) -> list[AcceptResult]:

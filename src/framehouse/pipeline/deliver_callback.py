@@ -1,4 +1,7 @@
-"""Sign a callback message and try to deliver it. The lower-case names of the results are labels of a metric."""
+"""Sign a callback message and attempt to deliver it.
+
+The lower-case names of the result classes are labels of a metric.
+"""
 
 import asyncio
 import email.utils
@@ -24,7 +27,7 @@ from framehouse.domain.task_json import element_task_data, task_data
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver has accepted the message: it answered with a 2xx code."""
+    """The receiver accepted the message: it responded with a 2xx status code."""
 
     code: int
 
@@ -33,7 +36,7 @@ class Delivered:
 class Again:
     """The attempt failed. The next attempt is due after `after_s` seconds.
 
-    `code` is the HTTP status code of the response, None if there was no response.
+    `code` is the HTTP status code of the response. `code` is None if there was no response.
     """
 
     after_s: float
@@ -45,7 +48,7 @@ class Again:
 class Ended:
     """The attempt failed, and there are no further attempts.
 
-    Either the receiver answered with 410 (`gone`), or the message is more than 24 hours old.
+    The receiver responded with 410 (`gone` is true), or the message is more than 24 hours old.
     """
 
     reason: str
@@ -54,10 +57,10 @@ class Ended:
 
 
 async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool) -> Delivered | Again | Ended:
-    """Attempt one delivery.
+    """Make one attempt to deliver a message.
 
-    A receiver may get a message twice, because this server may crash before it saves the result of a delivery. The
-    `webhook-id` is then the same.
+    A receiver may receive a message twice, because the worker may crash before it saves the result of a delivery. Both
+    deliveries then have the same `webhook-id` header.
     """
     task = message.task
     data = element_task_data(task, links) if isinstance(task, ElementTask) else task_data(task, links, progress=False)
@@ -85,7 +88,7 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
         if code in RETRY_AFTER_CODES:
             retry_after_s = _retry_after_s(response_headers.get("retry-after", ""))
     except TimeoutError:
-        reason = f"no answer within {ANSWER_TIMEOUT_S:.0f} s"
+        reason = f"did not respond within {ANSWER_TIMEOUT_S:.0f} s"
     except FetchFailed as error:
         reason = f"the URL {error.message}"
     remaining_s = message.created_at.timestamp() + GIVE_UP_AFTER_S - time.time()
@@ -95,7 +98,10 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
 
 
 def _retry_after_s(retry_after: str) -> float:
-    """Return a Retry-After header, which contains a number or a date, in seconds from now; 0 if it is invalid."""
+    """Convert a Retry-After header, which contains a number of seconds or a date, to seconds from now.
+
+    Returns 0 if the header is invalid.
+    """
     if retry_after.isascii() and retry_after.isdecimal():
         return float(retry_after[:9])
     if len(retry_after) > 64:

@@ -1,6 +1,7 @@
 """Delete files that are no longer needed.
 
-A file is deleted before the database records the deletion. After a crash in between, the deletion is repeated.
+Each file is deleted before the database records its deletion. If the process crashes between these steps, the deletion
+is repeated.
 """
 
 import asyncio
@@ -14,16 +15,16 @@ from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
-"""How long a stored reference is kept after its last use. This is far longer than the time between storing a reference
-and saving its task. It is also long enough that an image that is sent repeatedly is stored only once."""
+"""The time for which an unneeded reference is kept after its last use. This is far longer than the time between storing
+a reference and saving its task. An image that is sent repeatedly within this time is stored only once."""
 _CONCURRENCY = 16
 
 
 async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> int:
     """Delete the image folders of up to `limit` expired tasks, several at a time. Returns the number of tasks.
 
-    A folder may also contain files of workers that lost their lease. If the storage fails to delete a folder, the other
-    folders are deleted, then its error is raised.
+    A folder may also contain files of workers that have lost their claim. If the storage fails to delete a folder, the
+    other folders are still deleted before the error is raised.
     """
     task_ids = await tasks_to_expire(db, limit)
     slots = asyncio.Semaphore(_CONCURRENCY)
@@ -43,10 +44,10 @@ async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> 
 async def remove_references(
     db: Database, storage: Storage, *, grace: timedelta = REFERENCE_GRACE, limit: int = 100
 ) -> int:
-    """Check up to `limit` references that were not used for `grace`, and delete the unneeded ones with their files.
+    """Check up to `limit` references that were not used for `grace`. Delete unneeded references and their files.
 
-    Returns the number of checked references. One statement selects and deletes the rows, and it cannot be undone. If
-    the storage fails to delete a file, a later call deletes it.
+    Returns the number of checked references. One statement selects and deletes the rows, and this deletion cannot be
+    undone. If the storage fails to delete a file, a later call deletes the file.
     """
     checked = await delete_unused_references(db, grace, limit)
     while keys := await files_to_delete(db, limit):

@@ -1,4 +1,4 @@
-"""Turn a generated image into files: resize it, add a watermark, encode it with metadata."""
+"""Convert a generated image to files: resize it, add a watermark, and encode it with metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,8 +17,11 @@ from framehouse.engines.image_files import Png
 
 @dataclass(frozen=True, slots=True)
 class Finishing:
-    """The settings for finished images. `tool` is the name of this software in their metadata; `watermark_logo` is the
-    content of an image file, or empty."""
+    """The settings for finished images.
+
+    `tool` is the name of this software in the metadata. `watermark_logo` is the content of an image file. If
+    `watermark_logo` is empty, the watermark is `watermark_text`.
+    """
 
     tool: str
     format: Format = "png"
@@ -35,10 +38,10 @@ def finish(
     *,
     watermark: bool,
 ) -> FinishedImage:
-    """Turn an image of any size into files of exactly `size`. Blocks, so call it in a thread.
+    """Convert an image of any size to files of exactly `size`. This function blocks: call it in a thread.
 
-    The compressed data of a PNG are used unchanged if the file already has the right size and format, and no watermark
-    is requested.
+    If a PNG already has the right size and format, and no watermark is requested, its compressed data is used
+    unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):

@@ -1,5 +1,7 @@
-"""Generate the shots of a claimed batch by one of its routes. Each image is finished and saved as soon as it is
-generated."""
+"""Generate the shots of a claimed batch with one of its routes.
+
+Each image is finished and saved as soon as it is generated.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -36,9 +38,9 @@ FINISH_PAUSES_S = (0.5, 5.0)
 
 
 class FinishFailed(Exception):
-    """An engine generated an image, but finishing it failed. The image must not be generated again.
+    """Raised when an engine has generated an image but finishing the image has failed.
 
-    The message is for the caller; the cause of the exception is for the log.
+    The image must not be generated again. The message is for the client, and the cause of the exception is for the log.
     """
 
 
@@ -46,9 +48,9 @@ class FinishFailed(Exception):
 class Rules:
     """The settings for generation.
 
-    `retention` is how long images are stored. `allow_private_addresses` permits references at private addresses.
-    `upstream_callback_url` returns the upstream callback URL of a batch by the batch's id, or None if upstreams cannot
-    reach this server.
+    `retention` is the time for which images are stored. `allow_private_addresses` permits references at private
+    addresses. `upstream_callback_url` returns the URL for upstream callbacks of the batch with this id. It returns None
+    if upstreams cannot reach this server.
     """
 
     finishing: Finishing
@@ -68,11 +70,10 @@ async def generate_batch(
     on_progress: Callable[[float], None],
     wake: asyncio.Event,
 ) -> Outcome:
-    """Generate the shots of a claimed batch by the first route that can generate them. `batch` is the input of the
-    engines. `wake` ends the pause of an engine that waits for its upstream.
+    """Generate the shots of a claimed batch with the first route that can generate them.
 
-    Saved shots are never generated again. A crash loses at most the shots of the current engine call that are not saved
-    yet.
+    `batch` is the input of the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots are
+    never generated again. A crash loses at most the unsaved shots of the current engine call.
     """
     callback_url = rules.upstream_callback_url(claimed.id)
     open_orders = {
@@ -116,7 +117,7 @@ async def _try_route(
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
     on_progress: Callable[[float], None],
 ) -> Failed | None:
-    """Generate the shots that are not in `saved` by this route, in as many calls as its engine needs.
+    """Generate the shots that are not in `saved` with this route, in as many calls as the engine needs.
 
     Returns the error if the engine raises Declined, Broken, Unavailable or Unknown. Returns None if every shot is saved
     or the batch was lost.
@@ -137,20 +138,20 @@ async def _try_route(
 
 
 def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> tuple[Shot, ...]:
-    """Return as many of the missing shots as the engine can generate in one call."""
+    """Return the missing shots that the engine can generate in one call."""
     return missing if series and abilities.whole_series else missing[: abilities.max_batch]
 
 
 def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
-    """Whether the engine needs the first image of a series, so that the later images match it.
+    """Return whether the engine needs the first image of a series, to match the later images to the first image.
 
-    This is the case if an engine that generates a whole series must continue one.
+    An engine that generates a whole series in one call needs the first image if it must continue a series.
     """
     return series and abilities.whole_series and shots[0].index != 0
 
 
 async def _load_first_frame(task_id: UUID, db: Database, storage: Storage) -> ReferenceImage | None:
-    """Load the first image of a task; None if it does not exist yet."""
+    """Load the first image of a task. Returns None if the image does not exist yet."""
     first = await batch_queue.first_image(db, task_id)
     content = await storage.get(first[0]) if first else None
     return ReferenceImage(content, *first[1:]) if first and content else None
@@ -164,10 +165,10 @@ async def _call_engine(
     save: Save,
     on_progress: Callable[[float], None],
 ) -> SaveResult:
-    """Call an engine once and save each image that it yields; the index of each saved shot is added to `saved`.
+    """Call an engine once and save each image that the engine yields. Add the index of each saved shot to `saved`.
 
     Returns `lost` if the task has ended or another worker has the batch. Raises Broken if the engine returns other
-    images than requested; errors of the engine are passed on.
+    images than requested. Errors that the engine raises are not caught.
     """
     missing = {shot.index: shot for shot in batch.shots}
     done = claimed.batch_size - len(claimed.shots) + sum(shot.index < batch.shots[0].index for shot in claimed.shots)
@@ -191,7 +192,7 @@ async def _call_engine(
                 saved.add(shot.index)
                 on_progress((done + len(batch.shots) - len(missing)) / claimed.batch_size)
         if missing:
-            raise Broken(f"{route.name} left out {len(missing)} of {len(batch.shots)} images")
+            raise Broken(f"{route.name} did not return {len(missing)} of {len(batch.shots)} images")
     return "saved"
 
 
@@ -228,9 +229,10 @@ async def _save(
 async def _finish(
     image: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], finishing: Finishing, *, watermark: bool
 ) -> FinishedImage:
-    """Finish an image, in up to three attempts: memory may be short for a moment, and the image may have been paid for.
+    """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
 
-    Raises FinishFailed.
+    A retry can succeed if memory was low for a moment. A retry also avoids the loss of an image that may have been paid
+    for.
     """
     pauses = list(FINISH_PAUSES_S)
     while True:
@@ -243,5 +245,8 @@ async def _finish(
 
 
 def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
-    """Whether an image has the format that the interface demands; a third-party engine may return another."""
+    """Return whether an image has the format that the engine interface requires.
+
+    An engine of a plug-in may return another format.
+    """
     return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

@@ -16,7 +16,7 @@ from framehouse.pipeline.references import load_elements, load_references
 async def load_batch(
     batch: Claimed, *, db: Database, storage: Storage, checker: ImageChecker, allow_private: bool
 ) -> Batch | Outcome:
-    """Fetch and check the references and elements of a claimed batch. This may take minutes.
+    """Load the references and elements of a claimed batch. Fetching and checking them may take minutes.
 
     Returns the input of the engines, or the outcome of the batch if an image cannot be loaded.
     """
@@ -32,7 +32,7 @@ async def load_batch(
         sizes = [(reference.width, reference.height) for reference in references]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
         determined = ratio_from_references(batch.prompt, sizes, frontal)
-        assert determined is not None  # a ratio stays `auto` only if a reference determines it
+        assert determined is not None  # the ratio is `auto` only if a reference determines it
         ratio = await batch_queue.save_ratio(db, batch.task_id, determined)
     return Batch(
         task_id=str(batch.task_id),

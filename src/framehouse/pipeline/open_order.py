@@ -1,4 +1,4 @@
-"""Open orders are stored with their batch, so that an engine finds them again after a crash."""
+"""Store open orders with their batch, so that an engine can find an open order after a crash."""
 
 import asyncio
 from collections.abc import Mapping
@@ -29,7 +29,10 @@ class StoredOrder:
         return data
 
     def given_up(self) -> str:
-        """Return the reason why this route is excluded for this batch; empty if it is not excluded."""
+        """Return the reason why this route is excluded for this batch.
+
+        Returns an empty string if the route is not excluded.
+        """
         return str(self._stored.get("given_up", ""))
 
     @property
@@ -58,5 +61,5 @@ class StoredOrder:
 
 
 def route_with_open_order(batch: Claimed) -> str | None:
-    """Return the route that has an open order for this batch; None if there is no open order."""
+    """Return the route that has an open order for this batch. Returns None if there is no open order."""
     return next((route for route, stored in batch.open_orders.items() if stored.get("note")), None)

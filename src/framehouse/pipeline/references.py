@@ -1,7 +1,7 @@
 """Check, fetch, store and load the references of tasks and elements.
 
-The same content is stored once. A URL is fetched once per task. Each image is decoded completely in a separate process
-before an engine gets it.
+Identical content is stored only once. A URL is fetched once per task. A separate process decodes each image completely
+before an engine receives the image.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from framehouse.engines.interface import ReferenceImage, SavedElement
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image whose header is valid according to the contract. It is not stored yet.
+    """An image whose header meets the rules for references. The image is not stored yet.
 
     `width` and `height` are in pixels, with the EXIF rotation applied.
     """
@@ -39,9 +39,9 @@ class InspectedImage:
 async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
     """Check an image of a request without network access and without decoding its pixels.
 
-    A URL is returned as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the
-    image is invalid, the problem is returned, as the end of a sentence that starts with "image_list[0].image". The
-    encoding, the length, the type of the content, the size in pixels and the aspect ratio are checked.
+    The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. A URL is returned
+    as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the image is invalid, the
+    problem is returned, as the end of a sentence that starts with "image_list[0].image".
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
@@ -52,15 +52,15 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 
 
 async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
-    """Store an image, unless the same content is stored already. A URL is returned unchanged.
+    """Store an image, unless identical content is already stored. A URL is returned unchanged.
 
     The sweeper does not delete the file until REFERENCE_GRACE has passed. The task or element that needs the file must
-    be saved before then, so that the view `needed_references` lists the file.
+    be saved before then. The view `needed_references` then lists the file.
     """
     if isinstance(image, Reference):
         return image
     content = image.content
-    # if the content was deleted and is stored again, it gets a new key: see migration 0003
+    # content that was deleted and is stored again gets a new key: see migration 0003
     new_key = f"references/{content.sha256}-{secrets.token_hex(4)}"
     key = await reference_store.use_reference(db, content.sha256, new_key)
     if key == new_key or await storage.size(key) != content.size:
@@ -92,10 +92,11 @@ async def fetch_image(
 async def load_references(
     batch: Claimed, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
-    """Load the references of a batch, in order. Every file has been decoded completely in a separate process.
+    """Load the references of a batch, in order. A separate process has decoded every file completely.
 
-    A URL is fetched once and stored for the other batches of the task. Raises Unavailable if a request failed and a
-    retry may succeed. Raises Declined if an image can never be used. The message names the reference.
+    A URL is fetched once, and its file is stored for the other batches of the task. Raises Unavailable if a request
+    failed and a retry may succeed. Raises Declined if an image can never be used. The message contains the request
+    field of the reference.
     """
     loaded = []
     for index, reference in enumerate(batch.references):
@@ -124,9 +125,9 @@ async def load_elements(
 
 
 async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: ImageChecker) -> ReferenceImage:
-    """Load a stored image for an engine. Each file is decoded completely once, before its first use.
+    """Load a stored image for an engine. Each file is decoded completely before its first use.
 
-    Raises Declined, with `field` in its message, if the file is missing or damaged.
+    Raises Declined if the file is missing or damaged. The message contains `field`.
     """
     content = await storage.get(key)
     if content is None:
@@ -142,7 +143,10 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
 
 
 def content_of(content: bytes) -> Content:
-    """Return a `Content` for bytes in memory. Blocks while it hashes: call it in a thread for large content."""
+    """Return a `Content` for bytes in memory.
+
+    Hashing blocks: call this function in a thread if the content is large.
+    """
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 
 

@@ -1,5 +1,7 @@
-"""Store a finished image and record it. The last image of a task ends the task, charges its units and frees its
-quota."""
+"""Store a finished image and record it in the database.
+
+The last image of a task ends the task: its units are charged and its quota is released.
+"""
 
 import asyncio
 import logging
@@ -25,17 +27,18 @@ T = TypeVar("T")
 
 
 def image_folder(task_id: object) -> str:
-    """Return the storage folder with all image files of a task, as a prefix of their keys."""
+    """Return the storage folder that contains all image files of a task, as a key prefix."""
     return f"images/{task_id}/"
 
 
 async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
-    """Call `save` until it succeeds. If its result were lost, images would be generated, and paid for, again.
+    """Call `save` until it succeeds, and return its result. `action` names the work in log lines ("saving image 2").
+
+    Without retries, an image could be lost, and its shot would be generated and paid for again.
 
     If the storage fails or the database does not respond, `save` is retried without limit. Other database errors may
-    pass within minutes, so up to 20 of them are retried. An error of the statement itself is raised immediately. If the
-    caller is cancelled during a pause, there is one last attempt of at most three seconds. `action` describes the work
-    for the log, for example "saving image 2".
+    disappear within minutes, so up to 20 of these errors are retried. An error of the statement itself is raised
+    immediately. If the caller is cancelled during a pause, `save` is called one last time, for at most three seconds.
     """
     pause_s, database_errors = 0.5, 0
     while True:
@@ -68,10 +71,10 @@ async def settle_shot(
 ) -> Saved:
     """Store the files of one image, then record the image. Returns the result of `batch_queue.settle_shot`.
 
-    `lost` means that the task has ended or another worker has the batch. Then the database is unchanged.
+    If the result is `lost`, the task has ended or another worker has the batch, and the database is unchanged.
 
-    The file name contains a part of the claim. So a late worker that generates the same shot never overwrites the file
-    of a recorded image. Its files are deleted later with the folder of the task.
+    The file name contains a part of the claim. A late worker that generates the same shot therefore never overwrites
+    the file of a recorded image. The late worker's files are deleted later, with the folder of the task.
     """
     name = f"{image_folder(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]

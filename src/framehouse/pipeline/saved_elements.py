@@ -40,10 +40,11 @@ async def create_element(
     problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
 ) -> Ticket:
-    """Accept a request to create an element; an element worker processes it later. This takes no quota and no units.
+    """Accept a request to create an element. An element worker processes the element later.
 
-    `problems` are the problems found in the request so far; problems of its images are added. Raises Refused; then
-    nothing is stored, except for files of images.
+    An element uses no quota and no units. `problems` contains the problems that were already found in the request. This
+    function adds the problems of the images. Raises Refused if there are problems. A refused request leaves no data,
+    except files of images.
     """
     inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
@@ -83,8 +84,8 @@ async def gather_images(
 ) -> tuple[Reference, ...]:
     """Store all images of an element, and decode them completely. URLs are fetched at the same time.
 
-    Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image may be usable later. The
-    message contains the problem of each such image.
+    Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image cannot be used now but may
+    be usable later. The message contains the problem of each such image.
     """
 
     async def load(field: str, image: Reference) -> Reference:
@@ -107,15 +108,18 @@ async def gather_images(
 
 
 async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Return the elements that tasks of this account may use, by id: presets, and elements of the account."""
+    """Return the elements that tasks of this account may use, by id. These are presets and elements of the account."""
     own_ids = [id for id in ids if FIRST_OWN_ID <= id <= MAX_ELEMENT_ID]
     own = await library.usable_elements(db, account_id, own_ids) if own_ids else {}
     return own | {id: presets()[id] for id in ids if id in presets()}
 
 
 async def store_preset_images(element: Element, db: Database, storage: Storage) -> Element:
-    """Return the element for a task. The images of a preset are copied into the storage, because a task refers to its
-    images by their storage keys."""
+    """Return the element in a form that a task can use.
+
+    A task refers to its images by storage keys. The images of a preset are therefore copied into the storage. Other
+    elements are returned unchanged.
+    """
     if element.id not in presets():
         return element
     images = [
@@ -126,10 +130,10 @@ async def store_preset_images(element: Element, db: Database, storage: Storage) 
 
 
 async def delete_element(db: Database, account_id: int, element_id: int) -> UUID:
-    """Delete an element of the account. Returns the id of the task that created it.
+    """Delete an element of the account. Returns the id of the task that created the element.
 
-    Tasks that were accepted before keep their copies. Raises Refused (1201) if the element is a preset, or if the
-    account has no such element.
+    Accepted tasks that use the element have their own copies. Raises Refused (1201) if the element is a preset, or if
+    the account has no such element.
     """
     if element_id in presets():
         raise Refused(1201, f"element_id {element_id} is a preset, which cannot be deleted")

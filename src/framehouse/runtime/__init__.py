@@ -1,1 +1,1 @@
-"""Processes: supervision, heartbeats, limits, logging and trace export."""
+"""The code that runs processes: supervision, heartbeats, limits, logging and trace export."""

@@ -1,4 +1,4 @@
-"""Restart the embedded PostgreSQL server when it has died."""
+"""Restart the embedded PostgreSQL server after it has died."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ _CHECK_S = 0.5
 
 
 async def keep_database_running(embedded: EmbeddedPostgres) -> None:
-    """Check the server until cancelled, and restart it if it has died. A failed start is retried at the next check."""
+    """Restart the server whenever it has died, until cancelled. A failed start is retried at the next check."""
     while True:
         await asyncio.sleep(_CHECK_S)
         try:

@@ -1,6 +1,7 @@
-"""A pipe that stops child processes when their supervisor has died, even if it was killed.
+"""A pipe that stops child processes when their supervisor has died, even if the supervisor was killed.
 
-The system closes the supervisor's end of the pipe when the supervisor dies. The child processes wait for that.
+The operating system closes the supervisor's end of the pipe when the supervisor dies. The child processes wait for this
+event.
 """
 
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def parent_pipe() -> Iterator[int]:
-    """Yield the end of the pipe that child processes read. Only this process keeps the other end open."""
+    """Yield the end of the pipe that child processes read. The other end is open only in this process."""
     read_end, write_end = os.pipe()
     try:
         yield read_end
@@ -22,7 +23,10 @@ def parent_pipe() -> Iterator[int]:
 
 
 def stop_with_parent(pipe: int, *, gracefully: bool) -> None:
-    """Stop this process when the supervisor's end of the pipe closes: by SIGTERM, or immediately."""
+    """Stop this process when the supervisor's end of the pipe closes.
+
+    With `gracefully`, the process sends itself SIGTERM. Otherwise, it exits immediately.
+    """
 
     def watch() -> None:
         os.read(pipe, 1)

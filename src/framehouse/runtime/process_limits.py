@@ -1,4 +1,4 @@
-"""Set limits of a process: open files, malloc arenas, garbage collection."""
+"""Set limits of a process: open files, malloc arenas and garbage collection."""
 
 import contextlib
 import ctypes
@@ -9,7 +9,7 @@ _M_ARENA_MAX = -8
 
 
 def raise_file_limit() -> None:
-    """Allow as many open files as the system permits: callbacks to slow receivers keep many connections open."""
+    """Raise the limit on open files to the maximum. Callbacks to slow receivers keep many connections open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else 65536, hard))
@@ -21,7 +21,7 @@ def open_file_limit() -> int:
 
 
 def freeze_loaded_objects() -> None:
-    """Exclude all objects that exist now from garbage collection.
+    """Exclude all existing objects from garbage collection.
 
     Otherwise, each full collection scans the loaded modules and pauses all requests for tens of milliseconds.
     """
@@ -30,10 +30,10 @@ def freeze_loaded_objects() -> None:
 
 
 def limit_malloc_arenas() -> None:
-    """Let all threads share two malloc arenas.
+    """Limit all threads to two shared malloc arenas.
 
-    By default, glibc creates an arena for each thread. Images are finished on many threads, which fragments all arenas:
-    a worker needed twice the memory, and was only a tenth faster (`make soak`).
+    By default, glibc creates an arena for each thread. Images are finished in many threads, so all arenas become
+    fragmented. A worker with the default needed twice the memory and was only 10 % faster (`make soak`).
     """
     with contextlib.suppress(OSError, AttributeError):  # the C library is not glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)

@@ -1,4 +1,7 @@
-"""The rules for the restart of a supervised process, and for when it counts as hung. Times are monotonic seconds."""
+"""Decide when a supervised process is restarted and when it counts as hung.
+
+Times are seconds of the monotonic clock.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -12,8 +15,8 @@ LONGEST_STEP_S = 0.5
 class Restart:
     """The next start of a process.
 
-    The start is due at `due_at`, after a pause of `pause_s`. If the process then ends soon, the next pause is
-    `next_pause_s`.
+    The start is due at `due_at`, after a pause of `pause_s`. If the process then ends within a minute, the next pause
+    is `next_pause_s`.
     """
 
     due_at: float = 0.0
@@ -24,8 +27,8 @@ class Restart:
 def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
     """Plan the restart of a process that ended after it ran for `ran_s`.
 
-    The first restart is immediate. Each further pause is twice as long, up to 30 seconds, until a process has run for
-    a minute.
+    The first restart is immediate. The second restart follows after half a second, and each further pause is twice as
+    long, up to 30 seconds. If a process runs for more than a minute, its next restart is immediate again.
     """
     pause_s = 0.0 if ran_s > HEALTHY_AFTER_S else previous.next_pause_s
     return Restart(now + pause_s, pause_s, min(LONGEST_PAUSE_S, pause_s * 2 or FIRST_PAUSE_S))
@@ -33,9 +36,9 @@ def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """How long a process has sent no heartbeat.
+    """The time for which a process has sent no heartbeat.
 
-    `silent_s` is None until the first heartbeat, because a start takes time.
+    `silent_s` is None until the first heartbeat, because a process needs time to start.
     """
 
     checked_at: float
@@ -43,10 +46,10 @@ class Silence:
 
 
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
-    """Return the silence after another check. `heartbeat`: a heartbeat arrived since the last check.
+    """Return the silence after another check. `heartbeat` is true if a heartbeat arrived since the last check.
 
-    One check adds at most half a second, because the whole machine may have been suspended. The process then has time
-    to send its next heartbeat.
+    Each check adds at most half a second, because the whole machine may have been suspended. After a suspension, the
+    process then has time to send its next heartbeat.
     """
     if heartbeat:
         return Silence(now, 0.0)

@@ -1,4 +1,4 @@
-"""Count SIGTERM and SIGINT. At the first signal, a supervisor stops gracefully; at the second, it stops immediately."""
+"""Count SIGTERM and SIGINT. A supervisor stops gracefully at the first signal, and immediately at the second signal."""
 
 import signal
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class StopSignals:
-    """The number of signals received so far."""
+    """The number of stop signals that were received."""
 
     count: int = 0
 
@@ -20,7 +20,7 @@ class StopSignals:
 
 
 def catch_stop_signals() -> StopSignals:
-    """Start to count both signals. SIGINT no longer raises KeyboardInterrupt."""
+    """Start counting both signals. SIGINT then no longer raises KeyboardInterrupt."""
     signals = StopSignals()
 
     def count(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Handle SIGTERM and SIGINT while a process starts: cancel the start, and close all resources that it has opened."""
+"""Handle SIGTERM and SIGINT while a process starts: cancel the start and close all opened resources."""
 
 import asyncio
 import signal
@@ -11,22 +11,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(slots=True)
 class Start:
-    """The start of a process. `cancelled`: a signal cancelled it."""
+    """The start of a process. `cancelled` is true if a signal has cancelled the start."""
 
     cancelled: bool = False
 
     def remove_signal_handlers(self) -> None:
-        """Remove the signal handlers, for a caller that handles the signals without the event loop."""
+        """Remove the signal handlers. A caller that handles signals without the event loop needs this method."""
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
 @asynccontextmanager
 async def stoppable_start() -> AsyncIterator[Start]:
-    """Run the body. A signal cancels the body, and the context then exits without an exception.
+    """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
 
-    The start ends when the body replaces the signal handlers: by `loop.add_signal_handler`, or by
-    `remove_signal_handlers` if it handles the signals in another way.
+    The start ends when the body replaces the signal handlers with `loop.add_signal_handler`. A body that handles
+    signals in another way calls `remove_signal_handlers`.
     """
     start, task = Start(), asyncio.current_task()
     assert task is not None

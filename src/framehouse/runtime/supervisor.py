@@ -1,4 +1,4 @@
-"""The supervisor: it starts processes, restarts processes that end, kills processes that hang, and stops all."""
+"""Supervise processes: start them, restart processes that end, kill processes that hang, and stop all processes."""
 
 import contextlib
 import logging
@@ -21,7 +21,7 @@ _STOP_EXTRA_S = 5.0
 class SupervisedProcess:
     """A process that must run until it is stopped.
 
-    The option `--heartbeat-fd` is added to its command: the process sends its heartbeats to this pipe.
+    The supervisor adds the option `--heartbeat-fd` to the command. The process sends its heartbeats to this pipe.
     """
 
     name: str
@@ -36,7 +36,10 @@ class SupervisedProcess:
     _restart: Restart = field(default=Restart())
 
     def check(self) -> None:
-        """Start the process if a start is due. Plan a restart if the process has ended. Kill it if it hangs."""
+        """Start the process if a start is due. Plan a restart if the process has ended.
+
+        Kill the process if it hangs.
+        """
         now = time.monotonic()
         if self.process is None:
             if now >= self._restart.due_at:
@@ -84,7 +87,7 @@ def keep_running(
 ) -> bool:
     """Keep the processes running until a signal arrives or `until` returns true.
 
-    Returns False if `limit_s` passes first, otherwise True.
+    Returns False if `limit_s` seconds pass first, otherwise True.
     """
     deadline = time.monotonic() + limit_s
     while not signals.stop:
@@ -101,7 +104,8 @@ def keep_running(
 def stop_processes(processes: Sequence[SupervisedProcess], signals: StopSignals, *, stop_s: float) -> None:
     """Send SIGTERM to all processes and wait until they have ended.
 
-    Processes that still run are killed after `stop_s` plus five seconds, or at the second signal.
+    Processes that are still running after `stop_s` plus five seconds are killed. A second signal kills them
+    immediately.
     """
     running = [
         supervised.process for supervised in processes if supervised.process and supervised.process.poll() is None

@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None]:
-    """Export traces while the body runs, to the collector at `endpoint` or in OpenTelemetry's environment variables.
+    """Export traces while the `with` body runs.
 
+    The collector is `endpoint`, or is specified by OpenTelemetry's environment variables if `endpoint` is empty.
     Nothing is exported if neither is set, or if OTEL_SDK_DISABLED is `true`. Raises BadSettings if `endpoint` is set
     but the packages for tracing are missing.
     """

@@ -1,7 +1,10 @@
-"""Tools for authors of engine plug-ins: the tests that every engine must pass, an example engine to copy, and an engine
-that misbehaves on request."""
+"""Tools for authors of engine plug-ins.
+
+The package contains the tests that every engine must pass, an example engine to copy, and an engine for tests that
+misbehaves on request.
+"""
 
 import sys
 
-if pytest := sys.modules.get("pytest"):  # a failed assertion in the suite then shows its values
+if pytest := sys.modules.get("pytest"):  # pytest then shows the values of failed assertions
     pytest.register_assert_rewrite("framehouse.testing.engine_contract")

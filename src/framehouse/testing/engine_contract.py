@@ -43,7 +43,7 @@ def images(events: list[GeneratedImage | Progress]) -> list[GeneratedImage]:
 
 
 class EngineContract:
-    """The suite. Each test gets the engine from the fixture `engine`, which a subclass overrides."""
+    """The test suite. Each test uses the fixture `engine`, which a subclass must override."""
 
     @pytest.fixture
     def engine(self) -> Engine:

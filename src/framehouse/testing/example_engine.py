@@ -1,4 +1,4 @@
-"""The simplest engine, as an example: each image has one shade of grey. docs/engines.md shows the same code."""
+"""A minimal example of an engine. Each image has a single shade of grey. docs/engines.md contains the same code."""
 
 from collections.abc import AsyncIterator
 

@@ -1,4 +1,4 @@
-"""An engine that misbehaves if the prompt requests it. It logs each image that it starts and finishes."""
+"""An engine that misbehaves if the prompt requests it. The engine can log the start and the end of each image."""
 
 import asyncio
 import os
@@ -14,11 +14,12 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """Generates images of one grey value. The code of `_misbehave` and `generate` shows which words cause which fault.
+    """Generates images of a single shade of grey. The code of `_misbehave` and `generate` defines which word causes
+    which fault.
 
-    `notes` is the path of a log file. For each image, the engine writes the line "start <task> <index>" when it starts
-    and "done <task> <index>" when it finishes. If a batch has elements, the engine first writes the line
-    "with <name>|<description>|<bytes of each image> …". `seconds` is the time per image.
+    `notes` is the path of a log file. For each image, the engine writes the line "start <task> <index>" before
+    generation and the line "done <task> <index>" after generation. If a batch has elements, the engine first writes the
+    line "with <name>|<description>|<bytes of each image> …". `seconds` is the time per image.
     """
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:

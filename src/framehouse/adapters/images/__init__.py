@@ -1,1 +1,1 @@
-"""Decode, check, resize and encode images. Except for `checker`, all functions block: call them in a thread."""
+"""Decode, check, resize, watermark and encode images. All functions outside `checker` block: call them in a thread."""

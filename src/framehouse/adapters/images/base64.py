@@ -6,17 +6,20 @@ import pybase64
 
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 MAX_HEAD_CHARACTERS = 256
-"""The longest accepted head of a data URL: the part up to and including the comma."""
+"""The maximum length of the head of a data URL. The head ends with the comma."""
 
 
 class NotBase64(Exception):
-    """The string is not base64. The message continues the sentence "image_list[0].image …"."""
+    """Raised when a string is not base64.
+
+    The message is the end of a sentence that starts with "image_list[0].image".
+    """
 
 
 class Decoder:
-    """Decodes a string that arrives in chunks.
+    """Decodes base64 text that arrives in chunks.
 
-    White space is ignored everywhere, because mail programs wrap lines. The padding may be missing.
+    White space is ignored, because mail programs wrap lines. The padding is optional.
     """
 
     def __init__(self) -> None:
@@ -25,9 +28,10 @@ class Decoder:
         self._padded = False
 
     def feed(self, text: bytes, *, last: bool = False) -> bytes:
-        """Decode the next chunk of ASCII text; characters that need more text are decoded by a later call.
+        """Decode the next chunk of ASCII text. Returns the decoded bytes.
 
-        `last` ends the string. Raises NotBase64.
+        A later call decodes incomplete groups of characters at the end of the chunk. `last` marks the last chunk.
+        Raises NotBase64.
         """
         text = self._pending + text
         if not self._started:

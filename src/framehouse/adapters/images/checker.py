@@ -1,4 +1,4 @@
-"""Decode untrusted images in processes with time and memory limits, before any other code decodes them."""
+"""Decode untrusted images in separate processes with time and memory limits, before other code decodes the images."""
 
 import asyncio
 import json
@@ -18,11 +18,12 @@ log = logging.getLogger(__name__)
 _WALL_S = CPU_S + 10.0
 _OVER_LIMITS = "cannot be decoded within the limits on time and memory"
 _PASSED_VARIABLES = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""The environment variables of a decoder process: only those that Python may need, so that it never sees secrets."""
+"""The environment variables that a decoder process inherits, because Python may need them. All other variables are
+removed, because they may contain secrets."""
 
 
 class ImageChecker:
-    """A pool of decoder processes. They are started on demand and reused; a process that dies is replaced."""
+    """A pool of decoder processes. Processes are started on demand and reused. A process that dies is replaced."""
 
     def __init__(self, *, processes: int = 2, wall_s: float = _WALL_S) -> None:
         self._slots = asyncio.Semaphore(processes)
@@ -30,13 +31,13 @@ class ImageChecker:
         self._idle: list[Process] = []
 
     async def check(self, content: bytes) -> tuple[int, int]:
-        """Return the upright width and height in pixels of an image that meets every rule and decodes completely.
+        """Check an image against all rules and decode it completely. Returns the upright width and height in pixels.
 
-        Raises BadImage if it does not, or if decoding exceeds a limit. One attempt takes at most `wall_s`. A hostile
-        file can harm only the decoder process.
+        Raises BadImage if the image breaks a rule or cannot be decoded, or if decoding exceeds a limit. Each attempt
+        takes at most `wall_s`. A malicious file can only affect the decoder process.
         """
         async with self._slots:
-            for _ in range(2):  # two attempts: the system may have killed the process, for example for lack of memory
+            for _ in range(2):  # two attempts: the system may kill a process, for example if memory is low
                 if response := await self._send(content):
                     break
             else:
@@ -51,7 +52,10 @@ class ImageChecker:
             await _kill(self._idle.pop())
 
     async def _send(self, content: bytes) -> dict[str, Any] | None:
-        """Return the response of a decoder process; None if the process died. Raises BadImage if it took too long."""
+        """Send an image to a decoder process and return the response. Returns None if the process died.
+
+        Raises BadImage if the process exceeded a time limit.
+        """
         process = self._idle.pop() if self._idle else await _start()
         responded = False
         try:
@@ -66,7 +70,7 @@ class ImageChecker:
         except TimeoutError:
             raise BadImage(_OVER_LIMITS) from None
         except (OSError, ValueError) as error:
-            log.warning("an image decoder process died and is replaced: %s: %s", type(error).__name__, error)
+            log.warning("an image decoder process died and will be replaced: %s: %s", type(error).__name__, error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await process.wait()

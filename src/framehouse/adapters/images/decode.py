@@ -1,8 +1,8 @@
-"""The program of a decoder process: decode references completely, with time and memory limits.
+"""Decode references completely, with time and memory limits. `checker` runs this module as a separate process.
 
-It reads files from standard input: the length in four bytes (big-endian), then the content. For each file, it writes
-a line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. It exits at the end of its input. `checker`
-starts it.
+The process reads files from standard input. Each file consists of its length (four bytes, big-endian) and its content.
+For each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. The process
+exits at the end of its input.
 """
 
 import io
@@ -21,22 +21,25 @@ from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.domain.reference import MAX_PIXELS, reference_problem
 
 MEMORY_BYTES = 1_500_000_000
-"""The limit on address space. 40 megapixels need 160 MB, and rotation or conversion needs two or three copies."""
+"""The limit on address space. An image of 40 megapixels needs 160 MB. Rotation or conversion needs two or three
+copies."""
 CPU_S = 8
-"""The limit on CPU time for one image. The largest allowed images take one or two seconds."""
+"""The limit on CPU seconds per image. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
-"""The limits on the chunks of a PNG: chunks other than IDAT, and IDAT chunks. An encoder that writes IDAT chunks of
-4 KiB writes 2,500 of them for ten megabytes."""
+"""The maximum numbers of chunks in a PNG: chunks other than IDAT, and IDAT chunks. With IDAT chunks of 4 KiB, a file of
+ten megabytes contains 2,500 IDAT chunks."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
-"""A JPEG marker, except stuffing, padding and restart markers."""
+"""Matches JPEG markers except stuffing, padding and restart markers."""
 _MAX_JPEG_SCANS = 100
-"""Ordinary files have 1 scan or about 10. A small file with 100,000 scans or more keeps a decoder busy for minutes."""
+"""The maximum number of scans in a JPEG. Ordinary files have 1 scan or about 10 scans. A small file can have 100,000
+scans or more, and decoding then takes minutes."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode a file completely, then rotate and convert it as engines do. Returns the upright width and height.
+    """Decode a file completely, then rotate it and convert it to RGB, as engines do. Returns the upright width and
+    height.
 
     Raises BadImage.
     """
@@ -58,7 +61,7 @@ def check_image(content: bytes) -> tuple[int, int]:
         raise BadImage("is damaged or malicious: it needs too much memory to decode") from error
     except (OSError, ValueError, SyntaxError, struct.error, KeyError, IndexError, TypeError) as error:
         raise BadImage(f"is damaged: {error}") from error
-    if problem := reference_problem(width, height):  # a second header may contradict the first
+    if problem := reference_problem(width, height):  # a second header may contradict the first header
         raise BadImage(problem)
     return width, height
 
@@ -66,7 +69,8 @@ def check_image(content: bytes) -> tuple[int, int]:
 def _check_scans(content: bytes) -> None:
     """Raise BadImage for a JPEG with too many scans.
 
-    The content of its segments is skipped, and also all data after its end, for example the video that a phone appends.
+    The content of segments is skipped. All data after the end of the image is ignored, for example a video that a phone
+    appends.
     """
     at, scans = 2, 0
     while match := _MARKER.search(content, at):
@@ -100,7 +104,7 @@ def _check_chunks(content: bytes) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker handles Ctrl-C, and stops this process when it is done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the worker finishes first and then stops this process
     Image.preinit()
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -118,7 +122,7 @@ def main() -> None:
 
 
 def _limit(resource_id: int, soft_limit: int) -> None:
-    """Set a soft limit of this process. Does nothing if the system does not support it."""
+    """Set a soft limit of this process. Does nothing if the system does not support the limit."""
     with suppress(OSError, ValueError):
         resource.setrlimit(resource_id, (soft_limit, resource.getrlimit(resource_id)[1]))
 

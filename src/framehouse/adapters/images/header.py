@@ -1,8 +1,8 @@
-"""Read the header of an image: the type, by its content, the size and the orientation. Decodes no pixels.
+"""Read the type, the size and the orientation of an image from its header. The type is detected from the content.
 
-This is our own parser, because Pillow stores everything before the pixels: a file with ten megabytes of tiny segments
-takes it seconds and hundreds of megabytes. This parser runs without limits on time and memory. A header may be false;
-`decode` finds that out later.
+No pixels are decoded. This parser runs in processes without limits on time and memory. Pillow is not used, because
+Pillow stores all data before the pixels. For a file with ten megabytes of tiny segments, Pillow needs seconds and
+hundreds of megabytes. If a header contains false values, `decode` detects these values later.
 """
 
 import struct
@@ -12,7 +12,7 @@ from framehouse.domain.reference import MAX_REFERENCE_BYTES, reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_PARTS = 2000
-"""The limit on segments or chunks before the pixels. A colour profile of ten megabytes has 160 segments."""
+"""The maximum number of segments or chunks before the pixels. A colour profile of ten megabytes needs 160 segments."""
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKERS_WITHOUT_SEGMENT = frozenset((0x01, *range(0xD0, 0xD8)))
 _EXIF_BYTES = 65536
@@ -20,12 +20,17 @@ _ORIENTATION = 0x0112
 
 
 class BadImage(Exception):
-    """The file is not a usable reference. The message continues the sentence "image_list[0].image …"."""
+    """Raised when a file cannot be used as a reference.
+
+    The message is the end of a sentence that starts with "image_list[0].image".
+    """
 
 
 def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Check the header of a file of `size` bytes against the contract. Returns the upright width and height in pixels,
-    that is, with the EXIF rotation applied. Raises BadImage."""
+    """Check the header of a file against the rules for references. `size` is the length of the file in bytes.
+
+    Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
+    """
     if not size:
         raise BadImage("is empty")
     if size > MAX_REFERENCE_BYTES:
@@ -73,7 +78,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     rotated = False
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
-        if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):  # the pixels or the end came before the size
+        if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):  # the file contains pixels or ends before a frame header
             raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding
             file.seek(-1, 1)
@@ -90,7 +95,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
 
 
 def _is_rotated(exif: bytes) -> bool:
-    """Whether the EXIF orientation swaps width and height. False if the EXIF data cannot be read."""
+    """Return whether the EXIF orientation swaps width and height. Returns False if the EXIF data cannot be read."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     if order is None:
         return False

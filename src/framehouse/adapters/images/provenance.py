@@ -1,11 +1,11 @@
-"""The XMP packet that records how an image was generated. PNG, JPEG and WebP files can contain it."""
+"""Create the XMP packet that describes how an image was generated. PNG, JPEG and WebP files can contain the packet."""
 
 import json
 from collections.abc import Mapping
 from xml.sax.saxutils import escape, quoteattr  # nosec B406 - this module writes XML and reads none
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-"""The IPTC digital source type for AI-generated images. Browsers, phones and platforms read it."""
+"""The IPTC digital source type for AI-generated images. Browsers, phones and online platforms read this value."""
 
 _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
@@ -17,7 +17,7 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def facts_json(facts: Mapping[str, object]) -> str:
-    """Return the facts as one line of JSON; the order is kept."""
+    """Return the facts as one line of JSON, in their original order."""
     return json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
 
 

@@ -15,9 +15,9 @@ _OPACITY = 0.82
 
 
 def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return a watermarked copy of (height, width, 3) pixels, and the rows that differ (first, one past last).
+    """Return a watermarked copy of (height, width, 3) pixels, and the changed rows (first row, row after the last row).
 
-    `logo` is the content of an image file with transparency. If it is empty, the text is drawn instead.
+    `logo` is the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.
     """
     height, width = pixels.shape[:2]
     size = max(12, round(min(width, height) * _HEIGHT_SHARE))
@@ -37,8 +37,8 @@ def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tu
 def _stamp(text: str, logo: bytes, size: int, max_width: int) -> NDArray[np.uint8]:
     """Return the watermark as (height, width, 4) RGBA pixels, with a soft dark rim for light backgrounds.
 
-    `size` is the font size in pixels; a logo is at most 1.6 times as high. Without the rim, the watermark is at most
-    `max_width` pixels wide.
+    `size` is the font size in pixels. The height of a logo is at most 1.6 times `size`. Without the rim, the watermark
+    is at most `max_width` pixels wide.
     """
     if logo:
         with Image.open(io.BytesIO(logo)) as image:

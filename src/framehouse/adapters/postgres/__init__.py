@@ -1,5 +1,5 @@
-"""Everything that uses PostgreSQL, which stores all state and is also the queue.
+"""The code that uses PostgreSQL. PostgreSQL stores all state and is also the queue.
 
-A statement of more than a few lines is a file in sql/; a database function is a file in functions/. psql can run the
-files in sql/ after their parameters are set, for example with `\\set limit 10`.
+Long statements are files in sql/, and database functions are files in functions/. To run a file of sql/ in psql, first
+set its parameters, for example with `\\set limit 10`.
 """

@@ -1,4 +1,4 @@
-"""Accounts and their keys in Postgres."""
+"""Store accounts and their keys in Postgres."""
 
 import hashlib
 import hmac
@@ -17,7 +17,10 @@ _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
 @dataclass(frozen=True, slots=True)
 class JwtKey:
-    """The secret key that verifies a client's signed tokens, its caller, and whether the account is disabled."""
+    """A secret key that verifies the signed tokens of a client.
+
+    `disabled` is true if the account of the caller is disabled.
+    """
 
     caller: Caller
     secret_key: str
@@ -25,20 +28,20 @@ class JwtKey:
 
 
 def key_hash(key: str) -> bytes:
-    """Return the SHA-256 of a bearer key: only this hash is stored.
+    """Return the SHA-256 hash of a bearer key. Only this hash is stored.
 
-    A plain hash is enough, because a key of 256 random bits cannot be guessed.
+    A hash without a salt is sufficient, because a key of 256 random bits cannot be guessed.
     """
     return hashlib.sha256(key.encode()).digest()
 
 
 def new_key() -> str:
-    """Return a new random bearer key, which is not stored yet."""
+    """Return a new random bearer key. The key is not stored."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def key_prefix(key: str) -> str:
-    """Return the start of a key, which may be displayed to identify the key."""
+    """Return the first characters of a key, which may be displayed to identify the key."""
     return key[:_PREFIX_CHARACTERS]
 
 
@@ -49,7 +52,7 @@ def _new_secret() -> str:
 async def create_account(
     db: Database, name: str, *, concurrency: int = DEFAULT_CONCURRENCY, units_limit: int | None = None
 ) -> bool:
-    """Create an account with a new callback secret. Returns False, and changes nothing, if the name is taken."""
+    """Create an account with a new callback secret. Returns False and changes nothing if the name is already used."""
     account_id = await db.value(
         "insert into accounts (name, concurrency, units_limit, callback_secret) "
         "values (:name, :concurrency, :units_limit, :secret) on conflict (name) do nothing returning id",
@@ -62,7 +65,7 @@ async def create_account(
 
 
 async def get_account(db: Database, account_id: int) -> Account:
-    """Return the account with this id. Raises LookupError if it does not exist."""
+    """Return the account with this id. Raises LookupError if there is no such account."""
     row = await db.row("select * from accounts where id = :id", id=account_id)
     if row is None:
         raise LookupError(account_id)
@@ -70,7 +73,7 @@ async def get_account(db: Database, account_id: int) -> Account:
 
 
 async def list_accounts(db: Database) -> list[tuple[Account, int]]:
-    """Return all accounts, sorted by name, each with the number of its active keys."""
+    """Return all accounts, sorted by name, and the number of active keys of each account."""
     return [(_account(row), row["keys"]) for row in await db.rows(sql("list_accounts"))]
 
 
@@ -82,9 +85,9 @@ async def find_account(db: Database, name: str) -> Account | None:
 async def set_account(
     db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
 ) -> bool:
-    """Change the values that are not None; `no_limit` removes the units limit. Tasks in progress are not affected.
+    """Change the values of an account that are not None. `no_limit` removes the units limit.
 
-    Returns False if the account does not exist.
+    Tasks in progress are not affected. Returns False if the account does not exist.
     """
     changed = await db.value(
         sql("set_account"),
@@ -98,7 +101,8 @@ async def set_account(
 
 
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
-    """Create a new callback secret and return it. Callbacks are also signed with the old secret during `overlap`.
+    """Create a new callback secret and return it. During `overlap`, callbacks are signed with the new and the old
+    secret.
 
     Returns None if the account does not exist.
     """
@@ -107,7 +111,7 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | No
 
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
-    """Create a bearer key and return it. It cannot be displayed again, because only its hash is stored."""
+    """Create a bearer key and return it. The key cannot be displayed again, because only its hash is stored."""
     key = new_key()
     await db.row(
         "insert into api_keys (account_id, prefix, hash, models) values (:account_id, :prefix, :hash, :models) "
@@ -121,7 +125,7 @@ async def create_key(db: Database, account_id: int, *, models: list[str] | None 
 
 
 async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
-    """Create an access key and a secret key, for clients that sign their own tokens. Returns both."""
+    """Create an access key and a secret key, for a client that signs its own tokens. Returns both keys."""
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
         "insert into api_keys (account_id, prefix, access_key, secret_key, models) "
@@ -145,9 +149,9 @@ async def list_keys(db: Database, account_id: int) -> list[Key]:
 
 
 async def revoke_key(db: Database, key_id: int) -> str | None:
-    """Revoke a key, immediately and permanently. Returns its prefix.
+    """Revoke a key immediately and permanently. Returns the prefix of the key.
 
-    Returns None if the key does not exist or has been revoked before.
+    Returns None if the key does not exist or is already revoked.
     """
     prefix = await db.value(
         "update api_keys set revoked_at = now() where id = :key_id and revoked_at is null returning prefix",
@@ -157,9 +161,9 @@ async def revoke_key(db: Database, key_id: int) -> str | None:
 
 
 async def find_keys(db: Database, account_id: int, start: str) -> list[tuple[int, str]]:
-    """Return ids and prefixes of the account's active keys that begin with `start`.
+    """Return the ids and prefixes of the account's active keys that begin with `start`.
 
-    If `start` is longer than a prefix, it must be the complete bearer key or access key.
+    If `start` is longer than a prefix, `start` must be the complete bearer key or access key.
     """
     rows = await db.rows(
         "select id, prefix from api_keys where account_id = :account_id and revoked_at is null and case "
@@ -182,7 +186,10 @@ def _caller(row: asyncpg.Record) -> Caller:
 
 
 async def find_bearer(db: Database, key: str) -> tuple[Caller, bool] | None:
-    """Return the caller of a bearer key, and whether its account is disabled. None if no active key matches."""
+    """Return the caller of a bearer key, and whether the caller's account is disabled.
+
+    Returns None if no active key matches.
+    """
     digest = key_hash(key)
     row = await db.row(sql("find_bearer_key"), hash=digest)
     if row is None or not hmac.compare_digest(row["hash"], digest):
@@ -196,7 +203,7 @@ async def find_jwt_key(db: Database, access_key: str) -> JwtKey | None:
 
 
 async def shared_secret(db: Database, name: str) -> str:
-    """Return the secret with this name, which all processes share. The first call creates it."""
+    """Return the secret with this name. All processes share the secret. The first call creates the secret."""
     await db.row(
         "insert into settings (name, value) values (:name, :value) on conflict (name) do nothing",
         name=name,

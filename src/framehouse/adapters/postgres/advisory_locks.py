@@ -1,4 +1,4 @@
-"""Advisory locks that live processes hold, so that other processes notice when a connection has died."""
+"""Advisory locks of live processes. PostgreSQL releases a lock when the connection of its process ends."""
 
 WORKER_LOCKS = 1718774120
-"""The class of the workers' locks: the first of the two lock numbers. The second is the number of the worker."""
+"""The first key of every worker's advisory lock. The second key is the number of the worker."""

@@ -1,6 +1,6 @@
-"""The queue of batches: workers claim batches, renew their leases, and complete, release or fail them.
+"""The queue of batches. Workers claim batches, renew their leases, and complete, release or fail the batches.
 
-Only the worker with the current claim can change a batch, so a late worker's result is discarded.
+Only the worker that has the current claim can change a batch. A late worker's result is discarded.
 """
 
 import json
@@ -18,22 +18,23 @@ from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 
 Saved = Literal["lost", "kept", "succeeded"]
-"""Result of `settle_shot`.
+"""The result of `settle_shot`.
 
-`lost`: the worker no longer has the claim, or the task has ended; nothing was changed. `kept`: the shot has an image.
-`succeeded`: all shots of the task have an image, and the task has succeeded.
+`lost` means that the worker has lost the claim or the task has ended; nothing was changed. `kept` means that the shot
+has an image. `succeeded` means that all shots of the task have an image and the task has succeeded.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A batch that a worker has claimed, with all data that is needed to generate its images.
+    """A batch that a worker has claimed, with all data for the generation of its images.
 
-    `attempt` counts from 1. `elements` are copies that were saved with the task. `ratio` is `auto` until a reference
-    determines it. `shots` are the shots without an image; `batch_size` also counts the finished shots. `failing_s` is
-    the number of seconds since the batch first failed, by the database's clock; 0 if it has not failed. `open_orders`
-    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must
-    generate the batch; an empty name means the model's first route.
+    `attempt` counts from 1. `elements` contains the copies that were saved with the task. `ratio` is `auto` until a
+    reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` also counts the
+    finished shots. `failing_s` is the number of seconds since the batch first failed, measured by the database's clock,
+    or 0 if the batch has not failed. `open_orders` maps a route to `{"note": the data of its open order}` or
+    `{"given_up": the reason}`. `route` is the route that must generate the batch; an empty name means the model's first
+    route.
     """
 
     id: int
@@ -61,7 +62,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class StoredShot:
-    """A finished shot: the storage keys of its image, and the size in pixels. `watermark_key` may be empty."""
+    """A finished shot, with the storage keys and the size in pixels of its image.
+
+    `watermark_key` is empty if no watermarked copy exists.
+    """
 
     index: int
     engine: str
@@ -84,9 +88,10 @@ async def claim_batches(
 ) -> list[Claimed]:
     """Claim up to `limit` due batches, oldest first, and mark their tasks as processing.
 
-    `routes` are pairs of a model and a route: only batches that wait for one of these routes are claimed. `task_id`
-    restricts the claim to one task. With `ready`, only batches are claimed whose references have all been fetched and
-    checked. Two workers never claim the same batch. A batch of a dead worker must be requeued before it can be claimed.
+    `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
+    `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been
+    fetched and checked. Two workers never claim the same batch. The batch of a dead worker must be requeued before
+    another worker can claim the batch.
     """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
@@ -106,10 +111,10 @@ async def claim_batches(
 
 
 async def renew_leases(db: Database, batches: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
-    """Renew the leases of `batches`, and save their progress. Returns the ids of those that the worker still has.
+    """Renew the leases of `batches` and save their progress. Returns the ids of the batches that the worker still has.
 
-    `batches` maps the id of each batch to its claim and its progress, from 0 to 1. A batch that is missing from the
-    result was cancelled or lost.
+    `batches` maps a batch id to the claim and the progress of the batch. The progress is a number from 0 to 1. If a
+    batch is missing from the result, its task has ended or the worker has lost the claim.
     """
     rows = await db.rows(
         sql("renew_leases"),
@@ -131,10 +136,11 @@ async def release_batch(
     count_attempt: bool = True,
     route: str | None = None,
 ) -> None:
-    """Release a batch. Any worker that serves `route` can claim it when `after` has passed.
+    """Release a batch. Any worker that serves `route` can claim the batch after `after` has passed.
 
-    An empty `route` means the model's first route; None keeps the current route. A batch with an open order stays with
-    the route of that order. An empty `error` keeps the last error. Changes nothing if the claim was lost.
+    An empty `route` means the model's first route. None means the current route. A batch with an open order is assigned
+    to the route of that order. If `error` is empty, the saved error does not change. If `count_attempt` is false, the
+    attempt is not counted. Changes nothing if the worker has lost the claim.
     """
     await db.row(
         sql("release_batch"),
@@ -150,7 +156,7 @@ async def release_batch(
 async def settle_shot(
     db: Database, task_id: UUID, batch_id: int, claim: UUID, shot: StoredShot, retention: timedelta
 ) -> Saved:
-    """Save one finished shot. Saving the last shot marks the task as succeeded and charges its account."""
+    """Save one finished shot. When the last shot of a task is saved, the task succeeds and its account is charged."""
     saved: Saved = await db.value(
         sql("settle_shot"),
         task_id=task_id,
@@ -169,7 +175,7 @@ async def settle_shot(
 
 
 async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, retention: timedelta) -> bool:
-    """End the batch's task as failed, without a charge. Returns False if the claim was lost."""
+    """Mark the task of a batch as failed, without a charge. Returns False if the worker has lost the claim."""
     return bool(
         await db.value(
             "select fail_batch(:batch_id, :claim, :message, :retention)",
@@ -182,7 +188,10 @@ async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, ret
 
 
 async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
-    """Return the storage key, width and height of a task's first image; None if it is not generated yet."""
+    """Return the storage key, width and height of a task's first image.
+
+    Returns None if the image is not generated yet.
+    """
     row = await db.row(
         "select key, width, height from shots where task_id = :task_id and index = 0 and painted_at is not null",
         task_id=task_id,
@@ -193,20 +202,26 @@ async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | Non
 async def save_open_order(
     db: Database, batch_id: int, claim: UUID, route: str, order: Mapping[str, Any] | None
 ) -> bool:
-    """Save the state of a batch's open order at a route; None deletes it. Returns False if the claim was lost."""
+    """Save the state of a batch's open order at a route, or delete the state if `order` is None.
+
+    Returns False if the worker has lost the claim.
+    """
     text = None if order is None else json.dumps(order)
     return bool(await db.value(sql("save_open_order"), batch_id=batch_id, claim=claim, route=route, stored_order=text))
 
 
 async def batch_exists(db: Database, batch_id: int) -> bool:
-    """Whether a batch still has shots to generate: false after its last shot is saved or its task has ended."""
+    """Return whether a batch still has shots to generate.
+
+    Returns False after the last shot of the batch is saved or the task has ended.
+    """
     return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 
 
 async def save_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
-    """Save where a fetched reference is stored. Returns the reference to use.
+    """Save the storage key and the size of a fetched reference. Returns the reference to use.
 
-    If another batch of the task has saved the same reference before, its copy is returned.
+    If another batch of the task has already saved a copy of this reference, the result refers to that copy.
     """
     row = await db.row(
         sql("save_reference"),
@@ -221,7 +236,7 @@ async def save_reference(db: Database, task_id: UUID, index: int, reference: Ref
 
 
 async def save_ratio(db: Database, task_id: UUID, ratio: str) -> str:
-    """Save the aspect ratio that a fetched reference determines, unless the task already has one.
+    """Save the aspect ratio that a fetched reference determines, unless the task already has an aspect ratio.
 
     Returns the aspect ratio of the task.
     """

@@ -1,4 +1,4 @@
-"""The routes of waiting batches: change them if a route was removed, and claim batches that no worker serves."""
+"""Change the routes of waiting batches, and claim batches that wait for unserved routes."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -17,10 +17,11 @@ async def claim_unserved_batches(
     open_orders: bool,
     task_id: UUID | None = None,
 ) -> list[tuple[int, UUID, UUID]]:
-    """Claim up to 100 batches that have waited for these routes for longer than `waited`, in order to fail them.
+    """Claim up to 100 batches that have waited longer than `waited` for these routes. The caller then fails the
+    batches.
 
-    With `open_orders`, batches that have an open order are included. `task_id` restricts the claim to one task. Returns
-    the id, the claim and the task id of each batch.
+    `open_orders` includes batches that have an open order. `task_id` restricts the claim to one task. Returns the id,
+    the claim and the task id of each batch.
     """
     claim = uuid4()
     rows = await db.rows(
@@ -42,5 +43,8 @@ async def route_to_open_orders(db: Database) -> None:
 
 
 async def restart_at_first_route(db: Database, model: str, route: str) -> None:
-    """Assign the batches that wait for a removed route to the model's first route, unless they have an open order."""
+    """Assign batches that wait for a removed route to the model's first route.
+
+    Batches with an open order are not changed.
+    """
     await db.row(sql("restart_at_first_route"), model=model, route=route)

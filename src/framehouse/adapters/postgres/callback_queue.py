@@ -1,4 +1,7 @@
-"""The queue of callback messages in Postgres. Each host has a limit, and the messages of a task are sent in order."""
+"""The queue of callback messages in Postgres.
+
+The number of concurrent deliveries to each host is limited. The messages of a task are sent in order.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -22,8 +25,8 @@ EndState = Literal["delivered", "gone", "given_up"]
 class HostLimits:
     """The maximum number of concurrent deliveries to one host.
 
-    `healthy` applies to a host that has recently accepted a message. A failing host gets one delivery at a time.
-    `unknown` applies to all other hosts.
+    `healthy` applies to a host that has recently accepted a message. For a failing host, the maximum is one. `unknown`
+    applies to all other hosts.
     """
 
     healthy: int = 8
@@ -34,8 +37,8 @@ class HostLimits:
 class CallbackMessage:
     """A claimed message.
 
-    `task` is the image task or the element as it was after the change that the message reports. `secrets` sign the
-    message; the newest secret is first.
+    `task` is the image task or the element in the state that the message reports. The message is signed with each of
+    the `secrets`, newest first.
     """
 
     id: UUID
@@ -59,9 +62,9 @@ async def claim_callbacks(
 ) -> list[CallbackMessage]:
     """Claim up to `limit` due messages, oldest first.
 
-    `healthy` and `failing` are hosts; all other hosts are unknown. No host gets more concurrent deliveries than
-    `host_limits` allows. A message can be claimed only after all earlier messages of its task have ended. If the
-    result of this statement is lost, the messages can be claimed again when their leases expire.
+    `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
+    concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
+    If the result of this statement is lost, the messages can be claimed again when their leases expire.
     """
     rows = await db.rows(
         sql("claim_callbacks"),
@@ -79,7 +82,7 @@ async def claim_callbacks(
 async def end_callback(
     db: Database, message: CallbackMessage, *, state: EndState, code: int | None, error: str
 ) -> None:
-    """Record that a message was delivered or will not be retried. The next message of its task becomes due."""
+    """Record that a message was delivered or will not be retried. The next message of the same task becomes due."""
     await db.row(
         "select end_callback(:id, :claim, :state, :code, :error)",
         id=message.id,
@@ -93,7 +96,7 @@ async def end_callback(
 async def retry_callback(
     db: Database, message: CallbackMessage, *, after: timedelta, code: int | None, error: str
 ) -> None:
-    """Release a message after a failed attempt. Its next attempt is due when `after` has passed."""
+    """Release a message after a failed attempt. The next attempt is due after `after` has passed."""
     await db.row(
         "update callback_messages "
         "set run_at = now() + :after, last_code = :code, last_error = :error, claim = null, lease_until = null "
@@ -111,7 +114,7 @@ async def list_callbacks(
 ) -> list[Delivery]:
     """Return an account's messages, newest first.
 
-    `either_id`, a task id or an external id, restricts the list to one task. With `failed`, the list contains only
+    `either_id` is a task id or an external id, and restricts the list to one task. `failed` restricts the list to
     messages that were given up or whose last attempt failed.
     """
     task_id = read_task_id(either_id) if either_id else None
@@ -122,10 +125,10 @@ async def list_callbacks(
 
 
 async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
-    """Deliver a message again, even if it was delivered before.
+    """Queue a message for another delivery, even if it was already delivered.
 
-    The message keeps its id and can be retried for 24 hours from now. A message that is being delivered at this
-    moment is not changed. Returns False if the account has no such message.
+    The id of the message does not change, and the message is retried for up to 24 hours from now. A message whose
+    delivery is in progress is not changed. Returns False if the account has no such message.
     """
     resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
     return resent_id is not None

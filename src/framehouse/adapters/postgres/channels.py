@@ -1,22 +1,26 @@
-"""NOTIFY channels, and the event that each channel announces. If a notification is lost, polling detects the event."""
+"""The NOTIFY channels, with the event that each channel announces.
+
+If a notification is lost, the listeners detect the event by polling.
+"""
 
 from framehouse.adapters.postgres.pool import Database
 
 BATCHES_CHANNEL = "framehouse_batches"
-"""Batches may be due. No payload."""
+"""Announces that batches may be due. The payload is empty."""
 ELEMENTS_CHANNEL = "framehouse_elements"
-"""Elements may be due. No payload."""
+"""Announces that elements may be due. The payload is empty."""
 ENDED_CHANNEL = "framehouse_ended"
-"""The task or element with this id has ended."""
+"""Announces that a task or an element has ended. The payload is the task id."""
 WAKE_CHANNEL = "framehouse_hasten"
-"""An upstream has sent a callback about the open order of the batch with this id."""
+"""Announces that an upstream has sent a callback about an open order. The payload is the batch id."""
 
 
 async def notify(db: Database, channel: str, payload: str) -> None:
-    """Wake the listeners of a channel.
+    """Send a notification to the listeners of a channel.
 
-    Call this function after the commit of the transaction that made the change, not inside it: NOTIFY takes a lock that
-    all commits share. This transaction does not wait for the disk, because a crash loses only the notification.
+    Call this function after the transaction with the change is committed, not inside this transaction. The commit of a
+    transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for that lock. The
+    notification is committed without waiting for the disk, because a crash can only lose the notification.
     """
     await db.row(
         "select pg_notify(:channel, :payload), set_config('synchronous_commit', 'off', true)",

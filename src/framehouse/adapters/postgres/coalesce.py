@@ -12,22 +12,23 @@ ResultT = TypeVar("ResultT")
 MAX_GROUP = 64
 """The maximum number of requests that share a statement."""
 MIN_HALF = 8
-"""With `in_halves`, a statement takes at least this many requests, if they are waiting."""
+"""With `in_halves`, a statement executes at least this many requests, if enough requests are waiting."""
 
 
 class Coalesced(Generic[RequestT, ResultT]):
-    """Serves many callers at the same time. `execute` runs one statement for many requests.
+    """Combines the concurrent requests of many callers into shared statements.
 
-    `execute` takes a list of requests and returns one result per request, in the same order. A request is executed
-    immediately if no statement is running, otherwise with the next statement. A caller gets its result when the
-    statement with its request ends. A cancelled caller does not affect the other callers.
+    `execute` runs one statement for a list of requests and returns one result per request, in the same order. If no
+    statement is running, a request is executed immediately. Otherwise, the request is executed with the next statement.
+    A caller receives its result when the statement with its request ends. If a caller is cancelled, the other callers
+    are not affected.
 
-    If a statement for several requests fails, each request is executed again separately, so that an invalid request
-    does not fail the others. `execute` must therefore be safe to call twice with the same request. After
-    DatabaseUnavailable, nothing is executed again: all callers get the error.
+    If a statement for several requests fails, each request is executed again in a separate statement, so an invalid
+    request does not affect the other requests. `execute` must be safe to call twice with the same request. After
+    DatabaseUnavailable, no request is executed again, and all callers receive the error.
 
-    Use `in_halves` if the database needs about as much time for the statement as this process needs for the requests.
-    Half of the waiting requests are executed first. While the database executes the other half, this process responds
+    Use `in_halves` if the database needs about as much time for a statement as this process needs for its requests.
+    Half of the waiting requests are executed first. While the database executes the second half, this process responds
     to the first half.
     """
 
@@ -43,7 +44,7 @@ class Coalesced(Generic[RequestT, ResultT]):
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._task is None or self._task.done():
-            # in an empty context, because the log lines of the task do not belong to the first caller's request
+            # the context is empty, because log lines of this task must not contain the id of the first caller's request
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return await future
 
@@ -55,7 +56,10 @@ class Coalesced(Generic[RequestT, ResultT]):
             await self._execute_group(group)
 
     async def _gather(self) -> None:
-        """Yield to the event loop as long as each turn adds requests that have arrived but are not read yet."""
+        """Yield to the event loop until a turn of the loop adds no requests, or the group is full.
+
+        Requests that have arrived but are not read yet can then join the statement.
+        """
         count = 0
         while count < len(self._waiting) < MAX_GROUP:
             count = len(self._waiting)

@@ -6,13 +6,13 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""Added to every lease and pause, so that small corrections of the clock are ignored."""
+"""Seconds that are added to leases and pauses, so that small corrections of the clock have no effect."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:
-    """Make batches, elements and callbacks due that wait only because the clock was set back.
+    """Make batches, elements and callbacks due if they wait only because the clock was set back.
 
-    Leases that are too long for the same reason are shortened. `longest_pause` is the longest pause between two
+    Also shortens leases that are too long for the same reason. `longest_pause` is the longest pause between two
     attempts of a batch or an element. Returns the number of changed rows.
     """
     changed_rows = await db.value(

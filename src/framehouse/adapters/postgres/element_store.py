@@ -20,8 +20,8 @@ from framehouse.domain.task import read_task_id
 class NewElement:
     """An element to create.
 
-    `images` are pairs of a request field and the reference that was sent in it. `idempotency` is the client's
-    idempotency key and the hash of the request body.
+    `images` contains pairs of a request field and the reference that was sent in this field. `idempotency` contains the
+    client's idempotency key and the hash of the request body.
     """
 
     task_id: UUID
@@ -40,8 +40,9 @@ class NewElement:
 class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
-    `replayed`: the idempotency key was used with the same body before, and `task_id` is the task of that request.
-    `key_reused`: the key was used with another body. `external_taken`: the external id was used before.
+    `replayed` means that an earlier request used the idempotency key with the same body; `task_id` is the task of that
+    request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that the
+    external id is already used.
     """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
@@ -67,9 +68,10 @@ async def create_element(db: Database, element: NewElement) -> CreateResult:
 
 
 async def find_element(db: Database, account_id: int, any_id: str, element_id: int) -> ElementTask | None:
-    """Return the account's element with this task id, external id or element id; None if there is none.
+    """Return the account's element with this task id, external id or element id. Returns None if there is no such
+    element.
 
-    A deleted element is not found by its element id.
+    `any_id` is a task id or an external id. A deleted element is not found by its element id.
     """
     row = await db.row(
         sql("find_element"),
@@ -88,7 +90,7 @@ async def list_elements(db: Database, account_id: int, *, limit: int, offset: in
 
 
 async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Return the elements of `ids` that a new task of this account may use, by id."""
+    """Return the elements in `ids` that a new task of this account may use. The keys of the result are element ids."""
     rows = await db.rows(
         "select * from element_answers "
         "where account_id = :account_id and element_id = any(:ids::bigint[]) "
@@ -100,9 +102,9 @@ async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> 
 
 
 async def delete_element(db: Database, account_id: int, element_id: int, at: datetime) -> UUID | None:
-    """Delete an element at the time `at`. Returns its task id, or None if the account has no such element.
+    """Delete an element with the deletion time `at`. Returns the task id of the element.
 
-    A repeated call with the same `at` returns the same result.
+    Returns None if the account has no such element. A repeated call with the same `at` returns the same result.
     """
     task_id: UUID | None = await db.value(
         "select delete_element(:account_id, :element_id, :at)", account_id=account_id, element_id=element_id, at=at
@@ -115,7 +117,7 @@ async def claim_elements(
 ) -> list[ClaimedElement]:
     """Claim up to `limit` due elements, oldest first, and mark them as processing.
 
-    `task_id` restricts the claim to one element. With `ready`, only elements whose images are all stored are claimed.
+    `task_id` restricts the claim to one element. `ready` restricts the claim to elements whose images are all stored.
     Two element workers never claim the same element.
     """
     rows = await db.rows(
@@ -130,13 +132,13 @@ async def claim_elements(
 
 
 async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence[Reference]) -> None:
-    """Mark an element as succeeded and save its stored images. Changes nothing if the claim was lost."""
+    """Mark an element as succeeded and save its stored images. Changes nothing if the worker has lost the claim."""
     stored_images = [{"index": i, "key": r.key, "width": r.width, "height": r.height} for i, r in enumerate(images)]
     await _end(db, claimed, "succeed", "", json.dumps(stored_images))
 
 
 async def fail_element(db: Database, claimed: ClaimedElement, message: str) -> None:
-    """Mark an element as failed. Changes nothing if the claim was lost."""
+    """Mark an element as failed. Changes nothing if the worker has lost the claim."""
     await _end(db, claimed, "failed", storable_text(message), "[]")
 
 
@@ -154,10 +156,10 @@ async def _end(db: Database, claimed: ClaimedElement, status: str, message: str,
 async def release_element(
     db: Database, claimed: ClaimedElement, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
-    """Release an element. Any element worker can claim it when `after` has passed.
+    """Release an element. Any element worker can claim the element after `after` has passed.
 
-    If `error` is empty, the last error is kept. If `count_attempt` is false, this attempt is not counted. Changes
-    nothing if the claim was lost.
+    If `error` is empty, the saved error does not change. If `count_attempt` is false, the attempt is not counted.
+    Changes nothing if the worker has lost the claim.
     """
     await db.row(
         sql("release_element"),
@@ -170,9 +172,9 @@ async def release_element(
 
 
 async def delete_old_elements(db: Database, age: timedelta, limit: int) -> int:
-    """Delete the rows of up to `limit` elements that failed or were deleted longer than `age` ago.
+    """Delete the rows of up to `limit` elements that failed or were deleted more than `age` ago.
 
-    Their external ids cannot be used again. Returns the number of deleted rows.
+    The external ids of the elements cannot be used again. Returns the number of deleted rows.
     """
     return int(await db.value(sql("delete_old_elements"), age=age, limit=limit))
 
@@ -184,7 +186,7 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # the prefix separates these keys from those of image tasks; no header can contain the character \x1f
+        # the prefix separates these keys from the keys of image tasks; a header cannot contain the character \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
         "name": element.name,
@@ -199,7 +201,7 @@ def _row(element: NewElement) -> dict[str, object]:
 
 
 def element_from(row: asyncpg.Record) -> ElementTask:
-    """Read an element from a row of the view element_answers."""
+    """Create an ElementTask from a row of the view element_answers."""
     images = json.loads(row["images"]) if row["images"] else []
     fields = tuple(image.pop("field") for image in images)
     element = Element(

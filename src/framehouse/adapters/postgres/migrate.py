@@ -1,7 +1,8 @@
-"""Apply the numbered SQL files in order, then the functions. A lock ensures that one process migrates at a time.
+"""Apply the numbered SQL files in order, then replace the functions.
 
-Processes of an older version may be serving requests meanwhile. A migration never waits long for a lock on a table,
-because all other statements on that table would have to wait as well.
+A lock ensures that only one process migrates at a time. Processes of an older version may serve requests during the
+migration. A migration waits only briefly for the lock on a table, because all other statements on the table must wait
+behind the migration.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ _LOCK_TIMEOUT = "1s"
 _ATTEMPTS = 120
 _OUTSIDE_TRANSACTION = "-- Outside a transaction"
 FUNCTIONS = "functions"
-"""The name of the folder. `migrate` also returns it as the name of the step that replaces the functions."""
+"""The name of the folder with the functions. `migrate` returns this name for the step that replaces the functions."""
 
 
 class NewerDatabase(Exception):
-    """The database was migrated by a newer version of Framehouse. The message contains advice."""
+    """Raised when a newer version of Framehouse has migrated the database. The message contains advice."""
 
 
 def migrations() -> list[tuple[int, str, str]]:
@@ -37,14 +38,15 @@ def functions() -> str:
 
 
 async def migrate(url: str) -> list[str]:
-    """Bring the database up to date. Returns the names of the applied steps.
+    """Apply all steps that the database lacks. Returns the names of the applied steps.
 
-    If the migration is interrupted, the next call continues it. Raises NewerDatabase.
+    If a migration is interrupted, the next call of this function continues the migration. Raises NewerDatabase.
     """
     connection = await asyncpg.connect(url, timeout=30)
     try:
         await set_tcp_timeouts(connection)
-        # polled: a blocked statement keeps a transaction open, and `create index concurrently` waits for transactions
+        # polls for the lock: a statement that waits for the lock would keep a transaction open, and
+        # `create index concurrently` in another process waits for all open transactions
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.05)
         await connection.execute(
@@ -80,7 +82,7 @@ async def migrate(url: str) -> list[str]:
 async def _apply_in_transaction(
     connection: "asyncpg.Connection[asyncpg.Record]", statements: str, number: int, name: str
 ) -> None:
-    """Apply a migration in one transaction. Try again if another session holds a lock that the migration needs."""
+    """Apply a migration in one transaction. Retry if another session holds a lock that the migration needs."""
     for attempts_left in reversed(range(_ATTEMPTS)):
         try:
             async with connection.transaction():
@@ -96,9 +98,9 @@ async def _apply_in_transaction(
 
 
 async def _replace_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Replace all functions if a file has changed. Returns whether they were replaced.
+    """Replace all functions if a file has changed. Returns whether the functions were replaced.
 
-    The rules for the files are in functions/README.md.
+    functions/README.md contains the rules for these files.
     """
     text = functions()
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A task before it is accepted, and its row in the argument of the function accept_tasks."""
+"""A new task, and the conversion of new tasks to the argument of the database function accept_tasks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from framehouse.domain.shot import Shot
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A planned task, ready to be offered to the database.
+    """A planned task that is not yet accepted.
 
-    The images of `elements` are stored. `idempotency` is the client's idempotency key and the hash of the request body.
-    `key_id` is the API key to check when the task is accepted; None skips the check. `owner` is the number of the
-    advisory lock of the command that waits for the task; None if a client of the API has sent the task.
+    The images of `elements` are already stored. `idempotency` contains the client's idempotency key and the hash of the
+    request body. `key_id` is the API key that accept_tasks checks; None skips the check. `owner` is the number of the
+    advisory lock of the command that waits for the task. `owner` is None if a client of the API sent the request.
     """
 
     task_id: UUID
@@ -42,7 +42,7 @@ class NewTask:
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
-    """Return the argument of accept_tasks: a JSON array of `accept_row` (migration 0005), numbered from 0."""
+    """Return the argument of accept_tasks: a JSON array of `accept_row` objects (migration 0005), numbered from 0."""
     return pydantic_core.to_json([_row(task, ordinal) for ordinal, task in enumerate(tasks)]).decode()
 
 

@@ -1,4 +1,7 @@
-"""Batches whose worker may have died or hung: they are found by their leases, and requeued."""
+"""Find batches whose worker may have died or hung, and requeue them.
+
+The search looks for leases that are not renewed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,11 +14,11 @@ from framehouse.adapters.postgres.pool import Database, sql
 
 @dataclass(frozen=True, slots=True)
 class UnrenewedBatch:
-    """A claimed batch whose lease seems not to have been renewed recently.
+    """A claimed batch whose lease does not seem to have been renewed recently.
 
-    If an earlier and a later observation are equal, the lease was not renewed in between. `alive` is whether the
-    worker's connection exists; it is not compared. Observations before and after a restart of the server are unequal,
-    because the restart closed all connections.
+    Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the connection
+    of the worker exists; comparisons ignore `alive`. A restart of the database server closes all connections of
+    workers, so observations before and after the restart are not equal.
     """
 
     id: int
@@ -26,9 +29,9 @@ class UnrenewedBatch:
 
 
 async def unrenewed_batches(db: Database, *, lease: timedelta, unrenewed_for: timedelta) -> list[UnrenewedBatch]:
-    """Return the claimed batches whose lease seems not to have been renewed for longer than `unrenewed_for`.
+    """Return the claimed batches whose lease does not seem to have been renewed for longer than `unrenewed_for`.
 
-    `lease` is the length of a new lease.
+    `lease` is the duration of a new lease.
     """
     rows = await db.rows(
         sql("list_unrenewed_batches"), lease=lease, unrenewed_for=unrenewed_for, lock_class=WORKER_LOCKS
@@ -37,9 +40,9 @@ async def unrenewed_batches(db: Database, *, lease: timedelta, unrenewed_for: ti
 
 
 async def requeue_batches(db: Database, orphaned: Sequence[UnrenewedBatch]) -> int:
-    """Requeue these batches; they are due immediately. A batch is skipped if it was renewed since the observation.
+    """Requeue batches, so that they are due immediately. Returns the number of requeued batches.
 
-    Returns the number of requeued batches.
+    A batch is skipped if its lease was renewed or its claim has changed since the observation.
     """
     rows = await db.rows(
         sql("requeue_batches"),

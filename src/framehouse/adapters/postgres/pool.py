@@ -1,4 +1,4 @@
-"""A connection pool that runs a statement again if its connection is lost, even if Postgres restarts."""
+"""A connection pool that retries a statement if its connection is lost, for example when Postgres restarts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from framehouse.adapters.postgres.named_parameters import bind
 log = logging.getLogger(__name__)
 _MAX_TEXT_CHARACTERS = 1000
 _SERVER_TIMEOUT_S = 10
-"""Seconds without an acknowledgement from the server's machine after which this process drops the connection."""
+"""If the machine of the database server acknowledges no packet for this many seconds, this process closes the
+connection."""
 _CLIENT_TIMEOUT_S = 20
-"""Seconds without an acknowledgement from this machine after which the server ends the session and frees its locks.
+"""If this machine acknowledges no packet for this many seconds, the database server ends the session and releases its
+locks.
 
-It is longer than `_SERVER_TIMEOUT_S`, because other processes take over this process's work when its locks are free.
+The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over this process's work when its locks are
+released.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -35,19 +38,20 @@ CONNECTION_ERRORS = (
     asyncpg.InternalClientError,  # asyncpg's state is inconsistent if the server dies between two statements
     OSError,
 )
-"""Errors of the connection or the server, not of the statement: a retry can help."""
+"""Errors of the connection or the database server, not of the statement. A retry can succeed."""
 
 
 class DatabaseUnavailable(Exception):
-    """Postgres is unavailable: retries of the statement have failed or cannot help."""
+    """Raised when Postgres is unavailable: retries of the statement have failed, or a retry cannot help."""
 
 
 DATABASE_ERRORS = (DatabaseUnavailable, asyncpg.PostgresError)
-"""The errors that a loop must catch if it has to run until the process stops."""
+"""The errors that a loop must catch if it must run until the process stops."""
 STATEMENT_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
-"""Errors of the statement itself: a retry cannot help. All other server errors are temporary or can be fixed."""
+"""Errors of the statement itself. A retry cannot help. Other errors of the database server are temporary, or an
+operator can fix their cause."""
 _RELEASE_TIMEOUT_S = 2.0
-"""Seconds to wait for the server to cancel a statement whose caller no longer waits."""
+"""Seconds to wait until the database server has cancelled a statement whose caller was cancelled."""
 
 
 @cache
@@ -57,12 +61,15 @@ def sql(name: str) -> str:
 
 
 def storable_text(message: str) -> str:
-    """Return a text that the database can store: at most 1000 characters, and unprintable characters are spaces."""
+    """Return the message in a form that the database can store.
+
+    Unprintable characters are replaced with spaces, and the text is truncated to 1000 characters.
+    """
     return "".join(c if c.isprintable() else " " for c in message[:_MAX_TEXT_CHARACTERS])
 
 
 async def _skip_reset(_connection: object) -> None:
-    """Replaces asyncpg's reset of a session, which costs a round trip per statement (notes, stack).
+    """Replaces asyncpg's reset of a session, which adds a round trip to every statement.
 
     The reset is not needed, because no statement leaves state in a session.
     """
@@ -72,12 +79,14 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
-    """Make both ends of a new connection detect a network that silently drops all packets.
+    """Set timeouts at both ends of a new connection, to detect a network that silently drops all packets.
 
-    Without these timeouts, this process waits two minutes during a statement, and forever between statements. The
-    server keeps the session and its locks for hours. A live server acknowledges packets even during a long statement.
+    Without timeouts, this process would detect the failure only after two minutes during a statement, and never between
+    statements. The database server would keep the session and its locks for hours. A long statement does not cause a
+    timeout, because a live machine acknowledges packets meanwhile.
 
-    If `pooled` is true, only this end is configured: the pooler is responsible for its connections to the server.
+    If `pooled` is true, only this end is configured. The pooler is responsible for its connections to the database
+    server.
     """
     transport = connection._transport  # type: ignore[attr-defined]  # asyncpg offers no other access to the socket
     tcp_socket: socket.socket | None = transport.get_extra_info("socket")
@@ -108,13 +117,14 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
 class Database:
-    """A pool of connections. A statement is run again for up to `retry_for_s` seconds if its connection is lost.
+    """A pool of connections. If a connection is lost, its statement is retried for up to `retry_for_s` seconds.
 
-    The first run may have been committed although its result was lost, so a statement can run twice. Every statement
+    The statement may have been committed before the connection was lost, so a statement can run twice. Every statement
     must allow this.
 
-    If `url` leads through a pooler, `direct_url` must bypass it. LISTEN and session-level locks use `direct_url`.
-    Prepared statements are then not cached, because the next statement may run in another session.
+    If `url` is the address of a pooler, `direct_url` must be the address of the database server itself. LISTEN and
+    session-level locks use `direct_url`. With a pooler, prepared statements are not cached, because the next statement
+    may run in another session.
     """
 
     def __init__(self, url: str, *, size: int, retry_for_s: float = 10.0, direct_url: str = "") -> None:
@@ -147,7 +157,10 @@ class Database:
             self._pool.terminate()
 
     async def rows(self, statement: str, /, *values: Any, **named: Any) -> list[asyncpg.Record]:
-        """Return all rows. Values are passed by name for `:name` parameters, or in order for `$1` parameters."""
+        """Run a statement and return all rows.
+
+        Pass values by name for `:name` parameters, or in order for `$1` parameters.
+        """
         text, values = bind(statement, values, named)
         rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *values))
         return rows
@@ -174,13 +187,13 @@ class Database:
                 try:
                     return await statement(connection)
                 except asyncpg.InternalClientError:
-                    connection.terminate()  # otherwise the pool would use it again
+                    connection.terminate()  # otherwise, the pool would reuse the connection
                     raise
                 finally:
-                    with suppress(TimeoutError):  # then the pool has closed the connection
+                    with suppress(TimeoutError):  # after a timeout, the pool has closed the connection
                         await self._pool.release(connection, timeout=_RELEASE_TIMEOUT_S)
             except CONNECTION_ERRORS as error:
-                if isinstance(error, ValueError):  # asyncpg's error for a value that does not fit its type
+                if isinstance(error, ValueError):  # asyncpg's error for a value of the wrong type
                     raise
                 if isinstance(error, asyncpg.DiskFullError):  # a retry within seconds cannot help
                     raise DatabaseUnavailable(str(error) or "the database does not respond") from error
@@ -192,11 +205,11 @@ class Database:
     async def listen(
         self, channels: Mapping[str, Callable[[str], None]], *, lock: tuple[int, int] | None = None
     ) -> NoReturn:
-        """Call each channel's function with the payloads of its notifications, until cancelled.
+        """Listen on channels until cancelled. Call a channel's function with the payload of each notification.
 
-        This uses a separate connection, which is opened again whenever it is lost. `lock` is an advisory lock that is
-        held while the connection lives. Each function is also called with an empty payload after every connect, because
-        notifications may have been missed before.
+        The connection is separate from the pool, and is opened again if it is lost. `lock` is an advisory lock that the
+        connection holds. After every connect, each function is also called with an empty payload, because notifications
+        may have been missed.
         """
         pause_s = 0.1
         while True:
@@ -213,7 +226,7 @@ class Database:
                     await closed.wait()
                     log.warning("the connection that listens for notifications was lost")
             except (*CONNECTION_ERRORS, asyncpg.PostgresError) as error:
-                log.warning("cannot listen for notifications, trying again: %s", error)
+                log.warning("cannot listen for notifications; trying again: %s", error)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))
             pause_s = min(pause_s * 2, 2.0)
 

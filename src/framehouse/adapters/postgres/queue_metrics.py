@@ -1,4 +1,4 @@
-"""Figures about the queue, for metrics, `doctor` and the search for unserved routes."""
+"""Measure the queue, for the metrics, the command `doctor` and the search for unserved routes."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -9,13 +9,15 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.callback import GIVE_UP_AFTER_S
 
 _CALLBACKS_AGE = timedelta(seconds=GIVE_UP_AFTER_S, hours=1)
-"""One hour longer than a message is tried. A message that was given up is therefore counted for another hour."""
+"""The maximum age of counted messages. A message is retried for 24 hours. If it is then given up, it is counted for one
+more hour."""
 
 
 class RouteQueue(NamedTuple):
-    """The numbers of waiting and running batches of a route, and the age of its oldest due batch in seconds.
+    """The numbers of waiting and running batches of a route.
 
-    An empty `route` means the model's first route.
+    An empty `route` means the model's first route. `oldest_s` is the number of seconds since the oldest due batch
+    became due, or 0 if no batch is due.
     """
 
     model: str
@@ -26,9 +28,10 @@ class RouteQueue(NamedTuple):
 
 
 class CallbackCount(NamedTuple):
-    """The number of messages in one state with one class of last answers, such as `2xx`, `none` or `other`.
+    """The number of messages in one state and with one class of last responses, such as `2xx`, `none` or `other`.
 
-    `attempts` is the sum of their attempts, and `oldest_s` the age of the oldest message in seconds.
+    `attempts` is the total number of attempts for these messages. `oldest_s` is the age of the oldest message in
+    seconds.
     """
 
     state: str
@@ -39,7 +42,7 @@ class CallbackCount(NamedTuple):
 
 
 async def measure_queue(db: Database, task_id: UUID | None = None) -> list[RouteQueue]:
-    """Return the figures of all routes with batches. `task_id` restricts the figures to one task."""
+    """Return the state of the queue for each route that has batches. `task_id` restricts the counts to one task."""
     return [RouteQueue(*row) for row in await db.rows(sql("measure_queue"), task_id=task_id)]
 
 
@@ -60,5 +63,5 @@ async def count_workers(db: Database) -> int:
 
 
 async def count_callbacks(db: Database) -> list[CallbackCount]:
-    """Count the messages of the last 25 hours by state and class of the last answer."""
+    """Count the messages of the last 25 hours by state and class of the last response."""
     return [CallbackCount(*row) for row in await db.rows(sql("count_callbacks"), age=_CALLBACKS_AGE)]

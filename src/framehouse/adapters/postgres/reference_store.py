@@ -1,4 +1,4 @@
-"""Stored references in Postgres: the file of each content, whether it was checked, and when it is no longer needed."""
+"""Store references in Postgres: the file of each content, whether the file was checked, and when it was last used."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,15 +8,16 @@ from framehouse.domain.reference import Reference
 
 
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
-    """Return the storage key of this content, and protect its file from deletion for a grace period from now.
+    """Return the storage key of a content, and protect its file from deletion for a grace period from now.
 
-    The key is `new_key` if the content is new. The file may not exist yet; then the caller must write it.
+    `sha256` is the hash of the content. If the content is new, the key is `new_key`. If the file does not exist yet,
+    the caller must write it.
     """
     return str(await db.value(sql("use_reference"), sha256=sha256, key=new_key))
 
 
 async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
-    """Return the upright size in pixels of a file that was decoded completely before; None if it was not."""
+    """Return the upright size in pixels of a file that has been decoded completely. Returns None for any other file."""
     row = await db.row(
         "select width, height from stored_references where key = :key and checked_at is not null", key=key
     )
@@ -24,7 +25,7 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Record that a file was decoded completely, and its upright size in pixels."""
+    """Record that a file was decoded completely, with its upright size in pixels."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,
@@ -34,7 +35,7 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Examine up to `limit` contents that were not used for `grace`, and delete the rows of those that are not needed.
+    """Examine up to `limit` contents that were not used for `grace`, and delete the rows of unneeded contents.
 
     Returns the number of examined contents. The files are deleted later: see `files_to_delete`.
     """
@@ -52,7 +53,7 @@ async def mark_removed(db: Database, keys: Sequence[str]) -> None:
 
 
 def reference_columns(reference: Reference) -> dict[str, object]:
-    """Return the columns of a reference in a row of a task or an element. An unknown value is None."""
+    """Return the columns that store a reference of a task or an element. Unknown values are None."""
     return {
         "url": reference.url or None,
         "key": reference.key or None,

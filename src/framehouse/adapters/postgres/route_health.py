@@ -1,4 +1,7 @@
-"""The health of routes: each worker reports its health checks, and readers get the reports of live workers."""
+"""Store the health of routes. Each worker saves the results of its health checks.
+
+Readers receive the results of all live workers.
+"""
 
 import json
 from collections.abc import Sequence
@@ -10,11 +13,11 @@ from framehouse.adapters.postgres.pool import Database, sql, storable_text
 REPORT_S = 30.0
 """Seconds between two reports of a worker."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""An older report belongs to a worker that no longer runs."""
+"""The maximum age of a report. The worker of an older report no longer runs."""
 
 
 class RouteCheck(NamedTuple):
-    """The result of one worker's health check. `subject` is empty if the route's engine has no dependencies."""
+    """The result of one health check of a worker. `subject` is empty if the route's engine has no dependencies."""
 
     model: str
     route: str
@@ -26,8 +29,8 @@ class RouteCheck(NamedTuple):
 class RouteHealth(NamedTuple):
     """The results of all live workers for one subject that a route depends on.
 
-    `healthy` and `unhealthy` are numbers of workers. `reason` is that of the latest unhealthy result, or of the latest
-    result if all results are healthy.
+    `healthy` and `unhealthy` are numbers of workers. `reason` is the reason of the latest unhealthy result. If all
+    results are healthy, `reason` is the reason of the latest result.
     """
 
     model: str
@@ -39,7 +42,7 @@ class RouteHealth(NamedTuple):
 
 
 async def report_route_health(db: Database, worker: int, checks: Sequence[RouteCheck]) -> None:
-    """Save the results of a worker's health checks. They replace all its earlier results."""
+    """Save the results of a worker's health checks. All earlier results of the worker are replaced."""
     rows = [
         check._replace(subject=storable_text(check.subject), reason=storable_text(check.reason))._asdict()
         for check in checks

@@ -1,4 +1,4 @@
-"""Checks that an external PostgreSQL server meets the requirements, before anything else uses it."""
+"""Check that an external PostgreSQL server meets the requirements, before other code uses the server."""
 
 import ssl
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ _TIMEOUT_S = 10
 
 
 class BadServer(Exception):
-    """The database server cannot be used. The message contains advice, but never the password."""
+    """Raised when the database server cannot be used. The message contains advice, but never the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """The properties of a usable server.
+    """The properties of a usable database server.
 
-    `tls` describes the direct connection. `pooled` and `direct_pooled` say whether FRAMEHOUSE_DATABASE_URL and
-    FRAMEHOUSE_DIRECT_DATABASE_URL lead through a pooler.
+    `tls` is true if the direct connection uses TLS. `pooled` is true if FRAMEHOUSE_DATABASE_URL leads through a pooler.
+    `direct_pooled` is true if FRAMEHOUSE_DIRECT_DATABASE_URL leads through a pooler.
     """
 
     version: str
@@ -29,7 +29,7 @@ class DatabaseServer:
 
 
 async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
-    """Check the server behind the URLs. Raises only BadServer."""
+    """Check the database server at `url` and, if set, at `direct_url`. Raises only BadServer."""
     direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
     )
@@ -69,7 +69,7 @@ async def _check_url(url: str, setting: str) -> DatabaseServer:
     if not row["may_create"]:
         raise BadServer(
             f'{setting}: the user "{row["user_name"]}" may not create tables in the database "{row["database"]}". '
-            f'Make the user its owner: alter database "{row["database"]}" owner to "{row["user_name"]}".'
+            f'Make the user the owner: alter database "{row["database"]}" owner to "{row["user_name"]}".'
         )
     return DatabaseServer(row["version"], row["tls"], pooled)
 
@@ -80,7 +80,7 @@ def _explain(error: Exception, url: str) -> str:
         case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
             return f"{_address(url)} rejects the user or the password: {error}."
         case asyncpg.InvalidCatalogNameError():
-            return f"{error} at {_address(url)}. Create it, or use the name of an existing database."
+            return f"{error} at {_address(url)}. Create the database, or use an existing database."
         case asyncpg.TooManyConnectionsError():
             return f"{_address(url)} accepts no more connections ({error}). Increase max_connections, or use a pooler."
         case asyncpg.CannotConnectNowError():
@@ -93,7 +93,7 @@ def _explain(error: Exception, url: str) -> str:
                 "See sslmode and sslrootcert in docs/many-machines.md."
             )
         case TimeoutError():
-            return f"{_address(url)} does not respond within {_TIMEOUT_S} seconds. Check the address and the firewall."
+            return f"{_address(url)} did not respond within {_TIMEOUT_S} seconds. Check the address and the firewall."
         case OSError() if "SSL" in str(error):
             return (
                 f"a TLS connection to {_address(url)} is not possible: {error}. See sslmode in docs/many-machines.md."

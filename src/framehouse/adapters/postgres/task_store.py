@@ -1,4 +1,4 @@
-"""Tasks in Postgres: accepted, read, cancelled, expired."""
+"""Store tasks in Postgres: accept, find, cancel, expire and delete them."""
 
 import json
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from framehouse.domain.task import CANCELED, AcceptOutcome, Task, TaskImage, rea
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """The result of offering one task. Only `accepted` creates a task.
+    """The result of `accept_tasks` for one task. A task is created only if the outcome is `accepted`.
 
-    `detail` is the id of the missing element if the outcome is `element_gone`. It describes the limit if the outcome is
-    `over_concurrency` or `over_units`. Otherwise it is empty.
+    If the outcome is `element_gone`, `detail` is the id of the missing element. If the outcome is `over_concurrency` or
+    `over_units`, `detail` describes the limit. Otherwise, `detail` is empty.
     """
 
     outcome: AcceptOutcome
@@ -29,16 +29,19 @@ class AcceptResult:
 
 
 async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[AcceptResult]:
-    """Offer tasks in one transaction and one round trip. A refused task does not affect the other tasks.
+    """Accept or refuse tasks in one transaction and one round trip. A refused task does not affect the other tasks.
 
-    A repeated call with the same task ids does not create a task twice: an accepted task is reported as accepted again.
+    A repeated call with the same task ids creates no second task, and returns `accepted` again for each accepted task.
     """
     answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=accept_rows(tasks))
     return [AcceptResult(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]
 
 
 async def find_accepted(db: Database, account_id: int, key: str, body_hash: bytes) -> tuple[UUID, datetime] | None:
-    """Return the id and creation time of the task with this idempotency key and body; None if there is none."""
+    """Return the id and creation time of the task with this idempotency key and body hash.
+
+    Returns None if there is no such task.
+    """
     row = await db.row(
         "select task_id, created_at from idempotency_keys "
         "where account_id = :account_id and key = :key and body_hash = :body_hash "
@@ -53,7 +56,7 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 
-    `key_id` is the API key of the request, if the statement must check it; otherwise None.
+    `key_id` is the API key of the request if the statement must check the key, otherwise None.
     """
 
     account_id: int
@@ -64,7 +67,8 @@ class TaskQuery(NamedTuple):
 class FoundTask(NamedTuple):
     """The result of a `TaskQuery`.
 
-    If `refused` is true, the key is revoked or the account is disabled, and the client must not get the task.
+    `refused` is true if the key is revoked or the account is disabled. The task must then not be returned to the
+    client.
     """
 
     refused: bool
@@ -85,7 +89,7 @@ async def find_tasks(db: Database, queries: Sequence[TaskQuery]) -> list[FoundTa
 
 
 async def find_task(db: Database, account_id: int, either_id: str) -> Task | None:
-    """Return the account's task with this task id or external id; None if there is none."""
+    """Return the account's task with this task id or external id. Returns None if there is no such task."""
     return (await find_tasks(db, [TaskQuery(account_id, either_id)]))[0].task
 
 
@@ -96,7 +100,10 @@ async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) 
 
 
 async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
-    """Cancel a task. Returns False if it had already ended. Raises LookupError if the account has no such task."""
+    """Cancel a task. Returns False if the task had already ended.
+
+    Raises LookupError if the account has no such task.
+    """
     canceled = await db.value(
         "select cancel_task(:task_id, :account_id, :message, :retention)",
         task_id=task_id,
@@ -110,7 +117,7 @@ async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: t
 
 
 async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
-    """Return those of `task_ids` whose task has ended."""
+    """Return the ids in `task_ids` whose task has ended."""
     rows = await db.rows(
         "select id from tasks where id = any(:task_ids::uuid[]) and status in ('succeed', 'failed')",
         task_ids=list(task_ids),
@@ -119,7 +126,10 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
-    """Return the unfinished tasks of commands that have died: their owner no longer holds its lock of this class."""
+    """Return the unfinished tasks of commands that have died. A dead command no longer holds its advisory lock.
+
+    `lock_class` is the first key of these locks.
+    """
     return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class=lock_class)]
 
 
@@ -137,9 +147,9 @@ async def mark_expired(db: Database, task_ids: Sequence[UUID]) -> None:
 
 
 async def delete_old_tasks(db: Database, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` tasks whose images were deleted longer than `age` ago, and all dependent rows.
+    """Delete up to `limit` tasks whose images were deleted more than `age` ago, and all dependent rows.
 
-    Their external ids cannot be used again. Returns the number of deleted tasks.
+    The external ids of the tasks cannot be used again. Returns the number of deleted tasks.
     """
     return int(await db.value(sql("delete_old_tasks"), age=age, limit=limit))
 
@@ -156,7 +166,7 @@ async def delete_old_idempotency_keys(db: Database, limit: int) -> int:
 
 
 def task_from(row: asyncpg.Record) -> Task:
-    """Read a task from a row of the view task_answers."""
+    """Create a Task from a row of the view task_answers."""
     images = json.loads(row["pictures"]) if row["pictures"] else []
     return Task(
         id=row["id"],

@@ -1,4 +1,4 @@
-"""A storage that counts its errors and measures its response times, for the metrics."""
+"""A storage that records metrics: the number of errors and the response times of another storage."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ def _measured(operation: str) -> Iterator[None]:
 
 
 class MeasuredStorage:
-    """Passes each call to another storage. The operations in `_TIMES` are measured."""
+    """Passes each call to another storage, and measures the operations in `_TIMES`."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

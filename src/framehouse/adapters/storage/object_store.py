@@ -1,4 +1,4 @@
-"""A storage that uses obstore, a library for folders and for the buckets of S3, GCS and Azure."""
+"""A storage that uses the library obstore for folders and for buckets of S3, GCS and Azure."""
 
 import asyncio
 import os
@@ -22,18 +22,19 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
 _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
-"""The sizes of the parts of an upload. A few parts are in memory at the same time. S3 accepts no smaller parts."""
+"""The part sizes of an upload. A few parts are in memory at the same time. S3 rejects parts that are smaller than 5
+MiB."""
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
-"""The retries of one request. They must end early enough to report an unavailable bucket to a waiting client. Code that
-stores files repeats the request itself."""
+"""The limits on retries of one request. A client may be waiting, so an unavailable bucket must be reported soon. Code
+that stores files retries separately."""
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
 
 def open_storage(url: str) -> Storage:
     """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. Creates a missing folder.
 
-    The credentials of a bucket are read from the same places as by the provider's own tools (AWS_ACCESS_KEY_ID,
-    AWS_ENDPOINT, …). Raises StorageUnavailable if the URL cannot be used.
+    The credentials of a bucket are read from the provider's usual environment variables, such as AWS_ACCESS_KEY_ID and
+    AWS_ENDPOINT. Raises StorageUnavailable if the URL cannot be used.
     """
     try:
         if folder := folder_of(url):
@@ -45,7 +46,7 @@ def open_storage(url: str) -> Storage:
 
 
 def folder_of(url: str) -> Path | None:
-    """Return the path of a storage URL `file:///folder`; None for a bucket."""
+    """Return the folder of a storage URL `file:///folder`. Returns None for the URL of a bucket."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
 
@@ -59,7 +60,8 @@ class _Store:
         if self._folder:
             await self.size("images/ready")
             return
-        async with _missing_bucket_errors(""):  # listing shows whether the bucket exists; requesting one file does not
+        # a list request fails if the bucket does not exist; a request for one file only reports a missing file
+        async with _missing_bucket_errors(""):
             await self._store.list(prefix="ready/", chunk_size=1).collect_async()
 
     async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
@@ -69,7 +71,7 @@ class _Store:
             return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=valid_s))
 
     async def put(self, key: str, content: bytes) -> None:
-        # a bucket sends the media type to clients that are redirected to it
+        # a bucket sends this media type to clients that are redirected to the bucket
         media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)
         async with _missing_bucket_errors(key):
             await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)
@@ -121,7 +123,10 @@ class _Store:
 
 
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
-    """Delete old partial files: obstore writes to `name#1`, then renames the file. Its `list` leaves out such names."""
+    """Delete old partial files. obstore writes to `name#1` and then renames the file.
+
+    Its `list` omits partial files.
+    """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
         with suppress(FileNotFoundError):
@@ -132,12 +137,12 @@ def _delete_partial_files(folder: Path, older_than_s: float) -> int:
 
 
 def _flush(path: Path) -> None:
-    """Write a finished file to disk.
+    """Flush a complete file to disk.
 
-    The obstore library renames a finished file into place, but leaves it in the page cache. A power failure would lose
-    it.
+    obstore renames a complete file to its final name but does not flush the file. A power failure could lose the file.
     """
-    for flushed in (path, path.parent, path.parent.parent):  # the rename, and the folder, which may be new
+    # flushing the folders saves the new name of the file, and the folder itself if it is new
+    for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -147,7 +152,8 @@ def _flush(path: Path) -> None:
 
 @asynccontextmanager
 async def _missing_bucket_errors(key: str) -> AsyncIterator[None]:
-    """Translate errors of requests that need no existing file: "not found" can only mean the bucket or folder."""
+    """Translate errors of requests that need no existing file. "Not found" can then only mean the bucket or the
+    folder."""
     try:
         async with _storage_errors(key):
             yield
@@ -159,7 +165,7 @@ async def _missing_bucket_errors(key: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _storage_errors(key: str) -> AsyncIterator[None]:
-    """Translate errors of obstore into FileNotFoundError with the `key`, StorageUnavailable or StorageMisconfigured."""
+    """Translate errors of obstore into FileNotFoundError with `key`, StorageUnavailable or StorageMisconfigured."""
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:
@@ -171,12 +177,15 @@ async def _storage_errors(key: str) -> AsyncIterator[None]:
 
 
 def _error_from(message: str) -> StorageUnavailable:
-    """Return the error for a message of obstore. For some requests, only the message has the HTTP status code."""
+    """Return the exception for an error message of obstore.
+
+    For some requests, only the message contains the HTTP status code.
+    """
     if "builder error" in message:  # obstore's message for an http:// URL that is not allowed
         return StorageMisconfigured("storage: the endpoint is http://; set AWS_ALLOW_HTTP=true to allow it")
     if "169.254.169.254" in message:
         return StorageMisconfigured(
-            f"storage: no credentials are set, and this machine has no role that provides them: {message}"
+            f"storage: no credentials are set, and this machine has no role that provides credentials: {message}"
         )
     status = re.search(r"status code: (4\d\d)", message)
     match status and status[1]:
@@ -191,5 +200,5 @@ def _error_from(message: str) -> StorageUnavailable:
 
 
 def _message(error: BaseException) -> str:
-    """Return the message of obstore, including the server's response, but without its debug output."""
+    """Return the error message of obstore and the response of the storage, without obstore's debug output."""
     return " ".join(str(error).partition("\n\nDebug source:")[0].split())[:600]

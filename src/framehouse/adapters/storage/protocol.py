@@ -5,11 +5,14 @@ from typing import BinaryIO, Protocol
 
 
 class StorageUnavailable(Exception):
-    """The storage did not respond, or rejected a request. The message has the reason. A retry may succeed."""
+    """Raised when the storage does not respond or rejects a request. The message contains the reason.
+
+    A retry may succeed.
+    """
 
 
 class StorageMisconfigured(StorageUnavailable):
-    """The storage responds, but rejects the credentials or the request, or has no such bucket.
+    """Raised when the storage rejects the credentials or the request, or when the bucket does not exist.
 
     An operator must change the configuration.
     """
@@ -18,8 +21,8 @@ class StorageMisconfigured(StorageUnavailable):
 class Storage(Protocol):
     """An object storage.
 
-    Keys are relative paths of the characters `[A-Za-z0-9._/-]`. Each method raises StorageUnavailable if the storage
-    does not respond or rejects the request.
+    Keys are relative paths that consist of the characters `[A-Za-z0-9._/-]`. Each method raises StorageUnavailable if
+    the storage does not respond or rejects the request.
     """
 
     async def check(self) -> None:
@@ -27,30 +30,36 @@ class Storage(Protocol):
         ...
 
     async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
-        """Return a URL that allows anyone to GET (or HEAD) the file for `valid_s` seconds, at most a week.
+        """Return a URL that allows anyone to request the file for `valid_s` seconds, at most a week.
 
-        None if the storage does not support presigned URLs.
+        `method` is GET or HEAD. Returns None if the storage does not support presigned URLs.
         """
         ...
 
     async def put(self, key: str, content: bytes) -> None:
-        """Store a file; an existing file is replaced. Atomic; the file is on disk when this method returns."""
+        """Store a file, or replace an existing file. The operation is atomic.
+
+        The file is on disk when this method returns.
+        """
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """Store the rest of `file`, like `put`, but read it in chunks. Closes `file`."""
+        """Store the remaining content of `file` like `put`, but read the content in chunks. Closes `file`."""
         ...
 
     async def get(self, key: str) -> bytes | None:
-        """Return the content of a file, None if it does not exist."""
+        """Return the content of a file. Returns None if the file does not exist."""
         ...
 
     async def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Return the bytes from `start` up to but not including `end`. Raises FileNotFoundError."""
+        """Return the bytes from `start` up to but not including `end`.
+
+        Raises FileNotFoundError if the file does not exist.
+        """
         ...
 
     async def size(self, key: str) -> int | None:
-        """Return the size of a file in bytes, None if it does not exist."""
+        """Return the size of a file in bytes. Returns None if the file does not exist."""
         ...
 
     async def delete(self, keys: Sequence[str]) -> None:
@@ -58,7 +67,10 @@ class Storage(Protocol):
         ...
 
     async def delete_partial_files(self, *, older_than_s: float) -> int:
-        """Delete the partial files that crashed writers left, if they are old enough. Returns the number of files."""
+        """Delete partial files that are older than `older_than_s`. Crashed writers leave such files.
+
+        Returns the number of deleted files.
+        """
         ...
 
     async def delete_folder(self, prefix: str) -> None:

@@ -1,1 +1,1 @@
-"""Telemetry of a process: metrics, traces, and log lines with ids."""
+"""Telemetry of a process: metrics, traces and JSON log lines."""

@@ -12,12 +12,12 @@ IDS = ("request_id", "task_id", "batch_id")
 log_context: ContextVar[Mapping[str, Any] | MutableMapping[str, Any]] = ContextVar(
     "log_context", default=MappingProxyType({})
 )
-"""The request, task or batch that is being processed. Log lines contain those of its items that IDS lists. In the API,
-it is the ASGI scope of the request."""
+"""The ids of the request, task or batch that is being processed. Log lines contain the items whose names are in IDS. In
+the API process, the value is the ASGI scope of the request."""
 
 
 class JsonLines(logging.Formatter):
-    """Formats each record as one line of JSON. `describe_error` returns the text for an exception of a record."""
+    """Formats each record as one line of JSON. `describe_error` converts the exception of a record to text."""
 
     def __init__(self, describe_error: Callable[[BaseException], str]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""The Prometheus metrics of one process. Metrics of the whole deployment come from the database instead
-(`entrypoints.api.metrics_endpoint`).
+"""The Prometheus metrics of one process.
 
-No label value comes from a caller: models and routes come from the configuration, all other values are constants.
+The metrics of the whole deployment are read from the database (`entrypoints.api.metrics_endpoint`). No label value is
+taken from a request: models and routes are configured names, and all other values are constants.
 """
 
 import time
@@ -26,10 +26,9 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# without this, each metric has another series, `_created`, which Prometheus does not need to detect restarts
+# otherwise, each metric has another series `_created`; Prometheus detects restarts without this series
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
-"""The metrics of this process."""
 ProcessCollector(registry=PROCESS_REGISTRY)
 
 ACCEPTS = Counter(
@@ -39,25 +38,25 @@ ACCEPTS = Counter(
     registry=PROCESS_REGISTRY,
 )
 INTERNAL_ERRORS = Counter(
-    "framehouse_internal_errors", "Unexpected errors; the log has their tracebacks.", registry=PROCESS_REGISTRY
+    "framehouse_internal_errors", "Unexpected errors. The log contains their tracebacks.", registry=PROCESS_REGISTRY
 )
 CLAIMS = Counter("framehouse_claims", "Batches that workers claimed.", ["model"], registry=PROCESS_REGISTRY)
 FAILURES = Counter(
     "framehouse_batch_failures",
-    "Attempts to generate a batch that failed: retry (another attempt follows), failed (the task failed).",
+    "Failed attempts to generate a batch, by outcome: retry (another attempt follows), failed (the task failed).",
     ["model", "outcome"],
     registry=PROCESS_REGISTRY,
 )
 GENERATION_SECONDS = Histogram(
     "framehouse_generation_seconds",
-    "Time of one engine call, without finishing and storing the images.",
+    "Duration of engine calls, without the time to finish and store the images.",
     ["model", "route"],
     registry=PROCESS_REGISTRY,
     buckets=_LONG,
 )
 ENGINE_ERRORS = Counter(
     "framehouse_engine_errors",
-    "Engine calls that failed, by kind: declined, broken, unavailable, unknown.",
+    "Failed engine calls, by kind of error: declined, broken, unavailable, unknown.",
     ["model", "route", "kind"],
     registry=PROCESS_REGISTRY,
 )
@@ -66,7 +65,7 @@ IMAGES = Counter(
 )
 FINISH_SECONDS = Histogram(
     "framehouse_finish_seconds",
-    "Time to finish a generated image: resizing, watermark, encoding.",
+    "Time to resize, watermark and encode a generated image.",
     registry=PROCESS_REGISTRY,
     buckets=_SHORT,
 )
@@ -79,13 +78,13 @@ STORAGE_SECONDS = Histogram(
 )
 STORAGE_ERRORS = Counter(
     "framehouse_storage_errors",
-    "Storage operations that failed, by operation.",
+    "Failed storage operations, by operation.",
     ["operation"],
     registry=PROCESS_REGISTRY,
 )
 DELIVERIES = Counter(
     "framehouse_deliveries",
-    "Attempts to deliver a callback, by outcome: delivered, again (another attempt follows), ended (the last attempt).",
+    "Attempts to deliver a callback, by outcome: delivered, again (another attempt follows), ended (no more attempts).",
     ["outcome"],
     registry=PROCESS_REGISTRY,
 )
@@ -100,9 +99,9 @@ ORPHANED_BATCHES = Counter(
 
 
 class _Requests(Collector):
-    """Counts the responses of the API by operation and code, and measures their times by operation.
+    """Counts the responses of the API by operation and code, and measures their durations by operation.
 
-    The counter and the histogram of prometheus_client take ten times as long, which is 1 % of the time of a poll.
+    The counter and the histogram of prometheus_client are ten times slower, and would use 1 % of the time of a poll.
     """
 
     def __init__(self) -> None:
@@ -122,12 +121,12 @@ class _Requests(Collector):
     def collect(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "framehouse_requests",
-            "Responses, by operation and code (0: success).",
+            "API responses, by operation and code. The code 0 means success.",
             labels=("operation", "code"),
         )
         times = HistogramMetricFamily(
             "framehouse_request_seconds",
-            "Response time, by operation; wait_task is a get_task request that waits for the end of its task.",
+            "Response time, by operation. wait_task is a get_task request that waits until the task ends.",
             labels=("operation",),
         )
         for (operation, code), counts in self._counts.items():
@@ -151,13 +150,16 @@ count_request = _requests.count
 
 
 def create_api_series() -> None:
-    """Create the series of an API process with the value 0: `rate` does not count the step from no series to 1."""
+    """Create the series of an API process with the value 0. Without this value, `rate` ignores the first increment."""
     for outcome in get_args(AcceptOutcome):
         ACCEPTS.labels(outcome)
 
 
 def create_worker_series(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Create the series of a worker with the value 0. `routes` are models, each with the names of its routes."""
+    """Create the series of a worker with the value 0.
+
+    `routes` contains pairs of a model and the names of its routes.
+    """
     for model, names in routes:
         CLAIMS.labels(model)
         for outcome in ("retry", "failed"):
@@ -172,7 +174,10 @@ def create_worker_series(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
 
 
 class EngineCall:
-    """A context manager that measures an engine call: its time if it completes, the kind of error if it fails."""
+    """A context manager that measures an engine call.
+
+    It records the duration of a completed call, or the kind of error of a failed call.
+    """
 
     def __init__(self, model: str, route: str) -> None:
         self._labels = (model, route)
@@ -182,7 +187,7 @@ class EngineCall:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time of the body from the time of the call."""
+        """Exclude the time of the `with` body from the duration of the call."""
         started = time.perf_counter()
         try:
             yield
@@ -190,9 +195,10 @@ class EngineCall:
             self._paused_s += time.perf_counter() - started
 
     def complete(self) -> None:
-        """Record the time of the call; the engine has returned all images.
+        """Record the duration of the call. The engine has returned all images.
 
-        It is recorded before the context ends: if the task ends first, the call is cancelled.
+        Call this method before the last image is saved. Saving the last image ends the task, and the worker then
+        cancels the engine call.
         """
         self._completed = True
         GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)
@@ -208,8 +214,8 @@ class EngineCall:
 def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: str = "") -> str:
     """Return metrics in Prometheus' text format.
 
-    The text contains the metrics of this process, which is an `api` or a `worker`, and the `shared` metrics of the
-    deployment. `other_process` is the text with the metrics of another process; its metrics are added.
+    The text contains the metrics of this process and the `shared` metrics of the deployment. `process` is `api` or
+    `worker`. `other_process` is the metrics text of another process. Its metrics are merged into the result.
     """
     families = _families(generate_latest(_CombinedRegistry(process, shared)).decode())
     for name, lines in _families(other_process).items():
@@ -218,7 +224,7 @@ def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: 
 
 
 class _CombinedRegistry(CollectorRegistry):
-    """Collects shared metrics, and the metrics of this process with the label `process`."""
+    """Collects the shared metrics, and the metrics of this process with an additional label `process`."""
 
     def __init__(self, process: str, shared: Iterable[Metric]) -> None:
         super().__init__()
@@ -233,7 +239,7 @@ class _CombinedRegistry(CollectorRegistry):
 
 
 def _families(text: str) -> dict[str, list[str]]:
-    """Split a text by metric name. The lines of each metric are its HELP line, its TYPE line and its samples."""
+    """Split a metrics text by metric name. The lines of a metric are its HELP line, its TYPE line and its samples."""
     families: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""Describe an unexpected error for the log, without its message."""
+"""Format an unexpected error for the log without its message."""
 
 import traceback
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ _MAX_FRAMES = 20
 
 
 def safe_traceback(error: BaseException) -> str:
-    """Return the type of an error and its traceback (files and lines), and the same for its causes.
+    """Return the type and the traceback (files and lines) of an error and of each of its causes.
 
-    The messages are left out, because they may quote a prompt or a row of the database: asyncpg adds the row that
-    violates a constraint.
+    Error messages are omitted, because they may contain a prompt or a database row. For example, asyncpg includes the
+    row that violates a constraint.
     """
     return " <- ".join(_parts(error))
 
@@ -28,6 +28,6 @@ def _parts(error: BaseException) -> Iterator[str]:
 
 
 def _frames(trace: TracebackType | None) -> str:
-    """Return the innermost frames, formatted as in a Python traceback."""
+    """Format the 20 innermost frames like a Python traceback."""
     frames = traceback.extract_tb(trace, limit=-_MAX_FRAMES)
     return "".join(f'\n  File "{frame.filename}", line {frame.lineno}, in {frame.name}' for frame in frames)

@@ -1,11 +1,14 @@
-"""Traces, exported by OTLP. Without a collector, nothing is imported and each function returns immediately.
+"""Record traces and export them with OTLP.
 
-Each task has a separate trace. The trace id is the task's id, and the id of the root span is the lower half of that id.
-So every process can derive both ids, and nothing about a trace is stored with the task. The root span is the request
-that created the task. If the caller sent a `traceparent`, the caller's trace also has a span of this request, and the
-two spans link to each other.
+If no collector is configured, OpenTelemetry is not imported and each function returns immediately.
 
-Attributes are ids, names from the configuration and counts: never prompts, keys, URLs or error messages.
+Each task has a separate trace. The trace id is the task id, and the id of the root span is the lower half of the task
+id. Every process can derive both ids, so no trace data is stored with the task. The root span represents the request
+that created the task. If the client sent a `traceparent` header, the client's trace also contains a span for this
+request, and the two spans link to each other.
+
+Span attributes contain ids, configured names and counts. Attributes never contain prompts, keys, URLs or error
+messages.
 """
 
 import logging
@@ -32,20 +35,20 @@ _tracing: "_Tracing | None" = None
 
 
 class NoTracing(Exception):
-    """Tracing is configured, but the packages that it needs are not installed."""
+    """Raised when tracing is configured but the packages for tracing are not installed."""
 
 
 def start(process: str, *, version: str, endpoint: str, ratio: float) -> None:
-    """Start to export traces, as the service `framehouse-<process>`.
+    """Start exporting traces. The service name is OTEL_SERVICE_NAME or `framehouse-<process>`.
 
-    `endpoint` is the collector's base URL; if it is empty, the OTEL_EXPORTER_OTLP_… variables specify the URL. `ratio`
-    is the share of tasks that are traced, from 0 to 1. Raises NoTracing.
+    `endpoint` is the base URL of the collector. If `endpoint` is empty, the environment variables OTEL_EXPORTER_OTLP_…
+    specify the URL. `ratio` is the fraction of tasks to trace, from 0 to 1. Raises NoTracing.
     """
     global _tracing
     try:
         _tracing = _Tracing(process, version, endpoint, ratio)
     except ImportError as error:
-        raise NoTracing('traces need more packages: pip install "framehouse[otel]"') from error
+        raise NoTracing('traces require additional packages: pip install "framehouse[otel]"') from error
 
 
 def stop() -> None:
@@ -61,22 +64,23 @@ def is_tracing() -> bool:
 
 
 def now_ns() -> int:
-    """Return the time in nanoseconds, for `record`; 0 if tracing is off."""
+    """Return the current time in nanoseconds, as the start time for `record`. Returns 0 if tracing is off."""
     return time.time_ns() if _tracing else 0
 
 
 def span(
     name: str, *, task: UUID | None = None, client: bool = False, **attributes: Any
 ) -> AbstractContextManager[None]:
-    """A span that lasts as long as the context. Its parent is the current span, or the root span of the `task`.
+    """Return a context manager that records its duration as a span.
 
-    `client`: the span waits for another server.
+    The parent is the root span of `task`, or the current span if `task` is None. `client` marks a span that waits for
+    another server.
     """
     return _tracing.span(name, task, client, attributes) if _tracing else _NO_SPAN
 
 
 def record(name: str, task: UUID, started_ns: int, **attributes: Any) -> None:
-    """Record a span in the trace of a task. It started at `started_ns` and ends now."""
+    """Record a span in the trace of a task. The span starts at `started_ns` and ends now."""
     if _tracing and started_ns:
         _tracing.record(name, task, started_ns, attributes)
 
@@ -90,9 +94,10 @@ def request(
     code: int,
     **attributes: Any,
 ) -> None:
-    """Record the spans of an API request that ends now.
+    """Record the spans of an API request that has just ended.
 
-    A request is recorded in the trace of the task that it created, and in the caller's trace if it has a `traceparent`.
+    If the request created a task, a span is recorded in the trace of the task. If the request has a `traceparent`
+    header, a span is recorded in the client's trace.
     """
     if _tracing:
         started_ns = time.time_ns() - int(duration_s * 1e9)
@@ -100,7 +105,10 @@ def request(
 
 
 def trace_headers() -> dict[str, str]:
-    """Return the headers that pass the current trace to another server; empty if there is no trace."""
+    """Return the HTTP headers that propagate the current trace to another server.
+
+    Returns no headers if there is no trace.
+    """
     return _tracing.trace_headers() if _tracing else {}
 
 
@@ -118,7 +126,7 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """Generates the ids of the root span of the task in `root_of`; random ids if there is none."""
+            """Uses the ids of the root span of the task in `root_of`. Generates random ids if `root_of` is empty."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()
@@ -135,7 +143,7 @@ class _Tracing:
                 result = super().export(spans)
                 if result is not SpanExportResult.SUCCESS and time.monotonic() > self.warned_at + _WARN_EVERY_S:
                     self.warned_at = time.monotonic()
-                    log.warning("the collector did not accept traces; they are dropped")
+                    log.warning("the collector did not accept traces, so the traces are dropped")
                 return result
 
         self._root_of, self._ratio, self._api = root_of, ratio, trace
@@ -157,7 +165,7 @@ class _Tracing:
         stopping.join(_STOP_TIMEOUT_S)
 
     def _is_sampled(self, task: UUID) -> bool:
-        """Whether a task is traced. Depends only on the random last bits of its id, so that all processes agree."""
+        """Return whether a task is traced. Only the random last bits of the task id matter, so all processes agree."""
         return (task.int & _LOW_56) < self._ratio * 2**56
 
     def _root(self, task: UUID) -> "SpanContext":
@@ -180,7 +188,7 @@ class _Tracing:
         ) as opened:
             try:
                 yield
-            except Exception as error:  # CancelledError is not an error: work is cancelled when its task has ended
+            except Exception as error:  # not CancelledError: work is cancelled when its task has ended
                 opened.set_status(self._api.StatusCode.ERROR, type(error).__name__)
                 raise
 

@@ -148,8 +148,8 @@ def environment_for(device: str) -> dict[str, str]:
 def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
     """List the devices of this machine. Runs a process that imports torch, and blocks the calling thread.
 
-    The result contains `devices`, each with `id`, `name`, `memory_bytes` and `capability`, and `ram_bytes`, the memory
-    of the machine. Only the best kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the
+    The result contains `ram_bytes`, the memory of the machine, and `devices`, each with `id`, `name`, `memory_bytes`
+    and `capability`. Only the best kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the
     devices cannot be listed, the result contains only `reason`.
     """
     inbox: Inbox = queue.SimpleQueue()

@@ -1,7 +1,7 @@
 """Estimate whether a device has enough memory for a model.
 
-The estimates are based on the sizes of the weights and on numbers that the authors of the models publish. They are not
-based on measurements.
+The estimates are based on the sizes of the weights and on numbers that the authors of the models publish, not on
+measurements.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,7 @@ _BFLOAT_CAPABILITY = 8.0
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size of a model's weights in 16 bits: the size of all parts, and the size of the largest part. 0 if unknown.
-    """
+    """The size of a model's weights in 16 bits: the size of all parts, and of the largest part. 0 means unknown."""
 
     all_gb: float
     largest_gb: float

@@ -30,7 +30,7 @@ class DeviceSettings:
     """The settings that all devices of an engine share.
 
     `command`: the command that starts a child process.
-    `load_settings`: a function that returns the fields of the load command. It raises Unavailable if the weights are
+    `load_settings`: a function that returns the fields of the load command, or raises Unavailable if the weights are
         missing.
     `max_batch`: the largest number of images per call.
     `multiple_prompts`: true if one call accepts several prompts.
@@ -155,7 +155,7 @@ class _DeviceUnavailable(Exception):
 
 
 class Device(threading.Thread):
-    """The thread of a device. It starts a child process for the first call, and a new child process after a crash.
+    """The thread of a device. The thread starts a child process for the first call, and a new process after a crash.
 
     `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call runs out
     of memory. `description` is the content of the `loaded` event from the child process.
@@ -352,7 +352,9 @@ class Device(threading.Thread):
             self._fail(shots, Unavailable(f"{too_large}; set a smaller max_pixels, offload or quantize"))
             return
         self.max_images[first.memory_key] = count // 2
-        log.warning("%s: %d images of %s do not fit into one call: %s", self.device, count, first.size, reason)
+        log.warning(
+            "%s: %d images of %dx%d px do not fit into memory in one call: %s", self.device, count, *first.size, reason
+        )
         self._queue.requeue(shots)
 
     def _process_died(self, shots: list[QueuedShot], reason: str) -> None:

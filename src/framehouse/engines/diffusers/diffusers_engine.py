@@ -286,8 +286,7 @@ class Diffusers:
 
 
 class _EventQueue:
-    """The events of one call of `generate`. A Recipient that passes events from the device threads to the event loop.
-    """
+    """The events of one call of `generate`. This Recipient passes events from the device threads to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cancelled = False
@@ -324,7 +323,9 @@ def _encode_png(generated: GeneratedImage) -> bytes:
 
 
 def _estimated_gpu_count() -> int:
-    """Return the number of NVIDIA GPUs according to CUDA_VISIBLE_DEVICES or /dev, at least 1, without importing torch.
+    """Return the number of NVIDIA GPUs, at least 1.
+
+    CUDA_VISIBLE_DEVICES is used if it is set, otherwise /dev. torch is not imported.
     """
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return len(visible.split(","))

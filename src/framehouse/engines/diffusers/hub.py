@@ -2,7 +2,7 @@
 
 A download resumes in the middle of a file, and the checksum of every file is verified. The library `huggingface_hub`
 downloads an interrupted file again from its beginning, and the files have up to 10 GB. Therefore this module does not
-use the library. It calls only the few endpoints of the hub that a download needs.
+use the library, but calls the few endpoints of the hub that a download needs.
 """
 
 import asyncio
@@ -49,8 +49,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the total size of the weights.
-    """
+    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the size of all weights."""
 
     folder: Path
     revision: str
@@ -288,7 +287,7 @@ def _is_needed(path: str, parts: list[str]) -> bool:
 
 
 def _check_disk_space(folder: Path, needed_bytes: int) -> None:
-    """Raise PullFailed unless `needed_bytes` plus 1 GB are free."""
+    """Raise PullFailed if less than `needed_bytes` plus 1 GB is free."""
     free = shutil.disk_usage(folder).free
     if needed_bytes + _SPARE_BYTES > free:
         raise PullFailed(

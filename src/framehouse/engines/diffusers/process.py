@@ -31,7 +31,7 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
-    """The call was cancelled. This is a BaseException, so that no pipeline handles it like an ordinary error."""
+    """The call was cancelled. This BaseException is not handled by pipelines that catch every Exception."""
 
 
 class LoadFailed(Exception):
@@ -111,7 +111,10 @@ class Process:
 
 
 class LoadedPipeline:
-    """A pipeline of diffusers on its device, and the arguments of its calls. Creating it raises LoadFailed."""
+    """A pipeline of diffusers on its device, and the arguments of its calls.
+
+    Creating an instance raises LoadFailed if the model cannot be loaded.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
@@ -257,9 +260,7 @@ class LoadedPipeline:
         arguments: dict[str, Any] = {"num_inference_steps": steps}
         if guidance is not None:
             if settings["guidance_name"] not in parameters:
-                raise LoadFailed(
-                    f"{settings['model']} has no {settings['guidance_name']}; remove the option guidance"
-                )
+                raise LoadFailed(f"{settings['model']} has no {settings['guidance_name']}; remove the option guidance")
             arguments[settings["guidance_name"]] = guidance
         if settings["negative_prompt"] is not None:
             if "negative_prompt" not in parameters:
@@ -303,7 +304,7 @@ def _load(settings: dict[str, Any], dtype: Any) -> Any:
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     if hasattr(getattr(pipe, "vae", None), "enable_slicing"):
-        pipe.vae.enable_slicing()  # decodes the images of a call one by one
+        pipe.vae.enable_slicing()  # decode the images of a call one by one
     if settings["compile"]:
         _largest_part(pipe).compile_repeated_blocks(dynamic=True)
     return pipe

@@ -70,7 +70,7 @@ def repository_folder(repository: str) -> Path:
 def find_weights(model: str, revision: str = "main") -> Weights | None:
     """Find the weights of a repository or a folder. Returns None if the weights are not on this machine.
 
-    `revision` is a branch, a tag or a commit of the repository. It is ignored for a folder.
+    `revision` is a branch, a tag or a commit of the repository, and is ignored for a folder.
     """
     folder = Path(model)
     if folder.is_absolute() and folder.is_dir():
@@ -111,7 +111,7 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 def find_missing(folder: Path) -> str:
     """Return the name of a file or folder that a pipeline or a single model lacks, or an empty string.
 
-    Only files that the index files of the model list or that every model needs are checked.
+    Checks only the files that the index files of the model list, and the files that every model needs.
     """
     index = _read_json(folder / INDEX)
     if not index:

@@ -26,10 +26,10 @@ class Kling:
         `concurrency`, the number of images that may be in flight at the same time.
     `model`: the upstream's name of the model; if empty, the name of our model.
     `answer_s`: the time limit for one response.
-    `lost_after_s`: how long to query the upstream for an order if the response to the order was lost. An upstream that
-        then still reports "no such task" is considered not to have received the order.
-    `resubmit`: true to send a lost order a second time with the same external id. Set it only for upstreams that refuse
-        a second task with the same external id.
+    `lost_after_s`: the time for which the upstream is queried for an order whose response was lost. If the upstream
+        still has no such order after this time, the order is considered lost.
+    `resubmit`: true to send a lost order a second time with the same external id. This is safe only if the upstream
+        refuses a second task with the same external id.
     `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.
     """
 

@@ -187,7 +187,7 @@ class OrderExecution:
         if self._settings.resubmit:
             await self.forget()
             return
-        reason = "the answer was lost and the upstream has no record of the order; the order is not sent again"
+        reason = "the response was lost, and the upstream has no record of the order; the order is not sent again"
         await self._open_order.give_up(reason)
         raise Unavailable(reason)
 

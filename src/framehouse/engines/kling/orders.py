@@ -42,10 +42,10 @@ def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[O
     """Return orders for the shots of a batch that no saved order contains.
 
     If possible, the whole task becomes one order with the prompt of the task, because the upstream derives shots from
-    the prompt as we do. This requires that no shot of the task is generated or in a saved order. It also requires that
-    the task is a series or has at most `largest` images. Otherwise, the shots are ordered with their own prompts, at
-    most `largest` images per order. The same shots always receive the same external id. Two workers that order the same
-    shots therefore place the same order.
+    the prompt as we do. A whole task becomes one order only if none of its shots has been generated or is in a saved
+    order. The task must also be a series or have at most `largest` images. Otherwise, the shots are ordered with their
+    own prompts, at most `largest` images per order. The same shots always receive the same external id. Two workers
+    that order the same shots therefore place the same order.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]

@@ -110,7 +110,7 @@ class Upstream:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return AccountUnusable(f"cannot be reached: {type(error).__name__}")  # nothing was sent
         except (httpx.HTTPError, ValueError) as error:
-            return AnswerLost(f"sent no complete answer: {type(error).__name__}")
+            return AnswerLost(f"sent no complete response: {type(error).__name__}")
         return parse_submit_answer(status, answer)
 
     async def find(self, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
@@ -120,7 +120,7 @@ class Upstream:
             return answer
         data = answer.get("data")
         task = parse_task(data) if isinstance(data, Mapping) else None
-        return task or QueryFailed("sent an invalid answer")
+        return task or QueryFailed("sent an invalid response")
 
     async def find_in_list(self, external_id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
         """Search the newest 100 tasks for our external id. Some upstreams cannot find a task by its external id."""
@@ -131,8 +131,8 @@ class Upstream:
         for data in listed if isinstance(listed, list) else []:
             info = data.get("task_info") if isinstance(data, Mapping) else None
             if isinstance(info, Mapping) and info.get("external_task_id") == external_id:
-                return parse_task(data) or QueryFailed("sent an invalid answer")
-        return TaskNotFound() if isinstance(listed, list) else QueryFailed("sent an invalid answer")
+                return parse_task(data) or QueryFailed("sent an invalid response")
+        return TaskNotFound() if isinstance(listed, list) else QueryFailed("sent an invalid response")
 
     async def check_account(self, authorization: str) -> str:
         """Return the reason why the upstream refuses the account; empty if the upstream accepts the account.
@@ -199,7 +199,7 @@ class Upstream:
             async for chunk in answer.aiter_bytes(65536):
                 body += chunk
                 if len(body) > _MAX_ANSWER_BYTES:
-                    raise ValueError("the answer is too large")
+                    raise ValueError("the response is too large")
             return answer.status_code, _parse_object(bytes(body))
 
     def _client(self, method: str) -> "httpx.AsyncClient":
@@ -243,7 +243,8 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
         return AccountUnusable(f"refuses the account: {message}", needs_operator=True)
     if 1200 <= code < 1400:
         if "already exists" in message.lower() and "external" in message.lower():
-            return AnswerLost(f"answered: {message}")  # the existing task is our order: its first response was lost
+            # The existing task is our order, because the response to the first request was lost.
+            return AnswerLost(f"answered: {message}")
         return OrderRefused(message)
     return AnswerLost(f"answered: {message}")
 

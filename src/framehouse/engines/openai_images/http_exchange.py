@@ -73,8 +73,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedImage:
-    """An image from the server. `prompt` is the prompt that the server used, or empty if the server does not report it.
-    """
+    """An image from the server. `prompt` is the prompt that the server used; empty if the server does not report it."""
 
     image: NDArray[np.uint8] | Png
     prompt: str = ""
@@ -103,7 +102,7 @@ async def send_request(
                 chunks.append(chunk)
                 length += len(chunk)
                 if length > limit and answer.status_code == 200:
-                    raise Broken(f"the answer has more than {limit:,} bytes")
+                    raise Broken(f"the model server's response has more than {limit:,} bytes")
                 if length > limit:
                     break
             headers = {name.lower(): value for name, value in answer.headers.items()}
@@ -145,7 +144,7 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
 
 
 def error_details(body: bytes) -> tuple[str, str]:
-    """Return the message and the code in the body of an error response. Each is empty if it is missing.
+    """Return the message and the code in the body of an error response. A missing message or code is empty.
 
     The message is a single line of at most 300 characters. Supported formats are those of OpenAI (`error`) and FastAPI
     (`detail`, including a list of invalid fields), and a plain `message`.
@@ -174,7 +173,7 @@ def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
         data = from_json(body)["data"]  # for an image in base64, ten times as fast as the json module
         items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise Broken("the model server's answer is not an answer of the Images API") from error
+        raise Broken("the model server's response is not a response of the Images API") from error
     if len(items) != count:
         raise Broken(f"the model server returned {len(items)} images instead of {count}")
     decoded = []

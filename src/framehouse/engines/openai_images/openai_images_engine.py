@@ -196,7 +196,7 @@ class OpenAIImages:
     async def _reference_limit(self, replica: Replica) -> int:
         """Return the number of references to send to this replica in one request.
 
-        This is the configured number, or the result of the probe. Waits for the probe if there is no result yet. Raises
+        The number is configured, or is the result of the probe. Waits for the probe if there is no result yet. Raises
         NotAccepted if the probe fails.
         """
         if not self._options.probe or not self._options.max_references:
@@ -204,7 +204,7 @@ class OpenAIImages:
         if replica.reference_support is None:
             await asyncio.shield(self._ensure_probe(replica))
         if replica.reference_support is None:
-            raise NotAccepted("did not answer the reference probe")
+            raise NotAccepted("did not respond to the reference probe")
         return replica.reference_support.max_references
 
     def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
@@ -273,7 +273,7 @@ class OpenAIImages:
         return HealthCheck(replica.url, ok=True, reason=await self._describe_health(replica))
 
     async def _describe_health(self, replica: Replica) -> str:
-        """Return the reason of a successful check, which describes how the server uses references.
+        """Return the `reason` of a successful check. The text describes how the server uses references.
 
         Starts a probe if there is no final result yet.
         """

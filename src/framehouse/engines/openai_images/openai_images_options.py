@@ -63,9 +63,9 @@ def check_options(
     if quality and (server_kind.name != "openai" or quality not in _QUALITIES):
         raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"')
     if not isinstance(model, str) or not model:
-        raise BadOption("model must be the server's name of its model")
+        raise BadOption("model must be the name of the model on the server")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
-        raise BadOption("api_key must be ASCII characters without spaces, or empty for no key")
+        raise BadOption("api_key must contain only ASCII characters without spaces; omit it if no key is needed")
     return OpenAIImagesOptions(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
@@ -91,7 +91,7 @@ def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
         raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
     urls = [_check_url(url) for url in value]
     if len(set(urls)) < len(urls):
-        raise BadOption("base_urls names a server twice")
+        raise BadOption("base_urls must not contain a URL twice")
     return tuple(urls)
 
 
@@ -104,7 +104,9 @@ def _check_url(value: object) -> str:
     except ValueError:
         usable = False
     if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
-        raise BadOption(f"base_urls: {as_json(value)} is not an http(s) URL without user name, query and fragment")
+        raise BadOption(
+            f"base_urls: {as_json(value)} must be an http or https URL without user name, query or fragment"
+        )
     return url if url.endswith("/v1") else f"{url}/v1"
 
 

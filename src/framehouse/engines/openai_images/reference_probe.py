@@ -52,7 +52,7 @@ async def probe(
         return ReferenceSupport(max_references)
     unknown = ReferenceSupport(
         max_references,
-        "may drop references: the probe cannot detect it, because edits ignore the seed; "
+        "may drop references, which the probe cannot detect because edits ignore the seed; "
         f"up to {max_references} references are sent",
     )
     if not seeded:
@@ -60,12 +60,14 @@ async def probe(
     again = await _try_edit(edit, [_reference_a()], decode)
     both = await _try_edit(edit, [_reference_a(), _reference_b()], decode)
     if isinstance(both, str):
-        return ReferenceSupport(1, f"accepts one reference ({both}); several references share one contact sheet")
+        return ReferenceSupport(
+            1, f"accepts one reference ({both}); several references are tiled onto one contact sheet"
+        )
     if isinstance(again, str) or not _same_image(first, again):
         return unknown
     if _same_image(first, both):
         return ReferenceSupport(
-            1, "drops every reference after the first; several references share one contact sheet"
+            1, "drops every reference after the first; several references are tiled onto one contact sheet"
         )
     return ReferenceSupport(max_references)
 

@@ -1,4 +1,4 @@
-"""References as subjects: cut out of a plain background, or framed as a card."""
+"""References as subjects: cut out from a plain background, or framed as a card."""
 
 from functools import lru_cache
 
@@ -15,15 +15,15 @@ _LARGEST_PX = 1400
 _PLAIN_RANGE = 26
 _BACKGROUND_RANGE = 10
 _SAME_HUE, _DARKEST_SHADOW = 0.05, 0.84
-"""A pixel that is slightly darker than the background and has its hue is a shadow. A lighter pixel is the subject."""
+"""A slightly darker pixel with the hue of the background is a shadow. A lighter pixel belongs to the subject."""
 
 
 @lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
-    """The reference as RGBA, and whether it is cut out and trimmed to its subject.
+    """Return the reference as RGBA, and whether it is cut out and cropped to its subject.
 
-    A transparent background is kept, and a plain background is removed. With any other background, the reference is
-    not cut out. Raises Broken for a damaged file.
+    A transparent background stays transparent, and a plain background is removed. A reference with any other background
+    is not cut out. Raises Broken if the file is damaged.
     """
     image = _open(reference)
     alpha = np.asarray(image.getchannel("A"))
@@ -41,15 +41,15 @@ def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
 
 
 def sprite_aspect(reference: ReferenceImage) -> float:
-    """The aspect ratio (width / height) of the sprite, with the frame of a card."""
+    """Return the aspect ratio (width / height) of the sprite, including the frame if the sprite is a card."""
     image, cut = cutout(reference)
     return image.width / image.height if cut else (image.width * 1.06) / (image.height + image.width * 0.06)
 
 
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
-    """The reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
+    """Return the reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
 
-    A cutout gets a white outline; other references get the frame of a card.
+    A cutout has a white outline. Any other reference has the frame of a card.
     """
     image, cut = cutout(reference)
     border = max(2, round(height_px * (0.014 if cut else 0.022)))
@@ -67,7 +67,7 @@ def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
 
 
 def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> Pixels:
-    """The reference scaled and cropped to fill the frame, for prompts that use it as the background."""
+    """Return the reference scaled and cropped to fill the frame, for prompts that use it as the background."""
     return np.array(ImageOps.fit(_open(reference).convert("RGB"), (width_px, height_px), Image.Resampling.LANCZOS))
 
 
@@ -78,10 +78,10 @@ def _open(reference: ReferenceImage) -> Image.Image:
 
 
 def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
-    """A mask of the subject (255) before a plain background (0), or None.
+    """Return a mask of the subject (255) in front of a plain background (0), or None.
 
-    The background grows from the image's border through pixels of similar colour until nothing changes; this runs on a
-    reduced image. None if the border has too many colours, or if the subject covers less than 2 % or more than 90 %.
+    Starting at the border of a reduced image, the background grows through pixels of similar colour until nothing
+    changes. Returns None if the border has too many colours, or if the subject covers less than 2 % or more than 90 %.
     """
     small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Pictogram:
     """A drawing. `body` is SVG, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates.
 
-    `english` and `chinese` contain the name, followed by the keywords. `cut` is set for figures that end at the waist
-    or at the shoulders. It contains the left and right end of the cut at the lower edge, and the colour at the cut.
+    `english` and `chinese` contain the name, followed by the keywords. For figures that end at the waist or the
+    shoulders, `cut` contains the left end and the right end of the cut at the lower edge, and the colour at the cut.
     """
 
     name: str

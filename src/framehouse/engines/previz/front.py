@@ -1,4 +1,4 @@
-"""The foreground, in front of the subjects: rain, snow, mist, lightning, and the shoulder of an observer."""
+"""The foreground in front of the subjects: rain, snow, mist, lightning, and the shoulder of an observer."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -11,7 +11,7 @@ _MASK_PX = 900
 
 
 def draw_front(canvas: Pixels, stage: Stage) -> None:
-    """Draw the weather and the foreground over the canvas."""
+    """Draw the weather and the foreground on the canvas."""
     view, weather = stage.view, stage.scene.weather
     small = _MASK_PX / max(view.width, view.height)
     size = (round(view.width * small), round(view.height * small))
@@ -69,7 +69,10 @@ def _bolt(size: tuple[int, int], seed: int, horizon: float) -> Image.Image:
 
 
 def _shoulder(size: tuple[int, int], *, people: bool) -> Image.Image:
-    """The head and shoulder of an observer at the left edge, out of focus; leaves if the prompt excludes people."""
+    """Return a mask with the blurred head and shoulder of an observer at the left edge.
+
+    If the prompt excludes people, the mask contains leaves instead.
+    """
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)
     height, unit = size[1], min(size)

@@ -19,7 +19,7 @@ _CARD: Ink = (250, 246, 238, 235)
 
 @contextmanager
 def _rows_of(canvas: Pixels, top: float, bottom: float) -> Iterator[tuple[Image.Image, ImageDraw.ImageDraw, int]]:
-    """Some rows of the canvas as an image to draw on, and the number of the first row.
+    """Yield some rows of the canvas as an image to draw on, a drawing context, and the number of the first row.
 
     Only these rows are copied, because a whole frame at 4k is large.
     """
@@ -41,9 +41,9 @@ def draw_texts(
 ) -> None:
     """Draw the caption, the chips and the tag on the canvas.
 
-    `ink` is the dark colour of boxes. If `boxed` is true, the caption is in a light box, for styles on paper; otherwise
-    it is on a darkened lower edge. `inset` is the distance from the frame's edge that a style's border needs, as a
-    share of the short side.
+    `ink` is the dark colour of boxes. If `boxed` is true, the caption is drawn in a light box, which suits styles on
+    paper. Otherwise, the caption is drawn on a darkened lower edge. `inset` is the width of the style's border, as a
+    share of the shorter side.
     """
     height, width = canvas.shape[:2]
     unit = min(height, width)
@@ -101,7 +101,7 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """A rounded rectangle, rounded to whole pixels: at fractions of pixels, corners would overlap visibly."""
+    """Draw a rounded rectangle at whole pixels. At fractions of pixels, the corners would visibly overlap."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
@@ -109,7 +109,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Labels side by side from the lower left, one for each noun without a drawing."""
+    """Draw labels side by side from the lower left, one for each noun without a drawing."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad
@@ -132,9 +132,10 @@ def _darken(image: Image.Image, top: int, ink: Color) -> None:
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """The text in at most three lines; a longer text ends in an ellipsis.
+    """Return the text in at most three lines. A longer text ends in an ellipsis.
 
-    Latin text breaks between words, Chinese text anywhere except before punctuation.
+    Lines break between Latin words, or between any two Chinese characters. No line starts with a closing punctuation
+    mark.
     """
     lines: list[str] = []
     line = ""
@@ -155,9 +156,10 @@ def _shortened(line: str, size: int, width: float) -> str:
 
 
 def _pieces(text: str, size: int, width: float) -> list[str]:
-    """The pieces of a text between which a line may break: single Chinese characters, and words with their space.
+    """Return the pieces of a text between which a line may break.
 
-    A word that may be longer than a line is split.
+    A piece is a single Chinese character, or a word with the space after it. A word that may be longer than a line is
+    split.
     """
     max_characters = max(4, int(width / size))
     pieces: list[str] = []

@@ -27,9 +27,7 @@ class Light:
     paleness: float = 0.0
 
     def on(self, color: Color, far: float = 0.0) -> Color:
-        """Return the appearance of a daylight colour in this light. Haze increases with `far`, from 0 (near) to 1
-        (horizon).
-        """
+        """Return how a daylight colour looks in this light. Haze increases with `far`, from 0 (near) to 1 (horizon)."""
         a = self.ambient
         lit = (round(color[0] * a[0] / 255), round(color[1] * a[1] / 255), round(color[2] * a[2] / 255))
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))

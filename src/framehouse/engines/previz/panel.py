@@ -44,11 +44,15 @@ from framehouse.engines.previz.vector import Drawing
 from framehouse.engines.previz.view import SHORT_SIDE, view_of
 
 _SCENERY_PX = 1_800_000
-"""The scenery is drawn with at most this number of pixels and scaled up, which saves time; scenery has no fine details.
-Subjects and text are drawn at the full size."""
+"""The scenery is drawn with at most this number of pixels and then enlarged.
+
+The limit saves time, and the scenery has no fine details. Subjects and text are drawn at the full size.
+"""
 _STYLED_PX = 1_100_000
-"""The limit for panels with a style. Their subjects are drawn within this limit too: the strokes of a style do not get
-finer in a larger image."""
+"""The limit for panels with a style, which also applies to their subjects.
+
+A larger limit would not add details, because the strokes of a style have a fixed width relative to the image.
+"""
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _LAMP: Color = (255, 206, 112)
 _BUILDINGS = set("hut house house-with-garden houses castle church hotel japanese-castle school".split(" "))
@@ -64,8 +68,9 @@ def draw_panel(
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    `count` is the number of images of the whole task. The same shot, size, references and elements always give the same
-    pixels. Blocks, and releases the GIL during long operations. Raises Broken if a reference cannot be decoded.
+    `count` is the number of images of the whole task. The same shot, size, references and elements always produce the
+    same pixels. Blocks the calling thread, but releases the GIL during long operations. Raises Broken if a reference
+    cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
@@ -133,7 +138,8 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
     """Return the scene with all choices made that the prompt leaves open.
 
-    Uncited references and elements become subjects. A missing backdrop is chosen, and an empty studio gets a product.
+    Uncited references and elements become subjects. A missing backdrop is chosen, and an empty studio receives a
+    product.
     """
     cited = {subject.cited for subject in scene.subjects} | {scene.setting}
     sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]
@@ -150,14 +156,15 @@ def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
 
 
 def _has_conditions(scene: Scene) -> bool:
-    """Whether the prompt specifies time, weather or season."""
+    """Return whether the prompt specifies time, weather or season."""
     return bool(scene.time or scene.weather or scene.season)
 
 
 def _default_backdrop(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
     """Choose a backdrop that is typical of the first subject with a pictogram.
 
-    If no subject has a pictogram, the backdrop is the studio. If there are no subjects, it is a place outdoors.
+    If no subject has a pictogram, the backdrop is the studio. If there are no subjects, the backdrop is an outdoor
+    place.
     """
     choice = stream(seed, "backdrop")
     for subject in subjects:
@@ -179,7 +186,7 @@ def _needs_low_floor(scene: Scene, ground: str) -> bool:
 
 
 def _draw_support(stage: Stage, ground: str, placed: Sequence[PlacedSubject]) -> None:
-    """Draw the object that the subjects stand on, if the place has one: a podium, a table, a quay, or the moon."""
+    """Draw the object on which the subjects stand, if the place has one: a podium, a table, a quay or the moon."""
     standing = [subject for subject in placed if not subject.afloat and not subject.sunk]
     view = stage.view
     if stage.from_above or not placed:

@@ -1,4 +1,4 @@
-"""The drawings of the vendored pack and our own, by name: as vectors and as pixels."""
+"""The drawings of the vendored pack and our own drawings, by name: as vectors and as pixels."""
 
 import gzip
 import json
@@ -15,7 +15,10 @@ from framehouse.engines.previz.vector import rasterized
 
 @cache
 def pack() -> dict[str, Pictogram]:
-    """All drawings, by name. scripts/build_pictograms.py builds the pack; our own drawings replace those of the pack."""
+    """Return all drawings, by name. Our own drawings replace drawings of the pack with the same name.
+
+    scripts/build_pictograms.py builds the pack.
+    """
     packed = (files("framehouse") / "assets" / "pictograms" / "pack.json.gz").read_bytes()
     pictograms = {}
     for entry in json.loads(gzip.decompress(packed)):
@@ -34,10 +37,10 @@ def pack() -> dict[str, Pictogram]:
 
 @cache
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
-    """The drawing with this name, as a whole figure.
+    """Return the drawing with this name, as a whole figure.
 
-    A head gets a body in the colour `dress`, or in a colour that depends on the name. A figure that ends at the waist
-    gets legs.
+    A body is added to a head, in the colour `dress` or in a colour that depends on the name. Legs are added to a figure
+    that ends at the waist.
     """
     drawing = pack()[name]
     if name in _FURS:
@@ -48,7 +51,7 @@ def pictogram(name: str, dress: Color | None = None) -> Pictogram:
 
 
 def is_dressed(name: str) -> bool:
-    """Whether the drawing is a figure whose clothes can be coloured."""
+    """Return whether the drawing is a figure whose clothes can be coloured."""
     return (pack()[name].kind == "person" and not name.startswith("people-")) or name in _CREATURES
 
 
@@ -66,11 +69,11 @@ _FURS = {
     "frog": ((24, 190, 92), (250, 226, 96), "none"),
     "dog-face": ((232, 170, 104), (255, 238, 216), "thin"),
 }
-"""The colours of fur and belly and the kind of tail, for animals that the pack has only as heads."""
+"""The colours of the fur and the belly, and the kind of tail, for animals of which the pack contains only the head."""
 
 
 def _sitting(head: Pictogram, fur: Color, belly: Color, tail: str) -> Pictogram:
-    """The head on the body of a small sitting animal."""
+    """Return the head on the body of a small sitting animal."""
     coat, shade, pale = hex_of(fur), hex_of(darker(fur, 0.18)), hex_of(belly)
     torso = pale if head.name == "panda" else coat
     tails = {
@@ -101,7 +104,7 @@ _DRESSES = ((226, 88, 80), (70, 120, 200), (240, 170, 60), (90, 160, 120), (150,
 
 
 def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
-    """The head on a small figure with shoulders, arms, a coat or a dress, legs and shoes."""
+    """Return the head on a small figure with shoulders, arms, a coat or a dress, legs and shoes."""
     small = head.name in ("boy", "girl", "child", "baby")
     color = dress or _DRESSES[sum(map(ord, head.name)) % len(_DRESSES)]
     cloth, shade, light = hex_of(color), hex_of(darker(color, 0.22)), hex_of(lighter(color, 0.18))
@@ -140,7 +143,7 @@ def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
 
 
 def _with_legs(bust: Pictogram) -> Pictogram:
-    """A figure that ends at the waist, with legs and shoes added."""
+    """Return a figure that ends at the waist, with legs and shoes added."""
     assert bust.cut is not None
     left, right, color = bust.cut
     rgb = (int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16))
@@ -159,7 +162,7 @@ def _with_legs(bust: Pictogram) -> Pictogram:
 
 
 def raster(name: str, dress: Color | None, height_px: int) -> NDArray[np.uint8]:
-    """The drawing as (height, width, 4) RGBA, not premultiplied, with a transparent border of at least two pixels."""
+    """Return the drawing as (height, width, 4) RGBA, not premultiplied, with a transparent border of at least 2 pixels."""
     drawn = pictogram(name, dress)
     x, y, width, height = drawn.view
     rim = max(2, height_px // 40)

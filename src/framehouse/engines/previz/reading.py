@@ -136,7 +136,7 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
 class _Reader:
     """Reads the units in order and builds the scene.
 
-    Numbers, sizes, colours, relations and negations precede their noun. They are stored until the noun follows.
+    Numbers, sizes, colours, relations and negations precede their noun, so they are stored until the noun follows.
     """
 
     def __init__(self) -> None:
@@ -217,9 +217,7 @@ class _Reader:
             self._number, self._size = 0, 1.0
 
     def _is_verb(self, unit: _Unit) -> bool:
-        """Return whether the word is a verb, depending on the previous word: "a watch" is a noun, "they watch" contains a
-        verb.
-        """
+        """Return whether the word is a verb, depending on the previous word. For example, "a watch" is a noun."""
         return unit.text in _ALSO_VERBS and not (
             self._before in _DETERMINERS or self._last.means.keys() & {"number", "color", "size", "icon"} - {"icon"}
         )

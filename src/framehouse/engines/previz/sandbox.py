@@ -1,10 +1,10 @@
 """Triggers in a prompt that make previz refuse, fail or wait, so that developers of clients can test each outcome.
 
-    `[sandbox: refuse]`          the API refuses the request with HTTP 400 and code 1301
-    `[sandbox: decline]`         the API accepts the task, but the engine declines the prompt, and the task fails
-    `[sandbox: fail]`            the API accepts the task, but the engine reports an error, and the task fails
-    `[sandbox: fail image 2]`    like `fail`, but only the second image fails
-    `[sandbox: slow 5]`          each image takes five seconds longer
+`[sandbox: refuse]`          the API refuses the request with HTTP 400 and code 1301
+`[sandbox: decline]`         the API accepts the task, but the engine declines the prompt, and the task fails
+`[sandbox: fail]`            the API accepts the task, but the engine reports an error, and the task fails
+`[sandbox: fail image 2]`    like `fail`, but the engine reports the error only at the second image
+`[sandbox: slow 5]`          each image takes five seconds longer
 """
 
 import re
@@ -33,9 +33,7 @@ class Behaviour:
 
 
 def behaviour(prompt: str) -> Behaviour:
-    """Return the behaviour that a prompt requests. A prompt with an unknown trigger is refused with a list of all
-    triggers.
-    """
+    """Return the behaviour that a prompt requests. A prompt with an unknown trigger is refused."""
     refuse, decline, fail_image, slow_s = "", False, None, 0.0
     for trigger in _TRIGGER.finditer(prompt):
         words = " ".join(trigger[1].lower().split())

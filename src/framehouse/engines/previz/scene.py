@@ -13,8 +13,8 @@ class Subject:
     """One subject in the frame: a pictogram, or a cited reference or element.
 
     `name` is the name of the pictogram. `number` is the number of copies. `relation` is the relation of this subject to
-    the subject with the index `target`. It is "riding", "on", "under", "in", "beside", "front", "behind", "held" or
-    "worn". For example, "held" means that `target` holds this subject.
+    the subject with the index `target`: "riding", "on", "under", "in", "beside", "front", "behind", "held" or "worn".
+    For example, "held" means that `target` holds this subject.
     """
 
     name: str = ""
@@ -29,7 +29,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The content that the prompt specifies. Values that the prompt does not specify are empty, and the seed selects them.
+    """The content that the prompt specifies. Values that it does not specify are empty, and the seed selects them.
 
     `tints`: colours for the whole image.
     `chips`: nouns without a drawing.

@@ -1,6 +1,6 @@
-"""Operations on sprites (subjects as RGBA pixels) and on the canvas.
+"""Operations on the canvas and on sprites, which are subjects as RGBA pixels.
 
-They work in bands of rows, which limits the memory at 4k.
+Many operations process bands of rows, which limits the memory at 4k.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,10 @@ _BAND_ROWS = 192
 
 
 def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling) -> Pixels:
-    """The canvas at another size (width, height). The copy is made in bands, because a whole frame at 4k has 50 MB."""
+    """Return the canvas at another size (width, height).
+
+    The result is copied in bands, because a whole frame at 4k has 50 MB.
+    """
     image = Image.fromarray(canvas).resize(size, resampling)
     result: Pixels = np.empty((size[1], size[0], 3), np.uint8)
     for top in range(0, size[1], _BAND_ROWS):
@@ -27,9 +30,10 @@ def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling
 
 
 def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
-    """The sprite recoloured with one colour. Its contrasts stay; greys and whites change less than colours.
+    """Return the sprite recoloured with one colour.
 
-    A `material` (not empty) recolours more strongly, and "glass" is transparent.
+    Contrasts are preserved, and greys and whites change less than colours. If `material` is not empty, the colour is
+    applied more strongly. The material "glass" also makes the sprite transparent.
     """
     shown = sprite[::8, ::8]
     middle = np.float32(np.median(_light(shown)[shown[..., 3] > 128])) if (shown[..., 3] > 128).any() else 0.5
@@ -53,17 +57,17 @@ def recolored(sprite: Pixels, color: Color, material: str) -> Pixels:
 
 
 def _light(sprite: Pixels) -> Plane:
-    """The perceived brightness of each pixel, from 0 to 1."""
+    """Return the perceived brightness of each pixel, from 0 to 1."""
     return sprite[..., :3].astype(np.float32) @ (np.array([0.299, 0.587, 0.114], np.float32) / np.float32(255))
 
 
 def lay(
     canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True
 ) -> None:
-    """Draw a sprite (RGBA, not premultiplied) onto the canvas in the light of the scene.
+    """Draw a sprite (RGBA, not premultiplied) on the canvas in the light of the scene.
 
-    The ambient light tints the sprite; it is brighter towards the upper left, and its edge there has a rim of light.
-    `dim` fades the sprite into the haze, from 0 to 1. If `lit` is false, its colours stay unchanged.
+    The ambient light tints the sprite. The sprite is brighter towards the upper left and has a rim of light there.
+    `dim` fades the sprite into the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
     """
     height, width = sprite.shape[:2]
     y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
@@ -75,9 +79,8 @@ def lay(
         _cover(canvas, sprite, left, top, box, None)
         return
     rim = max(1, round(height * 0.008))
-    around = np.pad(
-        sprite[..., 3], rim, mode="edge"
-    )  # the silhouette with a margin, so that it can be shifted by the width of the rim
+    # With a margin, the silhouette can be shifted by the width of the rim.
+    around = np.pad(sprite[..., 3], rim, mode="edge")
     glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
     haze = np.array(light.low, np.float32)
     ambient = np.array(mix((255, 255, 255), light.ambient, 0.55), np.float32) / 255
@@ -137,7 +140,7 @@ def shade(canvas: Pixels, x: float, y: float, half_x: float, half_y: float, stre
 
 
 def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, strength: float) -> None:
-    """Add soft light around (x, y), as from a lamp."""
+    """Add soft light around (x, y), like the light of a lamp."""
     x0, x1 = max(0, round(x - radius)), min(canvas.shape[1], round(x + radius))
     y0, y1 = max(0, round(y - radius)), min(canvas.shape[0], round(y + radius))
     dx = (np.arange(x0, max(x0, x1), dtype=np.float32) - x)[None, :] / radius
@@ -150,9 +153,9 @@ def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, streng
 
 
 def lit_windows(sprite: Pixels, color: Color) -> Pixels:
-    """The lit windows and doors of a building, without the rest of the sprite.
+    """Return the lit windows and doors of a building, without the rest of the sprite.
 
-    The drawings have windows in a dark colour or in blue. Blue in the upper 28 % of the rows is a flag.
+    In the drawings, windows are dark or blue. A blue area in the upper 28 % of the rows is a flag.
     """
     lit = np.empty_like(sprite)
     lit[..., :3] = color
@@ -207,7 +210,7 @@ def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> No
 
 
 def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> Pixels:
-    """The sprite with a border around its silhouette, like a sticker."""
+    """Return the sprite with a border around its silhouette, like a sticker."""
     alpha = Image.fromarray(np.pad(sprite[..., 3], width_px))
     for _ in range(max(1, width_px // 4)):
         alpha = alpha.filter(ImageFilter.MaxFilter(2 * min(4, width_px) + 1))
@@ -231,6 +234,6 @@ def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
 
 
 def tone_of(light: Light) -> Color:
-    """A dark colour from the scene's sky, for text boxes and silhouettes."""
+    """Return a dark colour from the scene's sky, for text boxes and silhouettes."""
     base = darker(mix(light.top, light.middle, 0.3), 0.62)
     return base if luma(base) < 0.3 else darker(base, 0.5)

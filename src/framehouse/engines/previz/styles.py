@@ -1,4 +1,4 @@
-"""Styles such as watercolor, ink and blueprint, as filters on the pixels of a panel."""
+"""Styles such as watercolor, ink and blueprint, which are filters on the pixels of a panel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ _PAPER: Color = (247, 242, 230)
 class Style:
     """A style. `apply` converts (height, width, 3) pixels to pixels of the same shape, with a seed.
 
-    `paper`: the caption is in a light box. `inset`: the width of the style's border, as a share of the short side.
+    `paper` is true if the caption is drawn in a light box. `inset` is the width of the style's border, as a share of
+    the shorter side.
     """
 
     apply: Callable[[Pixels, int], Pixels]
@@ -26,7 +27,7 @@ class Style:
 
 
 def _blur(plane: NDArray[np.generic], radius: float) -> Plane:
-    """The plane blurred, with values from 0 to 255."""
+    """Return the plane blurred, with values from 0 to 255."""
     image = Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
 
@@ -36,7 +37,7 @@ def _luma(pixels: Pixels) -> Plane:
 
 
 def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
-    """Smooth noise from 0 to 1, with spots about `cell` pixels wide."""
+    """Return smooth noise from 0 to 1, with spots about `cell` pixels wide."""
     rows, columns = max(2, round(shape[0] / cell)), max(2, round(shape[1] / cell))
     rough = np.random.default_rng((seed & 0x7FFFFFFF) + round(cell)).integers(0, 256, (rows, columns), dtype=np.uint8)
     smooth = Image.fromarray(rough).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
@@ -44,7 +45,7 @@ def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
 
 
 def _edges(pixels: Pixels, radius: float, strength: float) -> Plane:
-    """The strength of colour edges, from 0 to 1."""
+    """Return the strength of colour edges, from 0 to 1."""
     soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
     across = np.zeros(soft.shape[:2], np.float32)
     across[:, 1:-1] = np.abs(soft[:, 2:] - soft[:, :-2]).max(axis=2)
@@ -60,12 +61,12 @@ def _to_pixels(plane: NDArray[np.generic]) -> Pixels:
 
 
 def _unit(pixels: Pixels) -> float:
-    """The size of a unit in pixels: 1/720 of the short side."""
+    """Return the size of a unit in pixels: 1/720 of the shorter side."""
     return float(min(pixels.shape[:2])) / 720
 
 
 def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
-    """A mask of a ragged border: 1 inside, 0 outside. `reach` is the width of the border in units of `u`."""
+    """Return a mask with a ragged border: 1 inside, 0 outside. `reach` is the width of the border in units of `u`."""
     height, width = shape
     x = np.minimum(np.arange(width), np.arange(width)[::-1])[None, :].astype(np.float32)
     y = np.minimum(np.arange(height), np.arange(height)[::-1])[:, None].astype(np.float32)
@@ -220,9 +221,10 @@ def _photo(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _oil(pixels: Pixels, seed: int) -> Pixels:
-    """Two layers of brush strokes with a relief at their edges.
+    """Draw two layers of brush strokes with a relief at their edges.
 
-    A stroke is a short brick in the colour of its centre. The direction of the strokes changes slowly.
+    Each stroke is a short brick in the colour of its centre. The direction of the strokes varies gradually over the
+    image.
     """
     u = _unit(pixels)
     height, width = pixels.shape[:2]
@@ -274,7 +276,7 @@ def _pixel(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _riso(pixels: Pixels, seed: int) -> Pixels:
-    """Four inks on warm paper, slightly misaligned."""
+    """Print four inks on warm paper, slightly misaligned."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.4 * u) / 255

@@ -1,4 +1,4 @@
-"""Places the subjects in the frame: their relative sizes, their relations, and rows."""
+"""Place the subjects in the frame, according to their relative sizes and their relations."""
 
 from dataclasses import dataclass, replace
 
@@ -29,9 +29,12 @@ _ATTACHED = ("riding", "on", "in", "held", "worn")
 class PlacedSubject:
     """A subject with its position and size in units.
 
-    `x` and `base` are the centre of its lower edge. `aspect` is width / height. `afloat`: there is no ground below it
-    that takes a shadow. `flip`: the drawing is mirrored. `dim`: its share of haze, from 0 to 1. `sunk`: the share of
-    its height below the water.
+    `x`, `base`: the coordinates of the centre of its lower edge.
+    `aspect`: width / height.
+    `afloat`: true if the subject casts no shadow on the ground below it.
+    `flip`: true if the drawing is mirrored.
+    `dim`: the share of haze, from 0 to 1.
+    `sunk`: the share of the height that is below the water.
     """
 
     subject: Subject
@@ -50,7 +53,7 @@ class PlacedSubject:
 
 
 def is_small(subject: Subject) -> bool:
-    """Whether the subject belongs on a table instead of the floor."""
+    """Return whether the subject belongs on a table instead of on the floor."""
     return bool(subject.name) and pack()[subject.name].kind.startswith(_ON_TABLES)
 
 
@@ -70,9 +73,9 @@ def _flies(subject: Subject) -> bool:
 def place_subjects(
     scene: Scene, view: View, place: Place, cited_aspects: dict[int, float], seed: int
 ) -> list[PlacedSubject]:
-    """Place all subjects of a scene; the result is in drawing order, from back to front.
+    """Place all subjects of a scene, and return them in drawing order, from back to front.
 
-    `cited_aspects` are the aspect ratios (width / height) of cited subjects, by the index of the subject.
+    `cited_aspects` maps the index of each cited subject to its aspect ratio (width / height).
     """
     subjects = list(scene.subjects)
     if not subjects:
@@ -83,7 +86,7 @@ def place_subjects(
     placed = dict(_row(subjects, roots, aspects, view, place, seed))
     order = [(index, placed[index]) for index in roots]
     waiting = [i for i in range(len(subjects)) if i not in placed]
-    # a rider is placed before the subjects that it holds
+    # A rider must be placed before the subjects that the rider holds or wears.
     for index in sorted(waiting, key=lambda i: subjects[i].relation in ("held", "worn")):
         subject = subjects[index]
         base = placed.get(subject.target)
@@ -97,7 +100,7 @@ def place_subjects(
 
 
 def _raise_in_tall_frame(order: list[tuple[int, PlacedSubject]], view: View) -> list[tuple[int, PlacedSubject]]:
-    """Raise a low group in a tall frame, so that the frame is not empty above it."""
+    """Raise a low group in a tall frame, because the space above the group would otherwise be empty."""
     top = min(subject.base - subject.height for _, subject in order)
     if not view.tall or top < view.height * 0.42:
         return order
@@ -108,14 +111,14 @@ def _raise_in_tall_frame(order: list[tuple[int, PlacedSubject]], view: View) -> 
 def _row(
     subjects: list[Subject], roots: list[int], aspects: list[float], view: View, place: Place, seed: int
 ) -> list[tuple[int, PlacedSubject]]:
-    """Place the subjects `roots` side by side. A subject behind another one is higher in the frame and hazier.
+    """Place the subjects `roots` side by side. A subject behind another subject is higher in the frame and hazier.
 
-    More than two subjects that would become too small are placed in several rows.
+    If more than two subjects would become too small, they are placed in several rows.
     """
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
     sizes = [view.hero * (s / largest) ** (0.75 if len(roots) > 1 else 0.0) for s in scales]
-    if len(roots) == 1:  # a single ant is smaller than a single elephant, but not too small to see
+    if len(roots) == 1:  # a single ant is smaller than a single elephant, but still large enough to see
         sizes[0] *= min(1.12, max(0.62, scales[0] ** 0.32))
     widths = [
         size * min(aspects[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2)
@@ -180,11 +183,11 @@ def _row(
 def _rows(
     subjects: list[Subject], roots: list[int], aspects: list[float], view: View, place: Place
 ) -> list[tuple[int, PlacedSubject]]:
-    """Place many subjects in a grid, with the number of rows that gives the largest subjects."""
+    """Place many subjects in a grid. The number of rows is chosen so that the subjects are as large as possible."""
     top, bottom = view.height * 0.13, min(view.floor, view.height * 0.86)
 
     def fitted(rows: int) -> tuple[float, int]:
-        """The total height of the subjects in a grid of `rows`, and the number of subjects per row."""
+        """Return the total height of the subjects in a grid of `rows`, and the number of subjects per row."""
         per_row = -(-len(roots) // rows)
         across, down = view.width * 0.88 / per_row, (bottom - top) / rows
         return sum(min(down * 0.94, across * 0.88 / aspects[i]) for i in roots), per_row
@@ -253,13 +256,13 @@ def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubje
 
 
 def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a hat on the head, or glasses over the eyes, of `base`.
+    """Place a hat on the head of `base`, or glasses over its eyes.
 
-    The head of people and sitting animals is in the upper two fifths of the drawing.
+    In drawings of people and sitting animals, the head is in the upper two fifths.
     """
     eyes = subject.name in ("glasses", "sunglasses", "goggles")
     head = min(base.width * 0.72, base.height * 0.42)
-    whole = base.aspect > 0.95  # a whole animal, seen from the side: its head is at the front
+    whole = base.aspect > 0.95  # an animal that is seen from the side, so the head is at the front
     wide = head * (0.9 if eyes else 1.12) * (0.55 if whole else 1.0)
     height = wide / aspect
     x = base.x + (0 if not whole else base.width * 0.3 * (1 if base.flip else -1))
@@ -291,7 +294,10 @@ def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSub
 
 
 def _repeat(order: list[tuple[int, PlacedSubject]], view: View, seed: int) -> list[PlacedSubject]:
-    """Repeat each subject by its number: two foxes are two drawings with slightly different depth and size."""
+    """Repeat each subject according to its number. For example, two foxes become two drawings.
+
+    The drawings differ slightly in depth and size.
+    """
     placed: list[PlacedSubject] = []
     for index, one in order:
         number = one.subject.number

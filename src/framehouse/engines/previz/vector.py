@@ -1,4 +1,4 @@
-"""Vector drawings: shapes are added from back to front, and the drawing is rasterized at any size."""
+"""Vector drawings. Shapes are added from back to front, and a drawing can be rasterized at any size."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from framehouse.engines.previz.color import Color, hex_of
 
-pyvips.cache_set_max(0)  # no drawing is rasterized twice; the cache would hold a hundred of them in memory
+pyvips.cache_set_max(0)  # a cache would store a hundred drawings in memory, but no drawing is rasterized twice
 
 Point = tuple[float, float]
 Stop = tuple[float, Color] | tuple[float, Color, float]
@@ -17,7 +17,7 @@ Fill = Color | str
 
 
 class Drawing:
-    """A drawing. Coordinates are in the units of the frame, with (0, 0) at the upper left."""
+    """A drawing. Coordinates are in the units of the frame, and (0, 0) is the upper left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -25,12 +25,12 @@ class Drawing:
         self._shapes: list[str] = []
 
     def linear(self, *stops: Stop, across: bool = False, slant: bool = False) -> str:
-        """A gradient over the bounding box of a shape: vertical, horizontal (`across`) or diagonal (`slant`)."""
+        """Return a gradient over the bounding box of a shape: vertical, horizontal (`across`) or diagonal (`slant`)."""
         x2, y2 = (1, 0) if across else (1, 1) if slant else (0, 1)
         return self._define(f'linearGradient x1="0" y1="0" x2="{x2}" y2="{y2}"', stops)
 
     def radial(self, *stops: Stop) -> str:
-        """A gradient from the centre of the bounding box to its edge."""
+        """Return a gradient from the centre of the bounding box to its edge."""
         return self._define("radialGradient", stops)
 
     def _define(self, head: str, stops: Iterable[Stop]) -> str:
@@ -87,7 +87,7 @@ class Drawing:
         self.circle(x, y, radius, fill)
 
     def pixels(self, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """The drawing as (height, width, 4) RGBA, not premultiplied."""
+        """Return the drawing as (height, width, 4) RGBA, not premultiplied."""
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" '
             f'preserveAspectRatio="none" viewBox="0 0 {self.width:.2f} {self.height:.2f}">'
@@ -104,17 +104,20 @@ def rasterized(svg: str) -> NDArray[np.uint8]:
 
 
 def outline(points: Sequence[Point]) -> str:
-    """The SVG path of a closed polygon."""
+    """Return the SVG path of a closed polygon."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) + "z"
 
 
 def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
-    """One SVG path of many rectangles (x, y, width, height), because rendering time grows with the number of shapes."""
+    """Return one SVG path of many rectangles (x, y, width, height).
+
+    A single path is used because the rendering time grows with the number of shapes.
+    """
     return "".join(f"M{x:.1f} {y:.1f}h{w:.1f}v{h:.1f}h{-w:.1f}z" for x, y, w, h in rects)
 
 
 def dots(circles: Iterable[tuple[float, float, float]]) -> str:
-    """One SVG path of many circles (x, y, radius)."""
+    """Return one SVG path of many circles (x, y, radius)."""
     return "".join(
         f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-2 * r:.1f} 0z"
         for x, y, r in circles
@@ -122,7 +125,7 @@ def dots(circles: Iterable[tuple[float, float, float]]) -> str:
 
 
 def smooth(points: Sequence[Point], bottom: float) -> str:
-    """The SVG path of a smooth line through the points, closed down to `bottom`."""
+    """Return the SVG path of the area between a smooth line through the points and the horizontal line at `bottom`."""
     d = [f"M{points[0][0]:.1f} {bottom:.1f}L{points[0][0]:.1f} {points[0][1]:.1f}"]
     for (x0, y0), (x1, y1) in pairwise(points):
         middle = (x0 + x1) / 2

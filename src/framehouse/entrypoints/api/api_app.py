@@ -1,4 +1,4 @@
-"""The ASGI app of the API. It passes each request to an endpoint, and counts and traces the request."""
+"""The ASGI app of the API. The app passes each request to an endpoint, and counts and traces the request."""
 
 import asyncio
 import time
@@ -51,7 +51,7 @@ def build_api(
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
-    `worker_metrics` is the URL of a worker's metrics. `/metrics` also exposes the metrics of that worker.
+    `worker_metrics` is the URL of a worker's metrics. `/metrics` also exposes the metrics of this worker.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
@@ -78,7 +78,7 @@ def build_api(
 class Api:
     """The ASGI app.
 
-    It does not use Starlette's routing because that is too slow: it takes longer than all other work on a request that
+    The app does not use Starlette's routing, because the routing takes longer than all other work for a request that
     needs no database (docs/adr/0018).
     """
 
@@ -111,7 +111,7 @@ class Api:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            # the response has begun, so uvicorn closes the connection; this call only logs and counts the error
+            # The response has begun, so uvicorn closes the connection. This call only logs and counts the error.
             error_response(request, error)
             raise
         finally:
@@ -131,13 +131,14 @@ class Api:
                 scope[OPERATION] = endpoint.operation
                 return await endpoint.handler(self._context, request)
             return self._refuse(request)
-        except Exception as error:  # noqa: BLE001 - the edge of the API: every error becomes a response
+        except Exception as error:  # noqa: BLE001 - every error becomes a response
             return error_response(request, error)
 
     def _refuse(self, request: Request) -> Response:
-        """The response to a method that the path does not allow. Raises Refused (1202) if there is no such path.
+        """Return the response to a method that the path does not allow.
 
-        The request is counted under the operation of the first endpoint of its path.
+        Raises Refused (1202) if there is no such path. Metrics count the request under the operation of the path's
+        first endpoint.
         """
         endpoints = self._router.find_all(request.scope["path"])
         if not endpoints:

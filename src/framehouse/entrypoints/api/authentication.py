@@ -15,7 +15,7 @@ from framehouse.domain.account import KEY_PREFIX, Caller
 from framehouse.domain.errors import Refused
 
 _SKEW_S = 60
-_MAX_TIME_S = 1e15  # later than any date, and small enough for a float to represent each second exactly
+_MAX_TIME_S = 1e15  # later than any date; a float represents every second before this limit exactly
 _MAX_TOKEN_CHARACTERS = 4096
 _MAX_CACHED_KEYS = 10_000
 _MAX_NEW_KEY_LOOKUPS = 4
@@ -24,10 +24,10 @@ Found = TypeVar("Found")
 
 
 class KeyCache:
-    """The last valid result for each key, and a limit on lookups of keys that have no cached result.
+    """The last valid result for each key, and a limit on the lookups of keys without a cached result.
 
-    At most four such lookups run at the same time. Guessed keys, from any number of addresses, therefore wait for each
-    other. They neither overload the database nor delay callers whose keys are cached.
+    At most four lookups of uncached keys run at the same time; further lookups wait. Therefore requests with guessed
+    keys do not overload the database and do not delay requests with cached keys.
     """
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class KeyCache:
     async def look_up(
         self, key: str, find: Callable[[], Awaitable[Found | None]], *, use_cached: bool = False
     ) -> Found | None:
-        """The result of `find`, which looks up the key in the database and returns None if the key is not valid.
+        """Return the result of `find`, which looks up the key in the database. The result is None for an invalid key.
 
-        `use_cached` returns the cached result if there is one; it may be out of date. Raises Refused (5001) if a key
-        without a cached result cannot be looked up within ten seconds, because too many other keys are looked up.
+        If `use_cached` is true, a cached result is returned without a lookup. A cached result may be out of date.
+        Raises Refused (5001) if the lookup of an uncached key cannot start within ten seconds.
         """
         digest = hashlib.sha256(key.encode()).digest()
         if use_cached and (cached := self._cached.get(digest)) is not None:
@@ -66,11 +66,11 @@ class KeyCache:
 
 
 async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
-    """The caller that an Authorization header identifies.
+    """Return the caller that the Authorization header identifies.
 
-    `use_cached` saves the query for a key that has a cached result. The key may have been revoked since then, so the
-    SQL statement that serves the caller must verify the key. Raises Refused: 1000 to 1004, 1100 if the account is
-    disabled, and 5001.
+    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since, so
+    the SQL statement that serves the caller must verify the key. Raises Refused: 1000 to 1004 if the key or the JWT is
+    missing or invalid, 1100 if the account is disabled, and 5001 as `KeyCache.look_up` does.
     """
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")
@@ -88,7 +88,7 @@ async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *,
 
 
 async def _find_by_key(db: Database, key: str, key_cache: KeyCache, use_cached: bool) -> tuple[Caller, bool]:
-    """The caller, and whether its account is disabled. Raises Refused (1002 or 5001)."""
+    """Return the caller, and whether the caller's account is disabled. Raises Refused (1002 or 5001)."""
     found = await key_cache.look_up(key, lambda: find_bearer(db, key), use_cached=use_cached)
     if found is None:
         raise Refused(1002, "the API key is unknown or revoked")
@@ -96,7 +96,7 @@ async def _find_by_key(db: Database, key: str, key_cache: KeyCache, use_cached: 
 
 
 async def _find_by_jwt(db: Database, token: str, key_cache: KeyCache, use_cached: bool) -> tuple[Caller, bool]:
-    """The caller, and whether its account is disabled. Raises Refused (1000, 1002 to 1004, or 5001)."""
+    """Return the caller, and whether the caller's account is disabled. Raises Refused (1000, 1002 to 1004, or 5001)."""
     try:
         unverified = jwt.decode_complete(token, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError):

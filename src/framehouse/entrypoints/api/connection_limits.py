@@ -1,7 +1,7 @@
 """Limits on the number of connections, on slow or large request heads, and on responses that clients do not read.
 
-uvicorn has none of these limits. The head of a request is its first line and its headers; the limits on bodies are in
-request_body.py.
+uvicorn does not have these limits. The head of a request consists of the request line and the headers. The limits on
+bodies are in request_body.py.
 """
 
 import asyncio
@@ -30,13 +30,15 @@ _WARN_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """The limits of one process; all durations are in seconds.
+    """The limits of one process. All durations are in seconds.
 
-    `max_connections`: open connections. A further connection replaces the connection that has waited longest for a
-    request. `head_s`: how long a client may take to send a request's head, counted from the start of the connection or
-    from the last response. `unread_s`: how long a client may receive nothing of a response. `linger_s`: how long the
-    rest of a body is read and discarded after the response, because a client that is cut off while it sends may never
-    see the response. `check_s`: the interval between two checks of all connections.
+    `max_connections` is the maximum number of open connections. If it is exceeded, the connection that has waited
+    longest for a request is closed. `head_s` is the time in which a client must send the head of a request, counted
+    from the start of the connection or from the last response. `unread_s` is the longest time in which a client may
+    receive no part of a response. `check_s` is the interval between two checks of all connections.
+
+    `linger_s` is the time for which the remaining body is read and discarded after an early response. If the connection
+    were closed while the client sends the body, the client might not receive the response.
     """
 
     max_connections: int = _MAX_CONNECTIONS
@@ -47,16 +49,16 @@ class ConnectionLimits:
 
 
 def limits_for(open_files: int) -> ConnectionLimits:
-    """The limits for a process that may have `open_files` open files.
+    """Return the limits for a process that may have `open_files` open files.
 
-    Some of the files are reserved for the database, images and large bodies.
+    Some of these files are reserved for the database, images and large bodies.
     """
     others = max(_MIN_OTHER_FILES, min(_MAX_OTHER_FILES, open_files // 4))
     return ConnectionLimits(max_connections=max(16, min(_MAX_CONNECTIONS, open_files - others)))
 
 
 def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> uvicorn.Config:
-    """The uvicorn configuration: these limits, security headers on every response, and no `Server` header."""
+    """Return a uvicorn configuration with these limits, security headers on every response, and no `Server` header."""
     return uvicorn.Config(
         SecurityHeaders(app),
         http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # called like the class
@@ -69,7 +71,7 @@ def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> u
 
 
 class _Refusal(NamedTuple):
-    """An error response to input that is not a complete request. The connection is closed after it."""
+    """An error response to input that is not a complete request. The connection is closed after the response."""
 
     status: int
     code: int
@@ -86,7 +88,7 @@ _FULL = _Refusal(503, 5001, "the server has too many connections; try again")
 
 
 class _OpenConnections:
-    """All open connections of one server. `waiting` has the idle ones, longest wait first."""
+    """All open connections of one server. `waiting` contains the idle connections, longest wait first."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -98,12 +100,13 @@ class _OpenConnections:
     def add(self, connection: "_LimitedConnection") -> bool:
         """Add a connection. If the limit is reached, close the connection that has waited longest for a request.
 
-        Returns False if the limit is reached and no connection waits: the caller must refuse the connection.
+        Returns False if the limit is reached and no connection is waiting for a request. Then the calling code must
+        refuse the new connection.
         """
         if full := len(self._all) >= self.limits.max_connections:
             if time.monotonic() > self._warned_at + _WARN_EVERY_S:
                 self._warned_at = time.monotonic()
-                log.warning("the limit of %d connections is reached: idle connections are closed", len(self._all))
+                log.warning("the limit of %d connections is reached; idle connections are closed", len(self._all))
             if self.waiting:
                 longest = next(iter(self.waiting))
                 longest.close()
@@ -129,7 +132,7 @@ class _OpenConnections:
 
 
 class _LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection with limits. One check of all connections per second replaces a timer for each of them."""
+    """uvicorn's connection class with limits. A periodic check of all connections replaces a timer per connection."""
 
     def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -139,7 +142,8 @@ class _LimitedConnection(HttpToolsProtocol):
         self._head_bytes = self._host_headers = 0
         self._head_complete = False
         self._unparsed_bytes = 0
-        """Bytes received since the parser last recognized a part of a request. An endless line makes this grow."""
+        """The number of bytes received since the parser last recognized a part of a request. An endless header line
+        increases this number beyond the limit."""
         self._refusal = _NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -170,7 +174,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:
-            return  # a trailer; the headers are already in use, so trailers are ignored
+            return  # the header is a trailer; trailers are ignored, because the app already uses the headers
         self._count_head_bytes(len(name) + len(value) + len(": \r\n"))
         if name.lower() == b"host":
             self._host_headers += 1
@@ -213,12 +217,12 @@ class _LimitedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn if the parser cannot read the input, possibly within a body."""
+        """Refuse the request. uvicorn calls this method if the input cannot be parsed, even inside a body."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: _Refusal) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            if not self.cycle.more_body:  # the previous request is complete; its response closes the connection
+            if not self.cycle.more_body:  # the previous request is complete; its response then closes the connection
                 self.cycle.keep_alive = False
                 self.flow.pause_reading()
                 return
@@ -239,7 +243,7 @@ class _LimitedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _drop(self) -> None:
-        """Close the connection and make the system discard its unsent data immediately, which may be megabytes."""
+        """Close the connection and discard its unsent data immediately. The system may have buffered megabytes."""
         with suppress(OSError, AttributeError):
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,4 @@
-"""The files of the console, their configuration, and sign-in with the link that the first `serve` prints."""
+"""The files and the configuration of the console, and the sign-in with the link that `framehouse serve` prints."""
 
 import hashlib
 import ipaddress
@@ -23,7 +23,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # revalidated by ETag, so that files of two versions are never mixed
+    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, so that they never mix two versions
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -40,7 +40,7 @@ async def page(_context: ApiContext, request: Request) -> Response:
 
 
 async def configuration(context: ApiContext, request: Request) -> Response:
-    """The configuration of the console. `prefix` is the path prefix under which the console calls the API."""
+    """Return the configuration of the console. `prefix` is the path prefix with which the console calls the API."""
     config = {
         "version": __version__,
         "prefix": context.prefix,
@@ -72,7 +72,7 @@ async def sign_in(context: ApiContext, request: Request) -> Response:
 
 
 class _Page:
-    """A file of the console, kept in memory."""
+    """A file of the console. Its content is in memory."""
 
     def __init__(self, file: Traversable) -> None:
         self._content = file.read_bytes()
@@ -104,10 +104,10 @@ def _page(path: str) -> _Page:
 
 
 def _is_local(request: Request) -> bool:
-    """Whether the request comes directly from a browser on this machine.
+    """Return whether the request comes directly from a browser on this machine.
 
-    The peer must have a loopback address. The Host header must be a loopback name, which excludes pages that use DNS
-    rebinding. The request must not have a header that proxies add.
+    The peer must have a loopback address. The Host header must contain a loopback name, to exclude DNS rebinding
+    attacks. The request must not contain any of the headers that proxies add.
     """
     peer = request.client.host if request.client else ""
     direct = not any(name in request.headers for name in _FORWARDED)

@@ -1,4 +1,4 @@
-"""The objects that the endpoints of one API process share, and the steps that most endpoints begin with."""
+"""The objects that all endpoints of an API process share, and the first steps of most endpoints."""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -27,11 +27,11 @@ from framehouse.pipeline.accept import AcceptQueue
 
 Result = TypeVar("Result")
 Idempotency = tuple[str, bytes]
-"""An idempotency key, and the SHA-256 of the request's body."""
+"""An idempotency key and the SHA-256 of the request's body."""
 Readiness = tuple[dict[str, str], dict[str, dict[str, str]]]
-"""The states of the database and the storage, and the states of each model's routes."""
+"""The states of the database and the storage, and the states of the routes by model."""
 OPERATION, CREATED_TASK = "framehouse.operation", "framehouse.created_task"
-"""The keys in a request's scope for the name of its operation and for the id of the task that it created."""
+"""The keys in a request's scope for the name of the operation and for the id of the task that the request created."""
 _MAX_KEY_CHARACTERS = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -58,16 +58,19 @@ class ApiContext:
     key_cache: KeyCache = field(default_factory=KeyCache)
 
     async def caller(self, request: Request) -> Caller:
-        """The caller of a request. Raises Refused as `authenticate` does, and 1302 if the rate limit is exceeded."""
+        """Return the caller of a request.
+
+        Raises Refused as `authenticate` does. Raises Refused (1302) if the rate limit is exceeded.
+        """
         caller = await authenticate(self.db, find_header(request.scope, b"authorization"), self.key_cache)
         self.rate.check(caller)
         return caller
 
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
-        """The result of `work` for the caller.
+        """Call `work` with the caller of a request, and return its result.
 
-        The SQL statement that `work` runs must also verify the key. This saves a round trip to the database. Raises as
-        `caller` does. If `work` raises Refused, the key is verified first, so an error of the key takes precedence.
+        To save a separate query, the SQL statement that `work` runs must also verify the key. If `work` raises Refused,
+        the key is verified again, and an error of the key takes precedence. Raises Refused as `caller` does.
         """
         header = find_header(request.scope, b"authorization")
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
@@ -82,10 +85,11 @@ class ApiContext:
     async def body(
         self, request: Request, caller: Caller | None, idempotency_key: str | None = None
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
-        """The JSON body. With an idempotency key, also the key and the hash of the body.
+        """Read the JSON body. Yield the body, and the idempotency key with the hash of the body.
 
-        The files of the body's images exist as long as the context. Raises as `BodyReader.read` does. Raises Refused
-        (1201) if the idempotency key is too long.
+        The second value is None if there is no idempotency key.
+        The files of the body's images exist until the context ends. Raises errors as `BodyReader.read` does. Raises
+        Refused (1201) if the idempotency key is too long.
         """
         _check_length(idempotency_key)
         account_id = caller.account_id if caller else 0
@@ -93,15 +97,15 @@ class ApiContext:
             yield body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     async def small_body(self, request: Request, idempotency_key: str | None) -> tuple[Any, Idempotency | None]:
-        """As `body`, for a small body (`is_small`)."""
+        """Read a small body (`is_small`). Return the same values and raise the same errors as `body`."""
         _check_length(idempotency_key)
         body = await self.bodies.read_small(request, digest=bool(idempotency_key))
         return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     def links_for(self, request: Request) -> Links:
-        """Links that use the address from the settings, or else the address that this client used.
+        """Return the links with the base URL from the settings, or with the Host header if the setting is empty.
 
-        If the Host header is not a valid host, they use the address of the server's socket.
+        If the Host header is not a valid host, the links contain the address of the server's socket.
         """
         if self.links.base:
             return self.links

@@ -1,4 +1,4 @@
-"""The documentation of an endpoint: what the OpenAPI document contains in addition to its method and path."""
+"""The documentation of an endpoint in the OpenAPI document, in addition to the endpoint's method and path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -41,8 +41,8 @@ class ResponseDoc:
 class Operation:
     """The documentation of one endpoint.
 
-    `links` are the operations that accept values of the successful response. `operation_id` replaces the operation name
-    of the endpoint in the OpenAPI document.
+    `links` contains the OpenAPI links of the successful response, by the name of the target operation. `operation_id`
+    replaces the operation name of the endpoint in the OpenAPI document.
     """
 
     tag: str

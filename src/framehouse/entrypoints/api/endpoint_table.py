@@ -40,7 +40,7 @@ _HEALTH_ENDPOINTS = (
         Operation(
             "health",
             "Check the database and the storage, and report the health of the engines",
-            {200: _JSON, 503: ResponseDoc("The database or the storage does not answer")},
+            {200: _JSON, 503: ResponseDoc("The database or the storage does not respond")},
             operation_id="readyz_readyz_get",
         ),
         prefixed=False,

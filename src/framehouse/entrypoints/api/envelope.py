@@ -1,4 +1,4 @@
-"""The envelope and the default headers of a response, and the request id."""
+"""The envelope and the default headers of a response, and the id of a request."""
 
 import random
 import re
@@ -21,14 +21,18 @@ DEFAULT_HEADERS = {
     b"content-security-policy": b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
-"""The headers of every response of the API. Images, the console and the docs override some with less strict values."""
+"""The default headers of every response. Responses with images, the console or the docs override some of the headers
+with less strict values."""
 DEFAULT_HEADER_LIST = list(DEFAULT_HEADERS.items())
 CODE = "framehouse.code"
-"""The key in a request's scope for the error code of its response. A successful request has no such key."""
+"""The key in a request's scope for the error code of the response. The scope of a successful request lacks this key."""
 
 
 class _EnvelopeResponse(Response):
-    """A JSON envelope with the default headers. No header value comes from the client, except a valid request id."""
+    """A response with a JSON envelope and the default headers.
+
+    The headers need no validation, because the only header value that can come from the client is a valid request id.
+    """
 
     def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         self.status_code = status
@@ -47,12 +51,15 @@ class _EnvelopeResponse(Response):
 
 
 def request_id_of(request: Request) -> str:
-    """The client's X-Request-Id if it is valid, otherwise a new id. All calls for one request return the same id."""
+    """Return the client's X-Request-Id if it is valid, otherwise a new id.
+
+    All calls for the same request return the same id.
+    """
     return request_id_in(request.scope)
 
 
 def request_id_in(scope: MutableMapping[str, Any]) -> str:
-    """As `request_id_of`, for the scope of a request."""
+    """Return the same id as `request_id_of`, for the scope of a request."""
     if "request_id" not in scope:
         header = find_header(scope, b"x-request-id")
         scope["request_id"] = header if header and _REQUEST_ID.fullmatch(header) else _new_request_id()
@@ -80,7 +87,7 @@ def failure(request: Request, error: Refused, headers: Mapping[str, str] = Mappi
 
 
 def raw_failure(code: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The headers and the body of an error response to input that is not a complete HTTP request."""
+    """Return the headers and the body of an error response to input that is not a complete HTTP request."""
     request_id = _new_request_id()
     body = pydantic_core.to_json({"code": code, "message": message, "request_id": request_id})
     headers = DEFAULT_HEADERS | {b"content-type": b"application/json", b"x-request-id": request_id.encode()}

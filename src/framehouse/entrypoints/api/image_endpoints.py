@@ -1,4 +1,4 @@
-"""Serves images by their signed URLs, whole or in part."""
+"""Serves images at their signed URLs, as a whole or in parts."""
 
 import hashlib
 import re
@@ -23,18 +23,18 @@ _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
 _CHUNK_BYTES = 1024 * 1024
-"""The size of the part of an image that is in memory at a time, however slowly the client reads."""
+"""The maximum number of bytes of an image that a response has in memory, even if the client reads slowly."""
 _PRESIGNED_S = 3600
-"""The longest lifetime of a bucket's own URL. It only has to last until a slow client follows the redirect."""
+"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect in this time."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
 RESPONSES = {
     200: ResponseDoc("The image", content=_IMAGE),
-    206: ResponseDoc("The part that `Range` requests", content=_IMAGE),
+    206: ResponseDoc("The part of the image that `Range` requests", content=_IMAGE),
     302: ResponseDoc("A redirect to the bucket, if `image_delivery` is `redirect`"),
     304: ResponseDoc("The image matches `If-None-Match`"),
     404: ResponseDoc("1203 the image does not exist or has expired", ErrorOut),
-    416: ResponseDoc("The image does not have the part that `Range` requests"),
+    416: ResponseDoc("The image does not contain the range that `Range` requests"),
     500: ERRORS[500],
     503: ERRORS[503],
 }
@@ -42,9 +42,11 @@ SIGNATURE = (Parameter("query", "expires", default=""), Parameter("query", "sign
 
 
 async def get_image(context: ApiContext, request: Request) -> Response:
-    """An image or a part of it, or a redirect to the bucket if the storage and the settings support redirects.
+    """Respond with an image, with a part of the image, or with a redirect to the bucket.
 
-    References, and requests from pages of this server, are never redirected. Raises Refused (1203).
+    The response is a redirect if `image_delivery` is `redirect` and the storage can presign URLs. Requests for
+    references and requests from pages of this server are never redirected. Raises Refused (1203) if the image does not
+    exist, the URL has expired, or the signature is wrong.
     """
     key = request.scope["path"][1:]
     match = _KEY.fullmatch(key)
@@ -53,7 +55,7 @@ async def get_image(context: ApiContext, request: Request) -> Response:
     total = await context.storage.size(key) if left_s else None
     if total is None or match is None:
         raise _gone()
-    # the console's content security policy forbids images of other hosts
+    # The console's content security policy forbids images from other hosts.
     if context.redirect_images and match[1] and request.headers.get("sec-fetch-site") != "same-origin":
         valid_s = min(left_s, _PRESIGNED_S)
         if url := await context.storage.presign(key, request.method, valid_s=valid_s):
@@ -109,9 +111,10 @@ def _gone() -> Refused:
 
 
 async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
-    """The media type for `extension`. References have no extension; their first byte distinguishes PNG from JPEG.
+    """Return the media type of an image by the extension of its key.
 
-    Raises Refused (1203) if the reference does not exist.
+    The key of a reference has no extension; the first byte distinguishes PNG from JPEG. Raises Refused (1203) if the
+    reference does not exist.
     """
     if extension:
         return _MEDIA_TYPES[extension]
@@ -128,13 +131,17 @@ class _ByteRange(NamedTuple):
 
 
 async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator[bytes]:
-    """The chunks of the part. Each is read from the storage when the client has received the previous one."""
+    """Yield the chunks of a part. A chunk is read from the storage after the previous chunk was sent."""
     for start in range(part.start, part.end, _CHUNK_BYTES):
         yield await storage.get_range(key, start, min(start + _CHUNK_BYTES, part.end))
 
 
 def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | None:
-    """The requested bytes (RFC 9110); None if the range cannot be satisfied. Several ranges get the whole file."""
+    """Return the bytes that the Range header requests (RFC 9110). Returns None if the range cannot be satisfied.
+
+    Returns the whole file if the Range header is missing, is invalid or requests several ranges, or if the If-Range
+    header does not match.
+    """
     whole = _ByteRange(0, total, partial=False)
     match = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))
     if not match or headers.get("if-range", etag) != etag or not (match[1] or match[2]):

@@ -1,4 +1,4 @@
-"""Long polls: one connection listens for ended tasks and wakes the requests of this process that wait for them."""
+"""Long polls. One database connection per process listens for the end of tasks and wakes the waiting requests."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _POLL_INTERVAL_S = 2.0
 class LongPolls:
     """The waiting requests of one process, by task.
 
-    A query every two seconds finds ended tasks whose notification was lost.
+    Notifications can be lost. Therefore the database is also queried for ended tasks every two seconds.
     """
 
     def __init__(self, db: Database) -> None:
@@ -24,8 +24,11 @@ class LongPolls:
 
     @contextmanager
     def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
-        """An event that is set when the task ends. Enter the context before reading the task; otherwise the end of the
-        task may be missed."""
+        """Yield an event that is set when the task ends.
+
+        Enter the context before reading the task. Otherwise, the task may end between the read and the `watch` call,
+        and the event is not set.
+        """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
         try:
@@ -41,7 +44,7 @@ class LongPolls:
             event.set()
 
     def wake_all(self) -> None:
-        """Wake all waiting requests because the server stops. Each responds with the current state of its task."""
+        """Wake all waiting requests because the server is stopping. Each response contains the task's current state."""
         for task_id in list(self._events):
             self._set(task_id)
 
@@ -50,7 +53,7 @@ class LongPolls:
             self._set(UUID(payload))
 
     async def run(self) -> None:
-        """Listen and poll until cancelled."""
+        """Listen for notifications and query the database until cancelled."""
         await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll())
 
     async def _poll(self) -> None:

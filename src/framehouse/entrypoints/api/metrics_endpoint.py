@@ -1,5 +1,7 @@
-"""The response of `/metrics`. Metrics that are equal for all processes are read from the database, so every API
-process exposes the same values for them."""
+"""The response of `/metrics`.
+
+The shared metrics are read from the database, so all API processes expose the same values.
+"""
 
 import asyncio
 import http.client
@@ -30,13 +32,14 @@ from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
 
 _CHECK_TIMEOUT_S = 6.0
-"""Must be shorter than Prometheus' scrape timeout of ten seconds: a scrape that times out returns no metrics at all."""
+"""The time limit for the database and the storage, in seconds. This limit must be shorter than Prometheus' scrape
+timeout of ten seconds, because a scrape that times out returns no metrics."""
 _WORKER_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class SharedMetrics:
-    """The values that are read from the database."""
+    """The values of the shared metrics, as read from the database."""
 
     workers: int = 0
     queue: Sequence[RouteQueue] = ()
@@ -47,7 +50,10 @@ class SharedMetrics:
 
 
 async def render_metrics(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
-    """The shared metrics, the metrics of this process, and the metrics of the worker at the URL `worker_metrics`."""
+    """Return the shared metrics, the metrics of this process, and the metrics of the worker at `worker_metrics`.
+
+    `worker_metrics` is a URL, or empty if there is no such worker.
+    """
     shared, storage_up, worker = await asyncio.gather(
         _read_shared(db), _is_storage_up(storage), fetch_worker_metrics(worker_metrics)
     )
@@ -55,7 +61,7 @@ async def render_metrics(db: Database, storage: Storage, registry: Registry, wor
 
 
 async def _read_shared(db: Database) -> SharedMetrics | None:
-    """Read the shared metrics. Returns None if the database does not answer."""
+    """Read the shared metrics. Returns None if the database does not respond."""
     try:
         async with asyncio.timeout(_CHECK_TIMEOUT_S):
             return SharedMetrics(
@@ -82,7 +88,7 @@ async def _is_storage_up(storage: Storage) -> bool:
 async def fetch_worker_metrics(url: str) -> str:
     """Return the metrics of the worker that `serve` started together with this process.
 
-    Returns an empty string if `url` is empty, or if the worker does not answer because it is starting or hangs.
+    Returns an empty string if `url` is empty, or if the worker does not respond because the worker is starting or hung.
     """
     if not url:
         return ""
@@ -99,15 +105,15 @@ async def fetch_worker_metrics(url: str) -> str:
 
 
 def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Registry) -> Iterator[Metric]:
-    """The shared metrics, as Prometheus' metric families.
+    """Yield the shared metrics as Prometheus' metric families.
 
-    If `shared` is None, only the version and the state of the database and the storage are returned. The metrics of the
-    queue, workers and tasks have a value for every configured model and route, even if it is 0: an autoscaler treats a
-    missing value as an error.
+    If `shared` is None, only the version and the states of the database and the storage are yielded. The metrics of the
+    queue, workers and tasks have a value for every configured model and route. A value of 0 is also exposed, because an
+    autoscaler treats a missing value as an error.
     """
     yield InfoMetricFamily("framehouse_build", "The running version.", {"version": __version__})
     for part, up in (("database", shared is not None), ("storage", storage_up)):
-        yield GaugeMetricFamily(f"framehouse_{part}_up", f"Whether the {part} answers: 1 or 0.", int(up))
+        yield GaugeMetricFamily(f"framehouse_{part}_up", f"1 if the {part} responds, otherwise 0.", int(up))
     if shared is None:
         return
     yield GaugeMetricFamily("framehouse_workers", "Live workers.", shared.workers)
@@ -124,7 +130,7 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
         workers[route] = max(workers.get(route, 0), health.healthy + health.unhealthy)
     yield _gauge(
         "framehouse_queue_batches",
-        "Batches by state, and by the route that they wait for or were claimed for.",
+        "Batches, by their state and by the route that they wait for or were claimed for.",
         ("model", "route", "state"),
         batches,
     )
@@ -137,7 +143,7 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
     yield _gauge("framehouse_route_workers", "Live workers that serve the route.", ("model", "route"), workers)
     yield _gauge(
         "framehouse_queue_pinned_batches",
-        "Batches that have an open order at the route; only this route may continue them.",
+        "Batches with an open order at the route. Only this route may continue such a batch.",
         ("model", "route"),
         shared.open_orders,
     )

@@ -12,7 +12,7 @@ _REF = "#/components/schemas/{model}"
 
 
 def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
-    """The OpenAPI document. Its prefixed endpoints have the path prefix `prefix`."""
+    """Return the OpenAPI document. `prefix` is the path prefix of the endpoints that have one."""
     documented = [(endpoint, endpoint.documentation) for endpoint in endpoints if endpoint.documentation]
     paths: Json = {}
     for endpoint, operation in documented:
@@ -23,8 +23,9 @@ def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Framehouse",
-            "description": "The omni-image task API. Send `Authorization: Bearer <key>`. "
-            "A task has image URLs once it has succeeded: poll the task, wait for its end, or use callbacks.",
+            "description": "The omni-image task API. Send `Authorization: Bearer <key>` with every request. "
+            "When a task has succeeded, its result contains image URLs. To find out when a task has ended, poll the "
+            "task, use a long poll, or receive callbacks.",
             "version": __version__,
         },
         "paths": paths,
@@ -85,7 +86,7 @@ def _reference(model: Model) -> Json:
 
 
 def _name(model: Model) -> str:
-    """The name of a schema in pydantic's spelling: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
+    """Return the name of a schema in pydantic's spelling: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
     return "".join(letter if letter.isalnum() else "_" for letter in model.__name__)
 
 

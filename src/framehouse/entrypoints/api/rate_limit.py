@@ -1,4 +1,4 @@
-"""Limits the requests per second of an account, counted in this process."""
+"""Limits the requests per second that an account may send to this process."""
 
 import time
 from collections import OrderedDict
@@ -10,14 +10,18 @@ _MAX_ACCOUNTS = 10_000
 
 
 class RateLimit:
-    """A token bucket per account, which holds the requests of one second. Each API process counts separately."""
+    """A token bucket per account. Each API process has separate buckets.
+
+    `per_second` is the number of tokens that a bucket receives per second; 0 means no limit. A full bucket contains the
+    tokens of one second, but at least one token.
+    """
 
     def __init__(self, per_second: float) -> None:
         self._rate = per_second
         self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def check(self, caller: Caller) -> None:
-        """Take one request from the account's bucket. Raises Refused (1302) if it is empty. Rate 0 means no limit."""
+        """Take one token from the bucket of the caller's account. Raises Refused (1302) if the bucket is empty."""
         if not self._rate:
             return
         now = time.monotonic()
@@ -29,5 +33,5 @@ class RateLimit:
         if len(self._buckets) > _MAX_ACCOUNTS:
             self._buckets.popitem(last=False)
         if not allowed:
-            message = f"the account may make at most {self._rate:g} requests per second"
+            message = f"the account may send at most {self._rate:g} requests per second"
             raise Refused(1302, message, retry_after_s=max(1, round((1 - level) / self._rate)))

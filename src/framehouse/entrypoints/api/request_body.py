@@ -1,4 +1,8 @@
-"""Request bodies. Small bodies are parsed whole; large bodies are parsed while they arrive, with images in a file."""
+"""Reads request bodies.
+
+A small body is parsed after all of it has arrived. A large body is parsed while it arrives, and its images are written
+to a file.
+"""
 
 import asyncio
 import hashlib
@@ -25,20 +29,23 @@ from framehouse.entrypoints.api.streaming_json import (
 
 _JSON = "application/json"
 _FEED_BYTES = 128 * 1024
-"""A large body is decoded in pieces of about this size. Other requests are served between two pieces."""
+"""The approximate size of the pieces in which a large body is decoded. Other requests are served between two pieces."""
 _MIN_BYTES_PER_S = 32 * 1024
 _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 def is_small(request: Request) -> bool:
-    """Whether the body is small, according to its Content-Length header."""
+    """Return whether the Content-Length header announces a small body. Returns False if there is no such header."""
     length = find_header(request.scope, b"content-length") or ""
     return length.isdecimal() and int(length[:18]) <= LONG_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A JSON value whose long strings are LongString objects. `digest` is the SHA-256 of the raw bytes if requested."""
+    """The JSON value of a body. Long strings are LongString objects.
+
+    `digest` is the SHA-256 of the body's bytes, or empty if no digest was requested.
+    """
 
     value: Any
     digest: bytes = b""
@@ -47,9 +54,9 @@ class Body:
 class BodyReader:
     """Reads the request bodies of one process.
 
-    `max_bytes` limits one body. At most `max_large` large bodies are read at the same time, and at most half of them
-    for one account. These limits bound memory and temporary files; further large bodies wait unread. `stall_timeout_s`
-    is the longest time without any bytes of a body.
+    `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
+    half of that number for one account. These limits bound the memory and the temporary files. Further large bodies are
+    not read until a slot is free. `stall_timeout_s` is the longest time between two pieces of a body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
@@ -58,16 +65,17 @@ class BodyReader:
         self._large_slots = asyncio.Semaphore(max_large)
         self._max_large_per_account = max(1, max_large // 2)
         self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-        # glibc returns each freed block to the system and requests it again, which costs more than the decoding. It
-        # stops doing so once a larger block has been freed. This block uses no memory, because it is never written.
+        # By default, glibc returns each freed block to the system and requests a new block for the next piece. These
+        # system calls take longer than the decoding. After a larger block has been freed, glibc reuses the blocks. The
+        # block that is freed here uses no memory, because it is never written to.
         bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
-        """The body of a JSON request. The files of its images exist as long as the context.
+        """Read the body of a JSON request. The files of its images exist until the context ends.
 
         Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, and as soon as
-        it is too large or too slow. Raises StorageUnavailable if temporary files cannot be written.
+        the body is too large or too slow. Raises StorageUnavailable if temporary files cannot be written.
         """
         self._check_headers(request)
         stream = request.stream()
@@ -86,7 +94,7 @@ class BodyReader:
             async with account_slots, self._large_slots:
                 spool = Spool()
                 try:
-                    started = time.monotonic()  # the wait for a free slot is not the client's slowness
+                    started = time.monotonic()  # the time of waiting for a free slot must not count as slow sending
                     yield await self._read_large(received, stream, started, JsonReader(spool), digest)
                 finally:
                     spool.close()
@@ -94,7 +102,7 @@ class BodyReader:
             raise Refused(1200, "the body ended too early") from None
 
     async def read_small(self, request: Request, *, digest: bool = False) -> Body:
-        """As `read`, for a small body (`is_small`). Does not raise StorageUnavailable."""
+        """Read a small body (`is_small`). Raises Refused (1200) as `read` does."""
         self._check_headers(request)
         try:
             async with asyncio.timeout(self._stall_timeout_s):
@@ -130,7 +138,7 @@ class BodyReader:
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
                     if reader.in_long_string:
-                        feed(bytes(pending))  # takes a fraction of a millisecond, less than switching to a thread
+                        feed(bytes(pending))  # faster than switching to a thread: a fraction of a millisecond
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()
@@ -145,10 +153,11 @@ class BodyReader:
             raise _not_json(error) from None
 
     async def _next(self, stream: AsyncGenerator[bytes, None], started: float, size: int) -> bytes:
-        """The next bytes of the body; empty at its end. `size` bytes have arrived so far, since `started`.
+        """Return the next bytes of the body, or empty bytes at the end of the body.
 
-        Raises Refused if no bytes arrive for `stall_timeout_s`. Raises Refused if `size` is too small for the time
-        since `started`; the first `stall_timeout_s` do not count.
+        `size` is the number of bytes that have arrived since `started`. Raises Refused if no bytes arrive for
+        `stall_timeout_s`. Raises Refused if `size` is less than the minimum for the time since `started`. The first
+        `stall_timeout_s` seconds do not count.
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:

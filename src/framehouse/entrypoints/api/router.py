@@ -17,9 +17,9 @@ _METHODS = ("GET", "HEAD", "POST")
 class Endpoint:
     """One row of the table in endpoint_table.py.
 
-    `path` may contain `{name}`, which matches up to the next slash, and `{name:path}`, which matches slashes too.
-    `operation` is the name of the request in metrics and traces. A `prefixed` endpoint is served under every path
-    prefix and needs a key. An endpoint without `documentation` is not in the OpenAPI document.
+    `path` may contain `{name}`, which matches any text without a slash, and `{name:path}`, which matches any text.
+    `operation` is the name of the request in metrics and traces. If `prefixed` is true, the endpoint is served under
+    every path prefix and requires a key. If `documentation` is None, the OpenAPI document omits the endpoint.
     """
 
     method: str
@@ -35,7 +35,10 @@ Match = tuple[Endpoint, dict[str, str]]
 
 
 class Router:
-    """Looks up the exact path first, then the patterns in the order of the table."""
+    """Finds the endpoint of a request.
+
+    An endpoint whose path has no parameters takes precedence. The other endpoints are tried in the order of the table.
+    """
 
     def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:
         self._endpoints = endpoints
@@ -50,7 +53,7 @@ class Router:
                 self._exact |= {(endpoint.method, prefix + endpoint.path): (endpoint, {}) for prefix in served_under}
 
     def find(self, method: str, path: str) -> Match | None:
-        """The endpoint and the path parameters of a request. None if no endpoint matches."""
+        """Return the endpoint and the path parameters of a request. Returns None if no endpoint matches."""
         if exact := self._exact.get((method, path)):
             return exact
         for suffix, pattern, endpoint in self._patterns.get(method, ()):
@@ -59,7 +62,7 @@ class Router:
         return None
 
     def find_all(self, path: str) -> list[Endpoint]:
-        """The endpoints of this path for all methods, in the order of the table."""
+        """Return the endpoints of this path for all methods, in the order of the table."""
         endpoints = [match[0] for method in _METHODS if (match := self.find(method, path))]
         return sorted(endpoints, key=self._endpoints.index)
 

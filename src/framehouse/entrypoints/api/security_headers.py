@@ -9,10 +9,11 @@ _REVALIDATED = (_CACHE, b"no-cache")
 
 
 class SecurityHeaders:
-    """An ASGI app that adds DEFAULT_HEADERS to the responses of `app`. Headers that a response already has are kept.
+    """An ASGI app that adds DEFAULT_HEADERS to the responses of `app`. Existing headers are not replaced.
 
-    A response with an ETag gets `no-cache` instead of `no-store`: clients may keep it and revalidate it. Images get no
-    content security policy, because browsers treat them only as images (`nosniff`).
+    For a response with an ETag, the Cache-Control header is `no-cache` instead of `no-store`, so that clients may store
+    and revalidate the response. Images have no content security policy, because `nosniff` makes browsers treat an image
+    only as an image.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,7 +29,7 @@ class SecurityHeaders:
 
 
 def _with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    if headers[-len(DEFAULT_HEADER_LIST) :] == DEFAULT_HEADER_LIST:  # most responses: the envelope has added them
+    if headers[-len(DEFAULT_HEADER_LIST) :] == DEFAULT_HEADER_LIST:  # the envelope has already added them
         return headers
     present = {name.lower(): value for name, value in headers}
     for name, value in DEFAULT_HEADERS.items():

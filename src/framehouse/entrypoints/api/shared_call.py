@@ -1,4 +1,4 @@
-"""A call whose result is shared by all callers that arrive while it runs."""
+"""A function call whose result is shared by all requests that arrive while the call is running."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,9 +8,10 @@ Result = TypeVar("Result")
 
 
 class SharedCall(Generic[Result]):
-    """Runs `call`, or waits for the run in progress and returns its result.
+    """Runs `call`. If a call is already running, waits for that call and returns its result.
 
-    It protects the database behind endpoints that need no key: any number of simultaneous requests costs one call.
+    This class protects the database from requests to endpoints that need no key. All requests that arrive at the same
+    time share one call.
     """
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> None:

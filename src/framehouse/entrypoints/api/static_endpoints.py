@@ -1,4 +1,4 @@
-"""Serves Swagger UI, the OpenAPI document and the preset images. All of them are in the package and work offline."""
+"""Serves Swagger UI, the OpenAPI document and the preset images. The package contains all of these files."""
 
 import posixpath
 from importlib.resources import files
@@ -36,8 +36,9 @@ async def openapi(context: ApiContext, _request: Request) -> Response:
 
 
 async def _file(folder: StaticFiles, path: str, request: Request) -> Response:
-    """A file of a folder. Double slashes, as from a base URL with a slash at its end, count as one.
+    """Return a response with a file of a folder.
 
+    A double slash counts as a single slash, because clients may append a path to a base URL that ends with a slash.
     Raises Refused (1202) if there is no such file.
     """
     try:

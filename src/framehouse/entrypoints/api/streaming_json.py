@@ -1,9 +1,9 @@
-"""Parses JSON while it arrives. Long strings are decoded into a file; the rest is parsed as usual.
+"""Parses JSON while it arrives. Long strings are decoded into a file.
 
-The rest is called the skeleton: the body with each long string replaced by a placeholder. A placeholder contains a
-random number that is chosen when the body is read, so no client can forge a placeholder. The skeleton and every piece
-of a long string go through the same parser as a small body. The scanner in this module only finds where strings begin
-and end.
+The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
+number that is chosen for each body, so a client cannot forge a placeholder. The skeleton and every piece of a long
+string are parsed by the same parser as a small body. The scanner in this module only finds the beginning and the end of
+each string.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from framehouse.adapters.spool import Spool
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 
 LONG_BYTES = 64 * 1024
-"""A string with more bytes than this between its quotes is a long string."""
+"""A string is a long string if it has more than this number of bytes between its quotes."""
 MAX_SKELETON_BYTES = 1024 * 1024
-"""Enough for ten images that are just below LONG_BYTES, together with a prompt that is written in escape sequences."""
+"""The maximum size of a skeleton: enough for ten images just below LONG_BYTES and a prompt in escape sequences."""
 _HEAD_CHARACTERS = 512
 _UNFINISHED = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape sequence
@@ -32,14 +32,15 @@ _MAX_UNFINISHED_BYTES = 11
 
 
 class SkeletonTooLarge(Exception):
-    """The body without its long strings has more than MAX_SKELETON_BYTES."""
+    """The skeleton of a body has more than MAX_SKELETON_BYTES."""
 
 
 class JsonReader:
     """Reads a JSON text in pieces of any size.
 
-    Its methods raise ValueError if the text is not JSON, SkeletonTooLarge, or SpoolFull. The time and memory for a
-    piece are proportional to its size and do not depend on earlier pieces. Many tiny pieces are slow.
+    The methods raise ValueError if the text is not JSON, SkeletonTooLarge, or SpoolFull. The time and the memory for a
+    piece are proportional to its size and do not depend on earlier pieces. Many small pieces are slower than a few
+    large ones.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -48,14 +49,14 @@ class JsonReader:
         self._token = secrets.token_hex(16)
         self._skeleton = bytearray()
         self._in_string = False
-        self._opened_at = 0  # position in the skeleton where the open string begins
+        self._opened_at = 0  # position in the skeleton at which the open string begins
         self._open_long: _LongStringReader | None = None
         self._long_strings: list[LongString] = []
         self._pending = b""
 
     @property
     def in_long_string(self) -> bool:
-        """Whether the next bytes most likely continue a long string. All other bytes are slower to scan."""
+        """True if the next bytes most likely continue a long string. All other bytes are slower to scan."""
         return self._open_long is not None
 
     def feed(self, piece: bytes) -> None:
@@ -63,7 +64,8 @@ class JsonReader:
         open_escape = (len(data) - len(data.rstrip(b"\\"))) % 2  # 1 if the next piece continues an escape sequence
         end = len(data) - open_escape
         self._pending = data[end:]
-        # with escaped quotes masked, every quote begins or ends a string; JSON has escapes only inside strings
+        # Escaped quotes are masked, so that every remaining quote begins or ends a string. JSON has escape sequences
+        # only inside strings.
         quotes = data.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in data else data
         at = 0
         while at < end:
@@ -81,9 +83,9 @@ class JsonReader:
             at = stop + 1
 
     def finish(self) -> Any:
-        """The value, with a LongString in place of each long string.
+        """Return the parsed value, with a LongString in place of each long string.
 
-        A long key stays a placeholder: no field that the API knows has such a name.
+        The placeholder of a long key is not replaced, because no field of the API has a long name.
         """
         if self._in_string or self._pending:
             raise ValueError("the text ends inside a string")
@@ -125,7 +127,7 @@ class JsonReader:
 
 
 class _LongStringReader:
-    """Reads one long string: checks its text as JSON, counts its characters, and decodes it if it is base64."""
+    """Reads one long string: parses the text, counts the characters, and decodes the string if it is base64."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -150,7 +152,7 @@ class _LongStringReader:
             self._ascii(raw)
 
     def finish(self) -> LongString:
-        if self._pending:  # a cut escape or character at the end of the string: the parser raises the error
+        if self._pending:  # the string ends inside an escape sequence or a character: the parser raises the error
             self._text(from_json(b'"' + self._pending + b'"'))
         self._decode(b"", last=True)
         if self._problem:
@@ -191,12 +193,12 @@ class _LongStringReader:
 
 
 def from_json(text: bytes) -> Any:
-    """Parse JSON. Raises ValueError, also for NaN, invalid UTF-8, lone surrogates and very deep nesting."""
+    """Parse JSON. Raises ValueError for invalid JSON, NaN, invalid UTF-8, lone surrogates and very deep nesting."""
     return pydantic_core.from_json(text, allow_inf_nan=False)
 
 
 def _complete_bytes(raw: bytes) -> int:
-    """The number of bytes of a string's text before an escape sequence or a character that is cut off at the end."""
+    """Return the number of bytes of `raw` that precede an incomplete escape sequence or character at its end."""
     tail = raw.replace(b"\\\\", b"__")[-_MAX_UNFINISHED_BYTES:] if b"\\" in raw else raw[-_MAX_UNFINISHED_BYTES:]
     unfinished = _UNFINISHED.search(tail)
     return len(raw) - len(tail) + unfinished.start() if unfinished else len(raw)

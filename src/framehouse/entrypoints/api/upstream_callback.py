@@ -1,4 +1,7 @@
-"""Upstream callbacks: a request from an upstream wakes the worker that waits for it. The request's body is not read."""
+"""Upstream callbacks: a request from an upstream wakes the worker that waits for the upstream.
+
+The body of the request is not read.
+"""
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response

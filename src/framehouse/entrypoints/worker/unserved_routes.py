@@ -29,7 +29,7 @@ _CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """Finds unserved routes and fails their batches. If `only_task` is set, only the batches of this task count."""
+    """Finds unserved routes and fails the tasks that wait for them. If `only_task` is set, checks only this task."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class UnservedRoutes:
                 log.warning("cannot check for unserved routes: %s", error)
 
     async def check_once(self) -> None:
-        """Log a warning for each route that has become unserved. Fail the batches of routes that are unserved too long.
+        """Log a warning for each route that has become unserved. Fail tasks whose route is unserved for too long.
 
         The limit is `give_up_after_s`, or a longer time for batches with an open order. If a route is no longer
         configured, its batches restart at the model's first route.
@@ -79,7 +79,7 @@ class UnservedRoutes:
                 reason = "is not configured"
                 if route:
                     reason = f"needs {route.needed_labels}" if route.needs else "has no worker"
-                log.warning("batches of %s wait for route %s, which no live worker serves: it %s",
+                log.warning("batches of %s wait for route %s, which no live worker serves: the route %s",
                             model, name or "(the first)", reason)  # fmt: skip
             if self._registry.model(model) and not route:
                 await restart_at_first_route(self._db, model, name)
@@ -94,7 +94,7 @@ class UnservedRoutes:
         names = ["", name] if first and first.name == name else [name]
         waited = timedelta(seconds=self._limits.give_up_after_s)
         open_orders = unserved_s >= self._limits.give_up_s(open_order=True)
-        reason = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that it waits for"
+        reason = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that the batch waits for"
         while claimed := await claim_unserved_batches(
             self._db, model, names, lease=self._lease, waited=waited, open_orders=open_orders, task_id=self._only_task
         ):

@@ -186,7 +186,10 @@ class Worker:
                 )
 
     async def _finish_or_release(self) -> None:
-        """Wait up to `stop_s` for the held batches to end. Then cancel the unfinished batches, which releases them."""
+        """Wait up to `stop_s` for the held batches to end. Then cancel the work on the unfinished batches.
+
+        The cancellation releases these batches.
+        """
         if tasks := self.held.other_tasks():
             _, unfinished = await asyncio.wait(tasks, timeout=self._limits.stop_s)
             for task in unfinished:

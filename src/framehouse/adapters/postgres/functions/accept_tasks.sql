@@ -1,7 +1,7 @@
--- Accepts a group of tasks. A refused row does not affect the other rows. If a row was accepted before and the result
--- was lost, the row is reported as accepted again. Rows are checked one by one, but all accepted rows are inserted
--- together, which takes a third of the time. Generic plans suit groups of all sizes, and planning every call would take
--- longer than execution.
+-- Accepts or refuses each task of a group. A refused task does not affect the other tasks. If a task was accepted
+-- before and the result was lost, a repeated call returns 'accepted' again. Tasks are checked one by one, but all
+-- accepted tasks are inserted together. Inserting them one by one would take three times as long. The function uses
+-- generic plans, which are good for groups of all sizes. Planning each call would take longer than executing the plan.
 create or replace function accept_tasks(p_rows jsonb)
 returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
 language plpgsql set plan_cache_mode = force_generic_plan as $$
@@ -9,8 +9,8 @@ declare
     rows     accept_row[] := array(select r from jsonb_populate_recordset(null::accept_row, p_rows) r);
     r        record;
     account  bigint;
-    images   bigint;  -- the account's images in flight, including those that this group adds
-    units    bigint;  -- the account's used and reserved units, including those that this group adds
+    images   bigint;  -- the account's images in flight, including the images of this group
+    units    bigint;  -- the account's used and reserved units, including the units of this group
     externals text[]; -- the external ids that this group accepts for the account
     keys     text[];  -- the idempotency keys that this group accepts for the account
     keyed    int[];   -- the ordinals of the rows with these keys
@@ -65,7 +65,8 @@ begin
             outcome := 'external_taken'; return next; continue;
         end if;
         if r.elements <> '{}' then
-            -- the lock ensures that an element is deleted before this check, or after the task has copied its data
+            -- the lock ensures that an element is deleted either before this check or after its data is copied to the
+            -- task
             perform from elements e where e.element_id = any (r.elements) order by e.id for share;
             select o.element_id into gone from jsonb_to_recordset(r.task_elements) as o (element_id bigint, owned boolean)
             where o.owned and not exists (

@@ -1,4 +1,4 @@
--- Cancels a task of an account. Returns null if there is no such task, and false if it had already ended.
+-- Cancels a task of an account. Returns null if the account has no such task, and false if the task had already ended.
 create or replace function cancel_task(p_task uuid, p_account bigint, p_message text, p_retention interval)
 returns boolean
 language plpgsql as $$

@@ -1,5 +1,5 @@
--- Charges the account of an ended task, and releases the quota and the units that accept_tasks reserved for it.
--- end_task calls this function in the transaction that ends the task, so a task is charged once.
+-- Charges the account of an ended task, and releases the quota and the units that accept_tasks reserved for the task.
+-- The function end_task calls this function in the transaction that ends the task, so a task is charged only once.
 create or replace function charge_account(t tasks) returns void
 language plpgsql as $$
 begin

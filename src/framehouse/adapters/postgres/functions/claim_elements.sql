@@ -1,5 +1,5 @@
--- Claims due elements, oldest first, and marks them as processing. p_only restricts the claim to one element; null does
--- not. With p_ready, only elements whose images are all stored are claimed.
+-- Claims up to p_most due elements, oldest first, and marks them as processing. If p_only is not null, only the element
+-- with this task id is claimed. If p_ready is true, only elements whose images are all stored are claimed.
 create or replace function claim_elements(p_most integer, p_lease interval, p_claim uuid, p_only uuid, p_ready boolean)
 returns setof element_answers
 language plpgsql as $$
@@ -10,7 +10,7 @@ begin
     due := array(
         select id from elements
         where status in ('submitted', 'processing') and run_at <= now() and (p_only is null or id = p_only)
-          and (claim is null or lease_until < now() or claim = p_claim)  -- the result of an earlier run was lost
+          and (claim is null or lease_until < now() or claim = p_claim)  -- p_claim: an earlier run lost its result
           and (not p_ready or not exists (select from element_references r where r.element = elements.id and r.key is null))
         order by run_at, id
         for update skip locked

@@ -1,4 +1,5 @@
--- Accepts an element. If it was accepted before and the result was lost, it is reported as accepted again.
+-- Creates an element. If the element was created before and the result was lost, a repeated call returns 'accepted'
+-- again.
 create or replace function create_element(p_row jsonb)
 returns table (outcome text, task_id uuid, created_at timestamptz)
 language plpgsql as $$

@@ -1,4 +1,4 @@
--- Records that a claimed message was delivered or is not tried again. The next message of its task becomes due.
+-- Records that a claimed message was delivered or will not be retried. The next message of the same task becomes due.
 create or replace function end_callback(p_id uuid, p_claim uuid, p_state text, p_code integer, p_error text) returns void
 language plpgsql as $$
 declare

@@ -1,4 +1,5 @@
--- Ends a task whose row the caller has locked: deletes its batches, charges its account, queues its callback.
+-- Ends a task: deletes its batches, charges its account and queues its callback. The caller must have locked the row of
+-- the task.
 create or replace function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
 returns void
 language plpgsql as $$
@@ -13,7 +14,7 @@ begin
     if not found then
         return;
     end if;
-    -- locked by id, as in renew_leases.sql, to prevent deadlocks
+    -- batches are locked in the order of their ids, as in renew_leases.sql, to prevent deadlocks
     delete from batches where id in (select id from batches where task_id = p_task order by id for update);
     perform charge_account(t);
     perform queue_callback(t);

@@ -1,4 +1,4 @@
--- Ends a task as failed because of a claimed batch, without a charge. Returns false if the claim was lost.
+-- Marks the task of a claimed batch as failed, without a charge. Returns false if the worker has lost the claim.
 create or replace function fail_batch(p_batch bigint, p_claim uuid, p_message text, p_retention interval)
 returns boolean
 language plpgsql as $$

@@ -1,6 +1,6 @@
--- Queues the callback of a change, in the transaction that makes the change. The caller has just changed the row of the
--- task. A message is not due while an earlier message of its task is waiting. When that message ends, end_callback
--- makes it due.
+-- Queues the callback of a change, in the transaction that makes the change. The caller has just updated the row of the
+-- task. A message is not due while an earlier message of the same task is waiting. When the earlier message ends,
+-- end_callback makes the later message due.
 create or replace function queue_message(
     p_task uuid, p_element_task uuid, p_url text, p_status text, p_status_message text, p_units bigint, p_updated_at timestamptz
 ) returns void
@@ -11,7 +11,7 @@ begin
     if p_url is null then
         return;
     end if;
-    -- with this lock, either this function sees the change of end_callback, or end_callback sees the new message
+    -- because of this lock, either this function sees the update of end_callback, or end_callback sees the new message
     select state into before from callback_messages
     where (task_id = p_task or element_task_id = p_element_task) and sequence = 1
     for update;

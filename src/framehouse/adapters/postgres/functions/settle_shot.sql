@@ -1,6 +1,6 @@
--- Saves one finished shot of a claimed batch. With its last shot, the task succeeds and is charged.
--- Returns 'lost' if another worker has the batch or the task has ended: nothing was changed. Otherwise returns 'kept',
--- or 'succeeded' if the task has succeeded. If the result was lost, a repeated call returns the same.
+-- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and is charged.
+-- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise returns 'kept',
+-- or 'succeeded' if the task has succeeded. If the result was lost, a repeated call returns the same result.
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
     p_width integer, p_height integer, p_retention interval

@@ -1,4 +1,5 @@
--- Marks tasks as processing. This is not a part of the claim, so that tasks are never locked after batches.
+-- Marks tasks as processing. The claim of batches is a separate transaction, so that tasks are never locked after
+-- batches.
 create or replace function start_tasks(p_tasks uuid[]) returns void
 language plpgsql as $$
 declare

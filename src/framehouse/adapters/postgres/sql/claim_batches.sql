@@ -1,13 +1,13 @@
--- Claims up to :limit due batches of these routes, oldest first. :routes[i] is a route of :models[i]. With :ready, only
--- batches whose references are all fetched and decoded are claimed. :task_id restricts the claim to one task; null does
--- not. A claimed batch stays with its worker until it is requeued: a lease may seem to be over only because the clock
--- was changed.
+-- Claims up to :limit due batches of the given routes, oldest first. :routes[i] is a route of the model :models[i]. If
+-- :ready is true, only batches whose references are all fetched and decoded are claimed. If :task_id is not null, only
+-- batches of that task are claimed. A claimed batch must be requeued before it can be claimed again. An expired lease
+-- is not sufficient, because the clock may have been changed.
 with own as (
-    -- the batches that this claim has taken already, if the statement runs again because its result was lost
+    -- batches that this claim has already taken, if the statement runs again because its result was lost
     select b.id, b.run_at from batches b where b.claim is not null and b.claim = :claim for update
 ), oldest as (
-    -- searched per route, to skip the batches of other routes
-    -- 100 more than needed, because other workers claim at the same time
+    -- Each route is searched separately, so that the batches of other routes are skipped.
+    -- The limit is larger by 100, because other workers may claim some of these batches at the same time.
     select o.*
     from unnest(:models::text[], :routes::text[]) as served (model, route)
     cross join lateral (
@@ -20,7 +20,7 @@ with own as (
         limit :limit + 100
     ) o
 ), waiting as (
-    -- locked one by one, so that only the claimed batches are locked
+    -- batches are locked one by one, so that only the claimed batches are locked
     select b.id, b.run_at
     from (select id from oldest order by run_at, id) o
     cross join lateral (

@@ -1,6 +1,6 @@
--- Claims up to :limit due messages. A host gets at most this many concurrent deliveries: :healthy_limit if it is in
--- :healthy_hosts, one if it is in :failing_hosts, :unknown_limit otherwise.
--- The search runs host by host, so that ten thousand messages to a dead receiver do not delay the messages to other
+-- Claims up to :limit due messages. The number of concurrent deliveries to a host is limited. The limit is
+-- :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other hosts.
+-- Each host is searched separately, so that ten thousand messages to a dead receiver do not delay the messages to other
 -- hosts.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
@@ -23,7 +23,8 @@ with recursive hosts as (
     ) m
     where h.host is not null
 ), picked as (
-    -- the array makes the subquery run once, even if the planner has no statistics of a table that has just been filled
+    -- because of the array, the subquery runs only once, even if the planner has no statistics of a recently filled
+    -- table
     select m.id
     from callback_messages m
     where m.id = any (array(select id from due order by run_at, id limit :limit))

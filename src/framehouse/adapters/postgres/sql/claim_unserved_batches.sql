@@ -1,6 +1,6 @@
--- Claims batches that have waited for these unserved routes for longer than :waited, in order to fail them. The claim
--- is not counted as an attempt. With :open_orders, batches that have an open order are included. :task_id restricts the
--- claim to one task; null does not.
+-- Claims up to 100 batches that have waited longer than :waited for one of these unserved routes. The caller then fails
+-- the batches. The claim is not counted as an attempt. If :open_orders is true, batches that have an open order are
+-- included. If :task_id is not null, only batches of that task are claimed.
 with due as (
     select id
     from batches

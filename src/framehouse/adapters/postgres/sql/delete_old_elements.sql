@@ -1,5 +1,5 @@
--- Deletes the rows of elements that failed or were deleted longer than :age ago. Their external ids cannot be used
--- again.
+-- Deletes the rows of up to :limit elements that failed or were deleted more than :age ago. The external ids of the
+-- elements cannot be used again.
 with old as (
     select id, account_id, external_task_id from elements
     where (status = 'failed' or deleted_at is not null) and updated_at < now() - :age::interval

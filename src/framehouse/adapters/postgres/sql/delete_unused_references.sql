@@ -1,6 +1,6 @@
--- Examines up to :limit contents that were not used for :grace. Deletes the contents that are not needed. The needed
--- contents are examined again after another :grace. A row that is used at this moment is skipped, because it is locked
--- or no longer old.
+-- Examines up to :limit contents that were not used for :grace, and deletes the unneeded contents. A needed content is
+-- examined again after another :grace. A content that another transaction uses at this moment is skipped, because its
+-- row is locked or its last use is recent.
 with due as (
     select s.sha256, s.key, exists (select from needed_references n where n.key = s.key) as needed
     from stored_references s

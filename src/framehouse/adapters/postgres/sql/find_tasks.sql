@@ -1,6 +1,6 @@
--- Returns one row for each query, in order. The arrays contain one value per query. The columns of the task are null if
--- there is no such task. A null key is not checked. A task id takes precedence over an external id: the second part of
--- the union runs only if the first part finds no row.
+-- Returns one row for each query, in order. Each array contains one value per query. If no task is found, the columns
+-- of the task are null. A null key is not checked. A task id takes precedence over an external id: the second part of
+-- the union runs only if the first part returns no row.
 select query.key is not null and (a.disabled or k.id is null) as refused, t.*
 from unnest(:account_ids::bigint[], :task_ids::uuid[], :external_ids::text[], :key_ids::bigint[]) with ordinality
      as query (account, id, external_id, key, place)

@@ -1,5 +1,5 @@
--- Returns messages of one task, newest first, or of all tasks if :task_id and :external_id are null. With :failed, only
--- messages that were given up or whose last attempt failed are returned.
+-- Returns messages of an account, newest first. If :task_id or :external_id is not null, only messages of that task are
+-- returned. If :failed is true, only messages that were given up or whose last attempt failed are returned.
 select m.id, t.id as task_id, t.external_task_id, m.status, m.state, m.attempt as attempts, m.last_code, m.last_error, t.callback_url,
        m.created_at, m.tried_at, case when m.state = 'waiting' then m.run_at end as next_try_at
 from callback_messages m

@@ -1,4 +1,4 @@
--- Returns the elements that are not deleted, newest first.
+-- Returns the elements of an account that are not deleted, newest first.
 select e.*
 from element_answers e
 where e.account_id = :account_id and e.deleted_at is null

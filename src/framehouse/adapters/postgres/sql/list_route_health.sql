@@ -1,4 +1,4 @@
--- Returns the results of the workers that reported within :age.
+-- Returns the combined results of all workers that have reported within the last :age.
 select model, route, what as subject,
        count(*) filter (where fit) as healthy,
        count(*) filter (where not fit) as unhealthy,

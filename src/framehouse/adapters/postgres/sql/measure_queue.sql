@@ -1,5 +1,5 @@
--- Counts batches by model and route; an empty route is the first route of the model. oldest_s is the age of the oldest
--- due batch. :task_id restricts the figures to one task; null does not.
+-- Counts batches by model and route. An empty route is the first route of the model. oldest_s is the number of seconds
+-- since the oldest waiting batch became due. If :task_id is not null, only batches of that task are counted.
 select model, route,
        count(*) filter (where claim is null or lease_until < now()) as waiting,
        count(*) filter (where claim is not null and lease_until >= now()) as running,

@@ -1,5 +1,5 @@
--- The arrays contain one value per batch. Batches are locked in the order of their ids, as in end_task, to prevent
--- deadlocks.
+-- Renews the leases of batches and saves their progress. Each array contains one value per batch. Batches are locked in
+-- the order of their ids, as in end_task, to prevent deadlocks.
 with renewed as (
     select b.id, h.progress
     from batches b

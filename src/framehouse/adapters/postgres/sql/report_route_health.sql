@@ -1,5 +1,4 @@
--- Replaces everything that :worker reported before. Also deletes the reports of workers that have not reported for an
--- hour.
+-- Replaces all results of :worker. Also deletes every result that is more than an hour old.
 with deleted as (
     delete from route_checks
     where seen_at < now() - interval '1 hour'

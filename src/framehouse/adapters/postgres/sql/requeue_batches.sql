@@ -1,4 +1,5 @@
--- The arrays contain one value per batch. A batch is skipped if its claim or lease has changed since it was observed.
+-- Requeues orphaned batches. Each array contains one value per batch. A batch is skipped if its claim or its lease has
+-- changed since the observation.
 with orphaned as (
     select b.id
     from batches b

@@ -1,4 +1,4 @@
--- Restarts the delivery at the first attempt. A message that is being delivered at this moment is not changed.
+-- Makes a message due again, and resets its attempts. A message whose delivery is in progress is not changed.
 with message as (
     select m.id, m.claim is not null and m.lease_until >= now() as in_progress
     from callback_messages m

@@ -1,5 +1,5 @@
--- Batches that wait for a route that was removed from the configuration restart at the first route, unless they have an
--- open order.
+-- Assigns batches that wait for a removed route to the first route of the model. Batches that have an open order are
+-- not changed.
 update batches set route = ''
 where id in (
     select id from batches

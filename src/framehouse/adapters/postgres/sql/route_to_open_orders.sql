@@ -1,5 +1,5 @@
--- Assigns a waiting batch that has an open order to the route of that order. A worker of a release without routes can
--- release a batch without setting its route.
+-- Assigns each waiting batch that has an open order to the route of that order. The route of such a batch may be wrong
+-- if a worker of an older release, which does not set routes, has released the batch.
 update batches b set route = open_order.route
 from (
     select b.id, min(n.key) as route

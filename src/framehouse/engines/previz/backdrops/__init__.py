@@ -11,8 +11,9 @@ from framehouse.engines.previz.backdrops.scenery import Stage, draw_spot
 class Place:
     """A place.
 
-    `ground` is the ground below the subjects: "land", "podium", "table" (for small subjects), "water" (boats and fish
-    are in it), "moon", or "air" (subjects float). `indoors`: rain and snow are not drawn.
+    `ground`: the ground below the subjects: "land", "podium", "table" (for small subjects), "water" (boats and fish are
+        in the water), "moon", or "air" (all subjects float).
+    `indoors`: true if rain and snow are not drawn.
     """
 
     draw: Callable[[Stage], None]

@@ -8,7 +8,7 @@ from framehouse.engines.previz.vector import dots, smooth
 
 
 def space(s: Stage) -> None:
-    """Draw stars, nebulae and a planet. `moon_ground` adds ground for subjects that stand."""
+    """Draw stars, nebulae and a planet. `moon_ground` adds ground for subjects that do not fly."""
     d, v, light = s.d, s.view, s.light
     deep: Color = light.graded((10, 10, 32))
     d.rect(
@@ -64,7 +64,7 @@ def moon_ground(s: Stage, floor: float) -> None:
 
 
 def sky(s: Stage) -> None:
-    """Draw a place high above the ground: a layer of clouds below, single clouds at the sides."""
+    """Draw a place high above the ground, with a layer of clouds below and single clouds at the sides."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, until=v.height * 0.8, clouds=False)
     for layer in range(3):

@@ -19,7 +19,7 @@ _SNOW: Color = (236, 243, 252)
 
 
 def mountain(s: Stage) -> None:
-    """Draw snowy peaks with a lit and a shaded side, a row of pines, and the ground in front of them."""
+    """Draw snowy peaks with a lit side and a shaded side, a row of pines, and the ground in front of the pines."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     d.path(ridge(s, "far ridge", v.horizon, v.height * 0.2, bumps=7), light.on((120, 140, 170), 0.62))
@@ -142,7 +142,7 @@ def _blades(*, dice_count: int, s: Stage, top: float) -> str:
 
 
 def desert(s: Stage) -> None:
-    """Draw dunes with a lit and a shaded side, distant mesas, and a few cacti."""
+    """Draw dunes with a lit side and a shaded side, distant mesas, and a few cacti."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, clouds=s.scene.weather != "")
     sand: Color = (232, 188, 128)
@@ -200,7 +200,7 @@ def desert(s: Stage) -> None:
 
 
 def snowfield(s: Stage) -> None:
-    """Draw icy hills, snow drifts and a few pines, and northern lights on a clear night."""
+    """Draw icy hills, snow drifts and a few pines. Northern lights are drawn on a clear night."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     if light.dark and s.scene.weather == "":

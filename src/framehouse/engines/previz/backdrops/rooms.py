@@ -10,7 +10,7 @@ _LAMP: Color = (255, 214, 140)
 
 
 def _interior(s: Stage, wall: Color, boards: Color) -> float:
-    """Draw wall, skirting board and floor. Returns the y coordinate of the upper edge of the floor."""
+    """Draw a wall, a skirting board and a floor. Returns the y coordinate of the upper edge of the floor."""
     d, v = s.d, s.view
     floor = v.horizon + v.height * 0.06 if not s.from_above else -10.0
     lit = _indoor_color(s, wall)
@@ -26,14 +26,14 @@ def _interior(s: Stage, wall: Color, boards: Color) -> float:
 
 
 def _indoor_color(s: Stage, color: Color) -> Color:
-    """The colour in indoor light: lamps weaken the effect of the time of day."""
+    """Return the colour in indoor light. Lamps reduce the effect of the time of day."""
     if s.light.dark:
         return s.light.graded(mix(mix(color, s.light.on(color), 0.55), _LAMP, 0.1))
     return mix(s.light.graded(color), s.light.on(color), 0.5)
 
 
 def _window(s: Stage, x: float, y: float, wide: float, tall: float) -> None:
-    """Draw a window with the sky of the time of day, and by day its light on the floor."""
+    """Draw a window with the sky at the time of day. By day, the window casts light on the floor."""
     d, light = s.d, s.light
     d.rect(x - 9, y - 9, wide + 18, tall + 18, _indoor_color(s, (246, 240, 230)), radius=4)
     d.rect(x, y, wide, tall, d.linear((0, light.top), (0.6, light.middle), (1, light.low)))

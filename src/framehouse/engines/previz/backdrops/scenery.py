@@ -27,7 +27,8 @@ LEAVES: dict[str, tuple[Color, ...]] = {
 class Stage:
     """The input of a backdrop: the drawing `d`, the camera, the light and the scene.
 
-    `seed` is the same for all shots of a series, so that they show the same place. `shot_seed` belongs to this shot.
+    `seed` is the same for all shots of a series, so that all shots show the same place. `shot_seed` is the seed of this
+    shot.
     """
 
     d: Drawing
@@ -52,7 +53,8 @@ class Stage:
 def draw_sky(s: Stage, *, until: float | None = None, clouds: bool = True, body: bool = True) -> None:
     """Draw the sky with stars, sun or moon, rainbow and clouds.
 
-    `until` is the y coordinate of its lower edge; None means the horizon. `body` draws the sun or the moon.
+    `until` is the y coordinate of the lower edge of the sky; None means the horizon. If `body` is false, no sun or moon
+    is drawn.
     """
     d, v, light = s.d, s.view, s.light
     bottom = until if until is not None else max(v.horizon, 1)
@@ -154,7 +156,7 @@ def _clouds(s: Stage, bottom: float) -> None:
 
 
 def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) -> str:
-    """The SVG path of soft hills from edge to edge, closed down to the bottom of the frame."""
+    """Return the SVG path of soft hills from edge to edge. The path is closed along the bottom of the frame."""
     dice, v = s.dice(decision), s.view
     count = max(2, round(bumps / v.zoom))
     points = [
@@ -165,7 +167,7 @@ def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) 
 
 
 def ground(s: Stage, color: Color, *, top: float | None = None) -> None:
-    """Draw the ground: hazy at the horizon, dark at the lower edge."""
+    """Draw the ground, which is hazy at the horizon and dark at the lower edge."""
     v, light = s.view, s.light
     start = v.horizon if top is None else top
     fill = s.d.linear((0, light.on(color, 0.3)), (0.35, light.on(color, 0.08)), (1, light.on(darker(color, 0.3))))
@@ -173,7 +175,7 @@ def ground(s: Stage, color: Color, *, top: float | None = None) -> None:
 
 
 def pine(s: Stage, x: float, base: float, tall: float, color: Color) -> None:
-    """Draw a conifer with a lit and a shaded side; in winter with snow."""
+    """Draw a conifer with a lit side and a shaded side, and with snow in winter."""
     d = s.d
     half = tall * 0.26
     lit, shade = (lighter(color, 0.2), darker(color, 0.12))
@@ -191,7 +193,7 @@ def pine(s: Stage, x: float, base: float, tall: float, color: Color) -> None:
 
 
 def broadleaf(s: Stage, x: float, base: float, tall: float, *, far: float = 0.0, pick: int = 0) -> None:
-    """Draw a round tree with leaves of the season."""
+    """Draw a round tree with the leaves of the season."""
     d, light = s.d, s.light
     colors = LEAVES[s.season]
     color = colors[pick % len(colors)]

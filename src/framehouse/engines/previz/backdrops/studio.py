@@ -1,4 +1,4 @@
-"""Places for presentation: a studio and a stage."""
+"""Places for presentations: a studio and a stage."""
 
 from framehouse.engines.previz.backdrops.scenery import Stage, shadow_below
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix
@@ -16,7 +16,10 @@ _STUDIO_HUES: tuple[tuple[Color, Color], ...] = (
 
 
 def studio_hues(s: Stage) -> tuple[Color, Color]:
-    """The colours of wall and podium, from the most saturated tint of the scene or from the seed."""
+    """Return the colours of the wall and the podium.
+
+    The colours depend on the most saturated tint of the scene, or on the seed if the scene has no tint.
+    """
     if s.scene.tints:
         tint = max(s.scene.tints, key=lambda color: max(color) - min(color))
         return (mix(tint, WHITE, 0.18), mix(tint, WHITE, 0.72))

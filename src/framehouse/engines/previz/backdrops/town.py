@@ -11,7 +11,7 @@ _WALLS: tuple[Color, ...] = ((196, 150, 130), (170, 176, 196), (206, 186, 150), 
 
 
 def city(s: Stage) -> None:
-    """Draw a skyline in three layers, with lit windows at night, and a square in front of it."""
+    """Draw a skyline in three layers with a square in front of it. At night, windows are lit."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     for layer in range(3):
@@ -104,7 +104,7 @@ def _lamp(s: Stage, x: float, base: float, tall: float, to_right: bool) -> None:
 
 
 def street(s: Stage) -> None:
-    """Draw a street to a vanishing point, with houses on both sides, and with signs and lamps at night."""
+    """Draw a street to a vanishing point, with houses on both sides. At night, add signs and lamps."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     _skyline(s, 1)
@@ -114,9 +114,10 @@ def street(s: Stage) -> None:
     half = v.width * 0.62
 
     def at(side: int, near: float, high: float) -> Point:
-        """A point on a row of houses.
+        """Return a point on a row of houses.
 
-        `near` is from 0 (vanishing point) to 1 (edge of the frame). `high` is the height in units at the edge.
+        `near` is from 0 (vanishing point) to 1 (edge of the frame). `high` is the height in units at the edge of the
+        frame.
         """
         return (vx + side * half * near, vy + ((v.height - vy) * 0.62 - high) * near)
 
@@ -165,7 +166,7 @@ def street(s: Stage) -> None:
 
 
 def _facade(s: Stage, side: int, near0: float, near1: float, tall: float, at, key: str, far: float) -> None:  # type: ignore[no-untyped-def]
-    """Draw windows in perspective, a shop front, an awning, and at night perhaps a sign."""
+    """Draw windows in perspective, a shop front and an awning. At night, the facade may also have a sign."""
     d, light = s.d, s.light
     dice = s.dice(f"panes {key}")
     lit, cool, blind = "", "", ""

@@ -1,4 +1,4 @@
-"""Get the caller's account."""
+"""The endpoint that returns the caller's account."""
 
 from starlette.requests import Request
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""Create, get, list and delete saved elements, and list the presets."""
+"""The endpoints that create, get, list and delete saved elements, and list the presets."""
 
 from itertools import islice
 
@@ -33,7 +33,7 @@ async def create_element(context: ApiContext, request: Request) -> Response:
 
 
 async def list_elements(context: ApiContext, request: Request) -> Response:
-    """The caller's own elements, newest first."""
+    """List the caller's own elements, newest first."""
     caller = await context.caller(request)
     limit, offset = read_page(request)
     tasks = await element_store.list_elements(context.db, caller.account_id, limit=limit, offset=offset)
@@ -50,7 +50,7 @@ async def list_presets(context: ApiContext, request: Request) -> Response:
 
 
 async def get_element(context: ApiContext, request: Request) -> Response:
-    """An element by its task id, external id or element id. A preset has only an element id."""
+    """Get an element by its task id, external id or element id. A preset has only an element id."""
     caller = await context.caller(request)
     id, links = request.path_params["id"], context.links_for(request)
     number = read_int(id) or 0

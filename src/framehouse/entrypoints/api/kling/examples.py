@@ -1,4 +1,4 @@
-"""Examples of request bodies, for the OpenAPI document."""
+"""The examples of request bodies in the OpenAPI document."""
 
 CREATE_TASK = {
     "series": {

@@ -28,19 +28,22 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 
 
 def _links(*names: str, id: str) -> dict[str, Json]:
-    """Links to the operations `names`. `id` is the JSON pointer to their parameter `id` in the response's data."""
+    """Return links to the operations `names`.
+
+    `id` is the JSON pointer, in the response's `data`, to the value of the operations' parameter `id`.
+    """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 
 
 def _element_links(task: str) -> dict[str, Json]:
-    """Links of a response whose data has an element task at the JSON pointer `task`."""
+    """Return the links of a response. `task` is the JSON pointer to an element task in the response's `data`."""
     id = f"{task}/task_result/elements/0/element_id"
     delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
     return _links("get_element", id=id) | {"delete_element": delete}
 
 
 def _with_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
-    """The endpoint, and the same endpoint under its other paths: with a slash at the end, and under its older name."""
+    """Yield the endpoint and its aliases: the older path, and both paths with a slash at the end."""
     yield endpoint
     for path in (f"{endpoint.path}/", old_path, f"{old_path}/"):
         yield replace(endpoint, path=path, documentation=None)
@@ -105,7 +108,7 @@ _TASK_ENDPOINTS = (
         "cancel_task",
         Operation(
             "tasks",
-            "Cancel a task that has not ended, and release its quota and units",
+            "Cancel a task that has not ended, and release its quota and its units",
             success_of(Envelope[TaskOut], ID_ERRORS),
             links=_links("get_task", id="/task_id"),
         ),

@@ -1,4 +1,4 @@
-"""Create, get, list and cancel tasks."""
+"""The endpoints that create, get, list and cancel tasks, and list the callback messages of a task."""
 
 import asyncio
 from collections.abc import Collection
@@ -34,8 +34,8 @@ from framehouse.pipeline.cancel import cancel
 async def create_task(context: ApiContext, request: Request) -> Response:
     """Accept a task.
 
-    A large body is read only after the API key is verified. A small body is read first, and the SQL statement that
-    accepts the task verifies the API key.
+    A large body is read only after the API key has been verified. If the body is small, the SQL statement that accepts
+    the task also verifies the API key.
     """
     idempotency_key = read_idempotency_key(request)
 
@@ -90,7 +90,10 @@ async def get_task(context: ApiContext, request: Request) -> Response:
 
 
 async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int | None = None) -> Task:
-    """A task by its task id or external id. Raises Refused (1201) if it does not exist, or if the key is invalid."""
+    """Return a task by its task id or external id.
+
+    Raises Refused (1201) if the task does not exist, or if the key `key_id` is no longer valid.
+    """
     found = await context.find_task(TaskQuery(account_id, either_id, key_id)) if can_be_id(either_id) else None
     if found is None or found.refused or found.task is None:
         raise not_found(either_id)
@@ -98,7 +101,7 @@ async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int
 
 
 async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
-    """The task as soon as it has ended, or its state after `seconds`."""
+    """Wait until the task has ended, but at most for `seconds`. Return the current state of the task."""
     if task.ended:
         return task
     with context.long_polls.watch(task.id) as ended:
@@ -114,8 +117,8 @@ async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
 async def list_callbacks(context: ApiContext, request: Request) -> Response:
     """List the callback messages of a task.
 
-    The path may also be the path of a task whose external id ends in `/callbacks`. Then the response is that task,
-    because the contract takes precedence over this extension.
+    The path can also refer to a task whose external id ends in `/callbacks`. If such a task exists, the response
+    contains the task, because the contract takes precedence over this extension.
     """
     caller, id = await context.caller(request), request.path_params["id"]
     external_id = f"{id}/callbacks"

@@ -1,4 +1,4 @@
-"""The documentation of the Kling dialect's parameters, and the functions that read them."""
+"""The documentation of the Kling dialect's parameters, and the functions that read the parameters."""
 
 import re
 
@@ -15,26 +15,28 @@ _MAX_WAIT_S = 60
 IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",
-    "Within 24 hours, a repeated request with the same key and body returns the first task again",
+    "If a request with the same key and body is repeated within 24 hours, the response contains the first task again",
 )
 PAGE = (
     Parameter("query", "pageNum", f"1 to {MAX_PAGE}", default="1"),
     Parameter("query", "pageSize", f"1 to {MAX_PAGE_SIZE}", default=str(_PAGE_SIZE)),
 )
 WAIT = Parameter(
-    "query", "wait", f"Extension: respond when the task ends, or after this number of seconds (at most {_MAX_WAIT_S})"
+    "query",
+    "wait",
+    f"Extension: the response is sent when the task ends, or after this number of seconds (at most {_MAX_WAIT_S})",
 )
-PREFER = Parameter("header", "prefer", "`Prefer: wait=30` is the same as the parameter `wait=30`")
+PREFER = Parameter("header", "prefer", "`Prefer: wait=30` has the same effect as the parameter `wait=30`")
 INCLUDE = Parameter(
     "query",
     "include",
-    "Extension: `request` adds the request of a task, `pictures` adds the images generated so far; "
-    "`request,pictures` adds both",
+    "Extension: additional fields of the response. `request` adds the request of a task. `pictures` adds the images "
+    "that are already generated. `request,pictures` adds both fields",
 )
 
 
 def read_page(request: Request) -> tuple[int, int]:
-    """The limit and the offset of the requested page of a list. Raises Refused (1201) if a parameter is invalid."""
+    """Return the limit and the offset of the requested page. Raises Refused (1201) if a parameter is invalid."""
     page = _find(request, PAGE[0]) or "1"
     size = _find(request, PAGE[1]) or str(_PAGE_SIZE)
     problems = []
@@ -49,9 +51,9 @@ def read_page(request: Request) -> tuple[int, int]:
 
 
 def read_wait(request: Request) -> int:
-    """The requested time to wait for the end of a task, in seconds; 0 if the request does not contain it.
+    """Return the requested time to wait for the end of a task, in seconds. Returns 0 if the request contains no time.
 
-    Values over 60 count as 60. Raises Refused (1201) if the parameter is not a number or is negative.
+    Values greater than 60 count as 60. Raises Refused (1201) if the value is not a number or is negative.
     """
     wait = _find(request, WAIT)
     if wait is None and (prefer := find_header(request.scope, b"prefer")):
@@ -66,13 +68,16 @@ def read_wait(request: Request) -> int:
 
 
 def read_include(request: Request) -> frozenset[str]:
-    """The values of the parameter `include`. Unknown values are allowed."""
+    """Return the values of the parameter `include`. Unknown values are allowed."""
     include = _find(request, INCLUDE)
     return frozenset(include.split(",")) if include else frozenset()
 
 
 def _find(request: Request, parameter: Parameter) -> str | None:
-    """A query parameter. An empty query string is not parsed, because that takes longer than finding the endpoint."""
+    """Return the value of a query parameter, or None if the request does not contain the parameter.
+
+    An empty query string is not parsed, because the parsing would take longer than finding the endpoint.
+    """
     return request.query_params.get(parameter.name) if request.scope["query_string"] else None
 
 
@@ -81,11 +86,11 @@ def read_idempotency_key(request: Request) -> str | None:
 
 
 def can_be_id(text: str) -> bool:
-    """Whether a task or an element can have this id."""
+    """Return whether a task or an element can have this id."""
     return len(text) <= 255 and "\0" not in text
 
 
 def not_found(id: str) -> Refused:
-    """The error for an id that does not exist in the caller's account."""
+    """Return the error for an id that does not exist in the caller's account."""
     echo = "".join(c if c.isprintable() else "\ufffd" for c in id[:255])
     return Refused(1201, f"Task not found by id/external id: {echo}")

@@ -14,7 +14,7 @@ ERRORS = {
     for status, description in (
         (
             400,
-            "1200 the body is not JSON, 1201 fields are invalid (the message names them all) or the id is unknown",
+            "1200 the body is not JSON, 1201 fields are invalid (the message names all of them) or the id is unknown",
         ),
         (401, "1000-1004 authentication failed"),
         (403, "1103 the key may not use this model"),
@@ -23,10 +23,11 @@ ERRORS = {
         (415, "1200 the content type is not JSON"),
         (
             429,
-            "1100 account disabled, 1102 units used up, 1302 too many requests, 1303 too many images in flight",
+            "1100 the account is disabled, 1102 the account's units are used up, 1302 too many requests per second, "
+            "1303 too many images in flight",
         ),
-        (500, "5000 an error of the server; its log contains the request id"),
-        (503, "5001 temporarily unavailable; try again"),
+        (500, "5000 internal error; the log of the server contains the request id"),
+        (503, "5001 the service is temporarily unavailable; try again"),
     )
 }
 SAVE_ERRORS = {status: answer for status, answer in ERRORS.items() if status not in (403, 404)}
@@ -36,11 +37,14 @@ ID_ERRORS = READ_ERRORS | {404: ResponseDoc("1202 no such path, if the id contai
 
 
 def success_of(model: Model, errors: dict[int, ResponseDoc]) -> dict[int, ResponseDoc]:
-    """All documented responses of an endpoint: `model` is the schema of the successful response."""
+    """Return all documented responses of an endpoint. `model` is the schema of the successful response."""
     return {200: ResponseDoc("Successful Response", model)} | errors
 
 
 def accepted(request: Request, ticket: Ticket) -> Response:
-    """The response to an accepted task. It shows the state at acceptance, even if the request is a repeated one."""
+    """Return the response to an accepted task.
+
+    The response contains the state when the task was accepted, even if the request repeats an earlier request.
+    """
     data = common_task_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
     return success(request, data, {"Idempotency-Replayed": "true"} if ticket.replayed else None)

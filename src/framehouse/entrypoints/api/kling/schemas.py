@@ -1,4 +1,7 @@
-"""The schemas of requests and responses in the OpenAPI document. They document only: domain/request.py validates."""
+"""The schemas of requests and responses in the OpenAPI document.
+
+The schemas are only documentation; domain/request.py validates the requests.
+"""
 
 from typing import Generic, Literal, TypeVar
 
@@ -26,19 +29,21 @@ class WatermarkInfo(BaseModel):
 
 
 class OmniImageRequest(BaseModel):
-    """The images to generate. Unknown fields are ignored. `null`, and `""` in optional fields, mean the default."""
+    """The images to generate. Unknown fields are ignored. A field counts as absent if its value is `null` or `""`."""
 
     model_name: str = Field(
-        description="A configured model. The field may also be named `model`", examples=["kling-v3-omni"]
+        description="The name of a configured model. The field name `model` is also accepted",
+        examples=["kling-v3-omni"],
     )
     prompt: str = Field(
         min_length=1,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="May cite images and elements of the lists below, counted from 1: <<<image_1>>>, <<<element_2>>>",
+        description="The prompt can cite entries of `image_list` and `element_list`, counted from 1: "
+        "<<<image_1>>>, <<<element_2>>>",
         examples=["Create a three-frame product storyboard"],
     )
     image_list: list[ImageIn] | None = Field(
-        None, max_length=MAX_REFERENCES, description="At most 10 images and elements together"
+        None, max_length=MAX_REFERENCES, description="At most 10 images and elements together are allowed"
     )
     element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
     resolution: Literal["1k", "2k", "4k"] | None = "1k"
@@ -47,17 +52,18 @@ class OmniImageRequest(BaseModel):
     n: int | None = Field(1, ge=1, le=MAX_N, description="The number of images; ignored for a series")
     series_amount: int | Literal["auto"] | None = Field(
         "auto",
-        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: the number that the prompt asks for, else 4",
+        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: the number that the prompt requests, "
+        "or 4 if the prompt requests no number",
     )
     watermark_info: WatermarkInfo | None = None
     callback_url: str | None = Field(None, description="This URL receives one POST per status change")
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
-        description="Your own id for the task, permanently unique in the account; GET also accepts this id",
+        description="Your own id for the task. It must be permanently unique in the account. GET also accepts this id",
     )
     seed: int | None = Field(
-        None, description="Extension: the seed of the first image. Each further image has the next number as its seed"
+        None, description="Extension: the seed of the first image. The seed of each further image is one higher"
     )
 
 
@@ -75,7 +81,7 @@ class Tag(BaseModel):
 
 
 class CreateElementRequest(BaseModel):
-    """The element to create. The older fields element_frontal_image and element_refer_list are accepted too."""
+    """The element to create. The older fields element_frontal_image and element_refer_list are also accepted."""
 
     element_name: str = Field(min_length=1, max_length=MAX_NAME_CHARACTERS)
     element_description: str = Field(min_length=1, max_length=MAX_DESCRIPTION_CHARACTERS)
@@ -86,7 +92,7 @@ class CreateElementRequest(BaseModel):
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
-        description="Your own id for the element, permanently unique in the account",
+        description="Your own id for the element. It must be permanently unique in the account",
     )
 
 
@@ -131,16 +137,22 @@ class RequestOut(BaseModel):
 
 
 class TaskOut(Accepted):
-    task_status_msg: str = Field(description="The reason if the task has failed, otherwise empty")
+    task_status_msg: str = Field(description="The reason why the task failed, otherwise empty")
     task_result: TaskResult | None = Field(None, description="Present only if the task has succeeded")
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
-    progress: float | None = Field(None, description="Extension: 0 to 1, while the task is processing")
+    progress: float | None = Field(
+        None, description="Extension: the progress, from 0 to 1. Present only while the task is processing"
+    )
     pictures: list[ImageOut] | None = Field(
-        None, description="Extension, with include=pictures while the task is processing: the images generated so far"
+        None,
+        description="Extension: the images that are already generated. "
+        "Present only with include=pictures, while the task is processing",
     )
     request: RequestOut | None = Field(
-        None, description="Extension, with include=request: the request of the task, with the values chosen for `auto`"
+        None,
+        description="Extension: the request of the task, with the values chosen for `auto`. "
+        "Present only with include=request",
     )
 
 
@@ -158,20 +170,20 @@ class DeliveryOut(BaseModel):
 
 
 class Concurrency(BaseModel):
-    used: int = Field(description="Images in flight")
+    used: int = Field(description="The number of images in flight")
     allowed: int
 
 
 class Units(BaseModel):
     used: int
-    reserved: int = Field(description="Reserved for tasks that have not ended")
-    limit: int | None = Field(description="null: no limit")
+    reserved: int = Field(description="Units reserved for tasks that have not ended")
+    limit: int | None = Field(description="null means no limit")
 
 
 class KeyOut(BaseModel):
     prefix: str = Field(examples=["fh_Ab12Cd34"])
     kind: Literal["bearer", "jwt"]
-    models: list[str] | None = Field(description="null: all models")
+    models: list[str] | None = Field(description="The models that the key may use. null means all models")
     created_at: int = Field(examples=[1795392000000])
 
 
