@@ -74,8 +74,8 @@ def measure(rounds: int) -> list[Figure]:
             accept_rates = run_rounds(
                 {
                     "ours": lambda: wrk(api.url, posts, seconds=SECONDS),
-                    "statements": lambda: pgbench(api.database, SEPARATE_STATEMENTS, seconds=SECONDS),
-                    "one": lambda: pgbench(api.database, ONE_STATEMENT, seconds=SECONDS),
+                    "separate statements": lambda: pgbench(api.database, SEPARATE_STATEMENTS, seconds=SECONDS),
+                    "one statement": lambda: pgbench(api.database, ONE_STATEMENT, seconds=SECONDS),
                     "sqlalchemy": lambda: wrk(f"http://127.0.0.1:{sqlalchemy_port}", posts, seconds=SECONDS),
                 },
                 rounds,
@@ -102,8 +102,8 @@ def _accept_figures(rounds: list[dict[str, float]]) -> list[Figure]:
         )
 
     return [
-        figure("statements", "pgbench, the same work as separate statements", 1.0),
-        figure("one", "pgbench, the same work as one statement", 0.75),
+        figure("separate statements", "pgbench, the same work as separate statements", 1.0),
+        figure("one statement", "pgbench, the same work as one statement", 0.75),
         figure("sqlalchemy", "FastAPI + SQLAlchemy", 4),
     ]
 

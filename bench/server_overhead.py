@@ -43,9 +43,9 @@ def _measure_shares(api: Api, key: str) -> dict[str, float]:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - began
-    shares: dict[str, float] = {"api": 0, "worker": 0, "postgres": 0, "rest": 0}
+    shares: dict[str, float] = {"api": 0, "worker": 0, "postgres": 0, "other": 0}
     for pid, command in _server_processes(api).items():
-        kind = next((kind for kind in ("postgres", "api", "worker") if f" {kind}" in f" {command}"), "rest")
+        kind = next((kind for kind in ("postgres", "api", "worker") if f" {kind}" in f" {command}"), "other")
         shares[kind] += (cpu_s(pid) - before.get(pid, 0)) / seconds
     shares["all"] = sum(shares.values())
     print("   ", ", ".join(f"{name} {share:.1%}" for name, share in shares.items()), flush=True)

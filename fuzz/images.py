@@ -1,6 +1,7 @@
-"""Fuzz: the image gate. Anything may be refused; nothing may break, and what passes the decoder passes the header.
+"""Fuzz the image check. It may refuse any file, but it must not raise another error.
 
-Runs in one process without limits, so that a file that breaks the decoder itself ends the fuzzing and is kept.
+A file that the decoder accepts must also pass the check of the header. The target runs in one process without limits.
+Therefore a file that crashes the decoder stops the fuzzing, and is stored.
 """
 
 import io
@@ -11,13 +12,13 @@ from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.domain.reference import reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_MOST_MESSAGE_CHARACTERS = 300
+_MAX_MESSAGE_CHARACTERS = 300
 
 
 def test_one(data: bytes) -> None:
     check(data)
-    if data.startswith(_PNG) and (mended := with_checksums(data)) != data:
-        check(mended)
+    if data.startswith(_PNG) and (with_valid_checksums := set_checksums(data)) != data:
+        check(with_valid_checksums)
 
 
 def check(data: bytes) -> None:
@@ -31,25 +32,27 @@ def check(data: bytes) -> None:
     except BadImage as error:
         check_message(str(error))
     else:
-        assert header, "the decoder takes what the header does not"
+        assert header, "the decoder accepts a file whose header is refused"
         for width, height in (header, decoded):
             assert reference_problem(width, height) is None, (width, height)
 
 
-def with_checksums(data: bytes) -> bytes:
-    """A PNG whose chunks say the right checksum: chance does not find one, and what is wrong behind it would stay
-    unseen."""
-    mended, at = bytearray(data), len(_PNG)
-    while at + 12 <= len(mended):
-        end = at + 8 + int.from_bytes(mended[at : at + 4])
-        if end + 4 > len(mended):
+def set_checksums(data: bytes) -> bytes:
+    """Return the PNG with valid checksums of all chunks.
+
+    Random changes do not produce a valid checksum, so the code behind the checksums would otherwise not be reached.
+    """
+    png, at = bytearray(data), len(_PNG)
+    while at + 12 <= len(png):
+        end = at + 8 + int.from_bytes(png[at : at + 4])
+        if end + 4 > len(png):
             break
-        mended[end : end + 4] = zlib.crc32(mended[at + 4 : end]).to_bytes(4)
+        png[end : end + 4] = zlib.crc32(png[at + 4 : end]).to_bytes(4)
         at = end + 4
-    return bytes(mended)
+    return bytes(png)
 
 
 def check_message(message: str) -> None:
-    """It goes into an answer: one short line that holds nothing of the file."""
+    """The message is part of an answer: it must be one short, printable line."""
     assert message.isprintable(), message
-    assert 0 < len(message) <= _MOST_MESSAGE_CHARACTERS, message
+    assert 0 < len(message) <= _MAX_MESSAGE_CHARACTERS, message

@@ -1,6 +1,7 @@
-"""Fuzz: what a prompt says, read as the API reads it, and the plan that is made of it.
+"""Fuzz the parsing of prompts and the plan of a task.
 
-An input is two bytes of choices and the prompt. Only a refusal may come out, and only where there is a reason for it.
+An input is two bytes that select the options of the request, and the prompt. The request may be refused only for a
+valid reason, and no other error may be raised.
 """
 
 import time
@@ -25,17 +26,17 @@ from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest
 
 MODEL = Model("kling-v3-omni")
-MOST_S = 1
-"""Of processor time for all questions together, instrumented; without that they take a few milliseconds."""
+MAX_CPU_S = 1
+"""The limit on the CPU time for one input with instrumented code; without instrumentation, it takes milliseconds."""
 
 
 def test_one(data: bytes) -> None:
-    kinds, form = (*data[:2], 0, 0)[:2]
-    images, elements, series, amount = kinds % 3, kinds // 3 % 3, kinds // 9 % 2 == 1, kinds // 18 % 10
+    first, second = (*data[:2], 0, 0)[:2]
+    images, elements, series, amount = first % 3, first // 3 % 3, first // 9 % 2 == 1, first // 18 % 10
     prompt = data[2:].decode(errors="replace")
-    if form & 7 == 7 and prompt:  # what is slow by the square shows itself when it is as long as can be
+    if second & 7 == 7 and prompt:  # the longest possible prompt reveals quadratic run time
         prompt = (prompt * (MAX_PROMPT_CHARACTERS // len(prompt)))[:MAX_PROMPT_CHARACTERS]
-    begun = time.thread_time()
+    began = time.thread_time()
     body = {
         "model_name": MODEL.name,
         "prompt": prompt,
@@ -46,38 +47,40 @@ def test_one(data: bytes) -> None:
         "series_amount": amount if amount >= SERIES_AMOUNT[0] else AUTO,
     }
     check_citations(prompt, images=images, elements=elements)
-    check_words(prompt)
+    check_requests_in_prompt(prompt)
     try:
         request = parse_request(body, {MODEL.name: MODEL}.get)
-    except Refused as refused:
+    except Refused as error:
         cited = [resolve_citation(citation, images=images, elements=elements) for citation in citations(prompt)]
-        assert not prompt.strip() or len(prompt) > MAX_PROMPT_CHARACTERS or "\0" in prompt or None in cited, refused
-        assert refused.code == 1201
-        assert refused.message.isprintable(), refused
+        assert not prompt.strip() or len(prompt) > MAX_PROMPT_CHARACTERS or "\0" in prompt or None in cited, error
+        assert error.code == 1201
+        assert error.message.isprintable(), error
     else:
         assert request.prompt == prompt
-        check_plan(request, max_batch=1 + (form >> 3) % 9, whole_series=bool(form & 1))
-    assert time.thread_time() - begun < MOST_S
+        check_plan(request, max_batch=1 + (second >> 3) % 9, whole_series=bool(second & 1))
+    assert time.thread_time() - began < MAX_CPU_S
 
 
 def check_citations(prompt: str, *, images: int, elements: int) -> None:
-    """Every citation is found where it stands, and leads to something that was sent or nowhere."""
+    """Every citation is at its place in the parts, and cites an image or element that was sent."""
     parts = prompt_parts(prompt, images=images, elements=elements)
     assert all(parts)
-    found = [c for c in citations(prompt) if resolve_citation(c, images=images, elements=elements)]
-    texts = iter(found)
-    assert "".join(next(texts).text if isinstance(part, Cited) else part for part in parts) == prompt
-    assert next(texts, None) is None
+    resolved = iter([c for c in citations(prompt) if resolve_citation(c, images=images, elements=elements)])
+    assert "".join(next(resolved).text if isinstance(part, Cited) else part for part in parts) == prompt
+    assert next(resolved, None) is None
     for part in parts:
         if isinstance(part, Cited):
             assert part.kind in ("image", "element")
             assert 0 <= part.index < (images if part.kind == "image" else elements)
 
 
-def check_words(prompt: str) -> None:
-    """Numbers, shots and shapes mean the same in capitals, and shots are the prompt's own words in their order."""
-    asked, listed, ratio = requested_images(prompt), listed_shots(prompt), requested_ratio(prompt, RATIOS)
-    assert asked is None or asked >= 0
+def check_requests_in_prompt(prompt: str) -> None:
+    """Check the number of images, the listed shots and the aspect ratio that a prompt requests.
+
+    The listed shots are parts of the prompt, in its order. Upper and lower case do not matter.
+    """
+    count, listed, ratio = requested_images(prompt), listed_shots(prompt), requested_ratio(prompt, RATIOS)
+    assert count is None or count >= 0
     assert ratio in (None, *RATIOS)
     if listed:
         assert sum(map(bool, listed.shots)) >= SERIES_AMOUNT[0]
@@ -87,16 +90,18 @@ def check_words(prompt: str) -> None:
         for citation in citations(prompt):
             assert any(citation.text in text for text in (listed.shared, *listed.shots)), citation
     if prompt.isascii():
-        other = prompt.swapcase()
-        assert requested_images(other) == asked
-        assert requested_ratio(other, RATIOS) == ratio
-        swapped = listed_shots(other)
-        assert (swapped and swapped.shots) == (listed and tuple(map(str.swapcase, listed.shots)))
+        swapped = prompt.swapcase()
+        assert requested_images(swapped) == count
+        assert requested_ratio(swapped, RATIOS) == ratio
+        swapped_list = listed_shots(swapped)
+        assert (swapped_list and swapped_list.shots) == (listed and tuple(map(str.swapcase, listed.shots)))
 
 
 def check_plan(request: ImageRequest, *, max_batch: int, whole_series: bool) -> None:
-    """The plan has the pictures asked for, each with words of its own or the prompt's, in batches that are not too
-    large; and it is the same when it is made again."""
+    """The plan has the requested number of images. Each shot has a prompt, and no batch is too large.
+
+    The same request always gives the same plan.
+    """
     plan = make_plan(request, seed=7, max_batch=max_batch, whole_series=whole_series)
     assert plan == make_plan(request, seed=7, max_batch=max_batch, whole_series=whole_series)
     count = len(plan.shots)

@@ -1,6 +1,7 @@
-"""Fuzz: the streaming reader, cut anywhere, against the whole-body parse.
+"""Fuzz the streaming JSON reader. Its result must equal that of a parser which gets the whole body.
 
-An input is the number of sizes of pieces, that many sizes, and the body; the sizes go round.
+An input is a number of chunk sizes, the chunk sizes, and the body. The body is split into chunks of these sizes, which
+repeat.
 """
 
 from typing import Any
@@ -24,35 +25,35 @@ def test_one(data: bytes) -> None:
     spool = Spool()
     reader = JsonReader(spool, long_bytes=LONG_BYTES)
     try:
-        at = turn = 0
+        at = number = 0
         while at < len(raw):
-            size = sizes[turn % len(sizes)]
+            size = sizes[number % len(sizes)]
             reader.feed(raw[at : at + size])
-            at, turn = at + size, turn + 1
-        read = reader.finish()
+            at, number = at + size, number + 1
+        streamed = reader.finish()
     except ValueError:
         assert not is_json, raw
     else:
         assert is_json, raw
-        assert same(read, whole), raw
+        assert equal(streamed, whole), raw
     finally:
         spool.close()
 
 
-def same(read: Any, whole: Any) -> bool:
-    """Whether the reader's value is the parsed one, with some of its strings as LongString."""
-    if isinstance(read, LongString):
-        if not isinstance(whole, str) or read.characters != len(whole) or read.head != whole[:512]:
+def equal(streamed: Any, whole: Any) -> bool:
+    """Return whether the reader's value equals the parsed value. The reader returns long strings as LongString."""
+    if isinstance(streamed, LongString):
+        if not isinstance(whole, str) or streamed.characters != len(whole) or streamed.head != whole[:512]:
             return False
         try:
             expected = decode_base64(whole)
         except NotBase64:
-            return read.content is None
-        assert read.content
-        with read.content.open() as file:
+            return streamed.content is None
+        assert streamed.content
+        with streamed.content.open() as file:
             return bool(file.read() == expected)
-    if isinstance(read, list):
-        return isinstance(whole, list) and len(read) == len(whole) and all(map(same, read, whole))
-    if isinstance(read, dict):  # long keys are placeholders
-        return isinstance(whole, dict) and all(same(read[key], whole[key]) for key in read if key in whole)
-    return bool(read == whole and type(read) is type(whole))
+    if isinstance(streamed, list):
+        return isinstance(whole, list) and len(streamed) == len(whole) and all(map(equal, streamed, whole))
+    if isinstance(streamed, dict):  # long keys are placeholders
+        return isinstance(whole, dict) and all(equal(streamed[key], whole[key]) for key in streamed if key in whole)
+    return bool(streamed == whole and type(streamed) is type(whole))

@@ -67,12 +67,12 @@ def risky_code(tools: Path) -> list[str]:
 def committed_secrets() -> list[str]:
     """Return the texts that look like keys, in all versions of all files: only their place and first characters."""
     history = run("git", "log", "--all", "-p", "--no-color", "--no-textconv", "--format=commit %h")
-    findings, place = {}, b""
+    findings, location = {}, b""
     for line in history.stdout.splitlines():
         if line.startswith((b"commit ", b"+++ b/")):
-            place = line if line.startswith(b"commit ") else place.partition(b" +++")[0] + b" " + line
+            location = line if line.startswith(b"commit ") else location.partition(b" +++")[0] + b" " + line
         elif line.startswith(b"+") and (secret := SECRETS.search(line)) and not secret[0].startswith(TEST_SECRET):
-            findings[secret[0]] = f"{place.decode(errors='replace')}: {secret[0][:8].decode()}…"
+            findings[secret[0]] = f"{location.decode(errors='replace')}: {secret[0][:8].decode()}…"
     return list(findings.values())
 
 

@@ -1,10 +1,10 @@
-"""Builds src/framehouse/assets/pictograms/pack.json.gz, which is committed: previz fetches nothing when it runs.
+"""Build src/framehouse/assets/pictograms/pack.json.gz. The file is committed, so that previz needs no download.
 
     npm pack @iconify-json/fluent-emoji-flat@1.2.6 cldr-annotations-full@48.2.0 emojibase-data@17.0.0
     .venv/bin/python scripts/build_pictograms.py *.tgz
 
-Fluent Emoji Flat (Microsoft, MIT) gives the drawings, Unicode CLDR (Unicode-3.0) names and keywords in English and
-Chinese, emojibase-data (MIT) the groups. The same packages always give the same bytes.
+The drawings come from Fluent Emoji Flat (Microsoft, MIT), the names and keywords in English and Chinese from Unicode
+CLDR (Unicode-3.0), and the groups from emojibase-data (MIT). The same packages always give the same bytes.
 """
 
 import gzip
@@ -32,12 +32,15 @@ def read(packs: list[Path], name: str) -> Any:
                 file = archive.extractfile(f"package/{name}")
                 assert file is not None
                 return json.load(file)
-    raise SystemExit(f"none of the packages holds {name}")
+    raise SystemExit(f"none of the packages contains {name}")
 
 
 def outline(body: str) -> tuple[list[float], list[object]]:
-    """The drawing's box in its 32 units; and where its lower edge is a wide cut, as that of a head and shoulders, from
-    where to where that runs and its colour there."""
+    """Return the bounding box of a drawing, in units of a 32 × 32 drawing, and its cut.
+
+    The cut is a wide lower edge, as that of a head with shoulders: its left end, its right end and its colour. It is an
+    empty list if the drawing has none.
+    """
     size = f'width="{SAMPLE_PX}" height="{SAMPLE_PX}"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32" {size}>{body}</svg>'
     pixels = pyvips.Image.svgload_buffer(svg.encode()).numpy()
@@ -56,7 +59,7 @@ def outline(body: str) -> tuple[list[float], list[object]]:
 def main(packs: list[Path]) -> None:
     icons = read(packs, "icons.json")["icons"]
     by_char = {code.upper(): name for code, name in read(packs, "chars.json").items()}
-    words = {
+    annotations = {
         language: read(packs, f"annotations/{language}/annotations.json")["annotations"]["annotations"]
         for language in ("en", "zh")
     }
@@ -71,10 +74,11 @@ def main(packs: list[Path]) -> None:
         if not group or icon not in icons:
             continue
         entry: dict[str, Any] = {"name": icon, "group": group, "kind": subgroup}
-        for language, table in words.items():
-            found = table.get(emoji["emoji"]) or table.get(emoji["emoji"].replace("\ufe0f", ""))
-            if found and "tts" in found:
-                entry[language] = [found["tts"][0], *(w for w in found.get("default", []) if w != found["tts"][0])]
+        for language, table in annotations.items():
+            annotation = table.get(emoji["emoji"]) or table.get(emoji["emoji"].replace("\ufe0f", ""))
+            if annotation and "tts" in annotation:
+                name = annotation["tts"][0]
+                entry[language] = [name, *(word for word in annotation.get("default", []) if word != name)]
         if "en" not in entry or "zh" not in entry:
             continue
         body = icons[icon]["body"]
@@ -84,10 +88,10 @@ def main(packs: list[Path]) -> None:
         entry["body"] = body
         pictograms.append(entry)
     pictograms.sort(key=lambda entry: entry["name"])
-    packed = gzip.compress(json.dumps(pictograms, ensure_ascii=False, separators=(",", ":")).encode(), 9, mtime=0)
+    compressed = gzip.compress(json.dumps(pictograms, ensure_ascii=False, separators=(",", ":")).encode(), 9, mtime=0)
     OUT.parent.mkdir(parents=True, exist_ok=True)
-    OUT.write_bytes(packed)
-    print(f"{len(pictograms)} pictograms, {len(packed):,} bytes")
+    OUT.write_bytes(compressed)
+    print(f"{len(pictograms)} pictograms, {len(compressed):,} bytes")
 
 
 if __name__ == "__main__":

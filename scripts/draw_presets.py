@@ -1,6 +1,6 @@
-"""Draws the preset elements into src/framehouse/assets/presets, each from the front and from another side.
+"""Draw the preset elements into src/framehouse/assets/presets, each from the front and from another side.
 
-Run it again after a change, and look at what came out: .venv/bin/python scripts/draw_presets.py
+After a change, run `.venv/bin/python scripts/draw_presets.py`, and check the images by eye.
 """
 
 import json
@@ -17,10 +17,11 @@ Point = tuple[float, float]
 
 
 class Sheet:
-    """A square sheet, 100 by 100 with (0, 0) top left, with a plain ground and a soft shadow under the subject."""
+    """A square drawing of 100 × 100 units, with (0, 0) at the top left, a plain background and a soft shadow."""
 
-    def __init__(self, ground: str, *, shadow: tuple[float, float, float] | None = None) -> None:
-        self.image = Image.new("RGB", (SIDE_PX * OVERSAMPLING,) * 2, ground)
+    def __init__(self, background: str, *, shadow: tuple[float, float, float] | None = None) -> None:
+        """`shadow` is the centre (x, y) of the shadow and half its width."""
+        self.image = Image.new("RGB", (SIDE_PX * OVERSAMPLING,) * 2, background)
         self.draw = ImageDraw.Draw(self.image)
         if shadow:
             x, y, half = shadow
@@ -45,11 +46,11 @@ class Sheet:
         self.draw.polygon(self._px(points), fill=fill)
 
     def blob(self, points: Sequence[Point], fill: str) -> None:
-        """A closed smooth line through the points, filled."""
+        """Fill a closed smooth curve through the points."""
         self.shape(_smooth([points[-1], *points, points[0], points[1]]), fill)
 
     def line(self, points: Sequence[Point], width: float, fill: str, *, smooth: bool = False) -> None:
-        """A line with round ends and joints."""
+        """Draw a line with round ends and joints."""
         path = _smooth([points[0], *points, points[-1]]) if smooth else list(points)
         self.draw.line(self._px(path), fill=fill, width=round(width * SCALE), joint="curve")
         for x, y in path:
@@ -61,7 +62,7 @@ class Sheet:
 
 
 def _smooth(points: Sequence[Point]) -> list[Point]:
-    """A Catmull-Rom curve through all but the first and the last."""
+    """Return a Catmull-Rom curve through all points except the first and the last."""
     path = []
     for a, b, c, d in zip(points, points[1:], points[2:], points[3:], strict=False):
         for step in range(24):

@@ -2,8 +2,8 @@
 
     python scripts/lint_deploy.py FOLDER    the folder of an environment with hadolint, check-jsonschema, …
 
-If a program is missing (kubectl, systemd-analyze, caddy), the script reports this and skips its checks. If CI is set, it
-fails instead; only caddy is optional there, too.
+If a program is missing (kubectl, systemd-analyze or caddy), the script reports this and skips the program's checks. If
+CI is set, the script fails instead, except for caddy.
 """
 
 import os

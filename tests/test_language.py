@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.prose import ROOT, RULES, Sentence, sentences_of, tracked_files
+from tests.support.syntax_tree import parse
 
 MATCHES = {"src": 0, "docs": 0, "tests": 0, "bench": 0, "scripts": 0, "deploy": 0, ".": 0}
 """How many sentences of each folder break a rule of `tests.support.prose`; "." is the top level. They may only fall."""
@@ -45,7 +46,7 @@ def test_a_rule_finds_its_construction(text: str, rule: str) -> None:
 def test_no_two_modules_define_a_class_of_the_same_name() -> None:
     modules: dict[str, list[str]] = defaultdict(list)
     for name in tracked_files("src/*.py"):
-        for node in ast.walk(ast.parse((ROOT / name).read_text())):
+        for node in ast.walk(parse((ROOT / name).read_text())):
             if isinstance(node, ast.ClassDef):
                 modules[node.name].append(str(Path(name)))
     assert not {name: found for name, found in modules.items() if len(found) > 1}

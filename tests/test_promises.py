@@ -29,6 +29,7 @@ from framehouse.entrypoints.api.kling.schemas import CreateElementRequest, OmniI
 from framehouse.settings import ModelSettings, Settings
 from tests.support.api_server import serving
 from tests.support.in_process_deployment import MakeDeployment
+from tests.support.syntax_tree import parse
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,7 +87,7 @@ def test_the_modules_of_bench_import_each_other_in_one_direction() -> None:
     graph: dict[str, set[str]] = {}
     for name, path in files.items():
         imports = graph.setdefault(name, set())
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module:
                 imports |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
             elif isinstance(node, ast.Import):
@@ -147,7 +148,7 @@ def test_notice_lists_every_folder_of_assets() -> None:
 def imported_names(source: str) -> set[str]:
     """The full names of the modules and objects that a source file imports."""
     imported: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.Import):
             imported.update(name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -86,8 +86,8 @@ def read_costs() -> Costs:
         return CoalescedCost(max(0.0, alone - concurrent), concurrent)
 
     no_sessions_s, sessions_150_s = (contention[f"notify, {number} sessions listen"]["cpu_s"] for number in (0, 150))
-    one, nine = server["one image, 1k"], server["nine images, 1k"]
-    image_s = (nine["worker_cpu_s"] - one["worker_cpu_s"]) / 8
+    one_image, nine_images = server["one image, 1k"], server["nine images, 1k"]
+    image_s = (nine_images["worker_cpu_s"] - one_image["worker_cpu_s"]) / 8
     stored = [s["stored in tasks"], s["stored in shots"]]
     one_worker, eight_workers = (workers[f"{number} workers, 30 tasks per second"] for number in (1, 8))
     idle = [workers[f"{number} workers, 0 tasks per second"]["workers_cpu_s"] for number in (1, 8)]
@@ -117,8 +117,8 @@ def read_costs() -> Costs:
         api_accept=requests("accept", 60, 600),
         api_poll=requests("poll", 120, 1200),
         worker_image_s=image_s,
-        worker_task_s=max(0.0, one["worker_cpu_s"] - image_s),
-        image_bytes=one["stored_bytes"],
+        worker_task_s=max(0.0, one_image["worker_cpu_s"] - image_s),
+        image_bytes=one_image["stored_bytes"],
         wakeup_s=max(0.0, wakeup_s),
         expired_per_s={name: cost["tasks per second"] for name, cost in expiring.items()},
     )

@@ -149,13 +149,13 @@ class Traffic:
             raise WrongAnswer(f"image: {answer.status_code}, {len(answer.content)} bytes")
         return len(answer.content)
 
-    async def _disconnect(self, request_line: str, rest: bytes, *, after_s: float) -> None:
+    async def _disconnect(self, request_line: str, remainder: bytes, *, after_s: float) -> None:
         """Send a request, or a part of one, and close the connection without reading the answer."""
         parts = urlsplit(self._url)
         _, writer = await asyncio.open_connection(parts.hostname, parts.port)
         authorization = self._headers["Authorization"]
         head = f"{request_line} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: {authorization}\r\n"
-        writer.write(head.encode() + rest)
+        writer.write(head.encode() + remainder)
         await writer.drain()
         await asyncio.sleep(after_s)
         writer.close()

@@ -209,8 +209,8 @@ async def test_the_process_has_limits_and_gets_no_secrets(monkeypatch: pytest.Mo
 @given(st.data())
 def test_inspecting_a_damaged_header_raises_only_bad_image(data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from([GOOD["png"], JPEG, rotated("JPEG"), rotated("PNG")])))
-    for place in data.draw(st.lists(st.integers(0, 300), max_size=8)):
-        content[place] = data.draw(st.integers(0, 255))
+    for position in data.draw(st.lists(st.integers(0, 300), max_size=8)):
+        content[position] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
     with suppress(BadImage):
         width, height = by_header(bytes(content))

@@ -12,6 +12,7 @@ import framehouse
 from framehouse.adapters.postgres import pool
 from framehouse.adapters.postgres.named_parameters import bind, numbered
 from framehouse.adapters.postgres.pool import Database, sql
+from tests.support.syntax_tree import parse
 
 SOURCE = Path(framehouse.__file__).parent
 FILES = {file.stem for file in (Path(pool.__file__).parent / "sql").glob("*.sql")}
@@ -38,7 +39,7 @@ class Call:
 
 def calls() -> Iterator[Call]:
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
             if node.func.attr not in METHODS or "db" not in ast.unparse(node.func.value):

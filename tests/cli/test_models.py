@@ -152,7 +152,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_pull_downloads_only_the_files_that_the_pipeline_needs(hub: Hub, home: Path) -> None:
     done = run("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url, HF_TOKEN="secret")
-    assert "is here and whole: 3.0 MB" in done.stdout
+    assert "is complete: 3.0 MB" in done.stdout
     assert "Apache-2.0" in done.stdout
     assert hub.tokens == {"Bearer secret"}
     weights = find_weights(REPOSITORY)

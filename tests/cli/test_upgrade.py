@@ -118,6 +118,14 @@ async def query(url: str, statement: str) -> Any:
         await connection.close()
 
 
+def wait_for_count(url: str, rows: str, minimum: int) -> None:
+    """Wait until a relation has at least `minimum` rows; `rows` follows `from`."""
+    end = time.monotonic() + 60
+    while asyncio.run(query(url, f"select count(*) from {rows}")) < minimum:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 @contextmanager
 def running_process(*words: str | Path, env: dict[str, str]) -> Iterator[str]:
     """Run a separate API or worker process. Yields the first line of its output."""
@@ -185,7 +193,7 @@ def test_migrations_run_on_a_full_database_while_the_server_runs(
         running_process("worker", *words, env=environment(**old)),
         Client(json.loads(api)["url"], key) as submitter,
     ):
-        time.sleep(2)
+        wait_for_count(url, "tasks where coalesce(external_task_id, '') not like 'full-%' and ended_at is not null", 3)
         began = time.monotonic()
         assert asyncio.run(migrate(url))[-1] == "functions"
         took_s = time.monotonic() - began
@@ -193,10 +201,7 @@ def test_migrations_run_on_a_full_database_while_the_server_runs(
         with running_process("worker", *words, env=environment(**settings)):
             time.sleep(2)
             submitter.stop()
-            end = time.monotonic() + 60
-            while asyncio.run(query(url, "select count(*) from tasks where ended_at is null")):
-                assert time.monotonic() < end
-                time.sleep(0.1)
+            wait_for_count(url, "(select where not exists (select from tasks where ended_at is null)) as all_ended", 1)
     assert set(submitter.codes) == {200}, submitter.codes
     assert len(submitter.tasks) > 20
     slowest_s = max(submitter.took_s)

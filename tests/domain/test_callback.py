@@ -41,7 +41,7 @@ def test_the_receiver_may_request_a_longer_pause() -> None:
     assert pause_s(1, 10**9, 0.5) == 24 * 3600
 
 
-def test_no_pause_is_longer_than_the_longest() -> None:
+def test_longest_pauses_are_upper_bounds_of_all_pauses() -> None:
     """A longer pause would make the database conclude that its clock has jumped."""
     longest = longest_pauses_s()
     for attempt in range(1, 40):

@@ -60,7 +60,7 @@ def choose(
 
 
 @pytest.mark.parametrize("result", RESULTS)
-def test_one_route(result: RouteResult) -> None:
+def test_the_outcome_with_one_route(result: RouteResult) -> None:
     tried, outcome = choose([route("a")], {"a": result})
     assert tried == ["a"]
     assert outcome == FINAL.get(result) or (result, outcome) in (
@@ -71,7 +71,7 @@ def test_one_route(result: RouteResult) -> None:
 
 @pytest.mark.parametrize("second", RESULTS)
 @pytest.mark.parametrize("first", RESULTS)
-def test_two_routes_that_are_both_served(first: RouteResult, second: RouteResult) -> None:
+def test_the_outcome_with_two_served_routes(first: RouteResult, second: RouteResult) -> None:
     tried, outcome = choose([route("a"), route("b")], {"a": first, "b": second})
     if first not in CONTINUES:
         assert (tried, outcome) == (["a"], FINAL[first])

@@ -36,9 +36,9 @@ def batch(prompt: str, *, references: int = 0, elements: tuple[int, ...] = (), f
     )
 
 
-def prompt_for(some: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b"") -> str:
-    arranged = arrange_images(some, max_images=max_images, cite=cite, first_frame=first_frame)
-    return build_prompt(some.shots[0], some, arranged)
+def prompt_for(input_batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b"") -> str:
+    arranged = arrange_images(input_batch, max_images=max_images, cite=cite, first_frame=first_frame)
+    return build_prompt(input_batch.shots[0], input_batch, arranged)
 
 
 def test_images_within_the_limit_stay_the_files_that_were_sent() -> None:

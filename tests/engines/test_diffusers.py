@@ -470,7 +470,7 @@ def shot(recipient: _NullRecipient, prompt: str = "a", *, size: int = 512, files
     return QueuedShot(recipient, 0, prompt, 1, Size(size, size), Size(size, size), files)
 
 
-def test_shots_that_may_share_a_call() -> None:
+def test_only_compatible_shots_share_a_call() -> None:
     alice, bob = _NullRecipient(), _NullRecipient()
     shots = [shot(alice), shot(bob, "b"), shot(bob, size=1024), shot(bob, files=(b"1",)), shot(alice, "c")]
     assert next_call(shots, limit=8, multiple_prompts=True) == [shots[0], shots[1], shots[4]]

@@ -5,6 +5,7 @@ import fcntl
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
@@ -29,7 +30,8 @@ def prepare(data_dir: Path) -> None:
     with (DataFolders.shared / "data-template.lock").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
-            _create(template)
+            with ThreadPoolExecutor(1) as thread:  # the caller may run an event loop
+                thread.submit(_create, template).result()
     _copy(template, data_dir)
 
 

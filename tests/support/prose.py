@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.syntax_tree import parse
+
 ROOT = Path(__file__).parents[2]
 RULES = {
     "use the term of docs/glossary.md": (
@@ -107,7 +109,7 @@ def _markdown(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _python(text: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse(text)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and not _NOT_PROSE.search(node.value):
             yield node.lineno, node.value
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

@@ -119,7 +119,7 @@ def configuration(folder: Path, strict: Upstream, deduping: Upstream) -> dict[st
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-async def test_chaos(database_url: str, tmp_path: Path) -> None:
+async def test_a_relay_loses_and_duplicates_no_task(database_url: str, tmp_path: Path) -> None:
     print(f"seed {SEED}")  # noqa: T201 - pytest shows it if the test fails
     random_source = random.Random(SEED)
     storage = open_storage((tmp_path / "files").as_uri())
@@ -185,7 +185,7 @@ async def verify(deployment: Deployment, subjects: dict[str, str], strict: Upstr
         subject = subjects[str(row["id"])]
         served = strict if row["model"] == "strict" else deduping
         ids = external_ids(row)
-        orders = [made for made in served.tasks.values() if made.body["external_task_id"] in ids]
+        orders = [order for order in served.tasks.values() if order.body["external_task_id"] in ids]
         assert len(orders) <= 1, "a task was generated twice"
         if row["status"] == "succeed":
             assert (subject, len(orders)) == ("fox", 1)

@@ -306,7 +306,7 @@ async def test_another_account_is_used_while_an_account_without_balance_cools_do
         for n in range(3):
             await generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}"))
         assert len(served.posts) <= 4
-        assert {made.account for made in served.tasks.values()} == {"two"}
+        assert {order.account for order in served.tasks.values()} == {"two"}
         checks = {check.subject.split()[1]: check for check in await engine.check()}
         assert (checks["a"].ok, checks["b"].ok) == (False, True)
         assert "balance" in checks["a"].reason

@@ -26,15 +26,15 @@ async def test_a_task_ends_as_its_triggers_say(make_deployment: MakeDeployment, 
         assert (await api.deployment.account())["images_in_flight"] == 0
 
 
-@pytest.mark.parametrize("words", ["refuse", "explode"])
+@pytest.mark.parametrize("trigger", ["refuse", "explode"])
 async def test_a_request_is_refused_by_the_trigger_refuse_and_by_unknown_triggers(
-    make_deployment: MakeDeployment, words: str
+    make_deployment: MakeDeployment, trigger: str
 ) -> None:
     async with serving(await make_deployment({"engine": "previz"})) as api:
-        body = {"model_name": "kling-v3-omni", "prompt": f"a fox [sandbox: {words}]"}
+        body = {"model_name": "kling-v3-omni", "prompt": f"a fox [sandbox: {trigger}]"}
         answer = await api.alice.post(PATH, json=body)
         assert (answer.status_code, answer.json()["code"]) == (400, 1301)
-        assert words in answer.json()["message"]
+        assert trigger in answer.json()["message"]
         assert (await api.alice.get(PATH)).json()["data"] == []
         assert (await api.deployment.account())["images_in_flight"] == 0
 
