@@ -102,9 +102,9 @@ BAD = {
     "animation": (image_bytes(IMAGE, "PNG", save_all=True, append_images=[IMAGE.rotate(9)]), "animation"),
     "only a signature": (b"\x89PNG\r\n\x1a\n", "cannot be read"),
     "no pixels": (JPEG[: JPEG.index(b"\xff\xc0")], "cannot be read"),
-    "segments bomb": (b"\xff\xd8" + b"\xff\xe5\0\2" * 2_000_000, "parts before its pixels"),
-    "chunks bomb": (png(400, 300, chunk(b"prVt") * 500_000), "parts before its pixels"),
-    "padding bomb": (b"\xff\xd8" + b"\xff" * 5_000_000, "parts before its pixels"),
+    "segments bomb": (b"\xff\xd8" + b"\xff\xe5\0\2" * 2_000_000, "padding bytes before its pixels"),
+    "chunks bomb": (png(400, 300, chunk(b"prVt") * 500_000), "padding bytes before its pixels"),
+    "padding bomb": (b"\xff\xd8" + b"\xff" * 5_000_000, "padding bytes before its pixels"),
 }
 
 

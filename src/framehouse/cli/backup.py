@@ -4,8 +4,8 @@ A backup is a tar file with these members, in this order: `backup.json` (format 
 format of pg_dump), `framehouse.toml` (if the file exists), `files/…` (images and references) and `complete.json`. A
 backup without `complete.json` is incomplete.
 
-The database is dumped before the files are copied, in one snapshot. Framehouse stores every file before it writes the
-row that refers to the file. Therefore all files to which the dump refers exist when the files are copied.
+The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
+writes the row that refers to the file. Therefore all files to which the dump refers exist when the files are copied.
 """
 
 import hashlib
@@ -117,7 +117,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    """Return the SHA-256 of a file in hexadecimal, and set the position in the file to the beginning."""
+    """Return the SHA-256 of a whole file in hexadecimal, and rewind the file."""
     file.seek(0)
     digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     file.seek(0)
@@ -189,7 +189,7 @@ def _write(
 
 
 def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
-    """Yield the files to back up and their sizes in bytes. `start` is the start of the backup in Unix seconds.
+    """Yield the files to back up and their sizes in bytes. `start` is the start of the backup as a Unix timestamp.
 
     Files that were changed more than 1 s after the start are omitted, because the database dump does not refer to them.
     Files whose names are not storage keys, such as unfinished files, are also omitted.

@@ -1,4 +1,4 @@
-"""Decide whether a batch is tried again or its task fails.
+"""Decide whether a batch is retried or its task fails.
 
 The decision depends on the outcome of the attempt, the number of attempts, and the time since the batch's first
 failure.

@@ -48,7 +48,7 @@ class SentImage:
 
 @dataclass(frozen=True, slots=True)
 class ElementRequest:
-    """A request for an element. All rules were checked, except the rules about the content of the images.
+    """A request for an element. The request has passed all checks except those of the images' content.
 
     The first entry of `images` is the frontal image.
     """

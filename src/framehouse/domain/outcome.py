@@ -10,7 +10,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The batch is tried again later.
+    """The batch is retried later.
 
     `counts_attempt` is true if the batch may have caused the failure; the attempt then counts towards the limit.
     `open_order` is true if the batch has an open order. The order may have been paid for, so the limits are higher.

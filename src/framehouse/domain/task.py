@@ -26,7 +26,7 @@ CANCELED = "Canceled"
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request for an image task. All rules were checked, except the rules about the content of the images.
+    """A request for an image task. The request has passed all checks except those of the images' content.
 
     `images` contains each image as the client sent it (URL, data URL or base64). `amount` is the value of `n` or
     `series_amount`; None means `auto`.
@@ -105,7 +105,7 @@ class Ticket:
 
 
 def read_task_id(either_id: str) -> UUID | None:
-    """Parse a task id. Returns None if the value is not a UUID, so that it can only be an external id."""
+    """Parse a task id. Returns None if the value is not a UUID; such a value can only be an external id."""
     try:
         return UUID(either_id)
     except ValueError:

@@ -29,7 +29,7 @@ class Png:
     data: bytes
 
     def decoded(self) -> NDArray[np.uint8]:
-        """Return the pixels, (height, width, 3) RGB."""
+        """Return the RGB pixels as an array of shape (height, width, 3)."""
         return decode_answer(self.file)
 
 
@@ -123,7 +123,7 @@ def _verified_png(content: bytes) -> Png | None:
 
 
 def decode_answer(content: bytes) -> NDArray[np.uint8]:
-    """Decode an image file from an upstream to (height, width, 3) RGB.
+    """Decode an image file from an upstream to RGB pixels of shape (height, width, 3).
 
     Raises Broken if the content is not a PNG, JPEG or WebP image, or if the image has more than `MAX_ANSWER_PIXELS`
     pixels.

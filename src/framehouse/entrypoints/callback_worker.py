@@ -137,7 +137,7 @@ class CallbackWorker:
         try:
             with spans.span("callback", task=task, client=True, attempt=message.attempt):
                 outcome = await deliver(message, self._links, allow_private=self._allow_private)
-        except Exception as error:  # noqa: BLE001 - the delivery is tried again after every error
+        except Exception as error:  # noqa: BLE001 - the delivery is retried after every error
             metrics.INTERNAL_ERRORS.inc()
             log.error(  # noqa: TRY400
                 "internal error in callback %s of task %s: %s", message.id, message.task.id, safe_traceback(error)

@@ -118,7 +118,7 @@ class ElementWorker:
                 self._db, claimed, after=timedelta(0), error="the images could not be fetched and checked in time"
             )
         except StorageUnavailable as error:  # the attempt does not count, because the element is not the cause
-            log.warning("element %s is tried again later: %s", claimed.task.id, error)
+            log.warning("element %s will be retried later: %s", claimed.task.id, error)
             after = timedelta(seconds=_STORAGE_PAUSE_S)
             await element_store.release_element(self._db, claimed, after=after, count_attempt=False)
         else:

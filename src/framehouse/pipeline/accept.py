@@ -53,7 +53,8 @@ async def accept(
     `problems` contains the problems that were already found in the request; this function adds further problems.
     `idempotency` contains the client's idempotency key and the hash of the request body. `owner` is the number of the
     advisory lock of a command that waits for the task. If the command dies, the task is abandoned. Raises Refused if
-    the request is refused. A refused request leaves no data, except files of references.
+    the request is refused. A refused request creates no task. The sweeper later deletes references that were already
+    stored.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")

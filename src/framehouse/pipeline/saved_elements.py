@@ -1,4 +1,4 @@
-"""The element library: create and delete elements, process their images, and copy them for tasks."""
+"""The element library: create and delete elements, process their images, and copy preset images for tasks."""
 
 import asyncio
 import secrets
@@ -43,8 +43,9 @@ async def create_element(
     """Accept a request to create an element. An element worker processes the element later.
 
     An element uses no quota and no units. `problems` contains the problems that were already found in the request. This
-    function adds the problems of the images. Raises Refused if there are problems. A refused request leaves no data,
-    except files of images.
+    function adds the problems of the images. Raises Refused if there are problems, if the external task id already
+    exists, or if the idempotency key was used with another body. A refused request creates no element. The sweeper
+    later deletes images that were already stored.
     """
     inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]

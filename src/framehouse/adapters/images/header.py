@@ -1,8 +1,8 @@
-"""Read the type, the size and the orientation of an image from its header. The type is detected from the content.
+"""Read the type, the size and the orientation of an image from its header. The first bytes determine the type.
 
-No pixels are decoded. This parser runs in processes without limits on time and memory. Pillow is not used, because
-Pillow stores all data before the pixels. For a file with ten megabytes of tiny segments, Pillow needs seconds and
-hundreds of megabytes. If a header contains false values, `decode` detects these values later.
+No pixels are decoded. This parser runs in processes without limits on time and memory. Pillow is not used, because it
+keeps in memory all data that precedes the pixels. For a file with ten megabytes of tiny segments, Pillow needs several
+seconds and hundreds of megabytes of memory. If a header contains false values, `decode` detects these values later.
 """
 
 import struct
@@ -12,7 +12,8 @@ from framehouse.domain.reference import MAX_REFERENCE_BYTES, reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_PARTS = 2000
-"""The maximum number of segments or chunks before the pixels. A colour profile of ten megabytes needs 160 segments."""
+"""The maximum number of segments, chunks or padding bytes before the pixels. A colour profile of ten megabytes needs
+160 segments."""
 _FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKERS_WITHOUT_SEGMENT = frozenset((0x01, *range(0xD0, 0xD8)))
 _EXIF_BYTES = 65536
@@ -29,7 +30,7 @@ class BadImage(Exception):
 def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
     """Check the header of a file against the rules for references. `size` is the length of the file in bytes.
 
-    Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
+    Returns the width and height in pixels after the EXIF rotation. Raises BadImage if the file breaks a rule.
     """
     if not size:
         raise BadImage("is empty")
@@ -71,7 +72,7 @@ def _png(file: BinaryIO) -> tuple[int, int, bool]:
             rotated = _is_rotated(file.read(min(length, _EXIF_BYTES)))
             length -= min(length, _EXIF_BYTES)
         file.seek(length + 4, 1)
-    raise BadImage(f"has more than {_MAX_PARTS:,} parts before its pixels, which is not accepted")
+    raise BadImage(f"has more than {_MAX_PARTS:,} segments, chunks or padding bytes before its pixels")
 
 
 def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
@@ -91,7 +92,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
             if segment.startswith(b"Exif\0\0"):
                 rotated = rotated or _is_rotated(segment[6:])
             file.seek(max(length, 2) - 2 - len(segment), 1)
-    raise BadImage(f"has more than {_MAX_PARTS:,} parts before its pixels, which is not accepted")
+    raise BadImage(f"has more than {_MAX_PARTS:,} segments, chunks or padding bytes before its pixels")
 
 
 def _is_rotated(exif: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""The program of a child process: loads a model and generates images. Only child processes import torch.
+"""The program that runs in a child process. It loads a model and generates images. Only child processes import torch.
 
-The process reads commands from standard input and writes events to standard output (`wire`). The output of libraries is
-redirected to standard error, which the engine copies into its log. When standard input ends, the engine has exited, so
-the process exits too.
+The process reads commands from standard input and writes events to standard output. `wire` defines their format. The
+output of libraries is redirected to standard error, which the engine copies into its log. The process exits when
+standard input is closed, because this means that the engine has exited.
 """
 
 import gc
@@ -31,7 +31,7 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
-    """The call was cancelled. This BaseException is not handled by pipelines that catch every Exception."""
+    """Raised when the call was cancelled. It is a BaseException, so pipelines that catch Exception do not catch it."""
 
 
 class LoadFailed(Exception):
@@ -111,7 +111,7 @@ class Process:
 
 
 class LoadedPipeline:
-    """A pipeline of diffusers on its device, and the arguments of its calls.
+    """A diffusers pipeline on its device, and the arguments of its calls.
 
     Creating an instance raises LoadFailed if the model cannot be loaded.
     """
@@ -133,7 +133,7 @@ class LoadedPipeline:
         except ModuleNotFoundError as error:
             missing = f'the package {error.name} is not installed; run: pip install "framehouse[diffusers]"'
             raise LoadFailed(missing) from error
-        except Exception as error:  # the errors of loading a model have no common base class
+        except Exception as error:  # errors during loading have no common base class
             reason = reason_of(error, settings["folder"])
             if is_out_of_memory(error):
                 too_large = f"{settings['model']} does not fit into the memory of this device: {reason}"
@@ -156,10 +156,13 @@ class LoadedPipeline:
     def generate(
         self, command: dict[str, Any], references: list[Image.Image], on_progress: Callable[[float], None]
     ) -> list[NDArray[np.float32]]:
-        """Generate the images of one call, one per seed: (height, width, 3) with values from 0 to 1.
+        """Generate the images of one call, one image per seed.
 
-        `on_progress` is called after each step with the completed share. An exception from `on_progress` stops the
-        call. Raises Broken, and any exception of the pipeline.
+        Each image is an array of shape (height, width, 3) with values from 0 to 1. `on_progress` is called after each
+        step with the completed share. An exception from `on_progress` stops the call.
+
+        Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
+        of the pipeline are propagated.
         """
         import torch
 
@@ -191,7 +194,7 @@ class LoadedPipeline:
         images = list(self.call(**arguments))
         if not all(np.isfinite(image).all() for image in images):
             raise Broken(
-                f"{self._settings['model']} generated values that are not numbers with dtype = "
+                f"{self._settings['model']} generated NaN or infinite values with dtype = "
                 f'"{self._settings["dtype"]}"; try another dtype'
             )
         return images
@@ -219,7 +222,7 @@ class LoadedPipeline:
     def finish(
         self, image: NDArray[np.float32], final_size: tuple[int, int], on_tile: Callable[[], None]
     ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Convert an image to bytes, and return the bytes and additional metadata.
+        """Convert an image to 8-bit values, and return the converted image and additional metadata.
 
         If the image is smaller than `final_size` and the route has an upscaler, the image is first enlarged. `on_tile`
         is called before each tile. An exception from `on_tile` stops the upscaler.
@@ -342,7 +345,7 @@ def _has_torchvision() -> bool:
 
 
 def load_image_only_processor(folder: Path) -> Any:
-    """Load the Qwen2-VL processor in a folder without support for videos, because that support needs torchvision."""
+    """Load a Qwen2-VL processor from a folder, but without its video support, which needs torchvision."""
     from transformers import Qwen2Tokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -353,7 +356,7 @@ def load_image_only_processor(folder: Path) -> Any:
 
 
 def build_image_only_processor(images: Any, tokenizer: Any) -> Any:
-    """Build a Qwen2-VL processor without support for videos from an image processor and a tokenizer."""
+    """Combine an image processor and a tokenizer into a Qwen2-VL processor that does not support videos."""
     from transformers import Qwen2VLProcessor
     from transformers.processing_utils import ProcessorMixin
 
@@ -372,7 +375,7 @@ def find_devices(kind: str = "") -> dict[str, Any]:
     """List the devices of a kind (`cuda`, `mps`, `cpu`), or of the best available kind if `kind` is empty.
 
     The result contains `devices`, `ram_bytes` and the version of `torch`. If torch cannot be imported, the result
-    contains only `reason`. Raises LoadFailed if there is no device of the kind.
+    contains only `reason`. Raises LoadFailed if there is no device of this kind.
     """
     try:
         import torch

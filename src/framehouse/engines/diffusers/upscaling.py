@@ -23,7 +23,7 @@ class Upscaler:
         self._model.to(device).eval()
 
     def enlarge(self, image: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
-        """Enlarge an image, (height, width, 3) with values from 0 to 1, by the model's own factor.
+        """Enlarge an image of shape (height, width, 3) with values from 0 to 1 by the model's own factor.
 
         Each tile is enlarged together with a margin, so that no seams are visible. `on_tile` is called before each
         tile. An exception from `on_tile` stops the work and is passed on.

@@ -1,4 +1,4 @@
-"""References as subjects: cut out from a plain background, or framed as a card."""
+"""Convert references to sprites. Subjects are cut out from a plain background; other references become cards."""
 
 from functools import lru_cache
 
@@ -49,7 +49,7 @@ def sprite_aspect(reference: ReferenceImage) -> float:
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
     """Return the reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
 
-    A cutout has a white outline. Any other reference has the frame of a card.
+    A cutout has a white outline. Any other reference becomes a card: the whole image in a white frame.
     """
     image, cut = cutout(reference)
     border = max(2, round(height_px * (0.014 if cut else 0.022)))
@@ -81,7 +81,8 @@ def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
     """Return a mask of the subject (255) in front of a plain background (0), or None.
 
     Starting at the border of a reduced image, the background grows through pixels of similar colour until nothing
-    changes. Returns None if the border has too many colours, or if the subject covers less than 2 % or more than 90 %.
+    changes. Returns None if too many border pixels differ from the background colour, or if the subject covers less
+    than 2 % or more than 90 % of the image.
     """
     small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)

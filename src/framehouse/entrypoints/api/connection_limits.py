@@ -34,8 +34,8 @@ class ConnectionLimits:
 
     `max_connections` is the maximum number of open connections. If it is exceeded, the connection that has waited
     longest for a request is closed. `head_s` is the time in which a client must send the head of a request, counted
-    from the start of the connection or from the last response. `unread_s` is the longest time in which a client may
-    receive no part of a response. `check_s` is the interval between two checks of all connections.
+    from the start of the connection or from the last response. `unread_s` is the maximum time without progress
+    while a client receives a response. `check_s` is the interval between two checks of all connections.
 
     `linger_s` is the time for which the remaining body is read and discarded after an early response. If the connection
     were closed while the client sends the body, the client might not receive the response.
@@ -61,7 +61,7 @@ def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> u
     """Return a uvicorn configuration with these limits, security headers on every response, and no `Server` header."""
     return uvicorn.Config(
         SecurityHeaders(app),
-        http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # called like the class
+        http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # uvicorn only calls it
         ws="none",
         log_config=None,
         access_log=False,
@@ -71,7 +71,7 @@ def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> u
 
 
 class _Refusal(NamedTuple):
-    """An error response to input that is not a complete request. The connection is closed after the response."""
+    """An error response that is sent in place of the app's response. The connection is then closed."""
 
     status: int
     code: int
@@ -222,7 +222,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def _refuse(self, refusal: _Refusal) -> None:
         if self.cycle is not None and not self.cycle.response_complete:
-            if not self.cycle.more_body:  # the previous request is complete; its response then closes the connection
+            if not self.cycle.more_body:  # the previous request is complete; close the connection after its response
                 self.cycle.keep_alive = False
                 self.flow.pause_reading()
                 return
@@ -243,7 +243,7 @@ class _LimitedConnection(HttpToolsProtocol):
             self.transport.close()
 
     def _drop(self) -> None:
-        """Close the connection and discard its unsent data immediately. The system may have buffered megabytes."""
+        """Close the connection and immediately discard its unsent data, which may occupy megabytes of memory."""
         with suppress(OSError, AttributeError):
             connection = self.transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

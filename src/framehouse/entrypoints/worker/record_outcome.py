@@ -1,6 +1,6 @@
 """Record the outcome of a held batch.
 
-The write is retried until saved. If the outcome was not recorded, the batch would be generated again.
+The write is retried until saved. If the outcome were not recorded, the batch would be generated again.
 """
 
 import logging
@@ -47,7 +47,7 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
         operation, error = f"handing over batch {batch.id}", release.reason
     else:
         metrics.FAILURES.labels(batch.model, "retry").inc()
-        log.warning("batch %s of task %s is tried again in %.1f s", batch.id, batch.task_id, release.after_s)
+        log.warning("batch %s of task %s will be retried in %.1f s", batch.id, batch.task_id, release.after_s)
         # The reason may quote the prompt, so it is logged only at level debug. The batch's row contains the reason.
         log.debug("batch %s: %s", batch.id, release.reason)
         operation, error = f"releasing batch {batch.id}", release.reason or _NO_REASON
