@@ -1,7 +1,7 @@
 """All settings and their descriptions. Each process reads the settings once, when it starts.
 
-docs/settings.md contains the same descriptions. A test compares them. The sources of a setting, in order of increasing
-priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
+docs/settings.md contains the same descriptions, and a test compares the two. The sources of a setting, in order of
+increasing priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
 """
 
 import json
@@ -137,13 +137,13 @@ class Settings(BaseSettings):
         ge=0,
         le=1000,
         description="Maximum number of batches that one worker generates at the same time. "
-        "If 0, the number is the sum of the concurrency of the worker's engines, and at least 2.",
+        "If 0, the maximum is the sum of the concurrency limits of the worker's engines, but at least 2.",
     )
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default={},
         description="Labels of the workers on this machine, and their values. "
         "A route that has `needs` is served only by workers that have all labels in `needs`. "
-        "The option `framehouse worker --label` replaces this setting.",
+        "The option `framehouse worker --label` overrides this setting.",
     )
     lease_s: float = Field(
         default=30,
@@ -151,13 +151,13 @@ class Settings(BaseSettings):
         le=3600,
         description="Duration of a lease in seconds. "
         "A worker that does not renew the lease of a batch in time loses the batch. "
-        "A process that hangs for this time, and for at least 10 seconds, is killed and restarted.",
+        "A process that hangs for `lease_s` seconds, but at least 10 seconds, is killed and restarted.",
     )
     stop_s: float = Field(
         default=30,
         ge=0,
         le=3600,
-        description="Time in seconds that a stopping process has to finish its requests and batches. "
+        description="Maximum time in seconds for a stopping process to finish its requests and batches. "
         "Unfinished batches then return to the queue.",
     )
     attempts: int = Field(
@@ -172,7 +172,7 @@ class Settings(BaseSettings):
     give_up_after_s: float = Field(
         default=3600,
         gt=0,
-        description="Time in seconds for which a task is retried if no engine can generate it. "
+        description="Time in seconds for which a task is retried if no engine can generate its images. "
         "After this time, the task fails.",
     )
     max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Maximum size of a request body, in bytes.")
@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     )
     allow_private_addresses: bool = Field(
         default=False,
-        description="Whether references may be fetched from private addresses, and callbacks may be sent to "
+        description="Whether references may be fetched from private addresses, and whether callbacks may be sent to "
         "private addresses. "
         "Use this setting only for development.",
     )
@@ -209,11 +209,11 @@ class Settings(BaseSettings):
     )
     otlp_endpoint: str = Field(
         default="",
-        description="Base URL of a collector that receives traces through OTLP over HTTP. "
+        description="Base URL of a collector that receives traces over OTLP/HTTP. "
         "If empty, the value of OTEL_EXPORTER_OTLP_ENDPOINT is used. "
         "If that variable is not set either, no traces are sent.",
     )
-    trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Share of the tasks that are traced, from 0 to 1.")
+    trace_ratio: float = Field(default=1.0, ge=0, le=1, description="Fraction of tasks to trace, from 0 to 1.")
 
     @field_validator("public_url", "otlp_endpoint")
     @classmethod
@@ -263,14 +263,17 @@ class Settings(BaseSettings):
     def hung_after_s(self) -> float:
         """The time without a heartbeat after which a process is treated as hung, in seconds.
 
-        The leases of the process have expired by then. The minimum is 10 seconds, so that a short pause of the machine
+        After this time, the leases of the process have expired. The minimum is 10 seconds, so that a short pause of the machine
         does not cause a restart.
         """
         return max(10.0, self.lease_s)
 
     @property
     def image_base_url(self) -> str:
-        """The base URL for images in callbacks. A callback is not a response, so there is no client's host to use."""
+        """The base URL of the images in callbacks.
+
+        A callback is not a response to a request, so no `Host` header is available.
+        """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"
 
@@ -308,7 +311,7 @@ def load_settings(config: Path | None = None, **options: Any) -> Settings:
 
 
 def unknown_variables() -> list[str]:
-    """Return the FRAMEHOUSE_… variables that do not belong to a setting. Their names are probably misspelled."""
+    """Return the FRAMEHOUSE_… variables that do not belong to a setting. These names are probably misspelled."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     known |= {name + "_FILE" for name in known} | {
         PREFIX + name for name in ("CONFIG", "SERVER", "KEY", "CALLBACK_SECRET")

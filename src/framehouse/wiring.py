@@ -122,10 +122,10 @@ async def open_checked_storage(settings: Settings) -> Storage:
 
 
 async def check(settings: Settings) -> None:
-    """Check the settings for errors that would stop every process of a server. Run this check before the processes
-    start.
+    """Check the settings for errors that would prevent all processes of a server from starting. Run this check before
+    the processes start.
 
-    Logs a warning for each route that needs labels which this server's own worker does not have. Raises BadRoute,
+    Logs a warning for each route that needs labels that this server's own worker does not have. Raises BadRoute,
     BadSettings or BadServer.
     """
     from framehouse.engines.registry import open_registry
@@ -207,7 +207,7 @@ def build_element_worker(deployment: Deployment, *, only_task: UUID | None = Non
 async def run_api(
     settings: Settings, listening: socket.socket, *, heartbeat_fd: int | None = None, worker_metrics: str = ""
 ) -> None:
-    """Serve the API on an open socket until SIGTERM or SIGINT.
+    """Serve the API on an open socket until SIGTERM or SIGINT arrives.
 
     For `heartbeat_fd`, see `watchdog`; for `worker_metrics`, see `build_api`.
     """
@@ -252,7 +252,7 @@ async def run_api(
 async def run_worker(
     settings: Settings, *, heartbeat_fd: int | None = None, metrics_socket: socket.socket | None = None
 ) -> None:
-    """Generate images, process elements, deliver callbacks and run the sweeper until SIGTERM or SIGINT.
+    """Generate images, process elements, deliver callbacks and run the sweeper, until SIGTERM or SIGINT arrives.
 
     Metrics are exposed on `metrics_socket`, if it is not None. For `heartbeat_fd`, see `watchdog`.
     """

@@ -208,7 +208,7 @@ async def test_tasks_elements_and_callbacks_do_not_call_private_addresses(
             assert not resolver.queried, "the API resolved a name"
             deployment.start_worker()
             deployment.start_element_worker(allow_private=False)
-            reason = "leads to a private or special address, which is not allowed"
+            reason = "points to a private or special address, which is not allowed"
             assert (await api.wait_for_task(task["task_id"]))["task_status_msg"] == f"image_list[0].image {reason}"
             element_task = await api.wait_for_element(element.json()["data"]["task_id"])
             assert element_task["task_status_msg"].endswith(reason)

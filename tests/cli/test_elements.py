@@ -63,7 +63,7 @@ def test_presets_are_listed(shared_data: Path) -> None:
         (
             ["element", "create", "x", "--frontal", "http://127.0.0.1:1/a.png", "--refer", "http://127.0.0.1:1/"],
             1,
-            "The element could not be created: element_image_list.frontal_image leads to a private",
+            "The element could not be created: element_image_list.frontal_image points to a private",
         ),
         (["element", "list", "--account", "nobody"], 1, "There is no account"),
         (["element", "delete", "bag"], 2, "framehouse element list"),

@@ -329,7 +329,7 @@ async def test_an_image_that_kills_two_processes_fails_and_other_images_are_gene
     poison = asyncio.create_task(generate(klein, batch(prompt="[die]")))
     harmless = asyncio.create_task(generate(klein, batch(prompt="a fox")))
     await slow
-    with pytest.raises(Broken, match=r"was killed.*second crash in a call for only this image"):
+    with pytest.raises(Broken, match=r"was killed.*second crash during a call with only this image"):
         await poison
     assert len(images(await harmless)) == 1
 

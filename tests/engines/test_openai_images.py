@@ -169,7 +169,7 @@ async def test_the_facts_contain_server_size_and_contact_sheet() -> None:
         "server": "sglang",
         "generated_by": "m",
         "generated_size": "256x256",
-        "contact_sheet": "2 references are tiled onto image 2, because the model accepts 2",
+        "contact_sheet": "2 references are tiled onto image 2, because the model accepts at most 2 images",
     }
     assert len(server.posts[0].files) == 2
     assert server.posts[0].fields["prompt"] == "all of row 1, column 2 of image 2"
@@ -256,7 +256,7 @@ def moderated(code: str = "moderation_blocked") -> dict[str, Any]:
         ((404, {}, "Model not found"), True, Broken, "HTTP 404: Model not found"),
         ((413, {}, ""), False, Broken, "HTTP 413"),
         ((422, {}, {"detail": [{"loc": ["body", "n"], "msg": "too many"}]}), False, Broken, "body.n: too many"),
-        ("html", True, Broken, "not a response of the Images API"),
+        ("html", True, Broken, "does not have the format of the Images API"),
         ("garbage", False, Broken, "did not return an image"),
         ("few", True, Broken, "returned 0 images instead of 1"),
         ("address", True, Broken, "returned a URL instead of an image"),
@@ -460,7 +460,9 @@ async def test_a_server_that_drops_references_is_detected_and_gets_a_contact_she
         server.posts.clear()
         generated = images(await generate(engine, batch_of("a fox", references=3)))[0]
         assert len(server.posts[0].files) == 1
-        assert generated.facts["contact_sheet"] == "3 references are tiled onto image 1, because the model accepts 1"
+        assert generated.facts["contact_sheet"] == (
+            "3 references are tiled onto image 1, because the model accepts at most 1 image"
+        )
         await engine.check()
         assert len(server.posts) == 1, "the server was probed twice"
 
@@ -504,7 +506,7 @@ async def test_a_server_that_ignores_seeds_is_not_probed_for_dropped_references(
         assert len(server.posts) == 1
     async with serving("xinference") as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "accepts up to 1 reference; for a model that accepts more" in check.reason
+        assert "accepts up to 1 reference; for a model that accepts more references" in check.reason
 
 
 async def test_a_failed_probe_is_repeated_later() -> None:

@@ -128,7 +128,7 @@ async def test_a_reference_that_cannot_be_fetched_is_named(make_deployment: Make
     ticket = await deployment.submit(image_list=[{"image": image_base64()}, {"image": "http://127.0.0.1:1/a.png"}])
     deployment.start_worker()
     task = await wait_for_task(deployment, ticket.task_id)
-    assert task.status_message == "image_list[1].image leads to a private or special address, which is not allowed"
+    assert task.status_message == "image_list[1].image points to a private or special address, which is not allowed"
 
 
 @pytest.mark.also_relayed

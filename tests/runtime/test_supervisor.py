@@ -48,8 +48,8 @@ def run(process: SupervisedProcess, until: Callable[[], bool]) -> None:
 def test_a_process_that_exits_is_restarted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run(make(ENDS), until=lambda: len(caplog.messages) == 2)
     assert caplog.messages == [
-        "the worker process ended with code 3; restarting it in 0.0 s",
-        "the worker process ended with code 3; restarting it in 0.5 s",
+        "the worker process ended with exit code 3; restarting it in 0.0 s",
+        "the worker process ended with exit code 3; restarting it in 0.5 s",
     ]
 
 
@@ -57,7 +57,7 @@ def test_a_process_without_heartbeats_is_killed_and_restarted(make: Make, caplog
     process = make(HANGS, hung_after_s=0.2)
     run(process, until=lambda: len(caplog.messages) >= 2 and process.process is not None)
     assert caplog.messages[0] == "the worker process hangs and is killed"
-    assert caplog.messages[-1] == "the worker process ended with code -9; restarting it in 0.0 s"
+    assert caplog.messages[-1] == "the worker process ended with exit code -9; restarting it in 0.0 s"
 
 
 def test_keep_running_returns_true_after_a_signal_and_false_after_its_limit(make: Make) -> None:

@@ -179,9 +179,9 @@ async def test_two_references_are_tiled_on_a_contact_sheet(engine: OpenAIImages)
 async def test_the_health_check_reports_a_healthy_server(engine: OpenAIImages, server: str) -> None:
     (check,) = await engine.check()
     assert check.ok, check
-    assert (
-        check.reason
-        == "the server is healthy and accepts up to 1 reference; for a model that accepts more, set max_references"
+    assert check.reason == (
+        "the server is healthy and accepts up to 1 reference; "
+        "for a model that accepts more references, set max_references"
     )
     several = engine_for(server, max_references=4)
     (check,) = await several.check()
@@ -208,7 +208,7 @@ async def test_the_error_names_an_unknown_model(server: str) -> None:
     engine = engine_for(server, model="unknown-model")
     with pytest.raises(Broken, match="unknown-model") as failed:
         await generate(engine, batch())
-    assert failed.value.message.startswith("the model server answered HTTP 4")
+    assert failed.value.message.startswith("the model server returned HTTP 4")
     (check,) = await engine.check()
     assert (check.ok, check.reason) == (False, f'the server has no model "unknown-model"; its models: {MODEL}')
     await engine.close()

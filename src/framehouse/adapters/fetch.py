@@ -102,8 +102,8 @@ async def post(
     """POST a body. Returns the status code and the headers of the response. The body of the response is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s`. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`. If a
-    connection is cancelled during the TLS handshake, it stays open until it is garbage collected.
+    `idle_timeout_s`. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`. A
+    shorter limit could cancel the TLS handshake, and the connection would then stay open until it is garbage-collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers
@@ -113,18 +113,18 @@ async def post(
 async def _request(
     method: str, url: str, headers: Mapping[str, str], body: bytes | None, idle_timeout_s: float, allow_private: bool
 ) -> AsyncIterator["httpx.Response"]:
-    """Send a request to a checked address on a new connection.
+    """Open a new connection to a checked address and send a request.
 
-    Yields the response after its headers were received and before its body is read. Raises FetchFailed.
+    Yields the response after its headers have been received and before its body is read. Raises FetchFailed.
     """
     import httpx  # imported late: loading is slow, and only workers that send requests use httpx
 
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise FetchFailed("leads to a URL that is not http or https", retry=False)
+            raise FetchFailed("points to a URL that is not http or https", retry=False)
         if "@" in parts.netloc:
-            raise FetchFailed("leads to a URL with a user name or password", retry=False)
+            raise FetchFailed("points to a URL with a user name or password", retry=False)
         name = ascii_host(parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         bracketed = f"[{name}]" if ":" in name else name
@@ -174,16 +174,17 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # a separate pool with many threads: slow lookups do not delay generation, and rarely delay other lookups
+        # the pool is separate and has many threads, so that slow lookups do not delay image generation and rarely
+        # delay other lookups
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
         except OSError as error:
             retry = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
-            raise FetchFailed("leads to a host name that cannot be found", retry=retry) from error
+            raise FetchFailed("points to a host name that cannot be resolved", retry=retry) from error
         addresses = list(dict.fromkeys(str(result[4][0]) for result in results))
     if not allow_private and not all(map(is_public, addresses)):
-        raise FetchFailed("leads to a private or special address, which is not allowed", retry=False)
+        raise FetchFailed("points to a private or special address, which is not allowed", retry=False)
     return addresses[:_MAX_ADDRESSES]
 
 

@@ -24,9 +24,9 @@ class Spool:
     """A temporary file that consists of consecutive parts. After the spool is closed, its readers can no longer be
     used.
 
-    `close` may be called while another thread still reads or writes, for example after the task of that thread was
-    cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock prevents that
-    thread from accessing the other file.
+    `close` may be called while a thread still reads or writes, for example after the asyncio task that waits for the
+    thread was cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock
+    prevents the thread from accessing that file.
     """
 
     def __init__(self) -> None:

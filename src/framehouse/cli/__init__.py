@@ -35,8 +35,8 @@ def main() -> NoReturn:
 def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
     """Send SIGINT again after 0.01 s if Python could not raise a KeyboardInterrupt.
 
-    Some callbacks of Python cannot raise exceptions, such as the callbacks of the import system. Without this hook,
-    Python would print a traceback and ignore the Ctrl-C.
+    Python cannot propagate exceptions from some callbacks, such as the callbacks of the import system. Without this
+    hook, Python would print a traceback and ignore the Ctrl-C.
     """
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)

@@ -44,9 +44,11 @@ def create_account(
     async def work(db: Database) -> Account:
         images = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         if not name.strip() or "\0" in name or len(name) > 100:
-            raise Problem("The name of an account must have 1 to 100 characters.")
+            raise Problem("The name of an account must have 1 to 100 characters and must not be blank.")
         if not await account_store.create_account(db, name, concurrency=images, units_limit=units):
-            raise Problem(f'The account "{name}" already exists. To change it: framehouse account set {name} …')
+            raise Problem(
+                f'The account "{name}" already exists. To change the account: framehouse account set {name} …'
+            )
         return await get_account(db, name)
 
     account = with_database(data_dir, config, work)
@@ -90,7 +92,7 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
 @data_options
 @json_option
 def show_account(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Show an account: its limits, images in flight, units used, and the secret that signs its callbacks."""
+    """Show an account: its limits, images in flight, units used, and the secret for signing callbacks."""
     from framehouse.cli.local_database import get_account, with_database
 
     account = with_database(data_dir, config, lambda db: get_account(db, name))

@@ -1,11 +1,12 @@
-"""The implementation of `framehouse backup` and `framehouse restore`. A backup contains the data folder in one file.
+"""The implementation of `framehouse backup` and `framehouse restore`.
 
-A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (custom
-format of pg_dump), `framehouse.toml` (if the file exists), `files/…` (images and references) and `complete.json`. A
-backup without `complete.json` is incomplete.
+A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (in the
+custom format of pg_dump), `framehouse.toml` (if the file exists), `files/…` (images and references) and
+`complete.json`. A backup without `complete.json` is incomplete.
 
 The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
-writes the row that refers to the file. Therefore all files to which the dump refers exist when the files are copied.
+writes the row that refers to the file. Therefore the copy contains all files to which the dump refers, except files
+that expire and are deleted between the dump and the copy.
 """
 
 import hashlib
@@ -93,7 +94,7 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 
 @contextmanager
 def _explain_errors(action: str) -> Iterator[None]:
-    """Convert the errors of tarfile and of the operating system into Problem. `action` is the start of the message.
+    """Convert TarError, EOFError and OSError into Problem. `action` is the beginning of the message.
 
     A BrokenPipeError is not converted, because `commands.run` handles this error.
     """
@@ -117,7 +118,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    """Return the SHA-256 of a whole file in hexadecimal, and rewind the file."""
+    """Return the SHA-256 of an entire file in hexadecimal, and rewind the file."""
     file.seek(0)
     digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     file.seek(0)
@@ -227,10 +228,10 @@ def _open_input(file: Path) -> Iterator[IO[bytes]]:
 def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskID]) -> int:
     """Restore a backup. Return the number of image and reference files in the backup.
 
-    The files are written directly to their final places, because a repeated restore can overwrite them. The database is
-    loaded in the folder `restoring`. After the whole backup has been read and verified, the database is moved to its
-    final place. If the restore is killed before that step, the data folder contains no database, and the restore can be
-    repeated.
+    The files are written directly to their final locations, because a repeated restore can overwrite them. The database
+    is loaded in the folder `restoring`. After the entire backup has been read and verified, the database is moved to
+    its final location. If the restore is killed before that step, the data folder contains no database, and the restore
+    can be repeated.
 
     If the storage is a bucket, the files in the backup are counted but not written. Raises TarError if the backup is
     damaged, EOFError if the backup is incomplete, and Problem if this version cannot restore the backup.

@@ -38,7 +38,7 @@ def restore(file: Path, data_dir: Path | None, config: Path | None, as_json: boo
     """Restore the backup FILE into a data folder that has no database.
 
     If FILE is "-", the backup is read from stdin. Restore only backups that you created yourself, because the database
-    runs all commands in a backup.
+    executes all SQL commands in a backup.
     """
     from framehouse.cli.backup import restore_backup
 

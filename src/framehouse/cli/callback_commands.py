@@ -26,7 +26,7 @@ def callback() -> None:
 @click.option(
     "--failed",
     is_flag=True,
-    help="List only messages that are retried or given up, or to which the receiver responded with HTTP 410.",
+    help="List only messages that will be retried, that were given up, or that the receiver rejected with HTTP 410.",
 )
 @account_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
@@ -35,7 +35,7 @@ def callback() -> None:
 def list_callbacks(
     task: str | None, failed: bool, account: str, limit: int, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """List the newest messages, each with its attempts, the last response and the time of the next attempt.
+    """List the newest messages, each with the number of attempts, the last response and the time of the next attempt.
 
     If TASK is given, the list contains only the messages of this task. TASK is a task id or an external id.
     """
@@ -109,7 +109,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
 @click.option(
     "--secret",
     envvar="FRAMEHOUSE_CALLBACK_SECRET",
-    help="The whsec_… secret that verifies the signatures. [default: the account's secrets]",
+    help="The secret (whsec_…) for verifying the signatures. [default: the account's secrets]",
 )
 @account_option
 @data_options
@@ -117,7 +117,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
 def listen_for_callbacks(
     host: str, port: int, secret: str | None, account: str, data_dir: Path | None, config: Path | None, as_json: bool
 ) -> None:
-    """Run a receiver for development that verifies and prints each message. Ctrl-C stops the receiver.
+    """Run a development receiver that verifies and prints each message. Ctrl-C stops the receiver.
 
     To send callbacks to this receiver, the server must allow private addresses:
 

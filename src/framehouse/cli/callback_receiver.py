@@ -1,4 +1,4 @@
-"""A receiver of callbacks for development. The receiver verifies and prints each message."""
+"""A callback receiver for development. The receiver verifies and prints each message."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""The checks of `framehouse doctor`. Each check has a number, and its finding can contain advice."""
+"""The checks of `framehouse doctor`. Each check has a number and returns findings, which can contain advice."""
 
 import asyncio
 import os
@@ -32,9 +32,9 @@ _MAX_WAIT_S = 60
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """The result of one check. The number identifies the check and does not change between versions.
+    """A result of a check. `number` identifies the check and does not change between versions.
 
-    `advice` explains how to solve the problem. It is empty if no action is needed.
+    `advice` explains how to solve the problem, and is empty if no action is needed.
     """
 
     number: int
@@ -125,7 +125,7 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
     """Check the engines of the routes that a worker with this machine's labels serves. Each engine is checked once."""
     try:
-        # The order is reversed twice, so that an engine of several routes is reported under its first route.
+        # The order is reversed twice, so that an engine that several routes share is reported under its first route.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
@@ -217,8 +217,8 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                         14,
                         "advice",
                         "FRAMEHOUSE_DIRECT_DATABASE_URL also uses a pooler",
-                        "Set it to the URL of the database server, or make sure that this pooler is in session mode. "
-                        "In other modes, live workers are treated as dead.",
+                        "Set FRAMEHOUSE_DIRECT_DATABASE_URL to the URL of the database server, or make sure that this "
+                        "pooler is in session mode. In other modes, live workers are treated as dead.",
                     )
                 )
             if await db.value("show fsync") != "on":

@@ -80,7 +80,9 @@ def create_element(
 
 
 @element.command("list")
-@click.option("--presets", "show_presets", is_flag=True, help="List the preset elements instead.")
+@click.option(
+    "--presets", "show_presets", is_flag=True, help="List the preset elements instead of the account's elements."
+)
 @account_option
 @click.option("--limit", type=click.IntRange(1, 500), default=50, show_default=True)
 @data_options

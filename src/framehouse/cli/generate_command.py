@@ -55,7 +55,7 @@ from framehouse.cli.options import data_options, json_option
     "--server",
     envvar="FRAMEHOUSE_SERVER",
     metavar="URL",
-    help="Generate the images on this server instead of this machine.",
+    help="Generate the images on this server instead of on this machine.",
 )
 @click.option("--key", envvar="FRAMEHOUSE_KEY", metavar="KEY", help="API key for --server.")
 @data_options

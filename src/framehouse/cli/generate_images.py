@@ -152,8 +152,8 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
 async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
     """Write the images to the folder `out`. Return the output for --json.
 
-    If there are several images, a contact sheet is also written. File names contain the task's id, so that the files of
-    other tasks are not overwritten.
+    If there are several images, a contact sheet is also written. File names begin with the (possibly shortened) id of
+    the task, so that the files of other tasks are not overwritten.
     """
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []
@@ -186,7 +186,7 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
 
 
 def _stem(task_id: str) -> str:
-    """Return the common beginning of the names of a task's files.
+    """Return the common prefix of the names of a task's files.
 
     A UUID is shortened to its last 12 hexadecimal digits. In other ids, unusual characters are replaced, and the length
     is limited to 64 characters.

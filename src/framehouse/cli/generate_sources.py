@@ -1,4 +1,4 @@
-"""The two sources of images for `framehouse generate`: this machine, or a server that implements the API."""
+"""The two sources of images for `framehouse generate`: this machine and a server that implements the API."""
 
 import asyncio
 import json
@@ -26,9 +26,10 @@ from framehouse.settings import Settings
 from framehouse.wiring import Deployment, build_orphaned_batches, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
-"""The class of the advisory locks of `framehouse generate`. A command holds its lock while it waits for its task.
+"""The first key of the advisory locks of `framehouse generate`. The second key is the owner of a task.
 
-A task is abandoned if no process holds the lock of the task's owner.
+A command holds the lock of its owner number while it waits for its task. A task is abandoned if no process holds the
+lock of the task's owner.
 """
 _POLL_S = 0.15
 _GET_ATTEMPTS = 8
@@ -45,7 +46,7 @@ class ResultImage:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, or 0 if it is not known yet."""
+    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, or 0 if still unknown."""
 
     status: Status
     progress: float = 0.0
@@ -73,7 +74,7 @@ class Source(Protocol):
 
 
 class LocalDeployment:
-    """Generates the images on this machine. All steps of a server run in this process.
+    """A source that generates the images on this machine. All steps of a server run in this process.
 
     Entering the context also cancels the abandoned tasks of commands that died.
     """
@@ -121,7 +122,7 @@ class LocalDeployment:
         )
         worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        # This process also requeues orphaned batches, because no server may be running.
+        # This process also requeues orphaned batches, because there may be no running server that requeues them.
         orphaned_batches = asyncio.create_task(build_orphaned_batches(self._deployment).run())
         self._stack.callback(orphaned_batches.cancel)
 
@@ -141,7 +142,7 @@ class LocalDeployment:
             raise Problem(
                 f"The route {first.name} of {model} needs {first.needed_labels}, and no live worker has these labels. "
                 f"Start a worker with these labels: framehouse worker {first.label_options}. "
-                "Or set worker_labels for this command."
+                "Alternatively, set worker_labels for this command."
             )
 
     async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
@@ -173,7 +174,7 @@ class LocalDeployment:
 
 
 class RemoteServer:
-    """Generates the images on a server.
+    """A source that generates the images on a server.
 
     GET requests are retried. A POST request is sent only once, so that no task is billed twice.
     """
@@ -198,12 +199,12 @@ class RemoteServer:
 
     async def submit(self, body: dict[str, Any]) -> str:
         try:
-            answer = await self._client.post(self._path, json=body)
+            response = await self._client.post(self._path, json=body)
         except httpx.TransportError as error:
             raise Problem(f"Cannot reach {self._path}: {error or type(error).__name__}") from error
         except (httpx.InvalidURL, UnicodeError) as error:
             raise Problem(f"--server is not a valid URL: {error}") from error
-        return str(self._data(answer)["task_id"])
+        return str(self._data(response)["task_id"])
 
     async def follow(self, task_id: str) -> AsyncIterator[TaskState]:
         while True:
@@ -233,23 +234,23 @@ class RemoteServer:
             await self._client.post(f"{self._path}/{task_id}/cancel")
 
     async def download(self, location: str) -> tuple[bytes, str]:
-        answer = await self._get(location, self._images)
-        if answer.status_code != 200:
-            raise Problem(f"Cannot download the image {location}: HTTP {answer.status_code}.")
-        kind = answer.headers.get("content-type", "").split(";")[0]
-        return answer.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
+        response = await self._get(location, self._images)
+        if response.status_code != 200:
+            raise Problem(f"Cannot download the image {location}: HTTP {response.status_code}.")
+        kind = response.headers.get("content-type", "").split(";")[0]
+        return response.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
 
     async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
-        """Send a GET request. Retry transport errors and HTTP 429, 500, 502, 503 and 504 with growing pauses.
+        """Send a GET request. Retry transport errors and HTTP 429, 500, 502, 503 and 504 with backoff and jitter.
 
         Raises Problem after 8 attempts.
         """
         for n in range(_GET_ATTEMPTS):
             try:
-                answer = await (client or self._client).get(url)
-                if answer.status_code not in (429, 500, 502, 503, 504):
-                    return answer
-                reason = f"HTTP {answer.status_code}"
+                response = await (client or self._client).get(url)
+                if response.status_code not in (429, 500, 502, 503, 504):
+                    return response
+                reason = f"HTTP {response.status_code}"
             except httpx.TransportError as error:
                 reason = str(error) or type(error).__name__
             await asyncio.sleep(min(10.0, 0.5 * 2**n) * random.uniform(0.5, 1.0))
@@ -257,15 +258,15 @@ class RemoteServer:
             f"No response from {url.split('?')[0]}: {reason}. The task was not canceled; you can query the task later."
         )
 
-    def _data(self, answer: httpx.Response) -> dict[str, Any]:
+    def _data(self, response: httpx.Response) -> dict[str, Any]:
         try:
-            body = answer.json()
+            body = response.json()
             code, message = int(body["code"]), str(body.get("message", ""))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
             raise Problem(
-                f"{self._path} does not implement the omni-image API (HTTP {answer.status_code}). Check --server."
+                f"{self._path} does not implement the omni-image API (HTTP {response.status_code}). Check --server."
             ) from None
         if code != 0:
-            raise Refused(code, message, status=answer.status_code)
+            raise Refused(code, message, status=response.status_code)
         data: dict[str, Any] = body["data"]
         return data

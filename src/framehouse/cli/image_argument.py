@@ -8,7 +8,7 @@ from framehouse.domain.reference import is_url
 
 
 def image_to_send(value: str) -> str:
-    """Return the image in the form of a request: an unchanged URL, or the content of a file as base64.
+    """Return the image for a request body: a URL unchanged, or the content of a file as base64.
 
     Raises Problem if the file cannot be read.
     """

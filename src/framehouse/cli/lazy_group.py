@@ -1,6 +1,6 @@
 """A command group that imports the module of a command only when the command is called.
 
-The list of commands and the completion of command names import no command.
+To list the commands and to complete command names, the group imports no modules of commands.
 """
 
 from importlib import import_module
@@ -22,7 +22,7 @@ class LazyCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """Lists its lazy commands without importing them. Imports a lazy command when the command is called."""
+    """A group that lists its lazy commands without importing them, and imports a lazy command when it is called."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

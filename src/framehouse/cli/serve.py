@@ -125,15 +125,15 @@ def _processes(
 def _is_ready(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/readyz", timeout=2) as answer:
-            return int(answer.status) == 200
+        with opener.open(f"{url}/readyz", timeout=2) as response:
+            return int(response.status) == 200
     except (OSError, urllib.error.URLError):
         return False
 
 
 def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: bool) -> None:
     key, code = key_and_code or (None, None)
-    # Browsers do not send the part of a URL after the #, so no log contains the code.
+    # Browsers do not send the fragment of a URL, so no log contains the code.
     link = f"{url}/#/sign-in/{code}" if code else None
     if as_json:
         click.echo(json.dumps({"url": url, "key": key, "console": link or f"{url}/"}))
@@ -146,8 +146,8 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: boo
         body = f'{{"model_name": "kling-v3-omni", "prompt": "{prompt}", "result_type": "series"}}'
         minutes = int(CODE_LIFE.total_seconds() / 60)
         lines += [
-            "\nThe console. Use this link to sign in from a browser on this machine. "
-            f"The link is valid once, for {minutes} minutes:\n",
+            "\nTo sign in to the console from a browser on this machine, use this link. "
+            f"The link works once and expires after {minutes} minutes:\n",
             f"    {link}",
             '\nThe API key of the account "default", which is shown only once:\n',
             f"    {key}\n\nExample requests:\n",

@@ -47,7 +47,8 @@ def api(
 ) -> None:
     """Run only the API.
 
-    Set FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to the database and the storage that all machines share.
+    Set FRAMEHOUSE_DATABASE_URL and FRAMEHOUSE_STORAGE_URL to the URLs of the database and the storage that all machines
+    share.
     """
     from framehouse.cli.single_process import run_api_process
 

@@ -12,12 +12,12 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""The factor by which an open order raises the limit of attempts, because the order may have been paid for."""
+"""The factor by which an open order raises the maximum number of attempts. The order may have been paid for."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The limits for the failures of a batch. If a batch exceeds a limit, its task fails.
+    """The limits on the failures of a batch. If a batch exceeds a limit, its task fails.
 
     `attempts` is the maximum number of attempts. An attempt counts only if the batch may have caused the failure, for
     example if the worker died. `give_up_after_s` is the maximum time since the first failure, in seconds.
@@ -84,7 +84,7 @@ def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
     """Return whether a batch may be poison. A poison batch kills its workers.
 
-    Returns True for the last two attempts and all later ones, but never for the first attempt. Returns False for a
+    Returns True for the last two attempts and all later attempts, but never for the first attempt. Returns False for a
     batch with an open order, because an upstream generates its images and the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

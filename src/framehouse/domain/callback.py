@@ -47,8 +47,8 @@ def message_id(id: UUID) -> str:
 def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> str:
     """Return the `webhook-signature` of a message: one `v1,…` signature for each `whsec_…` secret.
 
-    `id` is the `webhook-id`. `timestamp` is in Unix seconds. The Standard Webhooks specification, "Signature scheme",
-    defines the signature as the HMAC-SHA256 of `id.timestamp.body`.
+    `id` is the `webhook-id`. `timestamp` is a Unix timestamp in seconds. The Standard Webhooks specification
+    ("Signature scheme") defines the signature as the HMAC-SHA256 of `id.timestamp.body`.
     """
     signed = f"{id}.{timestamp}.".encode() + body
     keys = (base64.b64decode(secret.removeprefix("whsec_")) for secret in secrets)
@@ -60,7 +60,7 @@ def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
 
     `retry_after_s` is the pause that the receiver requested. It replaces a shorter pause, and is limited to 24 hours.
     `jitter` is a random number from 0 to 1 that lengthens the growing pause by up to 50 %. The jitter spreads the
-    waiting messages, so that a recovering receiver does not receive all of them at the same time.
+    attempts over time, so that a recovering receiver does not receive all waiting messages at the same time.
     """
     return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
 

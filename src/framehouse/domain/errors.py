@@ -2,10 +2,11 @@
 
 FramehouseError
 ├── Refused        The API refuses the request. The client receives the code and the message.
-└── Failed         A batch could not be generated. The worker chooses the next step by the subclass:
+└── Failed         A batch could not be generated. The subclass determines the next step of the worker:
     ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
     ├── Broken       The response of the engine is unusable. The task fails.
-    ├── Unavailable  The engine cannot generate now. The next route is tried, and later all routes again.
+    ├── Unavailable  The engine cannot generate the batch now. The worker tries the next route. If no route is left, all
+    │                routes are tried again later.
     └── Unknown      The upstream may have accepted the request, but its response was lost. Without an open order, the
                      request is not sent again, and the task fails.
 """
@@ -80,8 +81,8 @@ class Broken(Failed):
 class Unavailable(Failed):
     """The engine cannot generate the batch now.
 
-    If the engine has not saved an open order, nothing was generated or billed. Then it is safe to try this route or
-    another route again.
+    If the engine has not saved an open order, nothing was generated or billed. It is then safe to try this route again
+    or to try another route.
     """
 
 

@@ -101,8 +101,8 @@ _UNITS = (
 _COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
-    # "three product storyboard frames": at most three words before the noun. A word that ends in "s" is not allowed,
-    # because the number belongs to a plural before the noun ("two cats watching images").
+    # "three product storyboard frames": one to three words are allowed before the noun, but none that ends in "s",
+    # because the number would then refer to that plural ("two cats watching images").
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),
@@ -133,9 +133,9 @@ _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 def requested_images(prompt: str) -> int | None:
     """Return the number of images that a prompt requests, or None if the prompt contains no such number.
 
-    The prompt contains the number as a word or as digits, in English or Chinese. If there are several numbers, the
-    first number is returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the
-    text of listed shots are ignored. The result may exceed the limits of the contract.
+    The number can be a word or digits, in English or Chinese. If there are several numbers, the first number is
+    returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of listed
+    shots are ignored. The result may exceed the limits of the contract.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt
@@ -152,7 +152,7 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Almost every quantifier of whitespace has a limit. Two adjacent quantifiers without a limit need quadratic time.
+# Almost every quantifier of whitespace has a limit, because two adjacent unlimited quantifiers need quadratic time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"

@@ -9,8 +9,8 @@ MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
 MAX_PIXELS = 40_000_000
-"""The maximum number of pixels of a reference. The contract has no such limit. A decoded reference therefore needs at
-most 160 MB of memory (4 bytes per pixel)."""
+"""The maximum number of pixels of a reference. With this limit, which is not part of the contract, a decoded reference
+needs at most 160 MB of memory (4 bytes per pixel)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Read and check a request body by the rules of the contract. All problems of the body are reported together."""
+"""Read and check a request body according to the contract. All problems of the body are reported together."""
 
 import re
 import reprlib
@@ -51,9 +51,9 @@ def read_int(value: object) -> int | None:
 
 @dataclass(slots=True)
 class FieldReader:
-    """Reads the fields of one JSON object and collects their problems.
+    """A reader for the fields of one JSON object. It collects the problems of all fields in `problems`.
 
-    A field counts as absent if it is missing, `null` or the empty string. The value of an absent field is its default.
+    A field counts as absent if it is missing, `null` or the empty string. An absent field has its default value.
     `prefix` is the path of the object in the body. Error messages contain the path.
     """
 
@@ -73,7 +73,7 @@ class FieldReader:
         value = self.get(name)
         if value is None:
             return ""
-        if isinstance(value, LongString):  # longer than the limit of every text field
+        if isinstance(value, LongString):  # no text field may be as long as a LongString
             self.add_problem(name, f"has {value.characters} characters; at most {max_characters} are allowed")
         elif not isinstance(value, str):
             self.add_problem(name, f"must be a string, not {quoted(value)}")

@@ -83,7 +83,7 @@ def choose_routes(
                 retry = Retry(error.message)
             case Unknown() as error:
                 return Fail(
-                    f"{error.message} (the answer to an accepted request was lost; the request is not sent again)"
+                    f"{error.message} (the response to an accepted request was lost; the request is not sent again)"
                 )
             case error:
                 return Fail(error.message)

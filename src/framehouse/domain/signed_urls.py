@@ -17,7 +17,7 @@ def _sign(secret: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Creates and checks signed URLs.
+    """A factory for signed URLs, which also checks their signatures.
 
     All processes share the same `secret`. `base` is the URL at which clients reach the server.
     """

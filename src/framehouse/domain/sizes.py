@@ -39,7 +39,7 @@ def size_of(ratio: str, resolution: str) -> Size:
 
 
 def ratio_and_resolution(size: Size) -> tuple[str, str]:
-    """Return the aspect ratio and the resolution of the contract that have this size. Raises KeyError if none has."""
+    """Return the aspect ratio and the resolution for a size. Raises KeyError if the contract has no such size."""
     return _NAMES[size]
 
 

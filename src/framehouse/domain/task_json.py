@@ -16,7 +16,7 @@ from framehouse.domain.task import Status, Task
 
 
 def milliseconds(moment: datetime) -> int:
-    """Return the time in Unix milliseconds, the unit of all times in the contract."""
+    """Return a time as a Unix timestamp in milliseconds, like all times in the contract."""
     return int(moment.timestamp() * 1000)
 
 
@@ -34,7 +34,7 @@ def common_task_data(
 
 
 def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, Any]:
-    """Return the `data` of GET for a task.
+    """Return the `data` of the response to a GET request for a task.
 
     Callbacks omit `progress`, because the value changes continuously.
     """
@@ -130,7 +130,10 @@ def delivery_data(message: Delivery) -> dict[str, Any]:
 
 
 def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
-    """Return the `data` of GET for a task that creates an element. If the task succeeded, it contains the element."""
+    """Return the `data` of the response to a GET request for an element task.
+
+    If the task succeeded, the result contains the element.
+    """
     data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
     data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0"}
     if task.status == "succeed":

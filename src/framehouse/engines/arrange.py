@@ -1,8 +1,8 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
-This module is for models whose prompts have no syntax for citations and that accept fewer images than a task may have.
-Every image is used: images over the model's limit are tiled onto one contact sheet. The metadata of the generated image
-mentions the contact sheet.
+This module is for models that accept fewer images than a task may have, or whose prompts need another syntax for
+citations. Every reference and every element is used: images over the model's limit are tiled onto one contact sheet.
+The metadata of the generated image mentions the contact sheet.
 """
 
 import math
@@ -23,10 +23,11 @@ _CELL_PX, _GAP_PX = 512, 16
 class ArrangedImages:
     """The images of a batch, prepared for one model.
 
-    `files` contains the input images in order: the files of references as the client sent them, or a contact sheet
-    (PNG). `names` maps each reference and element to its name in the prompt. `first_frame_name` is the name of the
-    first frame of a series, or empty if there is no first frame. `contact_sheet` describes the contact sheet in the
-    metadata of the generated image, and is empty if there is no contact sheet.
+    `files` contains the files of the input images in order. The files are unchanged, except for a contact sheet (PNG),
+    which contains several images. `names` maps each reference and element to its name in the prompt.
+    `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame. `contact_sheet`
+    is a description of the contact sheet for the metadata of the generated image, or empty if there is no contact
+    sheet.
     """
 
     files: tuple[bytes, ...]
@@ -38,13 +39,13 @@ class ArrangedImages:
 def arrange_images(
     batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b""
 ) -> ArrangedImages:
-    """Reduce the references and elements of a batch and `first_frame` to at most `max_images` files (at least 1).
+    """Arrange the references and elements of a batch and `first_frame` in at most `max_images` files.
 
-    `cite` is the text that refers to an image in a prompt of this model; `{}` stands for the number of the image, from
-    1. The files are in this order: the references, the frontal image of each element, the first frame, and further
-    images of the elements up to the limit. If there are too many images, the last references and elements share a
-    contact sheet. If `max_images` is 1, the contact sheet also contains the first frame. Drawing a contact sheet blocks
-    the calling thread.
+    `max_images` must be at least 1. `cite` is the text that refers to an image in a prompt of this model; `{}` stands
+    for the number of the image, from 1. The files are in this order: the references, the frontal image of each element,
+    the first frame, and further images of the elements up to the limit. If there are too many images, the last
+    references and elements share a contact sheet, and further images of elements are omitted. If `max_images` is 1, the
+    contact sheet also contains the first frame. Drawing a contact sheet blocks the calling thread.
     """
     images = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
     images += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]
@@ -64,7 +65,8 @@ def arrange_images(
         for position, (cited, _) in enumerate(tiled):
             names[cited] = f"row {position // columns + 1}, column {position % columns + 1} of {sheet_name}"
         contact_sheet = (
-            f"{len(tiled)} references are tiled onto image {len(files)}, because the model accepts {max_images}"
+            f"{len(tiled)} references are tiled onto image {len(files)}, "
+            f"because the model accepts at most {max_images} image{'' if max_images == 1 else 's'}"
         )
     first_frame_name = names.pop(Cited("frame", 0), "")
     if frames:

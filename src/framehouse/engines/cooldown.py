@@ -1,4 +1,4 @@
-"""Exclude an unhealthy server, account or device from use for a pause that grows with each repeated failure."""
+"""Cooldowns with exponential backoff: an unhealthy server, account or device is not used for a while."""
 
 import random
 import time
@@ -17,10 +17,10 @@ class Cooldown:
         self.reason = ""
 
     def start(self, reason: str, *, at_least_s: float = 0.0) -> None:
-        """Start a pause about twice as long as the previous pause, but not longer than about `longest_s`.
+        """Start a pause that is twice as long as the previous pause, up to `longest_s`, with a jitter of 20 %.
 
-        `at_least_s` is the minimum, even if it exceeds `longest_s`. A call during a pause replaces `reason` but does
-        not extend the pause.
+        `at_least_s` is the minimum length of the pause, even if it exceeds `longest_s`. A call during a pause replaces
+        `reason` but does not extend the pause.
         """
         self.reason = reason
         if self.remaining_s > 0:
@@ -29,7 +29,7 @@ class Cooldown:
         self._until = time.monotonic() + max(at_least_s, self._pause_s * random.uniform(0.8, 1.2))
 
     def end(self) -> None:
-        """End the pause immediately. The next pause is as short as the first pause."""
+        """End the pause immediately. The next pause lasts about `first_s` again."""
         self._pause_s = self._until = 0.0
         self.reason = ""
 

@@ -49,10 +49,10 @@ def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
 
 
 def decode_reference(content: bytes, *, max_px: int, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
-    """Decode a reference as an upright image in the colour mode of the file, but 16-bit grey as 8-bit grey.
+    """Decode a reference as an upright image in the colour mode of the file.
 
-    If `max_px` is not 0, a JPEG file may be decoded at a reduced size. The longer side of the reduced image has at
-    least `max_px` pixels. Raises Broken if the file is damaged.
+    A 16-bit greyscale image is converted to 8 bits. If `max_px` is not 0, a JPEG file may be decoded at a reduced size.
+    The longer side of the reduced image has at least `max_px` pixels. Raises Broken if the file is damaged.
     """
     try:
         with Image.open(io.BytesIO(content), formats=formats) as file:
@@ -74,9 +74,9 @@ def png_file(image: Image.Image) -> bytes:
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
     """Verify or decode an image file from an upstream.
 
-    An intact PNG file with 8-bit RGB pixels is only verified and is returned as a file. Framehouse itself writes this
-    kind of file, and verification takes a quarter of the time of decoding. Other images are decoded to (height, width,
-    3) RGB. Raises Broken like `decode_answer`.
+    An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. Framehouse itself writes this
+    kind of file, and decoding a file takes four times as long as verifying it. Other images are decoded to RGB arrays
+    of shape (height, width, 3). Raises Broken in the same cases as `decode_answer`.
     """
     return _verified_png(content) or decode_answer(content)
 
@@ -84,9 +84,9 @@ def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
 def _verified_png(content: bytes) -> Png | None:
     """Return the file as a Png, or None if the file must be decoded.
 
-    Returns None for other formats and for PNG files that are not 8-bit RGB. Returns None for missing or damaged chunks,
-    wrong checksums and a wrong amount of pixel data. Returns None for files with EXIF data, which may specify a
-    rotation, for animations, and for images with too many pixels.
+    A file must be decoded if it is not a PNG file with 8-bit RGB pixels, if it has EXIF data (which may specify a
+    rotation), if it is an animation, or if it has too many pixels. A file with missing chunks, a wrong checksum, an
+    invalid filter type or a wrong amount of pixel data must also be decoded.
     """
     if content[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" or content[24:29] != _TRUE_COLOUR:
         return None
@@ -113,7 +113,7 @@ def _verified_png(content: bytes) -> Png | None:
         inflater = isal_zlib.decompressobj()
         rows = inflater.decompress(b"".join(packed), expected_bytes)
         at_end = inflater.eof or (not inflater.decompress(inflater.unconsumed_tail, 1) and inflater.eof)
-    except isal_zlib.IsalError:  # type: ignore[misc]  # the library's type stub declares it as an object
+    except isal_zlib.IsalError:  # type: ignore[misc]  # the type stub declares IsalError as an object
         return None
     if len(rows) != expected_bytes or not at_end:
         return None

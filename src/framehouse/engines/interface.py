@@ -1,4 +1,4 @@
-"""The interface of an engine: its abilities, its generation of images, and its health check.
+"""The interface of an engine: its abilities, the generation of images, and the health check.
 
 `framehouse.testing.engine_contract` contains the tests that every engine must pass.
 """
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Abilities:
     """The abilities of an engine. All abilities are known without loading a model or sending a request.
 
-    `max_references`: the largest number of images and elements of a task. A task with more of them is passed to the
-        next route, or fails if no route accepts that many. An element counts as one reference, no matter how many
-        images it has.
+    `max_references`: the largest number of references (images and elements) of a task. A task with more references is
+        passed to the next route, and fails if no route accepts the task. An element counts as one reference, no matter
+        how many images the element has.
     `max_batch`: the largest number of shots per call. All shots of a call belong to the same task.
     `whole_series`: true if the engine must receive all shots of a series in one call, because it generates the later
         images from the first image.
@@ -49,8 +49,8 @@ class Abilities:
 class ReferenceImage:
     """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
 
-    A worker has already decoded the whole file once, so the file is valid. The image may be grey, CMYK, 16-bit,
-    transparent or a palette image, and its EXIF data may specify a rotation.
+    A worker has already decoded the complete file once, so the file is valid. The image may be greyscale, CMYK, 16-bit,
+    transparent or palette-based, and its EXIF data may specify a rotation.
     """
 
     content: bytes
@@ -60,9 +60,9 @@ class ReferenceImage:
 
 @dataclass(frozen=True, slots=True)
 class SavedElement:
-    """An element of the library: its name, its description and its images. The first image is the frontal image.
+    """A saved element: its name, its description and its images. The first image is the frontal image.
 
-    An engine uses as many of the images as it can, and always the frontal image.
+    An engine uses the frontal image, and as many of the other images as it can.
     """
 
     name: str
@@ -77,9 +77,10 @@ class BatchLost(Exception):
 class OpenOrder(Protocol):
     """The record of an order that an engine places with an upstream. The record survives a crash of the worker.
 
-    An engine saves the record before it places the order. If another process later passes the batch to the engine, the
-    engine finds the record again. While a record is saved, the batch stays with this route, and `Unknown` means that
-    the route is tried again later. Without a saved record, any route may generate the batch, and `Unknown` is final.
+    An engine saves the record before it places the order. If a worker later passes the same batch to the engine again,
+    the batch contains the saved record. While a record is saved, the batch stays with this route, and the route is
+    tried again later if the engine raises `Unknown`. Without a saved record, any route may generate the batch, and the
+    task fails if the engine raises `Unknown`.
     """
 
     @property
@@ -119,10 +120,10 @@ class OpenOrder(Protocol):
 class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
-    `image_count` is the number of images of the whole task. References and elements are in the order in which prompts
-    cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the whole task; each shot also has its own
-    prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a series, if
-    that image already exists. The engine generates the later images to match the first frame.
+    `image_count` is the total number of images of the task. References and elements are in the order of the numbers
+    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task; each shot also has
+    its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
+    series, if that image already exists. The engine generates the later images to match the first frame.
     """
 
     task_id: str
@@ -140,11 +141,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A finished image, (height, width, 3) uint8 RGB. `facts` are added to the metadata of the image.
+    """A finished image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
 
-    The image may have any size, because the worker resizes it. An engine can pass on the file of an upstream unchanged
-    (`image_files.read_answer`). If the file already has the right size, the worker usually does not have to decode the
-    file.
+    The image may have any size, because the worker resizes it. `facts` are added to the metadata of the image. An
+    engine can return the file of an upstream unchanged (`image_files.read_answer`). If the file already has the right
+    size, the worker usually does not have to decode the file.
     """
 
     index: int
@@ -180,19 +181,21 @@ class HealthCheck:
 
 
 class Engine(Protocol):
-    """Generates images. An engine raises only Declined, Broken, Unavailable and Unknown.
+    """The interface of an engine, which generates images.
 
-    `generate` yields the image of each shot once, as soon as the image is ready, and yields progress in between. The
-    generation stops if the iterator is closed or the task that reads the iterator is cancelled. If `abilities().cancel`
-    is true, the generation stops within a second. One engine object processes many calls at the same time. The API
-    process also creates engines, but calls only `abilities`. An engine must not load a model or send a request before
-    `generate` or `check` is called.
+    `generate` yields the image of each shot once, as soon as the image is ready, and yields progress in between.
+    `generate` raises only Declined, Broken, Unavailable and Unknown. The generation stops if the iterator is closed or
+    the task that reads the iterator is cancelled. If `abilities().cancel` is true, the generation stops within one
+    second.
+
+    One engine object processes many calls at the same time. The API process also creates engines, but calls only
+    `abilities`. An engine must not load a model or send a request before `generate` or `check` is called.
 
     An engine that depends on a server, an account or a device may have an additional method:
 
         async def check(self) -> list[HealthCheck]: ...
 
-    `check` checks every dependency, must not cause costs, and must not raise an exception. A worker calls `check` every
+    `check` checks every dependency, must not incur costs, and must not raise an exception. A worker calls `check` every
     30 seconds. The first call may take up to a minute.
     """
 

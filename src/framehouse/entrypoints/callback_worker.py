@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _MIN_PAUSE_S = 0.1
 """The pause after a poll that found no message. The end of a task wakes every worker, but most workers find no message.
-Without this pause, the polls of many workers would load PostgreSQL more than all other work (docs/scale.md)."""
+Without this pause, the polls of many workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 _MAX_HOSTS = 10_000
 _HEALTHY_S = 300.0
 _FAILING_AFTER = 3
@@ -67,7 +67,7 @@ class HostHistory:
 
 
 class CallbackWorker:
-    """Delivers callback messages in one process. At most `max_deliveries` deliveries run at the same time."""
+    """A worker that delivers callback messages. At most `max_deliveries` deliveries run at the same time."""
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ class CallbackWorker:
                 case Delivered(code):
                     await callback_queue.end_callback(self._db, message, state="delivered", code=code, error="")
                 case Ended(reason, code, gone):
-                    log.warning("callback %s of task %s is given up: %s", message.id, message.task.id, reason)
+                    log.warning("giving up callback %s of task %s: %s", message.id, message.task.id, reason)
                     await callback_queue.end_callback(
                         self._db, message, state="gone" if gone else "given_up", code=code, error=reason
                     )

@@ -35,7 +35,7 @@ _LONGEST_PAUSE_S = 60.0
 
 
 class ElementWorker:
-    """Creates elements in one process. If `only_task` is set, the worker creates only the element of this task."""
+    """A worker that creates elements. If `only_task` is set, the worker creates only the element of this task."""
 
     def __init__(
         self, db: Database, storage: Storage, *, allow_private: bool, attempts: int = 5, only_task: UUID | None = None

@@ -25,30 +25,32 @@ from framehouse.pipeline.expire import expire_images, remove_references
 log = logging.getLogger(__name__)
 _CHECK_S = 1.0
 _UNRENEWED_S = 2.0
-"""Seconds without a renewal after which the sweeper starts to observe a lease. A live worker renews more often."""
+"""Seconds without a renewal after which the sweeper starts to observe a lease. A live worker renews its leases more
+often."""
 DEAD_AFTER_S = 3.0
-"""The time after which the batches of a worker with a closed database connection are requeued, in seconds. The time
-starts when this process observes that the lease was not renewed."""
+"""The time after which the batches of a worker with a closed database connection are requeued, in seconds. The time is
+measured from the moment when this process observes that the lease was not renewed."""
 _HOUSEKEEPING_S = 60.0
 _PARTIAL_FILES_S = 24 * 3600.0
 _PARTIAL_FILE_AGE_S = 3600.0
 """The age after which an unfinished file is deleted. No write of a file lasts this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""If a due time is further in the future, the clock was set back. Every pause of a batch or an element is shorter."""
+"""The limit for due times in the future. A later due time shows that the clock was set back, because every pause of a
+batch or an element is shorter than this limit."""
 _STEP = 500
 """The maximum number of rows that one transaction deletes. Such a transaction lasts a few milliseconds, so that it
 hardly delays other transactions."""
 
 
 class OrphanedBatches:
-    """Finds batches whose worker died or hangs, and requeues these batches.
+    """A periodic check that finds batches whose worker died or hangs, and requeues these batches.
 
     A batch is orphaned if its lease was not renewed for `lease_s`. If the worker's database connection is closed, the
     limit is `DEAD_AFTER_S`. The time is measured with the monotonic clock of this process. Between two checks, at most
     1.5 check intervals are counted, even if more time has passed.
 
-    Therefore a batch of a live worker is not requeued if the database's clock jumps or the whole machine pauses.
+    Therefore a batch of a live worker is not requeued if the database's clock jumps or the entire machine pauses.
     Otherwise the batch would be generated, and possibly billed, twice.
     """
 
@@ -105,7 +107,7 @@ async def _repeat(every_s: float, step: Callable[[], Awaitable[object]]) -> NoRe
         try:
             await step()
         except (*DATABASE_ERRORS, StorageUnavailable) as error:
-            log.warning("a cleanup failed and will be repeated: %s", error)
+            log.warning("a cleanup failed and will be retried: %s", error)
         await asyncio.sleep(every_s * random.uniform(0.8, 1.2))
 
 

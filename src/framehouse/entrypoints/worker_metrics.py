@@ -10,7 +10,7 @@ from framehouse.adapters.telemetry import metrics
 _PATH = "/metrics"
 _MAX_HEAD_BYTES = 16 * 1024
 _TIMEOUT_S = 5.0
-_MAX_ANSWERS = 16
+_MAX_RESPONSES = 16
 
 
 @asynccontextmanager
@@ -19,29 +19,29 @@ async def serve_worker_metrics(listening: socket.socket | None) -> AsyncIterator
     if listening is None:
         yield
         return
-    slots = asyncio.Semaphore(_MAX_ANSWERS)
+    slots = asyncio.Semaphore(_MAX_RESPONSES)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             async with asyncio.timeout(_TIMEOUT_S):
                 head = await reader.readuntil(b"\r\n\r\n")
-                # A connection occupies a slot only after its request has arrived: idle connections must not block
-                # Prometheus.
+                # A connection occupies a slot only after its request has arrived, because idle connections must not
+                # block Prometheus.
                 async with slots:
-                    writer.write(_answer(head))
+                    writer.write(_response(head))
                     await writer.drain()
                 writer.close()
                 await writer.wait_closed()
         writer.transport.abort()  # closes the connection even if the client sent no request or does not read
 
-    server = await asyncio.start_server(answer, sock=listening, limit=_MAX_HEAD_BYTES)
+    server = await asyncio.start_server(respond, sock=listening, limit=_MAX_HEAD_BYTES)
     try:
         yield
     finally:
         server.close()
 
 
-def _answer(head: bytes) -> bytes:
+def _response(head: bytes) -> bytes:
     method, _, remainder = head.partition(b" ")
     path = remainder.partition(b" ")[0].partition(b"?")[0]
     status, type, body = b"404 Not Found", b"text/plain", b"the only path is " + _PATH.encode() + b"\n"

@@ -1,1 +1,4 @@
-"""The steps of a task, one module per step, in this order: accept, load, generate, finish, save_shot."""
+"""The processing of tasks. A task passes through these modules in order: accept, load, generate, finish, save_shot.
+
+The other modules handle references, saved elements, open orders, cancellation, callbacks and expired files.
+"""

@@ -115,7 +115,7 @@ def _unknown_element(index: int, id: int) -> str:
 
 
 def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
-    """Return the ticket of an accepted task. Raises Refused for every other result."""
+    """Return the ticket of an accepted or replayed task. Raises Refused for every other result."""
     match result.outcome:
         case "accepted":
             return Ticket(result.task_id, result.created_at, request.external_task_id)
@@ -142,9 +142,9 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
 
 
 class AcceptQueue:
-    """Saves tasks with group commit: tasks that are submitted while a transaction runs share the next transaction.
+    """A queue with group commit: tasks that are submitted while a transaction runs share the next transaction.
 
-    See `Coalesced`. After a transaction, workers are notified, at most once every 5 ms.
+    For details, see `Coalesced`. After a transaction, workers are notified, at most once every 5 ms.
     """
 
     def __init__(self, db: Database) -> None:

@@ -1,6 +1,6 @@
 """Sign a callback message and attempt to deliver it.
 
-The lower-case names of the result classes are labels of a metric.
+The lower-case names of the result classes are values of the metric label `outcome`.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
 
 
 def _retry_after_s(retry_after: str) -> float:
-    """Convert a Retry-After header, which contains a number of seconds or a date, to seconds from now.
+    """Convert a Retry-After header, which contains a number of seconds or a date, to a number of seconds from now.
 
     Returns 0 if the header is invalid.
     """

@@ -46,7 +46,7 @@ class FinishFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings for generation.
+    """The settings for generating images.
 
     `retention` is the time for which images are stored. `allow_private_addresses` permits references at private
     addresses. `upstream_callback_url` returns the URL for upstream callbacks of the batch with this id. It returns None
@@ -145,7 +145,7 @@ def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: b
 def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
     """Return whether the engine needs the first image of a series, to match the later images to the first image.
 
-    An engine that generates a whole series in one call needs the first image if it must continue a series.
+    An engine that can generate a complete series in one call needs the first image if it must continue a series.
     """
     return series and abilities.whole_series and shots[0].index != 0
 
@@ -167,8 +167,9 @@ async def _call_engine(
 ) -> SaveResult:
     """Call an engine once and save each image that the engine yields. Add the index of each saved shot to `saved`.
 
-    Returns `lost` if the task has ended or another worker has the batch. Raises Broken if the engine returns other
-    images than requested. Errors that the engine raises are not caught.
+    Returns `lost` if the task has ended or another worker has claimed the batch. Raises Broken if the engine does not
+    return exactly the requested images, or returns an image in the wrong format. Errors that the engine raises are not
+    caught.
     """
     missing = {shot.index: shot for shot in batch.shots}
     done = claimed.batch_size - len(claimed.shots) + sum(shot.index < batch.shots[0].index for shot in claimed.shots)
@@ -247,6 +248,6 @@ async def _finish(
 def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
     """Return whether an image has the format that the engine interface requires.
 
-    An engine of a plug-in may return another format.
+    An engine from a plug-in may return an image in another format.
     """
     return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

@@ -54,8 +54,8 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
     """Store an image, unless identical content is already stored. A URL is returned unchanged.
 
-    The sweeper does not delete the file until REFERENCE_GRACE has passed. The task or element that needs the file must
-    be saved before then. The view `needed_references` then lists the file.
+    The sweeper does not delete the file until REFERENCE_GRACE has passed. Before that time, the task or element that
+    needs the file must be saved, so that the view `needed_references` lists the file.
     """
     if isinstance(image, Reference):
         return image

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 def image_folder(task_id: object) -> str:
-    """Return the storage folder that contains all image files of a task, as a key prefix."""
+    """Return the storage folder of a task: the prefix of the keys of all its image files."""
     return f"images/{task_id}/"
 
 
@@ -71,7 +71,7 @@ async def settle_shot(
 ) -> Saved:
     """Store the files of one image, then record the image. Returns the result of `batch_queue.settle_shot`.
 
-    If the result is `lost`, the task has ended or another worker has the batch, and the database is unchanged.
+    If the result is `lost`, the task has ended or another worker has claimed the batch, and the database is unchanged.
 
     The file name contains a part of the claim. A late worker that generates the same shot therefore never overwrites
     the file of a recorded image. The late worker's files are deleted later, with the folder of the task.

@@ -10,7 +10,7 @@ _CHECK_S = 0.5
 
 
 async def keep_database_running(embedded: EmbeddedPostgres) -> None:
-    """Restart the server whenever it has died, until cancelled. A failed start is retried at the next check."""
+    """Check the server periodically, and restart it if it has died. A failed start is retried at the next check."""
     while True:
         await asyncio.sleep(_CHECK_S)
         try:

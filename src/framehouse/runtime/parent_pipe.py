@@ -25,7 +25,7 @@ def parent_pipe() -> Iterator[int]:
 def stop_with_parent(pipe: int, *, gracefully: bool) -> None:
     """Stop this process when the supervisor's end of the pipe closes.
 
-    With `gracefully`, the process sends itself SIGTERM. Otherwise, it exits immediately.
+    If `gracefully` is true, this process sends itself SIGTERM. Otherwise, it exits immediately.
     """
 
     def watch() -> None:

@@ -48,7 +48,7 @@ class Silence:
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
     """Return the silence after another check. `heartbeat` is true if a heartbeat arrived since the last check.
 
-    Each check adds at most half a second, because the whole machine may have been suspended. After a suspension, the
+    Each check adds at most half a second, because the machine may have been suspended. After the machine resumes, the
     process then has time to send its next heartbeat.
     """
     if heartbeat:

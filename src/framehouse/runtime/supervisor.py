@@ -21,7 +21,8 @@ _STOP_EXTRA_S = 5.0
 class SupervisedProcess:
     """A process that must run until it is stopped.
 
-    The supervisor adds the option `--heartbeat-fd` to the command. The process sends its heartbeats to this pipe.
+    The supervisor adds the option `--heartbeat-fd` to the command. The value of this option is the file descriptor of
+    the pipe to which the process sends its heartbeats.
     """
 
     name: str
@@ -52,7 +53,7 @@ class SupervisedProcess:
         os.close(self._heartbeats)
         self._restart = plan_restart(self._restart, now=now, ran_s=now - self._started_at)
         pause_s = self._restart.pause_s
-        log.error("the %s process ended with code %s; restarting it in %.1f s", self.name, code, pause_s)
+        log.error("the %s process ended with exit code %s; restarting it in %.1f s", self.name, code, pause_s)
         self.process = None
 
     def _start(self, now: float) -> None:

@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None]:
     """Export traces while the `with` body runs.
 
-    The collector is `endpoint`, or is specified by OpenTelemetry's environment variables if `endpoint` is empty.
-    Nothing is exported if neither is set, or if OTEL_SDK_DISABLED is `true`. Raises BadSettings if `endpoint` is set
-    but the packages for tracing are missing.
+    `endpoint` is the URL of the collector. If `endpoint` is empty, OpenTelemetry's environment variables specify the
+    URL. Nothing is exported if no URL is specified, or if OTEL_SDK_DISABLED is `true`. If the packages for tracing are
+    missing, this function raises BadSettings if `endpoint` is set, and otherwise logs a warning.
     """
     in_environment = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
     if not (endpoint or in_environment) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":

@@ -1,7 +1,7 @@
 """Tools for authors of engine plug-ins.
 
-The package contains the tests that every engine must pass, an example engine to copy, and an engine for tests that
-misbehaves on request.
+The package contains the tests that every engine must pass, an example engine to copy, and a test engine that misbehaves
+on request.
 """
 
 import sys

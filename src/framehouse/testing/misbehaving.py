@@ -1,4 +1,4 @@
-"""An engine that misbehaves if the prompt requests it. The engine can log the start and the end of each image."""
+"""A test engine that misbehaves on request. The engine can log the start and the end of each generation."""
 
 import asyncio
 import os
@@ -14,12 +14,13 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """Generates images of a single shade of grey. The code of `_misbehave` and `generate` defines which word causes
-    which fault.
+    """An engine whose images have a single shade of grey. Words in the prompt cause faults.
+
+    The code of `_misbehave` and `generate` defines the words and their faults.
 
     `notes` is the path of a log file. For each image, the engine writes the line "start <task> <index>" before
     generation and the line "done <task> <index>" after generation. If a batch has elements, the engine first writes the
-    line "with <name>|<description>|<bytes of each image> …". `seconds` is the time per image.
+    line "with <name>|<description>|<sizes of the image files in bytes> …". `seconds` is the time per image.
     """
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:

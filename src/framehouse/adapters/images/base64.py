@@ -1,4 +1,4 @@
-"""Decode an image that was sent as base64 or as a data URL, chunk by chunk."""
+"""Decode, chunk by chunk, an image that was sent as base64 or as a data URL."""
 
 import re
 
@@ -17,7 +17,7 @@ class NotBase64(Exception):
 
 
 class Decoder:
-    """Decodes base64 text that arrives in chunks.
+    """A decoder for base64 text that arrives in chunks.
 
     White space is ignored, because mail programs wrap lines. The padding is optional.
     """
@@ -30,8 +30,8 @@ class Decoder:
     def feed(self, text: bytes, *, last: bool = False) -> bytes:
         """Decode the next chunk of ASCII text. Returns the decoded bytes.
 
-        A later call decodes incomplete groups of characters at the end of the chunk. `last` marks the last chunk.
-        Raises NotBase64.
+        If a chunk ends with an incomplete group of characters, the next call decodes this group. `last` marks the last
+        chunk. Raises NotBase64.
         """
         text = self._pending + text
         if not self._started:

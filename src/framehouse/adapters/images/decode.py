@@ -29,19 +29,18 @@ _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum numbers of chunks in a PNG: chunks other than IDAT, and IDAT chunks. With IDAT chunks of 4 KiB, a file of
 ten megabytes contains 2,500 IDAT chunks."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
-"""Matches JPEG markers except stuffing, padding and restart markers."""
+"""A pattern that matches JPEG markers, but not restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100
-"""The maximum number of scans in a JPEG. Ordinary files have 1 scan or about 10 scans. A small file can have 100,000
-scans or more, and decoding then takes minutes."""
+"""The maximum number of scans in a JPEG. Baseline files usually have 1 scan, and progressive files have about 10 scans.
+A small file can have 100,000 scans or more, and decoding such a file takes minutes."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode a file completely, then rotate it and convert it to RGB, as engines do. Returns the upright width and
-    height.
+    """Decode an image completely, then rotate it and convert it to RGB, as engines do.
 
-    Raises BadImage.
+    Returns the upright width and height in pixels. Raises BadImage.
     """
     inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):
@@ -104,7 +103,8 @@ def _check_chunks(content: bytes) -> None:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C, the worker finishes first and then stops this process
+    # after Ctrl-C, the worker first finishes its batches and then stops this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     Image.preinit()
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)

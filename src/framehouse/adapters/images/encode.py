@@ -1,8 +1,8 @@
 """Encode pixels as PNG, JPEG or WebP.
 
-The PNG encoder filters rows with numpy and compresses bands of rows with ISA-L. For a photo, it is forty times as fast
-as Pillow, and the file is 10 % larger (`make bench NAME=finishing`). Bands are compressed independently. For a
-watermarked copy, only the bands with changed rows are compressed again.
+The PNG encoder filters rows with numpy and compresses bands of rows with ISA-L. For a photo, this encoder is forty
+times as fast as Pillow's encoder, and its files are 10 % larger (`make bench NAME=finishing`). Bands are compressed
+independently. For a watermarked copy, only the bands with changed rows are compressed again.
 """
 
 import io
@@ -27,7 +27,8 @@ EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BAND_ROWS = 256
 _LEVEL = 1
 _SAMPLE_EVERY_ROWS = 16
-"""The encoder compresses every 16th row of a band with both methods, to select the better method for the band."""
+"""The distance between the sampled rows of an enlarged image's band. The encoder compresses the sample with and without
+string matching, and uses the method with the smaller result for the band."""
 _band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
 """One thread per core. Compression releases the GIL and does no I/O, so a single image uses all cores."""
 _NO_FILTER, _UP_FILTER = 0, 2
@@ -38,7 +39,8 @@ class Encoded:
     """An encoded file.
 
     `bands` contains the compressed bands of a PNG, each with the Adler-32 checksum and the length of its uncompressed
-    data. A copy that differs in few rows reuses the other bands. `bands` is empty for other formats.
+    data. If a copy of the image differs only in a few rows, it reuses the bands without these rows. `bands` is empty
+    for other formats.
     """
 
     content: bytes
@@ -59,8 +61,8 @@ def encode(
     """Encode (height, width, 3) pixels as a file. The metadata of the file contains `facts`.
 
     `enlarged` marks an image that was enlarged. Such an image is smooth, and its PNG may be smaller without string
-    matching. `like` is the file of an image that differs only in `changed_rows` (the first row, and the row after the
-    last row). The PNG encoder reuses the bands of `like` that contain no changed rows.
+    matching. `like` is the encoded file of another image, from which this image differs only in `changed_rows` (the
+    first row, and the row after the last row). The PNG encoder reuses the bands of `like` that contain no changed rows.
     """
     if format == "png":
         return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
@@ -147,7 +149,7 @@ def _deflate(raw: memoryview, *, huffman_only: bool) -> bytes:
 
 
 def _adler32_combine(first: int, second: int, second_length: int) -> int:
-    """Compute the Adler-32 checksum of two joined parts from the checksums of the parts, as defined in RFC 1950."""
+    """Compute the Adler-32 checksum (RFC 1950) of two concatenated parts from the checksums of the parts."""
     base = 65521
     low1, high1, low2, high2 = first & 0xFFFF, first >> 16, second & 0xFFFF, second >> 16
     low = (low1 + low2 - 1) % base

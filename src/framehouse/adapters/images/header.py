@@ -79,7 +79,8 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     rotated = False
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
-        if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):  # the file contains pixels or ends before a frame header
+        # the data is not a marker, or the end of the image or a scan precedes the frame header
+        if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):
             raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding
             file.seek(-1, 1)

@@ -17,7 +17,7 @@ _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
 @dataclass(frozen=True, slots=True)
 class JwtKey:
-    """A secret key that verifies the signed tokens of a client.
+    """A secret key with which the signed tokens of a client are verified.
 
     `disabled` is true if the account of the caller is disabled.
     """
@@ -85,7 +85,7 @@ async def find_account(db: Database, name: str) -> Account | None:
 async def set_account(
     db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
 ) -> bool:
-    """Change the values of an account that are not None. `no_limit` removes the units limit.
+    """Change an account. An argument that is None changes nothing. `no_limit` removes the units limit.
 
     Tasks in progress are not affected. Returns False if the account does not exist.
     """

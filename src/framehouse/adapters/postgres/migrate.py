@@ -1,8 +1,8 @@
 """Apply the numbered SQL files in order, then replace the functions.
 
 A lock ensures that only one process migrates at a time. Processes of an older version may serve requests during the
-migration. A migration waits only briefly for the lock on a table, because all other statements on the table must wait
-behind the migration.
+migration. A migration waits for the lock on a table for at most one second, because later statements on the table must
+wait behind the migration.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ async def migrate(url: str) -> list[str]:
     connection = await asyncpg.connect(url, timeout=30)
     try:
         await set_tcp_timeouts(connection)
-        # polls for the lock: a statement that waits for the lock would keep a transaction open, and
+        # this loop polls for the lock, because a statement that waits for the lock would keep a transaction open, and
         # `create index concurrently` in another process waits for all open transactions
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.05)

@@ -24,7 +24,8 @@ def bind(statement: str, values: tuple[Any, ...], named: Mapping[str, Any]) -> t
     """Return a statement with numbered parameters, and the values of the parameters in order.
 
     For a statement with numbered parameters, pass `values`. For a statement with named parameters, pass `named`. Raises
-    TypeError if the names in the statement are not exactly the names in `named`.
+    TypeError if the names in the statement are not exactly the names in `named`, or if both `values` and `named` are
+    passed.
     """
     text, names = numbered(statement)
     if values and not names and not named:

@@ -17,8 +17,9 @@ class NewTask:
     """A planned task that is not yet accepted.
 
     The images of `elements` are already stored. `idempotency` contains the client's idempotency key and the hash of the
-    request body. `key_id` is the API key that accept_tasks checks; None skips the check. `owner` is the number of the
-    advisory lock of the command that waits for the task. `owner` is None if a client of the API sent the request.
+    request body. `key_id` is the id of the API key that accept_tasks checks; if it is None, no key is checked. `owner`
+    is the number of the advisory lock of the command that waits for the task. `owner` is None if a client of the API
+    sent the request.
     """
 
     task_id: UUID

@@ -1,6 +1,6 @@
-"""Find batches whose worker may have died or hung, and requeue them.
+"""Find batches whose worker may be dead or hung, and requeue them.
 
-The search looks for leases that are not renewed.
+The lease of such a batch is no longer renewed.
 """
 
 from collections.abc import Sequence

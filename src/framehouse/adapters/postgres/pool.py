@@ -51,7 +51,7 @@ STATEMENT_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError
 """Errors of the statement itself. A retry cannot help. Other errors of the database server are temporary, or an
 operator can fix their cause."""
 _RELEASE_TIMEOUT_S = 2.0
-"""Seconds to wait until the database server has cancelled a statement whose caller was cancelled."""
+"""The time to wait for the database server to cancel a statement whose caller was cancelled, in seconds."""
 
 
 @cache
@@ -69,7 +69,7 @@ def storable_text(message: str) -> str:
 
 
 async def _skip_reset(_connection: object) -> None:
-    """Replaces asyncpg's reset of a session, which adds a round trip to every statement.
+    """Do nothing. This function replaces asyncpg's reset of a session, which adds a round trip to every statement.
 
     The reset is not needed, because no statement leaves state in a session.
     """
@@ -83,7 +83,7 @@ async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> Non
 
     Without timeouts, this process would detect the failure only after two minutes during a statement, and never between
     statements. The database server would keep the session and its locks for hours. A long statement does not cause a
-    timeout, because a live machine acknowledges packets meanwhile.
+    timeout, because a live machine acknowledges packets even while it executes a statement.
 
     If `pooled` is true, only this end is configured. The pooler is responsible for its connections to the database
     server.
@@ -120,7 +120,7 @@ class Database:
     """A pool of connections. If a connection is lost, its statement is retried for up to `retry_for_s` seconds.
 
     The statement may have been committed before the connection was lost, so a statement can run twice. Every statement
-    must allow this.
+    must therefore be safe to run twice.
 
     If `url` is the address of a pooler, `direct_url` must be the address of the database server itself. LISTEN and
     session-level locks use `direct_url`. With a pooler, prepared statements are not cached, because the next statement
@@ -144,7 +144,7 @@ class Database:
             command_timeout=60,
             timeout=10,
             init=partial(set_tcp_timeouts, pooled=pooled),
-            statement_cache_size=0 if pooled else 100,  # 0: every execution parses the statement
+            statement_cache_size=0 if pooled else 100,  # with 0, every execution parses the statement
         )
 
     async def close(self) -> None:
@@ -207,9 +207,9 @@ class Database:
     ) -> NoReturn:
         """Listen on channels until cancelled. Call a channel's function with the payload of each notification.
 
-        The connection is separate from the pool, and is opened again if it is lost. `lock` is an advisory lock that the
-        connection holds. After every connect, each function is also called with an empty payload, because notifications
-        may have been missed.
+        The connection is separate from the pool, and is reopened if it is lost. `lock` is an advisory lock that the
+        connection holds. Each function is also called with an empty payload after the connection was opened or
+        reopened, because notifications may have been missed.
         """
         pause_s = 0.1
         while True:

@@ -28,7 +28,7 @@ class RouteQueue(NamedTuple):
 
 
 class CallbackCount(NamedTuple):
-    """The number of messages in one state and with one class of last responses, such as `2xx`, `none` or `other`.
+    """The number of messages with the same state and the same class of last response (`2xx`, `none`, `other`, …).
 
     `attempts` is the total number of attempts for these messages. `oldest_s` is the age of the oldest message in
     seconds.

@@ -1,4 +1,4 @@
-"""Store references in Postgres: the file of each content, whether the file was checked, and when it was last used."""
+"""Store information about reference files in Postgres: storage keys, times of last use, and sizes of checked files."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,10 +8,10 @@ from framehouse.domain.reference import Reference
 
 
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
-    """Return the storage key of a content, and protect its file from deletion for a grace period from now.
+    """Return the storage key of a reference, and protect its file from deletion for a grace period from now.
 
-    `sha256` is the hash of the content. If the content is new, the key is `new_key`. If the file does not exist yet,
-    the caller must write it.
+    `sha256` is the hash of the file's content. If no stored reference has this hash, the key is `new_key`. If the file
+    does not exist yet, the caller must write the file.
     """
     return str(await db.value(sql("use_reference"), sha256=sha256, key=new_key))
 
@@ -35,9 +35,9 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Examine up to `limit` contents that were not used for `grace`, and delete the rows of unneeded contents.
+    """Check up to `limit` stored references that were not used for `grace`, and delete the rows of unneeded references.
 
-    Returns the number of examined contents. The files are deleted later: see `files_to_delete`.
+    Returns the number of checked references. The files are deleted later: see `files_to_delete`.
     """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 

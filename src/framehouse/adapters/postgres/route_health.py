@@ -13,7 +13,7 @@ from framehouse.adapters.postgres.pool import Database, sql, storable_text
 REPORT_S = 30.0
 """Seconds between two reports of a worker."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""The maximum age of a report. The worker of an older report no longer runs."""
+"""The maximum age of a report. If the last report of a worker is older, the worker no longer runs."""
 
 
 class RouteCheck(NamedTuple):
@@ -29,8 +29,8 @@ class RouteCheck(NamedTuple):
 class RouteHealth(NamedTuple):
     """The results of all live workers for one subject that a route depends on.
 
-    `healthy` and `unhealthy` are numbers of workers. `reason` is the reason of the latest unhealthy result. If all
-    results are healthy, `reason` is the reason of the latest result.
+    `healthy` and `unhealthy` are the numbers of workers with a healthy and with an unhealthy result. `reason` is the
+    reason of the latest unhealthy result. If all results are healthy, `reason` is the reason of the latest result.
     """
 
     model: str

@@ -18,8 +18,8 @@ class BadServer(Exception):
 class DatabaseServer:
     """The properties of a usable database server.
 
-    `tls` is true if the direct connection uses TLS. `pooled` is true if FRAMEHOUSE_DATABASE_URL leads through a pooler.
-    `direct_pooled` is true if FRAMEHOUSE_DIRECT_DATABASE_URL leads through a pooler.
+    `tls` is true if the direct connection uses TLS. `pooled` is true if FRAMEHOUSE_DATABASE_URL points to a pooler.
+    `direct_pooled` is true if FRAMEHOUSE_DIRECT_DATABASE_URL points to a pooler.
     """
 
     version: str
@@ -99,7 +99,10 @@ def _explain(error: Exception, url: str) -> str:
                 f"a TLS connection to {_address(url)} is not possible: {error}. See sslmode in docs/many-machines.md."
             )
         case OSError():
-            return f"{_address(url)} cannot be reached: {error.strerror or error}. Check that the database server runs."
+            return (
+                f"{_address(url)} cannot be reached: {error.strerror or error}. "
+                "Check that the database server is running."
+            )
         case _:
             return f"not a valid database URL ({error}). The form is postgresql://user:password@host:5432/name."
 

@@ -56,7 +56,7 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 
-    `key_id` is the API key of the request if the statement must check the key, otherwise None.
+    `key_id` is the id of the request's API key if the statement must check the key, otherwise None.
     """
 
     account_id: int

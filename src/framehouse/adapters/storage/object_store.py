@@ -60,7 +60,7 @@ class _Store:
         if self._folder:
             await self.size("images/ready")
             return
-        # a list request fails if the bucket does not exist; a request for one file only reports a missing file
+        # if the bucket does not exist, a list request fails, but a request for a file only returns "not found"
         async with _missing_bucket_errors(""):
             await self._store.list(prefix="ready/", chunk_size=1).collect_async()
 
@@ -125,7 +125,7 @@ class _Store:
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
     """Delete old partial files. obstore writes to `name#1` and then renames the file.
 
-    Its `list` omits partial files.
+    The method `list` of obstore omits partial files.
     """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
@@ -139,7 +139,8 @@ def _delete_partial_files(folder: Path, older_than_s: float) -> int:
 def _flush(path: Path) -> None:
     """Flush a complete file to disk.
 
-    obstore renames a complete file to its final name but does not flush the file. A power failure could lose the file.
+    obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
+    lost in a power failure.
     """
     # flushing the folders saves the new name of the file, and the folder itself if it is new
     for flushed in (path, path.parent, path.parent.parent):
@@ -152,8 +153,10 @@ def _flush(path: Path) -> None:
 
 @asynccontextmanager
 async def _missing_bucket_errors(key: str) -> AsyncIterator[None]:
-    """Translate errors of requests that need no existing file. "Not found" can then only mean the bucket or the
-    folder."""
+    """Translate the errors of a request that does not need an existing file.
+
+    For such a request, "not found" means that the bucket or the folder does not exist.
+    """
     try:
         async with _storage_errors(key):
             yield
@@ -165,7 +168,7 @@ async def _missing_bucket_errors(key: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _storage_errors(key: str) -> AsyncIterator[None]:
-    """Translate errors of obstore into FileNotFoundError with `key`, StorageUnavailable or StorageMisconfigured."""
+    """Translate errors of obstore into FileNotFoundError (with `key`), StorageUnavailable or StorageMisconfigured."""
     try:
         yield
     except (NotFoundError, FileNotFoundError) as error:

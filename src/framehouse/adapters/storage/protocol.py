@@ -44,7 +44,7 @@ class Storage(Protocol):
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """Store the remaining content of `file` like `put`, but read the content in chunks. Closes `file`."""
+        """Store the content of `file` from its current position, like `put`. Reads it in chunks, and closes `file`."""
         ...
 
     async def get(self, key: str) -> bytes | None:
@@ -67,7 +67,7 @@ class Storage(Protocol):
         ...
 
     async def delete_partial_files(self, *, older_than_s: float) -> int:
-        """Delete partial files that are older than `older_than_s`. Crashed writers leave such files.
+        """Delete partial files that are older than `older_than_s` seconds. Crashed writers leave such files.
 
         Returns the number of deleted files.
         """

@@ -17,7 +17,7 @@ the API process, the value is the ASGI scope of the request."""
 
 
 class JsonLines(logging.Formatter):
-    """Formats each record as one line of JSON. `describe_error` converts the exception of a record to text."""
+    """A formatter that writes each record as one line of JSON. `describe_error` converts an exception to text."""
 
     def __init__(self, describe_error: Callable[[BaseException], str]) -> None:
         super().__init__()

@@ -26,7 +26,7 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# otherwise, each metric has another series `_created`; Prometheus detects restarts without this series
+# otherwise, each metric would have an additional series `_created`; Prometheus does not need it to detect restarts
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
 ProcessCollector(registry=PROCESS_REGISTRY)
@@ -99,9 +99,10 @@ ORPHANED_BATCHES = Counter(
 
 
 class _Requests(Collector):
-    """Counts the responses of the API by operation and code, and measures their durations by operation.
+    """A collector that counts API responses by operation and code, and measures their durations by operation.
 
-    The counter and the histogram of prometheus_client are ten times slower, and would use 1 % of the time of a poll.
+    This class replaces the counter and the histogram of prometheus_client. They are ten times slower than this class,
+    and would use 1 % of the time of a poll.
     """
 
     def __init__(self) -> None:
@@ -195,10 +196,10 @@ class EngineCall:
             self._paused_s += time.perf_counter() - started
 
     def complete(self) -> None:
-        """Record the duration of the call. The engine has returned all images.
+        """Record the duration of the call.
 
-        Call this method before the last image is saved. Saving the last image ends the task, and the worker then
-        cancels the engine call.
+        Call this method after the engine has returned the last image and before this image is saved. Saving the last
+        image ends the task, and the worker then cancels the engine call.
         """
         self._completed = True
         GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)
@@ -212,10 +213,10 @@ class EngineCall:
 
 
 def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: str = "") -> str:
-    """Return metrics in Prometheus' text format.
+    """Return metrics in the Prometheus text format.
 
     The text contains the metrics of this process and the `shared` metrics of the deployment. `process` is `api` or
-    `worker`. `other_process` is the metrics text of another process. Its metrics are merged into the result.
+    `worker`. `other_process` is the metrics text of another process, which is merged into the result.
     """
     families = _families(generate_latest(_CombinedRegistry(process, shared)).decode())
     for name, lines in _families(other_process).items():
@@ -224,7 +225,7 @@ def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: 
 
 
 class _CombinedRegistry(CollectorRegistry):
-    """Collects the shared metrics, and the metrics of this process with an additional label `process`."""
+    """A registry of the shared metrics and of this process's metrics, which have an additional label `process`."""
 
     def __init__(self, process: str, shared: Iterable[Metric]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Format an unexpected error for the log without its message."""
+"""Format an unexpected error for the log, but omit the error message."""
 
 import traceback
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ _MAX_FRAMES = 20
 def safe_traceback(error: BaseException) -> str:
     """Return the type and the traceback (files and lines) of an error and of each of its causes.
 
-    Error messages are omitted, because they may contain a prompt or a database row. For example, asyncpg includes the
-    row that violates a constraint.
+    Error messages are omitted, because they may contain a prompt or a database row. For example, if a row violates a
+    constraint, the message of asyncpg contains the row.
     """
     return " <- ".join(_parts(error))
 

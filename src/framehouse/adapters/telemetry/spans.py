@@ -73,8 +73,8 @@ def span(
 ) -> AbstractContextManager[None]:
     """Return a context manager that records its duration as a span.
 
-    The parent is the root span of `task`, or the current span if `task` is None. `client` marks a span that waits for
-    another server.
+    The parent is the root span of `task`, or the current span if `task` is None. `client` marks the span of a request
+    to another server.
     """
     return _tracing.span(name, task, client, attributes) if _tracing else _NO_SPAN
 
@@ -126,7 +126,7 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """Uses the ids of the root span of the task in `root_of`. Generates random ids if `root_of` is empty."""
+            """An id generator. The ids of the task in `root_of` are used; if `root_of` is empty, the ids are random."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()
@@ -165,7 +165,10 @@ class _Tracing:
         stopping.join(_STOP_TIMEOUT_S)
 
     def _is_sampled(self, task: UUID) -> bool:
-        """Return whether a task is traced. Only the random last bits of the task id matter, so all processes agree."""
+        """Return whether a task is traced.
+
+        The result depends only on random bits of the task id, so the result is the same in all processes.
+        """
         return (task.int & _LOW_56) < self._ratio * 2**56
 
     def _root(self, task: UUID) -> "SpanContext":
@@ -188,7 +191,7 @@ class _Tracing:
         ) as opened:
             try:
                 yield
-            except Exception as error:  # not CancelledError: work is cancelled when its task has ended
+            except Exception as error:  # this excludes CancelledError, because work is cancelled when its task ends
                 opened.set_status(self._api.StatusCode.ERROR, type(error).__name__)
                 raise
 

@@ -1,4 +1,4 @@
-"""Runs open-weight models on the devices of this machine, with the library diffusers of Hugging Face.
+"""An engine that runs open-weight models on the devices of this machine, with Hugging Face's library diffusers.
 
 Reading order of the modules:
 

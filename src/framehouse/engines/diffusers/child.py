@@ -79,7 +79,7 @@ class ChildProcess:
     def kill(self) -> str:
         """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
 
-        Each thread that reads output of the process is given 10 s to finish, so that no message arrives later.
+        Each thread that reads output of the process has 10 s to finish, so that no message arrives later.
         """
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -129,9 +129,10 @@ def default_command() -> list[str]:
 
 
 def environment_for(device: str) -> dict[str, str]:
-    """Return the environment of a device's process: offline, without Framehouse's secrets and without other GPUs.
+    """Return the environment variables of a device's process.
 
-    If CUDA_VISIBLE_DEVICES is set for this process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
+    The variables disable downloads, contain no secrets, and hide all other GPUs. If CUDA_VISIBLE_DEVICES is set for the
+    engine's process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
     """
     environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
     environment |= _FIXED_ENVIRONMENT
@@ -161,6 +162,6 @@ def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
             return {"reason": f"the process that lists the devices {child.wait()}"}
         return message
     except queue.Empty:
-        return {"reason": f"the process that lists the devices did not answer within {limit_s:.0f} s"}
+        return {"reason": f"the process that lists the devices did not respond within {limit_s:.0f} s"}
     finally:
         child.kill()

@@ -95,4 +95,4 @@ def _smaller_settings(device: Mapping[str, Any], size: WeightSize, dtype: str, h
         if needed_gb(size, dtype=dtype, quantize=quantize, offload=offload) <= has_gb:
             options = [f'quantize = "{quantize}"'] * bool(quantize) + [f'offload = "{offload}"'] * bool(offload)
             return f"Set {' and '.join(options)}."
-    return "Choose a smaller model; docs/diffusers.md lists which models fit which GPU."
+    return "Choose a smaller model; docs/diffusers.md lists the models that each GPU can run."

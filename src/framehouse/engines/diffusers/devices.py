@@ -168,7 +168,7 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the last attempt to load the model failed. Empty if no attempt was made or it succeeded."""
+        """The reason why the last attempt to load the model failed. Empty after a success or before any attempt."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -217,7 +217,7 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Make one call. When this method returns, each shot is delivered, failed or requeued.
+        """Generate the shots in one call. When this method returns, each shot has been delivered, failed or requeued.
 
         If this method raises _DeviceUnavailable, the shots are unchanged.
         """
@@ -349,7 +349,7 @@ class Device(threading.Thread):
             size = f"{first.size.width}x{first.size.height}"
             device = self.description.get("name", self.device)
             too_large = f"an image of {size} does not fit into the memory of {device} ({reason})"
-            self._fail(shots, Unavailable(f"{too_large}; set a smaller max_pixels, offload or quantize"))
+            self._fail(shots, Unavailable(f"{too_large}; decrease max_pixels, or set offload or quantize"))
             return
         self.max_images[first.memory_key] = count // 2
         log.warning(
@@ -370,7 +370,7 @@ class Device(threading.Thread):
                 shot.crashes += 1
             shot.isolated = True
             if shot.crashes >= _MAX_CRASHES:
-                self._fail([shot], Broken(f"{reason}; this is the second crash in a call for only this image"))
+                self._fail([shot], Broken(f"{reason}; this is the second crash during a call with only this image"))
             else:
                 again.append(shot)
         self._queue.requeue(again)

@@ -1,4 +1,4 @@
-"""The engine: checks the options of its route, queues the shots of a batch, and checks the health of its devices.
+"""The diffusers engine. It checks its options, queues the shots of a batch, and checks the health of its devices.
 
 This module never imports torch.
 """
@@ -46,9 +46,10 @@ _MAX_PIXELS = 8192 * 8192
 
 
 class Diffusers:
-    """Generates images with the weights of `model` (a repository or a folder) at `revision` on `devices`.
+    """An engine that generates images on `devices` with the weights of `model` at `revision`.
 
-    docs/diffusers.md explains all options. `model_defaults` defines the defaults of the options for each model.
+    `model` is a repository or a folder. docs/diffusers.md explains all options. `model_defaults` defines the defaults
+    of the options for each model.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class Diffusers:
     def _started_queue(self) -> ShotQueue:
         """Return the queue. The first call creates the queue and starts its devices.
 
-        Raises Unavailable. Blocks the calling thread.
+        Raises Unavailable if packages, weights or devices are missing. Blocks the calling thread.
         """
         with self._lock:
             if self._queue:
@@ -212,9 +213,9 @@ class Diffusers:
             return self._queue
 
     def _probe_devices(self) -> list[dict[str, Any]]:
-        """Return the devices of this machine. The first call lists them.
+        """Return the devices of this machine. Later calls return the result of the first successful call.
 
-        Raises Unavailable. Blocks the calling thread.
+        Raises Unavailable if the devices cannot be listed. Blocks the calling thread.
         """
         if not self._probed:
             probed = probe(self._command, _PROBE_LIMIT_S)
@@ -325,7 +326,7 @@ def _encode_png(generated: GeneratedImage) -> bytes:
 def _estimated_gpu_count() -> int:
     """Return the number of NVIDIA GPUs, at least 1.
 
-    CUDA_VISIBLE_DEVICES is used if it is set, otherwise /dev. torch is not imported.
+    The GPUs in CUDA_VISIBLE_DEVICES are counted. If this variable is not set, the devices in /dev are counted.
     """
     if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
         return len(visible.split(","))

@@ -1,8 +1,8 @@
 """Download weights from the Hugging Face hub into the cache that all Hugging Face programs share.
 
-A download resumes in the middle of a file, and the checksum of every file is verified. The library `huggingface_hub`
-downloads an interrupted file again from its beginning, and the files have up to 10 GB. Therefore this module does not
-use the library, but calls the few endpoints of the hub that a download needs.
+An interrupted download resumes in the middle of a file, and the checksum of every file is verified. The library
+`huggingface_hub` downloads an interrupted file again from its beginning, and the files have up to 10 GB. Therefore this
+module does not use the library, but calls the few endpoints of the hub that a download needs.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulle
 
 
 class _Meter:
-    """Counts the processed bytes of a step and reports them."""
+    """A counter of the processed bytes of a step, which reports each change to `on_progress`."""
 
     def __init__(self, on_progress: OnProgress, step: str, total: int, done: int = 0) -> None:
         self._on_progress, self._step, self._total, self._done = on_progress, step, total, done
@@ -142,7 +142,7 @@ class _Hub:
         return commit, needed
 
     async def fetch_all(self, files: list[RemoteFile], commit: str, blobs: Path, meter: _Meter) -> int:
-        """Download several files at the same time, starting with the largest. Returns the number of bytes received."""
+        """Download several files at the same time, the largest files first. Returns the number of received bytes."""
         downloads = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
 
         async def fetch(file: RemoteFile) -> int:
@@ -343,7 +343,7 @@ def _size(path: Path) -> int:
 
 
 def _link(blob: Path, path: Path) -> None:
-    """Create a relative link, as the library `huggingface_hub` does. Without support for links, create a copy."""
+    """Create a relative symbolic link, as the library `huggingface_hub` does, or a copy if links are not supported."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return

@@ -1,4 +1,4 @@
-"""The default settings of known open models. For other models, the defaults depend on the pipeline."""
+"""The default settings of known open-weight models. For other models, the defaults depend on the pipeline."""
 
 from dataclasses import dataclass
 

@@ -31,7 +31,7 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
-    """Raised when the call was cancelled. It is a BaseException, so pipelines that catch Exception do not catch it."""
+    """The call was cancelled. This class is a BaseException, so pipelines that catch Exception do not catch it."""
 
 
 class LoadFailed(Exception):
@@ -39,7 +39,7 @@ class LoadFailed(Exception):
 
 
 class Process:
-    """Executes the commands of the engine: first a probe or load command, then calls."""
+    """The main loop of the child process. It executes a probe or load command, and then the calls of the engine."""
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
@@ -200,9 +200,10 @@ class LoadedPipeline:
         return images
 
     def call(self, **arguments: Any) -> Any:
-        """Call the pipeline. If a single image does not fit into memory while it is decoded, decode it in tiles.
+        """Call the pipeline, and return its images.
 
-        In this case the whole call is repeated, and all later images are also decoded in tiles.
+        If a call for a single image runs out of memory, the call is repeated and the image is decoded in tiles. All
+        later images are also decoded in tiles.
         """
         vae = getattr(self._pipe, "vae", None)
         try:

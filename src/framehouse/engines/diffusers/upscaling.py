@@ -10,7 +10,7 @@ _TILE_PX, _MARGIN_PX = 256, 16
 
 
 class Upscaler:
-    """A super-resolution model of transformers, such as Swin2SR. The model is small, so it is loaded in 32 bits."""
+    """A small super-resolution model of transformers, such as Swin2SR, with 32-bit weights."""
 
     def __init__(self, folder: str, device: str) -> None:
         import torch
@@ -26,7 +26,7 @@ class Upscaler:
         """Enlarge an image of shape (height, width, 3) with values from 0 to 1 by the model's own factor.
 
         Each tile is enlarged together with a margin, so that no seams are visible. `on_tile` is called before each
-        tile. An exception from `on_tile` stops the work and is passed on.
+        tile. An exception from `on_tile` stops the upscaling and is propagated.
         """
         height, width = image.shape[:2]
         enlarged: NDArray[np.float32] | None = None

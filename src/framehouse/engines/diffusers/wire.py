@@ -7,7 +7,7 @@ load command, the engine sends any number of `{"command": "generate", "call": N,
 "call": N}`.
 
 From the child process to the engine: `{"event": E, ...}`. The response to a probe command is `devices`. The response to
-a load command is `loaded` or `load_failed`. A call sends `progress` and `image` events, and ends with `done`,
+a load command is `loaded` or `load_failed`. A call produces `progress` and `image` events, and ends with `done`,
 `cancelled`, `out_of_memory` or `failed`.
 """
 

@@ -1,4 +1,4 @@
-"""The kling engine: checks its options and processes the orders of a batch one after the other."""
+"""The kling engine. It checks its options, and processes the orders of a batch one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -19,12 +19,12 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class Kling:
-    """Orders images from an upstream that implements the wire contract.
+    """An engine that orders images from an upstream that implements the wire contract.
 
     `base_url`: the URL to which the paths of the contract are appended.
-    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional keys are `name` and
+    `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
         `concurrency`, the number of images that may be in flight at the same time.
-    `model`: the upstream's name of the model; if empty, the name of our model.
+    `model`: the upstream's name of the model; if empty, the engine sends our name of the model.
     `answer_s`: the time limit for one response.
     `lost_after_s`: the time for which the upstream is queried for an order whose response was lost. If the upstream
         still has no such order after this time, the order is considered lost.

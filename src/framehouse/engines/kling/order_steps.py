@@ -50,7 +50,7 @@ class OrderSettings:
 
 
 class OrderExecution:
-    """Processes one order from its saved record to its images."""
+    """The execution of one order, from its saved record to its images."""
 
     def __init__(self, settings: OrderSettings, batch: Batch, open_order: OpenOrder, order: Order) -> None:
         self._settings = settings
@@ -104,7 +104,7 @@ class OrderExecution:
     async def _resume(self, slots: AsyncExitStack) -> None:
         """Find an order that an earlier call saved and may have sent.
 
-        Afterwards, the order has a task id. The exception is a lost order with `resubmit` set: it has no task id and
+        Afterwards, the order has a task id, unless the order was lost and `resubmit` is set. In this case, the order
         must be sent again.
         """
         account = self._find_account()

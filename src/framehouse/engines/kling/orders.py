@@ -41,11 +41,11 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Return orders for the shots of a batch that no saved order contains.
 
-    If possible, the whole task becomes one order with the prompt of the task, because the upstream derives shots from
-    the prompt as we do. A whole task becomes one order only if none of its shots has been generated or is in a saved
-    order. The task must also be a series or have at most `largest` images. Otherwise, the shots are ordered with their
-    own prompts, at most `largest` images per order. The same shots always receive the same external id. Two workers
-    that order the same shots therefore place the same order.
+    If possible, the complete task becomes one order with the prompt of the task, because the upstream derives shots
+    from the prompt in the same way as Framehouse. This requires that no shot has been generated or is in a saved order,
+    and that the task is a series or has at most `largest` images. Otherwise, each order contains shots with the same
+    prompt and framing, and at most `largest` images. The external id depends only on the task and the shots, so two
+    workers that order the same shots send the same external id.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]
@@ -85,7 +85,7 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
 
 
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """Return the JSON of the request that places an order. Tiling images blocks the calling thread.
+    """Return the JSON of the request that places an order. Drawing a contact sheet blocks the calling thread.
 
     Elements are sent as images, because our elements do not exist at the upstream.
     """

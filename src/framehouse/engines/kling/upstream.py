@@ -135,9 +135,9 @@ class Upstream:
         return TaskNotFound() if isinstance(listed, list) else QueryFailed("sent an invalid response")
 
     async def check_account(self, authorization: str) -> str:
-        """Return the reason why the upstream refuses the account; empty if the upstream accepts the account.
+        """Return the reason why the account cannot be used, or an empty string if the upstream accepts the account.
 
-        The check causes no costs.
+        The check incurs no costs.
         """
         answer = await self._get("?pageNum=1&pageSize=1", authorization)
         return answer.reason if isinstance(answer, QueryFailed) else ""
@@ -145,7 +145,7 @@ class Upstream:
     async def cancel(self, task_id: str, authorization: str) -> None:
         """Request the cancellation of a task.
 
-        Only another Framehouse can cancel a task; other upstreams ignore the request. Errors are ignored too.
+        Of the known upstreams, only Framehouse supports this request. Errors are ignored.
         """
         import httpx
 
@@ -218,7 +218,7 @@ class Upstream:
 
 
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
-    """Return the meaning of the response to an order (contract, "Errors"). An unclear response is AnswerLost."""
+    """Return the meaning of the response to an order (contract, "Errors"). Unclear responses yield AnswerLost."""
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):
         if status in (401, 403):
@@ -227,7 +227,7 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
             return AccountFull(concurrency=False)
         if 400 <= status < 500 and status not in (408, 425, 499):
             return OrderRefused(_error_message(status, answer))
-        return AnswerLost(f"answered HTTP {status} without a valid code")
+        return AnswerLost(f"returned HTTP {status} without a valid code")
     if code == 0:
         data = answer.get("data")
         task_id = data.get("task_id") if isinstance(data, Mapping) else None
@@ -243,10 +243,10 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
         return AccountUnusable(f"refuses the account: {message}", needs_operator=True)
     if 1200 <= code < 1400:
         if "already exists" in message.lower() and "external" in message.lower():
-            # The existing task is our order, because the response to the first request was lost.
-            return AnswerLost(f"answered: {message}")
+            # The existing task is our order. The upstream accepted an earlier request whose response was lost.
+            return AnswerLost(f"returned an error: {message}")
         return OrderRefused(message)
-    return AnswerLost(f"answered: {message}")
+    return AnswerLost(f"returned an error: {message}")
 
 
 def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
@@ -283,7 +283,9 @@ def _failure_reason(status: int, answer: Mapping[str, Any] | None) -> str:
     meaning = parse_submit_answer(status, answer)
     if isinstance(meaning, AccountUnusable | AnswerLost):
         return meaning.reason
-    return f"answered: {meaning.message if isinstance(meaning, OrderRefused) else _error_message(status, answer)}"
+    return (
+        f"returned an error: {meaning.message if isinstance(meaning, OrderRefused) else _error_message(status, answer)}"
+    )
 
 
 def _parse_object(body: bytes) -> Mapping[str, Any] | None:

@@ -110,9 +110,9 @@ class UpstreamAccounts:
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
         """Reserve slots for `images` on one account while the context is active.
 
-        Chooses the account with the smallest share of its limit in use, among the accounts with enough free slots.
-        Waits if no account has enough free slots. Raises Unavailable if all accounts are in a cooldown that is not
-        caused by a limit, or if no account has enough free slots within `timeout_s`.
+        Among the accounts with enough free slots, the account with the smallest share of its limit in use is chosen. If
+        no account has enough free slots, the call waits. Raises Unavailable if all accounts are in a cooldown that is
+        not caused by a limit, or if no account has enough free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
         async with self._queue:  # calls are served in order, so that many small orders cannot starve a large order

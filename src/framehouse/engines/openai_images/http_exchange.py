@@ -3,7 +3,7 @@
     NotAccepted      nothing was sent, or the server clearly refused: the request may be sent to another server
     OutcomeUnknown   the server may have accepted the request: the engine never sends the request again
     Declined         the server refuses the content
-    Broken           the response is invalid, or reports that the request is wrong
+    Broken           the response is invalid, or reports that the request is invalid
 
 Every `reason` continues a sentence that begins with the name of the server, as in "server 1 of 2 is busy".
 """
@@ -45,7 +45,8 @@ _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|ca
 class NotAccepted(Exception):
     """The server did not accept the request: no image was generated, and nothing is charged.
 
-    If `cooldown_s` is not 0, the server must not be used for at least that time, even if its health check succeeds.
+    If `cooldown_s` is not 0, the server must not be used for at least `cooldown_s` seconds, even if its health check
+    succeeds.
     """
 
     def __init__(self, reason: str, *, cooldown_s: float = 0.0) -> None:
@@ -82,10 +83,11 @@ class ReturnedImage:
 async def send_request(
     client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
 ) -> Reply:
-    """Send a request once and read the whole response, whatever its status. Cancelling the call closes the connection.
+    """Send a request once and return the response with any status. Cancelling the call closes the connection.
 
     Raises NotAccepted if nothing was sent, and OutcomeUnknown if the response is incomplete. Raises Broken if a
-    response with status 200 is longer than `max_bytes`. A response with another status is cut off after 65,536 bytes.
+    response with status 200 is longer than `max_bytes`. A response with another status is truncated after about 65,536
+    bytes.
     """
     import httpx
 
@@ -139,8 +141,8 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     if 300 <= reply.status < 400:
         return NotAccepted("responds with a redirect, which is not followed; set base_urls to the redirect's target")
     if reply.status >= 500 or reply.status in (408, 409, 425) or reply.status < 300:
-        return OutcomeUnknown(f"answered {status}")
-    return Broken(f"the model server answered {status}")
+        return OutcomeUnknown(f"returned {status}")
+    return Broken(f"the model server returned {status}")
 
 
 def error_details(body: bytes) -> tuple[str, str]:
@@ -170,10 +172,10 @@ def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
     Raises Broken unless the response contains exactly `count` images and each image can be decoded.
     """
     try:
-        data = from_json(body)["data"]  # for an image in base64, ten times as fast as the json module
+        data = from_json(body)["data"]  # from_json parses base64 images ten times as fast as the json module
         items = [(item.get("b64_json"), item.get("revised_prompt"), item.get("url")) for item in data]
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise Broken("the model server's response is not a response of the Images API") from error
+        raise Broken("the model server's response does not have the format of the Images API") from error
     if len(items) != count:
         raise Broken(f"the model server returned {len(items)} images instead of {count}")
     decoded = []

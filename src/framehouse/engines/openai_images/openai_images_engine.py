@@ -103,10 +103,10 @@ class OpenAIImages:
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
         """Return the images of the shots, and facts about them for the metadata.
 
-        Another replica is tried only if nothing was sent to the first replica, or if the first replica clearly refused.
-        If the batch has references or elements, replicas that accept no references are skipped. Raises Unavailable if
-        no replica is left. If the response is lost, raises Unknown for a paid request and Unavailable for a free
-        request. Also raises Declined and Broken.
+        Another replica is tried only if nothing was sent to the first replica, or if the first replica clearly refused
+        the request. If the batch has references or elements, replicas that accept no references are skipped. Raises
+        Unavailable if no replica is left. If the response is lost, raises Unknown for a paid request and Unavailable
+        for a free request. Also raises Declined and Broken.
         """
         refused: dict[Replica, str] = {}
         while True:
@@ -160,7 +160,7 @@ class OpenAIImages:
         return returned, facts
 
     def _arrange(self, batch: Batch, first_frame: bytes, max_references: int) -> tuple[ArrangedImages, list[bytes]]:
-        """Return the input images of the model, and their files in a form that all servers read alike.
+        """Return the input images of the model, and their files in a format that all servers interpret identically.
 
         Blocks the calling thread.
         """
@@ -266,7 +266,9 @@ class OpenAIImages:
             advice = "Launch the model, or correct the option model."
             return HealthCheck(replica.url, ok=False, reason=reason, advice=advice)
         if replica.fixed_cooldown and replica.cooldown.remaining_s:
-            reason = f"the server {replica.cooldown.reason}; not used for {replica.cooldown.remaining_s:.0f} s"
+            reason = (
+                f"the server {replica.cooldown.reason}; the server is not used for {replica.cooldown.remaining_s:.0f} s"
+            )
             return HealthCheck(replica.url, ok=False, reason=reason, advice="Wait, or check the account.")
         replica.end_cooldown()
         self._replicas.wake()
@@ -290,7 +292,7 @@ class OpenAIImages:
         accepted = f"and accepts up to {_references(support.max_references)}"
         description = f"but {support.problem}" if support.problem else accepted
         if self._kind.name == "xinference" and support.max_references == 1:
-            description += "; for a model that accepts more, set max_references"
+            description += "; for a model that accepts more references, set max_references"
         return f"the server is healthy {description}"
 
     def _start_cooldown(self, replica: Replica, reason: str, *, at_least_s: float = 0.0) -> None:
@@ -343,9 +345,9 @@ def _image_file(returned: ReturnedImage) -> bytes:
 
 
 def _plain_file(content: bytes) -> bytes:
-    """Return a reference as the file of an upright RGB image.
+    """Return a reference as the file of an upright, opaque RGB image.
 
-    Servers handle EXIF data, transparency and 16-bit images differently.
+    The conversion is necessary because servers handle EXIF data, transparency and 16-bit images differently.
     """
     with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
         rotated = file.getexif().get(0x0112, 1) != 1

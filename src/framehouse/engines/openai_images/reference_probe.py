@@ -1,4 +1,4 @@
-"""The reference probe: test whether a server uses several references, uses only the first, or refuses references."""
+"""The reference probe: test whether a server uses several references, uses one reference, or refuses references."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ async def probe(
     If A and B produce the same image as A alone, the server drops the second reference. If the two requests with A
     produce different images, the probe cannot detect dropped references, and `problem` of the result reports this
     limitation. If `seeded` is false, edits accept no seed, so only the first image is requested. Raises ProbeFailed if
-    a response is neither an image nor a refusal. Exceptions of `edit` are passed on.
+    a response is neither an image nor a refusal. Exceptions of `edit` are propagated.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):

@@ -17,7 +17,7 @@ class Replica:
     `url`: the URL, which only operators may read.
     `public_name`: the name that callers may read, such as "server 1 of 2".
     `fixed_cooldown`: true if a successful health check does not end the current cooldown.
-    `last_use`: the number of the last request; the replica with the smallest number was unused for the longest time.
+    `last_use`: the number of the last request; the replica with the smallest number is the least recently used.
     `reference_support`: the result of the last reference probe; None before the first result.
     `probe_task`: the task that runs the reference probe.
     """
@@ -103,7 +103,7 @@ class Replicas:
         return min(remaining_s) + 0.01 if remaining_s else None
 
     def wake(self) -> None:
-        """Wake all waiting calls in order, after a slot became free or a cooldown started or ended."""
+        """Wake all waiting calls in order, after a slot has become free or a cooldown has started or ended."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

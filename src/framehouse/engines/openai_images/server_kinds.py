@@ -14,7 +14,7 @@ from framehouse.domain.sizes import Size, largest_within
 class ServerKind:
     """The limits and defaults of a kind of server.
 
-    `max_pixels`: the largest image in pixels.
+    `max_pixels`: the largest number of pixels of an image.
     `max_n`: the largest number of images per request. If `seeds` is true, each image of such a request still matches
         its own seed.
     `concurrency`: the number of concurrent requests per server.

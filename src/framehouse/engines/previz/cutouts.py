@@ -49,7 +49,7 @@ def sprite_aspect(reference: ReferenceImage) -> float:
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
     """Return the reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
 
-    A cutout has a white outline. Any other reference becomes a card: the whole image in a white frame.
+    A cutout has a white outline. Any other reference becomes a card: the complete image in a white frame.
     """
     image, cut = cutout(reference)
     border = max(2, round(height_px * (0.014 if cut else 0.022)))

@@ -21,7 +21,7 @@ _CARD: Ink = (250, 246, 238, 235)
 def _rows_of(canvas: Pixels, top: float, bottom: float) -> Iterator[tuple[Image.Image, ImageDraw.ImageDraw, int]]:
     """Yield some rows of the canvas as an image to draw on, a drawing context, and the number of the first row.
 
-    Only these rows are copied, because a whole frame at 4k is large.
+    Only these rows are copied, because a complete frame at 4k is large.
     """
     first, last = max(0, round(top)), min(canvas.shape[0], round(bottom))
     strip = Image.fromarray(canvas[first:last])
@@ -101,7 +101,7 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """Draw a rounded rectangle at whole pixels. At fractions of pixels, the corners would visibly overlap."""
+    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, the corners would visibly overlap."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 

@@ -27,13 +27,16 @@ class Light:
     paleness: float = 0.0
 
     def on(self, color: Color, far: float = 0.0) -> Color:
-        """Return how a daylight colour looks in this light. Haze increases with `far`, from 0 (near) to 1 (horizon)."""
+        """Return the appearance of a daylight colour in this light.
+
+        Haze increases with `far`, from 0 (near) to 1 (horizon).
+        """
         a = self.ambient
         lit = (round(color[0] * a[0] / 255), round(color[1] * a[1] / 255), round(color[2] * a[2] / 255))
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))
 
     def graded(self, color: Color) -> Color:
-        """Return the colour with the tints, the saturation and the paleness of the whole image applied."""
+        """Apply the tints, the saturation and the paleness of the image to the colour, and return the result."""
         for tint in self.tints:
             color = mix(color, mix(tint, WHITE if luma(color) > 0.6 else tint, luma(color) * 0.6), 0.34)
         if self.saturation != 1:

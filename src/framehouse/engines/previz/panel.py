@@ -46,7 +46,8 @@ from framehouse.engines.previz.view import SHORT_SIDE, view_of
 _SCENERY_PX = 1_800_000
 """The scenery is drawn with at most this number of pixels and then enlarged.
 
-The limit saves time, and the scenery has no fine details. Subjects and text are drawn at the full size.
+The limit saves time, and the scenery has no fine details that could get lost. Subjects and text are drawn at the full
+size.
 """
 _STYLED_PX = 1_100_000
 """The limit for panels with a style, which also applies to their subjects.
@@ -68,7 +69,7 @@ def draw_panel(
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    `count` is the number of images of the whole task. The same shot, size, references and elements always produce the
+    `count` is the total number of images of the task. The same shot, size, references and elements always produce the
     same pixels. Blocks the calling thread, but releases the GIL during long operations. Raises Broken if a reference
     cannot be decoded.
     """
@@ -136,10 +137,10 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 
 
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
-    """Return the scene with all choices made that the prompt leaves open.
+    """Add subjects and a backdrop that the prompt does not specify, and return the complete scene.
 
-    Uncited references and elements become subjects. A missing backdrop is chosen, and an empty studio receives a
-    product.
+    References and elements that the prompt does not cite become subjects. A missing backdrop is chosen, and an empty
+    studio receives a product.
     """
     cited = {subject.cited for subject in scene.subjects} | {scene.setting}
     sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]
@@ -186,7 +187,7 @@ def _needs_low_floor(scene: Scene, ground: str) -> bool:
 
 
 def _draw_support(stage: Stage, ground: str, placed: Sequence[PlacedSubject]) -> None:
-    """Draw the object on which the subjects stand, if the place has one: a podium, a table, a quay or the moon."""
+    """Draw a podium, a table, a quay or moon dust below the subjects, depending on the place."""
     standing = [subject for subject in placed if not subject.afloat and not subject.sunk]
     view = stage.view
     if stage.from_above or not placed:
@@ -199,7 +200,7 @@ def _draw_support(stage: Stage, ground: str, placed: Sequence[PlacedSubject]) ->
         if view.framing != "close-up" or half < view.width * 0.45:
             cylinder(stage, (left + right) / 2, view.floor + half * 0.08 + 38, half, 44, pale, wall)
     elif ground == "table" and standing and all(is_small(s.subject) or s.subject.cited for s in standing):
-        table(stage, view.floor, worktop=stage.scene.backdrop == "kitchen")
+        table(stage, view.floor, countertop=stage.scene.backdrop == "kitchen")
     elif ground == "water" and standing:
         quay(stage, view.floor)
     elif ground == "moon" and any(not kind_of(s.subject).startswith(("transport-air", "sky-weather")) for s in placed):

@@ -37,7 +37,7 @@ def pack() -> dict[str, Pictogram]:
 
 @cache
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
-    """Return the drawing with this name, as a whole figure.
+    """Return the drawing with this name, as a complete figure.
 
     A body is added to a head, in the colour `dress` or in a colour that depends on the name. Legs are added to a figure
     that ends at the waist.
@@ -69,7 +69,7 @@ _FURS = {
     "frog": ((24, 190, 92), (250, 226, 96), "none"),
     "dog-face": ((232, 170, 104), (255, 238, 216), "thin"),
 }
-"""The colours of the fur and the belly, and the kind of tail, for animals of which the pack contains only the head."""
+"""The colours of the fur and the belly, and the kind of tail, for animals whose drawing in the pack shows only the head."""
 
 
 def _sitting(head: Pictogram, fur: Color, belly: Color, tail: str) -> Pictogram:

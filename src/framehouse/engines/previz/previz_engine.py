@@ -17,7 +17,7 @@ _STEP_S = 0.2
 
 
 class Previz:
-    """Draws storyboard panels. The engine has no dependencies and no options."""
+    """An engine that draws storyboard panels. It needs no model and no server, and has no options."""
 
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1, refusal=refusal)

@@ -106,8 +106,8 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 def _chinese_units(run: str) -> Iterator[_Unit]:
     """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    The characters between two known words form one unknown unit. A single unknown character is a noun only after a
-    number.
+    The characters between two known words form one unknown unit. A single unknown character counts as a noun only
+    after a number.
     """
     known = chinese()
     at, unknown, counted = 0, "", False
@@ -134,7 +134,7 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
 
 
 class _Reader:
-    """Reads the units in order and builds the scene.
+    """A reader that processes the units in order and builds the scene.
 
     Numbers, sizes, colours, relations and negations precede their noun, so they are stored until the noun follows.
     """
@@ -202,7 +202,7 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # The last word is used, because the text of a listed shot follows the text that all shots share.
+        # The last word takes precedence, because the text of a listed shot follows the text that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -223,7 +223,7 @@ class _Reader:
         )
 
     def _name(self, unit: _Unit) -> None:
-        """Add the subjects of a noun, such as the several subjects of "family".
+        """Add the subjects that a noun names. A noun such as "family" names several subjects.
 
         If the meaning of the noun ends in "+", the noun also becomes a chip.
         """

@@ -29,9 +29,11 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The content that the prompt specifies. Values that it does not specify are empty, and the seed selects them.
+    """The content that the prompt specifies.
 
-    `tints`: colours for the whole image.
+    A value that the prompt does not specify is empty, and is later selected by the seed.
+
+    `tints`: colours for the entire image.
     `chips`: nouns without a drawing.
     `setting`: the reference or element that the prompt uses as the background.
     `people`: false if the prompt excludes people.
@@ -58,6 +60,6 @@ class Scene:
 def stream(seed: int, decision: str) -> random.Random:
     """Return a generator of random numbers for one decision.
 
-    Each decision has an independent generator. An additional decision therefore does not change the others.
+    Each decision has an independent generator. An additional decision therefore does not change other decisions.
     """
     return random.Random(seed * 0x9E3779B1 + zlib.crc32(decision.encode()))

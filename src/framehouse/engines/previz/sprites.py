@@ -1,6 +1,6 @@
 """Operations on the canvas and on sprites, which are subjects as RGBA pixels.
 
-Many operations process bands of rows, which limits the memory at 4k.
+Many operations process bands of rows, which limits the memory usage at 4k.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _BAND_ROWS = 192
 def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling) -> Pixels:
     """Return the canvas at another size (width, height).
 
-    The result is copied in bands, because a whole frame at 4k has 50 MB.
+    The result is copied in bands, because a complete frame at 4k occupies 50 MB.
     """
     image = Image.fromarray(canvas).resize(size, resampling)
     result: Pixels = np.empty((size[1], size[0], 3), np.uint8)

@@ -15,7 +15,7 @@ _PAPER: Color = (247, 242, 230)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A style. `apply` converts (height, width, 3) pixels to pixels of the same shape, with a seed.
+    """A style. `apply` takes pixels of shape (height, width, 3) and a seed, and returns pixels of the same shape.
 
     `paper` is true if the caption is drawn in a light box. `inset` is the width of the style's border, as a share of
     the shorter side.
@@ -27,7 +27,7 @@ class Style:
 
 
 def _blur(plane: NDArray[np.generic], radius: float) -> Plane:
-    """Return the plane blurred, with values from 0 to 255."""
+    """Return the blurred plane, with values from 0 to 255."""
     image = Image.fromarray(np.clip(plane, 0, 255).astype(np.uint8))
     return np.asarray(image.filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
 
@@ -276,7 +276,7 @@ def _pixel(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _riso(pixels: Pixels, seed: int) -> Pixels:
-    """Print four inks on warm paper, slightly misaligned."""
+    """Print four slightly misaligned inks on warm paper."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.4 * u) / 255

@@ -209,7 +209,10 @@ def _rows(
 
 
 def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a subject that rides, is on, is in, is held by or is worn by the placed subject `base`."""
+    """Place a subject that is attached to the placed subject `base`.
+
+    The relation of the subject to `base` is "riding", "on", "in", "held" or "worn".
+    """
     relation, kind = subject.relation, kind_of(base.subject)
     height = base.height * min(1.15, max(0.4, _scale(subject) / max(0.2, _scale(base.subject))))
     wide = base.width
@@ -258,7 +261,7 @@ def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubje
 def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
     """Place a hat on the head of `base`, or glasses over its eyes.
 
-    In drawings of people and sitting animals, the head is in the upper two fifths.
+    In drawings of people and sitting animals, the head is in the upper two fifths of the drawing.
     """
     eyes = subject.name in ("glasses", "sunglasses", "goggles")
     head = min(base.width * 0.72, base.height * 0.42)

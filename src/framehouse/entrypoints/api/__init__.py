@@ -1,1 +1,1 @@
-"""The HTTP API of the contract."""
+"""The HTTP API, the images, the pages of the console, and the endpoints for health checks and metrics."""

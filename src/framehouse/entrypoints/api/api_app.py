@@ -135,7 +135,7 @@ class Api:
             return error_response(request, error)
 
     def _refuse(self, request: Request) -> Response:
-        """Return the response to a method that the path does not allow.
+        """Return the response to a request whose method is not allowed on its path.
 
         Raises Refused (1202) if there is no such path. Metrics count the request under the operation of the path's
         first endpoint.

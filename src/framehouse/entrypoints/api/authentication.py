@@ -68,9 +68,10 @@ class KeyCache:
 async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
     """Return the caller that the Authorization header identifies.
 
-    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since, so
-    the SQL statement that serves the caller must verify the key. Raises Refused: 1000 to 1004 if the key or the JWT is
-    missing or invalid, 1100 if the account is disabled, and 5001 as `KeyCache.look_up` does.
+    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since then,
+    so the SQL statement that serves the caller must verify the key. Raises Refused (1000 to 1004) if the key or the JWT
+    is missing or invalid. Raises Refused (1100) if the account is disabled. Raises Refused (5001) as `KeyCache.look_up`
+    does.
     """
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")
@@ -122,7 +123,7 @@ async def _find_by_jwt(db: Database, token: str, key_cache: KeyCache, use_cached
     now = time.time()
     expires, not_before = payload.get("exp"), payload.get("nbf", 0)
     if not _is_time(expires) or not _is_time(not_before):
-        raise Refused(1002, "exp (required) and nbf (optional) of the JWT must be Unix seconds")
+        raise Refused(1002, "exp (required) and nbf (optional) of the JWT must be Unix timestamps")
     if not_before > now + _SKEW_S:
         raise Refused(1003, "the JWT is not valid yet (nbf)")
     if expires <= now:

@@ -32,10 +32,10 @@ _WARN_EVERY_S = 60.0
 class ConnectionLimits:
     """The limits of one process. All durations are in seconds.
 
-    `max_connections` is the maximum number of open connections. If it is exceeded, the connection that has waited
-    longest for a request is closed. `head_s` is the time in which a client must send the head of a request, counted
-    from the start of the connection or from the last response. `unread_s` is the maximum time without progress
-    while a client receives a response. `check_s` is the interval between two checks of all connections.
+    `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
+    that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
+    request, counted from the start of the connection or from the last response. `unread_s` is the maximum time without
+    progress while a client receives a response. `check_s` is the interval between two checks of all connections.
 
     `linger_s` is the time for which the remaining body is read and discarded after an early response. If the connection
     were closed while the client sends the body, the client might not receive the response.
@@ -81,9 +81,9 @@ class _Refusal(NamedTuple):
 _NOT_HTTP = _Refusal(400, 1200, "this is not a valid HTTP request")
 _TWO_HOSTS = _Refusal(400, 1200, "the request has more than one Host header")
 _TOO_LARGE = _Refusal(
-    431, 1200, f"the request's first line and headers are too large; at most {MAX_HEAD_BYTES:,} bytes are allowed"
+    431, 1200, f"the request line and the headers are too large; at most {MAX_HEAD_BYTES:,} bytes are allowed"
 )
-_TOO_SLOW = _Refusal(408, 1200, "the request's first line and headers arrive too slowly")
+_TOO_SLOW = _Refusal(408, 1200, "the request line and the headers arrive too slowly")
 _FULL = _Refusal(503, 5001, "the server has too many connections; try again")
 
 
@@ -142,8 +142,8 @@ class _LimitedConnection(HttpToolsProtocol):
         self._head_bytes = self._host_headers = 0
         self._head_complete = False
         self._unparsed_bytes = 0
-        """The number of bytes received since the parser last recognized a part of a request. An endless header line
-        increases this number beyond the limit."""
+        """The number of bytes received since the parser last completed the headers, a piece of a body, or a request. An
+        endless header line increases this number beyond the limit."""
         self._refusal = _NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -174,7 +174,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:
-            return  # the header is a trailer; trailers are ignored, because the app already uses the headers
+            return  # the header is a trailer; trailers are ignored, because the app has already received the headers
         self._count_head_bytes(len(name) + len(value) + len(": \r\n"))
         if name.lower() == b"host":
             self._host_headers += 1

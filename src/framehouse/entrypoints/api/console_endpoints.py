@@ -72,7 +72,7 @@ async def sign_in(context: ApiContext, request: Request) -> Response:
 
 
 class _Page:
-    """A file of the console. Its content is in memory."""
+    """A file of the console, with its content in memory."""
 
     def __init__(self, file: Traversable) -> None:
         self._content = file.read_bytes()

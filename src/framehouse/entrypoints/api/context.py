@@ -69,8 +69,9 @@ class ApiContext:
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
         """Call `work` with the caller of a request, and return its result.
 
-        To save a separate query, the SQL statement that `work` runs must also verify the key. If `work` raises Refused,
-        the key is verified again, and an error of the key takes precedence. Raises Refused as `caller` does.
+        To avoid a separate query, the SQL statement that `work` runs must also verify the key. If `work` raises
+        Refused, the key is verified again, and an authentication error takes precedence. Raises Refused as `caller`
+        does.
         """
         header = find_header(request.scope, b"authorization")
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
@@ -87,9 +88,8 @@ class ApiContext:
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
         """Read the JSON body. Yield the body, and the idempotency key with the hash of the body.
 
-        The second value is None if there is no idempotency key.
-        The files of the body's images exist until the context ends. Raises errors as `BodyReader.read` does. Raises
-        Refused (1201) if the idempotency key is too long.
+        The second value is None if there is no idempotency key. The files of the body's images exist until the context
+        ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if the idempotency key is too long.
         """
         _check_length(idempotency_key)
         account_id = caller.account_id if caller else 0
@@ -103,7 +103,7 @@ class ApiContext:
         return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     def links_for(self, request: Request) -> Links:
-        """Return the links with the base URL from the settings, or with the Host header if the setting is empty.
+        """Return links whose base URL comes from the settings, or from the Host header if the setting is empty.
 
         If the Host header is not a valid host, the links contain the address of the server's socket.
         """

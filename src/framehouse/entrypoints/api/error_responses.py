@@ -1,4 +1,4 @@
-"""Error responses in the contract's envelope."""
+"""Error responses in the JSON envelope of the API."""
 
 import logging
 

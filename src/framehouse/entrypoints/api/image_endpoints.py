@@ -1,4 +1,4 @@
-"""Serves images at their signed URLs, as a whole or in parts."""
+"""Serves images, and byte ranges of images, at signed URLs."""
 
 import hashlib
 import re
@@ -23,18 +23,18 @@ _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
 _CHUNK_BYTES = 1024 * 1024
-"""The maximum number of bytes of an image that a response has in memory, even if the client reads slowly."""
+"""The maximum number of bytes of an image that are in memory for a response, even if the client reads slowly."""
 _PRESIGNED_S = 3600
 """The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect in this time."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
 RESPONSES = {
     200: ResponseDoc("The image", content=_IMAGE),
-    206: ResponseDoc("The part of the image that `Range` requests", content=_IMAGE),
+    206: ResponseDoc("The part of the image that the `Range` header requests", content=_IMAGE),
     302: ResponseDoc("A redirect to the bucket, if `image_delivery` is `redirect`"),
-    304: ResponseDoc("The image matches `If-None-Match`"),
+    304: ResponseDoc("The ETag of the image matches the `If-None-Match` header"),
     404: ResponseDoc("1203 the image does not exist or has expired", ErrorOut),
-    416: ResponseDoc("The image does not contain the range that `Range` requests"),
+    416: ResponseDoc("The image does not contain the range that the `Range` header requests"),
     500: ERRORS[500],
     503: ERRORS[503],
 }
@@ -131,16 +131,16 @@ class _ByteRange(NamedTuple):
 
 
 async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator[bytes]:
-    """Yield the chunks of a part. A chunk is read from the storage after the previous chunk was sent."""
+    """Yield the chunks of a part. A chunk is read from the storage after the previous chunk has been sent."""
     for start in range(part.start, part.end, _CHUNK_BYTES):
         yield await storage.get_range(key, start, min(start + _CHUNK_BYTES, part.end))
 
 
 def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | None:
-    """Return the bytes that the Range header requests (RFC 9110). Returns None if the range cannot be satisfied.
+    """Return the byte range that the Range header requests (RFC 9110). Returns None if the range is not satisfiable.
 
-    Returns the whole file if the Range header is missing, is invalid or requests several ranges, or if the If-Range
-    header does not match.
+    Returns the range of the entire image if the Range header is missing, is invalid or requests several ranges, or if
+    the If-Range header does not match.
     """
     whole = _ByteRange(0, total, partial=False)
     match = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))

@@ -26,8 +26,8 @@ class LongPolls:
     def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the context before reading the task. Otherwise, the task may end between the read and the `watch` call,
-        and the event is not set.
+        Enter the context before reading the task. Otherwise, the event is not set if the task ends between the read and
+        the `watch` call.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)

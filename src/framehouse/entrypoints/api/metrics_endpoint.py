@@ -88,7 +88,7 @@ async def _is_storage_up(storage: Storage) -> bool:
 async def fetch_worker_metrics(url: str) -> str:
     """Return the metrics of the worker that `serve` started together with this process.
 
-    Returns an empty string if `url` is empty, or if the worker does not respond because the worker is starting or hung.
+    Returns an empty string if `url` is empty, or if the worker does not respond because it is starting or hangs.
     """
     if not url:
         return ""
@@ -105,7 +105,7 @@ async def fetch_worker_metrics(url: str) -> str:
 
 
 def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Registry) -> Iterator[Metric]:
-    """Yield the shared metrics as Prometheus' metric families.
+    """Yield the shared metrics as Prometheus metric families.
 
     If `shared` is None, only the version and the states of the database and the storage are yielded. The metrics of the
     queue, workers and tasks have a value for every configured model and route. A value of 0 is also exposed, because an
@@ -136,7 +136,7 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
     )
     yield _gauge(
         "framehouse_queue_oldest_seconds",
-        "Seconds that the oldest due batch has waited for the route.",
+        "Waiting time of the oldest due batch of the route, in seconds.",
         ("model", "route"),
         oldest_s,
     )

@@ -1,7 +1,7 @@
 """Reads request bodies.
 
-A small body is parsed after all of it has arrived. A large body is parsed while it arrives, and its images are written
-to a file.
+A small body is parsed after it has arrived completely. A large body is parsed while it arrives, and its images are
+written to a file.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Body:
 
 
 class BodyReader:
-    """Reads the request bodies of one process.
+    """A reader for the request bodies of one process.
 
     `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
     half of that number for one account. These limits bound the memory and the temporary files. Further large bodies are
@@ -74,8 +74,8 @@ class BodyReader:
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
         """Read the body of a JSON request. The files of its images exist until the context ends.
 
-        Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, and as soon as
-        the body is too large or too slow. Raises StorageUnavailable if temporary files cannot be written.
+        Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, or as soon as
+        the body is too large or arrives too slowly. Raises StorageUnavailable if temporary files cannot be written.
         """
         self._check_headers(request)
         stream = request.stream()
@@ -138,7 +138,7 @@ class BodyReader:
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
                     if reader.in_long_string:
-                        feed(bytes(pending))  # faster than switching to a thread: a fraction of a millisecond
+                        feed(bytes(pending))  # takes a fraction of a millisecond, less than switching to a thread
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()

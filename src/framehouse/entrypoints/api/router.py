@@ -35,7 +35,7 @@ Match = tuple[Endpoint, dict[str, str]]
 
 
 class Router:
-    """Finds the endpoint of a request.
+    """A mapping from the method and the path of a request to an endpoint.
 
     An endpoint whose path has no parameters takes precedence. The other endpoints are tried in the order of the table.
     """

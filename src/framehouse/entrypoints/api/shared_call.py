@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 class SharedCall(Generic[Result]):
-    """Runs `call`. If a call is already running, waits for that call and returns its result.
+    """A callable that starts `call`, or joins the call that is already running, and returns the result.
 
     This class protects the database from requests to endpoints that need no key. All requests that arrive at the same
     time share one call.

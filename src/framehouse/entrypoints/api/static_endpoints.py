@@ -1,4 +1,4 @@
-"""Serves Swagger UI, the OpenAPI document and the preset images. The package contains all of these files."""
+"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are files of the package."""
 
 import posixpath
 from importlib.resources import files
@@ -36,7 +36,7 @@ async def openapi(context: ApiContext, _request: Request) -> Response:
 
 
 async def _file(folder: StaticFiles, path: str, request: Request) -> Response:
-    """Return a response with a file of a folder.
+    """Return a response with a file from a folder.
 
     A double slash counts as a single slash, because clients may append a path to a base URL that ends with a slash.
     Raises Refused (1202) if there is no such file.

@@ -1,9 +1,9 @@
 """Parses JSON while it arrives. Long strings are decoded into a file.
 
 The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
-number that is chosen for each body, so a client cannot forge a placeholder. The skeleton and every piece of a long
-string are parsed by the same parser as a small body. The scanner in this module only finds the beginning and the end of
-each string.
+number that is chosen for each body, so a client cannot forge a placeholder. The parser of small bodies also parses the
+skeleton, and the pieces of long strings that contain escape sequences or non-ASCII characters. The scanner in this
+module only finds the beginning and the end of each string.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 LONG_BYTES = 64 * 1024
 """A string is a long string if it has more than this number of bytes between its quotes."""
 MAX_SKELETON_BYTES = 1024 * 1024
-"""The maximum size of a skeleton: enough for ten images just below LONG_BYTES and a prompt in escape sequences."""
+"""The maximum size of a skeleton in bytes. A skeleton of this size can contain ten images just below LONG_BYTES and a
+prompt in escape sequences."""
 _HEAD_CHARACTERS = 512
 _UNFINISHED = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape sequence
@@ -32,15 +33,16 @@ _MAX_UNFINISHED_BYTES = 11
 
 
 class SkeletonTooLarge(Exception):
-    """The skeleton of a body has more than MAX_SKELETON_BYTES."""
+    """The skeleton of a body is larger than MAX_SKELETON_BYTES."""
 
 
 class JsonReader:
-    """Reads a JSON text in pieces of any size.
+    """A parser that receives a JSON text in pieces of any size.
 
-    The methods raise ValueError if the text is not JSON, SkeletonTooLarge, or SpoolFull. The time and the memory for a
-    piece are proportional to its size and do not depend on earlier pieces. Many small pieces are slower than a few
-    large ones.
+    The methods raise ValueError if the text is not JSON. The methods also raise SkeletonTooLarge and SpoolFull.
+
+    The time and the memory for a piece are proportional to its size and do not depend on earlier pieces. Many small
+    pieces are slower than a few large ones.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -127,7 +129,7 @@ class JsonReader:
 
 
 class _LongStringReader:
-    """Reads one long string: parses the text, counts the characters, and decodes the string if it is base64."""
+    """A parser of one long string. The parser counts the characters, and decodes base64 into the spool."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -152,7 +154,7 @@ class _LongStringReader:
             self._ascii(raw)
 
     def finish(self) -> LongString:
-        if self._pending:  # the string ends inside an escape sequence or a character: the parser raises the error
+        if self._pending:  # the string ends inside an escape sequence or a character, so the parser raises an error
             self._text(from_json(b'"' + self._pending + b'"'))
         self._decode(b"", last=True)
         if self._problem:
@@ -193,7 +195,10 @@ class _LongStringReader:
 
 
 def from_json(text: bytes) -> Any:
-    """Parse JSON. Raises ValueError for invalid JSON, NaN, invalid UTF-8, lone surrogates and very deep nesting."""
+    """Parse JSON.
+
+    Raises ValueError for invalid JSON, NaN, infinity, invalid UTF-8, lone surrogates and very deep nesting.
+    """
     return pydantic_core.from_json(text, allow_inf_nan=False)
 
 

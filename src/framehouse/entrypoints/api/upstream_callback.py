@@ -1,4 +1,4 @@
-"""Upstream callbacks: a request from an upstream wakes the worker that waits for the upstream.
+"""The endpoint for upstream callbacks. A request from an upstream wakes the worker that waits for this upstream.
 
 The body of the request is not read.
 """

@@ -56,8 +56,8 @@ class HeldBatches:
     def remove(self, held: HeldBatch) -> None:
         """Remove this entry, but not a newer entry of the same batch.
 
-        There can be a newer entry if the database released the batch but its response was lost. The worker may then
-        claim the batch again before it repeats the release.
+        There can be a newer entry if the database released the batch but the response of the database was lost. The
+        worker may then claim the batch again before it repeats the release.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]

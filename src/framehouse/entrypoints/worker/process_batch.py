@@ -1,6 +1,6 @@
 """Load the references of a held batch and generate the batch.
 
-An error becomes the outcome of the batch and does not affect other batches.
+Any error except a database error becomes the outcome of the batch. No error affects other batches.
 """
 
 import asyncio

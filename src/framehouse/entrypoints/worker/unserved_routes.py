@@ -29,7 +29,10 @@ _CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """Finds unserved routes and fails the tasks that wait for them. If `only_task` is set, checks only this task."""
+    """A periodic check for unserved routes. The tasks that wait for an unserved route fail after a time limit.
+
+    If `only_task` is set, only this task is checked.
+    """
 
     def __init__(
         self,
@@ -58,7 +61,7 @@ class UnservedRoutes:
                 log.warning("cannot check for unserved routes: %s", error)
 
     async def check_once(self) -> None:
-        """Log a warning for each route that has become unserved. Fail tasks whose route is unserved for too long.
+        """Log a warning for each route that has become unserved. Fail tasks whose route has been unserved for too long.
 
         The limit is `give_up_after_s`, or a longer time for batches with an open order. If a route is no longer
         configured, its batches restart at the model's first route.

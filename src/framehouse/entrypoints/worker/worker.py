@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""The longest time for which an isolated batch waits until the worker's other batches have ended. Only batches that an
+"""The maximum time for which an isolated batch waits for the end of the worker's other batches. Only batches that an
 upstream generates need more time."""
 
 
@@ -55,7 +55,7 @@ class Limits:
 
 
 class Worker:
-    """Claims and generates batches in one process.
+    """A worker that claims batches and generates their images.
 
     `held` contains the batches that the worker currently holds. If `only_task` is set, the worker claims only the
     batches of this task.

@@ -10,7 +10,8 @@ begin
     due := array(
         select id from elements
         where status in ('submitted', 'processing') and run_at <= now() and (p_only is null or id = p_only)
-          and (claim is null or lease_until < now() or claim = p_claim)  -- p_claim: an earlier run lost its result
+          -- if the result of an earlier run was lost, the element already has this claim
+          and (claim is null or lease_until < now() or claim = p_claim)
           and (not p_ready or not exists (select from element_references r where r.element = elements.id and r.key is null))
         order by run_at, id
         for update skip locked

@@ -1,4 +1,4 @@
--- Returns the time for which an Idempotency-Key is valid. This is the only definition of this time.
+-- Returns the time for which an Idempotency-Key is valid. All other code calls this function to get the time.
 create or replace function idempotency_window() returns interval
 language sql immutable as $$
     select interval '24 hours'

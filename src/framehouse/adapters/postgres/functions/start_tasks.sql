@@ -1,5 +1,5 @@
--- Marks tasks as processing. The claim of batches is a separate transaction, so that tasks are never locked after
--- batches.
+-- Marks tasks as processing. Their batches are claimed in a separate transaction, so that a transaction never locks a
+-- task after a batch.
 create or replace function start_tasks(p_tasks uuid[]) returns void
 language plpgsql as $$
 declare

@@ -3,7 +3,7 @@
 -- batches of that task are claimed. A claimed batch must be requeued before it can be claimed again. An expired lease
 -- is not sufficient, because the clock may have been changed.
 with own as (
-    -- batches that this claim has already taken, if the statement runs again because its result was lost
+    -- if the statement runs again because its result was lost, these are the batches that the first run claimed
     select b.id, b.run_at from batches b where b.claim is not null and b.claim = :claim for update
 ), oldest as (
     -- Each route is searched separately, so that the batches of other routes are skipped.

@@ -23,8 +23,7 @@ with recursive hosts as (
     ) m
     where h.host is not null
 ), picked as (
-    -- because of the array, the subquery runs only once, even if the planner has no statistics of a recently filled
-    -- table
+    -- because of the array, the subquery runs only once, even if the planner has no statistics for the table yet
     select m.id
     from callback_messages m
     where m.id = any (array(select id from due order by run_at, id limit :limit))

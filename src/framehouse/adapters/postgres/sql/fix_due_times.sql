@@ -1,4 +1,4 @@
--- Makes rows due whose times were written before the clock was set back. Such a row waits longer than the longest
+-- Makes rows due if their times were written before the clock was set back. Such a row waits longer than the longest
 -- pause, or its lease is longer than a new lease. A row without an attempt has no pause, so it must already be due.
 -- :callback_pauses contains the longest pauses after the first, second, … attempt. A receiver that responded with one
 -- of :retry_after_codes may have requested a pause of up to :callback_limit.

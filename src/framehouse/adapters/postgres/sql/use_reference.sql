@@ -1,5 +1,5 @@
--- Returns the storage key of a content, and records that the content is used now. If the content is new, its key is
--- :key.
+-- Returns the storage key of the stored reference with this hash, and records that the reference is used now. If no
+-- reference has this hash, a row with the key :key is added.
 insert into stored_references as s (sha256, key)
 values (:sha256, :key)
 on conflict (sha256) do update set used_at = now()

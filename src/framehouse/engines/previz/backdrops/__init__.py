@@ -1,4 +1,4 @@
-"""The places of panels. Each place has a function that fills the whole frame behind the subjects."""
+"""The places that panels can show. Each place has a function that fills the entire frame behind the subjects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from framehouse.engines.previz.backdrops.scenery import Stage, draw_spot
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place.
+    """A place that a panel can show.
 
-    `ground`: the ground below the subjects: "land", "podium", "table" (for small subjects), "water" (boats and fish are
-        in the water), "moon", or "air" (all subjects float).
+    `draw`: the function that draws the place.
+    `ground`: the ground below the subjects, which is "land", "podium", "table" (for small subjects), "water" (boats and
+        fish are in the water), "moon", or "air" (all subjects float).
     `indoors`: true if rain and snow are not drawn.
     """
 

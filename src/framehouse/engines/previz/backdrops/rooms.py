@@ -10,7 +10,7 @@ _LAMP: Color = (255, 214, 140)
 
 
 def _interior(s: Stage, wall: Color, boards: Color) -> float:
-    """Draw a wall, a skirting board and a floor. Returns the y coordinate of the upper edge of the floor."""
+    """Draw a wall, a baseboard and a floor. Returns the y coordinate of the upper edge of the floor."""
     d, v = s.d, s.view
     floor = v.horizon + v.height * 0.06 if not s.from_above else -10.0
     lit = _indoor_color(s, wall)
@@ -262,7 +262,7 @@ def cafe(s: Stage) -> None:
 
 
 def kitchen(s: Stage) -> None:
-    """Draw tiles, a window, pots on a rail and hanging lamps. `table` adds a worktop for small subjects."""
+    """Draw tiles, a window, pots on a rail and hanging lamps. `table` adds a countertop for small subjects."""
     d, v = s.d, s.view
     floor = _interior(s, (222, 226, 220), (176, 150, 124))
     z = 0.62 + 0.38 * v.zoom
@@ -294,11 +294,11 @@ def kitchen(s: Stage) -> None:
         _hanging_lamp(s, v.width * x + v.pan * 0.3, v.height * 0.1, 34 * z, (226, 180, 90))
 
 
-def table(s: Stage, floor: float, *, worktop: bool) -> None:
+def table(s: Stage, floor: float, *, countertop: bool) -> None:
     """Draw a table top across the lower edge, for small subjects."""
     d, v = s.d, s.view
     top = floor - v.height * 0.075
-    color = _indoor_color(s, (220, 216, 210) if worktop else (166, 112, 74))
+    color = _indoor_color(s, (220, 216, 210) if countertop else (166, 112, 74))
     d.rect(
         0, top, v.width, v.height - top + 1, d.linear((0, lighter(color, 0.2)), (0.4, color), (1, darker(color, 0.35)))
     )

@@ -13,7 +13,7 @@ from framehouse.engines.previz.vector import dots, smooth
 
 
 def _water(s: Stage, top: float, bottom: float) -> None:
-    """Draw water with the reflected sky, glints of the sun, and waves that become wider in the foreground."""
+    """Draw water with the reflected sky, glints of the sun, and waves that become wider towards the foreground."""
     d, v, light = s.d, s.view, s.light
     deep: Color = (34, 96, 140) if not light.dark else (16, 34, 74)
     d.rect(

@@ -166,7 +166,7 @@ def street(s: Stage) -> None:
 
 
 def _facade(s: Stage, side: int, near0: float, near1: float, tall: float, at, key: str, far: float) -> None:  # type: ignore[no-untyped-def]
-    """Draw windows in perspective, a shop front and an awning. At night, the facade may also have a sign."""
+    """Draw windows in perspective, a storefront and an awning. At night, the facade may also have a sign."""
     d, light = s.d, s.light
     dice = s.dice(f"panes {key}")
     lit, cool, blind = "", "", ""

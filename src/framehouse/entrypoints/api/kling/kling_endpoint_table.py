@@ -28,9 +28,9 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 
 
 def _links(*names: str, id: str) -> dict[str, Json]:
-    """Return links to the operations `names`.
+    """Return links to the operations with these names.
 
-    `id` is the JSON pointer, in the response's `data`, to the value of the operations' parameter `id`.
+    `id` is the JSON pointer to the value for the operations' parameter `id`, relative to the response's `data`.
     """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 

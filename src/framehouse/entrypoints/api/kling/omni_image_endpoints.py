@@ -118,7 +118,7 @@ async def list_callbacks(context: ApiContext, request: Request) -> Response:
     """List the callback messages of a task.
 
     The path can also refer to a task whose external id ends in `/callbacks`. If such a task exists, the response
-    contains the task, because the contract takes precedence over this extension.
+    contains the task, because the Kling API takes precedence over this extension.
     """
     caller, id = await context.caller(request), request.path_params["id"]
     external_id = f"{id}/callbacks"

@@ -15,7 +15,8 @@ _MAX_WAIT_S = 60
 IDEMPOTENCY_KEY = Parameter(
     "header",
     "Idempotency-Key",
-    "If a request with the same key and body is repeated within 24 hours, the response contains the first task again",
+    "If a request with the same key and body is repeated within 24 hours, the response contains the task that the "
+    "first request created",
 )
 PAGE = (
     Parameter("query", "pageNum", f"1 to {MAX_PAGE}", default="1"),
@@ -51,7 +52,7 @@ def read_page(request: Request) -> tuple[int, int]:
 
 
 def read_wait(request: Request) -> int:
-    """Return the requested time to wait for the end of a task, in seconds. Returns 0 if the request contains no time.
+    """Return the requested time to wait for the end of a task, in seconds. Returns 0 if no time is given.
 
     Values greater than 60 count as 60. Raises Refused (1201) if the value is not a number or is negative.
     """

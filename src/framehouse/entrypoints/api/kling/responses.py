@@ -30,7 +30,7 @@ ERRORS = {
         (503, "5001 the service is temporarily unavailable; try again"),
     )
 }
-SAVE_ERRORS = {status: answer for status, answer in ERRORS.items() if status not in (403, 404)}
+SAVE_ERRORS = {status: response for status, response in ERRORS.items() if status not in (403, 404)}
 READ_ERRORS = {status: ERRORS[status] for status in (400, 401, 429, 500, 503)}
 ID_ERRORS = READ_ERRORS | {404: ResponseDoc("1202 no such path, if the id contains a line break", ErrorOut)}
 """The error responses of an endpoint with an id in its path."""
@@ -44,7 +44,7 @@ def success_of(model: Model, errors: dict[int, ResponseDoc]) -> dict[int, Respon
 def accepted(request: Request, ticket: Ticket) -> Response:
     """Return the response to an accepted task.
 
-    The response contains the state when the task was accepted, even if the request repeats an earlier request.
+    The response contains the state at the time of acceptance, even if the request repeats an earlier request.
     """
     data = common_task_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
     return success(request, data, {"Idempotency-Replayed": "true"} if ticket.replayed else None)

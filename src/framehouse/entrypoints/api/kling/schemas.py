@@ -56,7 +56,7 @@ class OmniImageRequest(BaseModel):
         "or 4 if the prompt requests no number",
     )
     watermark_info: WatermarkInfo | None = None
-    callback_url: str | None = Field(None, description="This URL receives one POST per status change")
+    callback_url: str | None = Field(None, description="This URL receives one POST request per status change")
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
@@ -88,7 +88,7 @@ class CreateElementRequest(BaseModel):
     reference_type: Literal["image_refer"] | None = "image_refer"
     element_image_list: ElementImages
     tag_list: list[Tag] | None = None
-    callback_url: str | None = Field(None, description="This URL receives one POST per status change")
+    callback_url: str | None = Field(None, description="This URL receives one POST request per status change")
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
