@@ -124,8 +124,8 @@ def _poll_figure(rounds: list[dict[str, float]]) -> Figure:
 
 def _accept_time_figure(rounds: list[dict[str, float]]) -> Figure:
     return Figure(
-        "accept, p99 at half the maximum rate",
-        "its p50",
+        "p99 of the time to accept a task, at half the maximum rate",
+        "p50 of the same requests",
         ratio(rounds, "p99", "p50"),
         4,
         True,

@@ -33,7 +33,7 @@ def measure(rounds: int) -> list[Figure]:
     help_times = run_rounds({"help": _help_time, "python": _python_time}, rounds)
     return [
         Figure(
-            "second start of framehouse serve, to ready",
+            "second start of framehouse serve, until it is ready",
             "–",
             median(start_times, "serve"),
             2.5,

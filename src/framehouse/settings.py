@@ -263,8 +263,8 @@ class Settings(BaseSettings):
     def hung_after_s(self) -> float:
         """The time without a heartbeat after which a process is treated as hung, in seconds.
 
-        After this time, the leases of the process have expired. The minimum is 10 seconds, so that a short pause of the machine
-        does not cause a restart.
+        After this time, the leases of the process have expired. The minimum is 10 seconds, so that a short pause of the
+        machine does not cause a restart.
         """
         return max(10.0, self.lease_s)
 
