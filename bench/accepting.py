@@ -17,6 +17,7 @@ from measuring.peers import environment_programs, free_port, running_program
 BODY = json_body()
 SECONDS = 4
 FIRST_ACCOUNT = 1
+TASKS_PER_KEY = 60
 PROMPT = "'a red fox in the forest, at dawn'"
 COLUMNS = "model, prompt, elements, result_type, image_count, resolution, ratio, watermark, units_reserved"
 VALUES = f"'kling-v3-omni', {PROMPT}, '{{}}', 'single', 1, '1k', '1:1', false, 8"
@@ -148,12 +149,12 @@ def _accept_times(api: Api, posts: Sequence[Request]) -> dict[str, float]:
     return values
 
 
-def _polls(api: Api, keys: Sequence[str], tasks_per_key: int = 60) -> list[Request]:
+def _polls(api: Api, keys: Sequence[str]) -> list[Request]:
     """Create waiting tasks for each key, and return the polls of all tasks with the keys in rotation."""
     polls = []
     for key in keys:
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        for _ in range(tasks_per_key):
+        for _ in range(TASKS_PER_KEY):
             with urllib.request.urlopen(urllib.request.Request(api.url + PATH, BODY.encode(), headers)) as answer:
                 polls.append(Request("GET", f"{PATH}/{json.load(answer)['data']['task_id']}", key))
-    return [polls[number * tasks_per_key % len(polls) + number // len(keys)] for number in range(len(polls))]
+    return [polls[number * TASKS_PER_KEY % len(polls) + number // len(keys)] for number in range(len(polls))]

@@ -85,7 +85,7 @@ def take_screenshots(browser: Browser, url: str, key: str, api: httpx.Client, *,
     series = page.locator(".tile", has_text="storyboard").first
     series.click()
     page.locator(".strip img").nth(2).wait_for()
-    screenshot(page, f"task-{variant}", into_docs=docs)
+    screenshot(page, f"task-{variant}", into_docs=False)
     page.locator("[aria-pressed]").click()
     screenshot(page, f"compare-{variant}", into_docs=False)
     slow = submit(api, "[sandbox: slow 3] a red bicycle by the sea", n=4, aspect_ratio="4:3")

@@ -1,7 +1,6 @@
 """Generate a fixed set of prompts with previz as one contact sheet: both languages, all aspect ratios and styles.
 
-    make gallery                                      # all prompts, into out/gallery.jpg
-    .venv/bin/python scripts/gallery.py FILE front    # the images at the top of the README
+    make gallery    # all prompts, into out/gallery.jpg
 
 After every change to previz, check each image by eye.
 """
@@ -72,16 +71,12 @@ SERIES = (
     ("Create a three-frame product storyboard", 3),
     ("一个女孩和她的机器人在城市里，黄昏", 6),
 )
-FRONT = (7, 8, 15, 36, 20, 24, 33, 38, 28, 41, 37, 25, 22, 21, 43)
-"""The indexes of the prompts that the README shows, in its order."""
 
 
-def draw_panels(*, front: bool) -> list[Image.Image]:
-    indexes = FRONT if front else range(len(PROMPTS))
-    panels = [draw(Shot(0, PROMPTS[n][0], "", 100 + n), 1, PROMPTS[n][1]) for n in indexes]
-    if not front:
-        for prompt, count in SERIES:
-            panels += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
+def draw_panels() -> list[Image.Image]:
+    panels = [draw(Shot(0, prompt, "", 100 + n), 1, ratio) for n, (prompt, ratio) in enumerate(PROMPTS)]
+    for prompt, count in SERIES:
+        panels += [draw(Shot(n, prompt, FRAMINGS[n], 7 + n), count, "16:9") for n in range(count)]
     return panels
 
 
@@ -113,13 +108,13 @@ def contact_sheet(panels: list[Image.Image]) -> Image.Image:
     return sheet
 
 
-def main(path: Path, *, front: bool) -> None:
+def main(path: Path) -> None:
     start = time.perf_counter()
-    panels = draw_panels(front=front)
+    panels = draw_panels()
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(panels).save(path, quality=88)
     print(f"{path}: {len(panels)} panels in {time.perf_counter() - start:.1f} s")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/gallery.jpg"), front="front" in sys.argv[2:])
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/gallery.jpg"))

@@ -58,13 +58,13 @@ class Request:
     body: str = ""
 
 
-def wrk(url: str, requests: Sequence[Request], *, seconds: float, clients: int = CLIENTS) -> float:
+def wrk(url: str, requests: Sequence[Request], *, seconds: float) -> float:
     """Send the requests in rotation. Returns the requests per second; exits if any request fails."""
     with tempfile.TemporaryDirectory() as folder:
         lines, script = Path(folder) / "requests", Path(folder) / "requests.lua"
         lines.write_text("".join(f"{r.method} {r.path} {r.key} {r.body}\n" for r in requests))
         script.write_text(_LUA % lines)
-        command = [find_program("wrk"), "-t1", f"-c{clients}", f"-d{seconds:g}", "-s", str(script), url]
+        command = [find_program("wrk"), "-t1", f"-c{CLIENTS}", f"-d{seconds:g}", "-s", str(script), url]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise SystemExit(f"Some requests failed:\n{output}")
@@ -73,7 +73,7 @@ def wrk(url: str, requests: Sequence[Request], *, seconds: float, clients: int =
     return float(rate[1])
 
 
-def pgbench(database: str, script: str, *, seconds: int, clients: int = CLIENTS) -> float:
+def pgbench(database: str, script: str, *, seconds: int) -> float:
     """Run a script repeatedly. Returns the runs per second."""
     parts = urlsplit(database)
     variables = {
@@ -84,7 +84,7 @@ def pgbench(database: str, script: str, *, seconds: int, clients: int = CLIENTS)
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
-        command = [postgres_program("pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", "2"]
+        command = [postgres_program("pgbench"), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2"]
         run = subprocess.run(
             [*command, "-T", str(seconds), "-f", file.name],
             capture_output=True,

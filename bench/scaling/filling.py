@@ -67,7 +67,7 @@ async def fill(
     return time.monotonic() - began
 
 
-def new_task(account: int, *, images: int = 1, references: int = 0, callback: str = "", external: str = "") -> NewTask:
+def new_task(account: int, *, images: int = 1, references: int = 0, callback: str = "") -> NewTask:
     """Return a task as pipeline/accept.py creates it, with one batch per image."""
     indexes = range(images)
     return NewTask(
@@ -83,6 +83,5 @@ def new_task(account: int, *, images: int = 1, references: int = 0, callback: st
         shots=tuple(Shot(i, PROMPT, "", 7 + i) for i in indexes),
         batches=tuple((i,) for i in indexes),
         references=tuple(Reference(key=f"references/{i}", width=1024, height=1024) for i in range(references)),
-        external_task_id=external,
         callback_url=callback,
     )

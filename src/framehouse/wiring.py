@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from framehouse.domain.signed_urls import Links
     from framehouse.engines.registry import Registry
     from framehouse.entrypoints.element_worker import ElementWorker
-    from framehouse.entrypoints.sweeper import OrphanedBatches
     from framehouse.entrypoints.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -181,13 +180,6 @@ def build_worker(deployment: Deployment, links: Links | None = None, *, only_tas
     concurrency = s.worker_concurrency or max(2, deployment.registry.concurrency)
     limits = Limits(concurrency, s.lease_s, s.stop_s, s.attempts, s.give_up_after_s)
     return Worker(deployment.db, deployment.storage, deployment.registry, rules, limits, only_task=only_task)
-
-
-def build_orphaned_batches(deployment: Deployment) -> OrphanedBatches:
-    """Create the sweeper's search for orphaned batches."""
-    from framehouse.entrypoints.sweeper import OrphanedBatches
-
-    return OrphanedBatches(deployment.db, lease_s=deployment.settings.lease_s)
 
 
 def build_element_worker(deployment: Deployment, *, only_task: UUID | None = None) -> ElementWorker:

@@ -1,11 +1,14 @@
 """Lazy loading of commands: help and shell completion import no heavy modules."""
 
 import json
+import signal
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from framehouse.cli import commands
 from tests.support.command_line import FRAMEHOUSE, environment
 
 HEAVY = {"asyncio", "asyncpg", "pydantic", "rich", "PIL", "numpy", "uvloop", "httpx", "framehouse.settings"}
@@ -46,3 +49,25 @@ def test_the_shell_completes_commands_and_options(words: str, completion: str) -
         [FRAMEHOUSE[0], "-c", code], capture_output=True, text=True, env=environment(**variables), check=True
     )
     assert done.stdout.split() == [f"plain,{completion}"]
+
+
+def test_ctrl_c_while_ctrl_c_is_being_ignored_does_not_kill_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal handler is replaced when the command ends. Ctrl-C may arrive inside this very call."""
+    replace_handler, calls = signal.signal, []
+
+    def interrupted(number: int, handler: Any) -> Any:
+        calls.append(handler)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return replace_handler(number, handler)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(commands.cli, "main", lambda **_: 0)
+    monkeypatch.setattr(signal, "signal", interrupted)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            commands.run()
+        assert ended.value.code == 130
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        replace_handler(signal.SIGINT, before)

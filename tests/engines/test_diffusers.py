@@ -289,7 +289,7 @@ async def test_a_cancelled_call_stops_before_its_last_step(make_engine: MakeEngi
 
 async def _idle(engine: Diffusers) -> bool:
     assert engine._queue
-    return engine._queue.devices[0].idle
+    return not engine._queue.devices[0]._busy
 
 
 async def test_a_shared_call_continues_while_one_of_its_tasks_is_not_cancelled(klein: Diffusers) -> None:
@@ -494,9 +494,9 @@ def test_only_compatible_shots_share_a_call() -> None:
         ({"devices": ["cuda:x"]}, "devices must be"),
         ({"devices": ["cpu:1"]}, "devices must be"),
         ({"devices": ["cuda", "cuda:0"]}, "devices must not name a device twice"),
-        ({"dtype": "fp16"}, "dtype must be one of bfloat16, float16, float32"),
-        ({"quantize": "int4"}, "quantize must be one of fp8, int8"),
-        ({"offload": True}, "offload must be one of model, sequential"),
+        ({"dtype": "fp16"}, "dtype must be omitted or one of bfloat16, float16, float32"),
+        ({"quantize": "int4"}, "quantize must be omitted or one of fp8, int8"),
+        ({"offload": True}, "offload must be omitted or one of model, sequential"),
         ({"compile": "yes"}, "compile must be true or false"),
         ({"steps": 0}, "steps must be a whole number from 1 to 200"),
         ({"model": "Qwen/Qwen-Image-Edit-2511", "steps": 1}, "steps must be a whole number from 2 to 200"),

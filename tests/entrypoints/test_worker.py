@@ -120,7 +120,7 @@ async def test_too_many_references_fail_the_task_instead_of_being_dropped(make_d
     deployment = await make_deployment({"engine": MISBEHAVING, "max_references": 1})
     ticket = await deployment.submit(image_list=[{"image": image_base64()}] * 2)
     deployment.start_worker()
-    assert "at most 1 references, 2 were sent" in (await wait_for_task(deployment, ticket.task_id)).status_message
+    assert "at most 1 reference, but 2 were sent" in (await wait_for_task(deployment, ticket.task_id)).status_message
 
 
 async def test_a_reference_that_cannot_be_fetched_is_named(make_deployment: MakeDeployment) -> None:

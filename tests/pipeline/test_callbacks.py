@@ -237,22 +237,22 @@ async def have_connections(receivers: list[Receiver], minimum: int) -> bool:
 
 
 @pytest.mark.long
-async def test_a_thousand_dead_receivers_do_not_delay_other_callbacks(
+async def test_hundreds_of_dead_receivers_do_not_delay_other_callbacks(
     make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dead receivers of every kind keep their connections open. A healthy receiver must not wait for them.
 
-    If its callback waited for all callbacks to the dead receivers, it would be sent after more than a minute.
+    If its callback waited for the callbacks to the dead receivers one by one, it would be sent after minutes.
     """
     monkeypatch.setattr("framehouse.pipeline.deliver_callback.ANSWER_TIMEOUT_S", 3.0)
     deployment = await make_deployment(concurrency=100_000)
     async with AsyncExitStack() as stack:
-        dead = [await stack.enter_async_context(receiving(hung=n % 2 == 0, behave=hang)) for n in range(1000)]
-        for n in range(1000):
+        dead = [await stack.enter_async_context(receiving(hung=n % 2 == 0, behave=hang)) for n in range(300)]
+        for n in range(300):
             await deployment.submit("dead", callback_url=dead[n % len(dead)].url)
         await deployment.db.row("select start_tasks(array(select id from tasks))")
         await stack.enter_async_context(running_callback_worker(deployment))
-        await eventually(lambda: have_connections(dead, 300), seconds=200)
+        await eventually(lambda: have_connections(dead, 100), seconds=200)
         healthy = await stack.enter_async_context(receiving())
         began = time.monotonic()
         ticket = await deployment.submit(callback_url=healthy.url)

@@ -20,10 +20,11 @@ from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Status
+from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
 from framehouse.settings import Settings
-from framehouse.wiring import Deployment, build_orphaned_batches, build_worker, open_deployment
+from framehouse.wiring import Deployment, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
 """The first key of the advisory locks of `framehouse generate`. The second key is the owner of a task.
@@ -123,8 +124,8 @@ class LocalDeployment:
         worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
         # This process also requeues orphaned batches, because there may be no running server that requeues them.
-        orphaned_batches = asyncio.create_task(build_orphaned_batches(self._deployment).run())
-        self._stack.callback(orphaned_batches.cancel)
+        orphaned_batches = OrphanedBatches(self._deployment.db, lease_s=self._settings.lease_s)
+        self._stack.callback(asyncio.create_task(orphaned_batches.run()).cancel)
 
         async def stop() -> None:
             worker.stop()

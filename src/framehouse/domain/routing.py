@@ -97,5 +97,6 @@ def _problem(route: RouteState, model: str, references: int) -> str:
     if route.given_up:
         return route.given_up
     if references > route.max_references:
-        return f"{model} accepts at most {route.max_references} references, but {references} were sent"
+        plural = "" if route.max_references == 1 else "s"
+        return f"{model} accepts at most {route.max_references} reference{plural}, but {references} were sent"
     return ""

@@ -136,5 +136,7 @@ def decode_answer(content: bytes) -> NDArray[np.uint8]:
                     raise Broken(f"the upstream returned an image of {file.width}x{file.height} px, which is too large")
                 image = ImageOps.exif_transpose(file)
                 return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # Pillow's limit; this process may have set it
+        raise Broken("the upstream returned an image that is too large") from error
+    except (OSError, ValueError, SyntaxError) as error:
         raise Broken(f"the upstream did not return an image: {error}") from error

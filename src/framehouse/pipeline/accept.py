@@ -24,7 +24,6 @@ from framehouse.domain.aspect_ratio import default_ratio, ratio_from_references
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.model import Model
 from framehouse.domain.plan_shots import make_plan
-from framehouse.domain.pricing import units_for
 from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
 from framehouse.pipeline.references import inspect_input, store
@@ -92,7 +91,7 @@ async def accept(
         resolution=request.resolution,
         ratio=ratio,
         watermark=request.watermark,
-        units=units_for(len(plan.shots), request.resolution, model.units),
+        units=len(plan.shots) * model.units[request.resolution],
         shots=plan.shots,
         batches=plan.batches,
         references=tuple(references),

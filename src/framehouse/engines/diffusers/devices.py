@@ -185,10 +185,6 @@ class Device(threading.Thread):
         child = self._child
         return child.pid if child else None
 
-    @property
-    def idle(self) -> bool:
-        return not self._busy
-
     def wake(self) -> None:
         """Make a running call check whether its recipients are cancelled and whether the queue is closing."""
         self._inbox.put(({"event": WAKE}, []))
