@@ -37,7 +37,7 @@ def server() -> Iterator[services.Postgres]:
 
 
 @pytest.fixture(scope="module")
-def pooler(server: services.Postgres) -> Iterator[services.PgBouncer]:
+def pooler(server: services.Postgres) -> Iterator[services.Postgres]:
     with services.pgbouncer(server, connections=3) as started:
         yield started
 
@@ -79,7 +79,7 @@ async def test_tls_is_used_as_the_url_specifies(certificate: dict[str, str], tmp
         assert not (await check_server(server.url() + "?sslmode=disable")).tls
 
 
-async def test_a_pooler_needs_a_direct_url(server: services.Postgres, pooler: services.PgBouncer) -> None:
+async def test_a_pooler_needs_a_direct_url(server: services.Postgres, pooler: services.Postgres) -> None:
     assert "Set FRAMEHOUSE_DIRECT_DATABASE_URL" in await error_text(pooler.url())
     result = await check_server(pooler.url(), direct_url=server.url())
     assert (result.pooled, result.direct_pooled) == (True, False)
@@ -90,7 +90,7 @@ async def test_a_pooler_needs_a_direct_url(server: services.Postgres, pooler: se
 
 
 async def test_statements_use_the_pooler_and_sessions_use_the_direct_url(
-    server: services.Postgres, pooler: services.PgBouncer
+    server: services.Postgres, pooler: services.Postgres
 ) -> None:
     """The pooler has three connections for sixteen clients, so successive statements run in different sessions."""
     await migrate(server.url())

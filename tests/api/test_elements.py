@@ -137,7 +137,10 @@ async def test_all_problems_of_an_element_are_in_one_message(api: Api) -> None:
         ({"element_image_list": "x"}, "element_image_list must be an object"),
         ({"element_image_list": {"refer_images": [{"image_url": "AA=="}]}}, "element_image_list.frontal_image is requ"),
         ({"element_image_list": {"frontal_image": "AA=="}}, "element_image_list.refer_images is required"),
-        ({"element_image_list": {"frontal_image": 5, "refer_images": []}}, "refer_images is required: 1 to 3"),
+        (
+            {"element_image_list": {"frontal_image": 5, "refer_images": []}},
+            "refer_images is required and must be a list of 1 to 3",
+        ),
         (
             {"element_image_list": {"frontal_image": "A", "refer_images": [{"image_url": "A"}] * 4}},
             "element_image_list.refer_images has 4 entries; at most 3 are allowed",

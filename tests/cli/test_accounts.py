@@ -9,9 +9,8 @@ import pytest
 
 from framehouse import __version__
 from tests.support.command_line import PATH, client, run, run_json, serve
+from tests.support.data_folder import prepare
 from tests.support.in_process_deployment import MISBEHAVING
-
-pytestmark = pytest.mark.xdist_group("accounts")  # one test process, because the tests share a fixture
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox"}
 
@@ -47,6 +46,7 @@ def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) 
             assert run(*words, *data).stdout
 
 
+@pytest.mark.xdist_group("shared_data")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -66,7 +66,7 @@ def test_an_error_message_gives_advice(shared_data: Path, words: list[str], code
 
 
 def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
+    prepare(tmp_path / "data")
     route = f'{{ engine = "{MISBEHAVING}", seconds = 60 }}'
     (tmp_path / "data" / "framehouse.toml").write_text(f'[models."kling-v3-omni"]\nroutes = [{route}]\n')
     data = ("--data-dir", tmp_path / "data")

@@ -183,6 +183,7 @@ def list_when_delivered(task_id: str, *data: str | Path) -> list[dict[str, Any]]
             return listed
 
 
+@pytest.mark.xdist_group("shared_data")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -6,9 +6,8 @@ import pytest
 
 from tests.support.api_server import ELEMENTS
 from tests.support.command_line import PATH, client, run, run_json, serve
+from tests.support.data_folder import prepare
 from tests.support.image_files import image_file
-
-pytestmark = pytest.mark.xdist_group("cli_elements")  # one test process, because the tests share a fixture
 
 
 @pytest.fixture
@@ -20,6 +19,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def test_an_element_can_be_created_listed_used_and_deleted_without_a_server(tmp_path: Path, images: list[Path]) -> None:
+    prepare(tmp_path / "data")
     data = ("--data-dir", tmp_path / "data")
     files = ("--frontal", images[0], "--refer", images[1], "--refer", images[0])
     created = run_json("element", "create", "Red bag", *files, "--description", "A bag", "--tag", "o_104", *data)
@@ -48,11 +48,13 @@ def test_changes_of_elements_apply_to_a_running_server(tmp_path: Path, images: l
         assert http.get(ELEMENTS).json()["data"] == []
 
 
+@pytest.mark.xdist_group("shared_data")
 def test_presets_are_listed(shared_data: Path) -> None:
     assert "Robot" in run("element", "list", "--presets", "--data-dir", shared_data).stdout
     assert len(run_json("element", "list", "--presets", "--data-dir", shared_data)) == 8
 
 
+@pytest.mark.xdist_group("shared_data")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -59,26 +60,26 @@ def test_generate_needs_no_running_server(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
 
 
-def test_the_same_seed_gives_the_same_pixels(tmp_path: Path) -> None:
-    prepare(tmp_path / "data")
+def image_pixels(result: dict[str, Any]) -> list[bytes]:
+    """The pixels of each image in the output of a command."""
     pixels = []
-    for n in range(2):
-        words = ("generate", "a fox", "--seed", "5", "--out", tmp_path / str(n), "--data-dir", tmp_path / "data")
-        with Image.open(run_json(*words)["images"][0]["file"]) as image:
+    for generated in result["images"]:
+        with Image.open(generated["file"]) as image:
             pixels.append(image.tobytes())
-    assert pixels[0] == pixels[1]
+    return pixels
 
 
-def test_two_commands_with_references_run_at_the_same_time(tmp_path: Path) -> None:
+def test_two_commands_with_the_same_seed_run_at_the_same_time_and_give_the_same_pixels(tmp_path: Path) -> None:
     prepare(tmp_path / "data")
     (tmp_path / "ref.png").write_bytes(image_file(900, 600))
     command = [*FRAMEHOUSE, "generate", "the bag of <<<image_1>>>", "--image", str(tmp_path / "ref.png"), "-n", "3"]
-    command += ["--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--json"]
+    command += ["--seed", "5", "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--json"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) for _ in range(2)]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert results[0]["task_id"] != results[1]["task_id"]
     assert image_sizes(tmp_path / "out") == [(1248, 832)] * 6
+    assert image_pixels(results[0]) == image_pixels(results[1])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -214,6 +215,7 @@ def test_generate_can_use_a_server(tmp_path: Path) -> None:
             assert http.get("/readyz").status_code == 200
 
 
+@pytest.mark.xdist_group("shared_data")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -232,12 +234,13 @@ def test_generate_can_use_a_server(tmp_path: Path) -> None:
         (["generate", "x", "--server", "http://127.0.0.1:1", "--key", "é"], 2, "not allowed in an API key"),
     ],
 )
-def test_an_error_message_gives_advice(tmp_path: Path, words: list[str], code: int, message: str) -> None:
-    prepare(tmp_path / "data")
+def test_an_error_message_gives_advice(
+    shared_data: Path, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
     out = [] if words[0] != "generate" or len(words) < 2 else ["--out", str(tmp_path / "out")]
-    done = run(*words, *out, code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data"))
+    done = run(*words, *out, code=code, FRAMEHOUSE_DATA_DIR=str(shared_data))
     assert message in done.stderr
-    output = json.loads(run(*words, *out, "--json", code=code, FRAMEHOUSE_DATA_DIR=str(tmp_path / "data")).stdout)
+    output = json.loads(run(*words, *out, "--json", code=code, FRAMEHOUSE_DATA_DIR=str(shared_data)).stdout)
     assert message in output["error"]["message"]
 
 

@@ -30,16 +30,18 @@ def child(server: Server, name: str) -> int:
     raise AssertionError(f"there is no process {name}")
 
 
-@pytest.mark.parametrize("process", ["worker", "api"])
-def test_a_hung_process_is_replaced(tmp_path: Path, process: str) -> None:
+def test_hung_processes_are_replaced(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **SHORT_LEASE) as server, client(server.url, server.key) as http:
-        hung = child(server, process)
-        os.kill(hung, signal.SIGSTOP)
+        hung = {name: child(server, name) for name in ("worker", "api")}
+        for pid in hung.values():
+            os.kill(pid, signal.SIGSTOP)
         task = post_with_retries(http, seconds=60)
         assert wait(http, task)["task_status"] == "succeed"
-        assert child(server, process) != hung
+        for name, pid in hung.items():
+            assert child(server, name) != pid
     log = (tmp_path / "data.log").read_text()
-    assert f"the {'API' if process == 'api' else process} process hangs and is killed" in log
+    for name in ("worker", "API"):
+        assert f"the {name} process hangs and is killed" in log
 
 
 def test_an_engine_that_blocks_the_worker_fails_only_its_own_task(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.command_line import FRAMEHOUSE, environment, run, run_json, serve
+from tests.support.data_folder import prepare
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 from tests.support.named_engine import API, GPU, MODEL, NAMED_ENGINE
@@ -82,6 +83,7 @@ def config_with_labels(folder: Path) -> Path:
 
 
 def test_generate_serve_and_doctor_report_routes_that_no_worker_serves(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
     config, data = config_with_labels(tmp_path), tmp_path / "data"
     words = ("--config", config, "--data-dir", data)
     errors = run("generate", "a fox", *words, "--out", tmp_path / "out", code=1).stderr

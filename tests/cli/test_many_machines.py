@@ -15,6 +15,7 @@ import pytest
 
 from tests.support import services
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, run_json
+from tests.support.data_folder import prepare
 from tests.support.served_deployment import config, wait, wait_for_images
 
 BODY = {"model_name": "kling-v3-omni", "prompt": "a fox", "n": 3}
@@ -127,6 +128,7 @@ def test_no_task_is_lost_when_workers_database_and_bucket_fail(tmp_path: Path, p
 
 
 def test_a_start_reports_errors_of_the_shared_services(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
     with services.s3() as bucket:
         valid = bucket.variables | {
             "FRAMEHOUSE_STORAGE_URL": bucket.url(),

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.command_line import FRAMEHOUSE, PATH, client, environment, run, serve
+from tests.support.data_folder import prepare
 from tests.support.eventually import eventually
 from tests.support.openai_server import serving
 from tests.support.promtool import promtool
@@ -199,6 +200,7 @@ async def test_otlp_endpoint_without_the_opentelemetry_packages_is_an_error(tmp_
 
 
 async def test_a_worker_exposes_its_metrics_at_its_port(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["worker", "--data-dir", str(tmp_path / "data")]

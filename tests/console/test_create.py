@@ -116,9 +116,15 @@ async def test_invalid_images_are_reported_with_their_problems(console: Console)
     await expect(page.get_by_text("The prompt is empty")).to_be_visible()
 
 
-async def test_images_can_be_dropped_and_pasted(console: Console) -> None:
+async def test_the_first_load_is_small_and_images_can_be_dropped_and_pasted(console: Console) -> None:
     page = console.page
+    responses = []
+    page.on("response", lambda answer: responses.append(answer))
     await console.open()
+    await expect(page.get_by_label("Prompt", exact=True)).to_be_visible()
+    sizes = [len(await answer.body()) for answer in responses]
+    assert len(sizes) > 10
+    assert sum(sizes) < 200_000
     await page.get_by_label("Prompt", exact=True).fill("🦊" * 2501)
     await expect(page.get_by_text("2,501 / 2,500")).to_be_visible()
     content = base64.b64encode(image_file(320, 320)).decode()

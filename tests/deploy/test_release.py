@@ -71,7 +71,7 @@ def clone(tmp_path: Path) -> Clone:
     return Clone(tmp_path)
 
 
-def test_a_release_creates_a_commit_a_tag_and_files(clone: Clone) -> None:
+def test_a_release_creates_a_commit_a_tag_and_files_and_can_be_resumed(clone: Clone) -> None:
     before = clone.git("rev-parse", "HEAD")
     output = clone.release("7.0.0")
     assert clone.git("rev-parse", "v7.0.0^{commit}") == clone.git("rev-parse", "main")
@@ -95,9 +95,17 @@ def test_a_release_creates_a_commit_a_tag_and_files(clone: Clone) -> None:
     assert clone.state() == done
     assert len(list((clone.folder / "dist").iterdir())) == 2
 
+    clone.git("reset", "--quiet", "--hard", before)  # as after an interruption between the tag and main
+    assert "7.0.0 is committed and tagged" in clone.release("7.0.0", check="false")
+    assert clone.git("rev-parse", "main") == clone.git("rev-parse", "v7.0.0^{commit}")
+
     clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
     assert "7.0.0 is already released, and main has newer commits" in clone.release("7.0.0", code=1)
     assert "does not begin with a section" in clone.release("7.0.1", code=1)
+
+    clone.git("reset", "--quiet", "--hard", before)  # the tag exists, but main has another commit
+    clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
+    assert "git tag --delete v7.0.0" in clone.release("7.0.0", code=1)
 
 
 def test_a_dry_run_shows_the_changes_and_changes_nothing(clone: Clone) -> None:
@@ -130,19 +138,6 @@ def test_a_release_that_is_not_ready_is_refused_and_changes_nothing(clone: Clone
     assert "has no entries under: ## 7.0.0 (unreleased)" in clone.release("7.0.0", code=1)
     clone.git("switch", "--quiet", "--create", "side")
     assert "the current branch is side, not main" in clone.release("7.0.0", code=1)
-
-
-def test_a_release_can_be_resumed_between_the_tag_and_main(clone: Clone) -> None:
-    before = clone.git("rev-parse", "HEAD")
-    clone.release("7.0.0")
-    clone.git("reset", "--quiet", "--hard", before)
-    output = clone.release("7.0.0", check="false")
-    assert "7.0.0 is committed and tagged" in output
-    assert clone.git("rev-parse", "main") == clone.git("rev-parse", "v7.0.0^{commit}")
-
-    clone.git("reset", "--quiet", "--hard", before)
-    clone.write("README.md", (clone.folder / "README.md").read_text() + "\nMore.\n")
-    assert "git tag --delete v7.0.0" in clone.release("7.0.0", code=1)
 
 
 def test_the_next_run_removes_the_working_tree_of_a_killed_run(clone: Clone) -> None:

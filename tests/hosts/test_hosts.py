@@ -29,12 +29,11 @@ from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from tests.hosts.network import Host, network
 from tests.support.chaos.clients import Clients, SentTask
 from tests.support.chaos.deployment import (
-    RECORDING_ENGINE,
-    UPSTREAM_CONCURRENCY,
-    UPSTREAM_MODEL,
     configure,
     open_with_retries,
     save_logs,
+    start_receiver,
+    start_upstream,
     supervise,
 )
 from tests.support.chaos.processes import ProcessSet, running
@@ -42,7 +41,6 @@ from tests.support.chaos.verify import all_work_ended, done_lines, verify
 from tests.support.command_line import FRAMEHOUSE, PATH, environment, run, run_json
 from tests.support.eventually import eventually
 from tests.support.services import postgres, s3
-from tests.support.sockets import free_port
 
 CUT_S = float(os.environ.get("HOSTS_CUT_S", "12"))
 CUTS = [("loses packets", "is unplugged")] + (
@@ -114,9 +112,12 @@ async def test_no_task_is_lost_when_a_host_is_cut_off(tmp_path: Path, worker_cut
     ):
         shared = {"FRAMEHOUSE_DATABASE_URL": server.url(), "FRAMEHOUSE_STORAGE_URL": bucket.url("prefix")}
         settings = bucket.variables | shared
-        upstream = start_upstream(tmp_path, processes, d)
-        receivers = [start_receiver(tmp_path, processes, d, number) for number in range(2)]
-        config = configure(tmp_path, *upstream, lease_s=LEASE_S, worker_concurrency=4)
+        port, upstream_key = start_upstream(tmp_path, processes, prefix=d.within, address=d.address)
+        receivers = [
+            start_receiver(tmp_path, processes, number, prefix=d.within, address=d.address) for number in range(2)
+        ]
+        upstream_url = f"http://{d.address}:{port}"
+        config = configure(tmp_path, upstream_url, upstream_key, lease_s=LEASE_S, worker_concurrency=4)
         words: list[str | Path] = ["--config", config]
         options: list[str | Path] = [*words, "--data-dir", tmp_path / "tools"]
         run("account", "create", "alice", "--concurrency", "60", *options, code=0, **settings)
@@ -291,36 +292,6 @@ def check_ordered_once(trial: Trial) -> None:
     """Check that the upstream, which was never cut off, generated exactly the images of the relayed tasks."""
     ordered = len(done_lines(trial.folder / "upstream.notes"))
     assert ordered == sum(sent.images for sent in trial.clients.sent if sent.kind == "by relay")
-
-
-def start_upstream(folder: Path, processes: ProcessSet, host: Host) -> tuple[str, str]:
-    """Start a second Framehouse, the upstream of the first one. Returns its URL and an API key."""
-    home, port = folder / "upstream", free_port()
-    home.mkdir()
-    route = f'{{ engine = "{RECORDING_ENGINE}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
-    (home / "framehouse.toml").write_text(f'[models."{UPSTREAM_MODEL}"]\nroutes = [{route}]\n')
-    words: list[str | Path] = ["--data-dir", home]
-    run("account", "create", "relay", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0)
-    key = run_json("key", "create", "relay", *words, code=0)["key"]
-    command = [*host.within, *FRAMEHOUSE, "serve", "--host", host.address, "--port", str(port), "--data-dir", str(home)]
-    processes.add("upstream", command, environment())
-    return f"http://{host.address}:{port}", key
-
-
-def start_receiver(folder: Path, processes: ProcessSet, host: Host, number: int) -> str:
-    """Start a receiver of callbacks on a host. Returns its URL."""
-    port = free_port()
-    command = [
-        *host.within,
-        FRAMEHOUSE[0],
-        "-m",
-        "tests.support.chaos.receiver",
-        str(port),
-        str(folder / f"callbacks{number}"),
-        host.address,
-    ]
-    processes.add("receiver", command, environment())
-    return f"http://{host.address}:{port}"
 
 
 def start_api_and_workers(

@@ -1,7 +1,8 @@
 """The services that many machines share, as real programs: the system's PostgreSQL and PgBouncer, and an S3 server.
 
-Each service runs in a temporary folder, on any address, optionally with a command prefix (`ip netns exec NAME`). It can
-be stopped and started again without losing its data, and is deleted at the end. The S3 server is s3rver from npm.
+Each service runs in a temporary folder. It can be stopped and started again without losing its data, and is deleted at
+the end. PostgreSQL and the S3 server run on any address, optionally with a command prefix (`ip netns exec NAME`).
+PgBouncer runs on 127.0.0.1. The S3 server is s3rver from npm.
 Unlike moto, it keeps its files over a restart, and refuses unknown access keys and expired presigned URLs. It does not
 verify signatures of version 4: it accepts a wrong secret and a modified URL.
 """
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 S3RVER = "s3rver@3.7.1"
 S3_KEY = "S3RVER"
 """The only access key that s3rver accepts; it is also the secret."""
+BUCKET = "test-bucket"
 USER, PASSWORD = "framehouse", "a secret: of/20 %signs"
 _READY_S = 90
 
@@ -101,14 +103,7 @@ class Postgres(Service):
 
 
 @dataclass
-class PgBouncer(Postgres):
-    pass
-
-
-@dataclass
 class S3(Service):
-    bucket: str = "test-bucket"
-
     @property
     def variables(self) -> dict[str, str]:
         """The environment variables for processes that use the bucket."""
@@ -121,7 +116,7 @@ class S3(Service):
         }
 
     def url(self, prefix: str = "") -> str:
-        return f"s3://{self.bucket}/{prefix}".rstrip("/")
+        return f"s3://{BUCKET}/{prefix}".rstrip("/")
 
 
 @contextmanager
@@ -130,12 +125,11 @@ def postgres(
     *,
     port: int = 0,
     prefix: Sequence[str] = (),
-    settings: dict[str, str] | None = None,
     tls: tuple[str, str] | None = None,
 ) -> Iterator[Postgres]:
     """Run PostgreSQL from the system's packages, with a password and the database `framehouse`.
 
-    `settings` are settings of PostgreSQL such as `max_connections`. `tls` contains a certificate and its key.
+    `tls` contains a certificate and its key.
     """
     programs = _postgres_programs()
     port = port or free_port()
@@ -160,7 +154,7 @@ def postgres(
             "unix_socket_directories": str(folder),
             "max_connections": "200",
             "timezone": "UTC",
-        } | (settings or {})
+        }
         words = [f"--{name}={value}" for name, value in options.items()]
         command = [*prefix, *_unprivileged([str(programs / "postgres"), "-D", str(data), *words])]
         server = Postgres(
@@ -179,14 +173,12 @@ def postgres(
 
 
 @contextmanager
-def pgbouncer(
-    server: Postgres, host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), connections: int = 20
-) -> Iterator[PgBouncer]:
+def pgbouncer(server: Postgres, *, connections: int = 20) -> Iterator[Postgres]:
     """Run PgBouncer in transaction mode in front of a server, with `connections` server connections per database."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:
         skip_missing("PgBouncer", "pgbouncer")
-    port = port or free_port()
+    host, port = "127.0.0.1", free_port()
     with _folder() as folder:
         (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
         (folder / "pgbouncer.ini").write_text(
@@ -195,8 +187,8 @@ def pgbouncer(
             f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = transaction\nmax_client_conn = 500\n"
             f"default_pool_size = {connections}\nserver_login_retry = 1\nadmin_users = {USER}\n"
         )
-        pooler = PgBouncer(
-            [*prefix, *_unprivileged([program, str(folder / "pgbouncer.ini")])],
+        pooler = Postgres(
+            _unprivileged([program, str(folder / "pgbouncer.ini")]),
             lambda: _accepts(folder / f".s.PGSQL.{port}"),
             folder / "log",
             (host, port),
@@ -210,19 +202,15 @@ def pgbouncer(
 
 
 @contextmanager
-def s3(
-    host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = (), bucket: str = "test-bucket"
-) -> Iterator[S3]:
+def s3(host: str = "127.0.0.1", *, port: int = 0, prefix: Sequence[str] = ()) -> Iterator[S3]:
     """Run an S3 server over HTTP with one empty bucket."""
     program = _s3rver()
     port = port or free_port()
     with _folder() as folder:
         files = folder / "files"
-        words = ["-d", str(files), "-a", host, "-p", str(port), "--configure-bucket", bucket]
+        words = ["-d", str(files), "-a", host, "-p", str(port), "--configure-bucket", BUCKET]
         environment = {"NODE_NO_WARNINGS": "1"}
-        server = S3(
-            [*prefix, *program, *words], lambda: False, folder / "log", (host, port), environment, bucket=bucket
-        )
+        server = S3([*prefix, *program, *words], lambda: False, folder / "log", (host, port), environment)
         server.ready = lambda: _has_logged(server, "listening on")
         server.start()
         try:

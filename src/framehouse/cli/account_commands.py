@@ -122,7 +122,7 @@ def set_account(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Change the limits of an account, or disable the account.
+    """Change the limits of an account, or disable or enable the account.
 
     The change takes effect immediately, even while a server runs. Tasks that were already accepted continue.
     """

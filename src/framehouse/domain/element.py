@@ -1,4 +1,4 @@
-"""Saved elements, and the rules for a request that creates an element (contract, element library)."""
+"""Saved elements, and the rules of the contract for a request that creates an element."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class SentImage:
 
 @dataclass(frozen=True, slots=True)
 class ElementRequest:
-    """A request for an element. The request has passed all checks except those of the images' content.
+    """A request for an element. All fields have been checked, but the content of the images has not.
 
     The first entry of `images` is the frontal image.
     """
@@ -140,7 +140,7 @@ def _images(reader: FieldReader) -> tuple[SentImage, ...]:
     else:
         images.append(SentImage(reader.prefix + frontal, reader.image(frontal, reader.get(frontal))))
     if reader.get(others) in (None, []):
-        reader.add_problem(others, f"is required: 1 to {MAX_REFER_IMAGES} more images, as {{image_url}}")
+        reader.add_problem(others, f"is required and must be a list of 1 to {MAX_REFER_IMAGES} objects with image_url")
     for index, image in enumerate(reader.objects(others, "image_url", max_entries=MAX_REFER_IMAGES)):
         field = f"{others}[{index}].image_url"
         images.append(SentImage(reader.prefix + field, reader.image(field, image)))
@@ -158,7 +158,7 @@ def _tags(reader: FieldReader) -> tuple[str, ...]:
 
 
 def read_element_id(body: object) -> int:
-    """Read the `element_id` in a JSON body, which must be a positive integer or a numeric string.
+    """Return the `element_id` in a JSON body. The id must be a positive integer, as a number or as a string.
 
     Raises Refused (1201) if the id is missing or invalid.
     """

@@ -1,4 +1,4 @@
-"""Reference images that clients send, and the rules for these images (contract, `image_list`)."""
+"""Reference images that clients send, and the rules of the contract for these images (field `image_list`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ CANCELED = "Canceled"
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request for an image task. The request has passed all checks except those of the images' content.
+    """A request for an image task. All fields have been checked, but the content of the images has not.
 
     `images` contains each image as the client sent it (URL, data URL or base64). `amount` is the value of `n` or
     `series_amount`; None means `auto`.

@@ -1,7 +1,8 @@
 """Create the engines of the configured routes, and find the routes of a model.
 
 The `engine` of a route is the name of an entry point in the group `framehouse.engines`, or `module:attribute`. The
-registry calls the named object with the other settings of the route as keyword arguments. The object returns an Engine.
+registry calls the named object with the other settings of the route, except `name` and `needs`, as keyword arguments.
+The object returns an Engine.
 """
 
 import asyncio
@@ -142,8 +143,8 @@ def open_registry(
 ) -> Registry:
     """Create the engines of all routes. `labels` are the labels of this process.
 
-    A route is served if `labels` contains all labels that the route needs. Raises BadRoute for a model without routes,
-    an unknown engine, an unknown or invalid option, and an invalid or repeated route name.
+    A route is served if `labels` contains all labels that the route needs. Raises BadRoute if a model has no
+    routes, if a setting of a route is unknown, missing or invalid, or if two routes of a model have the same name.
     """
     opened: dict[str, tuple[Route, ...]] = {}
     engines: dict[str, Engine] = {}

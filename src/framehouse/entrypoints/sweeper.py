@@ -25,8 +25,8 @@ from framehouse.pipeline.expire import expire_images, remove_references
 log = logging.getLogger(__name__)
 _CHECK_S = 1.0
 _UNRENEWED_S = 2.0
-"""Seconds without a renewal after which the sweeper starts to observe a lease. A live worker renews its leases more
-often."""
+"""The sweeper starts to observe a lease when the lease has not been renewed for this number of seconds. A live worker
+renews its leases more often."""
 DEAD_AFTER_S = 3.0
 """The time after which the batches of a worker with a closed database connection are requeued, in seconds. The time is
 measured from the moment when this process observes that the lease was not renewed."""
@@ -36,19 +36,19 @@ _PARTIAL_FILE_AGE_S = 3600.0
 """The age after which an unfinished file is deleted. No write of a file lasts this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""The limit for due times in the future. A later due time shows that the clock was set back, because every pause of a
-batch or an element is shorter than this limit."""
+"""The maximum time until a waiting batch or element is due. Every pause of a batch or an element is shorter, so a later
+due time shows that the clock was set back."""
 _STEP = 500
-"""The maximum number of rows that one transaction deletes. Such a transaction lasts a few milliseconds, so that it
-hardly delays other transactions."""
+"""The maximum number of rows that one transaction deletes. Such a transaction lasts a few milliseconds, so it hardly
+delays other transactions."""
 
 
 class OrphanedBatches:
     """A periodic check that finds batches whose worker died or hangs, and requeues these batches.
 
-    A batch is orphaned if its lease was not renewed for `lease_s`. If the worker's database connection is closed, the
-    limit is `DEAD_AFTER_S`. The time is measured with the monotonic clock of this process. Between two checks, at most
-    1.5 check intervals are counted, even if more time has passed.
+    A batch is orphaned if its lease was not renewed for `lease_s` seconds. If the worker's database connection is
+    closed, the limit is `DEAD_AFTER_S`. The time is measured with the monotonic clock of this process. Between two
+    checks, at most 1.5 check intervals are counted, even if more time has passed.
 
     Therefore a batch of a live worker is not requeued if the database's clock jumps or the entire machine pauses.
     Otherwise the batch would be generated, and possibly billed, twice.

@@ -40,7 +40,6 @@ class RecordedOrder:
         self.given_up = ""
         self.wanted = True
         self.lost_at = 0
-        self.pauses = 0
 
     async def save(self, data: Mapping[str, Any]) -> None:
         if len(self.saved) + 1 == self.lost_at:
@@ -55,7 +54,6 @@ class RecordedOrder:
         return self.wanted
 
     async def pause(self, seconds: float) -> None:
-        self.pauses += 1
         await asyncio.sleep(min(seconds, 0.02))
 
     @property

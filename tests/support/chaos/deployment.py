@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
@@ -37,8 +38,13 @@ async def open_with_retries(db: Database) -> None:
     await eventually(opened, seconds=60)
 
 
-def start_upstream(folder: Path, processes: ProcessSet) -> tuple[int, str]:
-    """Start a second Framehouse, the upstream of the first one. Returns its port and an API key."""
+def start_upstream(
+    folder: Path, processes: ProcessSet, *, prefix: Sequence[str] = (), address: str = "127.0.0.1"
+) -> tuple[int, str]:
+    """Start a second Framehouse, the upstream of the first one. Returns its port and an API key.
+
+    `prefix` is the beginning of the command, such as `ip netns exec NAME`.
+    """
     home = folder / "upstream"
     home.mkdir()
     route = f'{{ engine = "{RECORDING_ENGINE}", notes = "{folder / "upstream.notes"}", seconds = 0.2 }}'
@@ -48,18 +54,20 @@ def start_upstream(folder: Path, processes: ProcessSet) -> tuple[int, str]:
     run("account", "create", "relay", "--concurrency", str(UPSTREAM_CONCURRENCY), *words, code=0, **settings)
     key = run_json("key", "create", "relay", *words, code=0, **settings)["key"]
     port = free_port()
-    command = [*FRAMEHOUSE, "serve", "--port", str(port), "--data-dir", str(home)]
+    command = [*prefix, *FRAMEHOUSE, "serve", "--host", address, "--port", str(port), "--data-dir", str(home)]
     processes.add("upstream", command, environment(**settings))
     return port, key
 
 
-def start_receiver(folder: Path, processes: ProcessSet, number: int) -> str:
-    """Start a receiver of callbacks. Returns its URL."""
+def start_receiver(
+    folder: Path, processes: ProcessSet, number: int, *, prefix: Sequence[str] = (), address: str = "127.0.0.1"
+) -> str:
+    """Start a receiver of callbacks. Returns its URL. `prefix` is the beginning of the command."""
     port = free_port()
     log = folder / f"callbacks{number}"
-    command = [FRAMEHOUSE[0], "-m", "tests.support.chaos.receiver", str(port), str(log)]
+    command = [*prefix, FRAMEHOUSE[0], "-m", "tests.support.chaos.receiver", str(port), str(log), address]
     processes.add("receiver", command, environment())
-    return f"http://127.0.0.1:{port}"
+    return f"http://{address}:{port}"
 
 
 def configure(folder: Path, upstream: str, key: str, *, lease_s: int, worker_concurrency: int) -> Path:

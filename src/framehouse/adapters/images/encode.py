@@ -27,8 +27,8 @@ EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 _BAND_ROWS = 256
 _LEVEL = 1
 _SAMPLE_EVERY_ROWS = 16
-"""The distance between the sampled rows of an enlarged image's band. The encoder compresses the sample with and without
-string matching, and uses the method with the smaller result for the band."""
+"""The interval between the rows that are sampled from a band of an enlarged image. The encoder compresses the sample
+with and without string matching, and uses the method with the smaller result for the entire band."""
 _band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
 """One thread per core. Compression releases the GIL and does no I/O, so a single image uses all cores."""
 _NO_FILTER, _UP_FILTER = 0, 2
@@ -39,8 +39,8 @@ class Encoded:
     """An encoded file.
 
     `bands` contains the compressed bands of a PNG, each with the Adler-32 checksum and the length of its uncompressed
-    data. If a copy of the image differs only in a few rows, it reuses the bands without these rows. `bands` is empty
-    for other formats.
+    data. An image that differs from this image only in a few rows can reuse the bands that contain none of these rows.
+    `bands` is empty for other formats.
     """
 
     content: bytes

@@ -21,7 +21,7 @@ _BFLOAT_CAPABILITY = 8.0
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size of a model's weights in 16 bits: the size of all parts, and of the largest part. 0 means unknown."""
+    """The size in GB of all parts of a model and of its largest part, with 16 bits per parameter. 0 means unknown."""
 
     all_gb: float
     largest_gb: float

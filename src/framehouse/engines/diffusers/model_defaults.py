@@ -20,7 +20,8 @@ class ModelDefaults:
     `max_pixels`: the number of pixels of the largest image that the model generates well.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt; None for no negative prompt.
-    `all_gb`, `largest_gb`: the size of all parts and of the largest part in 16 bits; 0 if unknown.
+    `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, with 16 bits per
+        parameter; 0 if unknown.
     """
 
     steps: int | None = None

@@ -19,9 +19,10 @@ _CARD: Ink = (250, 246, 238, 235)
 
 @contextmanager
 def _rows_of(canvas: Pixels, top: float, bottom: float) -> Iterator[tuple[Image.Image, ImageDraw.ImageDraw, int]]:
-    """Yield some rows of the canvas as an image to draw on, a drawing context, and the number of the first row.
+    """Yield an image of the canvas rows from `top` to `bottom`, its drawing context, and the index of the first row.
 
-    Only these rows are copied, because a complete frame at 4k is large.
+    After the `with` block, the image is copied back to the canvas. Only these rows are copied, because a complete frame
+    at 4k is large.
     """
     first, last = max(0, round(top)), min(canvas.shape[0], round(bottom))
     strip = Image.fromarray(canvas[first:last])
@@ -41,9 +42,9 @@ def draw_texts(
 ) -> None:
     """Draw the caption, the chips and the tag on the canvas.
 
-    `ink` is the dark colour of boxes. If `boxed` is true, the caption is drawn in a light box, which suits styles on
-    paper. Otherwise, the caption is drawn on a darkened lower edge. `inset` is the width of the style's border, as a
-    share of the shorter side.
+    `ink` is a dark colour for the tag's box, the darkened edge, and the text in light boxes. If `boxed` is true, the
+    caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the caption is drawn on a
+    darkened lower edge. `inset` is the width of the style's border, as a share of the shorter side.
     """
     height, width = canvas.shape[:2]
     unit = min(height, width)
@@ -74,7 +75,7 @@ def draw_texts(
 
 
 def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Draw blank cards with the nouns that have no drawing, in place of the subjects."""
+    """Draw a card for each noun without a drawing, in place of the subjects. Each card shows its noun."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)

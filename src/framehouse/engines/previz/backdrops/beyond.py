@@ -1,4 +1,4 @@
-"""Places without ground: space, the sky, and under water."""
+"""Space, the sky and an underwater scene."""
 
 import math
 
