@@ -123,13 +123,13 @@ class Settings(BaseSettings):
         description="Path of an image file with transparency. The image replaces the text of the watermark.",
     )
     retention_days: float = Field(
-        default=30, gt=0, le=36500, description="Days for which images are stored after their task has ended."
+        default=30, gt=0, le=36500, description="Number of days for which images are stored after their task has ended."
     )
     history_days: float = Field(
         default=365,
         gt=0,
         le=36500,
-        description="Days for which tasks can be queried after their images were deleted. "
+        description="Number of days for which tasks can be queried after their images were deleted. "
         "After that, the tasks are deleted, but each `external_task_id` stays reserved.",
     )
     worker_concurrency: int = Field(
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         le=3600,
         description="Duration of a lease in seconds. "
         "A worker that does not renew the lease of a batch in time loses the batch. "
-        "A process that hangs for `lease_s` seconds, but at least 10 seconds, is killed and restarted.",
+        "If a process hangs for `lease_s` seconds or for 10 seconds, whichever is longer, it is killed and restarted.",
     )
     stop_s: float = Field(
         default=30,

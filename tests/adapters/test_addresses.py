@@ -173,7 +173,7 @@ async def test_private_addresses_in_unusual_forms_are_not_called(host: str) -> N
     for purpose in ("reference", "callback"):
         with pytest.raises(FetchFailed) as error:
             await call(purpose, url)
-        assert "private" in error.value.message or "cannot be found" in error.value.message, error.value.message
+        assert "private" in error.value.message or "cannot be resolved" in error.value.message, error.value.message
 
 
 @pytest.mark.parametrize(

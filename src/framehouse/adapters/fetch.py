@@ -33,8 +33,8 @@ IDLE_TIMEOUT_S = 10.0
 class FetchFailed(Exception):
     """Raised when a request fails.
 
-    `message` is the end of a sentence that starts with a request field, for example "image_list[0].image". `retry` is
-    true if a retry may succeed.
+    `message` is the end of a sentence. The caller adds its subject, for example the request field
+    "image_list[0].image". `retry` is true if a retry may succeed.
     """
 
     def __init__(self, message: str, *, retry: bool) -> None:
@@ -47,7 +47,8 @@ async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: 
     """GET a URL and return the body.
 
     Follows at most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private
-    addresses for every host. `private_host` permits private addresses only for this host. Raises FetchFailed.
+    addresses for every host. If `allow_private` is false, private addresses are permitted only for
+    `private_host`. Raises FetchFailed.
     """
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT_S):
@@ -102,8 +103,9 @@ async def post(
     """POST a body. Returns the status code and the headers of the response. The body of the response is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s`. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`. A
-    shorter limit could cancel the TLS handshake, and the connection would then stay open until it is garbage-collected.
+    `idle_timeout_s` seconds. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`.
+    A shorter limit could cancel the TLS handshake, and the connection would then stay open until it is
+    garbage-collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers

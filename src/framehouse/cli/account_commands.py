@@ -156,7 +156,7 @@ def set_account(
     type=click.FloatRange(0, 24 * 30),
     default=24.0,
     show_default=True,
-    help="Hours during which messages are also signed with the old secret.",
+    help="For this number of hours, callback messages are also signed with the old secret.",
 )
 @data_options
 @json_option

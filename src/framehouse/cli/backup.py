@@ -163,7 +163,7 @@ def _write(
 ) -> int:
     """Write a backup. Return the number of image and reference files in the backup.
 
-    `folder` contains the images and references. If `folder` is None, the backup contains no images and references.
+    `folder` contains the images and references. If `folder` is None, the backup contains no images or references.
     """
     bar, row = progress
     began = datetime.now(UTC)
@@ -311,7 +311,7 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 
 
 def _restore_config(path: Path, content: bytes) -> None:
-    """Write the settings file. If a different settings file exists, write to a file with the suffix `.restored`."""
+    """Write the settings to `path`, or to a file with the suffix `.restored` if a different settings file exists."""
     if path.exists() and path.read_bytes() != content:
         click.echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")

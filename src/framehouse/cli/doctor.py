@@ -181,7 +181,7 @@ async def _check_unserved(
     for model, route in registry.unserved(served):
         text = f"No live worker serves the route {route.name} of {model}"
         if count := waiting.pop((model, route.name), 0):
-            text += f"; {count} batches wait for it"
+            text += f"; {count} batches wait for this route"
         level: Level = "problem" if count or (served and route.needs) else "advice"
         advice = f"Start a worker: framehouse worker {route.label_options}".rstrip()
         findings.append(DoctorFinding(12, level, text, advice))

@@ -81,7 +81,7 @@ def generate(
     """Generate images from PROMPT.
 
     Without --server, the command generates the images on this machine and needs no running server. With --server and
-    --key, the command is a client of any server that implements the API.
+    --key, the command sends the task to a server. Any server that implements the API can be used.
 
     \b
     framehouse generate "A red fox in the snow" -n 2 --aspect 3:2

@@ -27,10 +27,10 @@ from framehouse.settings import Settings
 from framehouse.wiring import Deployment, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
-"""The first key of the advisory locks of `framehouse generate`. The second key is the owner of a task.
+"""The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task.
 
 A command holds the lock of its owner number while it waits for its task. A task is abandoned if no process holds the
-lock of the task's owner.
+lock of the task's owner number.
 """
 _POLL_S = 0.15
 _GET_ATTEMPTS = 8
@@ -75,7 +75,7 @@ class Source(Protocol):
 
 
 class LocalDeployment:
-    """A source that generates the images on this machine. All steps of a server run in this process.
+    """A source that generates the images on this machine. This process does the work of the API and of a worker.
 
     Entering the context also cancels the abandoned tasks of commands that died.
     """
@@ -230,7 +230,10 @@ class RemoteServer:
             await asyncio.sleep(0.5)
 
     async def cancel(self, task_id: str) -> None:
-        """Cancel the task. The error response of a server without support for cancellation is ignored."""
+        """Cancel the task.
+
+        Error responses are ignored, because a server may not support cancellation. Transport errors are also ignored.
+        """
         with suppress(httpx.TransportError):
             await self._client.post(f"{self._path}/{task_id}/cancel")
 

@@ -27,7 +27,7 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
     """Download the weights of REPOSITORY from the Hugging Face hub and verify them.
 
     To resume an interrupted download, run the same command again. The weights are saved in the standard Hugging
-    Face cache (HF_HOME, HF_HUB_CACHE). Gated repositories require HF_TOKEN.
+    Face cache (HF_HOME, HF_HUB_CACHE). Gated repositories require the environment variable HF_TOKEN.
 
     Example: framehouse models pull black-forest-labs/FLUX.2-klein-4B
     """

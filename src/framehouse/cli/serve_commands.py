@@ -72,7 +72,7 @@ def api(
     multiple=True,
     metavar="NAME=VALUE",
     help="A label of this worker, such as gpu=h100. The worker also serves routes that need this label. "
-    "Repeatable. [default: worker_labels]",
+    "Repeatable. [default: the setting worker_labels]",
 )
 @click.option("--metrics-fd", type=int, hidden=True)
 @click.option("--parent-pipe", type=int, hidden=True)

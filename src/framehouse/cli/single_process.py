@@ -77,7 +77,7 @@ def _exit(_number: int, _frame: object) -> None:
 
 
 def _labels(options: tuple[str, ...]) -> dict[str, str] | None:
-    """Return the labels from the command line, or None without labels. Raises UsageError if a label is invalid."""
+    """Return the labels from the command line, or None if there are none. Raises UsageError if a label is invalid."""
     labels: dict[str, str] = {}
     for text in options:
         name, equals, value = (part.strip() for part in text.partition("="))

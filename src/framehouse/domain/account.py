@@ -46,7 +46,7 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The account that sends a request, and the key of the request.
+    """The account and the key of a request.
 
     `models` lists the models that clients may use with the key; None means all models. Framehouse's own commands send
     no key; for a command, `key_id` is None.

@@ -45,7 +45,7 @@ def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | No
 def ratio_from_references(
     prompt: str, images: Sequence[tuple[int, int]], elements: Sequence[tuple[int, int]]
 ) -> str | None:
-    """Return the aspect ratio of the contract that is nearest to the aspect ratio of the deciding reference.
+    """Return the aspect ratio of the Kling API that is nearest to the aspect ratio of the deciding reference.
 
     `images` and `elements` contain sizes as (width, height) in pixels. The size of an element is the size of its
     frontal image. Returns None if there is no deciding reference.

@@ -12,7 +12,8 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""The factor by which an open order raises the maximum number of attempts. The order may have been paid for."""
+"""If a batch has an open order, its maximum number of attempts is multiplied by this factor, because the order may have
+been paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ def next_step(
         case Retry(reason):
             return Release(pause_s, reason)
         case HandOver(route, reason):
-            # If every route fails, workers with different route orders hand the batch over to each other. The pause
-            # limits the rate of these handovers.
+            # If every route fails, workers that try the routes in different sequences hand the batch over to each
+            # other. The pause limits the rate of these handovers.
             return Release(pause_s if reason and failing_s else 0.0, reason, route=route)
         case _:
             return outcome

@@ -1,4 +1,4 @@
-"""Saved elements, and the rules of the contract for a request that creates an element."""
+"""Saved elements, and the rules of the Kling API for a request that creates an element."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

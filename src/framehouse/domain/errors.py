@@ -35,7 +35,7 @@ HTTP_STATUS: dict[int, int] = {
     5001: 503,
     5002: 504,
 }
-"""The HTTP status of every error code of the API (contract, "Errors")."""
+"""The HTTP status of every error code of the API. docs/errors.md describes the codes."""
 
 
 class FramehouseError(Exception):

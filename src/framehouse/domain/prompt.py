@@ -101,8 +101,8 @@ _UNITS = (
 _COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
-    # "three product storyboard frames": one to three words are allowed before the noun, but none that ends in "s",
-    # because the number would then refer to that plural ("two cats watching images").
+    # "three product storyboard frames": one to three words are allowed before the noun. A word that ends in "s" is not
+    # allowed, because the number would then refer to that plural ("two cats watching images").
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),
@@ -135,7 +135,7 @@ def requested_images(prompt: str) -> int | None:
 
     The number can be a word or digits, in English or Chinese. If there are several numbers, the first number is
     returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of listed
-    shots are ignored. The result may exceed the limits of the contract.
+    shots are ignored. The result may exceed the limits of the Kling API.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt

@@ -1,4 +1,4 @@
-"""Reference images that clients send, and the rules of the contract for these images (field `image_list`)."""
+"""Reference images that clients send, and the rules of the Kling API for these images (field `image_list`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
 MAX_PIXELS = 40_000_000
-"""The maximum number of pixels of a reference. With this limit, which is not part of the contract, a decoded reference
+"""The maximum number of pixels of a reference. With this limit, which is not part of the Kling API, a decoded reference
 needs at most 160 MB of memory (4 bytes per pixel)."""
 
 

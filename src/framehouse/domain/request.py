@@ -1,4 +1,7 @@
-"""Read and check a request body according to the contract. All problems of the body are reported together."""
+"""Read a request body and check it against the rules of the Kling API.
+
+All problems of the body are reported together.
+"""
 
 import re
 import reprlib
@@ -325,9 +328,9 @@ def _watermark(reader: FieldReader) -> bool:
 
 
 def _seed(body: Mapping[str, Any]) -> int | None:
-    """Read the field `seed`, which is not part of the contract. Returns None if the field is absent or invalid.
+    """Read the field `seed`, which is not part of the Kling API. Returns None if the field is absent or invalid.
 
-    An invalid seed is ignored, because the contract ignores unknown fields.
+    An invalid seed is ignored, because the Kling API ignores unknown fields.
     """
     seed = read_int(body.get("seed"))
     return seed if seed is not None and 0 <= seed <= MAX_SEED else None

@@ -1,4 +1,4 @@
-"""The aspect ratios, resolutions and sizes of the contract."""
+"""The aspect ratios, resolutions and sizes of the Kling API."""
 
 import math
 from typing import NamedTuple
@@ -32,14 +32,14 @@ class Size(NamedTuple):
 
 
 def size_of(ratio: str, resolution: str) -> Size:
-    """Return the size for an aspect ratio and a resolution of the contract. Both sides are multiples of 16."""
+    """Return the size for an aspect ratio and a resolution of the Kling API. Both sides are multiples of 16."""
     width, height = _BASE[ratio]
     scale = SCALES[resolution]
     return Size(width * scale, height * scale)
 
 
 def ratio_and_resolution(size: Size) -> tuple[str, str]:
-    """Return the aspect ratio and the resolution for a size. Raises KeyError if the contract has no such size."""
+    """Return the aspect ratio and the resolution for a size. Raises KeyError if the Kling API has no such size."""
     return _NAMES[size]
 
 
@@ -57,7 +57,7 @@ def largest_within(size: Size, max_pixels: int) -> Size:
 
 
 def nearest_ratio(width: int, height: int) -> str:
-    """Return the aspect ratio of the contract that is nearest to the aspect ratio of an image.
+    """Return the aspect ratio of the Kling API that is nearest to the aspect ratio of an image.
 
     The distance is measured on a logarithmic scale, so that portrait and landscape images are treated equally.
     """

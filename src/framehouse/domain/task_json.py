@@ -16,7 +16,7 @@ from framehouse.domain.task import Status, Task
 
 
 def milliseconds(moment: datetime) -> int:
-    """Return a time as a Unix timestamp in milliseconds, like all times in the contract."""
+    """Return a time as a Unix timestamp in milliseconds, like all times in the Kling API."""
     return int(moment.timestamp() * 1000)
 
 

@@ -1,4 +1,4 @@
-"""The sweeper requeues orphaned batches, and deletes expired images, unused references and old rows.
+"""The sweeper requeues orphaned batches, and deletes expired images, unused references, unfinished files and old rows.
 
 Any number of sweepers may run at the same time.
 """
@@ -28,12 +28,12 @@ _UNRENEWED_S = 2.0
 """The sweeper starts to observe a lease when the lease has not been renewed for this number of seconds. A live worker
 renews its leases more often."""
 DEAD_AFTER_S = 3.0
-"""The time after which the batches of a worker with a closed database connection are requeued, in seconds. The time is
-measured from the moment when this process observes that the lease was not renewed."""
+"""If the database connection of a worker is closed, the worker's batches are requeued after this number of seconds. The
+time is measured from the moment when this process first observes that the lease was not renewed."""
 _HOUSEKEEPING_S = 60.0
 _PARTIAL_FILES_S = 24 * 3600.0
 _PARTIAL_FILE_AGE_S = 3600.0
-"""The age after which an unfinished file is deleted. No write of a file lasts this long."""
+"""An unfinished file is deleted when it is older than this number of seconds. No write of a file lasts this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
 """The maximum time until a waiting batch or element is due. Every pause of a batch or an element is shorter, so a later

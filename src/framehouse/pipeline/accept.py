@@ -31,8 +31,8 @@ from framehouse.pipeline.saved_elements import find_elements, store_preset_image
 
 _RETRY_AFTER_S = 2
 _NOTIFY_EVERY_S = 0.005
-"""The minimum time between two notifications. The commit of a transaction with NOTIFY takes a lock, and the commits of
-all other transactions with NOTIFY wait for that lock."""
+"""The minimum time between two notifications, in seconds. The commit of a transaction with NOTIFY takes a lock, and the
+commits of all other transactions with NOTIFY wait for that lock."""
 
 
 async def accept(
@@ -132,7 +132,7 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
             element_id = int(result.detail)
             raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":
-            # clients compare this message; the contract specifies its exact text
+            # clients compare this message; the Kling API specifies its exact text
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
             raise Refused(1102, f"units used up ({result.detail})")
@@ -153,7 +153,7 @@ class AcceptQueue:
         self._notifier: asyncio.Task[None] | None = None
 
     async def submit(self, task: NewTask) -> AcceptResult:
-        """Save a task with its shots and batches, or refuse it. Returns the outcome."""
+        """Save a task with its shots and batches, or refuse the task. Returns the result."""
         return await self._coalesced(task)
 
     async def _accept(self, tasks: Sequence[NewTask]) -> list[AcceptResult]:

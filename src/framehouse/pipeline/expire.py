@@ -15,8 +15,8 @@ from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
-"""The time for which an unneeded reference is kept after its last use. This is far longer than the time between storing
-a reference and saving its task. An image that is sent repeatedly within this time is stored only once."""
+"""The time for which an unneeded reference is kept after its last use. This time is far longer than the time between
+storing a reference and saving its task. An image that is sent repeatedly within this time is stored only once."""
 _CONCURRENCY = 16
 
 

@@ -38,7 +38,7 @@ def finish(
     *,
     watermark: bool,
 ) -> FinishedImage:
-    """Convert an image of any size to files with exactly `size` pixels. This function blocks: call it in a thread.
+    """Convert an image of any size to files of exactly the size `size`. This function blocks: call it in a thread.
 
     If a PNG already has the right size and format, and no watermark is requested, its compressed data is used
     unchanged.

@@ -184,7 +184,7 @@ async def _call_engine(
                     continue
                 shot = missing.pop(event.index, None)
                 if shot is None or not _is_rgb(event.image):
-                    raise Broken(f"{route.name} returned an image that was not requested")
+                    raise Broken(f"{route.name} returned an image that was not requested or has the wrong format")
                 if not missing:
                     call.complete()
                 with call.paused():

@@ -1,7 +1,7 @@
 """Check, fetch, store and load the references of tasks and elements.
 
-Identical content is stored only once. A URL is fetched once per task. A separate process decodes each image completely
-before an engine receives the image.
+Identical content is stored only once. After a URL is fetched, all batches of the task use the stored file. A separate
+process decodes each image completely before an engine receives the image.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 
     The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. A URL is returned
     as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the image is invalid, the
-    problem is returned, as the end of a sentence that starts with "image_list[0].image".
+    problem is returned, as the end of a sentence that starts with a request field, for example "image_list[0].image".
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
@@ -52,7 +52,7 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 
 
 async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
-    """Store an image, unless identical content is already stored. A URL is returned unchanged.
+    """Store an image, unless identical content is already stored. A Reference is returned unchanged.
 
     The sweeper does not delete the file until REFERENCE_GRACE has passed. Before that time, the task or element that
     needs the file must be saved, so that the view `needed_references` lists the file.
@@ -94,9 +94,9 @@ async def load_references(
 ) -> tuple[ReferenceImage, ...]:
     """Load the references of a batch, in order. A separate process has decoded every file completely.
 
-    A URL is fetched once, and its file is stored for the other batches of the task. Raises Unavailable if a request
-    failed and a retry may succeed. Raises Declined if an image can never be used. The message contains the request
-    field of the reference.
+    After a URL is fetched, all batches of the task use the stored file. Raises Unavailable if a request failed and a
+    retry may succeed. Raises Declined if an image can never be used. The message contains the request field of the
+    reference.
     """
     loaded = []
     for index, reference in enumerate(batch.references):

@@ -1,6 +1,6 @@
 """Store a finished image and record it in the database.
 
-The last image of a task ends the task: its units are charged and its quota is released.
+When the last image of a task is saved, the task ends: the units are charged, and the quota is released.
 """
 
 import asyncio
@@ -37,8 +37,9 @@ async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
     Without retries, an image could be lost, and its shot would be generated and paid for again.
 
     If the storage fails or the database does not respond, `save` is retried without limit. Other database errors may
-    disappear within minutes, so up to 20 of these errors are retried. An error of the statement itself is raised
-    immediately. If the caller is cancelled during a pause, `save` is called one last time, for at most three seconds.
+    disappear within minutes, so `save` is retried after up to 20 of these errors. An error of the statement itself is
+    raised immediately. If the caller is cancelled during a pause, `save` is called one last time, for at most three
+    seconds.
     """
     pause_s, database_errors = 0.5, 0
     while True:

@@ -118,8 +118,8 @@ async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> di
 async def store_preset_images(element: Element, db: Database, storage: Storage) -> Element:
     """Return the element in a form that a task can use.
 
-    A task refers to its images by storage keys. The images of a preset are therefore copied into the storage. Other
-    elements are returned unchanged.
+    A task refers to the images of its elements by storage keys. The images of a preset are therefore copied into the
+    storage. Other elements are returned unchanged.
     """
     if element.id not in presets():
         return element

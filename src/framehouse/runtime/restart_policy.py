@@ -25,10 +25,11 @@ class Restart:
 
 
 def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
-    """Plan the restart of a process that ended after it ran for `ran_s`.
+    """Plan the restart of a process that ran for `ran_s` seconds and then ended.
 
     The first restart is immediate. The second restart follows after half a second, and each further pause is twice as
-    long, up to 30 seconds. If a process runs for more than a minute, its next restart is immediate again.
+    long as the previous pause, up to 30 seconds. If a process runs for more than a minute, its next restart is
+    immediate again.
     """
     pause_s = 0.0 if ran_s > HEALTHY_AFTER_S else previous.next_pause_s
     return Restart(now + pause_s, pause_s, min(LONGEST_PAUSE_S, pause_s * 2 or FIRST_PAUSE_S))

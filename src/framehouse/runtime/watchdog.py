@@ -13,8 +13,8 @@ _HEARTBEAT_S = 0.5
 async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIterator[None]:
     """Send heartbeats to `heartbeat_fd`, if it is not None, while the `with` body runs.
 
-    If the event loop hangs for `hung_after_s`, the process writes a traceback to standard error and exits. The leases
-    of the process have expired by then.
+    If the event loop hangs for `hung_after_s` seconds, the process writes a traceback to standard error and exits. The
+    leases of the process have expired by then.
     """
 
     async def send_heartbeats() -> None:

@@ -1,1 +1,4 @@
-"""Decode, check, resize, watermark and encode images. All functions outside `checker` block: call them in a thread."""
+"""Decode, check, resize, watermark and encode images.
+
+The functions of all modules except `checker` block the event loop, so call these functions in a thread.
+"""

@@ -6,13 +6,13 @@ import pybase64
 
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 MAX_HEAD_CHARACTERS = 256
-"""The maximum length of the head of a data URL. The head ends with the comma."""
+"""The maximum length of the head of a data URL, in characters. The head ends with the comma."""
 
 
 class NotBase64(Exception):
     """Raised when a string is not base64.
 
-    The message is the end of a sentence that starts with "image_list[0].image".
+    The message is the end of a sentence that starts with a request field, for example "image_list[0].image".
     """
 
 

@@ -34,7 +34,7 @@ class ImageChecker:
         """Check an image against all rules and decode it completely. Returns the upright width and height in pixels.
 
         Raises BadImage if the image breaks a rule or cannot be decoded, or if decoding exceeds a limit. Each attempt
-        takes at most `wall_s`. A malicious file can only affect the decoder process.
+        takes at most `wall_s` seconds. A malicious file can only affect the decoder process.
         """
         async with self._slots:
             for _ in range(2):  # two attempts: the system may kill a process, for example if memory is low

@@ -21,13 +21,13 @@ from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.domain.reference import MAX_PIXELS, reference_problem
 
 MEMORY_BYTES = 1_500_000_000
-"""The limit on address space. An image of 40 megapixels needs 160 MB. Rotation or conversion needs two or three
-copies."""
+"""The limit on the address space of the process, in bytes. A decoded image of 40 megapixels needs 160 MB. To rotate or
+convert the image, Pillow needs two or three copies of it."""
 CPU_S = 8
 """The limit on CPU seconds per image. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
-"""The maximum numbers of chunks in a PNG: chunks other than IDAT, and IDAT chunks. With IDAT chunks of 4 KiB, a file of
-ten megabytes contains 2,500 IDAT chunks."""
+"""The maximum number of chunks in a PNG file that are not IDAT chunks, and the maximum number of IDAT chunks. A file of
+ten megabytes contains about 2,500 IDAT chunks if the size of each chunk is 4 KiB."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern that matches JPEG markers, but not restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100

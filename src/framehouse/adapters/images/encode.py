@@ -60,7 +60,7 @@ def encode(
 ) -> Encoded:
     """Encode (height, width, 3) pixels as a file. The metadata of the file contains `facts`.
 
-    `enlarged` marks an image that was enlarged. Such an image is smooth, and its PNG may be smaller without string
+    `enlarged` is true if the image was enlarged. Such an image is smooth, and its PNG may be smaller without string
     matching. `like` is the encoded file of another image, from which this image differs only in `changed_rows` (the
     first row, and the row after the last row). The PNG encoder reuses the bands of `like` that contain no changed rows.
     """

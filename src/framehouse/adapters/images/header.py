@@ -23,7 +23,7 @@ _ORIENTATION = 0x0112
 class BadImage(Exception):
     """Raised when a file cannot be used as a reference.
 
-    The message is the end of a sentence that starts with "image_list[0].image".
+    The message is the end of a sentence that starts with a request field, for example "image_list[0].image".
     """
 
 
@@ -79,7 +79,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     rotated = False
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
-        # the data is not a marker, or the end of the image or a scan precedes the frame header
+        # the data is not a marker, or a scan or the end of the image comes before the frame header
         if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):
             raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding

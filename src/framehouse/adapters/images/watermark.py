@@ -1,4 +1,7 @@
-"""Draw a watermark in the lower right corner: a text or a logo, legible on light and dark backgrounds."""
+"""Draw a text or a logo as a watermark in the lower right corner.
+
+The watermark is legible on light and dark backgrounds.
+"""
 
 import io
 from functools import lru_cache

@@ -21,7 +21,8 @@ Saved = Literal["lost", "kept", "succeeded"]
 """The result of `settle_shot`.
 
 `lost` means that the worker has lost the claim or the task has ended; nothing was changed. `kept` means that the shot
-has an image. `succeeded` means that all shots of the task have an image and the task has succeeded.
+has an image, but the task has not succeeded. `succeeded` means that all shots of the task have an image and the task
+has succeeded.
 """
 
 
@@ -30,11 +31,11 @@ class Claimed:
     """A batch that a worker has claimed, with all data for the generation of its images.
 
     `attempt` counts from 1. `elements` contains the copies of elements that were saved with the task. `ratio` is `auto`
-    until a reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` also counts
-    the finished shots. `failing_s` is the number of seconds since the batch first failed, measured by the database's
-    clock, or 0 if the batch has not failed. `open_orders` maps a route to `{"note": the data of its open order}` or
-    `{"given_up": the reason}`. `route` is the route that must generate the batch; an empty name means the model's first
-    route.
+    until a reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` is the
+    number of all shots of the batch, including the finished shots. `failing_s` is the number of seconds since the batch
+    first failed, measured by the database's clock, or 0 if the batch has not failed. `open_orders` maps a route to
+    `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must generate the
+    batch; an empty name means the model's first route.
     """
 
     id: int

@@ -12,7 +12,7 @@ ResultT = TypeVar("ResultT")
 MAX_GROUP = 64
 """The maximum number of requests that share a statement."""
 MIN_HALF = 8
-"""The minimum number of requests that share a statement with `in_halves`, if enough requests are waiting."""
+"""If `in_halves` is true, a statement executes at least this number of requests, unless fewer requests are waiting."""
 
 
 class Coalesced(Generic[RequestT, ResultT]):

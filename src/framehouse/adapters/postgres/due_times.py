@@ -6,7 +6,8 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""Seconds that are added to leases and pauses, so that small corrections of the clock have no effect."""
+"""`fix_due_times` adds this number of seconds to the maximum leases and pauses of elements and callbacks. Small
+corrections of the clock then have no effect."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:

@@ -30,8 +30,8 @@ _STOP_TIMEOUT_S = 30.0
 _LOG_LIMIT_BYTES = 5_000_000
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 SYSTEM_USERS = ("framehouse", "nobody")
-"""The users that can run PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root. The first
-user that exists is used."""
+"""If this process runs as root, PostgreSQL runs as the first of these users that exists, because PostgreSQL refuses to
+run as root."""
 
 
 class EmbeddedError(Exception):
@@ -74,14 +74,17 @@ class EmbeddedPostgres:
         return (self._cluster / "PG_VERSION").exists()
 
     def dump(self, to: IO[bytes]) -> None:
-        """Write a consistent dump of the database to a file. The server must run. Raises EmbeddedError."""
+        """Write a consistent dump of the database to a file. The server must be running. Raises EmbeddedError."""
         command = ["pg_dump", "-h", str(self._socket_dir), "-U", "framehouse", "-Fc", "framehouse"]
         result = self._run(command, stdout=to, stderr=subprocess.PIPE, text=True)
         if result.returncode != 0:
             raise EmbeddedError(f"Could not dump the database: {result.stderr.strip()}")
 
     def load(self, source: IO[bytes]) -> None:
-        """Restore a dump into the empty database, in one transaction. The server must run. Raises EmbeddedError."""
+        """Restore a dump into the empty database, in one transaction.
+
+        The server must be running. Raises EmbeddedError.
+        """
         command = ["pg_restore", "-h", str(self._socket_dir), "-U", "framehouse", "-d", "framehouse"]
         command += ["--no-owner", "--exit-on-error", "--single-transaction"]
         result = self._run(command, stdin=source, stderr=subprocess.PIPE, text=True)

@@ -25,8 +25,8 @@ _CLIENT_TIMEOUT_S = 20
 """If this machine acknowledges no packet for this many seconds, the database server ends the session and releases its
 locks.
 
-The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over this process's work when its locks are
-released.
+The value is larger than `_SERVER_TIMEOUT_S`, so that this process detects the failure before its locks are released.
+Other processes take over its work after the locks are released.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -182,7 +182,7 @@ class Database:
         pause_s = 0.02
         while True:
             try:
-                async with asyncio.timeout_at(deadline):  # all connections may be busy, or the server may be hung
+                async with asyncio.timeout_at(deadline):  # all connections may be busy, or the server may hang
                     connection = await self._pool.acquire()
                 try:
                     return await statement(connection)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
 
 REPORT_S = 30.0
-"""Seconds between two reports of a worker."""
+"""The interval between two reports of a worker, in seconds."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""The maximum age of a report. If the last report of a worker is older, the worker no longer runs."""
+"""The maximum age of a report. If the last report of a worker is older, the worker counts as stopped."""
 
 
 class RouteCheck(NamedTuple):

@@ -126,7 +126,7 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
-    """Return the unfinished tasks of commands that have died. A dead command no longer holds its advisory lock.
+    """Return the ids of unfinished tasks whose commands have died. A dead command no longer holds its advisory lock.
 
     `lock_class` is the first key of these locks.
     """
@@ -134,7 +134,7 @@ async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
 
 
 async def tasks_to_expire(db: Database, limit: int) -> list[UUID]:
-    """Return up to `limit` ended tasks whose images are due for deletion, oldest first."""
+    """Return the ids of up to `limit` ended tasks whose images are due for deletion, oldest first."""
     rows = await db.rows(
         "select id from tasks where expired_at is null and expires_at < now() order by expires_at limit :limit",
         limit=limit,

@@ -44,7 +44,10 @@ class Storage(Protocol):
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """Store the content of `file` from its current position, like `put`. Reads it in chunks, and closes `file`."""
+        """Store the content of `file` from its current position, as `put` does.
+
+        Reads `file` in chunks, and then closes `file`.
+        """
         ...
 
     async def get(self, key: str) -> bytes | None:

@@ -1,6 +1,6 @@
 """The Prometheus metrics of one process.
 
-The metrics of the whole deployment are read from the database (`entrypoints.api.metrics_endpoint`). No label value is
+The metrics of the entire deployment are read from the database (`entrypoints.api.metrics_endpoint`). No label value is
 taken from a request: models and routes are configured names, and all other values are constants.
 """
 
@@ -26,7 +26,7 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# otherwise, each metric would have an additional series `_created`; Prometheus does not need it to detect restarts
+# otherwise, each metric would have an additional series `_created`, which Prometheus does not need to detect restarts
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
 ProcessCollector(registry=PROCESS_REGISTRY)
@@ -198,8 +198,8 @@ class EngineCall:
     def complete(self) -> None:
         """Record the duration of the call.
 
-        Call this method after the engine has returned the last image and before this image is saved. Saving the last
-        image ends the task, and the worker then cancels the engine call.
+        Call this method after the engine has returned the last image and before this image is saved. Saving this image
+        can end the task, and the worker then cancels the engine call.
         """
         self._completed = True
         GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)

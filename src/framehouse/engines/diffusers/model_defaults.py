@@ -17,7 +17,7 @@ class ModelDefaults:
     `max_input_images`: the largest number of input images of the pipeline; 0 if the pipeline accepts only text.
     `needs_reference`: true if the model cannot generate from text alone.
     `multiple_prompts`: true if one call accepts several prompts.
-    `max_pixels`: the number of pixels of the largest image that the model generates well.
+    `max_pixels`: the number of pixels of the largest image that the model generates. Larger images are upscaled.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt; None for no negative prompt.
     `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, with 16 bits per

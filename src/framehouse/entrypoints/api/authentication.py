@@ -68,10 +68,10 @@ class KeyCache:
 async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
     """Return the caller that the Authorization header identifies.
 
-    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since then,
-    so the SQL statement that serves the caller must verify the key. Raises Refused (1000 to 1004) if the key or the JWT
-    is missing or invalid. Raises Refused (1100) if the account is disabled. Raises Refused (5001) as `KeyCache.look_up`
-    does.
+    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
+    result was cached, so the SQL statement that serves the caller must verify the key. Raises Refused (1000 to 1004) if
+    the key or the JWT is missing or invalid. Raises Refused (1100) if the account is disabled. Raises Refused (5001) as
+    `KeyCache.look_up` does.
     """
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")

@@ -106,8 +106,8 @@ def _page(path: str) -> _Page:
 def _is_local(request: Request) -> bool:
     """Return whether the request comes directly from a browser on this machine.
 
-    The peer must have a loopback address. The Host header must contain a loopback name, to exclude DNS rebinding
-    attacks. The request must not contain any of the headers that proxies add.
+    The peer must have a loopback address. The Host header must contain `localhost` or a loopback address, to exclude
+    DNS rebinding attacks. The request must not contain any of the headers that proxies add.
     """
     peer = request.client.host if request.client else ""
     direct = not any(name in request.headers for name in _FORWARDED)

@@ -67,11 +67,11 @@ class ApiContext:
         return caller
 
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
-        """Call `work` with the caller of a request, and return its result.
+        """Call `work` with the caller of a request, and return the result of `work`.
 
-        To avoid a separate query, the SQL statement that `work` runs must also verify the key. If `work` raises
-        Refused, the key is verified again, and an authentication error takes precedence. Raises Refused as `caller`
-        does.
+        To avoid a separate query, the SQL statement that `work` runs must also verify the key. If the rate limit
+        or `work` refuses the request, the key is verified again, and an authentication error takes precedence. Raises
+        Refused as `caller` does.
         """
         header = find_header(request.scope, b"authorization")
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)

@@ -111,10 +111,10 @@ def _gone() -> Refused:
 
 
 async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
-    """Return the media type of an image by the extension of its key.
+    """Return the media type of an image. The extension of the image's key determines the media type.
 
-    The key of a reference has no extension; the first byte distinguishes PNG from JPEG. Raises Refused (1203) if the
-    reference does not exist.
+    The key of a reference has no extension; the first byte of the file distinguishes PNG from JPEG. Raises Refused
+    (1203) if the reference does not exist.
     """
     if extension:
         return _MEDIA_TYPES[extension]
@@ -140,7 +140,7 @@ def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | No
     """Return the byte range that the Range header requests (RFC 9110). Returns None if the range is not satisfiable.
 
     Returns the range of the entire image if the Range header is missing, is invalid or requests several ranges, or if
-    the If-Range header does not match.
+    the If-Range header does not match the ETag.
     """
     whole = _ByteRange(0, total, partial=False)
     match = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))

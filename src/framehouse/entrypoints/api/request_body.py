@@ -56,7 +56,7 @@ class BodyReader:
 
     `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
     half of that number for one account. These limits bound the memory and the temporary files. Further large bodies are
-    not read until a slot is free. `stall_timeout_s` is the longest time between two pieces of a body.
+    not read until a slot is free. `stall_timeout_s` is the maximum time in seconds between two pieces of a body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
@@ -94,7 +94,7 @@ class BodyReader:
             async with account_slots, self._large_slots:
                 spool = Spool()
                 try:
-                    started = time.monotonic()  # the time of waiting for a free slot must not count as slow sending
+                    started = time.monotonic()  # the wait for a free slot must not count as slow sending
                     yield await self._read_large(received, stream, started, JsonReader(spool), digest)
                 finally:
                     spool.close()
@@ -156,8 +156,8 @@ class BodyReader:
         """Return the next bytes of the body, or empty bytes at the end of the body.
 
         `size` is the number of bytes that have arrived since `started`. Raises Refused if no bytes arrive for
-        `stall_timeout_s`. Raises Refused if `size` is less than the minimum for the time since `started`. The first
-        `stall_timeout_s` seconds do not count.
+        `stall_timeout_s` seconds. Raises Refused if `size` is less than the minimum for the time since `started`. The
+        first `stall_timeout_s` seconds do not count.
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:

@@ -21,8 +21,8 @@ from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 LONG_BYTES = 64 * 1024
 """A string is a long string if it has more than this number of bytes between its quotes."""
 MAX_SKELETON_BYTES = 1024 * 1024
-"""The maximum size of a skeleton in bytes. A skeleton of this size can contain ten images just below LONG_BYTES and a
-prompt in escape sequences."""
+"""The maximum size of a skeleton in bytes. A skeleton of this size can contain ten images of slightly less than
+LONG_BYTES bytes each, and a prompt that consists of escape sequences."""
 _HEAD_CHARACTERS = 512
 _UNFINISHED = re.compile(
     rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape sequence

@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0
 MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 """After more than `MISSES_BEFORE_PAUSE` wake-ups in a row that found no work, a worker pauses for about `MISS_PAUSE_S`
-before each claim. Each new task wakes all workers. Without this pause, the claims of many workers would put more load
-on PostgreSQL than all other work (docs/scale.md)."""
+seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many workers would put
+more load on PostgreSQL than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
 """While at least this many held batches wait for their references, the worker claims only batches whose references are
 all stored."""

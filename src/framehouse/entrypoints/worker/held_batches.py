@@ -33,7 +33,7 @@ class HeldBatch:
 
     @property
     def failing_s(self) -> float:
-        """The time since the first failure of the batch in seconds, or 0 if the batch has not failed."""
+        """The time in seconds since the first failure of the batch, or 0 if the batch has not failed."""
         return self.batch.failing_s and self.batch.failing_s + time.monotonic() - self.held_since
 
 
@@ -83,7 +83,7 @@ class HeldBatches:
         return [other.task for other in self if other is not held and other.task]
 
     def leases(self) -> dict[int, HeldBatch]:
-        """Return a copy of the table, by batch id."""
+        """Return a copy of the mapping from batch ids to held batches."""
         return dict(self._by_id)
 
     def wake(self, batch_id: str) -> None:

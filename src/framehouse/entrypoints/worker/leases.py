@@ -1,4 +1,4 @@
-"""Renew the leases of held batches, at least six times per lease. Stop the work on batches whose lease was lost."""
+"""Renew each lease at least six times per lease duration. Stop the work on batches whose lease was lost."""
 
 import asyncio
 import logging

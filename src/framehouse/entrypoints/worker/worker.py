@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""The maximum time for which an isolated batch waits for the end of the worker's other batches. Only batches that an
-upstream generates need more time."""
+"""An isolated batch starts when the worker's other batches have ended, or after this number of seconds. Only batches
+that an upstream generates last longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ class Worker:
                 )
 
     async def _finish_or_release(self) -> None:
-        """Wait up to `stop_s` for the held batches to end. Then cancel the work on the unfinished batches.
+        """Wait up to `stop_s` seconds for the held batches to end. Then cancel the work on the unfinished batches.
 
         The cancellation releases these batches.
         """

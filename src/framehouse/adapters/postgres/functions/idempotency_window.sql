@@ -1,4 +1,5 @@
--- Returns the time for which an Idempotency-Key is valid. All other code calls this function to get the time.
+-- Returns the time for which an Idempotency-Key is valid. All other code uses this function
+-- instead of repeating the value.
 create or replace function idempotency_window() returns interval
 language sql immutable as $$
     select interval '24 hours'

@@ -1,4 +1,5 @@
--- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and is charged.
+-- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and its account
+-- is charged.
 -- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise returns 'kept',
 -- or 'succeeded' if the task has succeeded. If the result was lost, a repeated call returns the same result.
 create or replace function settle_shot(

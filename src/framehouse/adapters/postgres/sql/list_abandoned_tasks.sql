@@ -1,5 +1,6 @@
--- Returns the unfinished tasks of commands that have died. A command has died if no session holds its advisory lock.
--- Tasks that were created in the last two seconds are excluded, because their commands may not have taken the lock yet.
+-- Returns the ids of unfinished tasks whose commands have died. A command has died if no session holds its advisory
+-- lock. Tasks that were created in the last two seconds are excluded, because their commands may not have taken the
+-- lock yet.
 select t.id
 from tasks t
 where t.owner is not null and t.status in ('submitted', 'processing') and t.created_at < now() - interval '2 seconds'

@@ -1,6 +1,6 @@
 -- Releases a claimed batch. If :error is null, the last error does not change. :route is the next route. An empty
--- :route is the first route of the model; a null :route is the current route. A batch with an open order is assigned to
--- the route of the order.
+-- :route means the first route of the model; a null :route means the current route. A batch with an open order is
+-- assigned to the route of the order.
 update batches
 set claim = null, worker = null, lease_until = null, progress = 0, run_at = now() + :after,
     last_error = coalesce(:error, last_error), failing_since = case when :error is null then failing_since else coalesce(failing_since, now()) end,

@@ -101,7 +101,7 @@ async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int
 
 
 async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
-    """Wait until the task has ended, but at most for `seconds`. Return the current state of the task."""
+    """Wait until the task has ended or `seconds` seconds have passed. Return the current state of the task."""
     if task.ended:
         return task
     with context.long_polls.watch(task.id) as ended:
