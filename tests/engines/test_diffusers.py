@@ -419,7 +419,7 @@ async def test_a_health_check_checks_devices_without_loading_the_model(make_engi
     engine = make_engine(devices=["cpu", "cuda:7"])
     cpu, gpu = await engine.check()
     assert cpu.ok
-    assert "klein in float32 needs about 3 GB" in cpu.reason
+    assert "klein with float32 needs about 3 GB" in cpu.reason
     assert (gpu.ok, "does not exist" in gpu.reason) == (False, True)
     assert engine._queue is None
 

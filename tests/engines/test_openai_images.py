@@ -346,7 +346,7 @@ async def test_a_server_is_not_used_before_its_retry_after_is_over_even_if_it_is
             await generate(engine, batch_of("a fox"))
         (check,) = await engine.check()
         assert not check.ok
-        assert "not used for" in check.reason
+        assert "will not be used for" in check.reason
         with pytest.raises(Unavailable):
             await generate(engine, batch_of("a fox"))
         assert len(server.posts) == 1

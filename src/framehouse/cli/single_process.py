@@ -72,7 +72,7 @@ def run_worker_process(
 
 
 def _exit(_number: int, _frame: object) -> None:
-    """Exit immediately on SIGTERM during the start. Later, `stoppable_start` handles the signal."""
+    """Exit immediately on SIGTERM during startup. Later, `stoppable_start` handles the signal."""
     os._exit(0)
 
 

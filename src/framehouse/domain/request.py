@@ -1,6 +1,6 @@
 """Read a request body and check it against the rules of the Kling API.
 
-All problems of the body are reported together.
+All problems in the body are reported together.
 """
 
 import re
@@ -41,7 +41,7 @@ def _short(text: str) -> str:
 def read_int(value: object) -> int | None:
     """Return the value of a JSON integer or a numeric string. Returns None for all other values.
 
-    Booleans, fractions and exponents are not integers.
+    Booleans and numbers with a fraction or an exponent are not accepted.
     """
     if isinstance(value, bool):
         return None
@@ -189,7 +189,7 @@ def ascii_host(host: str) -> str:
 
 
 def url_problem(value: str) -> str | None:
-    """Return the problem of a URL that Framehouse must call, or None if the URL is valid.
+    """Return what is wrong with a URL that Framehouse must call, or None if the URL is valid.
 
     Only the form of the URL is checked; there is no DNS query.
     """
@@ -310,7 +310,10 @@ def _amount(reader: FieldReader, result_type: ResultType) -> int | None:
 
 
 def read_external_id(reader: FieldReader) -> str:
-    """Read the id that the client assigns to a task. Returns an empty string if the field is absent or invalid."""
+    """Read the id that the client assigns to a task. Returns an empty string if the field is absent or not valid text.
+
+    An id that contains control characters is returned, but `reader.problems` then contains an error.
+    """
     value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS)
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         reader.add_problem("external_task_id", "must not contain control characters")

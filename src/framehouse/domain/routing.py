@@ -1,7 +1,7 @@
 """Choose the route that generates a batch, or the outcome if no route can generate the batch.
 
-The rules are a generator function that does no I/O. The generator yields the name of the next route to try, receives
-the result of the attempt, and returns the outcome of the batch.
+The rules are implemented as a generator function that does no I/O. The generator yields the name of the next
+route to try, receives the result of the attempt, and returns the outcome of the batch.
 """
 
 from collections.abc import Generator, Sequence
@@ -48,7 +48,7 @@ def choose_routes(
     resume_at: str = "",
     last_error: str = "",
 ) -> Generator[str, RouteResult, Outcome]:
-    """Try the routes of a model in their order until one generates the batch.
+    """Try the routes of a model in order until one generates the batch.
 
     `references` is the number of references and elements. `order_at` is the route with an open order, or None. This
     route is tried first, and no other route is tried while the order is open. `resume_at` is the route to which another

@@ -1,8 +1,8 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
 This module is for models that accept fewer images than a task may have, or whose prompts need another syntax for
-citations. Every reference and every element is used: images over the model's limit are tiled onto one contact sheet.
-The metadata of the generated image mentions the contact sheet.
+citations. Every reference and every element is used: if there are more images than the model accepts, the last images
+are tiled onto one contact sheet. The metadata of the generated image mentions the contact sheet.
 """
 
 import math
@@ -42,8 +42,8 @@ def arrange_images(
     """Arrange the references and elements of a batch and `first_frame` in at most `max_images` files.
 
     `max_images` must be at least 1. `cite` is the text that refers to an image in a prompt of this model; `{}` stands
-    for the number of the image, from 1. The files are in this order: the references, the frontal image of each element,
-    the first frame, and further images of the elements up to the limit. If there are too many images, the last
+    for the number of the image, counted from 1. The files are in this order: the references, the frontal image of each
+    element, the first frame, and further images of the elements up to the limit. If there are too many images, the last
     references and elements share a contact sheet, and further images of elements are omitted. If `max_images` is 1, the
     contact sheet also contains the first frame. Drawing a contact sheet blocks the calling thread.
     """

@@ -17,7 +17,10 @@ class Cooldown:
         self.reason = ""
 
     def start(self, reason: str, *, at_least_s: float = 0.0) -> None:
-        """Start a pause that is twice as long as the previous pause, up to `longest_s`, with a jitter of 20 %.
+        """Start a pause.
+
+        The first pause lasts about `first_s`. Each further pause is twice as long as the previous pause, up to
+        `longest_s`. All lengths have a jitter of 20 %.
 
         `at_least_s` is the minimum length of the pause, even if it exceeds `longest_s`. A call during a pause replaces
         `reason` but does not extend the pause.

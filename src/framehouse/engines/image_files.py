@@ -51,8 +51,10 @@ def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
 def decode_reference(content: bytes, *, max_px: int, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
     """Decode a reference as an upright image in the colour mode of the file.
 
-    A 16-bit greyscale image is converted to 8 bits. If `max_px` is not 0, a JPEG file may be decoded at a reduced size.
-    The longer side of the reduced image has at least `max_px` pixels. Raises Broken if the file is damaged.
+    A 16-bit greyscale image is converted to an 8-bit greyscale image. If `max_px` is not 0, a JPEG file may be decoded
+    at a reduced size. The longer side of the reduced image has at least `max_px` pixels.
+
+    Raises Broken if the file is damaged.
     """
     try:
         with Image.open(io.BytesIO(content), formats=formats) as file:
@@ -125,8 +127,8 @@ def _verified_png(content: bytes) -> Png | None:
 def decode_answer(content: bytes) -> NDArray[np.uint8]:
     """Decode an image file from an upstream to RGB pixels of shape (height, width, 3).
 
-    Raises Broken if the content is not a PNG, JPEG or WebP image, or if the image has more than `MAX_ANSWER_PIXELS`
-    pixels.
+    Raises Broken if the content is not a valid PNG, JPEG or WebP image, or if the image has more than
+    `MAX_ANSWER_PIXELS` pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -136,7 +138,7 @@ def decode_answer(content: bytes) -> NDArray[np.uint8]:
                     raise Broken(f"the upstream returned an image of {file.width}x{file.height} px, which is too large")
                 image = ImageOps.exif_transpose(file)
                 return np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:  # Pillow's limit; this process may have set it
+    except Image.DecompressionBombError as error:  # the image exceeds Pillow's own limit
         raise Broken("the upstream returned an image that is too large") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise Broken(f"the upstream did not return an image: {error}") from error

@@ -1,10 +1,10 @@
-"""Checks for the options of routes. An error names the option, the allowed values and the invalid value."""
+"""Checks for the options of routes. The message of an error names the option and the allowed values."""
 
 import json
 
 
 class BadOption(ValueError):
-    """An option of a route is invalid. The message names the option, the allowed values and the invalid value."""
+    """An option of a route is invalid. The message names the option and the allowed values."""
 
 
 def check_integer(name: str, value: object, minimum: int, maximum: int) -> int:

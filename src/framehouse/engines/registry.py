@@ -194,7 +194,10 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
 
 
 def _engine_factory(name: str) -> Callable[..., Engine]:
-    """Return the object that creates engines of this name. Raises LookupError, ImportError or AttributeError."""
+    """Return the object that creates engines of this name.
+
+    Raises LookupError, ImportError or AttributeError if there is no such object.
+    """
     installed = {point.name: point for point in entry_points(group=GROUP)}
     if name in installed:
         factory: Callable[..., Engine] = installed[name].load()
@@ -202,5 +205,5 @@ def _engine_factory(name: str) -> Callable[..., Engine]:
     if ":" in name:
         module, _, attribute = name.partition(":")
         factory = getattr(importlib.import_module(module), attribute)
-        return factory  # noqa: RET504 - the annotation above states its type
+        return factory  # noqa: RET504 - the annotation above specifies the type of `factory`
     raise LookupError(f'there is no engine "{name}"; the installed engines are {", ".join(sorted(installed))}')

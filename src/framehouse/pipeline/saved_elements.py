@@ -43,7 +43,7 @@ async def create_element(
     """Accept a request to create an element. An element worker processes the element later.
 
     An element uses no quota and no units. `problems` contains the problems that were already found in the request. This
-    function adds the problems of the images. Raises Refused if there are problems, if the external task id already
+    function adds the problems with the images. Raises Refused if there are problems, if the external task id already
     exists, or if the idempotency key was used with another body. A refused request creates no element. The sweeper
     later deletes images that were already stored.
     """
@@ -86,7 +86,7 @@ async def gather_images(
     """Store all images of an element, and decode them completely. URLs are fetched at the same time.
 
     Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image cannot be used now but may
-    be usable later. The message contains the problem of each such image.
+    be usable later. The message describes the problem with each such image.
     """
 
     async def load(field: str, image: Reference) -> Reference:

@@ -6,5 +6,5 @@ on request.
 
 import sys
 
-if pytest := sys.modules.get("pytest"):  # pytest then shows the values of failed assertions
+if pytest := sys.modules.get("pytest"):  # so that pytest shows the values in failed assertions
     pytest.register_assert_rewrite("framehouse.testing.engine_contract")

@@ -9,7 +9,8 @@ Reading order of the modules:
 `devices`: one thread per device, which also recovers from failures
 `child`: the engine's side of the child process of a device
 `wire`: the messages between the engine and the child process
-`process`: the program of the child process, which is the only process that imports torch; `upscaling` is a part of it
+`process`: the program of the child process, which is the only process that imports torch
+`upscaling`: the part of `process` that upscales images
 `diffusers_engine`: the engine
 """
 

@@ -55,11 +55,12 @@ class QueuedShot:
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
-    """Return the shots of the next call: the oldest shot and the shots that can share its call, at most `limit`.
+    """Return the shots of the next call: the oldest shot, and other shots that can share its call.
 
-    `waiting` must not be empty; its first shot is the oldest. Shots can share a call if they have the same size,
-    recipient, files and prompt. If the pipeline accepts several prompts, shots without files may differ in recipient
-    and prompt. An isolated shot never shares a call.
+    The result contains at most `limit` shots. `waiting` must not be empty; its first shot is the oldest.
+
+    Shots can share a call if they have the same size, recipient, files and prompt. If the pipeline accepts several
+    prompts, shots without files may differ in recipient and prompt. An isolated shot never shares a call.
     """
     oldest = waiting[0]
     if oldest.isolated:

@@ -30,7 +30,8 @@ Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to an inbox.
 
-EXITED: the child process has exited. WAKE: the thread that reads the inbox must check for cancelled recipients.
+EXITED: the child process has exited. WAKE: the thread that reads the inbox must check whether recipients are cancelled
+and whether the queue is closing.
 """
 
 
@@ -131,8 +132,8 @@ def default_command() -> list[str]:
 def environment_for(device: str) -> dict[str, str]:
     """Return the environment variables of a device's process.
 
-    The variables disable downloads, contain no secrets, and hide all other GPUs. If CUDA_VISIBLE_DEVICES is set for the
-    engine's process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
+    The variables disable downloads and contain no secrets. For a `cuda` or `cpu` device, they also hide all other GPUs.
+    If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
     """
     environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
     environment |= _FIXED_ENVIRONMENT

@@ -14,7 +14,7 @@ from framehouse.engines.interface import HealthCheck
 
 _GB = 1e9
 _WORK_GB = 2.5
-"""The memory for one image at 1k, in addition to the weights."""
+"""The memory that a device needs for one image at the resolution 1k, in addition to the weights."""
 _SEQUENTIAL_GB = 1.5
 _BFLOAT_CAPABILITY = 8.0
 
@@ -68,12 +68,14 @@ def check_device(
         return HealthCheck(name, ok=True, reason=unknown)
     offload = f'offload = "{options.offload}"' if options.offload else None
     settings = ", ".join(filter(None, [options.dtype, options.quantize, offload]))
-    needs = f"{options.model_name} in {settings} needs about {needs_gb:.0f} GB"
+    needs = f"{options.model_name} with {settings} needs about {needs_gb:.0f} GB"
     if needs_gb > has_gb:
         advice = _smaller_settings(device, size, options.dtype, has_gb)
-        return HealthCheck(name, ok=False, reason=f"{description} is not enough: {needs}", advice=advice)
+        return HealthCheck(
+            name, ok=False, reason=f"{description}; {needs}, which is more than the device has", advice=advice
+        )
     if options.offload and ram_bytes and size.all_gb > ram_bytes / _GB:
-        too_little = f"{description} is enough, but offload stores {options.model_name} in RAM, and "
+        too_little = f"{description}; offload stores {options.model_name} in RAM, and "
         too_little += f"{ram_bytes / _GB:.0f} GB of RAM are not enough"
         return HealthCheck(name, ok=False, reason=too_little, advice="Choose a smaller model, or set quantize.")
     if name == "cpu":
@@ -85,7 +87,7 @@ def check_device(
 
 
 def _smaller_settings(device: Mapping[str, Any], size: WeightSize, dtype: str, has_gb: float) -> str:
-    """Suggest the fastest settings with which the model needs at most `has_gb`, or suggest a smaller model."""
+    """Suggest the fastest settings with which the model needs at most `has_gb` GB, or suggest a smaller model."""
     if dtype == "float32":
         return 'Set dtype = "bfloat16", which halves the needed memory.'
     settings: list[tuple[str | None, str | None]] = [("int8", None)]

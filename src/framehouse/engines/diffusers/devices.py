@@ -157,8 +157,8 @@ class _DeviceUnavailable(Exception):
 class Device(threading.Thread):
     """The thread of a device. The thread starts a child process for the first call, and a new process after a crash.
 
-    `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call runs out
-    of memory. `description` is the content of the `loaded` event from the child process.
+    `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call for
+    several images runs out of memory. `description` is the content of the `loaded` event from the child process.
     """
 
     def __init__(self, name: str, shots: ShotQueue) -> None:
@@ -338,7 +338,7 @@ class Device(threading.Thread):
     def _out_of_memory(self, shots: list[QueuedShot], reason: str) -> None:
         """Requeue the shots, and halve the number of images per call for their memory key.
 
-        If the call had only one shot, Unavailable is delivered for this shot instead.
+        If `shots` contains only one shot, Unavailable is delivered for this shot instead.
         """
         first, count = shots[0], len(shots)
         if count == 1:

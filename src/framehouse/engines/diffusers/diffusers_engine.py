@@ -287,7 +287,7 @@ class Diffusers:
 
 
 class _EventQueue:
-    """The events of one call of `generate`. This Recipient passes events from the device threads to the event loop."""
+    """A Recipient that passes the events of one call of `generate` from the device threads to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cancelled = False

@@ -49,7 +49,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the size of all weights."""
+    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the total size in bytes."""
 
     folder: Path
     revision: str
@@ -58,7 +58,7 @@ class Pulled:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""A function that is called with the step ("pulling" or "checking"), the processed bytes and the total bytes."""
+"""A function that is called with the step ("pulling" or "checking"), and the processed and total numbers of bytes."""
 
 
 async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
@@ -191,7 +191,7 @@ class _Hub:
         growth = 0
         async with self._client.stream("GET", url, headers=headers) as answer:
             self._check_status(answer)
-            from_beginning = answer.status_code == 200  # the hub ignored the range
+            from_beginning = answer.status_code == 200  # no range was requested, or the hub ignored the range
             if from_beginning and received:
                 meter.add(-received)
                 growth = -received

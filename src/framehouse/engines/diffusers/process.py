@@ -39,7 +39,10 @@ class LoadFailed(Exception):
 
 
 class Process:
-    """The main loop of the child process. It executes a probe or load command, and then the calls of the engine."""
+    """The main loop of the child process.
+
+    It executes either a probe command, or a load command and then the calls of the engine.
+    """
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
         self._commands = commands
@@ -158,8 +161,9 @@ class LoadedPipeline:
     ) -> list[NDArray[np.float32]]:
         """Generate the images of one call, one image per seed.
 
-        Each image is an array of shape (height, width, 3) with values from 0 to 1. `on_progress` is called after each
-        step with the completed share. An exception from `on_progress` stops the call.
+        Each image is an array of shape (height, width, 3) with values from 0 to 1. If the pipeline supports
+        callbacks, `on_progress` is called after each step with the completed share. An exception from `on_progress`
+        stops the call.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
         of the pipeline are propagated.
@@ -202,8 +206,8 @@ class LoadedPipeline:
     def call(self, **arguments: Any) -> Any:
         """Call the pipeline, and return its images.
 
-        If a call for a single image runs out of memory, the call is repeated and the image is decoded in tiles. All
-        later images are also decoded in tiles.
+        If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated
+        and the image is decoded in tiles. All later images are also decoded in tiles.
         """
         vae = getattr(self._pipe, "vae", None)
         try:

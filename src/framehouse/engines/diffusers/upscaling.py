@@ -1,4 +1,7 @@
-"""Upscale images with a super-resolution model, tile by tile to limit memory. Runs in the child process."""
+"""Upscale images with a super-resolution model. This module runs in the child process.
+
+Images are upscaled tile by tile, which limits the memory usage.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +13,7 @@ _TILE_PX, _MARGIN_PX = 256, 16
 
 
 class Upscaler:
-    """A small super-resolution model of transformers, such as Swin2SR, with 32-bit weights."""
+    """A small super-resolution model of the library transformers, such as Swin2SR, with 32-bit weights."""
 
     def __init__(self, folder: str, device: str) -> None:
         import torch

@@ -147,7 +147,7 @@ def _parameter_count(path: Path) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Returns an empty object if there is no file or no JSON object in it."""
+    """Return the JSON object in a file, or an empty object if the file is missing or contains no JSON object."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

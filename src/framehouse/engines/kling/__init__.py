@@ -1,4 +1,4 @@
-"""An engine that orders images from Kling, from a reseller of Kling, or from another Framehouse.
+"""An engine that orders images from Kling, from a reseller of Kling, or from another Framehouse server.
 
 Reading order of the modules: `upstream` sends requests and classifies the responses. `upstream_accounts` chooses the
 account that pays for an order. `orders` builds orders and converts them to and from their saved form. `order_steps`

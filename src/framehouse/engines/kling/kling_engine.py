@@ -19,9 +19,9 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class Kling:
-    """An engine that orders images from an upstream that implements the wire contract.
+    """An engine that orders images from an upstream that implements the Kling API.
 
-    `base_url`: the URL to which the paths of the contract are appended.
+    `base_url`: the URL to which the paths of the Kling API are appended.
     `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
         `concurrency`, the number of images that may be in flight at the same time.
     `model`: the upstream's name of the model; if empty, the engine sends our name of the model.

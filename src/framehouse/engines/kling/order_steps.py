@@ -1,4 +1,4 @@
-"""The steps of one order: save it, send it once, find it if the response was lost, poll it, and fetch its images."""
+"""The steps of one order: save the order, send it, find it if the response was lost, poll it, and fetch its images."""
 
 import asyncio
 import logging
@@ -91,7 +91,7 @@ class OrderExecution:
     async def _save(self, order: Order) -> None:
         """Commit the state of this order together with the batch's other orders.
 
-        An order without an account has not been sent, so it is removed from the saved data.
+        An order without an account is not open, so it is removed from the saved data.
         """
         others = [other for other in orders_from_data(self._open_order.data) if other.external_id != order.external_id]
         await self._open_order.save(data_from_orders([*others, order] if order.account else others))
@@ -104,8 +104,7 @@ class OrderExecution:
     async def _resume(self, slots: AsyncExitStack) -> None:
         """Find an order that an earlier call saved and may have sent.
 
-        Afterwards, the order has a task id, unless the order was lost and `resubmit` is set. In this case, the order
-        must be sent again.
+        Afterwards, the order either has a task id, or must be sent again because it was lost and `resubmit` is set.
         """
         account = self._find_account()
         with ExitStack() as attempt:
@@ -210,10 +209,11 @@ class OrderExecution:
             pause_s = min(_LONGEST_POLL_S, pause_s * _POLL_GROWTH)
 
     async def _fetch_image(self, account: UpstreamAccount, position: int, url: str) -> NDArray[np.uint8] | Png:
-        """Fetch and decode an image of the order in up to five attempts, because the image is already paid for.
+        """Fetch and decode an image of the order.
 
-        Before each further attempt, the upstream is queried for a new URL of the image. If all attempts fail, the error
-        of the last attempt is raised: Broken or Unknown.
+        The method makes up to five attempts, because the image is already paid for. Before each further attempt, the
+        upstream is queried for a new URL of the image. If all attempts fail, the error of the last attempt is raised:
+        Broken or Unknown.
         """
         failure: Broken | Unknown | None = None
         for attempt in range(_FETCH_ATTEMPTS):

@@ -39,7 +39,7 @@ class Order:
 
 
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
-    """Return orders for the shots of a batch that no saved order contains.
+    """Return orders for those shots of a batch that are not in a saved order.
 
     If possible, the complete task becomes one order with the prompt of the task, because the upstream derives shots
     from the prompt in the same way as Framehouse. This requires that no shot has been generated or is in a saved order,

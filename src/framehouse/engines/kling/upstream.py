@@ -1,4 +1,4 @@
-"""HTTP requests to an upstream that implements the wire contract, and the meaning of each response for an order.
+"""HTTP requests to an upstream that implements the Kling API, and the meaning of each response for an order.
 
 This module never repeats a request. If a response does not clearly state whether the upstream accepted an order, the
 result is AnswerLost, and the caller must query the upstream. Every `reason` completes a sentence that begins with "the
@@ -67,7 +67,7 @@ class AnswerLost:
 
 @dataclass(frozen=True, slots=True)
 class TaskNotFound:
-    """The upstream has no such task."""
+    """The upstream has no task with the requested id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ SubmitAnswer = OrderAccepted | AccountFull | AccountUnusable | OrderRefused | An
 
 
 class Upstream:
-    """One upstream. The paths of the contract are appended to `base_url`. The first request opens a connection."""
+    """One upstream. The paths of the Kling API are appended to `base_url`. Creating the object opens no connection."""
 
     def __init__(self, base_url: str, *, answer_s: float) -> None:
         self.base_url = base_url.rstrip("/")
@@ -218,7 +218,10 @@ class Upstream:
 
 
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
-    """Return the meaning of the response to an order (contract, "Errors"). Unclear responses yield AnswerLost."""
+    """Return the meaning of the response to an order. Returns AnswerLost if the response is unclear.
+
+    The section "Errors" of the specification lists the codes.
+    """
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):
         if status in (401, 403):
@@ -250,7 +253,7 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
 
 
 def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
-    """Return a task from the JSON of the contract. Returns None if the id or the status is missing or invalid."""
+    """Return the task in a JSON object of the Kling API. Returns None if its id or status is missing or invalid."""
     task_id, status = data.get("task_id"), data.get("task_status")
     if not isinstance(task_id, str) or not task_id or status not in ("submitted", "processing", "succeed", "failed"):
         return None

@@ -50,7 +50,7 @@ class UpstreamAccount:
         return min(self.concurrency, self._learned_limit + raised_by)
 
     def reach_concurrency_limit(self, images: int) -> None:
-        """Record that the upstream refused an order of `images` because too many images are in flight.
+        """Record that the upstream refused an order of `images` images because too many images are in flight.
 
         The limit becomes the number of the account's other images in flight. If there are no other images, the limit
         does not change.
@@ -74,7 +74,7 @@ class UpstreamAccount:
         self.cooldown.start(reason, at_least_s=_OPERATOR_COOLDOWN_S if needs_operator else 0.0)
 
     def has_free_slots(self, images: int) -> bool:
-        """Return whether an order of `images` may be sent now.
+        """Return whether an order of `images` images may be sent now.
 
         During a cooldown, no order may be sent. At other times, an idle account accepts an order of any size.
         """
@@ -108,7 +108,7 @@ class UpstreamAccounts:
 
     @asynccontextmanager
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
-        """Reserve slots for `images` on one account while the context is active.
+        """Reserve `images` slots on one account while the context is active.
 
         Among the accounts with enough free slots, the account with the smallest share of its limit in use is chosen. If
         no account has enough free slots, the call waits. Raises Unavailable if all accounts are in a cooldown that is
@@ -143,7 +143,10 @@ class UpstreamAccounts:
 
     @contextmanager
     def count_in_flight(self, account: UpstreamAccount, images: int) -> Iterator[None]:
-        """Count `images` as in flight, even beyond the limit, because the upstream may already be generating them."""
+        """Count an order of `images` images as in flight, even beyond the limit of the account.
+
+        The upstream may already be generating these images.
+        """
         account.in_flight += images
         try:
             yield

@@ -1,4 +1,6 @@
-"""An engine for servers with /v1/images/generations and /v1/images/edits: SGLang, vLLM-Omni, Xinference, OpenAI.
+"""An engine for servers that implement OpenAI's Images API: SGLang, vLLM-Omni, Xinference and OpenAI.
+
+The engine uses the endpoints /v1/images/generations and /v1/images/edits.
 
 Reading order of the modules: `server_kinds` lists the fields that each kind of server accepts. `http_exchange` sends
 one request and classifies the response. `reference_probe` tests how a server uses references. `replicas` chooses a

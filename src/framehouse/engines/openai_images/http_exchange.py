@@ -1,6 +1,6 @@
 """Send one request to one server, and classify the response.
 
-    NotAccepted      nothing was sent, or the server clearly refused: the request may be sent to another server
+    NotAccepted      the request was not sent, or was clearly refused; it may be sent to another server
     OutcomeUnknown   the server may have accepted the request: the engine never sends the request again
     Declined         the server refuses the content
     Broken           the response is invalid, or reports that the request is invalid
@@ -83,11 +83,11 @@ class ReturnedImage:
 async def send_request(
     client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
 ) -> Reply:
-    """Send a request once and return the response with any status. Cancelling the call closes the connection.
+    """Send a request once. Return the response even if its status reports an error.
 
-    Raises NotAccepted if nothing was sent, and OutcomeUnknown if the response is incomplete. Raises Broken if a
-    response with status 200 is longer than `max_bytes`. A response with another status is truncated after about 65,536
-    bytes.
+    Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
+    response is incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A response with
+    another status is truncated after about 65,536 bytes.
     """
     import httpx
 
@@ -146,10 +146,11 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
 
 
 def error_details(body: bytes) -> tuple[str, str]:
-    """Return the message and the code in the body of an error response. A missing message or code is empty.
+    """Return the message and the code in the body of an error response.
 
-    The message is a single line of at most 300 characters. Supported formats are those of OpenAI (`error`) and FastAPI
-    (`detail`, including a list of invalid fields), and a plain `message`.
+    The message is a single line of at most 300 characters. A missing message or code is returned as an empty string.
+    Supported formats are those of OpenAI (`error`) and FastAPI (`detail`, including a list of invalid fields), and a
+    plain `message`.
     """
     try:
         answer = json.loads(body)

@@ -1,4 +1,4 @@
-"""The openai_images engine: groups shots into requests, and sends each request to the least busy replica."""
+"""The openai_images engine. It groups shots into requests, and sends each request to the least busy replica."""
 
 import asyncio
 import contextvars
@@ -47,10 +47,10 @@ _PROBE_SIZE = Size(512, 512)
 
 
 class OpenAIImages:
-    """One model on one or more servers of the same kind. docs/openai-images.md explains the options.
+    """An engine for one model on one or more servers of the same kind. docs/openai-images.md explains the options.
 
-    The engine never repeats a request that was sent. If the response is lost, `generate` raises Unknown for a paid
-    request and Unavailable for a free request.
+    The engine never repeats a request that a server may have accepted. If the response is lost, `generate`
+    raises Unknown for a paid request and Unavailable for a free request.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -87,7 +87,8 @@ class OpenAIImages:
         """Return the shots of the next request: the first shot, and the following shots that can share its request.
 
         Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
-        each shot must also be one higher than the seed of the previous shot.
+        each shot must also be one higher than the seed of the previous shot. If `single` is true, only the first shot
+        is returned.
         """
         first, count = shots[0], 1
         max_n = 1 if single else self._kind.max_n
@@ -101,7 +102,7 @@ class OpenAIImages:
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Return the images of the shots, and facts about them for the metadata.
+        """Return the images of the shots, and facts for the metadata of these images.
 
         Another replica is tried only if nothing was sent to the first replica, or if the first replica clearly refused
         the request. If the batch has references or elements, replicas that accept no references are skipped. Raises
@@ -267,7 +268,8 @@ class OpenAIImages:
             return HealthCheck(replica.url, ok=False, reason=reason, advice=advice)
         if replica.fixed_cooldown and replica.cooldown.remaining_s:
             reason = (
-                f"the server {replica.cooldown.reason}; the server is not used for {replica.cooldown.remaining_s:.0f} s"
+                f"the server {replica.cooldown.reason}; "
+                f"the server will not be used for the next {replica.cooldown.remaining_s:.0f} s"
             )
             return HealthCheck(replica.url, ok=False, reason=reason, advice="Wait, or check the account.")
         replica.end_cooldown()

@@ -15,7 +15,7 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 class OpenAIImagesOptions:
     """The checked options of a route, with the defaults of the kind of server.
 
-    The class has no generated repr, because the repr would contain the key.
+    The class has no generated repr, because this repr would contain the API key.
     """
 
     kind: ServerKind

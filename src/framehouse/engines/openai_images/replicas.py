@@ -1,4 +1,4 @@
-"""The replicas of one model: choose the server for each request, and skip servers during a cooldown."""
+"""Choose a replica of the model for each request, and skip replicas during a cooldown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -32,7 +32,7 @@ class Replica:
     probe_task: "asyncio.Task[None] | None" = None
 
     def start_cooldown(self, reason: str, *, at_least_s: float = 0.0) -> None:
-        """Skip the server for a while. A cooldown with `at_least_s` is fixed."""
+        """Skip the server for a while. If `at_least_s` is not 0, the cooldown is fixed."""
         self.fixed_cooldown = at_least_s > 0 or (self.fixed_cooldown and self.cooldown.remaining_s > 0)
         self.cooldown.start(reason, at_least_s=at_least_s)
 

@@ -15,8 +15,8 @@ class ServerKind:
     """The limits and defaults of a kind of server.
 
     `max_pixels`: the largest number of pixels of an image.
-    `max_n`: the largest number of images per request. If `seeds` is true, each image of such a request still matches
-        its own seed.
+    `max_n`: the largest number of images per request. If `seeds` is true, each image of the request matches its
+        own seed.
     `concurrency`: the number of concurrent requests per server.
     `image_part`: the name of the form part that contains a reference.
     `health_path`: the path of the health check, relative to the root of the server.
@@ -85,7 +85,7 @@ class ServerRequest:
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
-    """Return the JSON fields of a generation, or the form fields of an edit without its references."""
+    """Return the JSON fields of a generation, or the form fields of an edit, except its references."""
     fields: dict[str, object] = {
         "model": request.model,
         "prompt": request.prompt,

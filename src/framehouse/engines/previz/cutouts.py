@@ -20,7 +20,7 @@ _SAME_HUE, _DARKEST_SHADOW = 0.05, 0.84
 
 @lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
-    """Return the reference as RGBA, and whether it is cut out and cropped to its subject.
+    """Return the reference as an RGBA image, and whether it is cut out and cropped to its subject.
 
     A transparent background stays transparent, and a plain background is removed. A reference with any other background
     is not cut out. Raises Broken if the file is damaged.
@@ -47,7 +47,7 @@ def sprite_aspect(reference: ReferenceImage) -> float:
 
 
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
-    """Return the reference as RGBA pixels, about `height_px` tall, and whether it is cut out.
+    """Return the reference as RGBA pixels, about `height_px` pixels tall, and whether it is cut out.
 
     A cutout has a white outline. Any other reference becomes a card: the complete image in a white frame.
     """

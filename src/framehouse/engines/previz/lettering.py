@@ -1,4 +1,4 @@
-"""Text on the panel: the caption, chips (labels for nouns without a drawing), and the tag in the corner."""
+"""Text on the panel: the caption, chips (labels for nouns that have no drawing), and the tag in the corner."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ def draw_texts(
 
 
 def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Draw a card for each noun without a drawing, in place of the subjects. Each card shows its noun."""
+    """Draw a card for each noun that has no drawing, in place of the subjects. Each card shows its noun."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)
@@ -110,7 +110,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Draw labels side by side from the lower left, one for each noun without a drawing."""
+    """Draw labels side by side from the lower left, one for each noun that has no drawing."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad

@@ -48,7 +48,7 @@ HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
 
 
 def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
-    """Return the entry of a drawing in a table with "names" and "kinds". Returns None if there is no entry.
+    """Return the entry of a drawing in a table that contains "names" and "kinds". Returns None if there is no entry.
 
     An entry for the name of the drawing has priority over an entry for its group.
     """

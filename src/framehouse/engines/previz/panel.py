@@ -50,7 +50,7 @@ The limit saves time, and the scenery has no fine details that could get lost. S
 size.
 """
 _STYLED_PX = 1_100_000
-"""The maximum number of pixels with which the scenery and the subjects of a panel with a style are drawn.
+"""If a panel has a style, its scenery and subjects are drawn with at most this number of pixels and then enlarged.
 
 A larger limit would not add details, because the strokes of a style have a fixed width relative to the image.
 """

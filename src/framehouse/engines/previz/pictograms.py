@@ -1,4 +1,4 @@
-"""The drawings of the vendored pack and our own drawings, by name: as vectors and as pixels."""
+"""Find a drawing by its name in the vendored pack or among our own drawings, and return it as vectors or pixels."""
 
 import gzip
 import json
@@ -162,7 +162,10 @@ def _with_legs(bust: Pictogram) -> Pictogram:
 
 
 def raster(name: str, dress: Color | None, height_px: int) -> NDArray[np.uint8]:
-    """Return the drawing as (height, width, 4) RGBA, not premultiplied, with a transparent border of at least 2 pixels."""
+    """Return the drawing as RGBA pixels of shape (height, width, 4), not premultiplied.
+
+    The drawing has a transparent border of at least 2 pixels.
+    """
     drawn = pictogram(name, dress)
     x, y, width, height = drawn.view
     rim = max(2, height_px // 40)

@@ -284,7 +284,7 @@ class _Reader:
         """Return whether the subject is a part of the previous subject, and update the list of subjects.
 
         If the previous drawing already shows the subject, such as the sword of a knight, the subject is removed. If the
-        previous subject contains it, as in "a bottle of perfume", the subject replaces the previous subject.
+        previous subject is a container, as in "a bottle of perfume", the subject replaces the previous subject.
         """
         before = self._subjects[index - 1].name if index else ""
         if thing.name and thing.name in _SHOWN_WITH.get(before, ()):

@@ -23,7 +23,7 @@ class Behaviour:
     """The behaviour that the triggers of a prompt request.
 
     `refuse` is the reason for a refusal, or empty if the prompt is not refused. `fail_image` is the number of the image
-    that fails, from 1. 0 means every image, and None means no image.
+    that fails, counted from 1. 0 means every image, and None means no image.
     """
 
     refuse: str = ""

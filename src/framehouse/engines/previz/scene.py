@@ -34,7 +34,7 @@ class Scene:
     A value that the prompt does not specify is empty, and is later selected by the seed.
 
     `tints`: colours for the entire image.
-    `chips`: nouns without a drawing.
+    `chips`: the nouns that have no drawing.
     `setting`: the reference or element that the prompt uses as the background.
     `people`: false if the prompt excludes people.
     `unwanted`: the names of drawings and weathers that the prompt excludes.

@@ -1,4 +1,4 @@
-"""Operations on the canvas and on sprites, which are subjects as RGBA pixels.
+"""Operations on the canvas and on sprites. A sprite contains the RGBA pixels of one subject.
 
 Many operations process bands of rows, which limits the memory usage at 4k.
 """

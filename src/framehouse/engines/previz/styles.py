@@ -15,8 +15,9 @@ _PAPER: Color = (247, 242, 230)
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A style. `apply` takes pixels of shape (height, width, 3) and a seed, and returns pixels of the same shape.
+    """A filter, and the layout of the caption on the filtered panel.
 
+    `apply` takes pixels of shape (height, width, 3) and a seed, and returns pixels of the same shape.
     `paper` is true if the caption is drawn in a light box. `inset` is the width of the style's border, as a share of
     the shorter side.
     """
@@ -223,8 +224,8 @@ def _photo(pixels: Pixels, seed: int) -> Pixels:
 def _oil(pixels: Pixels, seed: int) -> Pixels:
     """Draw two layers of brush strokes with a relief at their edges.
 
-    Each stroke is a short brick in the colour of its centre. The direction of the strokes varies gradually over the
-    image.
+    Each stroke is a short rectangle, and has the colour of the image at the centre of the stroke. The direction of the
+    strokes varies gradually over the image.
     """
     u = _unit(pixels)
     height, width = pixels.shape[:2]
@@ -276,7 +277,7 @@ def _pixel(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _riso(pixels: Pixels, seed: int) -> Pixels:
-    """Print four slightly misaligned inks on warm paper."""
+    """Imitate a print of slightly misaligned layers of four inks on cream-coloured paper."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.4 * u) / 255

@@ -27,13 +27,13 @@ _ATTACHED = ("riding", "on", "in", "held", "worn")
 
 @dataclass(frozen=True, slots=True)
 class PlacedSubject:
-    """A subject with its position and size in units.
+    """A subject with its position and size, in the units of `View`.
 
     `x`, `base`: the coordinates of the centre of its lower edge.
     `aspect`: width / height.
     `afloat`: true if the subject casts no shadow on the ground below it.
     `flip`: true if the drawing is mirrored.
-    `dim`: the share of haze, from 0 to 1.
+    `dim`: the strength of the haze over the subject, from 0 to 1.
     `sunk`: the share of the height that is below the water.
     """
 
@@ -111,9 +111,10 @@ def _raise_in_tall_frame(order: list[tuple[int, PlacedSubject]], view: View) -> 
 def _row(
     subjects: list[Subject], roots: list[int], aspects: list[float], view: View, place: Place, seed: int
 ) -> list[tuple[int, PlacedSubject]]:
-    """Place the subjects `roots` side by side. A subject behind another subject is higher in the frame and hazier.
+    """Place the subjects with the indexes in `roots` side by side.
 
-    If more than two subjects would become too small, they are placed in several rows.
+    A subject behind another subject is higher in the frame and hazier. If there are more than two subjects and
+    one row would make them too small, they are placed in several rows.
     """
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
@@ -286,7 +287,7 @@ def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubj
 
 
 def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a held subject at the side that its holder faces, or over the head of the holder."""
+    """Place a held subject on the side that its holder faces, or over the head of the holder."""
     over = thing.name in _OVERHEAD
     share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
     height = holder.height * share
@@ -297,7 +298,7 @@ def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSub
 
 
 def _repeat(order: list[tuple[int, PlacedSubject]], view: View, seed: int) -> list[PlacedSubject]:
-    """Repeat each subject according to its number. For example, two foxes become two drawings.
+    """Repeat each subject `number` times. For example, two foxes become two drawings.
 
     The drawings differ slightly in depth and size.
     """

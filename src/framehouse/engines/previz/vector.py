@@ -87,7 +87,7 @@ class Drawing:
         self.circle(x, y, radius, fill)
 
     def pixels(self, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """Return the drawing as (height, width, 4) RGBA, not premultiplied."""
+        """Return the drawing as RGBA pixels of shape (height, width, 4), not premultiplied."""
         svg = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width_px}" height="{height_px}" '
             f'preserveAspectRatio="none" viewBox="0 0 {self.width:.2f} {self.height:.2f}">'
@@ -98,7 +98,7 @@ class Drawing:
 
 
 def rasterized(svg: str) -> NDArray[np.uint8]:
-    """Render a trusted SVG to (height, width, 4) RGBA, not premultiplied. Releases the GIL."""
+    """Render a trusted SVG to RGBA pixels of shape (height, width, 4), not premultiplied. Releases the GIL."""
     pixels: NDArray[np.uint8] = pyvips.Image.svgload_buffer(svg.encode(), unlimited=True).numpy()
     return pixels
 

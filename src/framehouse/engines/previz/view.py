@@ -6,12 +6,12 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.previz.scene import stream
 
 SHORT_SIDE = 720.0
-"""The shorter side of a frame in units. The longer side depends on the aspect ratio."""
+"""The length of the shorter side of every frame, in units. The longer side depends on the aspect ratio."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A camera. All lengths are in units.
+    """A camera. The unit of all lengths is 1/720 of the shorter side of the frame.
 
     `horizon`, `floor`: y coordinates. The main subject stands on `floor`.
     `hero`: the largest height of the main subject.

@@ -12,7 +12,10 @@ from framehouse.engines.previz.drawings import Pictogram
 from framehouse.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
-"""A map from kind to value. For example, "snow" has the meanings {"weather": "snow", "season": "winter"}."""
+"""A map from the kind of each meaning to its value.
+
+For example, "snow" has the meanings {"weather": "snow", "season": "winter"}.
+"""
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
 _WORD = re.compile(r"[a-zà-ÿ0-9]+(?:['’-][a-zà-ÿ0-9]+)*|[^\w\s]", re.IGNORECASE)
@@ -36,7 +39,7 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""Groups of the pack whose keywords are feelings and gestures. For these groups, only the names are words."""
+"""The keywords of these groups of the pack are feelings and gestures, so only the names are in the vocabulary."""
 
 
 def words_of(text: str) -> list[str]:

@@ -33,7 +33,7 @@ def _indoor_color(s: Stage, color: Color) -> Color:
 
 
 def _window(s: Stage, x: float, y: float, wide: float, tall: float) -> None:
-    """Draw a window with the sky at the time of day. By day, the window casts light on the floor."""
+    """Draw a window that shows the sky. Unless the scene is dark, the window casts light on the floor."""
     d, light = s.d, s.light
     d.rect(x - 9, y - 9, wide + 18, tall + 18, _indoor_color(s, (246, 240, 230)), radius=4)
     d.rect(x, y, wide, tall, d.linear((0, light.top), (0.6, light.middle), (1, light.low)))

@@ -104,7 +104,10 @@ def _lamp(s: Stage, x: float, base: float, tall: float, to_right: bool) -> None:
 
 
 def street(s: Stage) -> None:
-    """Draw a street to a vanishing point, with houses on both sides. At night, add signs and lamps."""
+    """Draw a street to a vanishing point, with houses on both sides.
+
+    Signs are added at night, and lamps at night or in bad weather.
+    """
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     _skyline(s, 1)

@@ -63,7 +63,7 @@ class OmniImageRequest(BaseModel):
         description="Your own id for the task. It must be permanently unique in the account. GET also accepts this id",
     )
     seed: int | None = Field(
-        None, description="Extension: the seed of the first image. The seed of each further image is one higher"
+        None, description="Extension: the seed of the first image. The seed of each later image is one higher"
     )
 
 
