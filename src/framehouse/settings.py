@@ -24,7 +24,7 @@ CONFIG_NAME = "framehouse.toml"
 
 
 class BadSettings(Exception):
-    """A setting is invalid. The message names the setting and the allowed values."""
+    """Raised when a setting is invalid or a file cannot be read. The message names the setting or the file."""
 
 
 class ModelSettings(BaseModel):
@@ -261,7 +261,7 @@ class Settings(BaseSettings):
 
     @property
     def hung_after_s(self) -> float:
-        """The time without a heartbeat after which a process is treated as hung, in seconds.
+        """A process is treated as hung if it sends no heartbeat for this many seconds.
 
         After this time, the leases of the process have expired. The minimum is 10 seconds, so that a short pause of the
         machine does not cause a restart.

@@ -33,7 +33,7 @@ IDLE_TIMEOUT_S = 10.0
 class FetchFailed(Exception):
     """Raised when a request fails.
 
-    `message` is the end of a sentence. The caller adds its subject, for example the request field
+    `message` is the end of a sentence. The caller adds the subject of the sentence, for example the request field
     "image_list[0].image". `retry` is true if a retry may succeed.
     """
 
@@ -171,13 +171,13 @@ def _tls_context() -> ssl.SSLContext:
 async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[str]:
     """Resolve a host and return at most four of its addresses.
 
-    Raises FetchFailed if the name cannot be resolved, or if any address is private and `allow_private` is false.
+    Raises FetchFailed if the name cannot be resolved, or if any address is not public and `allow_private` is false.
     """
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # the pool is separate and has many threads, so that slow lookups do not delay image generation and rarely
-        # delay other lookups
+        # lookups run in a separate pool with many threads, so that slow lookups do not delay image generation and
+        # rarely delay other lookups
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)

@@ -18,7 +18,7 @@ Ink = tuple[int, ...]
 
 
 def text_width(text: str, size: int) -> float:
-    """Return the width of a line of text in pixels. `size` is the font size in pixels."""
+    """Return the width of a line of text, in pixels. `size` is the font size in pixels."""
     return sum(font.getlength(run) for run, font in _runs(text, size))
 
 
@@ -30,7 +30,7 @@ def draw_text(
     `x` is the left edge of the text, or the horizontal centre if `center` is true.
     """
     x -= text_width(text, size) / 2 if center else 0
-    baseline = y + size * 0.36  # the baseline is below the centre by half the height of a capital letter
+    baseline = y + size * 0.36  # the baseline is half the height of a capital letter below the centre
     for run, font in _runs(text, size):
         draw.text((x, baseline), run, font=font, fill=fill, anchor="ls")
         x += font.getlength(run)

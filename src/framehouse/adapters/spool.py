@@ -24,8 +24,8 @@ class Spool:
     """A temporary file that consists of consecutive parts. After the spool is closed, its readers can no longer be
     used.
 
-    `close` may be called while a thread still reads or writes, for example after the asyncio task that waits for the
-    thread was cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock
+    `close` may be called while a thread is still reading or writing, for example after the asyncio task that waits for
+    the thread was cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock
     prevents the thread from accessing that file.
     """
 

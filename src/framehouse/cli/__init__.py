@@ -1,7 +1,7 @@
 """The entry point of the command line.
 
-The module of a command is imported only when the command is called. The modules of commands import slow modules only
-inside functions. Therefore help and shell completion are fast.
+A command's module is imported only when the command is invoked. Command modules import slow modules only inside
+functions. Therefore, help and shell completion are fast.
 """
 
 import _thread
@@ -33,7 +33,7 @@ def main() -> NoReturn:
 
 
 def _interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Send SIGINT again after 0.01 s if Python could not raise a KeyboardInterrupt.
+    """Send SIGINT again after 0.01 s if Python could not propagate a KeyboardInterrupt.
 
     Python cannot propagate exceptions from some callbacks, such as the callbacks of the import system. Without this
     hook, Python would print a traceback and ignore the Ctrl-C.

@@ -1,4 +1,4 @@
-"""The commands `framehouse account …`."""
+"""The `framehouse account …` commands."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """The implementation of `framehouse backup` and `framehouse restore`.
 
-A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (in the
-custom format of pg_dump), `framehouse.toml` (if the file exists), `files/…` (images and references) and
+A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (in
+pg_dump's custom format), `framehouse.toml` (if the file exists), `files/…` (images and references) and
 `complete.json`. A backup without `complete.json` is incomplete.
 
 The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
-writes the row that refers to the file. Therefore the copy contains all files to which the dump refers, except files
+writes the row that refers to the file. Therefore, the copy contains all files to which the dump refers, except files
 that expire and are deleted between the dump and the copy.
 """
 
@@ -118,7 +118,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[Progress, TaskID]]:
 
 
 def _digest(file: IO[bytes]) -> str:
-    """Return the SHA-256 of an entire file in hexadecimal, and rewind the file."""
+    """Return the SHA-256 digest of an entire file in hexadecimal, and rewind the file."""
     file.seek(0)
     digest = hashlib.file_digest(cast("io.BufferedReader", file), "sha256").hexdigest()
     file.seek(0)
@@ -193,7 +193,7 @@ def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
     """Yield the files to back up and their sizes in bytes. `start` is the start of the backup as a Unix timestamp.
 
     Files that were changed more than 1 s after the start are omitted, because the database dump does not refer to them.
-    Files whose names are not storage keys, such as unfinished files, are also omitted.
+    Files whose paths are not storage keys, such as unfinished files, are also omitted.
     """
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -229,7 +229,7 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
     """Restore a backup. Return the number of image and reference files in the backup.
 
     The files are written directly to their final locations, because a repeated restore can overwrite them. The database
-    is loaded in the folder `restoring`. After the entire backup has been read and verified, the database is moved to
+    is loaded into the folder `restoring`. After the entire backup has been read and verified, the database is moved to
     its final location. If the restore is killed before that step, the data folder contains no database, and the restore
     can be repeated.
 
@@ -300,7 +300,7 @@ def _check_about(about: dict[str, Any]) -> None:
 
 
 def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
-    """Create a database from a dump. Return the SHA-256 of the dump in hexadecimal."""
+    """Create a database from a dump. Return the SHA-256 digest of the dump in hexadecimal."""
     with tempfile.TemporaryFile() as dump:
         shutil.copyfileobj(content, dump)
         digest = _digest(dump)
@@ -311,7 +311,10 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 
 
 def _restore_config(path: Path, content: bytes) -> None:
-    """Write the settings to `path`, or to a file with the suffix `.restored` if a different settings file exists."""
+    """Write the settings to `path`.
+
+    If `path` already contains different settings, write to a file with the suffix `.restored` instead.
+    """
     if path.exists() and path.read_bytes() != content:
         click.echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")

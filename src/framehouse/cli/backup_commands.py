@@ -1,4 +1,4 @@
-"""The commands `framehouse backup` and `framehouse restore`."""
+"""The `framehouse backup` and `framehouse restore` commands."""
 
 from pathlib import Path
 

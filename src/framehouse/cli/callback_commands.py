@@ -1,4 +1,4 @@
-"""The commands `framehouse callback …`."""
+"""The `framehouse callback …` commands."""
 
 from __future__ import annotations
 

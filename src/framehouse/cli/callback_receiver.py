@@ -21,7 +21,7 @@ _printing = threading.Lock()
 
 
 def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> None:
-    """Receive messages until SIGINT or SIGTERM, which raise KeyboardInterrupt.
+    """Receive messages until SIGINT or SIGTERM arrives. Both signals raise KeyboardInterrupt.
 
     Raises Problem if the address or the port cannot be used.
     """
@@ -38,7 +38,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Print no access log, because `_print` prints each message."""
+            """Suppress the access log, because `_print` prints each message."""
 
     try:
         server = ThreadingHTTPServer((host, port), Receiver)
@@ -55,7 +55,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         try:
             server.serve_forever()
         finally:
-            _printing.acquire()  # never released, because Python aborts if it exits while another thread writes
+            _printing.acquire()  # never released, because Python aborts if it exits while another thread is writing
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -63,7 +63,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
-    """Return the problem with the signature headers of a message, or None if the message is valid."""
+    """Return what is wrong with the signature headers of a message, or None if the message is valid."""
     id, timestamp, signatures = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not id or not _is_number(timestamp[:12]) or not signatures:
         return "webhook-id, webhook-timestamp or webhook-signature is missing"

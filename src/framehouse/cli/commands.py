@@ -1,4 +1,4 @@
-"""The command group `framehouse` with all its commands, and the error messages of the commands."""
+"""The `framehouse` command group, its commands, and the handling of their errors."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ _COMMANDS = {
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",
     "task_commands:task": "List, show and cancel the tasks of an account.",
 }
-"""The first sentence of each command's help text, by the command's `module:name` in this package."""
+"""The first sentence of each command's help text, keyed by the command's `module:name` in this package."""
 
 for reference, first_sentence in _COMMANDS.items():
     cli.add_command(LazyCommand(f"framehouse.cli.{reference}", first_sentence))
@@ -68,19 +68,19 @@ def _known_problems() -> dict[type[BaseException], str]:
 
 
 def run() -> NoReturn:
-    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+    """Run the command line. Exit codes: 0 for success, 1 for failure, 2 for a usage error, 130 for an interrupt."""
     try:
         try:
             code = cli.main(standalone_mode=False)
         finally:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not interrupt the error message and the exit
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not interrupt the error message or the exit
     except click.ClickException as problem:
         if json_requested() and not isinstance(problem, Problem):
             problem = Problem(problem.format_message(), exit_code=problem.exit_code)
         problem.show()
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # again, because Ctrl-C may have interrupted the line above
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # again, because Ctrl-C may have interrupted the call in `finally`
         click.echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:

@@ -123,9 +123,9 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 
 
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
-    """Check the engines of the routes that a worker with this machine's labels serves. Each engine is checked once."""
+    """Check the engines of the routes that a worker with this machine's labels would serve. Check each engine once."""
     try:
-        # The order is reversed twice, so that an engine that several routes share is reported under its first route.
+        # The order is reversed twice, so that an engine shared by several routes is reported under its first route.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
@@ -166,11 +166,11 @@ def _check_storage(settings: Settings) -> list[DoctorFinding]:
 async def _check_unserved(
     settings: Settings, served: set[tuple[str, str]], queues: Sequence[RouteQueue]
 ) -> list[DoctorFinding]:
-    """Find routes that no live worker serves, and batches that wait for routes that are not configured.
+    """Find routes that no live worker serves, and batches that are waiting for unconfigured routes.
 
-    `served` contains the routes of live workers as (model, route name). The finding of an unserved route is a problem
-    if batches wait for the route, or if the route needs labels and other routes are served. Otherwise, the finding is
-    advice.
+    `served` contains the routes of live workers as (model, route name) pairs. The finding for an unserved route has the
+    level `problem` if batches wait for the route, or if the route needs labels and other routes are served. Otherwise,
+    the level is `advice`.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()

@@ -1,4 +1,4 @@
-"""The command `framehouse doctor`."""
+"""The `framehouse doctor` command."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The commands `framehouse element …`."""
+"""The `framehouse element …` commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `framehouse generate`."""
+"""The `framehouse generate` command."""
 
 from pathlib import Path
 

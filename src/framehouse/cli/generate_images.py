@@ -106,7 +106,7 @@ async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: b
 
 @contextmanager
 def _cancel_on_signals() -> Iterator[None]:
-    """Cancel the current asyncio task at the first SIGINT or SIGTERM.
+    """Cancel the current asyncio task on the first SIGINT or SIGTERM.
 
     Further signals are ignored, so that they do not interrupt the cleanup.
     """
@@ -186,10 +186,10 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
 
 
 def _stem(task_id: str) -> str:
-    """Return the common prefix of the names of a task's files.
+    """Return the common prefix of a task's file names.
 
-    A UUID is shortened to its last 12 hexadecimal digits. In other ids, unusual characters are replaced, and the length
-    is limited to 64 characters.
+    A UUID is shortened to its last 12 hexadecimal digits. In any other id, all characters except ASCII letters, digits,
+    `.`, `_` and `-` are replaced, and the id is truncated to 64 characters.
     """
     id = read_task_id(task_id)
     return id.hex[-12:] if id else re.sub(r"[^A-Za-z0-9._-]", "_", task_id)[:64]

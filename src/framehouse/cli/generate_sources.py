@@ -29,8 +29,8 @@ from framehouse.wiring import Deployment, build_worker, open_deployment
 OWNER_LOCKS = 1718774121
 """The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task.
 
-A command holds the lock of its owner number while it waits for its task. A task is abandoned if no process holds the
-lock of the task's owner number.
+A command holds the lock for its owner number while it waits for its task. A task is abandoned if no process holds the
+lock for the task's owner number.
 """
 _POLL_S = 0.15
 _GET_ATTEMPTS = 8
@@ -47,7 +47,7 @@ class ResultImage:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The state of a task. `progress` is from 0 to 1. `total` is the number of images, or 0 if still unknown."""
+    """The state of a task. `progress` ranges from 0 to 1. `total` is the number of images, or 0 if not yet known."""
 
     status: Status
     progress: float = 0.0
@@ -58,7 +58,7 @@ class TaskState:
 
 
 class Source(Protocol):
-    """A server or a local deployment that generates the images of one task. The methods raise Refused and Problem.
+    """A server or a local deployment that generates the images of one task. The methods can raise Refused or Problem.
 
     `submit` returns the id of the task. `follow` yields the state of the task repeatedly until the task has ended.
     `download` returns the content of an image file and the extension of the file name.
@@ -245,7 +245,7 @@ class RemoteServer:
         return response.content, {"image/jpeg": "jpg", "image/webp": "webp"}.get(kind, "png")
 
     async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
-        """Send a GET request. Retry transport errors and HTTP 429, 500, 502, 503 and 504 with backoff and jitter.
+        """Send a GET request. Retry after transport errors and HTTP 429, 500, 502, 503 or 504, with backoff and jitter.
 
         Raises Problem after 8 attempts.
         """

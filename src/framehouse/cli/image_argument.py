@@ -1,4 +1,4 @@
-"""Command-line arguments that specify an image, as the path of a file or as a URL."""
+"""Command-line arguments that specify an image by a file path or a URL."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -8,7 +8,7 @@ from framehouse.domain.reference import is_url
 
 
 def image_to_send(value: str) -> str:
-    """Return the image for a request body: a URL unchanged, or the content of a file as base64.
+    """Return the value for a request body: the URL itself, or the content of the file in base64.
 
     Raises Problem if the file cannot be read.
     """

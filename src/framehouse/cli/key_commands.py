@@ -1,4 +1,4 @@
-"""The commands `framehouse key …`."""
+"""The `framehouse key …` commands."""
 
 from __future__ import annotations
 

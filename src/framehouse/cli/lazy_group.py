@@ -1,6 +1,6 @@
-"""A command group that imports the module of a command only when the command is called.
+"""A command group that imports a command's module only when the command is invoked.
 
-To list the commands and to complete command names, the group imports no modules of commands.
+The group lists commands and completes command names without importing their modules.
 """
 
 from importlib import import_module
@@ -9,7 +9,7 @@ import click
 
 
 class LazyCommand(click.Command):
-    """A placeholder for a command, with the command's name and help text. `reference` is `module:name`."""
+    """A placeholder for a command, with the command's name and help text. `reference` has the form `module:name`."""
 
     def __init__(self, reference: str, help: str) -> None:
         self.module, _, name = reference.partition(":")
@@ -22,7 +22,7 @@ class LazyCommand(click.Command):
 
 
 class LazyGroup(click.Group):
-    """A group that lists its lazy commands without importing them, and imports a lazy command when it is called."""
+    """A group that lists its lazy commands without importing them, and imports a command when it is invoked."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

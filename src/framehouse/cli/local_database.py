@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def with_database(data_dir: Path | None, config: Path | None, work: Callable[[Database], Awaitable[Result]]) -> Result:
-    """Open the configured database and return the result of `work`. A running server is not required."""
+    """Open the configured database, call `work`, and return the result. A running server is not required."""
 
     async def run() -> Result:
         async with open_database(load_settings(config, data_dir=data_dir)) as db:

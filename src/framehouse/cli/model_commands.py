@@ -1,4 +1,4 @@
-"""The commands `framehouse models …`."""
+"""The `framehouse models …` commands."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _pull_with_progress(repository: str, revision: str, *, quiet: bool) -> Pulled:
-    """Download the weights. Unless `quiet` is true, show a progress bar on standard error. Raises PullFailed."""
+    """Download the weights. Unless `quiet` is true, show a progress bar. Raises PullFailed if the download fails."""
     import asyncio
 
     from rich.console import Console
@@ -149,7 +149,7 @@ def _settings_text(repository: str) -> str:
 
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
-    """Return pairs of a configured model and a repository that the model uses with the engine diffusers."""
+    """Return (model, repository) pairs for the repositories that configured models use with the engine diffusers."""
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
     from framehouse.settings import load_settings
 

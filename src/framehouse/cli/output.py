@@ -12,7 +12,7 @@ EXIT_FAILED = 1
 class Problem(click.ClickException):
     """An error that ends a command. The message describes the problem and its solution.
 
-    With --json, the error is printed as JSON on stdout. The default exit code is 1.
+    With --json, the error is printed to stdout as JSON. The default exit code is 1.
     """
 
     def __init__(self, message: str, *, code: int | None = None, exit_code: int = EXIT_FAILED) -> None:

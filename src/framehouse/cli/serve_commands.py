@@ -1,4 +1,4 @@
-"""The commands `framehouse serve`, `framehouse api` and `framehouse worker`."""
+"""The `framehouse serve`, `framehouse api` and `framehouse worker` commands."""
 
 from pathlib import Path
 

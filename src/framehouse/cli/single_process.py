@@ -97,7 +97,7 @@ def _print_start(settings: Settings, text: str, value: dict[str, object], *, as_
 
 
 def print_status(settings: Settings, text: str) -> None:
-    """Print a line on standard error, or log it if the log format is JSON."""
+    """Print a line to standard error, or log it if the log format is JSON."""
     if settings.log_format == "json":
         log.info("%s", text)
     else:

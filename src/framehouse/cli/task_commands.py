@@ -1,4 +1,4 @@
-"""The commands `framehouse task …`."""
+"""The `framehouse task …` commands."""
 
 from __future__ import annotations
 

@@ -32,10 +32,11 @@ def default_ratio(request: ImageRequest) -> str:
 
 
 def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
-    """Return the reference whose aspect ratio replaces `auto`: the first cited reference, otherwise the first image.
+    """Return the reference whose aspect ratio replaces `auto`.
 
-    Returns None if nothing is cited and there are no images. An element counts only if the prompt cites the element,
-    because the images of an element show its subject and not the framing.
+    This is the first reference that the prompt cites or, if the prompt cites no reference, the first image. Returns
+    None if the prompt cites no reference and there are no images. An element counts only if the prompt cites the
+    element, because the images of an element show its subject and not the framing.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)

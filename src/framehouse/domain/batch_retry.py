@@ -83,7 +83,7 @@ def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> 
 
 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Return whether a batch may be poison. A poison batch kills its workers.
+    """Return whether a batch may be a poison batch. A poison batch kills its workers.
 
     Returns True for the last two attempts and all later attempts, but never for the first attempt. Returns False for a
     batch with an open order, because an upstream generates its images and the batch cannot kill a worker.

@@ -13,7 +13,7 @@ from framehouse.domain.task import Status
 GIVE_UP_AFTER_S = 24 * 3600.0
 ANSWER_TIMEOUT_S = 10.0
 LEASE_S = 2 * ANSWER_TIMEOUT_S
-"""The lease of a claimed message, in seconds."""
+"""The duration of the lease on a claimed message, in seconds."""
 RETRY_AFTER_CODES = (429, 503)
 """The HTTP status codes of responses whose `Retry-After` header delays the next attempt."""
 _LONGEST_PAUSE_S = 3600.0
@@ -59,7 +59,7 @@ def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
     """Return the pause after attempt number `attempt`, in seconds: 1, 2, 4 … up to an hour.
 
     `retry_after_s` is the pause that the receiver requested. It replaces a shorter pause, and is limited to 24 hours.
-    `jitter` is a random number from 0 to 1 that lengthens the growing pause by up to 50 %. The jitter spreads the
+    `jitter` is a random number from 0 to 1 that lengthens the backoff pause by up to 50 %. The jitter spreads the
     attempts over time, so that a recovering receiver does not receive all waiting messages at the same time.
     """
     return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))

@@ -15,14 +15,14 @@ MAX_NAME_CHARACTERS = 20
 MAX_DESCRIPTION_CHARACTERS = 100
 MAX_REFER_IMAGES = 3
 MAX_ELEMENT_ID = 2**53 - 1
-"""The largest id of an element. JavaScript numbers represent all integers up to this value exactly."""
+"""The largest possible element id. JavaScript numbers represent all integers up to this value exactly."""
 FIRST_OWN_ID = 2**40
 """The smallest id of an element that an account has created. Such ids are random. All presets have smaller ids."""
 CREATION_TIMEOUT_S = 75.0
 """The time limit for creating an element. All images are fetched at the same time, in at most 60 seconds. The remaining
 15 seconds are for storing the images."""
 LEASE_S = CREATION_TIMEOUT_S + 15
-"""The lease of a claimed element, in seconds."""
+"""The duration of the lease on a claimed element, in seconds."""
 PRESET_OWNER = "framehouse"
 REFERENCE_TYPE = "image_refer"
 TAGS: Mapping[str, tuple[str, str]] = {
@@ -48,7 +48,7 @@ class SentImage:
 
 @dataclass(frozen=True, slots=True)
 class ElementRequest:
-    """A request for an element. All fields have been checked, but the content of the images has not.
+    """A request to create an element. All fields have been checked, but the content of the images has not.
 
     The first entry of `images` is the frontal image.
     """
@@ -101,7 +101,7 @@ class ElementTask:
 
 
 def read_element(body: object) -> tuple[ElementRequest, list[str]]:
-    """Read the request in a JSON body. Return the request and a list of its problems.
+    """Read the request in a JSON body. Return the request and a list of the problems in the body.
 
     The body can have the current form or the older, flat form. Raises Refused (1201) if the body is not an object.
     """
@@ -123,7 +123,7 @@ def read_element(body: object) -> tuple[ElementRequest, list[str]]:
 
 
 def _images(reader: FieldReader) -> tuple[SentImage, ...]:
-    """Read the images of a body in the current or the older form, each with the name of its field."""
+    """Return the images in a body of the current or the older form, each with the name of its field."""
     frontal, others = "element_frontal_image", "element_refer_list"
     if reader.get("element_image_list") is not None or not (reader.get(frontal) or reader.get(others)):
         frontal, others = "frontal_image", "refer_images"

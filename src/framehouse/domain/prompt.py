@@ -152,7 +152,7 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Almost every quantifier of whitespace has a limit, because two adjacent unlimited quantifiers need quadratic time.
+# Almost every whitespace quantifier has a limit, because two adjacent unlimited quantifiers can take quadratic time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
@@ -215,7 +215,7 @@ class ListedShots:
 def listed_shots(prompt: str) -> ListedShots | None:
     """Return the shots that a prompt lists, or None if the prompt lists fewer than two shots with text.
 
-    A list has the form "Frame 1: … Frame 2: …", "镜头一：…" or numbered lines.
+    A list has the form "Frame 1: … Frame 2: …" or "镜头一：…", or consists of numbered lines.
     """
     markers = _markers(prompt)
     if not markers:

@@ -17,7 +17,8 @@ needs at most 160 MB of memory (4 bytes per pixel)."""
 class Reference:
     """The location of a reference.
 
-    A reference that is not fetched yet has only a `url`. A stored reference has a storage `key` and its size in pixels.
+    A reference that has not been fetched yet has only a `url`. A stored reference has a storage `key` and its size in
+    pixels.
     """
 
     url: str = ""

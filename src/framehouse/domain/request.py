@@ -27,7 +27,7 @@ _QUOTED_CHARACTERS = 40
 
 
 def quoted(value: object) -> str:
-    """Return the value in quotation marks, for an error message on one line. At most 40 characters are quoted."""
+    """Return the value in quotation marks, for a one-line error message. At most 40 characters are quoted."""
     if isinstance(value, LongString):
         value = value.head
     return f'"{_short(value if isinstance(value, str) else reprlib.repr(value))}"'
@@ -54,7 +54,7 @@ def read_int(value: object) -> int | None:
 
 @dataclass(slots=True)
 class FieldReader:
-    """A reader for the fields of one JSON object. It collects the problems of all fields in `problems`.
+    """A reader for the fields of one JSON object. It adds the problems with the fields to `problems`.
 
     A field counts as absent if it is missing, `null` or the empty string. An absent field has its default value.
     `prefix` is the path of the object in the body. Error messages contain the path.
@@ -214,7 +214,7 @@ def url_problem(value: str) -> str | None:
 def parse_request(body: object, find_model: Callable[[str], Model | None]) -> ImageRequest:
     """Read the request in a JSON body.
 
-    Raises Refused as `read_request` does. Raises Refused (1201) with all problems if the request has problems.
+    Raises Refused as `read_request` does. Raises Refused (1201) with a list of all problems if the request is invalid.
     """
     request, problems = read_request(body, find_model)
     if problems:
@@ -223,7 +223,7 @@ def parse_request(body: object, find_model: Callable[[str], Model | None]) -> Im
 
 
 def read_request(body: object, find_model: Callable[[str], Model | None]) -> tuple[ImageRequest, list[str]]:
-    """Read the request in a JSON body. Return the request and a list of its problems.
+    """Read the request in a JSON body. Return the request and a list of the problems in the body.
 
     The request is valid only if the list is empty. Raises Refused (1201) if the body is not an object. Raises Refused
     (1203) if the model is not configured.

@@ -48,7 +48,7 @@ def choose_routes(
     resume_at: str = "",
     last_error: str = "",
 ) -> Generator[str, RouteResult, Outcome]:
-    """Try the routes of a model in order until one generates the batch.
+    """Try the routes of a model in order until a route generates the batch.
 
     `references` is the number of references and elements. `order_at` is the route with an open order, or None. This
     route is tried first, and no other route is tried while the order is open. `resume_at` is the route to which another

@@ -1,4 +1,4 @@
-"""Signed URLs of images and of upstream callbacks.
+"""Signed URLs for images and upstream callbacks.
 
 Requests to a signed URL need no authentication header, because the signature cannot be guessed.
 """
@@ -17,7 +17,7 @@ def _sign(secret: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """A factory for signed URLs, which also checks their signatures.
+    """A factory that creates signed URLs and checks their signatures.
 
     All processes share the same `secret`. `base` is the URL at which clients reach the server.
     """

@@ -1,4 +1,4 @@
-"""The JSON of tasks, elements and accounts in the field `data` of a response.
+"""The JSON objects that represent tasks, elements and accounts in the `data` field of a response.
 
 The body of a callback is the `data` of a GET response, without `progress`.
 """
@@ -68,7 +68,7 @@ def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """Return the request of a task in the form of a request body, with the values chosen for `auto`.
+    """Return the request of a task in the form of a request body, with the values that were chosen for `auto`.
 
     The result does not contain the reference images.
     """
@@ -88,7 +88,7 @@ def request_data(task: Task) -> dict[str, Any]:
 
 
 def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
-    """Return the JSON of an account and its active keys. The result contains no secrets."""
+    """Return the JSON object for an account and its active keys. The result contains no secrets."""
     return {
         "account": account.name,
         "concurrency": {"used": account.images_in_flight, "allowed": account.concurrency},
@@ -111,7 +111,7 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 
 
 def delivery_data(message: Delivery) -> dict[str, Any]:
-    """Return the JSON of a callback message and its delivery state."""
+    """Return the JSON object for a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
     # Before its first attempt, a message is due or waits for an earlier message, so no time is scheduled.
     scheduled = message.tries > 0
@@ -143,7 +143,7 @@ def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
 
 
 def preset_data(element: Element, links: Links) -> dict[str, Any]:
-    """Return the JSON of a preset in the form of an element task.
+    """Return the JSON object for a preset, in the form of an element task.
 
     The id of the task is the id of the element. The times are 0.
     """
@@ -160,7 +160,7 @@ def preset_data(element: Element, links: Links) -> dict[str, Any]:
 
 
 def element_data(element: Element, links: Links, *, status: str = "succeed") -> dict[str, Any]:
-    """Return the JSON of an element. The URLs of its images are valid until the element is deleted."""
+    """Return the JSON object for an element. The URLs of its images are valid until the element is deleted."""
     urls = [links.image_url(image.key, None) for image in element.images]
     return {
         "element_id": element.id,

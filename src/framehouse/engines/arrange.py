@@ -1,6 +1,6 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
-This module is for models that accept fewer images than a task may have, or whose prompts need another syntax for
+This module is for models that accept fewer images than a task may have, or whose prompts need a different syntax for
 citations. Every reference and every element is used: if there are more images than the model accepts, the last images
 are tiled onto one contact sheet. The metadata of the generated image mentions the contact sheet.
 """

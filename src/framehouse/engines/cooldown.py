@@ -20,9 +20,9 @@ class Cooldown:
         """Start a pause.
 
         The first pause lasts about `first_s`. Each further pause is twice as long as the previous pause, up to
-        `longest_s`. All lengths have a jitter of 20 %.
+        `longest_s`. Each length has a random jitter of up to 20 %.
 
-        `at_least_s` is the minimum length of the pause, even if it exceeds `longest_s`. A call during a pause replaces
+        `at_least_s` is the minimum length of the pause, and may exceed `longest_s`. A call during a pause replaces
         `reason` but does not extend the pause.
         """
         self.reason = reason
@@ -38,5 +38,5 @@ class Cooldown:
 
     @property
     def remaining_s(self) -> float:
-        """The remaining seconds of the pause, or 0 if no pause is running."""
+        """The remaining time of the pause in seconds, or 0 if there is no pause."""
         return max(0.0, self._until - time.monotonic())

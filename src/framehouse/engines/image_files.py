@@ -36,8 +36,8 @@ class Png:
 def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
     """Decode a reference as an upright RGB image. Transparent areas become white.
 
-    If `max_px` is not 0, the image is reduced until its longer side has at most `max_px` pixels. Raises Broken if the
-    file is damaged.
+    If `max_px` is not 0, the image is scaled down so that its longer side has at most `max_px` pixels. Raises Broken if
+    the file is damaged.
     """
     image = decode_reference(content, max_px=max_px)
     if image.has_transparency_data:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Abilities:
     """The abilities of an engine. All abilities are known without loading a model or sending a request.
 
-    `max_references`: the largest number of references (images and elements) of a task. A task with more references is
+    `max_references`: the largest number of references (images and elements) per task. A task with more references is
         passed to the next route, and fails if no route accepts the task. An element counts as one reference, no matter
         how many images the element has.
     `max_batch`: the largest number of shots per call. All shots of a call belong to the same task.
@@ -78,9 +78,9 @@ class OpenOrder(Protocol):
     """The record of an order that an engine places with an upstream. The record survives a crash of the worker.
 
     An engine saves the record before it places the order. If a worker later passes the same batch to the engine again,
-    the batch contains the saved record. While a record is saved, the batch stays with this route, and the route is
-    tried again later if the engine raises `Unknown`. Without a saved record, any route may generate the batch, and the
-    task fails if the engine raises `Unknown`.
+    the batch contains the saved record. As long as a saved record exists, the batch stays on this route, and the route
+    is tried again later if the engine raises `Unknown`. Without a saved record, any route may generate the batch, and
+    the task fails if the engine raises `Unknown`.
     """
 
     @property
@@ -91,12 +91,12 @@ class OpenOrder(Protocol):
     async def save(self, data: Mapping[str, Any]) -> None:
         """Replace the data and commit the change before returning. The data must be serializable as JSON.
 
-        Empty data releases the batch for other routes. Raises BatchLost.
+        Saving empty data makes the batch available to other routes. Raises BatchLost.
         """
         ...
 
     async def give_up(self, reason: str) -> None:
-        """Exclude this route for this batch, and release the batch for other routes. Raises BatchLost."""
+        """Exclude this route for this batch, and make the batch available to other routes. Raises BatchLost."""
         ...
 
     async def is_wanted(self) -> bool:
@@ -120,7 +120,7 @@ class OpenOrder(Protocol):
 class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
-    `image_count` is the total number of images of the task. References and elements are in the order of the numbers
+    `image_count` is the total number of images in the task. References and elements are in the order of the numbers
     with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task; each shot also has
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
@@ -144,8 +144,8 @@ class GeneratedImage:
     """A finished image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
 
     The image may have any size, because the worker resizes it. `facts` are added to the metadata of the image. An
-    engine can return the file of an upstream unchanged (`image_files.read_answer`). If the file already has the right
-    size, the worker usually does not have to decode the file.
+    engine can return an upstream's file unchanged (`image_files.read_answer`). If the image in the file already has the
+    requested size, the worker usually does not have to decode the file.
     """
 
     index: int
@@ -161,7 +161,7 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The completed share of a call, from 0 to 1."""
+    """The completed fraction of a call, from 0 to 1."""
 
     share: float
 

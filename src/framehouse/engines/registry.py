@@ -194,7 +194,7 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
 
 
 def _engine_factory(name: str) -> Callable[..., Engine]:
-    """Return the object that creates engines of this name.
+    """Return the object that creates engines with this name.
 
     Raises LookupError, ImportError or AttributeError if there is no such object.
     """

@@ -25,8 +25,9 @@ from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, delive
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _MIN_PAUSE_S = 0.1
-"""The pause after a poll that found no message. The end of a task wakes every worker, but most workers find no message.
-Without this pause, the polls of many workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
+"""The pause in seconds after a poll that found no message. The end of a task wakes every worker, but most workers find
+no message. Without this pause, the polls of many workers would put more load on PostgreSQL than all other work
+(docs/scale.md)."""
 _MAX_HOSTS = 10_000
 _HEALTHY_S = 300.0
 _FAILING_AFTER = 3
@@ -99,7 +100,7 @@ class CallbackWorker:
             )
         finally:
             listener.cancel()
-            if self._running:  # a delivery that ends in this time does not have to be repeated
+            if self._running:  # a delivery that ends within this time does not have to be repeated
                 await asyncio.wait(self._running, timeout=_STOP_S)
             for task in self._running:
                 task.cancel()

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _LIMIT, _SLOW_S = 4, 2.0
 """A worker creates up to `_LIMIT` elements at the same time. After `_SLOW_S` seconds, an element no longer counts
-towards the limit, so that a slow image server does not stop the creation of other elements."""
+toward the limit, so that a slow image server does not stop the creation of other elements."""
 _FETCH_LIMIT, _TOTAL_LIMIT = 16, 32
 """While `_FETCH_LIMIT` or more elements are in progress, the worker claims only elements whose images are all stored.
 While `_TOTAL_LIMIT` elements are in progress, the worker claims no elements."""
@@ -61,7 +61,7 @@ class ElementWorker:
             await self._checker.close()
 
     async def poll_once(self) -> int:
-        """Claim elements for the free slots and start to create them. Returns the number of claimed elements."""
+        """Claim elements for the free slots and start creating them. Returns the number of claimed elements."""
         now = time.monotonic()
         free_slots = _LIMIT - sum(now - since < _SLOW_S for since in self._running.values())
         if free_slots <= 0 or len(self._running) >= _TOTAL_LIMIT:

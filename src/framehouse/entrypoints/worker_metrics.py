@@ -1,4 +1,4 @@
-"""A minimal HTTP server that exposes the metrics of a worker at GET /metrics."""
+"""A minimal HTTP server that exposes the metrics of a worker at `/metrics`."""
 
 import asyncio
 import socket

@@ -1,4 +1,5 @@
-"""The processing of tasks. A task passes through these modules in order: accept, load, generate, finish, save_shot.
+"""The code that processes tasks.
 
-The other modules handle references, saved elements, open orders, cancellation, callbacks and expired files.
+A task passes through these modules in order: accept, load, generate, finish, save_shot. The other modules handle
+references, saved elements, open orders, cancellation, callbacks and expired files.
 """

@@ -50,10 +50,10 @@ async def accept(
     batches.
 
     `problems` contains the problems that were already found in the request; this function adds further problems.
-    `idempotency` contains the client's idempotency key and the hash of the request body. `owner` is the number of the
-    advisory lock of a command that waits for the task. If the command dies, the task is abandoned. Raises Refused if
-    the request is refused. A refused request creates no task. The sweeper later deletes references that were already
-    stored.
+    `idempotency` contains the client's idempotency key and the hash of the request body. If a command waits for the
+    task, `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned. Raises
+    Refused if the request is refused. A refused request creates no task. The sweeper later deletes references that were
+    already stored.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
@@ -132,7 +132,7 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
             element_id = int(result.detail)
             raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":
-            # clients compare this message; the Kling API specifies its exact text
+            # clients check for the exact text of this message, which the Kling API specifies
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
             raise Refused(1102, f"units used up ({result.detail})")

@@ -1,6 +1,6 @@
 """Sign a callback message and attempt to deliver it.
 
-The lower-case names of the result classes are values of the metric label `outcome`.
+The lower-case names of the result classes are the values of the metric label `outcome`.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Again:
 class Ended:
     """The attempt failed, and there are no further attempts.
 
-    The receiver responded with 410 (`gone` is true), or the message is more than 24 hours old.
+    The receiver responded with HTTP 410 (`gone` is true), or the message is more than 24 hours old.
     """
 
     reason: str

@@ -44,7 +44,7 @@ async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> 
 async def remove_references(
     db: Database, storage: Storage, *, grace: timedelta = REFERENCE_GRACE, limit: int = 100
 ) -> int:
-    """Check up to `limit` references that were not used for `grace`. Delete unneeded references and their files.
+    """Check up to `limit` references that have not been used for `grace`. Delete unneeded references and their files.
 
     Returns the number of checked references. One statement selects and deletes the rows, and this deletion cannot be
     undone. If the storage fails to delete a file, a later call deletes the file.

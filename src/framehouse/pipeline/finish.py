@@ -17,7 +17,7 @@ from framehouse.engines.image_files import Png
 
 @dataclass(frozen=True, slots=True)
 class Finishing:
-    """The settings for finished images.
+    """The settings for finishing images.
 
     `tool` is the name of this software in the metadata. `watermark_logo` is the content of an image file. If
     `watermark_logo` is empty, the watermark is `watermark_text`.
@@ -38,10 +38,10 @@ def finish(
     *,
     watermark: bool,
 ) -> FinishedImage:
-    """Convert an image of any size to files of exactly the size `size`. This function blocks: call it in a thread.
+    """Convert an image of any size to files whose size in pixels is exactly `size`.
 
-    If a PNG already has the right size and format, and no watermark is requested, its compressed data is used
-    unchanged.
+    This function blocks: call it in a thread. If a PNG already has the right size and format, and no watermark is
+    requested, its compressed data is used unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):

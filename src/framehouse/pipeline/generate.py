@@ -49,8 +49,8 @@ class Rules:
     """The settings for generating images.
 
     `retention` is the time for which images are stored. `allow_private_addresses` permits references at private
-    addresses. `upstream_callback_url` returns the URL for upstream callbacks of the batch with this id. It returns None
-    if upstreams cannot reach this server.
+    addresses. `upstream_callback_url` takes a batch id, and returns the URL for upstream callbacks about the batch. It
+    returns None if upstreams cannot reach this server.
     """
 
     finishing: Finishing
@@ -72,8 +72,8 @@ async def generate_batch(
 ) -> Outcome:
     """Generate the shots of a claimed batch with the first route that can generate them.
 
-    `batch` is the input of the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots are
-    never generated again. A crash loses at most the unsaved shots of the current engine call.
+    `batch` is the input for the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots
+    are never generated again. A crash loses at most the unsaved shots of the current engine call.
     """
     callback_url = rules.upstream_callback_url(claimed.id)
     open_orders = {

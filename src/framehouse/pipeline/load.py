@@ -18,7 +18,7 @@ async def load_batch(
 ) -> Batch | Outcome:
     """Load the references and elements of a claimed batch. Fetching and checking them may take minutes.
 
-    Returns the input of the engines, or the outcome of the batch if an image cannot be loaded.
+    Returns the input for the engines, or the outcome of the batch if an image cannot be loaded.
     """
     try:
         references = await load_references(batch, db, storage, checker, allow_private=allow_private)

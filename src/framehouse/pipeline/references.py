@@ -26,7 +26,7 @@ from framehouse.engines.interface import ReferenceImage, SavedElement
 
 @dataclass(frozen=True, slots=True)
 class InspectedImage:
-    """An image whose header meets the rules for references. The image is not stored yet.
+    """An image whose header complies with the rules for references. The image has not been stored yet.
 
     `width` and `height` are in pixels, with the EXIF rotation applied.
     """
@@ -37,11 +37,12 @@ class InspectedImage:
 
 
 async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
-    """Check an image of a request without network access and without decoding its pixels.
+    """Check an image in a request without network access and without decoding its pixels.
 
     The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. A URL is returned
-    as a reference that is not fetched yet. A valid image is returned as an InspectedImage. If the image is invalid, the
-    problem is returned, as the end of a sentence that starts with a request field, for example "image_list[0].image".
+    as a reference that has not been fetched yet. A valid image is returned as an InspectedImage. If the image is
+    invalid, the problem is returned, as the end of a sentence that starts with a request field, for example
+    "image_list[0].image".
     """
     if isinstance(image, str) and is_url(image):
         return Reference(url=image)
@@ -71,7 +72,7 @@ async def store(db: Database, storage: Storage, image: Reference | InspectedImag
 async def fetch_image(
     field: str, url: str, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> Reference:
-    """Fetch the image at a URL, decode it completely and store it. `field` is the request field with the URL.
+    """Fetch the image at a URL, decode it completely and store it. `field` is the request field that contains the URL.
 
     Raises Unavailable if the request failed and a retry may succeed. Raises Declined if the image can never be used.
     The message contains `field`.

@@ -42,10 +42,10 @@ async def create_element(
 ) -> Ticket:
     """Accept a request to create an element. An element worker processes the element later.
 
-    An element uses no quota and no units. `problems` contains the problems that were already found in the request. This
-    function adds the problems with the images. Raises Refused if there are problems, if the external task id already
-    exists, or if the idempotency key was used with another body. A refused request creates no element. The sweeper
-    later deletes images that were already stored.
+    Creating an element uses no quota and no units. `problems` contains the problems that were already found in the
+    request. This function adds the problems with the images. Raises Refused if there are problems, if the external task
+    id already exists, or if the idempotency key was used with another body. A refused request creates no element. The
+    sweeper later deletes images that were already stored.
     """
     inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
@@ -83,7 +83,7 @@ async def create_element(
 async def gather_images(
     claimed: ClaimedElement, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[Reference, ...]:
-    """Store all images of an element, and decode them completely. URLs are fetched at the same time.
+    """Store all images of an element, and decode them completely. All URLs are fetched concurrently.
 
     Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image cannot be used now but may
     be usable later. The message describes the problem with each such image.
@@ -109,7 +109,10 @@ async def gather_images(
 
 
 async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Return the elements that tasks of this account may use, by id. These are presets and elements of the account."""
+    """Return the elements in `ids` that tasks of this account may use, by id.
+
+    An account may use all presets and its own elements.
+    """
     own_ids = [id for id in ids if FIRST_OWN_ID <= id <= MAX_ELEMENT_ID]
     own = await library.usable_elements(db, account_id, own_ids) if own_ids else {}
     return own | {id: presets()[id] for id in ids if id in presets()}

@@ -1,6 +1,6 @@
 """Decide when a supervised process is restarted and when it counts as hung.
 
-Times are seconds of the monotonic clock.
+Times are in seconds on the monotonic clock.
 """
 
 from dataclasses import dataclass, replace
@@ -15,8 +15,8 @@ LONGEST_STEP_S = 0.5
 class Restart:
     """The next start of a process.
 
-    The start is due at `due_at`, after a pause of `pause_s`. If the process then ends within a minute, the next pause
-    is `next_pause_s`.
+    The start is due at `due_at`, after a pause of `pause_s` seconds. If the process then ends within a minute, the next
+    pause is `next_pause_s` seconds.
     """
 
     due_at: float = 0.0
@@ -47,7 +47,7 @@ class Silence:
 
 
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
-    """Return the silence after another check. `heartbeat` is true if a heartbeat arrived since the last check.
+    """Return the silence after another check. `heartbeat` is true if a heartbeat has arrived since the last check.
 
     Each check adds at most half a second, because the machine may have been suspended. After the machine resumes, the
     process then has time to send its next heartbeat.

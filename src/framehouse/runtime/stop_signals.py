@@ -1,4 +1,4 @@
-"""Count SIGTERM and SIGINT. A supervisor stops gracefully at the first signal, and immediately at the second signal."""
+"""Count SIGTERM and SIGINT. A supervisor stops gracefully on the first signal, and immediately on the second signal."""
 
 import signal
 from dataclasses import dataclass

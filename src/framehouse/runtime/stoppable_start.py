@@ -1,4 +1,4 @@
-"""Handle SIGTERM and SIGINT while a process starts: cancel the start and close all opened resources."""
+"""Handle SIGTERM and SIGINT during startup: cancel the startup and close all opened resources."""
 
 import asyncio
 import signal
@@ -11,12 +11,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(slots=True)
 class Start:
-    """The start of a process. `cancelled` is true if a signal has cancelled the start."""
+    """The startup of a process. `cancelled` is true if a signal has cancelled the startup."""
 
     cancelled: bool = False
 
     def remove_signal_handlers(self) -> None:
-        """Remove the signal handlers. A caller that handles signals without the event loop needs this method."""
+        """Remove the signal handlers. A caller that handles signals without the event loop must call this method."""
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
 
@@ -25,8 +25,8 @@ class Start:
 async def stoppable_start() -> AsyncIterator[Start]:
     """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
 
-    The start ends when the body replaces the signal handlers with `loop.add_signal_handler`. A body that handles
-    signals in another way calls `remove_signal_handlers`.
+    The startup ends when the body replaces the signal handlers with `loop.add_signal_handler`. A body that handles
+    signals in another way must call `remove_signal_handlers`.
     """
     start, task = Start(), asyncio.current_task()
     assert task is not None

@@ -21,7 +21,7 @@ _STOP_EXTRA_S = 5.0
 class SupervisedProcess:
     """A process that must run until it is stopped.
 
-    The supervisor adds the option `--heartbeat-fd` to the command. The value of this option is the file descriptor of
+    The supervisor adds the `--heartbeat-fd` option to the command. The value of this option is the file descriptor of
     the pipe to which the process sends its heartbeats.
     """
 

@@ -1,4 +1,4 @@
-"""Decode, chunk by chunk, an image that was sent as base64 or as a data URL."""
+"""Decode an image that was sent as base64 or as a data URL, one chunk at a time."""
 
 import re
 
@@ -10,7 +10,7 @@ MAX_HEAD_CHARACTERS = 256
 
 
 class NotBase64(Exception):
-    """Raised when a string is not base64.
+    """Raised when a string is neither valid base64 nor a data URL with valid base64 content.
 
     The message is the end of a sentence that starts with a request field, for example "image_list[0].image".
     """
@@ -19,7 +19,7 @@ class NotBase64(Exception):
 class Decoder:
     """A decoder for base64 text that arrives in chunks.
 
-    White space is ignored, because mail programs wrap lines. The padding is optional.
+    Whitespace is ignored, because mail programs wrap lines. The padding is optional.
     """
 
     def __init__(self) -> None:

@@ -31,10 +31,11 @@ class ImageChecker:
         self._idle: list[Process] = []
 
     async def check(self, content: bytes) -> tuple[int, int]:
-        """Check an image against all rules and decode it completely. Returns the upright width and height in pixels.
+        """Check an image against all rules and decode it completely.
 
-        Raises BadImage if the image breaks a rule or cannot be decoded, or if decoding exceeds a limit. Each attempt
-        takes at most `wall_s` seconds. A malicious file can only affect the decoder process.
+        Returns the width and height of the upright image in pixels. Raises BadImage if the image breaks a rule or
+        cannot be decoded, or if decoding exceeds a limit. Each attempt takes at most `wall_s` seconds. A malicious file
+        can only affect the decoder process.
         """
         async with self._slots:
             for _ in range(2):  # two attempts: the system may kill a process, for example if memory is low

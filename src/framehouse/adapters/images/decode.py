@@ -24,7 +24,7 @@ MEMORY_BYTES = 1_500_000_000
 """The limit on the address space of the process, in bytes. A decoded image of 40 megapixels needs 160 MB. To rotate or
 convert the image, Pillow needs two or three copies of it."""
 CPU_S = 8
-"""The limit on CPU seconds per image. The largest allowed images take one or two seconds."""
+"""The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum number of chunks in a PNG file that are not IDAT chunks, and the maximum number of IDAT chunks. A file of
 ten megabytes contains about 2,500 IDAT chunks if the size of each chunk is 4 KiB."""
@@ -40,7 +40,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 def check_image(content: bytes) -> tuple[int, int]:
     """Decode an image completely, then rotate it and convert it to RGB, as engines do.
 
-    Returns the upright width and height in pixels. Raises BadImage.
+    Returns the width and height of the upright image in pixels. Raises BadImage.
     """
     inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):

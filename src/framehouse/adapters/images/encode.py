@@ -58,11 +58,12 @@ def encode(
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
-    """Encode (height, width, 3) pixels as a file. The metadata of the file contains `facts`.
+    """Encode pixels of shape (height, width, 3) as a file. The metadata of the file contains `facts`.
 
     `enlarged` is true if the image was enlarged. Such an image is smooth, and its PNG may be smaller without string
-    matching. `like` is the encoded file of another image, from which this image differs only in `changed_rows` (the
-    first row, and the row after the last row). The PNG encoder reuses the bands of `like` that contain no changed rows.
+    matching. `like` is the encoded file of another image, from which this image differs only in `changed_rows`: the
+    index of the first changed row, and the index of the row after the last changed row. The PNG encoder reuses the
+    bands of `like` that contain no changed rows.
     """
     if format == "png":
         return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
@@ -101,7 +102,7 @@ def _encode_png(
 
 
 def build_png(idat_chunks: bytes, width: int, height: int, facts: Mapping[str, object], *, tool: str) -> bytes:
-    """Return an 8-bit RGB PNG that consists of these IDAT chunks and of metadata with `facts`."""
+    """Return an 8-bit RGB PNG file with these IDAT chunks and with metadata that contains `facts`."""
     return b"".join(
         (
             b"\x89PNG\r\n\x1a\n",
@@ -138,8 +139,8 @@ def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, 
 def _deflate(raw: memoryview, *, huffman_only: bool) -> bytes:
     """Compress `raw` to raw deflate data.
 
-    `huffman_only` skips string matching. The filtered rows of an enlarged photo are small numbers without repetitions.
-    For such rows, `huffman_only` reduces the size by up to a quarter, but takes three times as long.
+    `huffman_only` skips string matching. The filtered rows of an enlarged photo contain small numbers without
+    repetitions. For such rows, `huffman_only` reduces the size by up to a quarter, but takes three times as long.
     """
     if huffman_only:
         deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)

@@ -8,9 +8,9 @@ from framehouse.domain.sizes import Size
 
 
 def resize_and_crop(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Resize (height, width, 3) pixels to exactly `size` with a Lanczos filter.
+    """Resize pixels of shape (height, width, 3) to exactly `size` with a Lanczos filter.
 
-    If the aspect ratio differs, the image is cropped around its centre. If the pixels already have the right size, the
+    If the aspect ratios differ, the image is cropped around its centre. If the pixels already have the right size, the
     same array is returned.
     """
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Draw a text or a logo as a watermark in the lower right corner.
+"""Draw text or a logo as a watermark in the lower right corner.
 
 The watermark is legible on light and dark backgrounds.
 """
@@ -18,9 +18,10 @@ _OPACITY = 0.82
 
 
 def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return a watermarked copy of (height, width, 3) pixels, and the changed rows (first row, row after the last row).
+    """Return a watermarked copy of pixels of shape (height, width, 3), and the changed rows.
 
-    `logo` is the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.
+    The changed rows are returned as the index of the first row and the index of the row after the last row. `logo` is
+    the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.
     """
     height, width = pixels.shape[:2]
     size = max(12, round(min(width, height) * _HEIGHT_SHARE))
@@ -38,10 +39,10 @@ def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tu
 
 @lru_cache(maxsize=32)
 def _stamp(text: str, logo: bytes, size: int, max_width: int) -> NDArray[np.uint8]:
-    """Return the watermark as (height, width, 4) RGBA pixels, with a soft dark rim for light backgrounds.
+    """Return the watermark as RGBA pixels of shape (height, width, 4).
 
-    `size` is the font size in pixels. The height of a logo is at most 1.6 times `size`. Without the rim, the watermark
-    is at most `max_width` pixels wide.
+    A soft dark rim makes the watermark legible on light backgrounds. `size` is the font size in pixels. The height of a
+    logo is at most 1.6 times `size`. Without the rim, the watermark is at most `max_width` pixels wide.
     """
     if logo:
         with Image.open(io.BytesIO(logo)) as image:

@@ -17,7 +17,7 @@ _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
 @dataclass(frozen=True, slots=True)
 class JwtKey:
-    """A secret key with which the signed tokens of a client are verified.
+    """A secret key that is used to verify the tokens that a client has signed.
 
     `disabled` is true if the account of the caller is disabled.
     """
@@ -101,7 +101,7 @@ async def set_account(
 
 
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
-    """Create a new callback secret and return it. During `overlap`, callbacks are signed with the new and the old
+    """Create a new callback secret and return it. During `overlap`, callbacks are signed with both the new and the old
     secret.
 
     Returns None if the account does not exist.

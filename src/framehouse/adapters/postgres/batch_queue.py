@@ -28,13 +28,13 @@ has succeeded.
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A batch that a worker has claimed, with all data for the generation of its images.
+    """A batch that a worker has claimed, with all data that is needed to generate its images.
 
     `attempt` counts from 1. `elements` contains the copies of elements that were saved with the task. `ratio` is `auto`
-    until a reference determines the aspect ratio. `shots` contains the shots without an image. `batch_size` is the
-    number of all shots of the batch, including the finished shots. `failing_s` is the number of seconds since the batch
-    first failed, measured by the database's clock, or 0 if the batch has not failed. `open_orders` maps a route to
-    `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must generate the
+    until a reference determines the aspect ratio. `shots` contains the shots that have no image yet. `batch_size` is
+    the total number of shots in the batch, including the finished shots. `failing_s` is the number of seconds since the
+    batch first failed, measured by the database's clock, or 0 if the batch has not failed. `open_orders` maps a route
+    to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must generate the
     batch; an empty name means the model's first route.
     """
 
@@ -191,7 +191,7 @@ async def fail_batch(db: Database, batch_id: int, claim: UUID, message: str, ret
 async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | None:
     """Return the storage key, width and height of a task's first image.
 
-    Returns None if the image is not generated yet.
+    Returns None if the image has not been generated yet.
     """
     row = await db.row(
         "select key, width, height from shots where task_id = :task_id and index = 0 and painted_at is not null",
@@ -203,7 +203,7 @@ async def first_image(db: Database, task_id: UUID) -> tuple[str, int, int] | Non
 async def save_open_order(
     db: Database, batch_id: int, claim: UUID, route: str, order: Mapping[str, Any] | None
 ) -> bool:
-    """Save the state of a batch's open order at a route, or delete the state if `order` is None.
+    """Save the state of a batch's open order on a route, or delete the state if `order` is None.
 
     Returns False if the worker has lost the claim.
     """

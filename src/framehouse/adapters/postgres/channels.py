@@ -6,13 +6,13 @@ If a notification is lost, the listeners detect the event by polling.
 from framehouse.adapters.postgres.pool import Database
 
 BATCHES_CHANNEL = "framehouse_batches"
-"""The channel for the event that batches may be due. The payload is empty."""
+"""The channel that announces that batches may be due. The payload is empty."""
 ELEMENTS_CHANNEL = "framehouse_elements"
-"""The channel for the event that elements may be due. The payload is empty."""
+"""The channel that announces that elements may be due. The payload is empty."""
 ENDED_CHANNEL = "framehouse_ended"
-"""The channel for the event that a task or an element task has ended. The payload is the task id."""
+"""The channel that announces that a task or an element task has ended. The payload is the task id."""
 WAKE_CHANNEL = "framehouse_hasten"
-"""The channel for the event that an upstream has sent a callback about an open order. The payload is the batch id."""
+"""The channel that announces that an upstream has sent a callback about an open order. The payload is the batch id."""
 
 
 async def notify(db: Database, channel: str, payload: str) -> None:

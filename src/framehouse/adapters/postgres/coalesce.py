@@ -24,8 +24,8 @@ class Coalesced(Generic[RequestT, ResultT]):
     are not affected.
 
     If a statement for several requests fails, each request is executed again in a separate statement, so an invalid
-    request does not affect the other requests. `execute` must be safe to call twice with the same request. After
-    DatabaseUnavailable, no request is executed again, and all callers receive the error.
+    request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
+    statement raises DatabaseUnavailable, its requests are not executed again, and their callers receive the error.
 
     Use `in_halves` if the database needs about as much time to execute a statement as this process needs to handle the
     requests of the statement. Half of the waiting requests are executed first. While the database executes the second

@@ -102,7 +102,7 @@ async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> 
 
 
 async def delete_element(db: Database, account_id: int, element_id: int, at: datetime) -> UUID | None:
-    """Delete an element with the deletion time `at`. Returns the task id of the element.
+    """Delete an element and record `at` as the deletion time. Returns the task id of the element.
 
     Returns None if the account has no such element. A repeated call with the same `at` returns the same result.
     """

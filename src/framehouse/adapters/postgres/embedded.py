@@ -274,7 +274,7 @@ class EmbeddedPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The folder of the socket. Only its owner can enter the folder.
+        """The folder that contains the socket. Only its owner can enter the folder.
 
         This is the folder of the cluster. If the path of that folder is too long for a socket, a folder with a short
         path is used.
@@ -318,7 +318,7 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Return the command and options that run a program of the wheel as the owner of the cluster.
+        """Return the command and options that run a program from the wheel as the owner of the cluster.
 
         If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
         these folders are never changed. Instead, the program receives the capability to search folders. Raises
@@ -360,7 +360,7 @@ def make_data_dir(folder: Path) -> None:
 
 
 def binaries() -> Path:
-    """Return the folder with the programs of the newest PostgreSQL in the wheel.
+    """Return the folder with the programs of the newest PostgreSQL version in the wheel.
 
     Raises EmbeddedError if the wheel is not installed or contains no PostgreSQL.
     """
@@ -380,7 +380,7 @@ def _others_may_enter(folder: Path) -> bool:
 
 
 def _search_capability() -> str | None:
-    """Return setpriv's name of the weakest permitted capability that allows a process to enter closed folders.
+    """Return setpriv's name for the weakest permitted capability that allows a process to enter any folder.
 
     Returns None if no such capability is permitted.
     """

@@ -1,7 +1,7 @@
 """Apply the numbered SQL files in order, then replace the functions.
 
 A lock ensures that only one process migrates at a time. Processes of an older version may serve requests during the
-migration. A migration waits for the lock on a table for at most one second, because later statements on the table must
+migration. A migration waits at most one second for the lock on a table, because all later statements on the table must
 wait behind the migration.
 """
 
@@ -38,7 +38,7 @@ def functions() -> str:
 
 
 async def migrate(url: str) -> list[str]:
-    """Apply all steps that the database lacks. Returns the names of the applied steps.
+    """Apply all pending steps. Returns the names of the applied steps.
 
     If a migration is interrupted, the next call of this function continues the migration. Raises NewerDatabase.
     """

@@ -14,12 +14,12 @@ from framehouse.domain.shot import Shot
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A planned task that is not yet accepted.
+    """A planned task that has not been accepted yet.
 
     The images of `elements` are already stored. `idempotency` contains the client's idempotency key and the hash of the
-    request body. `key_id` is the id of the API key that accept_tasks checks; if it is None, no key is checked. `owner`
-    is the number of the advisory lock of the command that waits for the task. `owner` is None if a client of the API
-    sent the request.
+    request body. `key_id` is the id of the API key that accept_tasks checks; if it is None, no key is checked. If a
+    command waits for the task, `owner` is the number of the command's advisory lock. If a client of the API sent the
+    request, `owner` is None.
     """
 
     task_id: UUID

@@ -1,4 +1,4 @@
-"""Measure the queue, for the metrics, the command `doctor` and the search for unserved routes."""
+"""Measure the queue, for the metrics, the `doctor` command and the search for unserved routes."""
 
 from datetime import timedelta
 from typing import NamedTuple
@@ -63,5 +63,5 @@ async def count_workers(db: Database) -> int:
 
 
 async def count_callbacks(db: Database) -> list[CallbackCount]:
-    """Count the messages of the last 25 hours by state and class of the last response."""
+    """Count the messages from the last 25 hours by state and class of the last response."""
     return [CallbackCount(*row) for row in await db.rows(sql("count_callbacks"), age=_CALLBACKS_AGE)]

@@ -8,7 +8,7 @@ from framehouse.domain.reference import Reference
 
 
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
-    """Return the storage key of a reference, and protect its file from deletion for a grace period from now.
+    """Return the storage key of a reference, and protect its file from deletion for a grace period that starts now.
 
     `sha256` is the hash of the file's content. If no stored reference has this hash, the key is `new_key`. If the file
     does not exist yet, the caller must write the file.
@@ -17,7 +17,10 @@ async def use_reference(db: Database, sha256: str, new_key: str) -> str:
 
 
 async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
-    """Return the upright size in pixels of a file that has been decoded completely. Returns None for any other file."""
+    """Return the width and height in pixels of the upright image in a file that has been decoded completely.
+
+    Returns None for any other file.
+    """
     row = await db.row(
         "select width, height from stored_references where key = :key and checked_at is not null", key=key
     )
@@ -25,7 +28,7 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Record that a file was decoded completely, with its upright size in pixels."""
+    """Record that a file was decoded completely, and save the width and height of its upright image in pixels."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,
@@ -35,9 +38,10 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Check up to `limit` stored references that were not used for `grace`, and delete the rows of unneeded references.
+    """Check up to `limit` stored references that have not been used for `grace`.
 
-    Returns the number of checked references. The files are deleted later: see `files_to_delete`.
+    Deletes the rows of unneeded references. Returns the number of checked references. The files are deleted later: see
+    `files_to_delete`.
     """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 

@@ -31,7 +31,7 @@ class AcceptResult:
 async def accept_tasks(db: Database, tasks: Sequence[NewTask]) -> list[AcceptResult]:
     """Accept or refuse tasks in one transaction and one round trip. A refused task does not affect the other tasks.
 
-    A repeated call with the same task ids creates no second task, and returns `accepted` again for each accepted task.
+    A repeated call with the same task ids creates no new tasks, and returns `accepted` again for each accepted task.
     """
     answers = await db.rows("select * from accept_tasks(:rows::text::jsonb) order by ordinal", rows=accept_rows(tasks))
     return [AcceptResult(a["outcome"], a["task_id"], a["created_at"], a["detail"] or "") for a in answers]

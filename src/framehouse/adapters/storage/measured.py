@@ -1,4 +1,4 @@
-"""A storage that records metrics: the number of errors and the response times of another storage."""
+"""Record the response times and the number of errors of a storage as metrics."""
 
 import time
 from collections.abc import Iterator, Sequence

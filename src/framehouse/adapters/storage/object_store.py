@@ -1,4 +1,4 @@
-"""A storage that uses the library obstore for folders and for buckets of S3, GCS and Azure."""
+"""A storage for folders and for S3, GCS and Azure buckets. It uses the obstore library."""
 
 import asyncio
 import os
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
 _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
-"""The sizes of the parts of an upload to a folder and to a bucket, in bytes. A few parts are in memory at the same
-time. S3 rejects parts that are smaller than 5 MiB."""
+"""The part sizes of uploads to a folder and to a bucket, in bytes. A few parts are in memory at the same time. S3
+rejects parts that are smaller than 5 MiB."""
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 """The limits on retries of one request. A client may be waiting, so an unavailable bucket must be reported soon. The
 code that saves generated images has its own retries, without these limits."""
@@ -33,7 +33,7 @@ _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"
 def open_storage(url: str) -> Storage:
     """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. Creates a missing folder.
 
-    The credentials of a bucket are read from the provider's usual environment variables, such as AWS_ACCESS_KEY_ID and
+    The credentials for a bucket are read from the provider's usual environment variables, such as AWS_ACCESS_KEY_ID and
     AWS_ENDPOINT. Raises StorageUnavailable if the URL cannot be used.
     """
     try:
@@ -125,7 +125,7 @@ class _Store:
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
     """Delete old partial files. obstore writes to `name#1` and then renames the file.
 
-    The method `list` of obstore omits partial files.
+    obstore's `list` method omits partial files.
     """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
@@ -142,7 +142,7 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # flushing the folders saves the new name of the file, and the folder itself if it is new
+    # flushing the folders saves the new name of the file, and the file's folder if it is new
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:

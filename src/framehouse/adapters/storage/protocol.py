@@ -77,5 +77,5 @@ class Storage(Protocol):
         ...
 
     async def delete_folder(self, prefix: str) -> None:
-        """Delete all files whose key starts with `prefix`, which must end with a slash."""
+        """Delete all files whose keys start with `prefix`, which must end with a slash."""
         ...

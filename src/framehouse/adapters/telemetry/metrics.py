@@ -26,7 +26,7 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# otherwise, each metric would have an additional series `_created`, which Prometheus does not need to detect restarts
+# otherwise, each metric would have an additional `_created` series, which Prometheus does not need to detect restarts
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
 ProcessCollector(registry=PROCESS_REGISTRY)
@@ -102,7 +102,7 @@ class _Requests(Collector):
     """A collector that counts API responses by operation and code, and measures their durations by operation.
 
     This class replaces the counter and the histogram of prometheus_client. They are ten times slower than this class,
-    and would use 1 % of the time of a poll.
+    and would account for 1 % of the duration of a poll.
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class EngineCall:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time of the `with` body from the duration of the call."""
+        """Exclude the time spent in the `with` body from the duration of the call."""
         started = time.perf_counter()
         try:
             yield
@@ -225,7 +225,10 @@ def metrics_text(process: str, *, shared: Iterable[Metric] = (), other_process: 
 
 
 class _CombinedRegistry(CollectorRegistry):
-    """A registry of the shared metrics and of this process's metrics, which have an additional label `process`."""
+    """A registry of the shared metrics and of this process's metrics.
+
+    The registry adds the label `process` to the metrics of this process.
+    """
 
     def __init__(self, process: str, shared: Iterable[Metric]) -> None:
         super().__init__()

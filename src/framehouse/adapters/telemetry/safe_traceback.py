@@ -11,7 +11,7 @@ def safe_traceback(error: BaseException) -> str:
     """Return the type and the traceback (files and lines) of an error and of each of its causes.
 
     Error messages are omitted, because they may contain a prompt or a database row. For example, if a row violates a
-    constraint, the message of asyncpg contains the row.
+    constraint, asyncpg's error message contains the row.
     """
     return " <- ".join(_parts(error))
 

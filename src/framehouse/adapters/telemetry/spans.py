@@ -126,7 +126,7 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """An id generator. The ids of the task in `root_of` are used; if `root_of` is empty, the ids are random."""
+            """An id generator that uses the ids of the task in `root_of`, or random ids if `root_of` is empty."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()

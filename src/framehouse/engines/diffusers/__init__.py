@@ -1,15 +1,15 @@
-"""An engine that runs open-weight models on the devices of this machine, with Hugging Face's library diffusers.
+"""An engine that runs open-weight models on the devices of this machine, with Hugging Face's diffusers library.
 
 Reading order of the modules:
 
 `model_defaults`: the default settings of known models
 `weights`: the model files on this machine; `hub` downloads them
 `diffusers_options`: the checked options of a route
-`calls`: the choice of the shots that share a call
+`calls`: the selection of the shots that share a call
 `devices`: one thread per device, which also recovers from failures
 `child`: the engine's side of the child process of a device
 `wire`: the messages between the engine and the child process
-`process`: the program of the child process, which is the only process that imports torch
+`process`: the program that runs in the child process, which is the only process that imports torch
 `upscaling`: the part of `process` that upscales images
 `diffusers_engine`: the engine
 """

@@ -1,4 +1,4 @@
-"""Choose the queued shots that share one call of the pipeline."""
+"""Choose the queued shots that share one call to the pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from framehouse.engines.interface import GeneratedImage, Progress
 
 
 class Recipient(Protocol):
-    """The call of `generate` that queued a shot and waits for its image.
+    """The call to `generate` that queued a shot and waits for its image.
 
-    `cancelled` is true after the call of `generate` has ended.
+    `cancelled` is true after the call to `generate` has ended.
     """
 
     cancelled: bool
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
-        """Pass an event to the call of `generate`. Thread-safe.
+        """Pass an event to the call to `generate`. Thread-safe.
 
         A Progress event only signals that the progress changed. `QueuedShot.share` contains the progress of each shot.
         """
@@ -32,7 +32,7 @@ class QueuedShot:
     `size`: the size of the image that the pipeline generates.
     `final_size`: the size of the finished image, which is the same or larger.
     `files`: the input images for the model.
-    `share`: the completed share of the work; 1 after the image was delivered.
+    `share`: the completed fraction of the work; 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
     `crashes`: the number of child processes that died during a call with only this shot.
     """

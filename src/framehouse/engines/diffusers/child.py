@@ -80,7 +80,7 @@ class ChildProcess:
     def kill(self) -> str:
         """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
 
-        Each thread that reads output of the process has 10 s to finish, so that no message arrives later.
+        Each thread that reads the output of the process has 10 s to finish, so that no message arrives later.
         """
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -130,7 +130,7 @@ def default_command() -> list[str]:
 
 
 def environment_for(device: str) -> dict[str, str]:
-    """Return the environment variables of a device's process.
+    """Return the environment variables for a device's process.
 
     The variables disable downloads and contain no secrets. For a `cuda` or `cpu` device, they also hide all other GPUs.
     If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.

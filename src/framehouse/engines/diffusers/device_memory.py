@@ -14,21 +14,21 @@ from framehouse.engines.interface import HealthCheck
 
 _GB = 1e9
 _WORK_GB = 2.5
-"""The memory that a device needs for one image at the resolution 1k, in addition to the weights."""
+"""The memory that a device needs for one image at 1k resolution, in addition to the weights."""
 _SEQUENTIAL_GB = 1.5
 _BFLOAT_CAPABILITY = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size in GB of all parts of a model and of its largest part, with 16 bits per parameter. 0 means unknown."""
+    """The size in GB of all parts of a model and of its largest part, at 16 bits per parameter. 0 means unknown."""
 
     all_gb: float
     largest_gb: float
 
 
 def weight_size(defaults: ModelDefaults, parameter_counts: Mapping[str, int]) -> WeightSize:
-    """Return the size according to `parameter_counts` (part -> number of parameters).
+    """Return the size calculated from `parameter_counts`, which maps each part to its number of parameters.
 
     If `parameter_counts` is empty, the size in `defaults` is returned.
     """

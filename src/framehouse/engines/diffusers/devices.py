@@ -101,7 +101,7 @@ class ShotQueue:
             device.wake()
 
     def take(self, device: "Device") -> list[QueuedShot]:
-        """Wait for shots and for the end of the device's cooldown, and return the shots of the device's next call.
+        """Wait for shots and for the end of the device's cooldown, and return the shots for the device's next call.
 
         Returns an empty list when the queue closes.
         """
@@ -213,7 +213,7 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Generate the shots in one call. When this method returns, each shot has been delivered, failed or requeued.
+        """Generate the shots in one call. When this method returns, each shot is delivered, failed or queued again.
 
         If this method raises _DeviceUnavailable, the shots are unchanged.
         """

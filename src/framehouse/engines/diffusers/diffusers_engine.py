@@ -48,8 +48,8 @@ _MAX_PIXELS = 8192 * 8192
 class Diffusers:
     """An engine that generates images on `devices` with the weights of `model` at `revision`.
 
-    `model` is a repository or a folder. docs/diffusers.md explains all options. `model_defaults` defines the defaults
-    of the options for each model.
+    `model` is a repository or a folder. docs/diffusers.md explains all options. `model_defaults` defines the default
+    options for each model.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Diffusers:
         frame = batch.first_frame.content if batch.first_frame and self.options.max_input_images else b""
         rounds = [batch.shots]
         if batch.series and self.options.max_input_images and not frame:
-            rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input of the later frames
+            rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input for the later frames
         done = 0
         try:
             for shots in filter(None, rounds):
@@ -287,7 +287,7 @@ class Diffusers:
 
 
 class _EventQueue:
-    """A Recipient that passes the events of one call of `generate` from the device threads to the event loop."""
+    """A Recipient that passes the events of one call to `generate` from the device threads to the event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cancelled = False

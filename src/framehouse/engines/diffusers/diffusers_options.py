@@ -1,4 +1,4 @@
-"""The options of a route with the engine `diffusers`, and checks of these options."""
+"""The options of a `diffusers` route, and functions that check these options."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ OFFLOAD = ("model", "sequential")
 
 @dataclass(frozen=True, slots=True)
 class DiffusersOptions:
-    """The options of the route. Each omitted option has the default of the model.
+    """The options of the route. Each omitted option has the model's default value.
 
-    `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the option
-    `max_references` of the route.
+    `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the value of the
+    route's option `max_references`.
     """
 
     model: str
@@ -43,9 +43,9 @@ class DiffusersOptions:
 
     @property
     def max_references(self) -> int:
-        """The largest number of references of a task.
+        """The largest number of references per task.
 
-        References over `max_input_images` are tiled onto a contact sheet.
+        References beyond `max_input_images` are tiled onto a contact sheet.
         """
         return MAX_REFERENCES if self.max_input_images else 0
 
@@ -55,7 +55,7 @@ class DiffusersOptions:
 
 
 def public_name(model: str) -> str:
-    """Return a name that reveals no path of this machine: the repository, or the last part of the folder's path."""
+    """Return a name that reveals no path on this machine: the repository, or the last part of the folder's path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 

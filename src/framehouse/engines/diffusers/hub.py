@@ -1,8 +1,8 @@
 """Download weights from the Hugging Face hub into the cache that all Hugging Face programs share.
 
-An interrupted download resumes in the middle of a file, and the checksum of every file is verified. The library
-`huggingface_hub` downloads an interrupted file again from its beginning, and the files have up to 10 GB. Therefore this
-module does not use the library, but calls the few endpoints of the hub that a download needs.
+An interrupted download resumes in the middle of a file, and the checksum of every file is verified. The
+`huggingface_hub` library downloads an interrupted file again from its beginning, and a file can be as large as 10 GB.
+Therefore this module does not use the library, but calls the few endpoints of the hub that a download needs.
 """
 
 import asyncio
@@ -114,7 +114,7 @@ class _Meter:
 
 
 class _Hub:
-    """A client for one repository of a hub."""
+    """A client for one repository on a hub."""
 
     def __init__(self, client: httpx.AsyncClient, endpoint: str, repository: str) -> None:
         self._client, self._endpoint, self._repository = client, endpoint, repository
@@ -180,7 +180,7 @@ class _Hub:
     async def _continue_download(
         self, file: RemoteFile, commit: str, partial: Path, received: int, meter: _Meter
     ) -> int:
-        """Download the part of a file after its first `received` bytes. Returns the growth of the partial file.
+        """Download the part of a file after its first `received` bytes. Returns the growth of the file in bytes.
 
         If the hub ignores the requested range, the partial file is written again from its beginning. Raises
         httpx.TransportError if the connection breaks, or if the size of the file differs from the size that the hub
@@ -343,7 +343,7 @@ def _size(path: Path) -> int:
 
 
 def _link(blob: Path, path: Path) -> None:
-    """Create a relative symbolic link, as the library `huggingface_hub` does, or a copy if links are not supported."""
+    """Create a relative symbolic link, as the `huggingface_hub` library does, or a copy if links are not supported."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 DEFAULT_MODEL = "black-forest-labs/FLUX.2-klein-4B"
 MAX_REFERENCES = 10
-"""The largest number of references of a task. References over a model's own limit are tiled onto a contact sheet."""
+"""The largest number of references per task. References beyond a model's own limit are tiled onto a contact sheet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,13 +14,13 @@ class ModelDefaults:
     `steps`, `guidance`: the default values; None for the pipeline's own default.
     `guidance_name`: the name of the pipeline's argument for guidance.
     `cite`: the text that refers to an input image in a prompt.
-    `max_input_images`: the largest number of input images of the pipeline; 0 if the pipeline accepts only text.
+    `max_input_images`: the largest number of input images that the pipeline accepts; 0 if it accepts only text.
     `needs_reference`: true if the model cannot generate from text alone.
     `multiple_prompts`: true if one call accepts several prompts.
-    `max_pixels`: the number of pixels of the largest image that the model generates. Larger images are upscaled.
+    `max_pixels`: the number of pixels in the largest image that the model generates. Larger images are upscaled.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt; None for no negative prompt.
-    `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, with 16 bits per
+    `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, at 16 bits per
         parameter; 0 if unknown.
     """
 

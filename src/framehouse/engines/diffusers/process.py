@@ -114,7 +114,7 @@ class Process:
 
 
 class LoadedPipeline:
-    """A diffusers pipeline on its device, and the arguments of its calls.
+    """A diffusers pipeline on its device, and the arguments for its calls.
 
     Creating an instance raises LoadFailed if the model cannot be loaded.
     """
@@ -162,7 +162,7 @@ class LoadedPipeline:
         """Generate the images of one call, one image per seed.
 
         Each image is an array of shape (height, width, 3) with values from 0 to 1. If the pipeline supports
-        callbacks, `on_progress` is called after each step with the completed share. An exception from `on_progress`
+        callbacks, `on_progress` is called after each step with the completed fraction. An exception from `on_progress`
         stops the call.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
@@ -254,7 +254,9 @@ class LoadedPipeline:
             torch.mps.empty_cache()
 
     def _fixed_arguments(self) -> dict[str, Any]:
-        """Return the arguments of every call. Raises LoadFailed for an option that the pipeline does not support.
+        """Return the arguments that all calls share.
+
+        Raises LoadFailed for an option that the pipeline does not support.
 
         If the configuration of the pipeline contains `is_distilled` (FLUX.2 klein), the defaults for steps and guidance
         depend on this setting. The pipeline's own defaults are wrong for a distilled model.

@@ -1,6 +1,6 @@
 """Upscale images with a super-resolution model. This module runs in the child process.
 
-Images are upscaled tile by tile, which limits the memory usage.
+Images are upscaled tile by tile to limit memory usage.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ _TILE_PX, _MARGIN_PX = 256, 16
 
 
 class Upscaler:
-    """A small super-resolution model of the library transformers, such as Swin2SR, with 32-bit weights."""
+    """A small super-resolution model from the transformers library, such as Swin2SR, with 32-bit weights."""
 
     def __init__(self, folder: str, device: str) -> None:
         import torch

@@ -1,4 +1,4 @@
-"""The kling engine. It checks its options, and processes the orders of a batch one after the other."""
+"""The kling engine. It checks its options, and processes the orders of a batch one after another."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
@@ -24,10 +24,10 @@ class Kling:
     `base_url`: the URL to which the paths of the Kling API are appended.
     `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
         `concurrency`, the number of images that may be in flight at the same time.
-    `model`: the upstream's name of the model; if empty, the engine sends our name of the model.
+    `model`: the upstream's name for the model; if empty, the engine sends our name for the model.
     `answer_s`: the time limit for one response.
-    `lost_after_s`: the time for which the upstream is queried for an order whose response was lost. If the upstream
-        still has no such order after this time, the order is considered lost.
+    `lost_after_s`: the time during which the engine queries the upstream for an order whose response was lost. If the
+        upstream still has no such order after this time, the order is considered lost.
     `resubmit`: true to send a lost order a second time with the same external id. This is safe only if the upstream
         refuses a second task with the same external id.
     `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.

@@ -33,7 +33,7 @@ _ACQUIRE_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
 _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
-"""If queries for an order fail for longer than this time, `generate` raises Unknown, which frees the worker."""
+"""If queries for an order fail for longer than this time, `generate` raises Unknown to free the worker."""
 _FETCH_ATTEMPTS = 5
 
 
@@ -115,10 +115,11 @@ class OrderExecution:
                 slots.push(attempt.pop_all())
 
     async def _send(self, slots: AsyncExitStack) -> None:
-        """Place the order with one account. If the upstream does not accept the order, the order still has no task id.
+        """Place the order through one account.
 
-        The order is saved before it is sent. After a crash, a worker that resumes the batch therefore finds the order
-        and does not send it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be
+        If the upstream does not accept the order, the order still has no task id. The order is saved before it is sent.
+        After a crash, a worker that resumes the batch therefore looks up the order at the upstream and does not
+        immediately send it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be
         used, and the errors of `_find_lost_order`.
         """
         async with AsyncExitStack() as attempt:
@@ -160,10 +161,10 @@ class OrderExecution:
     async def _find_lost_order(self, account: UpstreamAccount) -> None:
         """Query the upstream until it returns the order, or until the order is considered lost.
 
-        An order is considered lost if at least two queries did not find it and `lost_after_s` has passed. If the order
-        is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the saved
-        data, and the caller sends it again. If the order is lost and `resubmit` is not set, the route is excluded for
-        the batch, and Unavailable is raised. Raises Unknown if queries still fail after `_MAX_OUTAGE_S`.
+        An order is considered lost if at least two queries have not found it and `lost_after_s` has passed. If the
+        order is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the
+        saved data, and the caller sends it again. If the order is lost and `resubmit` is not set, the route is excluded
+        for the batch, and Unavailable is raised. Raises Unknown if queries still fail after `_MAX_OUTAGE_S`.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
@@ -212,7 +213,7 @@ class OrderExecution:
         """Fetch and decode an image of the order.
 
         The method makes up to five attempts, because the image is already paid for. Before each further attempt, the
-        upstream is queried for a new URL of the image. If all attempts fail, the error of the last attempt is raised:
+        upstream is queried for a new URL for the image. If all attempts fail, the error of the last attempt is raised:
         Broken or Unknown.
         """
         failure: Broken | Unknown | None = None

@@ -1,4 +1,4 @@
-"""Split a batch into orders, convert orders to and from the saved data, and build the request of an order."""
+"""Split a batch into orders, convert orders to and from the saved data, and build the request for an order."""
 
 import uuid
 from base64 import b64encode
@@ -19,10 +19,10 @@ _ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order for an upstream. The order becomes one task of the upstream.
+    """One order for an upstream. The order becomes one task at the upstream.
 
-    `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id of the
-    order and never changes. `account` is set before the order is sent. `task_id` is the upstream's id of the task, and
+    `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id for the
+    order and never changes. `account` is set before the order is sent. `task_id` is the upstream's id for the task, and
     is set when it is known that the upstream accepted the order.
     """
 
@@ -42,8 +42,8 @@ def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[O
     """Return orders for those shots of a batch that are not in a saved order.
 
     If possible, the complete task becomes one order with the prompt of the task, because the upstream derives shots
-    from the prompt in the same way as Framehouse. This requires that no shot has been generated or is in a saved order,
-    and that the task is a series or has at most `largest` images. Otherwise, each order contains shots with the same
+    from the prompt in the same way as Framehouse. This requires that no shot has been generated or is in a saved order.
+    The task must also be a series or have at most `largest` images. Otherwise, each order contains shots with the same
     prompt and framing, and at most `largest` images. The external id depends only on the task and the shots, so two
     workers that order the same shots send the same external id.
     """
@@ -85,7 +85,7 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
 
 
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """Return the JSON of the request that places an order. Drawing a contact sheet blocks the calling thread.
+    """Return the JSON body of the request that places an order. Drawing a contact sheet blocks the calling thread.
 
     Elements are sent as images, because our elements do not exist at the upstream.
     """

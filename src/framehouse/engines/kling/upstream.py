@@ -1,4 +1,4 @@
-"""HTTP requests to an upstream that implements the Kling API, and the meaning of each response for an order.
+"""Send HTTP requests to an upstream that implements the Kling API, and classify the responses.
 
 This module never repeats a request. If a response does not clearly state whether the upstream accepted an order, the
 result is AnswerLost, and the caller must query the upstream. Every `reason` completes a sentence that begins with "the
@@ -92,7 +92,10 @@ SubmitAnswer = OrderAccepted | AccountFull | AccountUnusable | OrderRefused | An
 
 
 class Upstream:
-    """One upstream. The paths of the Kling API are appended to `base_url`. Creating the object opens no connection."""
+    """A client for one upstream. The paths of the Kling API are appended to `base_url`.
+
+    Creating the object opens no connection.
+    """
 
     def __init__(self, base_url: str, *, answer_s: float) -> None:
         self.base_url = base_url.rstrip("/")
@@ -211,14 +214,14 @@ class Upstream:
             return self._gets
         if self._posts is None:
             # Each order uses a new connection. If an idle connection were reused, the upstream could close it while an
-            # order is sent. It would then be unknown whether the upstream received the order.
+            # order is being sent. It would then be unknown whether the upstream received the order.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
         return self._posts
 
 
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
-    """Return the meaning of the response to an order. Returns AnswerLost if the response is unclear.
+    """Classify the response to an order. Returns AnswerLost if the response is unclear.
 
     The section "Errors" of the specification lists the codes.
     """
@@ -253,7 +256,10 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
 
 
 def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
-    """Return the task in a JSON object of the Kling API. Returns None if its id or status is missing or invalid."""
+    """Convert a task object of the Kling API to an UpstreamTask.
+
+    Returns None if the task's id or status is missing or invalid.
+    """
     task_id, status = data.get("task_id"), data.get("task_status")
     if not isinstance(task_id, str) or not task_id or status not in ("submitted", "processing", "succeed", "failed"):
         return None

@@ -17,7 +17,7 @@ _OPERATOR_COOLDOWN_S = 300.0
 
 
 class UpstreamAccount:
-    """One account of an upstream. `name` appears in logs and in saved orders, and contains no secret."""
+    """One account at an upstream. `name` appears in logs and in saved orders, and contains no secret."""
 
     def __init__(self, *, name: str, concurrency: int, api_key: str, access_key: str, secret_key: str) -> None:
         self.name = name
@@ -76,7 +76,8 @@ class UpstreamAccount:
     def has_free_slots(self, images: int) -> bool:
         """Return whether an order of `images` images may be sent now.
 
-        During a cooldown, no order may be sent. At other times, an idle account accepts an order of any size.
+        During a cooldown, no order may be sent. At other times, an order must fit within the limit, except that an idle
+        account accepts an order of any size.
         """
         return (
             not self.cooldown.remaining_s
@@ -110,9 +111,9 @@ class UpstreamAccounts:
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
         """Reserve `images` slots on one account while the context is active.
 
-        Among the accounts with enough free slots, the account with the smallest share of its limit in use is chosen. If
-        no account has enough free slots, the call waits. Raises Unavailable if all accounts are in a cooldown that is
-        not caused by a limit, or if no account has enough free slots within `timeout_s`.
+        Among the accounts with enough free slots, the account that would then use the smallest fraction of its limit
+        is chosen. If no account has enough free slots, the call waits. Raises Unavailable if all accounts are in a
+        cooldown that is not caused by a limit, or if no account has enough free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
         async with self._queue:  # calls are served in order, so that many small orders cannot starve a large order

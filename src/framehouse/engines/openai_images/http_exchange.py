@@ -168,7 +168,7 @@ def error_details(body: bytes) -> tuple[str, str]:
 
 
 def decode_images(body: bytes, count: int) -> Sequence[ReturnedImage]:
-    """Return the images of a response with status 200, in order. Blocks the calling thread.
+    """Return the images in a response with status 200, in order. Blocks the calling thread.
 
     Raises Broken unless the response contains exactly `count` images and each image can be decoded.
     """
@@ -197,7 +197,10 @@ def _one_line(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the Retry-After header in seconds, at most one hour. Returns 0 if the header is missing or invalid."""
+    """Return the delay from the Retry-After header in seconds, at most 3,600.
+
+    Returns 0 if the header is missing or invalid.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return min(_MAX_RETRY_AFTER_S, float(value[:9]))

@@ -104,7 +104,7 @@ class OpenAIImages:
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
         """Return the images of the shots, and facts for the metadata of these images.
 
-        Another replica is tried only if nothing was sent to the first replica, or if the first replica clearly refused
+        Another replica is tried only if nothing was sent to the previous replica, or if that replica clearly refused
         the request. If the batch has references or elements, replicas that accept no references are skipped. Raises
         Unavailable if no replica is left. If the response is lost, raises Unknown for a paid request and Unavailable
         for a free request. Also raises Declined and Broken.
@@ -161,7 +161,7 @@ class OpenAIImages:
         return returned, facts
 
     def _arrange(self, batch: Batch, first_frame: bytes, max_references: int) -> tuple[ArrangedImages, list[bytes]]:
-        """Return the input images of the model, and their files in a format that all servers interpret identically.
+        """Return the input images for the model, and their files in a format that all servers interpret identically.
 
         Blocks the calling thread.
         """
@@ -309,7 +309,7 @@ class OpenAIImages:
         """Return the HTTP client. The first call creates the client.
 
         Each request uses a new connection. If an idle connection were reused, the server could close it while a request
-        is sent, and the response would be lost.
+        is being sent, and the response would be lost.
         """
         if self._client is None:
             import httpx

@@ -13,9 +13,9 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenAIImagesOptions:
-    """The checked options of a route, with the defaults of the kind of server.
+    """The checked options of a route, with the defaults for its kind of server.
 
-    The class has no generated repr, because this repr would contain the API key.
+    The class has no generated repr, because a generated repr would contain the API key.
     """
 
     kind: ServerKind

@@ -41,9 +41,9 @@ async def probe(
     """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
     If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. The
-    result is also one reference if A and B produce the same image as A alone, because the server then drops the second
-    reference. If the two requests with A alone produce different images, the probe cannot detect dropped references,
-    and `problem` of the result reports this limitation.
+    result is also one reference if A and B produce the same image as A alone, because this shows that the server drops
+    the second reference. If the two requests with A alone produce different images, the probe cannot detect dropped
+    references, and the result's `problem` reports this limitation.
 
     If `max_references` is 1, only the first image is requested. The same applies if `seeded` is false, because edits
     then accept no seed. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are

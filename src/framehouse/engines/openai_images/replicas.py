@@ -12,12 +12,13 @@ from framehouse.engines.openai_images.reference_probe import ReferenceSupport
 
 @dataclass(eq=False, slots=True)
 class Replica:
-    """One server.
+    """One of the servers that run the model.
 
     `url`: the URL, which only operators may read.
     `public_name`: the name that callers may read, such as "server 1 of 2".
     `fixed_cooldown`: true if a successful health check does not end the current cooldown.
-    `last_use`: the number of the last request; the replica with the smallest number is the least recently used.
+    `last_use`: the sequence number of the last request to this replica; the smallest number marks the least recently
+        used replica.
     `reference_support`: the result of the last reference probe; None before the first result.
     `probe_task`: the task that runs the reference probe.
     """
@@ -64,7 +65,7 @@ class Replicas:
         """Reserve a slot on the replica with the fewest requests in flight while the context is active.
 
         A replica is usable if it is not in a cooldown and not in `refused`, which maps each replica that refused this
-        call to its reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if no replica is
+        call to the reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if no replica is
         usable.
         """
         replica = await self._take_slot(refused)
@@ -91,9 +92,9 @@ class Replicas:
             await asyncio.wait([waiter], timeout=self._next_cooldown_end_s(refused))
 
     def _next_cooldown_end_s(self, refused: Collection[Replica]) -> float | None:
-        """Return the seconds until the first cooldown of a replica that is not in `refused` ends.
+        """Return the time in seconds until the next cooldown ends, or None if no replica is in a cooldown.
 
-        Returns None if no such cooldown is running.
+        The replicas in `refused` are ignored.
         """
         remaining_s = [
             replica.cooldown.remaining_s

@@ -14,7 +14,7 @@ from framehouse.domain.sizes import Size, largest_within
 class ServerKind:
     """The limits and defaults of a kind of server.
 
-    `max_pixels`: the largest number of pixels of an image.
+    `max_pixels`: the largest number of pixels per image.
     `max_n`: the largest number of images per request. If `seeds` is true, each image of the request matches its
         own seed.
     `concurrency`: the number of concurrent requests per server.
@@ -116,9 +116,9 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
 def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
     """Return the size to request for an image of `size`.
 
-    The result is `size` itself, or the largest size with the same aspect ratio within the limits. OpenAI's models
-    before gpt-image-2 support only three sizes. For these models, the result is the size with the most similar aspect
-    ratio.
+    The result is `size` itself if `size` is within the limits, otherwise the largest allowed size with the same aspect
+    ratio. OpenAI's models before gpt-image-2 support only three sizes. For these models, the result is the size with
+    the most similar aspect ratio.
     """
     if kind.name == "openai" and model.startswith(("gpt-image-1", "chatgpt-image")):
         ratio = size.width / size.height

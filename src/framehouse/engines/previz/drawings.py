@@ -1,14 +1,15 @@
-"""The type of a drawing, and our own drawings of subjects that the vendored pack does not contain."""
+"""The class of all drawings, and our own drawings of subjects that the vendored pack does not contain."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Pictogram:
-    """A drawing. `body` is SVG, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates.
+    """A drawing of a subject.
 
-    `english` and `chinese` contain the name, followed by the keywords. For figures that end at the waist or the
-    shoulders, `cut` contains the left end and the right end of the cut at the lower edge, and the colour at the cut.
+    `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english`
+    and `chinese` contain the name, followed by the keywords. For figures that end at the waist or the shoulders, `cut`
+    contains the x coordinates of the left and right ends of the cut at the lower edge, and the colour at the cut.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The foreground in front of the subjects: rain, snow, mist, lightning, and the shoulder of an observer."""
+"""Draw the foreground over the subjects: rain, snow, mist, lightning, and the shoulder of an observer."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter

@@ -44,7 +44,7 @@ def draw_texts(
 
     `ink` is a dark colour for the tag's box, the darkened edge, and the text in light boxes. If `boxed` is true, the
     caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the caption is drawn on a
-    darkened lower edge. `inset` is the width of the style's border, as a share of the shorter side.
+    darkened lower edge. `inset` is the width of the style's border, as a fraction of the shorter side.
     """
     height, width = canvas.shape[:2]
     unit = min(height, width)
@@ -110,7 +110,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Draw labels side by side from the lower left, one for each noun that has no drawing."""
+    """Draw labels side by side, starting at the lower left, one for each noun that has no drawing."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad
@@ -123,7 +123,7 @@ def _chips(
 
 
 def _darken(image: Image.Image, top: int, ink: Color) -> None:
-    """Darken the image towards the lower edge, so that white letters are readable on every background."""
+    """Darken the image towards the lower edge, so that white letters are readable on any background."""
     top = max(0, top)
     size = (image.width, image.height - top)
     ramp = Image.linear_gradient("L").resize(size, Image.Resampling.BILINEAR)
@@ -133,10 +133,10 @@ def _darken(image: Image.Image, top: int, ink: Color) -> None:
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """Return the text in at most three lines. A longer text ends in an ellipsis.
+    """Wrap the text into at most three lines. Text that does not fit is replaced with an ellipsis.
 
-    Lines break between Latin words, or between any two Chinese characters. No line starts with a closing punctuation
-    mark.
+    Lines break between Latin words, or between any two Chinese characters. No line starts with a comma, a full
+    stop, a closing bracket or a similar character.
     """
     lines: list[str] = []
     line = ""

@@ -37,7 +37,7 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""The words of each meaning of each kind. A word may have several kinds: "snow" is a weather and a season."""
+"""The words for each meaning of each kind. A word may have several kinds: "snow" is both weather and a season."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())

@@ -46,8 +46,7 @@ from framehouse.engines.previz.view import SHORT_SIDE, view_of
 _SCENERY_PX = 1_800_000
 """The scenery is drawn with at most this number of pixels and then enlarged.
 
-The limit saves time, and the scenery has no fine details that could get lost. Subjects and text are drawn at the full
-size.
+The limit saves time, and the scenery has no fine details that could get lost. Subjects and text are drawn at full size.
 """
 _STYLED_PX = 1_100_000
 """If a panel has a style, its scenery and subjects are drawn with at most this number of pixels and then enlarged.
@@ -69,7 +68,7 @@ def draw_panel(
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    `count` is the total number of images of the task. The same shot, size, references and elements always produce the
+    `count` is the total number of images in the task. The same shot, size, references and elements always produce the
     same pixels. Blocks the calling thread, but releases the GIL during long operations. Raises Broken if a reference
     cannot be decoded.
     """
@@ -139,8 +138,8 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
     """Add subjects and a backdrop that the prompt does not specify, and return the complete scene.
 
-    References and elements that the prompt does not cite become subjects. A missing backdrop is chosen, and an empty
-    studio receives a product.
+    References and elements that the prompt does not cite become subjects. If the prompt specifies no backdrop, a
+    backdrop is chosen. A product is added to an empty studio.
     """
     cited = {subject.cited for subject in scene.subjects} | {scene.setting}
     sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]
@@ -157,7 +156,7 @@ def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
 
 
 def _has_conditions(scene: Scene) -> bool:
-    """Return whether the prompt specifies time, weather or season."""
+    """Return whether the prompt specifies a time of day, the weather or a season."""
     return bool(scene.time or scene.weather or scene.season)
 
 

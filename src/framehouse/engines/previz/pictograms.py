@@ -15,7 +15,7 @@ from framehouse.engines.previz.vector import rasterized
 
 @cache
 def pack() -> dict[str, Pictogram]:
-    """Return all drawings, by name. Our own drawings replace drawings of the pack with the same name.
+    """Return all drawings, keyed by name. Our own drawings replace drawings in the pack that have the same name.
 
     scripts/build_pictograms.py builds the pack.
     """

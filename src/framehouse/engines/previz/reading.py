@@ -315,8 +315,8 @@ class _Reader:
     def _actor(self, before: int, *, creature: bool = False) -> Subject:
         """Return the subject before index `before` that rides, holds or wears something.
 
-        If the relation is "riding" or "holding", or if `creature` is true, this is the last person, animal or citation.
-        Otherwise, or if there is no such subject, this is the last subject.
+        If the relation is "riding" or "holding", or if `creature` is true, the last person, animal or citation is
+        returned. Otherwise, or if there is no such subject, the last subject is returned.
         """
         if creature or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):

@@ -1,9 +1,9 @@
-"""Triggers in a prompt that make previz refuse, fail or wait, so that developers of clients can test each outcome.
+"""Triggers in a prompt that make previz refuse, fail or wait, so that client developers can test each outcome.
 
 `[sandbox: refuse]`          the API refuses the request with HTTP 400 and code 1301
 `[sandbox: decline]`         the API accepts the task, but the engine declines the prompt, and the task fails
 `[sandbox: fail]`            the API accepts the task, but the engine reports an error, and the task fails
-`[sandbox: fail image 2]`    like `fail`, but the engine reports the error only at the second image
+`[sandbox: fail image 2]`    like `fail`, but the engine reports the error only for the second image
 `[sandbox: slow 5]`          each image takes five seconds longer
 """
 

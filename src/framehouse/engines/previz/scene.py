@@ -31,13 +31,13 @@ class Subject:
 class Scene:
     """The content that the prompt specifies.
 
-    A value that the prompt does not specify is empty, and is later selected by the seed.
+    A value that the prompt does not specify is empty, and is later selected based on the seed.
 
     `tints`: colours for the entire image.
     `chips`: the nouns that have no drawing.
     `setting`: the reference or element that the prompt uses as the background.
     `people`: false if the prompt excludes people.
-    `unwanted`: the names of drawings and weathers that the prompt excludes.
+    `unwanted`: the names of drawings and weather conditions that the prompt excludes.
     """
 
     backdrop: str = ""
@@ -58,7 +58,7 @@ class Scene:
 
 
 def stream(seed: int, decision: str) -> random.Random:
-    """Return a generator of random numbers for one decision.
+    """Return a random number generator for one decision.
 
     Each decision has an independent generator. An additional decision therefore does not change other decisions.
     """

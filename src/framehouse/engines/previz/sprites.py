@@ -1,6 +1,6 @@
 """Operations on the canvas and on sprites. A sprite contains the RGBA pixels of one subject.
 
-Many operations process bands of rows, which limits the memory usage at 4k.
+Many operations process bands of rows to limit memory usage at 4k.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _BAND_ROWS = 192
 
 
 def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling) -> Pixels:
-    """Return the canvas at another size (width, height).
+    """Return the canvas scaled to another size (width, height).
 
     The result is copied in bands, because a complete frame at 4k occupies 50 MB.
     """
@@ -67,7 +67,7 @@ def lay(
     """Draw a sprite (RGBA, not premultiplied) on the canvas in the light of the scene.
 
     The ambient light tints the sprite. The sprite is brighter towards the upper left and has a rim of light there.
-    `dim` fades the sprite into the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
+    `dim` is the strength of the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
     """
     height, width = sprite.shape[:2]
     y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
@@ -170,7 +170,7 @@ def lit_windows(sprite: Pixels, color: Color) -> Pixels:
 
 
 def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float) -> None:
-    """Draw the soft shadow of a sprite on ground that is seen from above."""
+    """Draw the soft shadow of a sprite on the ground, as seen from above."""
     pad = round(blur * 2.5)
     small = 4 if sprite.shape[0] > 400 else 1
     alpha = Image.fromarray(np.pad(sprite[::small, ::small, 3], pad // small + 1)).filter(
@@ -234,6 +234,6 @@ def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
 
 
 def tone_of(light: Light) -> Color:
-    """Return a dark colour from the scene's sky, for text boxes and silhouettes."""
+    """Return a dark colour based on the scene's sky, for text boxes and silhouettes."""
     base = darker(mix(light.top, light.middle, 0.3), 0.62)
     return base if luma(base) < 0.3 else darker(base, 0.5)

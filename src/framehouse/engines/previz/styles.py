@@ -1,4 +1,4 @@
-"""Styles such as watercolor, ink and blueprint, which are filters on the pixels of a panel."""
+"""Styles such as watercolor, ink and blueprint, implemented as filters for the pixels of a panel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ class Style:
     """A filter, and the layout of the caption on the filtered panel.
 
     `apply` takes pixels of shape (height, width, 3) and a seed, and returns pixels of the same shape.
-    `paper` is true if the caption is drawn in a light box. `inset` is the width of the style's border, as a share of
-    the shorter side.
+    `paper` is true if the caption is drawn in a light box. `inset` is the width of the style's border, as a
+    fraction of the shorter side.
     """
 
     apply: Callable[[Pixels, int], Pixels]
@@ -225,7 +225,7 @@ def _oil(pixels: Pixels, seed: int) -> Pixels:
     """Draw two layers of brush strokes with a relief at their edges.
 
     Each stroke is a short rectangle, and has the colour of the image at the centre of the stroke. The direction of the
-    strokes varies gradually over the image.
+    strokes varies gradually across the image.
     """
     u = _unit(pixels)
     height, width = pixels.shape[:2]

@@ -29,12 +29,12 @@ _ATTACHED = ("riding", "on", "in", "held", "worn")
 class PlacedSubject:
     """A subject with its position and size, in the units of `View`.
 
-    `x`, `base`: the coordinates of the centre of its lower edge.
+    `x`, `base`: the coordinates of the centre of the subject's lower edge.
     `aspect`: width / height.
     `afloat`: true if the subject casts no shadow on the ground below it.
     `flip`: true if the drawing is mirrored.
     `dim`: the strength of the haze over the subject, from 0 to 1.
-    `sunk`: the share of the height that is below the water.
+    `sunk`: the fraction of the height that is below the water.
     """
 
     subject: Subject
@@ -287,7 +287,7 @@ def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubj
 
 
 def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a held subject on the side that its holder faces, or over the head of the holder."""
+    """Place a held subject on the side that its holder faces, or above the holder's head."""
     over = thing.name in _OVERHEAD
     share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
     height = holder.height * share

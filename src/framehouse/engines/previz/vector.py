@@ -17,7 +17,7 @@ Fill = Color | str
 
 
 class Drawing:
-    """A drawing. Coordinates are in the units of the frame, and (0, 0) is the upper left corner."""
+    """A vector drawing. Coordinates are in the units of the frame, and (0, 0) is the upper left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
@@ -109,7 +109,7 @@ def outline(points: Sequence[Point]) -> str:
 
 
 def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
-    """Return one SVG path of many rectangles (x, y, width, height).
+    """Return one SVG path that contains many rectangles (x, y, width, height).
 
     A single path is used because the rendering time grows with the number of shapes.
     """
@@ -117,7 +117,7 @@ def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
 
 
 def dots(circles: Iterable[tuple[float, float, float]]) -> str:
-    """Return one SVG path of many circles (x, y, radius)."""
+    """Return one SVG path that contains many circles (x, y, radius)."""
     return "".join(
         f"M{x - r:.1f} {y:.1f}a{r:.1f} {r:.1f} 0 1 0 {2 * r:.1f} 0a{r:.1f} {r:.1f} 0 1 0 {-2 * r:.1f} 0z"
         for x, y, r in circles

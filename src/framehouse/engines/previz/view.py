@@ -11,10 +11,10 @@ SHORT_SIDE = 720.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A camera. The unit of all lengths is 1/720 of the shorter side of the frame.
+    """The camera of a shot. The unit of all lengths is 1/720 of the shorter side of the frame.
 
     `horizon`, `floor`: y coordinates. The main subject stands on `floor`.
-    `hero`: the largest height of the main subject.
+    `hero`: the maximum height of the main subject.
     `center`: the x coordinate of the main subject.
     `zoom`: the scale of the scenery.
     `pan`: the horizontal shift of the layers, which depends on their depth.
@@ -37,7 +37,7 @@ class View:
         return self.height > self.width * 1.15
 
 
-# For each framing: horizon, floor and hero as shares of the height, zoom, center as a share of the width, and focus.
+# For each framing: horizon, floor and hero as fractions of the height, zoom, center as a fraction of the width, focus.
 _CAMERAS = {
     "": (0.60, 0.82, 0.50, 1.0, 0.5, 0.0),
     "wide shot": (0.60, 0.80, 0.36, 0.82, 0.46, 0.0),
@@ -50,7 +50,7 @@ _CAMERAS = {
 
 
 def view_of(size: Size, framing: str, seed: int) -> View:
-    """Return the camera of a shot. The seed moves the camera slightly, so that the shots of a series look different."""
+    """Return the camera for a shot. The seed moves the camera slightly, so that the shots in a series differ."""
     short = min(size.width, size.height)
     width, height = size.width / short * SHORT_SIDE, size.height / short * SHORT_SIDE
     horizon, floor, hero, zoom, center, focus = _CAMERAS.get(framing, _CAMERAS[""])

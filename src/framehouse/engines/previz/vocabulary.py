@@ -39,7 +39,7 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""The keywords of these groups of the pack are feelings and gestures, so only the names are in the vocabulary."""
+"""The keywords of these groups in the pack are feelings and gestures, so the vocabulary contains only the names."""
 
 
 def words_of(text: str) -> list[str]:
@@ -68,7 +68,7 @@ def english_key(phrase: str) -> tuple[str, ...]:
 
 @cache
 def english() -> Mapping[tuple[str, ...], Meanings]:
-    """Return the meanings of English phrases of up to four words, by `english_key`."""
+    """Return the meanings of English phrases of up to four words, keyed by `english_key`."""
     known: dict[tuple[str, ...], Meanings] = {}
     for kind, value, phrase in _curated():
         if not _CHINESE.search(phrase):
@@ -104,7 +104,7 @@ def _curated() -> Iterable[tuple[str, str, str]]:
 
 
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:
-    """Return the best drawing for each phrase of the pack.
+    """Return the best drawing for each phrase in the pack.
 
     A drawing whose name is the phrase is the best. A drawing whose name ends in the phrase is second best. Otherwise,
     the best drawing is the drawing with the fewest keywords among those that have the phrase as a keyword.

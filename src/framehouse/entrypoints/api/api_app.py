@@ -78,8 +78,8 @@ def build_api(
 class Api:
     """The ASGI app.
 
-    The app does not use Starlette's routing, because the routing takes longer than all other work for a request that
-    needs no database (docs/adr/0018).
+    The app does not use Starlette's routing. For a request that needs no database, that routing would take longer than
+    all other work (docs/adr/0018).
     """
 
     def __init__(self, context: ApiContext, router: Router) -> None:
@@ -111,7 +111,7 @@ class Api:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            # The response has begun, so uvicorn closes the connection. This call only logs and counts the error.
+            # The response has begun, so uvicorn closes the connection. The call below only logs and counts the error.
             error_response(request, error)
             raise
         finally:
@@ -135,7 +135,7 @@ class Api:
             return error_response(request, error)
 
     def _refuse(self, request: Request) -> Response:
-        """Return the response to a request whose method is not allowed on its path.
+        """Return the response to a request whose method is not allowed for its path.
 
         Raises Refused (1202) if there is no such path. Metrics count the request under the operation of the path's
         first endpoint.

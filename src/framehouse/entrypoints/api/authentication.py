@@ -1,4 +1,4 @@
-"""Finds the caller of a request from its bearer key or signed JWT."""
+"""Identifies the caller of a request by its bearer key or signed JWT."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ from framehouse.domain.account import KEY_PREFIX, Caller
 from framehouse.domain.errors import Refused
 
 _SKEW_S = 60
-_MAX_TIME_S = 1e15  # later than any date; a float represents every second before this limit exactly
+_MAX_TIME_S = 1e15  # later than any realistic date; below this limit, a float represents every second exactly
 _MAX_TOKEN_CHARACTERS = 4096
 _MAX_CACHED_KEYS = 10_000
 _MAX_NEW_KEY_LOOKUPS = 4
@@ -24,9 +24,9 @@ Found = TypeVar("Found")
 
 
 class KeyCache:
-    """The last valid result for each key, and a limit on the lookups of keys without a cached result.
+    """A cache of the last valid result for each key, and a limit on the lookups of uncached keys.
 
-    At most four lookups of uncached keys run at the same time; further lookups wait. Therefore requests with guessed
+    At most four lookups of uncached keys run at the same time; further lookups wait. Therefore, requests with guessed
     keys do not overload the database and do not delay requests with cached keys.
     """
 
@@ -69,7 +69,7 @@ async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *,
     """Return the caller that the Authorization header identifies.
 
     If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
-    result was cached, so the SQL statement that serves the caller must verify the key. Raises Refused (1000 to 1004) if
+    result was cached, so the SQL statement for the request must verify the key. Raises Refused (1000 to 1004) if
     the key or the JWT is missing or invalid. Raises Refused (1100) if the account is disabled. Raises Refused (5001) as
     `KeyCache.look_up` does.
     """

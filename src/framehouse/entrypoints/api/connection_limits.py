@@ -32,13 +32,14 @@ _WARN_EVERY_S = 60.0
 class ConnectionLimits:
     """The limits of one process. All durations are in seconds.
 
-    `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
-    that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
-    request, counted from the start of the connection or from the last response. `unread_s` is the maximum time without
-    progress while a client receives a response. `check_s` is the interval between two checks of all connections.
+    `max_connections` is the maximum number of open connections. If a client opens a connection beyond this limit, the
+    connection that has waited longest for a request is closed. `head_s` is the time within which a client must send the
+    head of a request, counted from the start of the connection or from the last response. `unread_s` is the maximum
+    time without progress while a client receives a response. `check_s` is the interval between two checks of all
+    connections.
 
-    `linger_s` is the time for which the remaining body is read and discarded after an early response. If the connection
-    were closed while the client sends the body, the client might not receive the response.
+    `linger_s` is the time for which the rest of the body is read and discarded after an early response. If the
+    connection were closed while the client is still sending the body, the client might not receive the response.
     """
 
     max_connections: int = _MAX_CONNECTIONS
@@ -100,8 +101,8 @@ class _OpenConnections:
     def add(self, connection: "_LimitedConnection") -> bool:
         """Add a connection. If the limit is reached, close the connection that has waited longest for a request.
 
-        Returns False if the limit is reached and no connection is waiting for a request. Then the calling code must
-        refuse the new connection.
+        Returns False if the limit is reached and no connection is waiting for a request. In this case, the calling
+        code must refuse the new connection.
         """
         if full := len(self._all) >= self.limits.max_connections:
             if time.monotonic() > self._warned_at + _WARN_EVERY_S:
@@ -132,7 +133,7 @@ class _OpenConnections:
 
 
 class _LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection class with limits. A periodic check of all connections replaces a timer per connection."""
+    """uvicorn's connection class with limits. One periodic check of all connections replaces a timer per connection."""
 
     def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)

@@ -1,4 +1,4 @@
-"""The files and the configuration of the console, and the sign-in with the link that `framehouse serve` prints."""
+"""The files and the configuration of the console, and the sign-in through the link that `framehouse serve` prints."""
 
 import hashlib
 import ipaddress
@@ -23,7 +23,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, so that they never mix two versions
+    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, so that they never mix versions
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -40,7 +40,7 @@ async def page(_context: ApiContext, request: Request) -> Response:
 
 
 async def configuration(context: ApiContext, request: Request) -> Response:
-    """Return the configuration of the console. `prefix` is the path prefix with which the console calls the API."""
+    """Return the configuration of the console. `prefix` is the path prefix that the console uses for the API."""
     config = {
         "version": __version__,
         "prefix": context.prefix,
@@ -106,7 +106,7 @@ def _page(path: str) -> _Page:
 def _is_local(request: Request) -> bool:
     """Return whether the request comes directly from a browser on this machine.
 
-    The peer must have a loopback address. The Host header must contain `localhost` or a loopback address, to exclude
+    The peer must have a loopback address. The Host header must contain `localhost` or a loopback address, to prevent
     DNS rebinding attacks. The request must not contain any of the headers that proxies add.
     """
     peer = request.client.host if request.client else ""

@@ -27,7 +27,7 @@ from framehouse.pipeline.accept import AcceptQueue
 
 Result = TypeVar("Result")
 Idempotency = tuple[str, bytes]
-"""An idempotency key and the SHA-256 of the request's body."""
+"""An idempotency key and the SHA-256 digest of the request's body."""
 Readiness = tuple[dict[str, str], dict[str, dict[str, str]]]
 """The states of the database and the storage, and the states of the routes by model."""
 OPERATION, CREATED_TASK = "framehouse.operation", "framehouse.created_task"
@@ -38,7 +38,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """The shared objects. `prefix` is the path prefix that the console and the OpenAPI document use."""
+    """The objects that endpoints share. `prefix` is the path prefix that the console and the OpenAPI document use."""
 
     db: Database
     storage: Storage
@@ -86,10 +86,11 @@ class ApiContext:
     async def body(
         self, request: Request, caller: Caller | None, idempotency_key: str | None = None
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
-        """Read the JSON body. Yield the body, and the idempotency key with the hash of the body.
+        """Read the JSON body. Yield the body, and the idempotency key with the digest of the body.
 
-        The second value is None if there is no idempotency key. The files of the body's images exist until the context
-        ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if the idempotency key is too long.
+        The second value is None if there is no idempotency key. The files with the body's images exist until the
+        context ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if the idempotency key is too
+        long.
         """
         _check_length(idempotency_key)
         account_id = caller.account_id if caller else 0
@@ -97,7 +98,7 @@ class ApiContext:
             yield body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     async def small_body(self, request: Request, idempotency_key: str | None) -> tuple[Any, Idempotency | None]:
-        """Read a small body (`is_small`). Return the same values and raise the same errors as `body`."""
+        """Read a small body (see `is_small`). Return the same values and raise the same errors as `body`."""
         _check_length(idempotency_key)
         body = await self.bodies.read_small(request, digest=bool(idempotency_key))
         return body.value, (idempotency_key, body.digest) if idempotency_key else None

@@ -41,7 +41,7 @@ class ResponseDoc:
 class Operation:
     """The documentation of one endpoint.
 
-    `links` contains the OpenAPI links of the successful response, by the name of the target operation. `operation_id`
+    `links` contains the OpenAPI links of the successful response, keyed by the target operation. `operation_id`
     replaces the operation name of the endpoint in the OpenAPI document.
     """
 

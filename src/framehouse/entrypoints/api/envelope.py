@@ -59,7 +59,7 @@ def request_id_of(request: Request) -> str:
 
 
 def request_id_in(scope: MutableMapping[str, Any]) -> str:
-    """Return the same id as `request_id_of`, for the scope of a request."""
+    """Return the same id as `request_id_of`, given the scope of the request."""
     if "request_id" not in scope:
         header = find_header(scope, b"x-request-id")
         scope["request_id"] = header if header and _REQUEST_ID.fullmatch(header) else _new_request_id()

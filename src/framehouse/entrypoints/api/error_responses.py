@@ -26,7 +26,7 @@ def not_allowed(request: Request) -> Refused:
 
 
 def error_response(request: Request, error: Exception) -> Response:
-    """Return the response to an error. All errors except Refused are also logged."""
+    """Return the response for an error. All errors except Refused are also logged."""
     match error:
         case Refused():
             return failure(request, error)

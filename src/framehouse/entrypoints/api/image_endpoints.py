@@ -23,9 +23,9 @@ _KEY = re.compile(
     r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
 _CHUNK_BYTES = 1024 * 1024
-"""The maximum number of bytes of an image that are in memory for a response, even if the client reads slowly."""
+"""The maximum number of image bytes that a response keeps in memory, even if the client reads slowly."""
 _PRESIGNED_S = 3600
-"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect in this time."""
+"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within this time."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
 RESPONSES = {
@@ -131,7 +131,7 @@ class _ByteRange(NamedTuple):
 
 
 async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator[bytes]:
-    """Yield the chunks of a part. A chunk is read from the storage after the previous chunk has been sent."""
+    """Yield the chunks of a part. Each chunk is read only after the previous chunk has been sent."""
     for start in range(part.start, part.end, _CHUNK_BYTES):
         yield await storage.get_range(key, start, min(start + _CHUNK_BYTES, part.end))
 

@@ -1,4 +1,4 @@
-"""Long polls. One database connection per process listens for the end of tasks and wakes the waiting requests."""
+"""Long polls. Each process listens on one database connection for the end of tasks, and wakes the waiting requests."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ _POLL_INTERVAL_S = 2.0
 
 
 class LongPolls:
-    """The waiting requests of one process, by task.
+    """The waiting requests of one process, grouped by task.
 
-    Notifications can be lost. Therefore the database is also queried for ended tasks every two seconds.
+    Notifications can be lost. Therefore, the database is also queried for ended tasks every two seconds.
     """
 
     def __init__(self, db: Database) -> None:
@@ -44,7 +44,7 @@ class LongPolls:
             event.set()
 
     def wake_all(self) -> None:
-        """Wake all waiting requests because the server is stopping. Each response contains the task's current state."""
+        """Wake all waiting requests when the server stops. Each response contains the current state of the task."""
         for task_id in list(self._events):
             self._set(task_id)
 

@@ -1,6 +1,6 @@
-"""The response of `/metrics`.
+"""The metrics that `/metrics` exposes.
 
-The shared metrics are read from the database, so all API processes expose the same values.
+The shared metrics are read from the database, so all API processes expose the same values for them.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
 
 _CHECK_TIMEOUT_S = 6.0
-"""The time limit for the database and the storage, in seconds. This limit must be shorter than Prometheus' scrape
-timeout of ten seconds, because a scrape that times out returns no metrics."""
+"""The time limit for database queries and for the storage check, in seconds. This limit must be shorter than
+Prometheus's scrape timeout of ten seconds, because a scrape that times out returns no metrics."""
 _WORKER_TIMEOUT_S = 2.0
 
 
@@ -88,7 +88,7 @@ async def _is_storage_up(storage: Storage) -> bool:
 async def fetch_worker_metrics(url: str) -> str:
     """Return the metrics of the worker that `serve` started together with this process.
 
-    Returns an empty string if `url` is empty, or if the worker does not respond because it is starting or hangs.
+    Returns an empty string if `url` is empty, or if the worker does not respond because it is starting or hung.
     """
     if not url:
         return ""

@@ -12,7 +12,7 @@ _REF = "#/components/schemas/{model}"
 
 
 def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
-    """Return the OpenAPI document. `prefix` is the path prefix of the endpoints that have one."""
+    """Return the OpenAPI document. `prefix` is the path prefix of the prefixed endpoints."""
     documented = [(endpoint, endpoint.documentation) for endpoint in endpoints if endpoint.documentation]
     paths: Json = {}
     for endpoint, operation in documented:
@@ -86,7 +86,7 @@ def _reference(model: Model) -> Json:
 
 
 def _name(model: Model) -> str:
-    """Return the name of a schema in pydantic's spelling: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
+    """Return the name of a schema as pydantic spells it: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
     return "".join(letter if letter.isalnum() else "_" for letter in model.__name__)
 
 

@@ -1,4 +1,4 @@
-"""Limits the requests per second that an account may send to this process."""
+"""Limits the number of requests per second that an account may send to this process."""
 
 import time
 from collections import OrderedDict
@@ -12,8 +12,8 @@ _MAX_ACCOUNTS = 10_000
 class RateLimit:
     """A token bucket per account. Each API process has separate buckets.
 
-    `per_second` is the number of tokens that a bucket receives per second; 0 means no limit. A full bucket contains the
-    tokens of one second, but at least one token.
+    `per_second` is the number of tokens that a bucket receives per second; 0 means no limit. A full bucket contains
+    one second's worth of tokens, but at least one token.
     """
 
     def __init__(self, per_second: float) -> None:

@@ -44,7 +44,7 @@ def is_small(request: Request) -> bool:
 class Body:
     """The JSON value of a body. Long strings are LongString objects.
 
-    `digest` is the SHA-256 of the body's bytes, or empty if no digest was requested.
+    `digest` is the SHA-256 digest of the body's bytes, or empty if no digest was requested.
     """
 
     value: Any
@@ -66,13 +66,13 @@ class BodyReader:
         self._max_large_per_account = max(1, max_large // 2)
         self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
         # By default, glibc returns each freed block to the system and requests a new block for the next piece. These
-        # system calls take longer than the decoding. After a larger block has been freed, glibc reuses the blocks. The
-        # block that is freed here uses no memory, because it is never written to.
+        # system calls take longer than the decoding. After one larger block has been freed, glibc keeps and reuses
+        # freed blocks. The block that is freed here uses no memory, because it is never written to.
         bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
-        """Read the body of a JSON request. The files of its images exist until the context ends.
+        """Read the body of a JSON request. The files with its images exist until the context ends.
 
         Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, or as soon as
         the body is too large or arrives too slowly. Raises StorageUnavailable if temporary files cannot be written.
@@ -102,7 +102,7 @@ class BodyReader:
             raise Refused(1200, "the body ended too early") from None
 
     async def read_small(self, request: Request, *, digest: bool = False) -> Body:
-        """Read a small body (`is_small`). Raises Refused (1200) as `read` does."""
+        """Read a small body (see `is_small`). Raises Refused (1200) as `read` does."""
         self._check_headers(request)
         try:
             async with asyncio.timeout(self._stall_timeout_s):
@@ -138,7 +138,7 @@ class BodyReader:
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
                     if reader.in_long_string:
-                        feed(bytes(pending))  # takes a fraction of a millisecond, less than switching to a thread
+                        feed(bytes(pending))  # takes a fraction of a millisecond, less than a switch to a thread
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()
@@ -153,7 +153,7 @@ class BodyReader:
             raise _not_json(error) from None
 
     async def _next(self, stream: AsyncGenerator[bytes, None], started: float, size: int) -> bytes:
-        """Return the next bytes of the body, or empty bytes at the end of the body.
+        """Return the next bytes of the body, or `b""` at the end of the body.
 
         `size` is the number of bytes that have arrived since `started`. Raises Refused if no bytes arrive for
         `stall_timeout_s` seconds. Raises Refused if `size` is less than the minimum for the time since `started`. The

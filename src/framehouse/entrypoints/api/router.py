@@ -37,7 +37,7 @@ Match = tuple[Endpoint, dict[str, str]]
 class Router:
     """A mapping from the method and the path of a request to an endpoint.
 
-    An endpoint whose path has no parameters takes precedence. The other endpoints are tried in the order of the table.
+    Endpoints whose paths have no parameters take precedence. The other endpoints are tried in the order of the table.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ class SecurityHeaders:
 
 
 def _with_defaults(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    if headers[-len(DEFAULT_HEADER_LIST) :] == DEFAULT_HEADER_LIST:  # an envelope already has the default headers
+    if headers[-len(DEFAULT_HEADER_LIST) :] == DEFAULT_HEADER_LIST:  # an envelope response already has the defaults
         return headers
     present = {name.lower(): value for name, value in headers}
     for name, value in DEFAULT_HEADERS.items():

@@ -10,8 +10,8 @@ Result = TypeVar("Result")
 class SharedCall(Generic[Result]):
     """A callable that starts `call`, or joins the call that is already running, and returns the result.
 
-    This class protects the database from requests to endpoints that need no key. All requests that arrive at the same
-    time share one call.
+    This class protects the database from floods of requests to endpoints that need no key. All requests that arrive at
+    the same time share one call.
     """
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> None:

@@ -1,4 +1,4 @@
-"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are files of the package."""
+"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are files in the package."""
 
 import posixpath
 from importlib.resources import files
@@ -38,7 +38,7 @@ async def openapi(context: ApiContext, _request: Request) -> Response:
 async def _file(folder: StaticFiles, path: str, request: Request) -> Response:
     """Return a response with a file from a folder.
 
-    A double slash counts as a single slash, because clients may append a path to a base URL that ends with a slash.
+    A double slash is treated as a single slash, because clients may append a path to a base URL that ends with a slash.
     Raises Refused (1202) if there is no such file.
     """
     try:

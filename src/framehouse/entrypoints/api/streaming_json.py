@@ -1,7 +1,7 @@
 """Parses JSON while it arrives. Long strings are decoded into a file.
 
 The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
-number that is chosen for each body, so a client cannot forge a placeholder. The parser of small bodies also parses the
+number that is chosen for each body, so a client cannot forge a placeholder. The parser for small bodies also parses the
 skeleton, and the pieces of long strings that contain escape sequences or non-ASCII characters. The scanner in this
 module only finds the beginning and the end of each string.
 """
@@ -39,10 +39,10 @@ class SkeletonTooLarge(Exception):
 class JsonReader:
     """A parser that receives a JSON text in pieces of any size.
 
-    The methods raise ValueError if the text is not JSON. The methods also raise SkeletonTooLarge and SpoolFull.
+    The methods raise ValueError if the text is not JSON. They can also raise SkeletonTooLarge and SpoolFull.
 
     The time and the memory for a piece are proportional to its size and do not depend on earlier pieces. Many small
-    pieces are slower than a few large ones.
+    pieces take longer to parse than a few large pieces.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -66,8 +66,8 @@ class JsonReader:
         open_escape = (len(data) - len(data.rstrip(b"\\"))) % 2  # 1 if the next piece continues an escape sequence
         end = len(data) - open_escape
         self._pending = data[end:]
-        # Escaped quotes are masked, so that every remaining quote begins or ends a string. JSON has escape sequences
-        # only inside strings.
+        # Escaped quotes are masked, so that every remaining quote begins or ends a string. JSON allows escape
+        # sequences only inside strings.
         quotes = data.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in data else data
         at = 0
         while at < end:
@@ -129,7 +129,7 @@ class JsonReader:
 
 
 class _LongStringReader:
-    """A parser of one long string. The parser counts the characters, and decodes base64 into the spool."""
+    """A parser for one long string. The parser counts the characters, and decodes base64 into the spool."""
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
@@ -167,7 +167,7 @@ class _LongStringReader:
             self._ascii(text.encode())
             return
         self._count(text[:_HEAD_CHARACTERS], len(text))
-        self._decode(b"?")  # a character that is not base64
+        self._decode(b"?")  # a character that is invalid in base64
 
     def _ascii(self, text: bytes) -> None:
         self._count(text[:_HEAD_CHARACTERS].decode(), len(text))

@@ -54,10 +54,10 @@ class HeldBatches:
         self._by_id[held.batch.id] = held
 
     def remove(self, held: HeldBatch) -> None:
-        """Remove this entry, but not a newer entry of the same batch.
+        """Remove this entry, but not a newer entry for the same batch.
 
-        There can be a newer entry if the database released the batch but the response of the database was lost. The
-        worker may then claim the batch again before it repeats the release.
+        A newer entry can exist if the database released the batch but the response of the database was lost. The worker
+        may then claim the batch again before it repeats the release.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]
@@ -97,7 +97,7 @@ class HeldBatches:
 
 
 def claims_of(leases: Mapping[int, HeldBatch]) -> dict[int, tuple[UUID, float]]:
-    """Return the claim and the progress of each held batch, by batch id."""
+    """Return the claim and the progress of each held batch, keyed by batch id."""
     return {number: (held.batch.claim, held.progress) for number, held in leases.items()}
 
 

@@ -1,7 +1,7 @@
-"""Find routes that have waiting batches and no live worker. Log a warning, and later fail the tasks of these batches.
+"""Find routes that have waiting batches but no live worker. Log a warning, and later fail the tasks of these batches.
 
-This process measures how long a route has been unserved, so a worker that has just started fails no task. The tasks of
-a served route never fail here, even if their batches wait for a long time.
+This process measures how long a route has been unserved, so a worker that has just started does not fail any tasks.
+The tasks of a served route never fail here, even if their batches wait for a long time.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _CHECK_S = 30.0
 
 
 class UnservedRoutes:
-    """A periodic check for unserved routes. The tasks that wait for an unserved route fail after a time limit.
+    """A periodic check for unserved routes. Tasks that wait for an unserved route fail after a time limit.
 
     If `only_task` is set, only this task is checked.
     """

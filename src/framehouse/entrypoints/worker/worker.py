@@ -32,7 +32,7 @@ _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
 """An isolated batch starts when the worker's other batches have ended, or after this number of seconds. Only batches
-that an upstream generates last longer."""
+that an upstream generates take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Limits:
     """The limits of a worker.
 
     `concurrency` is the number of batches that the worker generates at the same time. The other limits are the settings
-    of the same names.
+    with the same names.
     """
 
     concurrency: int = 2
@@ -175,7 +175,7 @@ class Worker:
             self._signal.slot_freed()
 
     async def _release(self, held: HeldBatch) -> None:
-        """Return a batch to the queue, due immediately.
+        """Return a batch to the queue, and make the batch due immediately.
 
         Does nothing if the task has ended or another worker has claimed the batch.
         """

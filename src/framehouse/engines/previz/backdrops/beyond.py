@@ -1,4 +1,4 @@
-"""Space, the sky and an underwater scene."""
+"""The space, sky and underwater backdrops."""
 
 import math
 
@@ -64,7 +64,7 @@ def moon_ground(s: Stage, floor: float) -> None:
 
 
 def sky(s: Stage) -> None:
-    """Draw a place high above the ground, with three layers of clouds below and single clouds at the sides."""
+    """Draw a place high above the ground, with three layers of clouds below and individual clouds at the sides."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, until=v.height * 0.8, clouds=False)
     for layer in range(3):

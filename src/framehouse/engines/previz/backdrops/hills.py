@@ -1,4 +1,4 @@
-"""Mountains, meadow, desert and snowfield."""
+"""The mountain, meadow, desert and snowfield backdrops."""
 
 from framehouse.engines.previz.backdrops.scenery import (
     GRASS,
@@ -200,7 +200,7 @@ def desert(s: Stage) -> None:
 
 
 def snowfield(s: Stage) -> None:
-    """Draw icy hills, snow drifts and a few pines. Northern lights are drawn on a clear night."""
+    """Draw icy hills, snowdrifts and a few pines. Northern lights are drawn on a clear night."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     if light.dark and s.scene.weather == "":

@@ -1,4 +1,4 @@
-"""The indoor places: room, library, café and kitchen."""
+"""The indoor backdrops: room, library, café and kitchen."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The input of all backdrops, and scenery that several backdrops share: sky, clouds, trees, ground."""
+"""The input for all backdrops, and scenery that several backdrops share: sky, clouds, trees and ground."""
 
 import math
 import random
@@ -25,7 +25,7 @@ LEAVES: dict[str, tuple[Color, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The input of a backdrop: the drawing `d`, the camera, the light and the scene.
+    """The input for a backdrop: the drawing `d`, the camera, the light and the scene.
 
     `seed` is the same for all shots of a series, so that all shots show the same place. `shot_seed` is the seed of this
     shot.

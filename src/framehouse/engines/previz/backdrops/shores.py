@@ -1,4 +1,4 @@
-"""Sea and beach."""
+"""The sea and beach backdrops."""
 
 import math
 

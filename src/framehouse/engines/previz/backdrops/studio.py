@@ -1,4 +1,4 @@
-"""Places for presentations: a studio and a stage."""
+"""The studio and stage backdrops."""
 
 from framehouse.engines.previz.backdrops.scenery import Stage, shadow_below
 from framehouse.engines.previz.color import WHITE, Color, darker, lighter, mix

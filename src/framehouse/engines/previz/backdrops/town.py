@@ -1,4 +1,4 @@
-"""City and street."""
+"""The city and street backdrops."""
 
 from itertools import pairwise
 
@@ -104,7 +104,7 @@ def _lamp(s: Stage, x: float, base: float, tall: float, to_right: bool) -> None:
 
 
 def street(s: Stage) -> None:
-    """Draw a street to a vanishing point, with houses on both sides.
+    """Draw a street that leads to a vanishing point, with houses on both sides.
 
     Signs are added at night, and lamps at night or in bad weather.
     """
@@ -119,8 +119,8 @@ def street(s: Stage) -> None:
     def at(side: int, near: float, high: float) -> Point:
         """Return a point on a row of houses.
 
-        `near` is from 0 (vanishing point) to 1 (edge of the frame). `high` is the height in units at the edge of the
-        frame.
+        `near` is 0 at the vanishing point and 1 at the edge of the frame. `high` is the height in units, measured at
+        the edge of the frame.
         """
         return (vx + side * half * near, vy + ((v.height - vy) * 0.62 - high) * near)
 

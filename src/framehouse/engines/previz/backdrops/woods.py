@@ -1,4 +1,4 @@
-"""Forest and jungle."""
+"""The forest and jungle backdrops."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The examples of request bodies in the OpenAPI document."""
+"""The example request bodies in the OpenAPI document."""
 
 CREATE_TASK = {
     "series": {

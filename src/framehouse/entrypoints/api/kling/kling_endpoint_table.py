@@ -36,14 +36,14 @@ def _links(*names: str, id: str) -> dict[str, Json]:
 
 
 def _element_links(task: str) -> dict[str, Json]:
-    """Return the links of a response. `task` is the JSON pointer to an element task in the response's `data`."""
+    """Return links to element operations. `task` is the JSON pointer to an element task in the response's `data`."""
     id = f"{task}/task_result/elements/0/element_id"
     delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
     return _links("get_element", id=id) | {"delete_element": delete}
 
 
 def _with_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
-    """Yield the endpoint and its aliases: the older path, and both paths with a slash at the end."""
+    """Yield the endpoint and its aliases: the older path, and both paths with a trailing slash."""
     yield endpoint
     for path in (f"{endpoint.path}/", old_path, f"{old_path}/"):
         yield replace(endpoint, path=path, documentation=None)

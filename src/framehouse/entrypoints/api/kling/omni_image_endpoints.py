@@ -90,7 +90,7 @@ async def get_task(context: ApiContext, request: Request) -> Response:
 
 
 async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int | None = None) -> Task:
-    """Return a task by its task id or external id.
+    """Return the task with this task id or external id.
 
     Raises Refused (1201) if the task does not exist, or if the key `key_id` is no longer valid.
     """

@@ -54,7 +54,7 @@ def read_page(request: Request) -> tuple[int, int]:
 def read_wait(request: Request) -> int:
     """Return the requested time to wait for the end of a task, in seconds. Returns 0 if no time is given.
 
-    Values greater than 60 count as 60. Raises Refused (1201) if the value is not a number or is negative.
+    Values greater than 60 are treated as 60. Raises Refused (1201) if the value is not a number or is negative.
     """
     wait = _find(request, WAIT)
     if wait is None and (prefer := find_header(request.scope, b"prefer")):
@@ -77,7 +77,7 @@ def read_include(request: Request) -> frozenset[str]:
 def _find(request: Request, parameter: Parameter) -> str | None:
     """Return the value of a query parameter, or None if the request does not contain the parameter.
 
-    An empty query string is not parsed, because the parsing would take longer than finding the endpoint.
+    An empty query string is not parsed, because parsing it would take longer than finding the endpoint.
     """
     return request.query_params.get(parameter.name) if request.scope["query_string"] else None
 

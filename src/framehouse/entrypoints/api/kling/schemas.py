@@ -1,6 +1,6 @@
 """The schemas of requests and responses in the OpenAPI document.
 
-The schemas are only documentation; domain/request.py validates the requests.
+The schemas are only documentation; domain/request.py and domain/element.py validate the requests.
 """
 
 from typing import Generic, Literal, TypeVar
