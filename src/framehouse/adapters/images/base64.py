@@ -19,7 +19,7 @@ class NotBase64(Exception):
 class Decoder:
     """A decoder for base64 text that arrives in chunks.
 
-    Whitespace is ignored, because mail programs wrap lines. The padding is optional.
+    Whitespace is ignored, because some encoders insert line breaks. The padding is optional.
     """
 
     def __init__(self) -> None:

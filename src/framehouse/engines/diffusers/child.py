@@ -30,8 +30,8 @@ Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to an inbox.
 
-EXITED: the child process has exited. WAKE: the thread that reads the inbox must check whether recipients are cancelled
-and whether the queue is closing.
+EXITED: the child process has exited. WAKE: the thread that reads the inbox must check whether the recipients of the
+running call (see calls.Recipient) are cancelled, and whether the queue is closing.
 """
 
 
@@ -80,7 +80,8 @@ class ChildProcess:
     def kill(self) -> str:
         """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
 
-        Each thread that reads the output of the process has 10 s to finish, so that no message arrives later.
+        Waits up to 10 s for each thread that reads the output of the process, so that no message is added to the inbox
+        after this method returns.
         """
         with suppress(ProcessLookupError):
             self._process.kill()

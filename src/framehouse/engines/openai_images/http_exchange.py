@@ -86,8 +86,8 @@ async def send_request(
     """Send a request once. Return the response even if its status reports an error.
 
     Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
-    response is incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A response with
-    another status is truncated after about 65,536 bytes.
+    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
+    response with another status is truncated after about 65,536 bytes.
     """
     import httpx
 
@@ -120,8 +120,9 @@ async def send_request(
 def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     """Return the exception for a response whose status is not 200.
 
-    If `paid` is false, status 503 always means that the server refused the request. If `paid` is true, status 503 means
-    a refusal only if the response has a Retry-After header or a message that reports overload or loading.
+    `paid` is true if the request costs money. If `paid` is false, status 503 always means that the server refused the
+    request. If `paid` is true, status 503 means a refusal only if the response has a Retry-After header, or a message
+    that says that the server is overloaded or still loading.
     """
     message, code = error_details(reply.body)
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")

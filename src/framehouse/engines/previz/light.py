@@ -27,9 +27,9 @@ class Light:
     paleness: float = 0.0
 
     def on(self, color: Color, far: float = 0.0) -> Color:
-        """Return the appearance of a daylight colour in this light.
+        """Return the colour that a surface has in this light.
 
-        Haze increases with `far`, from 0 (near) to 1 (horizon).
+        `color` is the colour of the surface in daylight. Haze increases with `far`, from 0 (near) to 1 (horizon).
         """
         a = self.ambient
         lit = (round(color[0] * a[0] / 255), round(color[1] * a[1] / 255), round(color[2] * a[2] / 255))
@@ -69,7 +69,7 @@ _NEON = Light("night", (16, 8, 42), (74, 22, 110), (226, 60, 146), (92, 244, 252
 
 
 def light_of(scene: Scene, seed: int) -> Light:
-    """Return the light that the scene specifies, or a light that the seed selects."""
+    """Return the light of a scene. The seed selects the properties of the light that the scene does not specify."""
     choice = stream(seed, "light")
     time = scene.time
     if not time:

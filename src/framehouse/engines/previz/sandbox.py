@@ -20,7 +20,7 @@ _KNOWN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """The behaviour that the triggers of a prompt request.
+    """The behaviour that is requested by the triggers in a prompt.
 
     `refuse` is the reason for a refusal, or empty if the prompt is not refused. `fail_image` is the number of the image
     that fails, counted from 1. 0 means every image, and None means no image.

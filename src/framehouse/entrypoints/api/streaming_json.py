@@ -58,7 +58,7 @@ class JsonReader:
 
     @property
     def in_long_string(self) -> bool:
-        """True if the next bytes most likely continue a long string. All other bytes are slower to scan."""
+        """True if a long string has started and not ended. Bytes inside a long string are the fastest to parse."""
         return self._open_long is not None
 
     def feed(self, piece: bytes) -> None:
