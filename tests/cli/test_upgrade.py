@@ -207,6 +207,6 @@ def test_migrations_run_on_a_full_database_while_the_server_runs(
     slowest_s = max(submitter.took_s)
     count = len(submitter.tasks)
     print(f"migrated {TASKS:,} tasks in {took_s:.2f} s; {count} new tasks, the slowest in {slowest_s:.2f} s")  # noqa: T201
-    assert slowest_s < 5
+    assert slowest_s < 20, "a migration blocked the requests of clients"
     assert asyncio.run(query(url, "select images_in_flight from accounts")) == 0
     asyncio.run(execute(postgres.url, f'drop database "{name}" with (force)'))

@@ -62,7 +62,7 @@ async def test_errors_are_shown_in_plain_words(console: Console) -> None:
 
 async def test_a_task_view_survives_a_reload_and_a_lost_network(console: Console) -> None:
     page = console.page
-    task = await console.api.create("[sandbox: slow 3] a lighthouse", n=2, aspect_ratio="21:9")
+    task = await console.api.create("[sandbox: slow 15] a lighthouse", n=2, aspect_ratio="21:9")
     await console.open(f"tasks/{task['task_id']}")
     await expect(page.locator(".skeleton")).to_have_count(2)
     box = await page.locator(".skeleton").first.bounding_box()

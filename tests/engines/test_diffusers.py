@@ -348,7 +348,7 @@ async def test_after_out_of_memory_calls_of_that_size_have_fewer_images(klein: D
 
 async def test_the_error_says_that_a_single_image_does_not_fit_into_memory(klein: Diffusers) -> None:
     with pytest.raises(
-        Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, offload or quantize"
+        Unavailable, match=r"192x192 does not fit into the memory of .*out of memory.*max_pixels, or set offload"
     ):
         await generate(klein, batch(prompt="[oom 0] a fox"))
     assert len(images(await generate(klein, batch()))) == 1
