@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,12 @@ _COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": [hypothesi
 hypothesis.settings.register_profile("repeatable", derandomize=True, max_examples=50, **_COMMON)
 hypothesis.settings.register_profile("random", max_examples=1000, print_blob=True, **_COMMON)
 hypothesis.settings.load_profile("random" if os.environ.get("FRAMEHOUSE_TEST_LONG") else "repeatable")
+
+
+def pytest_configure() -> None:
+    """Make SIGINT work in the commands that tests start. A shell starts background jobs with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
