@@ -14,8 +14,8 @@ endif
 # Lets Python store its compiled files. Otherwise every process that the tests start compiles all modules again.
 export PYTHONDONTWRITEBYTECODE :=
 STAMP := .venv/.installed
-# Most tests wait for other processes, so two test workers per core keep the cores busy.
-JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4)')
+# Most tests wait for other processes, so three test workers per core keep the cores busy.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 3 * len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else 4)')
 PYTEST = .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup $(if $(DURATIONS),--durations=$(DURATIONS))
 
 .PHONY: demo test test-random steady chaos hosts lint check install diffusers test-servers test-database serve gallery screenshots bench soak fuzz audit lint-deploy dist release lock clean help

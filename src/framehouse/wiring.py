@@ -228,17 +228,16 @@ async def run_api(
             redirect_images=settings.image_delivery == "redirect",
         )
         config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
-        start.remove_signal_handlers()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)  # uvicorn raises the signal again before this process cleans up
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 app.end_long_polls()
                 await super().shutdown(sockets)
 
+        server = Server(config)
+        start.hand_signals_to(server.handle_exit)
         freeze_loaded_objects()
-        await Server(config).serve(sockets=[listening])
+        await server.serve(sockets=[listening])
 
 
 async def run_worker(

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,23 @@ def test_a_process_that_is_stopped_while_it_starts_exits_with_code_0(
         process.terminate()
         assert process.wait(timeout=60) == 0
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "the database is still running"
+
+
+_SIGNAL_BEFORE_UVICORN = """
+import signal
+from framehouse import wiring
+from framehouse.cli import main
+
+wiring.freeze_loaded_objects = lambda: signal.raise_signal(signal.SIGTERM)
+main()
+"""
+
+
+def test_a_signal_between_the_startup_and_uvicorn_is_not_lost(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    command = [sys.executable, "-c", _SIGNAL_BEFORE_UVICORN, "api", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    stopped = subprocess.run(command, env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
+    assert stopped.returncode == 0, stopped.stderr
 
 
 def test_a_worker_that_waits_for_another_migration_can_be_stopped(tmp_path: Path) -> None:

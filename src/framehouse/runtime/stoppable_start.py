@@ -2,9 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -15,18 +16,23 @@ class Start:
 
     cancelled: bool = False
 
-    def remove_signal_handlers(self) -> None:
-        """Remove the signal handlers. A caller that handles signals without the event loop must call this method."""
+    def hand_signals_to(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        """End the startup: from now on, both signals call `handler`, which runs without the event loop.
+
+        The signals are blocked during the change. A signal that arrives at that time calls `handler` afterwards.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for number in _SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @asynccontextmanager
 async def stoppable_start() -> AsyncIterator[Start]:
     """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
 
-    The startup ends when the body replaces the signal handlers with `loop.add_signal_handler`. A body that handles
-    signals in another way must call `remove_signal_handlers`.
+    The startup ends when the body replaces the signal handlers with `loop.add_signal_handler` or `hand_signals_to`.
     """
     start, task = Start(), asyncio.current_task()
     assert task is not None
