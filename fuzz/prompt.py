@@ -8,7 +8,7 @@ import time
 from itertools import chain
 
 from framehouse.domain.errors import Refused
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.prompt import (
     MAX_PROMPT_CHARACTERS,
@@ -49,7 +49,7 @@ def test_one(data: bytes) -> None:
     check_citations(prompt, images=images, elements=elements)
     check_requests_in_prompt(prompt)
     try:
-        request = parse_request(body, {MODEL.name: MODEL}.get)
+        request = parse_request(body, Catalog([MODEL]))
     except Refused as error:
         cited = [resolve_citation(citation, images=images, elements=elements) for citation in citations(prompt)]
         assert not prompt.strip() or len(prompt) > MAX_PROMPT_CHARACTERS or "\0" in prompt or None in cited, error

@@ -58,12 +58,27 @@ def test_arguments_override_variables_which_override_files(tmp_path: Path, monke
         ('public_url = "not a url"', "public_url"),
         ('[models.""]', "models"),
         ("requests_per_second = inf", "requests_per_second"),
+        ('default_model = "none"', 'default_model "none" is not a configured model'),
+        ('[models.a]\naliases = ["B"]\n[models.b]', 'the alias "B" of a is also a name of another model'),
     ],
 )
 def test_the_error_names_the_wrong_setting(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "framehouse.toml").write_text(text)
     with pytest.raises(BadSettings, match=message):
         load_settings()
+
+
+def test_the_default_models_have_aliases_that_yield_to_configured_names(tmp_path: Path) -> None:
+    def aliases(text: str) -> dict[str, tuple[str, ...]]:
+        (tmp_path / "framehouse.toml").write_text(text)
+        return {model.name: model.aliases for model, _ in load_settings().served_models()}
+
+    assert aliases('default_model = "Kling-O1"')["kling-image-o1"] == ("image-kling-image-o1", "kling-o1")
+    assert aliases('[models.kling-image-o1]\nseries = false\n[models."Kling-O1"]') == {
+        "kling-image-o1": ("image-kling-image-o1",),
+        "Kling-O1": (),
+    }
+    assert aliases("[models.kling-image-o1]\naliases = []") == {"kling-image-o1": ()}
 
 
 def test_a_variable_or_a_file_may_contain_a_table_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.domain.pricing import DEFAULT_UNITS
 from framehouse.domain.request import url_problem
 
@@ -46,12 +46,24 @@ class ModelSettings(BaseModel):
         default=["1k", "2k", "4k"], min_length=1, description="Resolutions that the model offers."
     )
     series: bool = Field(default=True, description="Whether the model offers series.")
+    aliases: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
+        default=None,
+        description="Other names of the model in requests. Upper and lower case are treated as equal. "
+        "If not set, the two default models have the names that clients of Kling use.",
+    )
 
 
 _MODELS = {
     "kling-v3-omni": ModelSettings(),
     "kling-image-o1": ModelSettings(resolutions=["1k", "2k"], series=False),
 }
+
+
+_ALIASES = {
+    "kling-v3-omni": ("kling-omni-image", "image-kling-v3-omni", "kling-v3-image-omni"),
+    "kling-image-o1": ("image-kling-image-o1", "kling-o1"),
+}
+"""The names that resellers of Kling and their clients use for the models."""
 
 
 class Settings(BaseSettings):
@@ -110,6 +122,10 @@ class Settings(BaseSettings):
         default=_MODELS,
         min_length=1,
         description="Models that the server offers, by name. These models replace the default models.",
+    )
+    default_model: str = Field(
+        default="",
+        description="Name or alias of the model of requests without `model_name`. If empty, such requests are refused.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."
@@ -228,6 +244,11 @@ class Settings(BaseSettings):
             raise ValueError("direct_database_url requires database_url")
         return self
 
+    @model_validator(mode="after")
+    def _model_names(self) -> "Settings":
+        Catalog((model for model, _ in self.served_models()), self.default_model)
+        return self
+
     @field_validator("path_prefixes")
     @classmethod
     def _prefixes(cls, prefixes: list[str]) -> list[str]:
@@ -252,12 +273,21 @@ class Settings(BaseSettings):
         return [
             (
                 Model(
-                    name, tuple(m.resolutions), m.series, dict(DEFAULT_UNITS) | {str(r): u for r, u in m.units.items()}
+                    name,
+                    tuple(m.resolutions),
+                    m.series,
+                    dict(DEFAULT_UNITS) | {str(r): u for r, u in m.units.items()},
+                    aliases=self._default_aliases(name) if m.aliases is None else tuple(m.aliases),
                 ),
                 m.routes,
             )
             for name, m in self.models.items()
         ]
+
+    def _default_aliases(self, name: str) -> tuple[str, ...]:
+        """Return the default aliases of a model, except names that belong to another configured model."""
+        taken = {taken.casefold() for other, model in self.models.items() for taken in (other, *(model.aliases or ()))}
+        return tuple(alias for alias in _ALIASES.get(name, ()) if alias not in taken)
 
     @property
     def hung_after_s(self) -> float:

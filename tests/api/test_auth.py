@@ -59,6 +59,28 @@ async def test_a_jwt_is_accepted_only_if_its_claims_and_signature_are_valid(api:
     assert await code(api, await token(api, iss="a\ud800")) == 1002
 
 
+async def test_other_claims_of_a_jwt_are_ignored(api: Api) -> None:
+    for value in (7, "x", ["x"], {"x": 1}, 1.5, True):
+        claims: dict[str, Any] = dict.fromkeys(("sub", "aud", "iat", "jti", "scope"), value)
+        assert await code(api, await token(api, **claims)) == 0
+
+
+async def test_the_header_x_api_key_has_the_same_meaning(api: Api) -> None:
+    key = api.alice.headers["Authorization"].removeprefix("Bearer ")
+    for headers, expected in (
+        ({"X-API-KEY": key}, 0),
+        ({"X-API-KEY": (await token(api)).removeprefix("Bearer ")}, 0),
+        ({"X-API-KEY": "fh_unknown"}, 1002),
+        ({"X-API-KEY": ""}, 1001),
+        ({"X-API-KEY": "fh_unknown", "Authorization": f"Bearer {key}"}, 0),
+    ):
+        assert (await api.anonymous.get(PATH, headers=headers)).json()["code"] == expected
+    created = await api.anonymous.post(
+        PATH, headers={"X-API-KEY": key}, json={"model_name": "kling-v3-omni", "prompt": "a fox"}
+    )
+    assert created.json()["code"] == 0
+
+
 async def test_an_unsigned_jwt_is_refused(api: Api) -> None:
     unsigned = jwt.encode({"iss": "ak", "exp": time.time() + 60}, "", algorithm="none")
     assert await code(api, "Bearer " + unsigned) == 1002

@@ -33,6 +33,7 @@ async def test_an_element_is_created_saved_and_served(api: Api) -> None:
         "task_status": "succeed",
         "task_status_msg": "",
         "final_unit_deduction": "0",
+        "final_balance_deduction": {"quota": "0", "list_price": "0"},
         "updated_at": 0,
         "task_result": ANY,
     }
@@ -52,6 +53,8 @@ async def test_an_element_is_created_saved_and_served(api: Api) -> None:
         ],
         "owned_by": str(api.deployment.caller.account_id),
         "status": "succeed",
+        "element_video_list": {},
+        "element_voice_info": {},
     }
     for any_id in ("mine", str(id)):
         assert await api.wait_for_element(any_id) == saved
@@ -136,11 +139,7 @@ async def test_all_problems_of_an_element_are_in_one_message(api: Api) -> None:
         ({"element_image_list": None}, "element_image_list is required"),
         ({"element_image_list": "x"}, "element_image_list must be an object"),
         ({"element_image_list": {"refer_images": [{"image_url": "AA=="}]}}, "element_image_list.frontal_image is requ"),
-        ({"element_image_list": {"frontal_image": "AA=="}}, "element_image_list.refer_images is required"),
-        (
-            {"element_image_list": {"frontal_image": 5, "refer_images": []}},
-            "refer_images is required and must be a list of 1 to 3",
-        ),
+        ({"element_image_list": {"frontal_image": 5, "refer_images": []}}, "element_image_list.frontal_image must be"),
         (
             {"element_image_list": {"frontal_image": "A", "refer_images": [{"image_url": "A"}] * 4}},
             "element_image_list.refer_images has 4 entries; at most 3 are allowed",
@@ -155,6 +154,22 @@ async def test_all_problems_of_an_element_are_in_one_message(api: Api) -> None:
 )
 async def test_invalid_elements_are_refused(api: Api, fields: dict[str, Any], problem: str) -> None:
     assert problem in error(await api.alice.post(ELEMENTS, json=element_body(**fields)), 400, 1201)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"element_image_list": {"frontal_image": image_base64()}},
+        {"element_image_list": {"frontal_image": image_base64(), "refer_images": []}},
+        {"element_image_list": None, "element_frontal_image": image_base64(), "element_refer_list": []},
+    ],
+)
+async def test_a_frontal_image_alone_is_enough(api: Api, fields: dict[str, Any]) -> None:
+    api.deployment.start_element_worker()
+    task = await api.wait_for_element((await api.create_element(**fields))["task_id"])
+    images = task["task_result"]["elements"][0]["element_image_list"]
+    assert (await api.anonymous.get(images["frontal_image"])).status_code == 200
+    assert images["refer_images"] == []
 
 
 async def test_an_element_at_the_limits_is_accepted(api: Api) -> None:

@@ -10,7 +10,7 @@ import pytest
 from framehouse.adapters.storage import StorageUnavailable, open_storage
 from framehouse.adapters.storage.measured import MeasuredStorage
 from framehouse.adapters.telemetry import logs
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.engines.registry import Registry, open_registry
 from framehouse.entrypoints.api.metrics_endpoint import fetch_worker_metrics, shared_families
 from tests.support.api_server import PATH, Api, serving
@@ -204,7 +204,7 @@ async def test_a_shared_statement_has_no_request_id_in_its_log_context(
 
 
 def test_without_the_database_only_the_version_and_states_are_exposed() -> None:
-    names = [family.name for family in shared_families(None, True, Registry({}, []))]
+    names = [family.name for family in shared_families(None, True, Registry({}, Catalog([])))]
     assert names == ["framehouse_build", "framehouse_database_up", "framehouse_storage_up"]
 
 

@@ -43,6 +43,7 @@ async def test_a_task_is_created_generated_and_served(api: Api) -> None:
     assert after["task_id"] == data["task_id"]
     assert after["task_status"] == "succeed"
     assert after["final_unit_deduction"] == "16"
+    assert after["final_balance_deduction"] == {"quota": "0", "list_price": "0"}
     assert after["watermark_info"] == {"enabled": True}
     result = after["task_result"]
     assert (result["result_type"], result["series_images"]) == ("single", [])
@@ -108,6 +109,17 @@ async def test_external_ids_may_contain_slashes_and_stay_unique(api: Api) -> Non
     refused = await api.alice.post(PATH, json=BODY | {"external_task_id": name})
     assert error(refused, 400, 1201) == f"External_task_id {name} already exists"
     assert (await api.bob.post(PATH, json=BODY | {"external_task_id": name})).status_code == 200
+
+
+async def test_a_slash_at_the_end_of_a_path_is_ignored_unless_it_belongs_to_an_external_id(api: Api) -> None:
+    created = (await api.alice.post(f"{PATH}/", json=BODY | {"external_task_id": "mine"})).json()["data"]
+    with_slash = await api.create(external_task_id="other/")
+    for id, task in (("mine/", created), (f"{created['task_id']}/", created), ("other/", with_slash)):
+        assert (await api.alice.get(f"{PATH}/{id}")).json()["data"]["task_id"] == task["task_id"]
+    assert len((await api.alice.get(f"{PATH}/?pageSize=1")).json()["data"]) == 1
+    assert error(await api.alice.get(f"{PATH}/none/"), 400, 1201) == "Task not found by id/external id: none"
+    assert (await api.alice.post(f"{PATH}/mine/cancel/")).json()["data"]["task_status"] == "failed"
+    assert (await api.alice.get(f"{PATH}/mine/callbacks/")).json()["data"] == []
 
 
 @pytest.mark.also_relayed
@@ -279,7 +291,10 @@ async def test_the_first_cited_reference_determines_the_aspect_ratio_and_referen
 
 
 async def test_unknown_paths_and_methods_are_refused(api: Api) -> None:
-    error(await api.alice.get("/kling/v1/nothing"), 404, 1202)
+    message = error(await api.alice.get("/kling/v1/images/omni-images"), 404, 1202)
+    assert message == (
+        "no such path: /kling/v1/images/omni-images; the most similar path is /kling/v1/images/omni-image"
+    )
     refused = await api.alice.delete(PATH)
     error(refused, 405, 1202)
     assert refused.headers["Allow"] == "GET, POST"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
@@ -35,7 +36,9 @@ def test_an_endpoint_is_found_by_method_and_path() -> None:
         assert find("POST", f"{prefix}/a") == ("create", {})
         assert find("GET", f"{prefix}/a") == ("list", {})
         assert find("GET", f"{prefix}/a/1") == ("get", {"id": "1"})
-        assert find("GET", f"{prefix}/a/") == ("get", {"id": ""})
+        assert find("GET", f"{prefix}/a/") == ("list", {})
+        assert find("GET", f"{prefix}/a/1/") == ("get", {"id": "1"})
+        assert find("GET", f"{prefix}/a/1/callbacks/") == ("callbacks", {"id": "1"})
         assert find("GET", f"{prefix}/a/1/callbacks") == ("callbacks", {"id": "1"})
         assert find("GET", f"{prefix}/a/1/2/callbacks") == ("callbacks", {"id": "1/2"})
         assert find("GET", f"{prefix}/a/callbacks") == ("get", {"id": "callbacks"})
@@ -61,6 +64,24 @@ def test_other_requests_have_no_endpoint() -> None:
     ):
         assert find(method, path) is None, (method, path)
     assert Router(TABLE, ["/kling"]).find("POST", "/a") is None
+
+
+def test_an_endpoint_without_prefixes_has_no_additional_slash() -> None:
+    assert find("POST", "/wake/1/x/") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "closest"),
+    [
+        ("/kling/v1/images/omni-images", "/kling/v1/images/omni-image"),
+        ("/v1/image/omni-image", "/kling/v1/images/omni-image"),
+        ("/api/v1/general/custom-element", "/kling/v1/general/advanced-custom-elements"),
+        ("/kling/accounts", "/kling/v1/account"),
+        ("/" + "x" * 100_000, "/kling/v1/account"),
+    ],
+)
+def test_the_most_similar_path_of_an_unknown_path_is_found(path: str, closest: str) -> None:
+    assert Router(ENDPOINTS, ["/kling", ""]).closest_path(path) == closest
 
 
 def test_the_endpoints_of_a_path_are_in_the_order_of_the_table() -> None:

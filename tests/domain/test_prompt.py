@@ -145,6 +145,22 @@ def test_citations_take_two_or_three_brackets_and_spaces() -> None:
     assert not citations("<<<ımage_1>>>")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["<<<image1>>>", "《《《image_1》》》", "《《IMAGE_1》》", "&lt;&lt;&lt;image_1&gt;&gt;&gt;",
+     "&lt;&lt;Image_1&gt;&gt;",
+     "@image_1", "@Image1", "@image1"],
+)  # fmt: skip
+def test_citations_have_several_forms(text: str) -> None:
+    for surrounded in (text, f"wear {text}.", f"把{text}放在桌上", f"({text})"):
+        assert [(c.kind, c.number, c.text) for c in citations(surrounded)] == [("image", 1, text)]
+    assert citations(text.lower().replace("image", "element"))[0].kind == "element"
+
+
+def test_an_at_sign_in_a_word_or_an_address_cites_nothing() -> None:
+    assert not citations("me@image1.com @image_1b @@image1 @images1 x.@image1 @image")
+
+
 def test_an_object_is_an_element_if_the_request_has_elements() -> None:
     citation = citations("<<<object_2>>>")[0]
     assert resolve_citation(citation, images=2, elements=0) == ("image", 1)
@@ -161,6 +177,7 @@ def test_an_object_is_an_element_if_the_request_has_elements() -> None:
         ("<<<image_1>>>", (Cited("image", 0),)),
         ("The <<<image_2>>> on << object_1 >>!", ("The ", Cited("image", 1), " on ", Cited("element", 0), "!")),
         ("<<<element_1>>><<<image_1>>> go", (Cited("element", 0), Cited("image", 0), " go")),
+        ("@image_9 and @image_2", ("@image_9 and ", Cited("image", 1))),
         ("a <<<image_9>>> b <<<image_1>>>", ("a <<<image_9>>> b ", Cited("image", 0))),
     ],
 )

@@ -7,23 +7,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.domain.errors import Refused
-from framehouse.domain.model import Model
-from framehouse.domain.reference import LongString
+from framehouse.domain.model import Catalog, Model
+from framehouse.domain.reference import LongString, SentImage
 from framehouse.domain.request import parse_request, read_int
 from framehouse.domain.task import ImageRequest
 from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
 
-MODELS = {
-    "kling-v3-omni": Model("kling-v3-omni"),
-    "kling-image-o1": Model("kling-image-o1", resolutions=("1k", "2k"), series=False),
-}
+MODELS = Catalog(
+    [
+        Model("kling-v3-omni", aliases=("kling-omni-image", "Image-V3")),
+        Model("kling-image-o1", resolutions=("1k", "2k"), series=False),
+    ]
+)
 
 
-FIELDS = tuple(OmniImageRequest.model_fields)
+FIELDS = (*OmniImageRequest.model_fields, "image", "watermark")
 
 
 def parse(**fields: Any) -> ImageRequest:
-    return parse_request({"model_name": "kling-v3-omni", "prompt": "a fox"} | fields, MODELS.get)
+    return parse_request({"model_name": "kling-v3-omni", "prompt": "a fox"} | fields, MODELS)
 
 
 def problem(**fields: Any) -> str:
@@ -50,8 +52,97 @@ def test_unknown_fields_are_ignored() -> None:
     assert parse(mode="pro", negative_prompt="people", image_fidelity=0.5, seed="often") == parse()
 
 
-def test_model_is_an_alias() -> None:
-    assert parse_request({"model": "kling-image-o1", "prompt": "x"}, MODELS.get).model == "kling-image-o1"
+def test_model_is_an_alias_of_model_name() -> None:
+    assert parse(model_name=None, model="kling-image-o1").model == "kling-image-o1"
+
+
+@pytest.mark.parametrize("name", ["kling-v3-omni", " Kling-V3-Omni\n", "KLING-OMNI-IMAGE", "image-v3"])
+def test_a_model_has_aliases_in_any_case(name: str) -> None:
+    assert parse(model_name=name).model == "kling-v3-omni"
+
+
+def test_a_model_with_the_same_case_takes_precedence() -> None:
+    models = Catalog([Model("A"), Model("a"), Model("b", aliases=("B2",))])
+    assert [found.name for name in ("a", "A", "B", "b2") if (found := models.find(name))] == ["a", "A", "b", "b"]
+
+
+def test_an_alias_must_not_be_ambiguous() -> None:
+    for models in (
+        [Model("a", aliases=("B",)), Model("b")],
+        [Model("a", aliases=("x",)), Model("b", aliases=("X",))],
+    ):
+        with pytest.raises(ValueError, match="is also a name of another model"):
+            Catalog(models)
+
+
+def test_a_missing_model_name_means_the_default_model() -> None:
+    models = Catalog(MODELS.models, "IMAGE-v3")
+    assert parse_request({"prompt": "x"}, models).model == "kling-v3-omni"
+    assert parse_request({"prompt": "x", "model_name": "kling-image-o1"}, models).model == "kling-image-o1"
+    assert problem(model_name=None) == "model_name is required; send kling-v3-omni or kling-image-o1"
+    with pytest.raises(ValueError, match='default_model "x" is not a configured model'):
+        Catalog(MODELS.models, "x")
+
+
+URL = "https://example.com/a.png"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"image": URL}, ["image"]),
+        ({"image": f" {URL}\n"}, ["image"]),
+        ({"image": [URL, {"image": URL}, {"url": URL}]}, ["image[0]", "image[1].image", "image[2].url"]),
+        ({"image": {"image_url": URL}}, ["image.image_url"]),
+        (
+            {"image_list": [URL, {"url": URL}, {"image_url": URL}]},
+            [f"image_list[{i}" for i in ("0]", "1].url", "2].image_url")],
+        ),
+        ({"image": URL, "image_list": [{"image": URL}]}, ["image", "image_list[0].image"]),
+        ({"image": "", "image_list": []}, []),
+        ({"image": None, "image_list": None}, []),
+    ],
+)
+def test_images_are_accepted_in_all_forms_that_clients_send(fields: dict[str, Any], expected: list[str]) -> None:
+    assert parse(**fields).images == tuple(SentImage(field, URL) for field in expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image": 7}, "image must be a URL or base64 string"),
+        ({"image": " "}, "image is required and must not be empty"),
+        ({"image": [""]}, "image[0] is required and must not be empty"),
+        ({"image": [{}]}, "image[0].image is required and must not be empty"),
+        ({"image_list": [None]}, "image_list[0] is required and must not be empty"),
+        ({"image_list": URL}, "image_list must be a list of images"),
+        ({"image": URL, "image_list": [URL] * 10}, "image and image_list have 11 entries"),
+        ({"image": URL, "element_list": [{"element_id": 1}] * 10}, "image and element_list have 11 entries"),
+        ({"image": [URL] * 11}, "image has 11 entries"),
+    ],
+)
+def test_invalid_images_are_refused(fields: dict[str, Any], message: str) -> None:
+    assert problem(**fields).startswith(message)
+
+
+@pytest.mark.parametrize("value", [True, "true", " TRUE "])
+def test_a_watermark_is_requested_in_all_forms_that_clients_send(value: object) -> None:
+    assert parse(watermark_info={"enabled": value}).watermark
+    assert parse(watermark=value).watermark
+    assert not parse(watermark_info={"enabled": "false"}, watermark=value).watermark
+    assert not parse(watermark_info={}, watermark=value).watermark
+
+
+def test_whitespace_around_ids_and_urls_is_ignored() -> None:
+    request = parse(
+        external_task_id=" my id\n", callback_url="\thttps://example.com/ ", element_list=[{"element_id": "\u300012\n"}]
+    )
+    assert (request.external_task_id, request.callback_url, request.elements) == (
+        "my id",
+        "https://example.com/",
+        (12,),
+    )
+    assert parse(external_task_id=" ", callback_url=" \n") == parse()
 
 
 @pytest.mark.parametrize("value", [3, "3", " 3 ", "+3"])
@@ -105,8 +196,6 @@ def test_at_most_ten_references_and_elements_are_accepted() -> None:
     assert "image_list" in problem(image_list=[url] * 11)
     assert "together at most 10" in problem(image_list=[url] * 6, element_list=[{"element_id": 1}] * 5)
     assert problem(image_list=[{"image": ""}]) == "image_list[0].image is required and must not be empty"
-    assert "image_list[1].image" in problem(image_list=[url, {"url": "x"}])
-    assert "must be a list" in problem(image_list="x")
     assert "element_id" in problem(element_list=[{"element_id": True}])
     assert parse(element_list=[{"element_id": "12"}]).elements == (12,)
 
@@ -123,11 +212,11 @@ def test_a_long_string_in_any_field_is_a_problem_of_that_field_or_ignored(name: 
             assert name in error.message or name == "model"
             assert len(error.message) < 300
         else:
-            assert name in ("model", "seed", "n", "series_amount") or request.images == (LONG,)
+            assert name in ("model", "seed", "n", "series_amount") or [sent.image for sent in request.images] == [LONG]
 
 
 def test_a_long_string_is_an_image_or_a_url_that_is_too_long() -> None:
-    assert parse(image_list=[{"image": LONG}]).images == (LONG,)
+    assert parse(image_list=[{"image": LONG}]).images == (SentImage("image_list[0].image", LONG),)
     url = LongString("HTTP://example.com/" + "a" * 400, 70_000)
     assert problem(image_list=[{"image": url}]) == (
         "image_list[0].image is a URL of 70000 characters; at most 2048 are allowed"
@@ -139,6 +228,7 @@ def test_the_error_names_a_citation_of_an_image_that_was_not_sent() -> None:
     long = problem(prompt=f"<<<image_\n{'1' * 100}>>>")
     assert long == f"prompt cites <<<image_\ufffd{'1' * 30}…, but 0 images and 0 elements were sent"
     assert parse(prompt="<<image_1>>", image_list=[{"image": "https://example.com/a.png"}])
+    assert parse(prompt="@image_1 and mail@image1.com").prompt == "@image_1 and mail@image1.com"
 
 
 NOT_URLS = [

@@ -42,7 +42,7 @@ class Deployment:
     async def submit(self, prompt: str = "a fox", *, caller: Caller | None = None, **fields: Any) -> Ticket:
         """Accept a request as the API does."""
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
-        request = parse_request(body, self.registry.model)
+        request = parse_request(body, self.registry.catalog)
         model = self.registry.model(request.model)
         assert model is not None
         return await accept(

@@ -15,7 +15,7 @@ from typing import Any
 import jwt
 from PIL import Image
 
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.sizes import size_of
 from tests.support.sockets import listening, read_head
@@ -188,7 +188,9 @@ class Upstream:
         self.on_post(body)
         if account in self.without_balance:
             return _envelope(429, 1102, "Account balance not enough")
-        request = parse_request(body, lambda name: Model(name))  # an invalid request raises, which fails the test
+        request = parse_request(
+            body, Catalog([Model(body["model_name"])])
+        )  # an invalid request raises, which fails the test
         external_id = body["external_task_id"]
         if self.dedupes and self.find_by_external_id(account, external_id):
             return _envelope(400, 1201, f"External_task_id {external_id} already exists")

@@ -109,7 +109,7 @@ class LocalDeployment:
         await self._stack.aclose()
 
     async def submit(self, body: dict[str, Any]) -> str:
-        request = parse_request(body, self._deployment.registry.model)
+        request = parse_request(body, self._deployment.registry.catalog)
         model = self._deployment.registry.model(request.model)
         assert model is not None
         await self._check_workers(model.name)

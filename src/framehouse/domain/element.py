@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from framehouse.domain.errors import Refused
-from framehouse.domain.reference import ImageInput, Reference
+from framehouse.domain.reference import Reference, SentImage
 from framehouse.domain.request import FieldReader, quoted, read_external_id, read_int
 from framehouse.domain.task import Status
 
@@ -36,14 +36,6 @@ TAGS: Mapping[str, tuple[str, str]] = {
     "o_108": ("Others", "everything else"),
 }
 """The name and the meaning of each tag, by tag id."""
-
-
-@dataclass(frozen=True, slots=True)
-class SentImage:
-    """An image as the client sent it (URL, data URL or base64), and the name of the request field."""
-
-    field: str
-    image: ImageInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +121,7 @@ def _images(reader: FieldReader) -> tuple[SentImage, ...]:
         frontal, others = "frontal_image", "refer_images"
         image_list = reader.get("element_image_list")
         if not isinstance(image_list, dict):
-            form = "{frontal_image, refer_images: [{image_url}]}"
+            form = "{frontal_image, refer_images: [{image_url}] (optional)}"
             problem = "is required" if image_list is None else "must be an object"
             reader.add_problem("element_image_list", f"{problem}: {form}")
             return ()
@@ -139,8 +131,6 @@ def _images(reader: FieldReader) -> tuple[SentImage, ...]:
         reader.add_problem(frontal, "is required and must not be empty")
     else:
         images.append(SentImage(reader.prefix + frontal, reader.image(frontal, reader.get(frontal))))
-    if reader.get(others) in (None, []):
-        reader.add_problem(others, f"is required and must be a list of 1 to {MAX_REFER_IMAGES} objects with image_url")
     for index, image in enumerate(reader.objects(others, "image_url", max_entries=MAX_REFER_IMAGES)):
         field = f"{others}[{index}].image_url"
         images.append(SentImage(reader.prefix + field, reader.image(field, image)))
@@ -150,8 +140,8 @@ def _images(reader: FieldReader) -> tuple[SentImage, ...]:
 def _tags(reader: FieldReader) -> tuple[str, ...]:
     tags: dict[str, None] = {}
     for index, tag in enumerate(reader.objects("tag_list", "tag_id", max_entries=len(TAGS))):
-        if isinstance(tag, str) and tag in TAGS:
-            tags[tag] = None
+        if isinstance(tag, str) and tag.strip() in TAGS:
+            tags[tag.strip()] = None
         else:
             reader.add_problem(f"tag_list[{index}].tag_id", f"must be one of {', '.join(TAGS)}, not {quoted(tag)}")
     return tuple(tags)

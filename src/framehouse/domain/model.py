@@ -1,6 +1,6 @@
 """The properties of a model that clients can see."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from framehouse.domain.pricing import DEFAULT_UNITS
@@ -16,7 +16,8 @@ def accept_every_prompt(prompt: str) -> str | None:
 class Model:
     """A configured model as clients see it. The registry contains the engines that generate the model's images.
 
-    `units` contains the price of one image for each resolution. `max_batch`, `whole_series` and `refusal` are abilities
+    A request can contain one of the `aliases` instead of the name. `units` contains the price of one image for each
+    resolution. `max_batch`, `whole_series` and `refusal` are abilities
     of the model's first engine (`engines.interface.Abilities`).
     """
 
@@ -27,3 +28,34 @@ class Model:
     max_batch: int = 1
     whole_series: bool = False
     refusal: Callable[[str], str | None] = accept_every_prompt
+    aliases: tuple[str, ...] = ()
+
+
+class Catalog:
+    """The configured models.
+
+    `default` is the name or an alias of the model of requests that name no model. If `default` is empty, such requests
+    are refused. Raises ValueError if `default` does not exist, or if an alias belongs to two models.
+    """
+
+    def __init__(self, models: Iterable[Model], default: str = "") -> None:
+        self._by_name = {model.name: model for model in models}
+        self._by_folded_name = {name.casefold(): model for name, model in reversed(self._by_name.items())}
+        for model in self._by_name.values():
+            for alias in model.aliases:
+                if self._by_folded_name.setdefault(alias.casefold(), model) is not model:
+                    raise ValueError(f'the alias "{alias}" of {model.name} is also a name of another model')
+        self.default = self.find(default) if default else None
+        if default and self.default is None:
+            raise ValueError(f'default_model "{default}" is not a configured model')
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return tuple(self._by_name.values())
+
+    def find(self, name: str) -> Model | None:
+        """Return the model with this name or alias, or None if there is no such model.
+
+        Upper and lower case are treated as equal, but a name with the same case takes precedence.
+        """
+        return self._by_name.get(name) or self._by_folded_name.get(name.casefold())

@@ -7,24 +7,40 @@ MAX_PROMPT_CHARACTERS = 2500
 
 # The (?a:…) groups match ASCII letters only, because the matched words are keys of a table. Without (?a:…), a word with
 # "ſ" instead of "s", or "ı" instead of "i", would match and cause a KeyError.
-_CITATION = re.compile(r"<<<?\s*((?a:image|element|object))\s*_\s*(\d+)\s*>?>>", re.IGNORECASE)
+_BRACKETS = (("<<<?", ">?>>"), ("《《《?", "》?》》"), ("&lt;&lt;(?:&lt;)?", "(?:&gt;)?&gt;&gt;"))
+_IN_BRACKETS = "|".join(rf"{left}\s*((?a:image|element|object))\s*_?\s*(\d+)\s*{right}" for left, right in _BRACKETS)
+_AFTER_AT = r"(?a:(?<![\w.@]))@((?a:image|element))_?(\d+)(?a:(?!\w))"
+_CITATION = re.compile(f"{_IN_BRACKETS}|{_AFTER_AT}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`."""
+    """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`.
+
+    `must_exist` is false for a citation such as `@image_2`, which is ordinary text if there is no such image.
+    """
 
     kind: str
     number: int
     text: str
 
+    @property
+    def must_exist(self) -> bool:
+        return not self.text.startswith("@")
+
 
 def citations(prompt: str) -> tuple[Citation, ...]:
     """Return all citations in a prompt, in order.
 
-    `<<image_2>>` has the same meaning as `<<<image_2>>>`. Spaces inside the brackets are ignored.
+    These forms have the same meaning as `<<<image_2>>>`: `<<image_2>>`, `<<<image2>>>`, `《《《image_2》》》`, the
+    HTML-escaped form of the brackets, `@image_2` and `@image2`. Spaces inside the brackets are ignored.
     """
-    return tuple(Citation(m[1].lower(), int(m[2]), m[0]) for m in _CITATION.finditer(prompt))
+    return tuple(_citation(match) for match in _CITATION.finditer(prompt))
+
+
+def _citation(match: re.Match[str]) -> Citation:
+    kind, number = filter(None, match.groups())
+    return Citation(kind.lower(), int(number), match[0])
 
 
 def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple[str, int] | None:
@@ -57,7 +73,7 @@ def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cite
     parts: list[str | Cited] = []
     text, end = "", 0
     for match in _CITATION.finditer(prompt):
-        cited = resolve_citation(Citation(match[1].lower(), int(match[2]), match[0]), images=images, elements=elements)
+        cited = resolve_citation(_citation(match), images=images, elements=elements)
         text += prompt[end : match.start() if cited else match.end()]
         end = match.end()
         if cited:

@@ -18,13 +18,14 @@ class Reference:
     """The location of a reference.
 
     A reference that has not been fetched yet has only a `url`. A stored reference has a storage `key` and its size in
-    pixels.
+    pixels. `field` is the name of the request field that contained the image. It is empty for images of elements.
     """
 
     url: str = ""
     key: str = ""
     width: int = 0
     height: int = 0
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,14 @@ class LongString:
 
 ImageInput = str | LongString
 """An image as the client sent it: a URL, a data URL or base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentImage:
+    """An image as the client sent it, and the name of the request field that contained the image."""
+
+    field: str
+    image: ImageInput
 
 
 def is_url(image: str) -> bool:

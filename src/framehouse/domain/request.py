@@ -5,15 +5,15 @@ All problems in the body are reported together.
 
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from framehouse.domain.errors import Refused, refused_fields
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, citations, resolve_citation
-from framehouse.domain.reference import MAX_REFERENCES, ImageInput, LongString, is_url
+from framehouse.domain.reference import MAX_REFERENCES, ImageInput, LongString, SentImage, is_url
 from framehouse.domain.sizes import AUTO, RATIOS
 from framehouse.domain.task import ImageRequest, ResultType
 
@@ -47,7 +47,7 @@ def read_int(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip(" ")):
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
         return int(value)
     return None
 
@@ -117,23 +117,37 @@ class FieldReader:
             return number
         return default
 
+    def boolean(self, name: str) -> bool:
+        """Return a boolean that was sent as a JSON boolean or as the string "true" or "false". The default is False."""
+        value = self.get(name)
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if value is not None and not isinstance(value, bool):
+            self.add_problem(name, f"must be true or false, not {quoted(value)}")
+        return value is True
+
     def url(self, name: str) -> str:
-        value = self.text(name, max_characters=MAX_URL_CHARACTERS)
+        value = self.text(name, max_characters=MAX_URL_CHARACTERS).strip()
         if value and (problem := url_problem(value)):
             self.add_problem(name, problem)
         return value
 
     def image(self, name: str, value: object) -> ImageInput:
-        """Return an image as the client sent it. `value` is the value of the field `name`.
+        """Return an image as the client sent it, without surrounding whitespace. `value` is the value of the field
+        `name`.
 
         Only the form of a URL is checked here; the content of the image is checked later. Returns an empty string if
-        the value is not a string or is a LongString that contains a URL.
+        the value is empty, is not a string, or is a LongString that contains a URL.
         """
         if not isinstance(value, ImageInput):
             self.add_problem(name, f"must be a URL or base64 string, not {quoted(value)}")
             return ""
+        if isinstance(value, str):
+            value = value.strip()
+            if not value:
+                self.add_problem(name, "is required and must not be empty")
         if isinstance(value, LongString):
-            if not is_url(value.head):
+            if not is_url(value.head.lstrip()):
                 return value
             self.add_problem(
                 name, f"is a URL of {value.characters} characters; at most {MAX_URL_CHARACTERS} are allowed"
@@ -211,18 +225,18 @@ def url_problem(value: str) -> str | None:
     return None
 
 
-def parse_request(body: object, find_model: Callable[[str], Model | None]) -> ImageRequest:
+def parse_request(body: object, models: Catalog) -> ImageRequest:
     """Read the request in a JSON body.
 
     Raises Refused as `read_request` does. Raises Refused (1201) with a list of all problems if the request is invalid.
     """
-    request, problems = read_request(body, find_model)
+    request, problems = read_request(body, models)
     if problems:
         raise refused_fields(problems)
     return request
 
 
-def read_request(body: object, find_model: Callable[[str], Model | None]) -> tuple[ImageRequest, list[str]]:
+def read_request(body: object, models: Catalog) -> tuple[ImageRequest, list[str]]:
     """Read the request in a JSON body. Return the request and a list of the problems in the body.
 
     The request is valid only if the list is empty. Raises Refused (1201) if the body is not an object. Raises Refused
@@ -231,18 +245,15 @@ def read_request(body: object, find_model: Callable[[str], Model | None]) -> tup
     if not isinstance(body, dict):
         raise Refused(1201, "the body must be a JSON object")
     reader = FieldReader(body)
-    name = reader.text("model_name", max_characters=200) or reader.text("model", max_characters=200)
-    if not name and not reader.problems:
-        reader.add_problem("model_name", "is required")
-    model = find_model(name) if name else None
-    if name and model is None:
-        raise Refused(1203, f"model_name {quoted(name)} does not exist")
+    model = _model(reader, models)
 
     prompt = reader.required_text("prompt", max_characters=MAX_PROMPT_CHARACTERS)
     images = _images(reader)
     elements = _elements(reader)
+    _check_reference_count(reader, len(images), len(elements))
     for citation in citations(prompt):
-        if resolve_citation(citation, images=len(images), elements=len(elements)) is None:
+        resolved = resolve_citation(citation, images=len(images), elements=len(elements))
+        if resolved is None and citation.must_exist:
             counts = _reference_counts(len(images), len(elements))
             reader.add_problem("prompt", f"cites {_short(citation.text)}, but {counts} were sent")
 
@@ -252,7 +263,7 @@ def read_request(body: object, find_model: Callable[[str], Model | None]) -> tup
     if result_type == "series" and model and not model.series:
         reader.add_problem("result_type", f"must be single for {model.name}")
     request = ImageRequest(
-        model=name,
+        model=model.name if model else "",
         prompt=prompt,
         images=images,
         elements=elements,
@@ -268,6 +279,23 @@ def read_request(body: object, find_model: Callable[[str], Model | None]) -> tup
     return request, reader.problems
 
 
+def _model(reader: FieldReader, models: Catalog) -> Model | None:
+    """Return the model that a request names, or the default model.
+
+    Returns None if the request names no model and there is no default model. Raises Refused (1203) if the model is not
+    configured.
+    """
+    name = reader.text("model_name", max_characters=200).strip() or reader.text("model", max_characters=200).strip()
+    if not name:
+        if models.default is None and not reader.problems:
+            names = " or ".join(model.name for model in models.models)
+            reader.add_problem("model_name", f"is required; send {names}")
+        return models.default
+    if (model := models.find(name)) is None:
+        raise Refused(1203, f"model_name {quoted(name)} does not exist")
+    return model
+
+
 def _reference_counts(images: int, elements: int) -> str:
     return f"{images} image{'' if images == 1 else 's'} and {elements} element{'' if elements == 1 else 's'}"
 
@@ -275,9 +303,45 @@ def _reference_counts(images: int, elements: int) -> str:
 _LIMIT_TEXT = "at most {max_entries} images and elements together are allowed"
 
 
-def _images(reader: FieldReader) -> tuple[ImageInput, ...]:
-    images = reader.objects("image_list", "image", limit_text=_LIMIT_TEXT)
-    return tuple(reader.image(f"image_list[{index}].image", image) for index, image in enumerate(images))
+_IMAGE_KEYS = ("image", "url", "image_url")
+
+
+def _images(reader: FieldReader) -> tuple[SentImage, ...]:
+    """Return the reference images: the field `image`, then the entries of `image_list`.
+
+    The Kling API has no field `image` in this request, but some clients send a reference in it.
+    """
+    return (*_image_entries(reader, "image"), *_image_entries(reader, "image_list"))
+
+
+def _image_entries(reader: FieldReader, name: str) -> list[SentImage]:
+    """Return the images in a list. An entry is a string or an object with one of `_IMAGE_KEYS`.
+
+    A string instead of a list is an image of its own, except in `image_list`.
+    """
+    value = reader.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        if name == "image_list":
+            reader.add_problem(name, f"must be a list of images, not {quoted(value)}")
+            return []
+        return [_sent_image(reader, name, value)]
+    if len(value) > MAX_REFERENCES:
+        limit = _LIMIT_TEXT.format(max_entries=MAX_REFERENCES)
+        reader.add_problem(name, f"has {len(value)} entries; {limit}")
+    return [_sent_image(reader, f"{name}[{index}]", item) for index, item in enumerate(value[: MAX_REFERENCES + 1])]
+
+
+def _sent_image(reader: FieldReader, field: str, item: object) -> SentImage:
+    """Return one image. `field` is the path of `item`. The image is an empty string if the item is invalid."""
+    if isinstance(item, dict):
+        key = next((key for key in _IMAGE_KEYS if item.get(key) not in (None, "")), _IMAGE_KEYS[0])
+        field, item = f"{field}.{key}", item.get(key)
+    if item in (None, ""):
+        reader.add_problem(field, "is required and must not be empty")
+        return SentImage(field, "")
+    return SentImage(field, reader.image(field, item))
 
 
 def _elements(reader: FieldReader) -> tuple[int, ...]:
@@ -288,15 +352,18 @@ def _elements(reader: FieldReader) -> tuple[int, ...]:
             reader.add_problem(f"element_list[{index}].element_id", f"must be a positive integer, not {quoted(value)}")
             number = 0
         elements.append(number)
-    images = reader.body.get("image_list")
-    image_count = len(images) if isinstance(images, list) else 0
-    total = len(elements) + image_count
-    # If one of the lists exceeds the limit, `objects` has already reported the problem.
-    if elements and total > MAX_REFERENCES >= max(len(elements), image_count):
-        reader.add_problem(
-            "element_list", f"and image_list have {total} entries; together at most {MAX_REFERENCES} are allowed"
-        )
     return tuple(elements)
+
+
+def _check_reference_count(reader: FieldReader, images: int, elements: int) -> None:
+    """Add a problem if there are too many references in total. A list that is too long has a problem already."""
+    names = [name for name in ("image", "image_list", "element_list") if reader.get(name) not in (None, [])]
+    longest = max(len(value) if isinstance(value := reader.get(name), list) else 1 for name in names) if names else 0
+    if images + elements > MAX_REFERENCES >= longest:
+        reader.add_problem(
+            " and ".join(names),
+            f"have {images + elements} entries; together at most {MAX_REFERENCES} are allowed",
+        )
 
 
 def _amount(reader: FieldReader, result_type: ResultType) -> int | None:
@@ -310,24 +377,27 @@ def _amount(reader: FieldReader, result_type: ResultType) -> int | None:
 
 
 def read_external_id(reader: FieldReader) -> str:
-    """Read the id that the client assigns to a task. Returns an empty string if the field is absent or not valid text.
+    """Read the id that the client assigns to a task, without surrounding whitespace.
+
+    Returns an empty string if the field is absent or not valid text.
 
     An id that contains control characters is returned, but `reader.problems` then contains an error.
     """
-    value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS)
+    value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS).strip()
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         reader.add_problem("external_task_id", "must not contain control characters")
     return value
 
 
 def _watermark(reader: FieldReader) -> bool:
-    info = reader.body.get("watermark_info")
-    if info in (None, ""):
+    """Return whether a watermarked copy is requested: `watermark_info.enabled`, or `watermark` as some clients send."""
+    info = reader.get("watermark_info")
+    if info is None:
+        return reader.boolean("watermark")
+    if not isinstance(info, dict):
+        reader.add_problem("watermark_info", 'must be {"enabled": true} or {"enabled": false}')
         return False
-    enabled = info.get("enabled") if isinstance(info, dict) else info
-    if not isinstance(info, dict) or not (enabled is None or isinstance(enabled, bool)):
-        reader.add_problem("watermark_info", f'must be {{"enabled": true}} or {{"enabled": false}}, not {quoted(info)}')
-    return enabled is True
+    return FieldReader(info, reader.problems, "watermark_info.").boolean("enabled")
 
 
 def _seed(body: Mapping[str, Any]) -> int | None:

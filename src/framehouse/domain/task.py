@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from framehouse.domain.reference import ImageInput
+from framehouse.domain.reference import SentImage
 
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
@@ -28,13 +28,13 @@ CANCELED = "Canceled"
 class ImageRequest:
     """A request for an image task. All fields have been checked, but the content of the images has not.
 
-    `images` contains each image as the client sent it (URL, data URL or base64). `amount` is the value of `n` or
+    `model` is the name of the model, even if the request contains an alias. `amount` is the value of `n` or
     `series_amount`; None means `auto`.
     """
 
     model: str
     prompt: str
-    images: tuple[ImageInput, ...] = ()
+    images: tuple[SentImage, ...] = ()
     elements: tuple[int, ...] = ()
     resolution: str = "1k"
     result_type: ResultType = "single"

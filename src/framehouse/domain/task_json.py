@@ -20,6 +20,10 @@ def milliseconds(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
+NO_BALANCE = {"quota": "0", "list_price": "0"}
+"""The field `final_balance_deduction`. Framehouse charges units only, and no money."""
+
+
 def common_task_data(
     task_id: UUID, external_task_id: str, status: Status, created: datetime, updated: datetime
 ) -> dict[str, Any]:
@@ -42,6 +46,7 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
         "task_status_msg": task.status_message,
         "watermark_info": {"enabled": task.watermark},
         "final_unit_deduction": str(task.units_charged),
+        "final_balance_deduction": NO_BALANCE,
     }
     if task.status == "succeed":
         entries = []
@@ -135,7 +140,7 @@ def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
     If the task succeeded, the result contains the element.
     """
     data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at)
-    data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0"}
+    data |= {"task_status_msg": task.status_message, "final_unit_deduction": "0", "final_balance_deduction": NO_BALANCE}
     if task.status == "succeed":
         status = "deleted" if task.deleted else "succeed"
         data["task_result"] = {"elements": [element_data(task.element, links, status=status)]}
@@ -155,6 +160,7 @@ def preset_data(element: Element, links: Links) -> dict[str, Any]:
         "updated_at": 0,
         "task_status_msg": "",
         "final_unit_deduction": "0",
+        "final_balance_deduction": NO_BALANCE,
         "task_result": {"elements": [element_data(element, links)]},
     }
 
@@ -171,6 +177,8 @@ def element_data(element: Element, links: Links, *, status: str = "succeed") -> 
             "frontal_image": urls[0] if urls else "",
             "refer_images": [{"image_url": url} for url in urls[1:]],
         },
+        "element_video_list": {},
+        "element_voice_info": {},
         "tag_list": [{"id": tag, "name": TAGS[tag][0], "description": TAGS[tag][1]} for tag in element.tags],
         "owned_by": element.owned_by,
         "status": status,

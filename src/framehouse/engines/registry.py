@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 
-from framehouse.domain.model import Model
+from framehouse.domain.model import Catalog, Model
 from framehouse.engines.interface import Engine, HealthCheck
 from framehouse.engines.option_checks import BadOption
 
@@ -63,18 +63,18 @@ class Route:
 
 
 class Registry:
-    """The configured models, and the routes of each model in order of preference."""
+    """The configured models (`catalog`), and the routes of each model in order of preference."""
 
-    def __init__(self, routes: Mapping[str, tuple[Route, ...]], models: Iterable[Model]) -> None:
+    def __init__(self, routes: Mapping[str, tuple[Route, ...]], catalog: Catalog) -> None:
         self._routes = routes
-        self._models = {model.name: model for model in models}
+        self.catalog = catalog
 
     def model(self, name: str) -> Model | None:
-        return self._models.get(name)
+        return self.catalog.find(name)
 
     @property
     def models(self) -> tuple[Model, ...]:
-        return tuple(self._models.values())
+        return self.catalog.models
 
     def routes(self, model: str) -> tuple[Route, ...]:
         return self._routes[model]
@@ -139,9 +139,11 @@ class Registry:
 
 
 def open_registry(
-    models: Iterable[tuple[Model, list[dict[str, object]]]], labels: Mapping[str, str] | None = None
+    models: Iterable[tuple[Model, list[dict[str, object]]]],
+    labels: Mapping[str, str] | None = None,
+    default_model: str = "",
 ) -> Registry:
-    """Create the engines of all routes. `labels` are the labels of this process.
+    """Create the engines of all routes. `labels` are the labels of this process. For `default_model`, see `Catalog`.
 
     A route is served if `labels` contains all labels that the route needs. Raises BadRoute if a model has no
     routes, if a setting of a route is unknown, missing or invalid, or if two routes of a model have the same name.
@@ -159,7 +161,7 @@ def open_registry(
         opened[model.name] = tuple(routes)
         first = routes[0].engine.abilities()
         known.append(replace(model, max_batch=first.max_batch, whole_series=first.whole_series, refusal=first.refusal))
-    return Registry(opened, known)
+    return Registry(opened, Catalog(known, default_model))
 
 
 def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:

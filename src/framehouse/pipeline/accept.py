@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import assert_never
 
 from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
@@ -59,11 +60,11 @@ async def accept(
         raise Refused(1103, f"this key may not use {request.model}")
     db = accept_queue.db
     elements_by_id = await find_elements(db, caller.account_id, request.elements)
-    inspected = [(index, await inspect_input(image)) for index, image in enumerate(request.images) if image]
+    inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [
         *problems,
         *(_unknown_element(index, id) for index, id in enumerate(request.elements) if id and id not in elements_by_id),
-        *(f"image_list[{index}].image {result}" for index, result in inspected if isinstance(result, str)),
+        *(f"{field} {result}" for field, result in inspected if isinstance(result, str)),
     ]
     if all_problems or model is None:
         if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
@@ -72,7 +73,11 @@ async def accept(
         raise refused_fields(all_problems)
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
-    references = [await store(db, storage, result) for _, result in inspected if not isinstance(result, str)]
+    references = [
+        replace(await store(db, storage, result), field=field)
+        for field, result in inspected
+        if not isinstance(result, str)
+    ]
     elements = [await store_preset_images(elements_by_id[id], db, storage) for id in request.elements]
     task_id = new_task_id(time.time_ns() // 1_000_000, secrets.randbits(74))
     seed = request.seed if request.seed is not None else task_id.int % 2**31

@@ -101,7 +101,7 @@ async def load_references(
     """
     loaded = []
     for index, reference in enumerate(batch.references):
-        field = f"image_list[{index}].image"
+        field = reference.field
         if not reference.key:
             fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
             # if another batch of the task saved its file first, all batches use that file

@@ -35,6 +35,7 @@ class Decoder:
         """
         text = self._pending + text
         if not self._started:
+            text = text.lstrip()
             if len(text) < MAX_HEAD_CHARACTERS and not last:
                 self._pending = text
                 return b""

@@ -5,7 +5,7 @@ Only the worker that has the current claim can change a batch. A late worker's r
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -233,7 +233,7 @@ async def save_reference(db: Database, task_id: UUID, index: int, reference: Ref
         height=reference.height,
     )
     assert row is not None
-    return Reference(reference.url, row["key"], row["width"], row["height"])
+    return replace(reference, key=row["key"], width=row["width"], height=row["height"])
 
 
 async def save_ratio(db: Database, task_id: UUID, ratio: str) -> str:

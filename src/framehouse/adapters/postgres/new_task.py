@@ -85,7 +85,7 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
             for index, element in enumerate(task.elements)
         ],
         "task_references": [
-            reference_columns(reference) | {"index": index, "element": element}
+            reference_columns(reference) | {"index": index, "element": element, "field": reference.field or None}
             for index, (element, reference) in enumerate(references)
         ],
     }

@@ -142,7 +142,7 @@ class Api:
         """
         endpoints = self._router.find_all(request.scope["path"])
         if not endpoints:
-            raise no_such_path(request)
+            raise no_such_path(request, self._router.closest_path(request.scope["path"]))
         request.scope[OPERATION] = endpoints[0].operation
         return failure(
             request, not_allowed(request), {"Allow": ", ".join(sorted(endpoint.method for endpoint in endpoints))}

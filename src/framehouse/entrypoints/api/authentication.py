@@ -1,4 +1,4 @@
-"""Identifies the caller of a request by its bearer key or signed JWT."""
+"""Identifies the caller of a request by its API key or signed JWT."""
 
 import asyncio
 import hashlib
@@ -8,15 +8,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeGuard, TypeVar, cast
 
 import jwt
+from starlette.types import Scope
 
 from framehouse.adapters.postgres.account_store import find_bearer, find_jwt_key
 from framehouse.adapters.postgres.pool import Database
 from framehouse.domain.account import KEY_PREFIX, Caller
 from framehouse.domain.errors import Refused
+from framehouse.entrypoints.api.request_headers import find_header
 
 _SKEW_S = 60
 _MAX_TIME_S = 1e15  # later than any realistic date; below this limit, a float represents every second exactly
 _MAX_TOKEN_CHARACTERS = 4096
+_NO_CLAIM_CHECKS = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
+"""Options of PyJWT. The claims iss, exp and nbf are checked here. All other claims are ignored, whatever their type."""
 _MAX_CACHED_KEYS = 10_000
 _MAX_NEW_KEY_LOOKUPS = 4
 _NEW_KEY_WAIT_S = 10.0
@@ -65,8 +69,20 @@ class KeyCache:
         return found
 
 
+def authorization_of(scope: Scope) -> str | None:
+    """Return the Authorization header of a request, or None if the request has no key.
+
+    The header `X-API-KEY: <key>`, which the API nodes of ComfyUI send, has the same meaning as
+    `Authorization: Bearer <key>`. If a request has both headers, the Authorization header counts.
+    """
+    if header := find_header(scope, b"authorization"):
+        return header
+    key = find_header(scope, b"x-api-key")
+    return f"Bearer {key}" if key else None
+
+
 async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
-    """Return the caller that the Authorization header identifies.
+    """Return the caller that an Authorization header identifies.
 
     If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
     result was cached, so the SQL statement for the request must verify the key. Raises Refused (1000 to 1004) if
@@ -114,8 +130,7 @@ async def _find_by_jwt(db: Database, token: str, key_cache: KeyCache, use_cached
     if key is None:
         raise Refused(1002, "the JWT's access key is unknown or revoked")
     try:
-        checks = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-        payload = jwt.decode(token, key.secret_key, algorithms=["HS256"], options=checks)  # type: ignore[arg-type]
+        payload = jwt.decode(token, key.secret_key, algorithms=["HS256"], options=_NO_CLAIM_CHECKS)  # type: ignore[arg-type]
     except jwt.InvalidSignatureError:
         raise Refused(1000, "the JWT's signature is wrong") from None
     except jwt.InvalidTokenError:

@@ -17,11 +17,10 @@ from framehouse.domain.account import Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.signed_urls import Links
 from framehouse.engines.registry import Registry
-from framehouse.entrypoints.api.authentication import KeyCache, authenticate
+from framehouse.entrypoints.api.authentication import KeyCache, authenticate, authorization_of
 from framehouse.entrypoints.api.long_poll import LongPolls
 from framehouse.entrypoints.api.rate_limit import RateLimit
 from framehouse.entrypoints.api.request_body import BodyReader
-from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.shared_call import SharedCall
 from framehouse.pipeline.accept import AcceptQueue
 
@@ -62,7 +61,7 @@ class ApiContext:
 
         Raises Refused as `authenticate` does. Raises Refused (1302) if the rate limit is exceeded.
         """
-        caller = await authenticate(self.db, find_header(request.scope, b"authorization"), self.key_cache)
+        caller = await authenticate(self.db, authorization_of(request.scope), self.key_cache)
         self.rate.check(caller)
         return caller
 
@@ -73,7 +72,7 @@ class ApiContext:
         or `work` refuses the request, the key is verified again, and an authentication error takes precedence. Raises
         Refused as `caller` does.
         """
-        header = find_header(request.scope, b"authorization")
+        header = authorization_of(request.scope)
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
         try:
             self.rate.check(caller)

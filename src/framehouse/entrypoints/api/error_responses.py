@@ -16,8 +16,10 @@ log = logging.getLogger(__name__)
 _MAX_PATH_CHARACTERS = 200
 
 
-def no_such_path(request: Request) -> Refused:
-    return Refused(1202, f"no such path: {request.url.path[:_MAX_PATH_CHARACTERS]}")
+def no_such_path(request: Request, closest: str = "") -> Refused:
+    """Return the error for an unknown path. The message contains `closest`, the most similar existing path."""
+    advice = f"; the most similar path is {closest}" if closest else ""
+    return Refused(1202, f"no such path: {request.url.path[:_MAX_PATH_CHARACTERS]}{advice}")
 
 
 def not_allowed(request: Request) -> Refused:

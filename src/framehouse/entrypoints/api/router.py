@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -11,6 +12,7 @@ from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.documentation import Operation
 
 _METHODS = ("GET", "HEAD", "POST")
+_MAX_COMPARED_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Router:
 
     def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:
         self._endpoints = endpoints
+        self._prefixed_paths = {
+            prefixes[0] + endpoint.path: None
+            for endpoint in endpoints
+            if endpoint.prefixed and endpoint.documentation and "{" not in endpoint.path
+        }
         self._exact: dict[tuple[str, str], Match] = {}
         self._patterns: dict[str, list[tuple[str, re.Pattern[str], Endpoint]]] = {method: [] for method in _METHODS}
         for endpoint in endpoints:
@@ -53,7 +60,26 @@ class Router:
                 self._exact |= {(endpoint.method, prefix + endpoint.path): (endpoint, {}) for prefix in served_under}
 
     def find(self, method: str, path: str) -> Match | None:
-        """Return the endpoint and the path parameters of a request. Returns None if no endpoint matches."""
+        """Return the endpoint and the path parameters of a request. Returns None if no endpoint matches.
+
+        The path of an endpoint with prefixes may end with an additional slash.
+        """
+        if path.endswith("/") and (match := self._find(method, path[:-1])) and match[0].prefixed:
+            return match
+        return self._find(method, path)
+
+    def closest_path(self, path: str) -> str:
+        """Return the path under a prefix, without parameters, that is most similar to a path that does not exist."""
+        path = path[:_MAX_COMPARED_CHARACTERS]
+        matcher = SequenceMatcher(b=path)
+
+        def similarity(existing: str) -> float:
+            matcher.set_seq1(existing)
+            return matcher.ratio()
+
+        return max(self._prefixed_paths, key=similarity)
+
+    def _find(self, method: str, path: str) -> Match | None:
         if exact := self._exact.get((method, path)):
             return exact
         for suffix, pattern, endpoint in self._patterns.get(method, ()):

@@ -163,6 +163,8 @@ class _LongStringReader:
         return LongString(self._head, self._characters, content)
 
     def _text(self, text: str) -> None:
+        if not self._characters:
+            text = text.lstrip()
         if text.isascii():
             self._ascii(text.encode())
             return

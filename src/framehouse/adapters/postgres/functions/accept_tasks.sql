@@ -127,10 +127,10 @@ begin
         select o.task_id, e.index, e.name, e.description
         from unnest(rows) o, jsonb_to_recordset(o.task_elements) as e (index smallint, name text, description text)
         where o.ordinal = any (accepted);
-        insert into task_references (task_id, index, element, url, key, width, height)
-        select o.task_id, f.index, f.element, f.url, f.key, f.width, f.height
+        insert into task_references (task_id, index, element, field, url, key, width, height)
+        select o.task_id, f.index, f.element, f.field, f.url, f.key, f.width, f.height
         from unnest(rows) o, jsonb_to_recordset(o.task_references)
-             as f (index smallint, element smallint, url text, key text, width integer, height integer)
+             as f (index smallint, element smallint, field text, url text, key text, width integer, height integer)
         where o.ordinal = any (accepted);
     end if;
     if keys_sent then

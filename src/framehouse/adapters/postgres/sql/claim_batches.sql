@@ -46,7 +46,8 @@ select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coales
                  where s.task_id = c.task_id and s.index = any (c.shot_indexes) and s.painted_at is null),
                 '[]'::json)::text as shots,
        coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
-                                                   'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0))
+                                                   'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0),
+                                                   'field', coalesce(r.field, format('image_list[%s].image', r.index)))
                                  order by r.index)
                  from task_references r where r.task_id = c.task_id and r.element is null), '[]'::json)::text as refs,
        coalesce((select json_agg(json_build_object(

@@ -42,11 +42,10 @@ def _element_links(task: str) -> dict[str, Json]:
     return _links("get_element", id=id) | {"delete_element": delete}
 
 
-def _with_aliases(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
-    """Yield the endpoint and its aliases: the older path, and both paths with a trailing slash."""
+def _with_alias(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
+    """Yield the endpoint and its alias, the older path."""
     yield endpoint
-    for path in (f"{endpoint.path}/", old_path, f"{old_path}/"):
-        yield replace(endpoint, path=path, documentation=None)
+    yield replace(endpoint, path=old_path, documentation=None)
 
 
 _TASK_ENDPOINTS = (
@@ -194,10 +193,10 @@ _ACCOUNT_ENDPOINT = Endpoint(
 
 ENDPOINTS = (
     *_TASK_ENDPOINTS,
-    *_with_aliases(_CREATE_ELEMENT, _OLD_ELEMENTS),
-    *_with_aliases(_LIST_ELEMENTS, _OLD_ELEMENTS),
-    *_with_aliases(_LIST_PRESETS, _OLD_PRESETS),
-    *_with_aliases(_DELETE_ELEMENT, _OLD_DELETE),
+    *_with_alias(_CREATE_ELEMENT, _OLD_ELEMENTS),
+    *_with_alias(_LIST_ELEMENTS, _OLD_ELEMENTS),
+    *_with_alias(_LIST_PRESETS, _OLD_PRESETS),
+    *_with_alias(_DELETE_ELEMENT, _OLD_DELETE),
     _GET_ELEMENT,
     replace(_GET_ELEMENT, path=_OLD_ELEMENTS + "/{id:path}", documentation=None),
     _ACCOUNT_ENDPOINT,

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from framehouse.adapters.postgres import callback_queue, task_store
 from framehouse.adapters.postgres.task_store import TaskQuery
 from framehouse.domain.account import Caller
+from framehouse.domain.errors import Refused
 from framehouse.domain.request import read_request
 from framehouse.domain.task import Task, Ticket
 from framehouse.domain.task_json import delivery_data, generated_images, request_data, task_data
@@ -55,7 +56,7 @@ async def create_task(context: ApiContext, request: Request) -> Response:
 
 
 async def _accept(context: ApiContext, caller: Caller, body: Any, idempotency: Idempotency | None) -> Ticket:
-    task_request, problems = read_request(body, context.registry.model)
+    task_request, problems = read_request(body, context.registry.catalog)
     return await accept(
         task_request,
         caller=caller,
@@ -80,13 +81,29 @@ async def get_task(context: ApiContext, request: Request) -> Response:
 
     async def find(caller: Caller) -> tuple[Task, int]:
         wait_s = read_wait(request)
-        return await _get(context, caller.account_id, request.path_params["id"], caller.key_id), wait_s
+        return await _get_requested(context, request, caller, caller.key_id), wait_s
 
     task, wait_s = await context.serve(request, find)
     if wait_s:
         request.scope[OPERATION] = "wait_task"
         task = await _wait(context, task, wait_s)
     return success(request, _task_data(context, request, task, read_include(request)))
+
+
+async def _get_requested(context: ApiContext, request: Request, caller: Caller, key_id: int | None = None) -> Task:
+    """Return the task whose id is in the path of a request. For `key_id` and the errors, see `_get`.
+
+    A slash at the end of the path is ignored, unless it belongs to an external id.
+    """
+    id = request.path_params["id"]
+    try:
+        return await _get(context, caller.account_id, id, key_id)
+    except Refused:
+        if not request.scope["path"].endswith("/"):
+            raise
+        with suppress(Refused):
+            return await _get(context, caller.account_id, f"{id}/", key_id)
+        raise
 
 
 async def _get(context: ApiContext, account_id: int, either_id: str, key_id: int | None = None) -> Task:
@@ -133,7 +150,7 @@ async def list_callbacks(context: ApiContext, request: Request) -> Response:
 
 async def cancel_task(context: ApiContext, request: Request) -> Response:
     caller = await context.caller(request)
-    task = await _get(context, caller.account_id, request.path_params["id"])
+    task = await _get_requested(context, request, caller)
     await cancel(context.db, caller.account_id, task.id, context.retention)
     task = await _get(context, caller.account_id, str(task.id))
     return success(request, _task_data(context, request, task))

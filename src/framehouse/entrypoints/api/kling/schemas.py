@@ -32,7 +32,8 @@ class OmniImageRequest(BaseModel):
     """The images to generate. Unknown fields are ignored. A field counts as absent if its value is `null` or `""`."""
 
     model_name: str = Field(
-        description="The name of a configured model. The field name `model` is also accepted",
+        description="The name or an alias of a configured model. The field name `model` is also accepted. "
+        "Required unless the setting `default_model` is set",
         examples=["kling-v3-omni"],
     )
     prompt: str = Field(
@@ -73,7 +74,7 @@ class ReferImage(BaseModel):
 
 class ElementImages(BaseModel):
     frontal_image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
-    refer_images: list[ReferImage] = Field(min_length=1, max_length=MAX_REFER_IMAGES)
+    refer_images: list[ReferImage] | None = Field(None, max_length=MAX_REFER_IMAGES)
 
 
 class Tag(BaseModel):
@@ -136,11 +137,17 @@ class RequestOut(BaseModel):
     element_list: list[ElementIn] | None = None
 
 
+class BalanceDeduction(BaseModel):
+    quota: str = Field(examples=["0"])
+    list_price: str = Field(examples=["0"])
+
+
 class TaskOut(Accepted):
     task_status_msg: str = Field(description="The reason why the task failed, otherwise empty")
     task_result: TaskResult | None = Field(None, description="Present only if the task has succeeded")
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
+    final_balance_deduction: BalanceDeduction = Field(description="Always 0, because only units are charged")
     progress: float | None = Field(
         None, description="Extension: the progress, from 0 to 1. Present only while the task is processing"
     )
@@ -207,6 +214,8 @@ class ElementOut(BaseModel):
     reference_type: Literal["image_refer"]
     element_image_list: ElementImages
     tag_list: list[TagOut]
+    element_video_list: dict[str, str] = Field(description="Always empty, because elements contain only images")
+    element_voice_info: dict[str, str]
     owned_by: str = Field(description="`framehouse` for a preset, otherwise the number of the account")
     status: Literal["succeed", "deleted"]
 
@@ -219,6 +228,7 @@ class ElementTaskOut(Accepted):
     task_status_msg: str
     task_result: ElementResult | None = Field(None, description="Present only if the task has succeeded")
     final_unit_deduction: str = Field(examples=["0"])
+    final_balance_deduction: BalanceDeduction
 
 
 class DeletedOut(BaseModel):
