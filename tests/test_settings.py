@@ -22,6 +22,10 @@ def test_every_setting_has_a_default(tmp_path: Path) -> None:
     assert {model.name: (model.resolutions, model.series) for model, _ in settings.served_models()} == {
         "kling-v3-omni": (("1k", "2k", "4k"), True),
         "kling-image-o1": (("1k", "2k"), False),
+        **dict.fromkeys(
+            ("kling-v3", "kling-v2-1", "kling-v2-new", "kling-v2", "kling-v1-5", "kling-v1"), (("1k", "2k"), False)
+        ),
+        **dict.fromkeys(("kling-expand", "kolors-virtual-try-on-v1-5", "kolors-virtual-try-on-v1"), (("1k",), False)),
     }
 
 

@@ -15,9 +15,10 @@ from platformdirs import user_data_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from framehouse.domain.field_reader import url_problem
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.pricing import DEFAULT_UNITS
-from framehouse.domain.request import url_problem
+from framehouse.domain.task_kind import TASK_KINDS, TaskKind
 
 PREFIX = "FRAMEHOUSE_"
 CONFIG_NAME = "framehouse.toml"
@@ -51,11 +52,38 @@ class ModelSettings(BaseModel):
         description="Other names of the model in requests. Upper and lower case are treated as equal. "
         "If not set, the two default models have the names that clients of Kling use.",
     )
+    endpoints: list[TaskKind] | None = Field(
+        default=None,
+        min_length=1,
+        description="Endpoints that offer the model: `omni-image`, `generations`, `multi-image2image`, `expand` and "
+        "`try-on`. If not set, the default models have the endpoints of Kling, and other models have all endpoints.",
+    )
 
 
 _MODELS = {
     "kling-v3-omni": ModelSettings(),
     "kling-image-o1": ModelSettings(resolutions=["1k", "2k"], series=False),
+    **{
+        name: ModelSettings(resolutions=["1k", "2k"], series=False)
+        for name in ("kling-v3", "kling-v2-1", "kling-v2-new", "kling-v2", "kling-v1-5", "kling-v1")
+    },
+    **{
+        name: ModelSettings(resolutions=["1k"], series=False)
+        for name in ("kling-expand", "kolors-virtual-try-on-v1-5", "kolors-virtual-try-on-v1")
+    },
+}
+_ENDPOINTS: dict[str, tuple[TaskKind, ...]] = {
+    "kling-v3-omni": ("omni-image", "generations"),
+    "kling-image-o1": ("omni-image", "generations"),
+    "kling-v3": ("generations",),
+    "kling-v2-1": ("generations", "multi-image2image"),
+    "kling-v2-new": ("generations",),
+    "kling-v2": ("generations", "multi-image2image"),
+    "kling-v1-5": ("generations",),
+    "kling-v1": ("generations",),
+    "kling-expand": ("expand",),
+    "kolors-virtual-try-on-v1-5": ("try-on",),
+    "kolors-virtual-try-on-v1": ("try-on",),
 }
 
 
@@ -277,6 +305,7 @@ class Settings(BaseSettings):
                     tuple(m.resolutions),
                     m.series,
                     dict(DEFAULT_UNITS) | {str(r): u for r, u in m.units.items()},
+                    kinds=tuple(m.endpoints or _ENDPOINTS.get(name, TASK_KINDS)),
                     aliases=self._default_aliases(name) if m.aliases is None else tuple(m.aliases),
                 ),
                 m.routes,

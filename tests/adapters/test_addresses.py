@@ -14,7 +14,7 @@ import pytest
 
 from framehouse.adapters import fetch as fetching
 from framehouse.adapters.fetch import FetchFailed, fetch, is_public, post
-from framehouse.domain.request import url_problem
+from framehouse.domain.field_reader import url_problem
 from tests.support.api_server import ELEMENTS, PATH, Api, element_body, serving
 from tests.support.callbacks import list_messages, running_callback_worker
 from tests.support.eventually import eventually

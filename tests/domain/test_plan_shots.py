@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from framehouse.domain.plan_shots import Plan, make_plan
+from framehouse.domain.reference import SentImage
 from framehouse.domain.shot import FRAMINGS
 from framehouse.domain.task import ImageRequest
 
@@ -59,4 +60,4 @@ def test_the_automatic_aspect_ratio_depends_on_prompt_and_result_type() -> None:
     assert plan("a fox", result_type="series", amount=None).ratio == "16:9"
     assert plan("竖屏", amount=1).ratio == "9:16"
     assert plan("竖屏", amount=1, ratio="4:3").ratio == "4:3"
-    assert plan("a fox", amount=1, images=("https://example.com/a.png",)).ratio == "auto"
+    assert plan("a fox", amount=1, images=(SentImage("image", "https://example.com/a.png"),)).ratio == "auto"

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.domain.errors import Refused
+from framehouse.domain.field_reader import read_int
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.reference import LongString, SentImage
-from framehouse.domain.request import parse_request, read_int
+from framehouse.domain.request import parse_request
 from framehouse.domain.task import ImageRequest
 from framehouse.entrypoints.api.kling.schemas import OmniImageRequest
 

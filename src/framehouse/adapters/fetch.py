@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from framehouse.domain.request import ascii_host
+from framehouse.domain.field_reader import ascii_host
 
 if TYPE_CHECKING:
     import httpx

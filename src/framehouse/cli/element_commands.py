@@ -126,7 +126,7 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
     """Delete the element ID. Tasks that were already accepted are not affected."""
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.errors import Refused
-    from framehouse.domain.request import read_int
+    from framehouse.domain.field_reader import read_int
     from framehouse.pipeline import saved_elements
 
     number = read_int(id)

@@ -19,6 +19,8 @@ def ratio_of_request(request: ImageRequest) -> str:
     """Return the aspect ratio of a request, or `auto` if the ratio depends on the size of a reference."""
     if request.ratio != AUTO:
         return request.ratio
+    if request.kind == "expand":
+        return AUTO  # the original image determines the ratio
     if ratio := requested_ratio(request.prompt, RATIOS):
         return ratio
     if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):

@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 from framehouse.domain.errors import Refused
+from framehouse.domain.field_reader import FieldReader, quoted, read_int
 from framehouse.domain.reference import Reference, SentImage
-from framehouse.domain.request import FieldReader, quoted, read_external_id, read_int
+from framehouse.domain.request_fields import read_external_id
 from framehouse.domain.task import Status
 
 MAX_NAME_CHARACTERS = 20

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from framehouse.domain.pricing import DEFAULT_UNITS
 from framehouse.domain.sizes import RESOLUTIONS
+from framehouse.domain.task_kind import TASK_KINDS, TaskKind
 
 
 def accept_every_prompt(prompt: str) -> str | None:
@@ -17,8 +18,9 @@ class Model:
     """A configured model as clients see it. The registry contains the engines that generate the model's images.
 
     A request can contain one of the `aliases` instead of the name. `units` contains the price of one image for each
-    resolution. `max_batch`, `whole_series` and `refusal` are abilities
-    of the model's first engine (`engines.interface.Abilities`).
+    resolution. `kinds` contains the kinds of requests that the model offers. `max_batch`, `whole_series` and `refusal`
+    are abilities of the model's first engine (`engines.interface.Abilities`). `expansions` is true if one of the
+    model's engines can expand images.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Model:
     whole_series: bool = False
     refusal: Callable[[str], str | None] = accept_every_prompt
     aliases: tuple[str, ...] = ()
+    kinds: tuple[TaskKind, ...] = TASK_KINDS
+    expansions: bool = True
 
 
 class Catalog:

@@ -3,15 +3,25 @@
 Planning does no I/O. The API can therefore resolve `series_amount: auto` when it accepts the task.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from framehouse.domain.aspect_ratio import ratio_of_request
 from framehouse.domain.prompt import listed_shots, requested_images
+from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.request import SERIES_AMOUNT
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.task import ImageRequest
 
 DEFAULT_SERIES_AMOUNT = 4
+_INSTRUCTIONS: Mapping[ReferenceRole, str] = {
+    "subject": "Subject: {}.",
+    "face": "The person has the face of {}.",
+    "scene": "Place: the scene of {}.",
+    "style": "Style: the style of {}.",
+    "human": "Show the person of {} in the same pose and place.",
+    "cloth": "The person wears the clothes of {}.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,22 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
         if listed:
             own = listed.shots[index % len(listed.shots)]  # a list that is shorter than `count` is repeated
             prompt = " ".join(part for part in (listed.shared, own) if part) or prompt
+        prompt = with_instructions(request, prompt)
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
         shots.append(Shot(index, prompt, framing, seed + index))
     return shots
+
+
+def with_instructions(request: ImageRequest, prompt: str) -> str:
+    """Return a prompt that also contains what the fields of the request say about the roles of its references.
+
+    The numbers of the citations are the positions of the references in the request.
+    """
+    cited: dict[ReferenceRole, list[str]] = {}
+    for number, sent in enumerate(request.images, 1):
+        cited.setdefault(sent.role, []).append(f"<<<image_{number}>>>")
+    sentences = [text.format(" and ".join(cited[role])) for role, text in _INSTRUCTIONS.items() if role in cited]
+    if request.kind == "expand" and not prompt:
+        sentences.append("Continue the scene beyond the edges of the image.")
+    end = "" if not prompt or prompt.endswith((".", "!", "?", "。", "！", "？", "…")) else "."
+    return " ".join([*([prompt + end] if sentences and prompt else [prompt] if prompt else []), *sentences])

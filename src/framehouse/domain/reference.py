@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 MAX_REFERENCES = 10
 MAX_REFERENCE_BYTES = 10_000_000
@@ -13,12 +13,21 @@ MAX_PIXELS = 40_000_000
 needs at most 160 MB of memory (4 bytes per pixel)."""
 
 
+ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]
+"""The purpose of a reference.
+
+A subject or a face must be recognizable in the new image. The new image has the place of the scene and the style of the
+style image. An original is expanded. A human wears the cloth. An empty role means that the prompt defines the purpose.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """The location of a reference.
 
     A reference that has not been fetched yet has only a `url`. A stored reference has a storage `key` and its size in
-    pixels. `field` is the name of the request field that contained the image. It is empty for images of elements.
+    pixels. `field` is the name of the request field that contained the image. `field` and `role` are empty for images
+    of elements.
     """
 
     url: str = ""
@@ -26,6 +35,7 @@ class Reference:
     width: int = 0
     height: int = 0
     field: str = ""
+    role: ReferenceRole = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,11 @@ ImageInput = str | LongString
 
 @dataclass(frozen=True, slots=True)
 class SentImage:
-    """An image as the client sent it, and the name of the request field that contained the image."""
+    """An image as the client sent it, the name of the request field that contained the image, and its role."""
 
     field: str
     image: ImageInput
+    role: ReferenceRole = ""
 
 
 def is_url(image: str) -> bool:

@@ -15,13 +15,14 @@ from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
 class RouteState:
     """The state of a configured route for one batch.
 
-    `max_references` is the maximum number of references and elements that the route's engine accepts. `served` is true
-    if this worker serves the route. `given_up` is the reason why the route is excluded for the batch; it is empty if
-    the route is not excluded.
+    `max_references` is the maximum number of references and elements that the route's engine accepts. `expansions` is
+    true if the engine can expand images. `served` is true if this worker serves the route. `given_up` is the reason why
+    the route is excluded for the batch; it is empty if the route is not excluded.
     """
 
     name: str
     max_references: int
+    expansions: bool = True
     served: bool = True
     given_up: str = ""
 
@@ -44,22 +45,24 @@ def choose_routes(
     *,
     model: str,
     references: int,
+    expansion: bool = False,
     order_at: str | None = None,
     resume_at: str = "",
     last_error: str = "",
 ) -> Generator[str, RouteResult, Outcome]:
     """Try the routes of a model in order until a route generates the batch.
 
-    `references` is the number of references and elements. `order_at` is the route with an open order, or None. This
-    route is tried first, and no other route is tried while the order is open. `resume_at` is the route to which another
-    worker handed the batch over, after the earlier routes were tried. If `resume_at` is empty or unknown, the first
-    route is tried first. `last_error` is the error of the previous attempt.
+    `references` is the number of references and elements. `expansion` is true if an image must be expanded. `order_at`
+    is the route with an open order, or None. This route is tried first, and no other route is tried while the order is
+    open. `resume_at` is the route to which another worker handed the batch over, after the earlier routes were tried.
+    If `resume_at` is empty or unknown, the first route is tried first. `last_error` is the error of the previous
+    attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
         return Retry(f'route "{order_at}" has an open order of this task but is no longer configured', open_order=True)
     start = places.get(resume_at if order_at is None else order_at, 0)
-    problems = [_problem(route, model, references) for route in routes]
+    problems = [_problem(route, model, references, expansion=expansion) for route in routes]
     if order_at is not None and problems[start]:
         return Fail(problems[start])
     earlier_usable = not all(problems[:start])
@@ -92,10 +95,12 @@ def choose_routes(
     return retry or fail
 
 
-def _problem(route: RouteState, model: str, references: int) -> str:
+def _problem(route: RouteState, model: str, references: int, *, expansion: bool) -> str:
     """Return the reason why a route can never generate the batch, or an empty string if the route can generate it."""
     if route.given_up:
         return route.given_up
+    if expansion and not route.expansions:
+        return f"{route.name} cannot expand images"
     if references > route.max_references:
         plural = "" if route.max_references == 1 else "s"
         return f"{model} accepts at most {route.max_references} reference{plural}, but {references} were sent"

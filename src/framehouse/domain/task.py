@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from framehouse.domain.expansion import Expansion
 from framehouse.domain.reference import SentImage
+from framehouse.domain.task_kind import TaskKind
 
 Status = Literal["submitted", "processing", "succeed", "failed"]
 ResultType = Literal["single", "series"]
@@ -22,6 +24,24 @@ AcceptOutcome = Literal[
 ]
 """The possible results of an attempt to store a new task in the database."""
 CANCELED = "Canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOptions:
+    """The parts of a request that only some kinds of tasks have.
+
+    `negative_prompt` describes what must not be in the image. The fidelities are numbers from 0 to 1: a higher number
+    means that the image must be more similar to the reference image, or to the faces in it. None means that the engine
+    uses its own default.
+    """
+
+    negative_prompt: str = ""
+    image_fidelity: float | None = None
+    human_fidelity: float | None = None
+    expansion: Expansion | None = None
+
+
+NO_OPTIONS = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,8 @@ class ImageRequest:
     callback_url: str = ""
     external_task_id: str = ""
     seed: int | None = None
+    kind: TaskKind = "omni-image"
+    options: RequestOptions = NO_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,8 @@ class Task:
     progress: float
     elements: tuple[int, ...] = ()
     images: tuple[TaskImage, ...] = field(default=())
+    kind: TaskKind = "omni-image"
+    options: RequestOptions = NO_OPTIONS
 
     @property
     def ended(self) -> bool:

@@ -4,6 +4,7 @@ The body of a callback is the `data` of a GET response, without `progress`.
 """
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -55,12 +56,15 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
             if image.watermark_key:
                 entry["watermark_url"] = links.image_url(image.watermark_key, task.expires_at)
             entries.append(entry)
-        series = task.result_type == "series"
-        data["task_result"] = {
-            "result_type": task.result_type,
-            "images": [] if series else entries,
-            "series_images": entries if series else [],
-        }
+        if task.kind == "omni-image":
+            series = task.result_type == "series"
+            data["task_result"] = {
+                "result_type": task.result_type,
+                "images": [] if series else entries,
+                "series_images": entries if series else [],
+            }
+        else:
+            data["task_result"] = {"images": entries}
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data
@@ -77,19 +81,23 @@ def request_data(task: Task) -> dict[str, Any]:
 
     The result does not contain the reference images.
     """
-    amount = "series_amount" if task.result_type == "series" else "n"
-    data: dict[str, Any] = {
-        "model_name": task.model,
-        "prompt": task.prompt,
-        "result_type": task.result_type,
-        amount: task.image_count,
-        "resolution": task.resolution,
-        "aspect_ratio": task.ratio,
-        "watermark_info": {"enabled": task.watermark},
-    }
+    watermark = {"watermark_info": {"enabled": task.watermark}}
+    data: dict[str, Any] = {"model_name": task.model}
+    if task.kind == "try-on":
+        return data | watermark
+    data["prompt"] = task.prompt
+    if task.kind == "omni-image":
+        data["result_type"] = task.result_type
+    data["series_amount" if task.result_type == "series" else "n"] = task.image_count
+    if expansion := task.options.expansion:
+        return data | {f"{side}_expansion_ratio": ratio for side, ratio in asdict(expansion).items()} | watermark
+    if task.kind != "multi-image2image":
+        data["resolution"] = task.resolution
+    data |= {"aspect_ratio": task.ratio} | watermark
     if task.elements:
         data["element_list"] = [{"element_id": element} for element in task.elements]
-    return data
+    options = asdict(task.options)
+    return data | {name: value for name, value in options.items() if value not in ("", None)}
 
 
 def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:

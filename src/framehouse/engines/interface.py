@@ -7,9 +7,13 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from framehouse.domain.expansion import Box
 from framehouse.domain.model import accept_every_prompt
+from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import NO_OPTIONS, RequestOptions
+from framehouse.domain.task_kind import TaskKind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +35,9 @@ class Abilities:
     `concurrency`: the number of calls that the engine can process efficiently at the same time.
     `seeds`: true if the same seed always produces the same image.
     `cancel`: true if a cancelled call stops within a second.
+    `negative_prompts`: true if the engine uses the negative prompt of a batch.
+    `fidelities`: true if the engine uses the fidelities of a batch.
+    `expansions`: true if the engine can expand an image. Without this ability, an engine gets no batch with a `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
         submits a task, the API calls this function of the model's first engine. The function must return immediately
         and must not do I/O.
@@ -42,6 +49,9 @@ class Abilities:
     concurrency: int = 2
     seeds: bool = True
     cancel: bool = True
+    negative_prompts: bool = False
+    fidelities: bool = False
+    expansions: bool = False
     refusal: Callable[[str], str | None] = accept_every_prompt
 
 
@@ -50,12 +60,14 @@ class ReferenceImage:
     """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
 
     A worker has already decoded the complete file once, so the file is valid. The image may be greyscale, CMYK, 16-bit,
-    transparent or palette-based, and its EXIF data may specify a rotation.
+    transparent or palette-based, and its EXIF data may specify a rotation. The prompts of the shots state the role of
+    the reference in words, so an engine can ignore `role`.
     """
 
     content: bytes
     width: int
     height: int
+    role: ReferenceRole = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,10 @@ class Batch:
     with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task; each shot also has
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
+
+    `kind` is the endpoint of the request. `options` contains the negative prompt and the fidelities. If `box` is not
+    None, the first reference must be expanded: `size` is the size of the expanded image, and `box` is the place of the
+    reference in it. The worker later copies the pixels of the reference into this place.
     """
 
     task_id: str
@@ -137,6 +153,9 @@ class Batch:
     series: bool = False
     first_frame: ReferenceImage | None = None
     open_order: OpenOrder | None = None
+    kind: TaskKind = "omni-image"
+    options: RequestOptions = NO_OPTIONS
+    box: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)

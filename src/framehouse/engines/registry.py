@@ -160,7 +160,15 @@ def open_registry(
             routes.append(replace(route, served=route.needs.items() <= (labels or {}).items()))
         opened[model.name] = tuple(routes)
         first = routes[0].engine.abilities()
-        known.append(replace(model, max_batch=first.max_batch, whole_series=first.whole_series, refusal=first.refusal))
+        known.append(
+            replace(
+                model,
+                max_batch=first.max_batch,
+                whole_series=first.whole_series,
+                refusal=first.refusal,
+                expansions=any(route.engine.abilities().expansions for route in routes),
+            )
+        )
     return Registry(opened, Catalog(known, default_model))
 
 

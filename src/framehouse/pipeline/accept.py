@@ -60,11 +60,11 @@ async def accept(
         raise Refused(1103, f"this key may not use {request.model}")
     db = accept_queue.db
     elements_by_id = await find_elements(db, caller.account_id, request.elements)
-    inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
+    inspected = [(sent, await inspect_input(sent.image)) for sent in request.images if sent.image]
     all_problems = [
         *problems,
         *(_unknown_element(index, id) for index, id in enumerate(request.elements) if id and id not in elements_by_id),
-        *(f"{field} {result}" for field, result in inspected if isinstance(result, str)),
+        *(f"{sent.field} {result}" for sent, result in inspected if isinstance(result, str)),
     ]
     if all_problems or model is None:
         if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
@@ -74,8 +74,8 @@ async def accept(
     if reason := model.refusal(request.prompt):
         raise Refused(1301, reason)
     references = [
-        replace(await store(db, storage, result), field=field)
-        for field, result in inspected
+        replace(await store(db, storage, result), field=sent.field, role=sent.role)
+        for sent, result in inspected
         if not isinstance(result, str)
     ]
     elements = [await store_preset_images(elements_by_id[id], db, storage) for id in request.elements]
@@ -90,6 +90,8 @@ async def accept(
     task = NewTask(
         task_id=task_id,
         account_id=caller.account_id,
+        kind=request.kind,
+        options=request.options,
         model=request.model,
         prompt=request.prompt,
         result_type=request.result_type,

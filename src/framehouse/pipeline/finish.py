@@ -6,13 +6,15 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
+from framehouse.domain.expansion import Box
 from framehouse.domain.shot import FinishedImage
 from framehouse.domain.sizes import Size
-from framehouse.engines.image_files import Png
+from framehouse.engines.image_files import Png, decode_reference_rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +39,19 @@ def finish(
     finishing: Finishing,
     *,
     watermark: bool,
+    original: tuple[bytes, Box] | None = None,
 ) -> FinishedImage:
     """Convert an image of any size to files whose size in pixels is exactly `size`.
 
-    This function blocks: call it in a thread. If a PNG already has the right size and format, and no watermark is
-    requested, its compressed data is used unchanged.
+    If an image was expanded, `original` contains the file of the original image and its place in the expanded image.
+    The pixels of the original image replace the pixels in this place.
+
+    This function blocks: call it in a thread. If a PNG already has the right size and format, no image was expanded and
+    no watermark is requested, its compressed data is used unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):
-        if finishing.format == "png" and not watermark and (image.width, image.height) == size:
+        if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
             file = build_png(image.data, *size, facts, tool=finishing.tool)
             return FinishedImage(file, b"", MEDIA_TYPES["png"], size)
         image = image.decoded()
@@ -55,6 +61,8 @@ def finish(
     if (generated_width, generated_height) != size:
         facts["resized_from"] = f"{generated_width}x{generated_height}"
     pixels = resize_and_crop(pixels, size)
+    if original:
+        pixels = _with_original(pixels, *original)
     encode_file = partial(
         encode,
         format=finishing.format,
@@ -69,3 +77,13 @@ def finish(
         copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
     return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size)
+
+
+def _with_original(pixels: NDArray[np.uint8], content: bytes, box: Box) -> NDArray[np.uint8]:
+    """Return a copy of the pixels in which the original image fills `box`. Transparent areas become white."""
+    image = decode_reference_rgb(content)
+    if image.size != (box.width, box.height):
+        image = image.resize((box.width, box.height), Image.Resampling.LANCZOS)
+    expanded = pixels.copy()
+    expanded[box.top : box.top + box.height, box.left : box.left + box.width] = np.asarray(image)
+    return expanded

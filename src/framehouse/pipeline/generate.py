@@ -21,10 +21,12 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
 from framehouse.domain.routing import RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size
+from framehouse.domain.task import RequestOptions
 from framehouse.engines.image_files import Png
 from framehouse.engines.interface import Abilities, Batch, BatchLost, GeneratedImage, ReferenceImage
 from framehouse.engines.registry import Route
@@ -80,18 +82,23 @@ async def generate_batch(
         r.name: StoredOrder(db, claimed, r.name, wake=wake, upstream_callback_url=callback_url) for r in routes
     }
     by_name = {route.name: route for route in routes}
-    save = partial(_save, claimed, batch.size, db=db, storage=storage, rules=rules)
+    save = partial(_save, claimed, batch, db=db, storage=storage, rules=rules)
     first_frame = partial(_load_first_frame, claimed.task_id, db, storage)
     saved: set[int] = set()
     choice = choose_routes(
         [
             RouteState(
-                r.name, r.engine.abilities().max_references, served=r.served, given_up=open_orders[r.name].given_up()
+                r.name,
+                (abilities := r.engine.abilities()).max_references,
+                expansions=abilities.expansions,
+                served=r.served,
+                given_up=open_orders[r.name].given_up(),
             )
             for r in routes
         ],
         model=claimed.model,
         references=len(batch.references) + len(batch.elements),
+        expansion=batch.box is not None,
         order_at=route_with_open_order(claimed),
         resume_at=claimed.route,
         last_error=claimed.last_error,
@@ -199,7 +206,7 @@ async def _call_engine(
 
 async def _save(
     claimed: Claimed,
-    size: Size,
+    batch: Batch,
     route: Route,
     shot: Shot,
     generated: GeneratedImage,
@@ -216,10 +223,14 @@ async def _save(
         "task": str(claimed.task_id),
         "index": shot.index,
         "prompt": shot.prompt,
+        **unused_options(batch.options, route.engine.abilities()),
         **generated.facts,
     }
+    original = (batch.references[0].content, batch.box) if batch.box else None
     with spans.span("finish", index=shot.index), metrics.FINISH_SECONDS.time():
-        finished = await _finish(generated.image, size, facts, rules.finishing, watermark=claimed.watermark)
+        finished = await _finish(
+            generated.image, batch.size, facts, rules.finishing, watermark=claimed.watermark, original=original
+        )
     with spans.span("save", index=shot.index):
         outcome = await settle_shot(
             claimed, shot.index, finished, engine=route.name, db=db, storage=storage, retention=rules.retention
@@ -227,8 +238,24 @@ async def _save(
     return "lost" if outcome == "lost" else "saved"
 
 
+def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:
+    """Return the metadata entry that names the options of the request that the engine cannot use, if there are any."""
+    unused = []
+    if options.negative_prompt and not abilities.negative_prompts:
+        unused.append("negative_prompt")
+    if not abilities.fidelities:
+        unused += [name for name in ("image_fidelity", "human_fidelity") if getattr(options, name) is not None]
+    return {"not_used": ", ".join(unused)} if unused else {}
+
+
 async def _finish(
-    image: NDArray[np.uint8] | Png, size: Size, facts: Mapping[str, object], finishing: Finishing, *, watermark: bool
+    image: NDArray[np.uint8] | Png,
+    size: Size,
+    facts: Mapping[str, object],
+    finishing: Finishing,
+    *,
+    watermark: bool,
+    original: tuple[bytes, Box] | None,
 ) -> FinishedImage:
     """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
 
@@ -238,7 +265,9 @@ async def _finish(
     pauses = list(FINISH_PAUSES_S)
     while True:
         try:
-            return await asyncio.to_thread(finish, image, size, facts, finishing, watermark=watermark)
+            return await asyncio.to_thread(
+                finish, image, size, facts, finishing, watermark=watermark, original=original
+            )
         except Exception as error:
             if not pauses:
                 raise FinishFailed("internal error: the image could not be finished") from error

@@ -7,6 +7,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.aspect_ratio import ratio_from_references
 from framehouse.domain.errors import Declined, Unavailable
+from framehouse.domain.expansion import layout
 from framehouse.domain.outcome import Fail, Outcome, Retry
 from framehouse.domain.sizes import AUTO, size_of
 from framehouse.engines.interface import Batch
@@ -34,14 +35,20 @@ async def load_batch(
         determined = ratio_from_references(batch.prompt, sizes, frontal)
         assert determined is not None  # the ratio is `auto` only if a reference determines it
         ratio = await batch_queue.save_ratio(db, batch.task_id, determined)
+    size, box = size_of(ratio, batch.resolution), None
+    if expansion := batch.options.expansion:
+        size, box = layout(expansion, references[0].width, references[0].height)
     return Batch(
         task_id=str(batch.task_id),
         shots=batch.shots,
         image_count=batch.image_count,
-        size=size_of(ratio, batch.resolution),
+        size=size,
         references=references,
         elements=elements,
         model=batch.model,
         prompt=batch.prompt,
         series=batch.result_type == "series",
+        kind=batch.kind,
+        options=batch.options,
+        box=box,
     )

@@ -106,7 +106,8 @@ async def load_references(
             fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
             # if another batch of the task saved its file first, all batches use that file
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
-        loaded.append(await load_stored(field, reference.key, db, storage, checker))
+        image = await load_stored(field, reference.key, db, storage, checker)
+        loaded.append(replace(image, role=reference.role))
     return tuple(loaded)
 
 

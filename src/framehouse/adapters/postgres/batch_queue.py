@@ -12,10 +12,13 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
+from framehouse.adapters.postgres.new_task import options_from_json
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
 from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
+from framehouse.domain.task import RequestOptions
+from framehouse.domain.task_kind import TaskKind
 
 Saved = Literal["lost", "kept", "succeeded"]
 """The result of `settle_shot`.
@@ -43,6 +46,8 @@ class Claimed:
     attempt: int
     task_id: UUID
     account_id: int
+    kind: TaskKind
+    options: RequestOptions
     model: str
     prompt: str
     elements: tuple[Element, ...]
@@ -257,6 +262,8 @@ def _claimed(row: asyncpg.Record) -> Claimed:
         attempt=row["attempt"],
         task_id=row["task_id"],
         account_id=row["account_id"],
+        kind=row["kind"],
+        options=options_from_json(json.loads(row["options"])),
         model=row["model"],
         prompt=row["prompt"],
         elements=tuple(_element(**element) for element in json.loads(row["elements"])),

@@ -1,15 +1,19 @@
 """A new task, and the conversion of new tasks to the argument of the database function accept_tasks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 import pydantic_core
 
 from framehouse.adapters.postgres.reference_store import reference_columns
 from framehouse.domain.element import PRESET_OWNER, Element
+from framehouse.domain.expansion import Expansion
 from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
+from framehouse.domain.task import NO_OPTIONS, RequestOptions
+from framehouse.domain.task_kind import TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class NewTask:
     idempotency: tuple[str, bytes] | None = None
     key_id: int | None = None
     owner: int | None = None
+    kind: TaskKind = "omni-image"
+    options: RequestOptions = NO_OPTIONS
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
@@ -61,6 +67,8 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
         "external_task_id": task.external_task_id or None,
         "idempotency_key": key,
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
+        "kind": task.kind,
+        "options": options_json(task.options),
         "model": task.model,
         "prompt": task.prompt,
         "elements": [element.id for element in task.elements],
@@ -85,7 +93,19 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
             for index, element in enumerate(task.elements)
         ],
         "task_references": [
-            reference_columns(reference) | {"index": index, "element": element, "field": reference.field or None}
+            reference_columns(reference)
+            | {"index": index, "element": element, "field": reference.field or None, "role": reference.role}
             for index, (element, reference) in enumerate(references)
         ],
     }
+
+
+def options_json(options: RequestOptions) -> dict[str, object]:
+    """Return the options as the JSON object that the database stores. Fields with their default value are omitted."""
+    return {name: value for name, value in asdict(options).items() if value not in ("", None)}
+
+
+def options_from_json(stored: dict[str, Any]) -> RequestOptions:
+    """Return the options in a stored JSON object."""
+    expansion = stored.get("expansion")
+    return RequestOptions(**(stored | {"expansion": Expansion(**expansion) if expansion else None}))

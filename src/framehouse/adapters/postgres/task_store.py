@@ -9,9 +9,10 @@ from uuid import UUID
 
 import asyncpg
 
-from framehouse.adapters.postgres.new_task import NewTask, accept_rows
+from framehouse.adapters.postgres.new_task import NewTask, accept_rows, options_from_json
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.task import CANCELED, AcceptOutcome, Task, TaskImage, read_task_id
+from framehouse.domain.task_kind import TASK_KINDS, TaskKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,14 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 
-    `key_id` is the id of the request's API key if the statement must check the key, otherwise None.
+    `key_id` is the id of the request's API key if the statement must check the key, otherwise None. Tasks of another
+    `kind` are not found. If `kind` is None, tasks of all kinds are found.
     """
 
     account_id: int
     either_id: str
     key_id: int | None = None
+    kind: TaskKind | None = None
 
 
 class FoundTask(NamedTuple):
@@ -77,13 +80,14 @@ class FoundTask(NamedTuple):
 
 async def find_tasks(db: Database, queries: Sequence[TaskQuery]) -> list[FoundTask]:
     """Run all queries in one statement. Returns one result per query, in order."""
-    accounts, ids, keys = zip(*queries, strict=True)
+    accounts, ids, keys, kinds = zip(*queries, strict=True)
     rows = await db.rows(
         sql("find_tasks"),
         account_ids=accounts,
         task_ids=[read_task_id(id) for id in ids],
         external_ids=ids,
         key_ids=keys,
+        kinds=kinds,
     )
     return [FoundTask(bool(row["refused"]), task_from(row) if row["id"] else None) for row in rows]
 
@@ -93,9 +97,11 @@ async def find_task(db: Database, account_id: int, either_id: str) -> Task | Non
     return (await find_tasks(db, [TaskQuery(account_id, either_id)]))[0].task
 
 
-async def list_tasks(db: Database, account_id: int, *, limit: int, offset: int) -> list[Task]:
-    """Return an account's tasks, newest first."""
-    rows = await db.rows(sql("list_tasks"), account_id=account_id, limit=limit, offset=offset)
+async def list_tasks(
+    db: Database, account_id: int, *, limit: int, offset: int, kinds: Sequence[TaskKind] = TASK_KINDS
+) -> list[Task]:
+    """Return an account's tasks of these kinds, newest first."""
+    rows = await db.rows(sql("list_tasks"), account_id=account_id, kinds=kinds, limit=limit, offset=offset)
     return [task_from(row) for row in rows]
 
 
@@ -188,4 +194,6 @@ def task_from(row: asyncpg.Record) -> Task:
         progress=row["progress"],
         elements=tuple(row["elements"]),
         images=tuple(TaskImage(**image) for image in images),
+        kind=row["kind"],
+        options=options_from_json(json.loads(row["options"])),
     )

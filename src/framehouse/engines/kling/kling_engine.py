@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from framehouse.adapters.fetch import host_of
-from framehouse.domain.request import url_problem
+from framehouse.domain.field_reader import url_problem
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.kling.order_steps import OrderExecution, OrderSettings
 from framehouse.engines.kling.orders import MAX_IMAGES, orders_from_data, plan_orders

@@ -23,7 +23,8 @@ from framehouse.engines.previz.front import draw_front
 from framehouse.engines.previz.lettering import draw_missing_cards, draw_texts
 from framehouse.engines.previz.light import light_of
 from framehouse.engines.previz.pictograms import is_dressed, pack, raster
-from framehouse.engines.previz.reading import read_scene
+from framehouse.engines.previz.reading import read_scene, without_items
+from framehouse.engines.previz.roles import apply_roles
 from framehouse.engines.previz.sandbox import without_triggers
 from framehouse.engines.previz.scene import Scene, Subject, stream
 from framehouse.engines.previz.sprites import (
@@ -65,17 +66,20 @@ def draw_panel(
     size: Size,
     references: Sequence[ReferenceImage] = (),
     elements: Sequence[SavedElement] = (),
+    *,
+    negative_prompt: str = "",
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    `count` is the total number of images in the task. The same shot, size, references and elements always produce the
-    same pixels. Blocks the calling thread, but releases the GIL during long operations. Raises Broken if a reference
-    cannot be decoded.
+    `count` is the total number of images in the task. `negative_prompt` lists what must not be drawn. The same shot,
+    size, references and elements always produce the same pixels. Blocks the calling thread, but releases the GIL during
+    long operations. Raises Broken if a reference cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
-    scene = read_scene(parts, caption=_caption(parts))
+    scene = read_scene((*parts, *without_items(negative_prompt)), caption=_caption(parts))
     scene = _complete(scene, seed, len(references), len(elements))
+    scene = apply_roles(scene, references)
     images = {Cited("image", i): reference for i, reference in enumerate(references)}
     images |= {Cited("element", i): element.images[0] for i, element in enumerate(elements)}
     framing = shot.framing or scene.framing

@@ -20,7 +20,7 @@ class Previz:
     """An engine that draws storyboard panels. It needs no model and no server, and has no options."""
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=10, max_batch=1, refusal=refusal)
+        return Abilities(max_references=10, max_batch=1, negative_prompts=True, expansions=True, refusal=refusal)
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):
@@ -41,6 +41,11 @@ class Previz:
 
 
 def _draw(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":
-    from framehouse.engines.previz.panel import draw_panel  # imported here, because the API process never draws
+    # imported here, because the API process never draws
+    from framehouse.engines.previz.expand import expand_image
+    from framehouse.engines.previz.panel import draw_panel
 
-    return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements)
+    if batch.box:
+        return expand_image(batch.references[0].content, batch.size, batch.box, shot.seed)
+    negative = batch.options.negative_prompt
+    return draw_panel(shot, batch.image_count, batch.size, batch.references, batch.elements, negative_prompt=negative)

@@ -71,6 +71,15 @@ def read_scene(parts: Sequence[str | Cited], *, caption: str) -> Scene:
 # --- text to units -----------------------------------------------------------------------------------------------
 
 
+def without_items(negative_prompt: str) -> tuple[str, ...]:
+    """Return the items of a negative prompt as a part of a prompt, such as ". Without dogs. Without rain."."""
+    items = (item.strip() for item in re.split(r"[,，;；、。.\n]", negative_prompt))
+    text = " ".join(
+        f"没有{item}。" if re.search("[\u4e00-\u9fff]", item) else f"Without {item}." for item in items if item
+    )
+    return (f". {text}",) if text else ()
+
+
 def _units(parts: Sequence[str | Cited]) -> Iterator[_Unit]:
     for part in parts:
         if isinstance(part, Cited):

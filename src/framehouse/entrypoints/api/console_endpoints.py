@@ -53,6 +53,7 @@ async def configuration(context: ApiContext, request: Request) -> Response:
                 "preview": context.registry.routes(model.name)[0].name == "previz",
             }
             for model in context.registry.models
+            if "omni-image" in model.kinds
         ],
     }
     return JSONResponse(config, headers=_HEADERS | {"X-Request-Id": request_id_of(request)})

@@ -103,9 +103,9 @@ begin
     end if;
     with o as materialized (select * from unnest(rows) o where o.ordinal = any (accepted)),
     t as (
-        insert into tasks (id, account_id, external_task_id, model, prompt, elements, result_type, image_count,
+        insert into tasks (id, account_id, kind, options, external_task_id, model, prompt, elements, result_type, image_count,
                            resolution, ratio, watermark, callback_url, owner, units_reserved)
-        select o.task_id, o.account_id, o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
+        select o.task_id, o.account_id, coalesce(o.kind, 'omni-image'), coalesce(o.options, '{}'), o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
                o.resolution, o.ratio, o.watermark, o.callback_url, o.owner, o.units
         from o
     ), s as (
@@ -127,10 +127,10 @@ begin
         select o.task_id, e.index, e.name, e.description
         from unnest(rows) o, jsonb_to_recordset(o.task_elements) as e (index smallint, name text, description text)
         where o.ordinal = any (accepted);
-        insert into task_references (task_id, index, element, field, url, key, width, height)
-        select o.task_id, f.index, f.element, f.field, f.url, f.key, f.width, f.height
+        insert into task_references (task_id, index, element, field, role, url, key, width, height)
+        select o.task_id, f.index, f.element, f.field, coalesce(f.role, ''), f.url, f.key, f.width, f.height
         from unnest(rows) o, jsonb_to_recordset(o.task_references)
-             as f (index smallint, element smallint, field text, url text, key text, width integer, height integer)
+             as f (index smallint, element smallint, field text, role text, url text, key text, width integer, height integer)
         where o.ordinal = any (accepted);
     end if;
     if keys_sent then

@@ -38,7 +38,7 @@ with own as (
     where b.id = due.id
     returning b.*
 )
-select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, c.route, t.account_id, t.model, t.prompt,
+select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, c.route, t.account_id, t.kind, t.options::text as options, t.model, t.prompt,
        t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
        coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
                                                    'seed', s.seed) order by s.index)
@@ -47,7 +47,8 @@ select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coales
                 '[]'::json)::text as shots,
        coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
                                                    'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0),
-                                                   'field', coalesce(r.field, format('image_list[%s].image', r.index)))
+                                                   'field', coalesce(r.field, format('image_list[%s].image', r.index)),
+                                                   'role', r.role)
                                  order by r.index)
                  from task_references r where r.task_id = c.task_id and r.element is null), '[]'::json)::text as refs,
        coalesce((select json_agg(json_build_object(

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from framehouse.adapters.postgres import element_store
 from framehouse.adapters.presets import presets
 from framehouse.domain.element import MAX_ELEMENT_ID, read_element, read_element_id
-from framehouse.domain.request import read_int
+from framehouse.domain.field_reader import read_int
 from framehouse.domain.task_json import element_task_data, preset_data
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success

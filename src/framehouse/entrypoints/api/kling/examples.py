@@ -29,6 +29,60 @@ CREATE_TASK = {
         },
     },
 }
+CREATE_GENERATION = {
+    "text": {
+        "summary": "Two images from a prompt",
+        "value": {
+            "model_name": "kling-v3",
+            "prompt": "A red bag on a beach at sunset",
+            "negative_prompt": "people",
+            "n": 2,
+        },
+    },
+    "subject": {
+        "summary": "The subject of an image in a new place",
+        "value": {
+            "model_name": "kling-v3",
+            "prompt": "The bag on a beach at sunset",
+            "image": "https://example.com/bag.png",
+            "image_reference": "subject",
+            "image_fidelity": 0.7,
+        },
+    },
+}
+CREATE_COMBINATION = {
+    "style": {
+        "summary": "Two subjects in a scene",
+        "value": {
+            "prompt": "The bag stands on the chair",
+            "subject_image_list": [
+                {"subject_image": "https://example.com/bag.png"},
+                {"subject_image": "https://example.com/chair.png"},
+            ],
+            "scene_image": "https://example.com/beach.png",
+        },
+    }
+}
+CREATE_EXPANSION = {
+    "wide": {
+        "summary": "An image that is twice as wide",
+        "value": {
+            "image": "https://example.com/beach.png",
+            "left_expansion_ratio": 0.5,
+            "right_expansion_ratio": 0.5,
+        },
+    }
+}
+CREATE_TRY_ON = {
+    "coat": {
+        "summary": "A person in a coat",
+        "value": {
+            "model_name": "kolors-virtual-try-on-v1",
+            "human_image": "https://example.com/person.png",
+            "cloth_image": "https://example.com/coat.png",
+        },
+    }
+}
 CREATE_ELEMENT = {
     "image_refer": {
         "summary": "An element with two images",

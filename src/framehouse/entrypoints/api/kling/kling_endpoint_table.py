@@ -1,27 +1,36 @@
 """The endpoints of the Kling dialect."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from pydantic import BaseModel
+
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation
-from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples, omni_image_endpoints
+from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples
 from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
 from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import (
     Accepted,
     AccountOut,
+    AnyTaskOut,
+    CombinationRequest,
     CreateElementRequest,
     DeletedOut,
     DeleteElementRequest,
     DeliveryOut,
     ElementTaskOut,
     Envelope,
+    ExpansionRequest,
+    GenerationOut,
+    GenerationRequest,
     OmniImageRequest,
     TaskOut,
+    TryOnRequest,
 )
+from framehouse.entrypoints.api.kling.task_endpoints import TaskEndpoints
 from framehouse.entrypoints.api.router import Endpoint
 
-_TASKS = "/v1/images/omni-image"
 _ELEMENTS, _OLD_ELEMENTS = "/v1/general/advanced-custom-elements", "/v1/general/custom-elements"
 _PRESETS, _OLD_PRESETS = "/v1/general/advanced-presets-elements", "/v1/general/presets-elements"
 _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanced-elements"
@@ -48,70 +57,110 @@ def _with_alias(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
     yield replace(endpoint, path=old_path, documentation=None)
 
 
-_TASK_ENDPOINTS = (
-    Endpoint(
+@dataclass(frozen=True, slots=True)
+class _TaskDocs:
+    """The documentation of the endpoints for one kind of task. `noun` is part of the names of the operations."""
+
+    noun: str
+    create: str
+    body: type[BaseModel]
+    examples: Mapping[str, Json]
+    task: type[BaseModel] = GenerationOut
+
+
+_TASKS: dict[TaskKind, _TaskDocs] = {
+    "omni-image": _TaskDocs("task", "Create a task", OmniImageRequest, examples.CREATE_TASK, TaskOut),
+    "generations": _TaskDocs(
+        "generation", "Generate images from a prompt", GenerationRequest, examples.CREATE_GENERATION
+    ),
+    "multi-image2image": _TaskDocs(
+        "combination", "Combine subjects, a scene and a style", CombinationRequest, examples.CREATE_COMBINATION
+    ),
+    "expand": _TaskDocs("expansion", "Expand an image beyond its edges", ExpansionRequest, examples.CREATE_EXPANSION),
+    "try-on": _TaskDocs("try_on", "Dress a person in a garment", TryOnRequest, examples.CREATE_TRY_ON),
+}
+
+
+def _task_endpoints(kind: TaskKind, docs: _TaskDocs) -> Iterator[Endpoint]:
+    path, noun, endpoints = TASK_PATHS[kind], docs.noun, TaskEndpoints(kind)
+    get, cancel, callbacks = f"get_{noun}", f"cancel_{noun}", f"list_{noun}_callbacks"
+    if kind == "omni-image":
+        callbacks = "list_callbacks"
+    yield Endpoint(
         "POST",
-        _TASKS,
-        omni_image_endpoints.create_task,
-        "create_task",
+        path,
+        endpoints.create,
+        f"create_{noun}",
         Operation(
             "tasks",
-            "Create a task",
+            docs.create,
             success_of(Envelope[Accepted], ERRORS),
             parameters=(IDEMPOTENCY_KEY,),
-            body=BodySchema(OmniImageRequest, examples.CREATE_TASK),
-            links=_links("get_task", "cancel_task", "list_callbacks", id="/task_id"),
+            body=BodySchema(docs.body, docs.examples),
+            links=_links(get, cancel, callbacks, id="/task_id"),
         ),
-    ),
-    Endpoint(
+    )
+    yield from _stored_task_endpoints(path, noun, endpoints, docs.task, callbacks)
+
+
+def _stored_task_endpoints(
+    path: str, noun: str, endpoints: TaskEndpoints, task: type[BaseModel], callbacks: str
+) -> Iterator[Endpoint]:
+    get, cancel = f"get_{noun}", f"cancel_{noun}"
+    yield Endpoint(
         "GET",
-        _TASKS,
-        omni_image_endpoints.list_tasks,
-        "list_tasks",
+        path,
+        endpoints.list_tasks,
+        f"list_{noun}s",
         Operation(
             "tasks",
             "List tasks, newest first",
-            success_of(Envelope[list[TaskOut]], READ_ERRORS),
+            success_of(Envelope[list[task]], READ_ERRORS),  # type: ignore[valid-type]
             parameters=(*PAGE, INCLUDE),
-            links=_links("get_task", "cancel_task", id="/0/task_id"),
+            links=_links(get, cancel, id="/0/task_id"),
         ),
-    ),
-    Endpoint(
+    )
+    yield Endpoint(
         "GET",
-        _TASKS + "/{id:path}/callbacks",
-        omni_image_endpoints.list_callbacks,
-        "list_callbacks",
+        path + "/{id:path}/callbacks",
+        endpoints.list_callbacks,
+        callbacks,
         Operation(
             "tasks",
             "List the callback messages of a task and their delivery states, newest first",
             success_of(Envelope[list[DeliveryOut]], ID_ERRORS),
         ),
-    ),
-    Endpoint(
+    )
+    yield Endpoint(
         "GET",
-        _TASKS + "/{id:path}",
-        omni_image_endpoints.get_task,
-        "get_task",
+        path + "/{id:path}",
+        endpoints.get,
+        get,
         Operation(
             "tasks",
             "Get a task by its task id or external id",
-            success_of(Envelope[TaskOut], ID_ERRORS),
+            success_of(Envelope[task], ID_ERRORS),  # type: ignore[valid-type]
             parameters=(WAIT, INCLUDE, PREFER),
-            links=_links("cancel_task", "list_callbacks", id="/task_id"),
+            links=_links(cancel, callbacks, id="/task_id"),
         ),
-    ),
-    Endpoint(
+    )
+    yield Endpoint(
         "POST",
-        _TASKS + "/{id:path}/cancel",
-        omni_image_endpoints.cancel_task,
-        "cancel_task",
+        path + "/{id:path}/cancel",
+        endpoints.cancel,
+        cancel,
         Operation(
             "tasks",
             "Cancel a task that has not ended, and release its quota and its units",
-            success_of(Envelope[TaskOut], ID_ERRORS),
-            links=_links("get_task", id="/task_id"),
+            success_of(Envelope[task], ID_ERRORS),  # type: ignore[valid-type]
+            links=_links(get, id="/task_id"),
         ),
-    ),
+    )
+
+
+_TASK_ENDPOINTS = (
+    *(endpoint for kind, docs in _TASKS.items() for endpoint in _task_endpoints(kind, docs)),
+    *_stored_task_endpoints("/v1/tasks", "any_task", TaskEndpoints(None), AnyTaskOut, "list_any_task_callbacks"),
 )
 
 _CREATE_ELEMENT = Endpoint(

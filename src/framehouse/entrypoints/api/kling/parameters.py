@@ -5,7 +5,7 @@ import re
 from starlette.requests import Request
 
 from framehouse.domain.errors import Refused, refused_fields
-from framehouse.domain.request import quoted, read_int
+from framehouse.domain.field_reader import quoted, read_int
 from framehouse.entrypoints.api.documentation import Parameter
 from framehouse.entrypoints.api.request_headers import find_header
 

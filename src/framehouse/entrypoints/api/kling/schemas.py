@@ -8,9 +8,12 @@ from typing import Generic, Literal, TypeVar
 from pydantic import BaseModel, Field
 
 from framehouse.domain.element import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS, MAX_REFER_IMAGES, TAGS
+from framehouse.domain.expansion import MAX_RATIO
 from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
 from framehouse.domain.reference import MAX_REFERENCES
-from framehouse.domain.request import MAX_EXTERNAL_ID_CHARACTERS, MAX_N, SERIES_AMOUNT
+from framehouse.domain.request import DEFAULT_HUMAN_FIDELITY, DEFAULT_IMAGE_FIDELITY, MAX_SUBJECTS, SERIES_AMOUNT
+from framehouse.domain.request_fields import MAX_EXTERNAL_ID_CHARACTERS, MAX_N
+from framehouse.domain.task_kind import TaskKind
 
 Content = TypeVar("Content")
 Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9"]
@@ -66,6 +69,83 @@ class OmniImageRequest(BaseModel):
     seed: int | None = Field(
         None, description="Extension: the seed of the first image. The seed of each later image is one higher"
     )
+
+
+class CommonFields(BaseModel):
+    """The fields that all kinds of requests have."""
+
+    watermark_info: WatermarkInfo | None = None
+    callback_url: str | None = Field(None, description="This URL receives one POST request per status change")
+    external_task_id: str | None = Field(
+        None,
+        max_length=MAX_EXTERNAL_ID_CHARACTERS,
+        description="Your own id for the task. Each id can be used for only one task of the account",
+    )
+
+
+_IMAGE = "A JPEG or PNG image of at most 10 MB, as an http(s) URL, raw base64 or a data: URL"
+_MODEL = "The name or an alias of a configured model. The field name `model` is also accepted"
+
+
+class GenerationRequest(CommonFields):
+    """The images to generate. Unknown fields are ignored. A field counts as absent if its value is `null` or `""`."""
+
+    model_name: str | None = Field("kling-v3", description=_MODEL)
+    prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, examples=["A red bag on a beach at sunset"])
+    negative_prompt: str | None = Field(
+        None, max_length=MAX_PROMPT_CHARACTERS, description="A description of what must not be in the images"
+    )
+    image: str | None = Field(None, description=_IMAGE)
+    image_reference: Literal["subject", "face"] | None = Field(
+        None, description="The part of `image` that must be recognizable in the new images"
+    )
+    image_fidelity: float | None = Field(
+        DEFAULT_IMAGE_FIDELITY, ge=0, le=1, description="The similarity to `image`, from 0 to 1"
+    )
+    human_fidelity: float | None = Field(
+        DEFAULT_HUMAN_FIDELITY, ge=0, le=1, description="The similarity to the faces in `image`, from 0 to 1"
+    )
+    element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
+    resolution: Literal["1k", "2k", "4k"] | None = "1k"
+    n: int | None = Field(1, ge=1, le=MAX_N)
+    aspect_ratio: Ratio | None = "16:9"
+
+
+class SubjectImage(BaseModel):
+    subject_image: str = Field(description=_IMAGE)
+
+
+class CombinationRequest(CommonFields):
+    """The images to combine. Unknown fields are ignored. A field counts as absent if its value is `null` or `""`."""
+
+    model_name: str | None = Field("kling-v2-1", description=_MODEL)
+    prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)
+    subject_image_list: list[SubjectImage] = Field(min_length=1, max_length=MAX_SUBJECTS)
+    scene_image: str | None = Field(None, description=_IMAGE)
+    style_image: str | None = Field(None, description=_IMAGE)
+    n: int | None = Field(1, ge=1, le=MAX_N)
+    aspect_ratio: Ratio | None = "16:9"
+
+
+class ExpansionRequest(CommonFields):
+    """The image to expand. At least one ratio must be greater than 0, and the area may at most triple."""
+
+    model_name: str | None = Field(None, description=_MODEL)
+    image: str = Field(description=_IMAGE)
+    up_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's height")
+    down_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's height")
+    left_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's width")
+    right_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's width")
+    prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)
+    n: int | None = Field(1, ge=1, le=MAX_N)
+
+
+class TryOnRequest(CommonFields):
+    """The person and the garment. Unknown fields are ignored."""
+
+    model_name: str | None = Field("kolors-virtual-try-on-v1", description=_MODEL)
+    human_image: str = Field(description=_IMAGE)
+    cloth_image: str = Field(description=_IMAGE)
 
 
 class ReferImage(BaseModel):
@@ -127,14 +207,21 @@ class TaskResult(BaseModel):
 
 class RequestOut(BaseModel):
     model_name: str
-    prompt: str
-    result_type: Literal["single", "series"]
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    result_type: Literal["single", "series"] | None = None
     n: int | None = None
     series_amount: int | None = None
-    resolution: Literal["1k", "2k", "4k"]
-    aspect_ratio: Ratio
+    resolution: Literal["1k", "2k", "4k"] | None = None
+    aspect_ratio: Ratio | None = None
     watermark_info: WatermarkInfo
     element_list: list[ElementIn] | None = None
+    image_fidelity: float | None = None
+    human_fidelity: float | None = None
+    up_expansion_ratio: float | None = None
+    down_expansion_ratio: float | None = None
+    left_expansion_ratio: float | None = None
+    right_expansion_ratio: float | None = None
 
 
 class BalanceDeduction(BaseModel):
@@ -142,9 +229,8 @@ class BalanceDeduction(BaseModel):
     list_price: str = Field(examples=["0"])
 
 
-class TaskOut(Accepted):
+class _StoredTask(Accepted):
     task_status_msg: str = Field(description="The reason why the task failed, otherwise empty")
-    task_result: TaskResult | None = Field(None, description="Present only if the task has succeeded")
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
     final_balance_deduction: BalanceDeduction = Field(description="Always 0, because only units are charged")
@@ -160,6 +246,25 @@ class TaskOut(Accepted):
         None,
         description="Extension: the request of the task, with the values chosen for `auto`. "
         "Present only with include=request",
+    )
+
+
+class TaskOut(_StoredTask):
+    task_result: TaskResult | None = Field(None, description="Present only if the task has succeeded")
+
+
+class GenerationResult(BaseModel):
+    images: list[ImageOut]
+
+
+class GenerationOut(_StoredTask):
+    task_result: GenerationResult | None = Field(None, description="Present only if the task has succeeded")
+
+
+class AnyTaskOut(_StoredTask):
+    kind: TaskKind = Field(description="The kind of the task, which determines the form of `task_result`")
+    task_result: TaskResult | GenerationResult | None = Field(
+        None, description="Present only if the task has succeeded"
     )
 
 
