@@ -180,7 +180,7 @@ async def test_an_expanded_image_keeps_the_pixels_of_the_original(previz_api: Ap
     Image.fromarray(pixels).save(buffer, "PNG")
     image = base64.b64encode(buffer.getvalue()).decode()
     previz_api.deployment.start_worker()
-    ratios = {"up_expansion_ratio": 0.25, "left_expansion_ratio": 0.5, "right_expansion_ratio": 0.1}
+    ratios: dict[str, Any] = {"up_expansion_ratio": 0.25, "left_expansion_ratio": 0.5, "right_expansion_ratio": 0.1}
     task = await create(previz_api, "expand", image=image, n=2, **ratios)
     images = (await wait(previz_api, "expand", task["task_id"]))["task_result"]["images"]
     assert len(images) == 2

@@ -154,7 +154,8 @@ def test_a_combination_has_one_to_four_subjects_a_scene_and_a_style() -> None:
         "scene_image.scene_image",
         "style_image",
     ]
-    for wrong in (None, [], [URL] * 5, URL, {}):
+    wrong_lists: tuple[Any, ...] = (None, [], [URL] * 5, URL, {})
+    for wrong in wrong_lists:
         assert problem("multi-image2image", subject_image_list=wrong).startswith(
             "subject_image_list is required and must be a list of 1 to 4 images"
         )
