@@ -38,10 +38,11 @@ def finish(
     *,
     watermark: bool,
 ) -> FinishedImage:
-    """Convert an image of any size to files whose size in pixels is exactly `size`.
+    """Convert an image of any size to a file of exactly `size` pixels.
 
-    This function blocks: call it in a thread. If a PNG already has the right size and format, and no watermark is
-    requested, its compressed data is used unchanged.
+    If `watermark` is true, the result also contains a second file, which has a watermark. This function blocks: call it
+    in a thread. If a PNG already has the right size and format, and no watermark is requested, its compressed data is
+    used unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):
