@@ -41,7 +41,7 @@ def test_hung_processes_are_replaced(tmp_path: Path) -> None:
             assert child(server, name) != pid
     log = (tmp_path / "data.log").read_text()
     for name in ("worker", "API"):
-        assert f"the {name} process hangs and is killed" in log
+        assert f"the {name} process is hung; killing it" in log
 
 
 def test_an_engine_that_blocks_the_worker_fails_only_its_own_task(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_process_that_exits_is_restarted(make: Make, caplog: pytest.LogCapture
 def test_a_process_without_heartbeats_is_killed_and_restarted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     process = make(HANGS, hung_after_s=0.2)
     run(process, until=lambda: len(caplog.messages) >= 2 and process.process is not None)
-    assert caplog.messages[0] == "the worker process hangs and is killed"
+    assert caplog.messages[0] == "the worker process is hung; killing it"
     assert caplog.messages[-1] == "the worker process ended with exit code -9; restarting it in 0.0 s"
 
 

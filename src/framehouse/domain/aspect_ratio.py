@@ -4,7 +4,8 @@ The sources, in order of priority:
 
 1. the field `aspect_ratio`, if its value is not `auto`
 2. an aspect ratio in the prompt
-3. the aspect ratio of the deciding reference, which must be fetched first if the client sent a URL
+3. the aspect ratio of the reference that `deciding_reference` returns (if the client sent a URL, the server must fetch
+   the image first)
 4. the default: `16:9` for a series, `1:1` for single images
 """
 
@@ -38,7 +39,7 @@ def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | No
 
     This is the first reference that the prompt cites or, if the prompt cites no reference, the first image. Returns
     None if the prompt cites no reference and there are no images. An element counts only if the prompt cites the
-    element, because the images of an element show its subject and not the framing.
+    element, because the images of an element show a subject and not how to frame it.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)
@@ -48,7 +49,7 @@ def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | No
 def ratio_from_references(
     prompt: str, images: Sequence[tuple[int, int]], elements: Sequence[tuple[int, int]]
 ) -> str | None:
-    """Return the aspect ratio of the Kling API that is nearest to the aspect ratio of the deciding reference.
+    """Return the supported aspect ratio that is nearest to the aspect ratio of the deciding reference.
 
     `images` and `elements` contain sizes as (width, height) in pixels. The size of an element is the size of its
     frontal image. Returns None if there is no deciding reference.

@@ -18,7 +18,7 @@ been paid for."""
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """The limits on the failures of a batch. If a batch exceeds a limit, its task fails.
+    """The limits on retrying a batch. If a batch exceeds a limit, its task fails.
 
     `attempts` is the maximum number of attempts. An attempt counts only if the batch may have caused the failure, for
     example if the worker died. `give_up_after_s` is the maximum time since the first failure, in seconds.
@@ -49,7 +49,7 @@ class Release:
 def next_step(
     outcome: Outcome, *, attempt: int, failing_s: float, limits: RetryLimits, jitter: float
 ) -> Done | Release | Fail:
-    """Return the step to record for an outcome: `Done`, `Release` or `Fail`.
+    """Convert the outcome of an attempt to `Done`, `Release` or `Fail`.
 
     `attempt` counts from 1. `failing_s` is the time since the batch's first failure in seconds, or 0 before the first
     failure. `jitter` is a random factor around 1. The pauses are multiplied by `jitter`, so that batches that failed at
@@ -85,7 +85,7 @@ def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
     """Return whether a batch may be a poison batch. A poison batch kills its workers.
 
-    Returns True for the last two attempts and all later attempts, but never for the first attempt. Returns False for a
-    batch with an open order, because an upstream generates its images and the batch cannot kill a worker.
+    Returns True if `limits` allow at most one further attempt. Returns False for the first attempt. Returns False for a
+    batch with an open order: an upstream generates its images, so the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

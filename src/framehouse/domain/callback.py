@@ -56,11 +56,13 @@ def signature(secrets: Sequence[str], id: str, timestamp: int, body: bytes) -> s
 
 
 def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
-    """Return the pause after attempt number `attempt`, in seconds: 1, 2, 4 … up to an hour.
+    """Return the pause after attempt number `attempt`, in seconds.
 
-    `retry_after_s` is the pause that the receiver requested. It replaces a shorter pause, and is limited to 24 hours.
-    `jitter` is a random number from 0 to 1 that lengthens the backoff pause by up to 50 %. The jitter spreads the
-    attempts over time, so that a recovering receiver does not receive all waiting messages at the same time.
+    The backoff pause doubles after each attempt: 1, 2, 4 … seconds, up to one hour. `jitter` is a random number from 0
+    to 1 that lengthens the backoff pause by up to 50 %. The jitter spreads the attempts over time, so that a recovering
+    receiver does not receive all waiting messages at the same time. `retry_after_s` is the pause that the receiver
+    requested. If the requested pause is longer than the backoff pause, the function returns the requested pause, but at
+    most 24 hours.
     """
     return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
 

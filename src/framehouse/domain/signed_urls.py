@@ -26,7 +26,7 @@ class Links:
     base: str = ""
 
     def with_base(self, base: str) -> "Links":
-        """Return a copy of these links with another base URL, for example the base URL that a client used."""
+        """Return a copy of this factory with another base URL, for example the base URL that a client used."""
         return Links(self.secret, base.rstrip("/"))
 
     def image_url(self, key: str, expires_at: datetime | None) -> str:

@@ -38,8 +38,8 @@ _LEASE = timedelta(seconds=LEASE_S)
 class HostHistory:
     """The recent results of deliveries, by host.
 
-    A host counts as healthy for five minutes after a successful delivery, even if deliveries to other URLs of the host
-    fail. A host counts as failing after three failures in a row.
+    A host counts as healthy for five minutes after a successful delivery, even if later deliveries to the host fail,
+    because the failures may be limited to a single URL. A host counts as failing after three failures in a row.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class CallbackWorker:
                 case Delivered(code):
                     await callback_queue.end_callback(self._db, message, state="delivered", code=code, error="")
                 case Ended(reason, code, gone):
-                    log.warning("giving up callback %s of task %s: %s", message.id, message.task.id, reason)
+                    log.warning("giving up on callback %s of task %s: %s", message.id, message.task.id, reason)
                     await callback_queue.end_callback(
                         self._db, message, state="gone" if gone else "given_up", code=code, error=reason
                     )

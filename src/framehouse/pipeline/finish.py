@@ -41,10 +41,11 @@ def finish(
     watermark: bool,
     original: tuple[bytes, Box] | None = None,
 ) -> FinishedImage:
-    """Convert an image of any size to files whose size in pixels is exactly `size`.
+    """Convert an image of any size to a file of exactly `size` pixels.
 
-    If an image was expanded, `original` contains the file of the original image and its place in the expanded image.
-    The pixels of the original image replace the pixels in this place.
+    If `watermark` is true, the result also contains a second file, which has a watermark. If an image was expanded,
+    `original` contains the file of the original image and its place in the expanded image. The pixels of the original
+    image replace the pixels in this place.
 
     This function blocks: call it in a thread. If a PNG already has the right size and format, no image was expanded and
     no watermark is requested, its compressed data is used unchanged.

@@ -74,7 +74,7 @@ class SupervisedProcess:
             heartbeat = bool(os.read(self._heartbeats, 4096))
         self._silence = measure_silence(self._silence, now=now, heartbeat=heartbeat)
         if is_hung(self._silence, hung_after_s=self.hung_after_s):
-            log.error("the %s process hangs and is killed", self.name)
+            log.error("the %s process is hung; killing it", self.name)
             process.kill()
 
 
@@ -105,8 +105,8 @@ def keep_running(
 def stop_processes(processes: Sequence[SupervisedProcess], signals: StopSignals, *, stop_s: float) -> None:
     """Send SIGTERM to all processes and wait until they have ended.
 
-    Processes that are still running after `stop_s` plus five seconds are killed. A second signal kills them
-    immediately.
+    Processes that are still running after `stop_s` plus five seconds are killed. If a second stop signal arrives, the
+    processes are killed immediately.
     """
     running = [
         supervised.process for supervised in processes if supervised.process and supervised.process.poll() is None

@@ -39,7 +39,7 @@ class NoTracing(Exception):
 
 
 def start(process: str, *, version: str, endpoint: str, ratio: float) -> None:
-    """Start exporting traces. The service name is OTEL_SERVICE_NAME or `framehouse-<process>`.
+    """Start exporting traces. The service name is the value of OTEL_SERVICE_NAME, or `framehouse-<process>`.
 
     `endpoint` is the base URL of the collector. If `endpoint` is empty, the environment variables OTEL_EXPORTER_OTLP_…
     specify the URL. `ratio` is the fraction of tasks to trace, from 0 to 1. Raises NoTracing.
@@ -71,10 +71,10 @@ def now_ns() -> int:
 def span(
     name: str, *, task: UUID | None = None, client: bool = False, **attributes: Any
 ) -> AbstractContextManager[None]:
-    """Return a context manager that records its duration as a span.
+    """Return a context manager that records the duration of its block as a span.
 
-    The parent is the root span of `task`, or the current span if `task` is None. `client` marks the span of a request
-    to another server.
+    The parent is the root span of `task`, or the current span if `task` is None. `client` must be true for the span of
+    a request to another server.
     """
     return _tracing.span(name, task, client, attributes) if _tracing else _NO_SPAN
 
@@ -96,8 +96,8 @@ def request(
 ) -> None:
     """Record the spans of an API request that has just ended.
 
-    If the request created a task, a span is recorded in the trace of the task. If the request has a `traceparent`
-    header, a span is recorded in the client's trace.
+    If the request created a task that is traced, a span is recorded in the trace of the task. If the request has a
+    `traceparent` header, a span is recorded in the client's trace.
     """
     if _tracing:
         started_ns = time.time_ns() - int(duration_s * 1e9)
@@ -191,7 +191,7 @@ class _Tracing:
         ) as opened:
             try:
                 yield
-            except Exception as error:  # this excludes CancelledError, because work is cancelled when its task ends
+            except Exception as error:  # does not catch CancelledError, because a cancellation is not an error
                 opened.set_status(self._api.StatusCode.ERROR, type(error).__name__)
                 raise
 

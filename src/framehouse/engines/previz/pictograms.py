@@ -39,8 +39,8 @@ def pack() -> dict[str, Pictogram]:
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
     """Return the drawing with this name, as a complete figure.
 
-    A body is added to a head, in the colour `dress` or in a colour that depends on the name. Legs are added to a figure
-    that ends at the waist.
+    If the drawing shows only a head, a body is added. The clothes have the colour `dress`, or a colour that depends on
+    the name if `dress` is None. If the figure ends at the waist, legs are added.
     """
     drawing = pack()[name]
     if name in _FURS:
@@ -143,7 +143,7 @@ def _with_body(head: Pictogram, dress: Color | None) -> Pictogram:
 
 
 def _with_legs(bust: Pictogram) -> Pictogram:
-    """Return a figure that ends at the waist, with legs and shoes added."""
+    """Add legs and shoes to a figure that ends at the waist."""
     assert bust.cut is not None
     left, right, color = bust.cut
     rgb = (int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16))

@@ -20,7 +20,9 @@ Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9
 
 
 class ImageIn(BaseModel):
-    image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+    image: str = Field(
+        description="A JPEG or PNG image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
+    )
 
 
 class ElementIn(BaseModel):
@@ -42,12 +44,14 @@ class OmniImageRequest(BaseModel):
     prompt: str = Field(
         min_length=1,
         max_length=MAX_PROMPT_CHARACTERS,
-        description="The prompt can cite entries of `image_list` and `element_list`, counted from 1: "
-        "<<<image_1>>>, <<<element_2>>>",
+        description="The prompt can cite entries of `image_list` and `element_list` by number, starting at 1, for "
+        "example <<<image_1>>> or <<<element_2>>>",
         examples=["Create a three-frame product storyboard"],
     )
     image_list: list[ImageIn] | None = Field(
-        None, max_length=MAX_REFERENCES, description="At most 10 images and elements together are allowed"
+        None,
+        max_length=MAX_REFERENCES,
+        description="`image_list` and `element_list` together may contain at most 10 entries",
     )
     element_list: list[ElementIn] | None = Field(None, max_length=MAX_REFERENCES)
     resolution: Literal["1k", "2k", "4k"] | None = "1k"
@@ -56,18 +60,22 @@ class OmniImageRequest(BaseModel):
     n: int | None = Field(1, ge=1, le=MAX_N, description="The number of images; ignored for a series")
     series_amount: int | Literal["auto"] | None = Field(
         "auto",
-        description=f"{SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}, or auto: the number that the prompt requests, "
-        "or 4 if the prompt requests no number",
+        description=f"The number of images in a series, from {SERIES_AMOUNT[0]} to {SERIES_AMOUNT[1]}. With `auto`, "
+        "the server derives the number from the prompt. If the prompt neither requests a number nor lists shots, the "
+        "series has 4 images",
     )
     watermark_info: WatermarkInfo | None = None
     callback_url: str | None = Field(None, description="This URL receives one POST request per status change")
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
-        description="Your own id for the task. It must be permanently unique in the account. GET also accepts this id",
+        description="Your own id for the task. Each id can be used for only one task of the account. To get the task, "
+        "you can use this id instead of `task_id`",
     )
     seed: int | None = Field(
-        None, description="Extension: the seed of the first image. The seed of each later image is one higher"
+        None,
+        description="Extension: the seed of the first image. The seed of each later image is one higher than the seed "
+        "of the previous image",
     )
 
 
@@ -149,11 +157,13 @@ class TryOnRequest(CommonFields):
 
 
 class ReferImage(BaseModel):
-    image_url: str = Field(description="The same formats as frontal_image")
+    image_url: str = Field(description="An image in the same formats as frontal_image")
 
 
 class ElementImages(BaseModel):
-    frontal_image: str = Field(description="An http(s) URL, raw base64, or a data: URL of a jpg or png, at most 10 MB")
+    frontal_image: str = Field(
+        description="A JPEG or PNG image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
+    )
     refer_images: list[ReferImage] | None = Field(None, max_length=MAX_REFER_IMAGES)
 
 
@@ -173,7 +183,7 @@ class CreateElementRequest(BaseModel):
     external_task_id: str | None = Field(
         None,
         max_length=MAX_EXTERNAL_ID_CHARACTERS,
-        description="Your own id for the element. It must be permanently unique in the account",
+        description="Your own id for the element. Each id can be used for only one element of the account",
     )
 
 
@@ -189,7 +199,7 @@ class Accepted(BaseModel):
     task_id: str = Field(examples=["019a3c5e-7c1a-7b1e-9d55-3f2f6f0c9a11"])
     task_info: TaskInfo
     task_status: Literal["submitted", "processing", "succeed", "failed"]
-    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    created_at: int = Field(description="Unix time in milliseconds", examples=[1795392000000])
     updated_at: int = Field(examples=[1795392000000])
 
 
@@ -230,7 +240,9 @@ class BalanceDeduction(BaseModel):
 
 
 class _StoredTask(Accepted):
-    task_status_msg: str = Field(description="The reason why the task failed, otherwise empty")
+    task_status_msg: str = Field(
+        description="The reason for the failure if the task has failed, otherwise an empty string"
+    )
     watermark_info: WatermarkInfo
     final_unit_deduction: str = Field(examples=["24"])
     final_balance_deduction: BalanceDeduction = Field(description="Always 0, because only units are charged")
@@ -276,7 +288,7 @@ class DeliveryOut(BaseModel):
     tries: int
     last_code: int | None = Field(description="The HTTP status of the receiver's last response")
     last_error: str
-    created_at: int = Field(description="Unix milliseconds", examples=[1795392000000])
+    created_at: int = Field(description="Unix time in milliseconds", examples=[1795392000000])
     tried_at: int | None
     next_try_at: int | None
 
