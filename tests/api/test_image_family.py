@@ -11,8 +11,10 @@ from PIL import Image
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from tests.support.api_answers import error
 from tests.support.api_server import Api, serving
+from tests.support.callbacks import LINKS, running_callback_worker, wait_for_callbacks
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import MakeDeployment
+from tests.support.receivers import receiving
 
 IMAGE = image_base64()
 BODIES: dict[TaskKind, dict[str, Any]] = {
@@ -212,3 +214,16 @@ async def test_the_request_of_a_task_can_be_included(api: Api) -> None:
         "negative_prompt": "rain",
         "human_fidelity": 0.1,
     }
+
+
+@pytest.mark.parametrize("kind", ["generations", "expand"])
+async def test_the_body_of_a_callback_equals_the_response_of_get(
+    make_deployment: MakeDeployment, kind: TaskKind
+) -> None:
+    deployment = await make_deployment({"engine": "previz"})
+    async with serving(deployment, links=LINKS) as api, receiving() as receiver, running_callback_worker(deployment):
+        task = await create(api, kind, callback_url=receiver.url)
+        deployment.start_worker()
+        await wait_for_callbacks(receiver, 2)
+        path = f"/kling{TASK_PATHS[kind]}/{task['task_id']}"
+        assert receiver.received[-1].data == (await api.alice.get(path)).json()["data"]
