@@ -79,6 +79,26 @@ def test_tasks_are_listed_shown_and_canceled(tmp_path: Path) -> None:
         assert "Canceled" in run("task", "show", "mine", *data).stdout
 
 
+def test_usage_shows_the_charges_as_text_csv_and_json(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    data = ("--data-dir", tmp_path / "data")
+    assert run("usage", *data).stdout == "No charges.\n0 units in 0 charges\n"
+    run("generate", "a fox", "-n", "2", "--out", tmp_path / "out", *data)
+    usage = run_json("usage", "--account", "default", *data)
+    (charge,) = usage["charges"]
+    assert (usage["units"], charge["amount"], charge["kind"], charge["key"]) == (16, 16, "omni-image", "")
+    assert "16 units in 1 charge\n" in run("usage", *data).stdout
+    header, row = run("usage", "--csv", *data).stdout.splitlines()
+    assert header == "charged_at,account,key,task_id,kind,model,resolution,amount,units_after"
+    assert row.split(",")[3:] == [charge["task_id"], "omni-image", "kling-v3-omni", "1k", "16", "16"]
+    for words in (["--from", "2100-01-01"], ["--to", "2000-01-01"], ["--key", "fh_other"]):
+        assert run_json("usage", *words, *data)["charges"] == []
+    assert "There is no account" in run("usage", "--account", "nobody", *data, code=1).stderr
+    assert "must not be later" in run("usage", "--from", "2026-02-01", "--to", "2026-01-01", *data, code=2).stderr
+    assert "cannot be combined" in run("usage", "--csv", "--json", *data, code=2).stdout
+    assert "does not match" in run("usage", "--from", "soon", *data, code=2).stderr
+
+
 def run_doctor(*words: str | Path, code: int = 0, **extra: str) -> dict[int, Any]:
     """Run `framehouse doctor` and return its findings by number."""
     findings = run_json("doctor", *words, code=code, **extra)

@@ -57,6 +57,7 @@ declare
     images   bigint;
     reserved bigint;
     charged  bigint;
+    ledger   bigint;
 begin
     select * into a from accounts where id = p_account;
     select coalesce(sum(image_count) filter (where status in ('submitted', 'processing')), 0),
@@ -66,6 +67,11 @@ begin
     if (a.images_in_flight, a.units_reserved, a.units_used) is distinct from (images, reserved, charged) then
         insert into quota_violations values (format('%s has the counters %s %s %s, but its tasks add up to %s %s %s',
             a.name, a.images_in_flight, a.units_reserved, a.units_used, images, reserved, charged));
+    end if;
+    select coalesce(sum(amount), 0) into ledger from charges where account_id = p_account;
+    if a.units_used <> ledger then
+        insert into quota_violations values (format('%s has used %s units, but its charges add up to %s',
+            a.name, a.units_used, ledger));
     end if;
     if p_inserted and (images > a.concurrency or charged + reserved > a.units_limit) then
         insert into quota_violations values (format(

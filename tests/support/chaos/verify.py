@@ -70,6 +70,9 @@ async def verify(
     account = await db.row("select * from accounts where name = 'alice'")
     assert account is not None
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, units)
+    charges = await db.rows("select task_id, amount from charges")
+    assert sum(charge["amount"] for charge in charges) == units
+    assert len({charge["task_id"] for charge in charges}) == len(charges), "a task was charged twice"
     assert await db.value("select count(*) from batches") == 0
     await check_images(clients, servers)
     repeated = check_generated_once(folder, processes, rows)

@@ -103,9 +103,9 @@ begin
     end if;
     with o as materialized (select * from unnest(rows) o where o.ordinal = any (accepted)),
     t as (
-        insert into tasks (id, account_id, kind, options, external_task_id, model, prompt, elements, result_type, image_count,
+        insert into tasks (id, account_id, key_id, kind, options, external_task_id, model, prompt, elements, result_type, image_count,
                            resolution, ratio, watermark, callback_url, owner, units_reserved)
-        select o.task_id, o.account_id, coalesce(o.kind, 'omni-image'), coalesce(o.options, '{}'), o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
+        select o.task_id, o.account_id, o.key_id, coalesce(o.kind, 'omni-image'), coalesce(o.options, '{}'), o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
                o.resolution, o.ratio, o.watermark, o.callback_url, o.owner, o.units
         from o
     ), s as (

@@ -99,3 +99,4 @@ CREATE_ELEMENT = {
     }
 }
 DELETE_ELEMENT = {"own": {"summary": "One of the account's own elements", "value": {"element_id": 1099511627776}}}
+LIST_CHARGES = {"newest": {"summary": "The newest charges", "value": {"limit": 100}}}

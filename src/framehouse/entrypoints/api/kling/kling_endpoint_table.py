@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pydantic import BaseModel
 
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
-from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation
+from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation, Parameter
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples
+from framehouse.entrypoints.api.kling.billing_schemas import ChargeRequest, ChargesOut, CostsOut
 from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
 from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import (
@@ -240,6 +241,37 @@ _ACCOUNT_ENDPOINT = Endpoint(
     ),
 )
 
+_BILLING_ENDPOINTS = (
+    Endpoint(
+        "GET",
+        "/account/costs",
+        account_endpoints.get_costs,
+        "get_costs",
+        Operation(
+            "account",
+            "Get the resource pack of the caller's account",
+            success_of(Envelope[CostsOut], READ_ERRORS),
+            parameters=(
+                Parameter("query", "start_time", "Unix time in milliseconds"),
+                Parameter("query", "end_time", "Unix time in milliseconds; the pack is described at this time"),
+                Parameter("query", "resource_pack_name", "The name of the account"),
+            ),
+        ),
+    ),
+    Endpoint(
+        "POST",
+        "/account/billing/package",
+        account_endpoints.list_charges,
+        "list_charges",
+        Operation(
+            "account",
+            "List the charges of the caller's account, newest first",
+            success_of(Envelope[ChargesOut], SAVE_ERRORS),
+            body=BodySchema(ChargeRequest, examples.LIST_CHARGES),
+        ),
+    ),
+)
+
 ENDPOINTS = (
     *_TASK_ENDPOINTS,
     *_with_alias(_CREATE_ELEMENT, _OLD_ELEMENTS),
@@ -249,4 +281,5 @@ ENDPOINTS = (
     _GET_ELEMENT,
     replace(_GET_ELEMENT, path=_OLD_ELEMENTS + "/{id:path}", documentation=None),
     _ACCOUNT_ENDPOINT,
+    *_BILLING_ENDPOINTS,
 )

@@ -1,0 +1,12 @@
+-- Returns the charges of an account (of all accounts if :account_id is null) before the charge :before, newest first. If
+-- :keys is not null, only charges of API keys with one of these prefixes are returned.
+select c.*, a.name as account, coalesce(k.prefix, '') as key
+from charges c
+join accounts a on a.id = c.account_id
+left join api_keys k on k.id = c.key_id
+where (:account_id::bigint is null or c.account_id = :account_id)
+  and c.id < :before
+  and c.charged_at >= :since and c.charged_at < :until
+  and (:keys::text[] is null or k.prefix = any (:keys))
+order by c.id desc
+limit :limit;

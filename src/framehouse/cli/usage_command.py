@@ -1,0 +1,97 @@
+"""The `framehouse usage` command."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from framehouse.cli.options import data_options, json_option
+from framehouse.cli.output import Problem, print_json
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from framehouse.adapters.postgres.pool import Database
+    from framehouse.domain.billing import Charge
+
+_COLUMNS = ("charged_at", "account", "key", "task_id", "kind", "model", "resolution", "amount", "units_after")
+_PAGE = 1000
+_DATE = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"))
+
+
+@click.command()
+@click.option("--account", help="Show only the charges of this account. [default: all accounts]")
+@click.option("--key", help="Show only the charges of the API key with this prefix.")
+@click.option("--from", "since", type=_DATE, help="Show only charges from this time (UTC) on.")
+@click.option("--to", "until", type=_DATE, help="Show only charges before this time (UTC).")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all charges.")
+@data_options
+@json_option
+def usage(
+    account: str | None,
+    key: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    as_csv: bool,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Show the charges of accounts, newest first, and their sum in units."""
+    from datetime import UTC
+
+    from framehouse.adapters.postgres.ledger import list_charges
+    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.domain.billing import FIRST_ID
+
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json cannot be combined")
+    if since and until and since > until:
+        raise Problem("--from must not be later than --to.", exit_code=2)
+
+    async def work(db: Database) -> list[Charge]:
+        account_id = (await get_account(db, account)).id if account else None
+        charges: list[Charge] = []
+        while True:
+            page = await list_charges(
+                db,
+                account_id,
+                limit=_PAGE,
+                before=charges[-1].id if charges else FIRST_ID,
+                since=since.replace(tzinfo=UTC) if since else None,
+                until=until.replace(tzinfo=UTC) if until else None,
+                keys=[key] if key else None,
+            )
+            charges += page
+            if len(page) < _PAGE:
+                return charges
+
+    charges = with_database(data_dir, config, work)
+    total = sum(charge.amount for charge in charges)
+    rows = [{name: asdict(charge)[name] for name in _COLUMNS} for charge in charges]
+    if as_json:
+        print_json({"units": total, "charges": rows})
+    elif as_csv:
+        _print_csv(rows)
+    else:
+        if not charges:
+            click.echo("No charges.")
+        for charge in charges:
+            task = str(charge.task_id or "before the ledger")
+            click.echo(
+                f"{charge.charged_at:%Y-%m-%d %H:%M:%S}  {charge.account:12}  {charge.key:11}  {task:36}  "
+                f"{charge.kind:17}  {charge.model:20}  {charge.amount:6}"
+            )
+        click.echo(f"{total} units in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
+
+
+def _print_csv(rows: list[dict[str, object]]) -> None:
+    import csv
+    import sys
+
+    writer = csv.DictWriter(sys.stdout, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
