@@ -82,7 +82,7 @@ def request_kind(options: GenerateOptions) -> TaskKind:
     if len(selected) > 1:
         first, second, *_ = selected.values()
         raise click.UsageError(f"{first} and {second} cannot be used together, because they need different endpoints")
-    kind = next(iter(selected), "omni-image")
+    kind: TaskKind = next(iter(selected), "omni-image")
     if unusable := [name for name in _NOT_ALLOWED[kind] if name in given]:
         raise click.UsageError(f"{', '.join(unusable)} cannot be used together with {selected[kind]}")
     if options.series is not None and options.n is not None:
@@ -131,9 +131,10 @@ def request_body(options: GenerateOptions, kind: TaskKind) -> dict[str, Any]:
     if kind == "expand":
         return body | _expansion_ratios(options.expand or "") | {"image": image_to_send(options.images[0])}
     if kind == "generations":
-        # The Kling API has one image in this request. More images are an extension.
-        single = {"image": image_to_send(options.images[0])} if len(options.images) == 1 else {}
-        return body | (single or ({"image_list": _image_list(options)} if options.images else {}))
+        # The Kling API allows only one image in this request. More images are an extension.
+        if len(options.images) == 1:
+            return body | {"image": image_to_send(options.images[0])}
+        return body | ({"image_list": _image_list(options)} if options.images else {})
     body["subject_image_list"] = [{"subject_image": image_to_send(subject)} for subject in options.subjects]
     named = {"scene_image": options.scene, "style_image": options.style}
     return body | {name: image_to_send(image) for name, image in named.items() if image}
