@@ -25,7 +25,15 @@ from framehouse.domain.element import (
 )
 from framehouse.domain.errors import HTTP_STATUS
 from framehouse.domain.request import parse_request
-from framehouse.entrypoints.api.kling.schemas import CreateElementRequest, OmniImageRequest
+from framehouse.domain.request_fields import read_model
+from framehouse.entrypoints.api.kling.schemas import (
+    CombinationRequest,
+    CreateElementRequest,
+    ExpansionRequest,
+    GenerationRequest,
+    OmniImageRequest,
+    TryOnRequest,
+)
 from framehouse.settings import ModelSettings, Settings
 from tests.support.api_server import serving
 from tests.support.in_process_deployment import MakeDeployment
@@ -97,13 +105,23 @@ def test_the_modules_of_bench_import_each_other_in_one_direction() -> None:
 
 
 def test_every_request_field_is_read_and_documented() -> None:
-    for body, parser, page in (
-        (OmniImageRequest, parse_request, "docs/api.md"),
-        (CreateElementRequest, read_element, "docs/elements.md"),
+    images = (parse_request, read_model)
+    api = read("docs/api.md").split("\n### ")
+    pages = {part.split("\n")[0]: part for part in api}
+    for body, readers, page in (
+        (OmniImageRequest, images, pages["omni-image"]),
+        (GenerationRequest, images, pages["generations"]),
+        (CombinationRequest, images, pages["multi-image2image"]),
+        (ExpansionRequest, images, pages["editing/expand"]),
+        (TryOnRequest, images, pages["kolors-virtual-try-on"]),
+        (CreateElementRequest, (read_element, *images), read("docs/elements.md")),
     ):
-        sources = "".join(Path(f.__code__.co_filename).read_text() for f in (parser, parse_request))
-        assert set(body.model_fields) <= set(re.findall(r'"((?:[a-z]+_)*[a-z]+)"', sources))
-        assert all(f"`{name}`" in read(page) for name in body.model_fields)
+        sources = "".join(Path(f.__code__.co_filename).read_text() for f in readers)
+        # parse_request builds the names of the four ratios from the names of the sides
+        found = set(re.findall(r'"((?:[a-z0-9]+_)*[a-z0-9]+)"', sources))
+        found |= {f"{side}_expansion_ratio" for side in found & {"up", "down", "left", "right"}}
+        assert set(body.model_fields) <= found, body
+        assert [name for name in body.model_fields if f"`{name}`" not in page] == [], body
 
 
 def test_presets_are_small_and_respect_the_limits_of_elements() -> None:

@@ -39,6 +39,7 @@ async def test_the_configuration_of_the_console_contains_no_secrets(api: Api) ->
     assert config["prefix"] == "/kling"
     assert config["models"][1] == {
         "name": "kling-image-o1",
+        "kinds": ["omni-image", "generations", "multi-image2image", "try-on"],
         "resolutions": ["1k", "2k"],
         "series": False,
         "units": {"1k": 8, "2k": 8, "4k": 16},

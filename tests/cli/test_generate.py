@@ -215,11 +215,60 @@ def test_generate_can_use_a_server(tmp_path: Path) -> None:
             assert http.get("/readyz").status_code == 200
 
 
+KINDS: dict[str, tuple[list[str], list[tuple[int, int]]]] = {
+    "generations": (["a quiet street", "--negative-prompt", "cars", "-n", "2"], [(1280, 720)] * 2),
+    "multi-image2image": (["--subject", "A", "--subject", "B", "--scene", "A", "--aspect", "1:1"], [(1024, 1024)]),
+    "expand": (["--image", "A", "--expand", "left=0.5, up=.25"], [(1350, 750)]),
+    "try-on": (["--human", "A", "--cloth", "B"], []),
+}
+"""For each kind: the options, with the names A and B of two image files, and the sizes of the images."""
+
+
+@pytest.mark.xdist_group("shared_data")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_options_select_the_kind_of_request(shared_data: Path, tmp_path: Path, kind: str) -> None:
+    for name in "AB":
+        (tmp_path / name).write_bytes(image_file(900, 600))
+    options, sizes = KINDS[kind]
+    words = [str(tmp_path / word) if word in "AB" else word for word in options]
+    result = run_json("generate", *words, "--out", tmp_path / "out", "--data-dir", shared_data)
+    assert result["status"] == "succeed"
+    assert image_sizes(tmp_path / "out") == sizes or not sizes
+    task = run_json("task", "show", result["task_id"], "--data-dir", shared_data)
+    assert (task["kind"], task["images_done"]) == (kind, max(1, len(sizes)))
+    listed = run("task", "list", "--data-dir", shared_data).stdout
+    assert kind in next(line for line in listed.splitlines() if result["task_id"] in line)
+
+
+def test_a_server_receives_each_kind_of_request_at_its_endpoint(tmp_path: Path) -> None:
+    for name in "AB":
+        (tmp_path / name).write_bytes(image_file(900, 600))
+    with serve(tmp_path / "data") as server:
+        for options, _ in KINDS.values():
+            words = [str(tmp_path / word) if word in "AB" else word for word in options]
+            run("generate", *words, "--out", tmp_path / "out", "--server", server.url, "--key", server.key)
+        with client(server.url, server.key) as http:
+            tasks = http.get("/v1/tasks?include=request").json()["data"]
+        models = ["kolors-virtual-try-on-v1", "kling-expand", "kling-v2-1", "kling-v3"]
+        assert [task["kind"] for task in tasks] == list(KINDS)[::-1]
+        assert [task["request"]["model_name"] for task in tasks] == models, "each endpoint has its own default model"
+
+
 @pytest.mark.xdist_group("shared_data")
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["generate"], 2, "Missing argument"),
+        (["generate", "--negative-prompt", "x"], 2, "Missing argument"),
+        (["generate", "x", "--expand", "up=1", "--style", "a"], 2, "--style and --expand cannot be used together"),
+        (["generate", "x", "--human", "a", "--cloth", "b"], 2, "PROMPT cannot be used together with --human"),
+        (["generate", "x", "--negative-prompt", "y", "--series"], 2, "--series cannot be used together with --neg"),
+        (["generate", "--subject", "a", "--image", "a"], 2, "--image cannot be used together with --subject"),
+        (["generate", "--style", "a"], 2, "--style requires --subject"),
+        (["generate", "--expand", "up=1"], 2, "--expand requires exactly one --image, not 0"),
+        (["generate", "--cloth", "a"], 2, "--human and --cloth must be used together"),
+        (["generate", "--image", "https://a.b/c", "--expand", "top=1"], 2, "the sides are up, down, left, right"),
+        (["generate", "--image", "https://a.b/c", "--expand", "up=0"], 1, "must be greater than 0"),
         (["generate", "x", "-n", "12"], 2, "1<=x<=9"),
         (["generate", "x", "--series", "12"], 2, "2 to 9"),
         (["generate", "x", "--series", "-n", "2"], 2, "not both"),

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from framehouse.cli import EXIT_INTERRUPTED
+from framehouse.cli.generate_request import GenerateOptions, request_body, request_kind
 from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
-from framehouse.cli.image_argument import image_to_send
 from framehouse.cli.output import Problem, print_json
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
@@ -29,17 +29,8 @@ _SHEET_GAP_PX = 16
 
 
 def generate_images(
+    options: GenerateOptions,
     *,
-    prompt: str,
-    images: tuple[str, ...],
-    elements: tuple[str, ...],
-    series: str | None,
-    n: int | None,
-    aspect: str,
-    resolution: str,
-    watermark: bool,
-    seed: int | None,
-    model: str,
     out: Path,
     server: str | None,
     key: str | None,
@@ -47,32 +38,20 @@ def generate_images(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    if series is not None and n is not None:
-        raise click.UsageError("use --series or -n, not both; for a series of five images: --series 5")
-    if series not in (None, "auto") and not re.fullmatch(r"[2-9]", series or ""):
-        raise click.UsageError(f'the value of --series must be a number from 2 to 9 or be omitted, not "{series}"')
     if server and not key:
         raise click.UsageError("--server requires --key or FRAMEHOUSE_KEY")
     if key and not key.isascii():
         raise click.UsageError("--key contains characters that are not allowed in an API key")
-    body: dict[str, Any] = {
-        "model_name": model,
-        "prompt": prompt,
-        "image_list": [{"image": image_to_send(image)} for image in images],
-        "element_list": [{"element_id": element} for element in elements],
-        "resolution": resolution,
-        "aspect_ratio": aspect,
-        "result_type": "series" if series else "single",
-        "watermark_info": {"enabled": watermark},
-    }
-    body |= {"series_amount": series} if series else {"n": n or 1}
-    body |= {} if seed is None else {"seed": seed}
+    kind = request_kind(options)
+    body = request_body(options, kind)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Problem(f"Cannot write to {out}: {error.strerror}. Choose another folder with --out.") from error
     source: Source = (
-        RemoteServer(server, key) if server and key else LocalDeployment(load_settings(config, data_dir=data_dir))
+        RemoteServer(server, key, kind)
+        if server and key
+        else LocalDeployment(load_settings(config, data_dir=data_dir), kind)
     )
     try:
         result = uvloop.run(_generate(source, body, out, quiet=as_json))

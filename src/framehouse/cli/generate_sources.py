@@ -20,6 +20,7 @@ from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Status
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.sweeper import OrphanedBatches
 from framehouse.pipeline.accept import AcceptQueue, accept
 from framehouse.pipeline.cancel import cancel as cancel_task
@@ -80,8 +81,9 @@ class LocalDeployment:
     Entering the context also cancels the abandoned tasks of commands that died.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kind: TaskKind = "omni-image") -> None:
         self._settings = settings
+        self._kind = kind
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -109,7 +111,7 @@ class LocalDeployment:
         await self._stack.aclose()
 
     async def submit(self, body: dict[str, Any]) -> str:
-        request = parse_request(body, self._deployment.registry.catalog)
+        request = parse_request(body, self._deployment.registry.catalog, self._kind)
         model = self._deployment.registry.model(request.model)
         assert model is not None
         await self._check_workers(model.name)
@@ -180,9 +182,9 @@ class RemoteServer:
     GET requests are retried. A POST request is sent only once, so that no task is billed twice.
     """
 
-    def __init__(self, server: str, key: str) -> None:
+    def __init__(self, server: str, key: str, kind: TaskKind = "omni-image") -> None:
         base = server.rstrip("/")
-        path = "/v1/images/omni-image"
+        path = TASK_PATHS[kind]
         self._path = base + path if base.endswith("/kling") else f"{base}/kling{path}"
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}"}, timeout=httpx.Timeout(90, connect=10), follow_redirects=False
@@ -268,7 +270,7 @@ class RemoteServer:
             code, message = int(body["code"]), str(body.get("message", ""))
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError):
             raise Problem(
-                f"{self._path} does not implement the omni-image API (HTTP {response.status_code}). Check --server."
+                f"{self._path} does not implement the Kling API (HTTP {response.status_code}). Check --server."
             ) from None
         if code != 0:
             raise Refused(code, message, status=response.status_code)

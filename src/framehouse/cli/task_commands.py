@@ -43,7 +43,8 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
     for task in tasks:
         prompt = " ".join(task.prompt.split())
         images = f"{len(task.images)}/{task.image_count}"
-        click.echo(f"{task.id}  {task.created_at:%Y-%m-%d %H:%M:%S}  {task.status:10}  {images}  {prompt[:60]}")
+        created = f"{task.created_at:%Y-%m-%d %H:%M:%S}"
+        click.echo(f"{task.id}  {created}  {task.status:10}  {task.kind:17}  {images}  {prompt[:60]}".rstrip())
 
 
 @task.command("show")
@@ -96,6 +97,7 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
 def _public_fields(task: Task) -> dict[str, Any]:
     return {
         "task_id": str(task.id),
+        "kind": task.kind,
         "external_task_id": task.external_task_id or None,
         "status": task.status,
         "status_message": task.status_message,

@@ -40,20 +40,23 @@ async def page(_context: ApiContext, request: Request) -> Response:
 
 
 async def configuration(context: ApiContext, request: Request) -> Response:
-    """Return the configuration of the console. `prefix` is the path prefix that the console uses for the API."""
+    """Return the configuration of the console. `prefix` is the path prefix that the console uses for the API.
+
+    The `kinds` of a model are the kinds of tasks that it offers, without `expand` if none of its engines can expand.
+    """
     config = {
         "version": __version__,
         "prefix": context.prefix,
         "models": [
             {
                 "name": model.name,
+                "kinds": [kind for kind in model.kinds if kind != "expand" or model.expansions],
                 "resolutions": list(model.resolutions),
                 "series": model.series,
                 "units": dict(model.units),
                 "preview": context.registry.routes(model.name)[0].name == "previz",
             }
             for model in context.registry.models
-            if "omni-image" in model.kinds
         ],
     }
     return JSONResponse(config, headers=_HEADERS | {"X-Request-Id": request_id_of(request)})

@@ -74,7 +74,17 @@ export async function exchangeCode(code) {
   return (await send("console/sign-in", { method: "POST", headers, body: JSON.stringify({ code }) })).data.key;
 }
 
-export const TASKS = "/v1/images/omni-image";
+/** The path for tasks of all kinds. */
+export const TASKS = "/v1/tasks";
+
+/** The path at which tasks of each kind are created. */
+export const TASK_PATHS = {
+  "omni-image": "/v1/images/omni-image",
+  generations: "/v1/images/generations",
+  "multi-image2image": "/v1/images/multi-image2image",
+  expand: "/v1/images/editing/expand",
+  "try-on": "/v1/images/kolors-virtual-try-on",
+};
 export const ELEMENTS = "/v1/general/advanced-custom-elements";
 export const PRESETS = "/v1/general/advanced-presets-elements";
 

@@ -2,6 +2,7 @@
 
 import { call, hasEnded, localUrl, TASKS } from "./api.js";
 import { fill, h } from "./dom.js";
+import { modeOf } from "./draft.js";
 import { errorBox } from "./errors.js";
 import { dateTime, t } from "./i18n.js";
 import { aspect } from "./ratios.js";
@@ -13,6 +14,8 @@ const POLL_MS = 3000;
 export const imagesOf = (task) => [...(task.task_result?.images ?? []), ...(task.task_result?.series_images ?? [])];
 export const stateOf = (task) => (isCanceled(task) ? "canceled" : task.task_status);
 export const badge = (task) => h(`span.badge.${stateOf(task)}`, {}, t(`status.${stateOf(task)}`));
+export const modeLabel = (task) => t(`mode.${modeOf(task.kind)}`);
+export const titleOf = (task) => task.request.prompt || modeLabel(task);
 export const isCanceled = (task) => task.task_status === "failed" && task.task_status_msg === "Canceled";
 
 export function show(view, { signal }) {
@@ -88,9 +91,8 @@ export const replaceMissingImage = (event) => event.target.replaceWith(h("span.b
 
 function card(task) {
   const [first] = imagesOf(task);
-  const count = task.request?.series_amount ?? task.request?.n ?? 1;
-  const style = { "--ratio": aspect(task.request?.aspect_ratio) };
-  const prompt = task.request?.prompt ?? task.task_id;
+  const count = task.request.series_amount ?? task.request.n ?? 1;
+  const style = { "--ratio": aspect(task.request.aspect_ratio) };
   return h(
     "li",
     style,
@@ -107,8 +109,13 @@ function card(task) {
           ? null
           : h("progress", { max: 1, value: task.progress ?? 0, "aria-label": t("status.processing") }),
       ),
-      h("span.title", {}, prompt),
-      h("time.detail", { datetime: new Date(task.created_at).toISOString() }, dateTime(task.created_at)),
+      h("span.title", {}, titleOf(task)),
+      h(
+        "span.detail",
+        {},
+        modeOf(task.kind) === "text" || !task.request.prompt ? null : `${modeLabel(task)} · `,
+        h("time", { datetime: new Date(task.created_at).toISOString() }, dateTime(task.created_at)),
+      ),
     ),
   );
 }

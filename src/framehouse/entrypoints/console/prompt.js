@@ -1,17 +1,17 @@
 // The prompt field. It counts characters as the API does, and completes citations of reference images and elements.
 
 import { h } from "./dom.js";
-import { characters, draft, MAX_CHARACTERS } from "./draft.js";
+import { characters, citableImages, draft, MAX_CHARACTERS } from "./draft.js";
 import { number, t } from "./i18n.js";
 
 /** Return the images and elements that the prompt can cite, in order: `{token, label, image}`. */
 export const citations = () => [
-  ...draft.images.map((image, index) => ({
+  ...citableImages().map((image, index) => ({
     token: `<<<image_${index + 1}>>>`,
     label: image.name,
     image: image.preview,
   })),
-  ...draft.elements.map((element, index) => ({
+  ...(draft.mode === "text" ? draft.elements : []).map((element, index) => ({
     token: `<<<element_${index + 1}>>>`,
     label: element.name,
     image: element.image,
@@ -21,14 +21,15 @@ export const citations = () => [
 /** Return the prompt field with its counter and completion. `onChange()` is called after every edit. `insert(token)`
  * inserts a citation at the caret. */
 export function promptField(onChange) {
+  const isRequired = draft.mode === "text";
   const counter = h("span.counter", { id: "counter" });
   const list = h("ul.completion", { id: "completion", role: "listbox", "aria-label": t("prompt.cite"), hidden: true });
   const area = h("textarea", {
     id: "prompt",
     rows: 5,
-    required: true,
+    required: isRequired,
     value: draft.prompt,
-    placeholder: t("prompt.placeholder"),
+    placeholder: t(isRequired ? "prompt.placeholder" : "prompt.optional"),
     "aria-describedby": "counter",
     "aria-autocomplete": "list",
     "aria-controls": "completion",

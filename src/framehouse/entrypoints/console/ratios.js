@@ -14,8 +14,8 @@ const SCALE = { "1k": 1, "2k": 2, "4k": 4 };
 
 export const RATIOS = ["auto", "1:1", "4:3", "3:2", "16:9", "21:9", "3:4", "2:3", "9:16"];
 
-/** Return `[width, height]` in pixels; null if the aspect ratio is "auto". */
-export function pixels(ratio, resolution) {
+/** Return `[width, height]` in pixels; null if the aspect ratio is "auto" or unknown. */
+export function pixels(ratio, resolution = "1k") {
   return BASE[ratio]?.map((side) => side * SCALE[resolution]) ?? null;
 }
 

@@ -1,20 +1,21 @@
-// The field for reference images (from files, drag and drop, the clipboard or URLs) and elements.
+// A field for images (from files, drag and drop, the clipboard or URLs). The field can also contain elements.
 
 import { fill, h, icon } from "./dom.js";
-import { draft, MAX_REFERENCES } from "./draft.js";
 import { fileSize, t } from "./i18n.js";
 import { filesOf, readImage } from "./images.js";
 import { pickElement } from "./picker.js";
 
-/** Return the field. `onChange()` is called when a reference is added or removed. `onCite(token)` is called when the
- * user clicks the token of a reference. */
-export function referencesField({ onChange, onCite, signal }) {
+/** Return the field. `name` is the prefix of the names of its texts. `images` is the list that the field changes. A
+ * field without `elements` contains only images. `max` is the largest number of images and elements. `onChange()` is
+ * called when an image or element is added or removed. `onCite(token)` is called when the user clicks the token of a
+ * reference; without `onCite`, there are no tokens. */
+export function imagesField({ name, images, elements, max, onChange, onCite, signal }) {
   const problemList = h("div.problems", { role: "alert" });
   const chips = h("ul.chips");
   const input = h("input", {
     type: "file",
     accept: "image/png,image/jpeg",
-    multiple: true,
+    multiple: max > 1,
     hidden: true,
     "aria-label": t("references.add"),
   });
@@ -26,7 +27,8 @@ export function referencesField({ onChange, onCite, signal }) {
   });
   const counter = h("span.counter");
 
-  const referenceCount = () => draft.images.length + draft.elements.length;
+  const count = () => images.length + (elements?.length ?? 0);
+  const full = (added) => t(elements ? "references.full" : "images.full", { name: added, max });
   const showProblems = (problems) =>
     fill(
       problemList,
@@ -36,13 +38,13 @@ export function referencesField({ onChange, onCite, signal }) {
   async function add(files) {
     const problems = [];
     for (const file of files) {
-      if (referenceCount() >= MAX_REFERENCES) {
-        problems.push(t("references.full", { name: file.name, max: MAX_REFERENCES }));
+      if (count() >= max) {
+        problems.push(full(file.name));
         continue;
       }
       const image = await readImage(file);
       if (image.problem) problems.push(image.problem);
-      else draft.images.push(image);
+      else images.push(image);
     }
     showProblems(problems);
     render();
@@ -51,15 +53,13 @@ export function referencesField({ onChange, onCite, signal }) {
   function addUrl() {
     const url = urlInput.value.trim();
     if (!url) return;
-    if (!/^https?:\/\/./.test(url) || referenceCount() >= MAX_REFERENCES) {
+    if (!/^https?:\/\/./.test(url) || count() >= max) {
       showProblems([
-        referenceCount() >= MAX_REFERENCES
-          ? t("references.full", { name: url, max: MAX_REFERENCES })
-          : t("references.invalid_url", { url }),
+        count() >= max ? full(url) : t("references.invalid_url", { url }),
       ]);
       return;
     }
-    draft.images.push({ name: url, url });
+    images.push({ name: url, url });
     urlInput.value = "";
     urlInput.hidden = true;
     showProblems([]);
@@ -67,10 +67,9 @@ export function referencesField({ onChange, onCite, signal }) {
     onChange();
   }
   function addElement() {
-    if (referenceCount() >= MAX_REFERENCES)
-      return showProblems([t("references.full", { name: t("references.element"), max: MAX_REFERENCES })]);
+    if (count() >= max) return showProblems([full(t("references.element"))]);
     pickElement((element) => {
-      draft.elements.push(element);
+      elements.push(element);
       showProblems([]);
       render();
       onChange();
@@ -92,16 +91,18 @@ export function referencesField({ onChange, onCite, signal }) {
       h(
         "div",
         {},
-        h(
-          "button.token",
-          {
-            type: "button",
-            title: t("references.cite"),
-            "aria-label": `${t("references.cite")}: ${token}`,
-            onclick: () => onCite(token),
-          },
-          `${kind}_${index + 1}`,
-        ),
+        onCite
+          ? h(
+              "button.token",
+              {
+                type: "button",
+                title: t("references.cite"),
+                "aria-label": `${t("references.cite")}: ${token}`,
+                onclick: () => onCite(token),
+              },
+              `${kind}_${index + 1}`,
+            )
+          : null,
         h("span.name", { title: reference.name }, reference.name),
         detail ? h("span.detail", {}, detail) : null,
       ),
@@ -113,21 +114,23 @@ export function referencesField({ onChange, onCite, signal }) {
     );
   }
   function render() {
-    counter.textContent = t("references.count", { used: referenceCount(), max: MAX_REFERENCES });
+    counter.textContent = t("references.count", { used: count(), max });
+    counter.hidden = max === 1;
+    buttons.hidden = max === 1 && count() === 1;
     fill(
       chips,
-      draft.images.map((image, index) =>
+      images.map((image, index) =>
         chip(
-          draft.images,
+          images,
           image,
           index,
           "image",
           image.width && `${image.width} × ${image.height}, ${fileSize(image.size)}`,
         ),
       ),
-      draft.elements.map((element, index) => chip(draft.elements, element, index, "element")),
+      (elements ?? []).map((element, index) => chip(elements, element, index, "element")),
     );
-    chips.hidden = !referenceCount();
+    chips.hidden = !count();
   }
   input.addEventListener("change", () => add([...input.files]).then(() => (input.value = "")));
   urlInput.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), addUrl()));
@@ -136,7 +139,9 @@ export function referencesField({ onChange, onCite, signal }) {
     "paste",
     (event) => {
       const files = filesOf(event.clipboardData);
-      if (files.length && !document.querySelector("dialog[open]")) {
+      // if there are several fields, the first one with space takes the images
+      const takesImages = node.isConnected && !event.defaultPrevented && (elements || count() < max);
+      if (takesImages && files.length && !document.querySelector("dialog[open]")) {
         event.preventDefault();
         add(files);
       }
@@ -144,11 +149,24 @@ export function referencesField({ onChange, onCite, signal }) {
     { signal },
   );
 
+  const buttons = h(
+    "div.row.wrap",
+    {},
+    input,
+    h("button", { type: "button", onclick: () => input.click() }, icon("plus"), t("references.add")),
+    elements ? h("button", { type: "button", onclick: addElement }, icon("plus"), t("references.element")) : null,
+    h(
+      "button",
+      { type: "button", onclick: () => ((urlInput.hidden = false), urlInput.focus()) },
+      icon("plus"),
+      t("references.url"),
+    ),
+  );
   const node = h(
     "div.field.drop",
     {
       role: "group",
-      "aria-labelledby": "references-label",
+      "aria-labelledby": `${name}-label`,
       ondragover: (event) => (event.preventDefault(), node.classList.add("over")),
       ondragleave: (event) => node.contains(event.relatedTarget) || node.classList.remove("over"),
       ondrop: (event) => {
@@ -157,24 +175,12 @@ export function referencesField({ onChange, onCite, signal }) {
         add(filesOf(event.dataTransfer));
       },
     },
-    h("div.row.between", {}, h("span.label", { id: "references-label" }, t("references.label")), counter),
+    h("div.row.between", {}, h("span.label", { id: `${name}-label` }, t(`${name}.label`)), counter),
     chips,
     problemList,
-    h(
-      "div.row.wrap",
-      {},
-      input,
-      h("button", { type: "button", onclick: () => input.click() }, icon("plus"), t("references.add")),
-      h("button", { type: "button", onclick: addElement }, icon("plus"), t("references.element")),
-      h(
-        "button",
-        { type: "button", onclick: () => ((urlInput.hidden = false), urlInput.focus()) },
-        icon("plus"),
-        t("references.url"),
-      ),
-    ),
+    buttons,
     urlInput,
-    h("p.hint", {}, t("references.hint")),
+    h("p.hint", {}, t(`${name}.hint`)),
   );
   render();
   return node;

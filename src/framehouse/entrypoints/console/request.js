@@ -1,8 +1,8 @@
 // The panel that shows the request as curl, Python or JavaScript code.
 
-import { endpoint, TASKS } from "./api.js";
+import { endpoint, TASK_PATHS } from "./api.js";
 import { h, icon, toast } from "./dom.js";
-import { requestBody } from "./draft.js";
+import { asFileName, kind, requestBody } from "./draft.js";
 import { t } from "./i18n.js";
 import { curl, javascript, python } from "./snippets.js";
 
@@ -12,7 +12,7 @@ let language = "curl";
 /** Return the panel as `node`, and `update`, which must be called after each change of the draft. */
 export function requestPanel() {
   const code = h("code");
-  const text = () => LANGUAGES[language](endpoint(TASKS), requestBody({ filesByName: true }));
+  const text = () => LANGUAGES[language](endpoint(TASK_PATHS[kind()]), requestBody(asFileName));
   const update = () => (code.textContent = text());
   const copy = async () => {
     try {

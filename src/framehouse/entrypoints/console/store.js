@@ -39,11 +39,10 @@ export function removeKey() {
 
 const sentRequests = () => tryStorage(() => JSON.parse(localStorage.getItem(`${PREFIX}sent`))) ?? [];
 
-/** Store the request of a task. Images from files are omitted, because they are too large for the browser's storage. */
-export function saveSentRequest(taskId, request) {
-  const images = (request.image_list ?? []).filter(({ image }) => /^https?:/.test(image));
-  const omitted = (request.image_list ?? []).length - images.length;
-  const entry = { taskId, request: { ...request, image_list: images }, left: omitted };
+/** Store the request of a task. Images from files must be omitted, because they are too large for the browser's storage.
+ * `left` is the number of omitted images. */
+export function saveSentRequest(taskId, request, left) {
+  const entry = { taskId, request, left };
   tryStorage(() =>
     localStorage.setItem(`${PREFIX}sent`, JSON.stringify([entry, ...sentRequests()].slice(0, MAX_SENT))),
   );

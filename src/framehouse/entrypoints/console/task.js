@@ -2,9 +2,9 @@
 
 import { call, follow, hasEnded, localUrl, TASKS } from "./api.js";
 import { fill, h, icon, saveFile, toast } from "./dom.js";
-import { loadDraft } from "./draft.js";
+import { loadDraft, modeOf } from "./draft.js";
 import { errorBox } from "./errors.js";
-import { badge, imagesOf, isCanceled } from "./gallery.js";
+import { badge, imagesOf, isCanceled, modeLabel, titleOf } from "./gallery.js";
 import { dateTime, number, t } from "./i18n.js";
 import { loadLibrary } from "./library.js";
 import { dialog } from "./picker.js";
@@ -64,7 +64,7 @@ export async function show(view, { path, signal }) {
     const shown = `${task.task_status} ${[...generated.keys()]}`;
     if (shown === stage.dataset.shown) return; // do not load the same images again
     stage.dataset.shown = shown;
-    fill(stage, skeletons(series ?? n, aspect(ratio), task.task_status === "processing", generated));
+    fill(stage, skeletons(series ?? n ?? 1, aspect(ratio), task.task_status === "processing", generated));
   }
   function viewerOf(task, images) {
     return viewer(images, {
@@ -73,7 +73,7 @@ export async function show(view, { path, signal }) {
       onMove: (index) => history.replaceState(null, "", `#/tasks/${encodeURIComponent(id)}/${index + 1}`),
       signal,
       nameOf: (index) => fileNameOf(task, images[index], index),
-      alt: (index) => t("viewer.alt", { number: index + 1, prompt: task.request.prompt }),
+      alt: (index) => t("viewer.alt", { number: index + 1, prompt: titleOf(task) }),
     });
   }
   function cancelButton() {
@@ -111,6 +111,7 @@ function headOf(task, position, cancel) {
   const request = task.request;
   const size = pixels(request.aspect_ratio, request.resolution);
   const facts = [
+    modeOf(task.kind) === "text" ? null : modeLabel(task),
     request.model_name,
     request.aspect_ratio,
     size ? `${number(size[0])} × ${number(size[1])}` : null,
@@ -118,7 +119,7 @@ function headOf(task, position, cancel) {
     dateTime(task.created_at),
   ];
   return [
-    h("h1.prompt-title", {}, request.prompt),
+    h("h1.prompt-title", {}, titleOf(task)),
     h(
       "div.row.wrap.between",
       {},
@@ -192,12 +193,13 @@ async function reuseRequest(task) {
       return toast(error.message || t("error.0"));
     }
   }
-  loadDraft(request, elements);
+  loadDraft(task.kind, request, elements);
   location.hash = "#/";
   const missing =
     (sent?.left ?? 0) + (request.element_list ?? []).filter(({ element_id: id }) => !elements.has(String(id))).length;
-  // the server's copy of a request has no reference images, so the prompt shows whether there were any
-  if (missing || (!sent && /<<<?\s*(image|object)/i.test(request.prompt))) toast(t("task.reuse.incomplete"));
+  // the server's copy of a request has no images, so the mode or the prompt shows whether there were any
+  const hadImages = modeOf(task.kind) !== "text" || /<<<?\s*(image|object)/i.test(request.prompt);
+  if (missing || (!sent && hadImages)) toast(t("task.reuse.incomplete"));
 }
 
 function showJson(task) {

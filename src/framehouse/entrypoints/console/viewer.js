@@ -48,7 +48,9 @@ export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
   }
   function render() {
     const { url, watermark_url: watermarkedUrl } = images[index];
-    const imageNode = (from, text) => h("img", { src: localUrl(from), alt: text, onerror: replaceMissingImage });
+    // the aspect ratio of some images, such as expanded images, is unknown until they are loaded
+    const onload = ({ target }) => stage.style.setProperty("--ratio", target.naturalWidth / target.naturalHeight);
+    const imageNode = (from, text) => h("img", { src: localUrl(from), alt: text, onload, onerror: replaceMissingImage });
     const moveDivider = (event) => stage.style.setProperty("--split", `${event.target.value}%`);
     fill(
       stage,
