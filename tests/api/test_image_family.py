@@ -50,6 +50,7 @@ async def wait(api: Api, kind: TaskKind, id: str) -> dict[str, Any]:
     return data
 
 
+@pytest.mark.also_relayed
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_task_is_created_generated_and_served_at_its_endpoint(previz_api: Api, kind: TaskKind) -> None:
     api = previz_api
@@ -176,6 +177,7 @@ async def test_an_expansion_uses_the_first_route_that_can_expand(make_deployment
         assert (await wait(api, "expand", task["task_id"]))["task_status"] == "succeed"
 
 
+@pytest.mark.also_relayed
 async def test_an_expanded_image_keeps_the_pixels_of_the_original(previz_api: Api) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (401, 603, 3), np.uint8)
     buffer = io.BytesIO()

@@ -18,9 +18,11 @@ from PIL import Image
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.sizes import size_of
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from tests.support.sockets import listening, read_head
 
 PATH = "/kling/v1/images/omni-image"
+_KINDS: dict[str, TaskKind] = {f"/kling{path}": kind for kind, path in TASK_PATHS.items()}
 Fault = Callable[[str, str], str]
 """Returns the fault for a method and a path; empty for no fault. `Upstream._misbehave` lists the faults.
 
@@ -39,6 +41,7 @@ class UpstreamTask:
     ends_at: float
     status: str = "succeed"
     message: str = ""
+    kind: TaskKind = "omni-image"
 
     @property
     def ended(self) -> bool:
@@ -152,20 +155,21 @@ class Upstream:
         account = self._account(headers.get("authorization", ""))
         if account is None:
             return _envelope(401, 1002, "Authorization is wrong")
-        if method == "POST" and path == PATH:
-            return self._submit(account, json.loads(body))
+        if method == "POST" and path in _KINDS:
+            return self._submit(account, _KINDS[path], json.loads(body))
         if method == "POST" and path.endswith("/cancel"):
             self.cancelled.append(path.split("/")[-2])
             return _envelope(200, 0, "SUCCEED")
-        if method == "GET" and path == PATH:
-            tasks = [task for task in self.tasks.values() if task.account == account]
+        if method == "GET" and path in _KINDS:
+            tasks = [task for task in self.tasks.values() if task.account == account and task.kind == _KINDS[path]]
             return _envelope(200, 0, "SUCCEED", [self._data(task) for task in reversed(tasks)][:100])
-        if method == "GET" and path.startswith(f"{PATH}/"):
-            id = path.removeprefix(f"{PATH}/")
+        kind = next((kind for start, kind in _KINDS.items() if path.startswith(f"{start}/")), None)
+        if method == "GET" and kind:
+            id = path.removeprefix(f"/kling{TASK_PATHS[kind]}/")
             task = self.tasks.get(id)
             if task is None and self.finds_external:
                 task = self.find_by_external_id(account, id)
-            if task is None or task.account != account:
+            if task is None or task.account != account or task.kind != kind:
                 return _envelope(400, 1201, f"Task not found by id/external id: {id}")
             return _envelope(200, 0, "SUCCEED", self._data(task))
         return _envelope(404, 1202, "no such path")
@@ -183,13 +187,13 @@ class Upstream:
                 return key
         return None
 
-    def _submit(self, account: str, body: dict[str, Any]) -> tuple[int, str, bytes]:
+    def _submit(self, account: str, kind: TaskKind, body: dict[str, Any]) -> tuple[int, str, bytes]:
         self.posts.append(body)
         self.on_post(body)
         if account in self.without_balance:
             return _envelope(429, 1102, "Account balance not enough")
         request = parse_request(
-            body, Catalog([Model(body["model_name"])])
+            body, Catalog([Model(body.get("model_name", "any"))]), kind
         )  # an invalid request raises, which fails the test
         external_id = body["external_task_id"]
         if self.dedupes and self.find_by_external_id(account, external_id):
@@ -203,6 +207,7 @@ class Upstream:
             body,
             images,
             time.monotonic() + self.seconds * random.uniform(0.5, 1.5),
+            kind=kind,
         )
         if "refuse" in request.prompt:
             return _envelope(400, 1301, "refused content")
@@ -223,19 +228,21 @@ class Upstream:
             "updated_at": 2,
         }
         if data["task_status"] == "succeed":
-            series = task.body["result_type"] == "series"
+            result_type = task.body.get("result_type")
             images = [{"index": n, "url": self._image(task, n)} for n in reversed(range(task.images))]
             data["task_result"] = {
-                "result_type": task.body["result_type"],
-                "images": [] if series else images,
-                "series_images": images if series else [],
+                "result_type": result_type,
+                "images": [] if result_type == "series" else images,
+                "series_images": images if result_type == "series" else [],
             }
+            if task.kind != "omni-image":
+                data["task_result"] = {"images": images}
         return data
 
     def _image(self, task: UpstreamTask, index: int) -> str:
         name = f"{task.id}-{index}.png"
         if name not in self._images:
-            size = size_of(task.body["aspect_ratio"], "1k")
+            size = size_of(task.body.get("aspect_ratio", "1:1"), "1k")
             colour = (random.randrange(256), random.randrange(256), index * 20)
             buffer = io.BytesIO()
             Image.new("RGB", (size.width // self.size_divisor, size.height // self.size_divisor), colour).save(

@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, get_args
 
 import pytest
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
+from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.model import Model
+from framehouse.domain.reference import ReferenceRole
 from framehouse.domain.sizes import size_of
+from framehouse.domain.task import NO_OPTIONS, RequestOptions
+from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.interface import (
     Batch,
     BatchLost,
@@ -430,3 +435,100 @@ def test_the_error_names_the_bad_option(options: dict[str, object], message: str
     route = {"engine": "kling", "base_url": "https://x.example/kling", "accounts": [{"api_key": "k"}]} | options
     with pytest.raises(BadRoute, match=message):
         open_registry([(Model("m"), [route])])
+
+
+async def generate_and_close(engine: Kling, whole: Batch) -> list[GeneratedImage | Progress]:
+    try:
+        return await generate(engine, whole)
+    finally:
+        await engine.close()
+
+
+def file_of(role: ReferenceRole) -> ReferenceImage:
+    return ReferenceImage(image_file(400 + len(role), 300), 400 + len(role), 300, role)
+
+
+def kind_of_task(kind: TaskKind, roles: tuple[ReferenceRole, ...], options: RequestOptions = NO_OPTIONS) -> Batch:
+    whole = replace(task(prompt="with @image1"), kind=kind, options=options, references=tuple(map(file_of, roles)))
+    if options.expansion:
+        size, box = layout(options.expansion, 400 + len("original"), 300)
+        return replace(whole, size=size, box=box)
+    return whole
+
+
+EXPANSION = RequestOptions(expansion=Expansion(0.1, 0.2, 0.3, 0.4))
+TASKS: dict[TaskKind, tuple[Batch, dict[str, Any]]] = {
+    "generations": (
+        kind_of_task("generations", ("face",), RequestOptions("rain", 0.7, None)),
+        {"image": "face", "image_reference": "face", "negative_prompt": "rain", "image_fidelity": 0.7, "n": 1}
+        | {"prompt": "with <<<image_1>>>", "resolution": "1k", "aspect_ratio": "1:1"},
+    ),
+    "multi-image2image": (
+        kind_of_task("multi-image2image", ("subject", "scene", "style")),
+        {"subject_image_list": [{"subject_image": "subject"}], "scene_image": "scene", "style_image": "style", "n": 1}
+        | {"prompt": "with <<<image_1>>>", "aspect_ratio": "1:1"},
+    ),
+    "expand": (
+        kind_of_task("expand", ("original",), EXPANSION),
+        {"image": "original", "n": 1, "prompt": "with <<<image_1>>>"}
+        | {f"{side}_expansion_ratio": ratio for side, ratio in asdict(EXPANSION.expansion).items()},  # type: ignore[arg-type]
+    ),
+    "try-on": (kind_of_task("try-on", ("human", "cloth")), {"human_image": "human", "cloth_image": "cloth"}),
+}
+
+
+def with_files(value: Any) -> Any:
+    """Replace the name of each role with the file of its reference, as base64."""
+    roles: dict[str, ReferenceRole] = {role: role for role in get_args(ReferenceRole) if role}
+    match value:
+        case str() if value in roles:
+            return b64encode(file_of(roles[value]).content).decode()
+        case list():
+            return [with_files(item) for item in value]
+        case dict():
+            return {name: item if name == "image_reference" else with_files(item) for name, item in value.items()}
+    return value
+
+
+@pytest.mark.parametrize("kind", TASKS)
+async def test_each_kind_is_ordered_at_its_own_endpoint_with_its_own_fields(served: Upstream, kind: TaskKind) -> None:
+    whole, expected = TASKS[kind]
+    order = RecordedOrder()
+    assert len(images(await generate_and_close(kling(served), replace(whole, open_order=order)))) == 1
+    (body,) = served.posts
+    assert body.pop("external_task_id").startswith("fh-")
+    assert body.pop("model_name", None) == (None if kind == "expand" else "m")
+    assert body == with_files(expected)
+    (accepted,) = served.tasks.values()
+    assert accepted.kind == kind
+    assert order.saved[0]["orders"][0]["kind"] == kind
+
+
+@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("finds_external", [True, False])
+async def test_an_order_of_each_kind_with_a_lost_answer_is_looked_up(kind: TaskKind, finds_external: bool) -> None:
+    faults = iter(["cut"])
+
+    def fault(method: str, _path: str) -> str:
+        return next(faults, "") if method == "POST" else ""
+
+    async with upstream(fault=fault, finds_external=finds_external) as served:
+        whole = replace(TASKS[kind][0], open_order=RecordedOrder())
+        assert len(images(await generate_and_close(kling(served), whole))) == 1
+        assert len(served.posts) == 1
+
+
+async def test_a_saved_order_of_an_older_release_is_an_omni_image_order(served: Upstream) -> None:
+    order = RecordedOrder()
+    await generate_and_close(kling(served), task(open_order=order))
+    saved = order.saved[-1]["orders"][0]
+    older = RecordedOrder({"orders": [{name: value for name, value in saved.items() if name != "kind"}]})
+    assert len(images(await generate_and_close(kling(served), task(open_order=older)))) == 1
+    assert len(served.posts) == 1
+
+
+async def test_several_references_of_a_generation_are_a_list(served: Upstream) -> None:
+    whole = kind_of_task("generations", ("subject", "subject"))
+    await generate_and_close(kling(served, model="up"), replace(whole, open_order=RecordedOrder()))
+    assert len(served.posts[0]["image"]) == 2
+    assert served.posts[0]["model_name"] == "up"

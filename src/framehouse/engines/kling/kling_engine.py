@@ -65,6 +65,9 @@ class Kling:
             whole_series=True,
             concurrency=min(500, sum(account.concurrency for account in self._accounts.all)),
             seeds=False,
+            negative_prompts=True,
+            fidelities=True,
+            expansions=True,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:

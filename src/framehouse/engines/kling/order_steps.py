@@ -134,7 +134,7 @@ class OrderExecution:
                 callback_url=self._open_order.upstream_callback_url,
             )
             await self._save(replace(self._order, account=account.name))
-            answer = await self._upstream.submit(body, account.authorization())
+            answer = await self._upstream.submit(self._order.kind, body, account.authorization())
             match answer:
                 case OrderAccepted(task_id):
                     account.end_cooldowns()
@@ -168,9 +168,11 @@ class OrderExecution:
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
-            answer = await self._upstream.find(self._order.external_id, account.authorization())
+            answer = await self._upstream.find(self._order.kind, self._order.external_id, account.authorization())
             if isinstance(answer, TaskNotFound):
-                answer = await self._upstream.find_in_list(self._order.external_id, account.authorization())
+                answer = await self._upstream.find_in_list(
+                    self._order.kind, self._order.external_id, account.authorization()
+                )
             match answer:
                 case UpstreamTask(task_id):
                     await self._save(replace(self._order, task_id=task_id))
@@ -199,7 +201,7 @@ class OrderExecution:
         pause_s = _FIRST_POLL_S
         last_answer = time.monotonic()
         while True:
-            answer = await self._upstream.find(self._order.task_id, account.authorization())
+            answer = await self._upstream.find(self._order.kind, self._order.task_id, account.authorization())
             if isinstance(answer, UpstreamTask):
                 last_answer = time.monotonic()
                 yield answer
@@ -220,7 +222,7 @@ class OrderExecution:
         for attempt in range(_FETCH_ATTEMPTS):
             if attempt:
                 await self._open_order.pause(2.0 ** (attempt - 1))
-                task = await self._upstream.find(self._order.task_id, account.authorization())
+                task = await self._upstream.find(self._order.kind, self._order.task_id, account.authorization())
                 if isinstance(task, UpstreamTask) and position < len(task.image_urls):
                     url = task.image_urls[position]
             try:
@@ -243,4 +245,4 @@ class OrderExecution:
         """Cancel the order at the upstream if our task has ended, because the images are then no longer needed."""
         account = self._accounts.find(self._order.account)
         if account and self._order.task_id and not await self._open_order.is_wanted():
-            await self._upstream.cancel(self._order.task_id, account.authorization())
+            await self._upstream.cancel(self._order.kind, self._order.task_id, account.authorization())

@@ -2,14 +2,15 @@
 
 import uuid
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
-from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS
+from framehouse.domain.prompt import MAX_PROMPT_CHARACTERS, listed_shots, prompt_parts
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import ratio_and_resolution
+from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.arrange import arrange_images, build_prompt
 from framehouse.engines.interface import Batch
 
@@ -22,8 +23,8 @@ class Order:
     """One order for an upstream. The order becomes one task at the upstream.
 
     `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id for the
-    order and never changes. `account` is set before the order is sent. `task_id` is the upstream's id for the task, and
-    is set when it is known that the upstream accepted the order.
+    order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the order is sent.
+    `task_id` is the upstream's id for the task, and is set when it is known that the upstream accepted the order.
     """
 
     external_id: str
@@ -31,6 +32,7 @@ class Order:
     series: bool = False
     account: str = ""
     task_id: str = ""
+    kind: TaskKind = "omni-image"
 
     @property
     def images(self) -> int:
@@ -61,7 +63,7 @@ def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[O
 
 def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
     indexes = tuple(shot.index for shot in shots)
-    return Order(f"fh-{uuid.uuid5(_ID_NAMESPACE, f'{batch.task_id}:{indexes}')}", indexes, series)
+    return Order(f"fh-{uuid.uuid5(_ID_NAMESPACE, f'{batch.task_id}:{indexes}')}", indexes, series, kind=batch.kind)
 
 
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
             "series": order.series,
             "account": order.account,
             "task_id": order.task_id,
+            "kind": order.kind,
         }
         for order in orders
     ]
@@ -85,7 +88,18 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
 
 
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """Return the JSON body of the request that places an order. Drawing a contact sheet blocks the calling thread.
+    """Return the JSON body of the request that places an order. Drawing a contact sheet blocks the calling thread."""
+    body = {"external_task_id": order.external_id, **_BODIES[order.kind](order, batch)}
+    # Kling's endpoint for expansions has no field `model_name`.
+    if model or order.kind != "expand":
+        body["model_name"] = model or batch.model
+    if callback_url:
+        body["callback_url"] = callback_url
+    return body
+
+
+def _omni_image_body(order: Order, batch: Batch) -> dict[str, Any]:
+    """Return the fields of an omni-image request.
 
     Elements are sent as images, because our elements do not exist at the upstream.
     """
@@ -97,16 +111,82 @@ def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | 
     first_frame = batch.first_frame.content if batch.first_frame and not whole else b""
     arranged = arrange_images(batch, max_images=MAX_IMAGES, cite="<<<image_{}>>>", first_frame=first_frame)
     body: dict[str, Any] = {
-        "model_name": model or batch.model,
         "prompt": build_prompt(shot, batch, arranged)[:MAX_PROMPT_CHARACTERS],
         "resolution": resolution,
         "aspect_ratio": ratio,
         "result_type": "series" if order.series else "single",
-        "external_task_id": order.external_id,
     }
     body["series_amount" if order.series else "n"] = order.images
     if arranged.files:
         body["image_list"] = [{"image": b64encode(content).decode()} for content in arranged.files]
-    if callback_url:
-        body["callback_url"] = callback_url
     return body
+
+
+def _generation_body(order: Order, batch: Batch) -> dict[str, Any]:
+    """Return the fields of a generations request.
+
+    The upstream adds the roles of the references to the prompt itself, so the prompt is the client's own prompt. One
+    reference is sent as a string, as Kling documents it. Several references are sent as a list, which Kling does not
+    document. Elements are sent as references.
+    """
+    ratio, resolution = ratio_and_resolution(batch.size)
+    shot = next(shot for shot in batch.shots if shot.index == order.shots[0])
+    if order.images == batch.image_count or not listed_shots(batch.prompt):
+        shot = replace(shot, prompt=batch.prompt, framing="")
+    arranged = arrange_images(batch, max_images=MAX_IMAGES, cite="<<<image_{}>>>")
+    body: dict[str, Any] = {
+        "prompt": build_prompt(shot, batch, arranged)[:MAX_PROMPT_CHARACTERS],
+        "resolution": resolution,
+        "aspect_ratio": ratio,
+        "n": order.images,
+    }
+    images = [b64encode(content).decode() for content in arranged.files]
+    if images:
+        body["image"] = images[0] if len(images) == 1 else images
+    if role := next((reference.role for reference in batch.references if reference.role), ""):
+        body["image_reference"] = role
+    options = batch.options
+    values = (options.negative_prompt, options.image_fidelity, options.human_fidelity)
+    names = ("negative_prompt", "image_fidelity", "human_fidelity")
+    return body | {name: value for name, value in zip(names, values, strict=True) if value not in ("", None)}
+
+
+def _combination_body(order: Order, batch: Batch) -> dict[str, Any]:
+    body = _prompt_of(batch) | {"aspect_ratio": ratio_and_resolution(batch.size)[0], "n": order.images}
+    body["subject_image_list"] = [{"subject_image": image} for image in _images(batch, "subject")]
+    for role in ("scene", "style"):
+        if images := _images(batch, role):
+            body[f"{role}_image"] = images[0]
+    return body
+
+
+def _expansion_body(order: Order, batch: Batch) -> dict[str, Any]:
+    expansion = batch.options.expansion
+    assert expansion is not None
+    ratios = {f"{side}_expansion_ratio": ratio for side, ratio in asdict(expansion).items()}
+    return _prompt_of(batch) | ratios | {"image": _images(batch, "original")[0], "n": order.images}
+
+
+def _try_on_body(_order: Order, batch: Batch) -> dict[str, Any]:
+    return {"human_image": _images(batch, "human")[0], "cloth_image": _images(batch, "cloth")[0]}
+
+
+_BODIES: Mapping[TaskKind, Callable[[Order, Batch], dict[str, Any]]] = {
+    "omni-image": _omni_image_body,
+    "generations": _generation_body,
+    "multi-image2image": _combination_body,
+    "expand": _expansion_body,
+    "try-on": _try_on_body,
+}
+
+
+def _images(batch: Batch, role: str) -> list[str]:
+    """Return the references with a role as base64. The files are unchanged."""
+    return [b64encode(reference.content).decode() for reference in batch.references if reference.role == role]
+
+
+def _prompt_of(batch: Batch) -> dict[str, Any]:
+    """Return the client's own prompt, with its citations in the form that Kling documents."""
+    parts = prompt_parts(batch.prompt, images=len(batch.references), elements=0)
+    prompt = "".join(part if isinstance(part, str) else f"<<<image_{part.index + 1}>>>" for part in parts)
+    return {"prompt": prompt[:MAX_PROMPT_CHARACTERS]} if prompt else {}

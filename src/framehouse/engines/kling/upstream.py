@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from framehouse.adapters.telemetry import spans
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 
 if TYPE_CHECKING:
     import httpx
 
-PATH = "/v1/images/omni-image"
 _CONNECT_S = 10.0
 _MAX_ANSWER_BYTES = 10_000_000
 _MAX_MESSAGE_CHARACTERS = 300
@@ -103,31 +103,33 @@ class Upstream:
         self._posts: httpx.AsyncClient | None = None
         self._gets: httpx.AsyncClient | None = None
 
-    async def submit(self, body: Mapping[str, Any], authorization: str) -> SubmitAnswer:
-        """Send an order exactly once."""
+    async def submit(self, kind: TaskKind, body: Mapping[str, Any], authorization: str) -> SubmitAnswer:
+        """Send an order exactly once, to the endpoint of its kind."""
         import httpx
 
         headers = {"Idempotency-Key": str(body["external_task_id"])}
         try:
-            status, answer = await self._request("POST", "", authorization, json=body, headers=headers)
+            status, answer = await self._request("POST", TASK_PATHS[kind], authorization, json=body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return AccountUnusable(f"cannot be reached: {type(error).__name__}")  # nothing was sent
         except (httpx.HTTPError, ValueError) as error:
             return AnswerLost(f"sent no complete response: {type(error).__name__}")
         return parse_submit_answer(status, answer)
 
-    async def find(self, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
+    async def find(self, kind: TaskKind, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
         """Query a task by the upstream's task id or by our external id."""
-        answer = await self._get(f"/{quote(id, safe='')}", authorization)
+        answer = await self._get(f"{TASK_PATHS[kind]}/{quote(id, safe='')}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
         data = answer.get("data")
         task = parse_task(data) if isinstance(data, Mapping) else None
         return task or QueryFailed("sent an invalid response")
 
-    async def find_in_list(self, external_id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
+    async def find_in_list(
+        self, kind: TaskKind, external_id: str, authorization: str
+    ) -> UpstreamTask | TaskNotFound | QueryFailed:
         """Search the newest 100 tasks for our external id. Some upstreams cannot find a task by its external id."""
-        answer = await self._get(f"?pageNum=1&pageSize={_LIST_PAGE}", authorization)
+        answer = await self._get(f"{TASK_PATHS[kind]}?pageNum=1&pageSize={_LIST_PAGE}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
         listed = answer.get("data")
@@ -142,10 +144,10 @@ class Upstream:
 
         The check incurs no costs.
         """
-        answer = await self._get("?pageNum=1&pageSize=1", authorization)
+        answer = await self._get(f"{TASK_PATHS['omni-image']}?pageNum=1&pageSize=1", authorization)
         return answer.reason if isinstance(answer, QueryFailed) else ""
 
-    async def cancel(self, task_id: str, authorization: str) -> None:
+    async def cancel(self, kind: TaskKind, task_id: str, authorization: str) -> None:
         """Request the cancellation of a task.
 
         Of the known upstreams, only Framehouse supports this request. Errors are ignored.
@@ -153,7 +155,7 @@ class Upstream:
         import httpx
 
         try:
-            await self._request("POST", f"/{quote(task_id, safe='')}/cancel", authorization)
+            await self._request("POST", f"{TASK_PATHS[kind]}/{quote(task_id, safe='')}/cancel", authorization)
         except (httpx.HTTPError, ValueError):
             return
 
@@ -162,11 +164,11 @@ class Upstream:
             if client:
                 await client.aclose()
 
-    async def _get(self, suffix: str, authorization: str) -> Mapping[str, Any] | TaskNotFound | QueryFailed:
+    async def _get(self, path: str, authorization: str) -> Mapping[str, Any] | TaskNotFound | QueryFailed:
         import httpx
 
         try:
-            status, answer = await self._request("GET", suffix, authorization)
+            status, answer = await self._request("GET", path, authorization)
         except (httpx.HTTPError, ValueError) as error:
             return QueryFailed(f"cannot be reached: {type(error).__name__}")
         code = answer.get("code") if answer else None
@@ -179,7 +181,7 @@ class Upstream:
     async def _request(
         self,
         method: str,
-        suffix: str,
+        path: str,
         authorization: str,
         *,
         json: Mapping[str, Any] | None = None,
@@ -197,7 +199,7 @@ class Upstream:
             **spans.trace_headers(),
             **(headers or {}),
         }
-        async with client.stream(method, f"{self.base_url}{PATH}{suffix}", headers=headers, json=json) as answer:
+        async with client.stream(method, f"{self.base_url}{path}", headers=headers, json=json) as answer:
             body = bytearray()
             async for chunk in answer.aiter_bytes(65536):
                 body += chunk
