@@ -79,6 +79,11 @@ def take_screenshots(browser: Browser, url: str, key: str, api: httpx.Client, *,
     page.locator("#prompt").press_sequentially(" <")
     page.locator(".completion li").first.wait_for()
     screenshot(page, f"completion-{variant}", into_docs=False)
+    for mode in ("combine", "expand", "try-on"):
+        page.check(f"input[name=mode][value={mode}]")
+        page.locator(".inputs input[type=file]").first.set_input_files(PRESET)
+        page.locator(".chip").first.wait_for()
+        screenshot(page, f"{mode}-{variant}", into_docs=False)
     page.goto("/#/tasks")
     page.locator(".gallery li").nth(7).wait_for()
     screenshot(page, f"tasks-{variant}", into_docs=docs)
