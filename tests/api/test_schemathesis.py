@@ -28,11 +28,13 @@ UNDOCUMENTED = {
     "/": "the page of the console",
     "/console/config.json": "only for the console",
     "/console/sign-in": "only for the console",
+    "/customers/storage": "POST /v1/uploads in the form that the API nodes of ComfyUI use",
     "/docs": "the page of the documentation",
     "/docs/{path}": "the files of the documentation",
     "/hasten/{batch}/{signature}": "only for upstreams, which get the URL together with an order",
     "/openapi.json": "the documentation itself",
     "/presets/{path}": "images of presets; a preset contains their URLs",
+    "/uploads/{path}": "signed URLs of uploads; POST /v1/uploads returns them",
 }
 """Paths that are not in the OpenAPI file, and the reasons. Aliases of documented paths are not listed."""
 
@@ -79,6 +81,14 @@ async def test_every_operation_answers_as_documented(make_deployment: MakeDeploy
             ("ImageIn", "image", [image]),
             ("CreateElementRequest", "element_image_list", [element_body()["element_image_list"]]),
             ("Tag", "tag_id", list(TAGS)),
+            ("GenerationRequest", "model_name", ["kling-v3-omni"]),
+            ("GenerationRequest", "image", [image]),
+            ("CombinationRequest", "model_name", ["kling-v3-omni"]),
+            ("SubjectImage", "subject_image", [image]),
+            ("TryOnRequest", "model_name", ["kling-v3-omni"]),
+            ("TryOnRequest", "human_image", [image]),
+            ("TryOnRequest", "cloth_image", [image]),
+            ("ExpansionRequest", "image", [image]),
         ):
             schemas[schema_name]["properties"][field] = {"enum": valid_values}
         text = re.sub(r"https://example.com/[\w-]+\.png", image, json.dumps(schema))

@@ -18,8 +18,10 @@ from framehouse.adapters.postgres.element_store import delete_old_elements
 from framehouse.adapters.postgres.orphaned_batches import UnrenewedBatch, requeue_batches, unrenewed_batches
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.task_store import delete_old_idempotency_keys, delete_old_tasks
+from framehouse.adapters.postgres.upload_store import delete_old_uploads
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
+from framehouse.domain.upload import DOWNLOAD_VALID_S
 from framehouse.pipeline.expire import expire_images, remove_references
 
 log = logging.getLogger(__name__)
@@ -119,6 +121,7 @@ async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
         partial(delete_old_idempotency_keys, db, _STEP),
         partial(delete_old_callbacks, db, _CALLBACK_RETENTION, _STEP),
         partial(expire_images, db, storage),
+        partial(delete_old_uploads, db, timedelta(seconds=DOWNLOAD_VALID_S), _STEP),
         partial(remove_references, db, storage),
         partial(delete_old_tasks, db, history, _STEP),
         partial(delete_old_elements, db, history, _STEP),

@@ -29,6 +29,7 @@ from framehouse.domain.sizes import AUTO
 from framehouse.domain.task import ImageRequest, Ticket, new_task_id
 from framehouse.pipeline.references import inspect_input, store
 from framehouse.pipeline.saved_elements import find_elements, store_preset_images
+from framehouse.pipeline.uploads import find_uploads
 
 _RETRY_AFTER_S = 2
 _NOTIFY_EVERY_S = 0.005
@@ -60,9 +61,13 @@ async def accept(
         raise Refused(1103, f"this key may not use {request.model}")
     db = accept_queue.db
     elements_by_id = await find_elements(db, caller.account_id, request.elements)
-    inspected = [(sent, await inspect_input(sent.image)) for sent in request.images if sent.image]
+    uploads, upload_problems = await find_uploads(db, caller.account_id, request.images)
+    inspected = [
+        (sent, uploads.get(sent.field) or await inspect_input(sent.image)) for sent in request.images if sent.image
+    ]
     all_problems = [
         *problems,
+        *upload_problems,
         *(_unknown_element(index, id) for index, id in enumerate(request.elements) if id and id not in elements_by_id),
         *(f"{sent.field} {result}" for sent, result in inspected if isinstance(result, str)),
     ]

@@ -29,6 +29,7 @@ from framehouse.pipeline.references import (
     load_stored,
     store,
 )
+from framehouse.pipeline.uploads import find_uploads
 
 
 async def create_element(
@@ -47,8 +48,17 @@ async def create_element(
     id already exists, or if the idempotency key was used with another body. A refused request creates no element. The
     sweeper later deletes images that were already stored.
     """
-    inspected = [(sent.field, await inspect_input(sent.image)) for sent in request.images if sent.image]
-    all_problems = [*problems, *(f"{field} {result}" for field, result in inspected if isinstance(result, str))]
+    uploads, upload_problems = await find_uploads(db, account_id, request.images)
+    inspected = [
+        (sent.field, uploads.get(sent.field) or await inspect_input(sent.image))
+        for sent in request.images
+        if sent.image
+    ]
+    all_problems = [
+        *problems,
+        *upload_problems,
+        *(f"{field} {result}" for field, result in inspected if isinstance(result, str)),
+    ]
     if all_problems:
         raise refused_fields(all_problems)
     images = [await store(db, storage, result) for _, result in inspected if not isinstance(result, str)]

@@ -1,9 +1,17 @@
 """The table of all endpoints: the Kling dialect, images, upstream callbacks, health, metrics and browser pages."""
 
-from framehouse.entrypoints.api import console_endpoints, health_endpoints, static_endpoints, upstream_callback
-from framehouse.entrypoints.api.documentation import Operation, ResponseDoc
+from framehouse.entrypoints.api import (
+    console_endpoints,
+    health_endpoints,
+    static_endpoints,
+    upload_endpoints,
+    upstream_callback,
+)
+from framehouse.entrypoints.api.documentation import BodySchema, Operation, ResponseDoc
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
-from framehouse.entrypoints.api.kling import kling_endpoint_table
+from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
+from framehouse.entrypoints.api.kling.responses import SAVE_ERRORS, success_of
+from framehouse.entrypoints.api.kling.schemas import Envelope, UploadOut, UploadRequest
 from framehouse.entrypoints.api.router import Endpoint
 
 _JSON = ResponseDoc("Successful Response", content={"application/json": {"schema": {}}})
@@ -75,8 +83,27 @@ _BROWSER_ENDPOINTS = (
     ),
 )
 
+_UPLOAD_ENDPOINTS = (
+    Endpoint(
+        "POST",
+        "/v1/uploads",
+        upload_endpoints.create_upload,
+        "create_upload",
+        Operation(
+            "images",
+            "Get a URL for uploading an image, and the URL for using the image as a reference",
+            success_of(Envelope[UploadOut], SAVE_ERRORS),
+            body=BodySchema(UploadRequest, examples.CREATE_UPLOAD),
+        ),
+    ),
+    Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload"),
+    Endpoint("PUT", "/uploads/{path:path}", upload_endpoints.put_upload, "put_upload", prefixed=False),
+    Endpoint("GET", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),
+)
+
 ENDPOINTS = (
     *kling_endpoint_table.ENDPOINTS,
+    *_UPLOAD_ENDPOINTS,
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
     *_HEALTH_ENDPOINTS,

@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from framehouse.adapters.spool import Spool, SpoolFull
 from framehouse.adapters.storage import StorageUnavailable
 from framehouse.domain.errors import Refused
+from framehouse.domain.reference import Content
 from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.streaming_json import (
     LONG_BYTES,
@@ -111,6 +112,33 @@ class BodyReader:
             raise Refused(1200, f"the body did not arrive within {self._stall_timeout_s:g} s") from None
         except ClientDisconnect:
             raise Refused(1200, "the body ended too early") from None
+
+    @asynccontextmanager
+    async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
+        """Read a body that is a file. The temporary file exists until the context ends.
+
+        The limits on large bodies apply. Raises Refused (1200) as `read` does, and StorageUnavailable.
+        """
+        account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
+        async with account_slots, self._large_slots:
+            spool, size, sha256 = Spool(), 0, hashlib.sha256()
+            stream, started = request.stream(), time.monotonic()
+            try:
+                while piece := await self._next(stream, started, size):
+                    size += len(piece)
+                    if size > max_bytes:
+                        raise Refused(
+                            1200, f"the file is too large; at most {max_bytes:,} bytes are allowed", status=413
+                        )
+                    sha256.update(piece)
+                    await asyncio.to_thread(spool.write, piece)
+                yield Content(size, sha256.hexdigest(), spool.end_part())
+            except ClientDisconnect:
+                raise Refused(1200, "the body ended too early") from None
+            except SpoolFull as error:
+                raise StorageUnavailable(str(error)) from error
+            finally:
+                spool.close()
 
     def _check_headers(self, request: Request) -> None:
         content_type = find_header(request.scope, b"content-type")

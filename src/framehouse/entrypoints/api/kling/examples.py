@@ -100,3 +100,6 @@ CREATE_ELEMENT = {
 }
 DELETE_ELEMENT = {"own": {"summary": "One of the account's own elements", "value": {"element_id": 1099511627776}}}
 LIST_CHARGES = {"newest": {"summary": "The newest charges", "value": {"limit": 100}}}
+CREATE_UPLOAD = {
+    "png": {"summary": "A PNG file", "value": {"file_name": "bag.png", "content_type": "image/png"}},
+}

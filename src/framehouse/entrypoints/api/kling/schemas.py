@@ -353,6 +353,19 @@ class DeletedOut(BaseModel):
     task_status: Literal["succeed"]
 
 
+class UploadRequest(BaseModel):
+    """A description of the file. The content of the file determines its type."""
+
+    file_name: str | None = Field(None, max_length=1000)
+    content_type: str | None = Field(None, max_length=200)
+
+
+class UploadOut(BaseModel):
+    upload_url: str = Field(description="Send the file to this URL with PUT. No API key is needed")
+    download_url: str = Field(description="Use this URL as a reference within 24 hours")
+    expires_at: int = Field(description="The time until which the file can be uploaded, as a Unix time in milliseconds")
+
+
 class Envelope(BaseModel, Generic[Content]):
     code: int = 0
     message: str = "SUCCEED"

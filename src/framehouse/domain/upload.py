@@ -1,0 +1,32 @@
+"""The URLs of uploads. A client gets both URLs before it sends the file."""
+
+import re
+from uuid import UUID
+
+UPLOAD_VALID_S = 3600
+DOWNLOAD_VALID_S = 24 * 3600
+_DOWNLOAD_URL = re.compile(
+    r"https?://[^/?#]+(?:/[^?#]*)?/uploads/[0-9]{1,19}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+    r"\?expires=[0-9]{1,12}&signature=[0-9a-f]{40}",
+    re.IGNORECASE,
+)
+
+
+def upload_key(account_id: int, id: UUID) -> str:
+    """Return the path of the URL to which the file is sent."""
+    return f"uploads/put/{account_id}/{id}"
+
+
+def download_key(account_id: int, id: UUID) -> str:
+    """Return the path of the URL that the client uses as a reference."""
+    return f"uploads/{account_id}/{id}"
+
+
+def upload_id(url: str) -> UUID | None:
+    """Return the id of the upload if the URL has the form of a download URL, otherwise None.
+
+    The host is not compared, because a proxy or a changed `public_url` may change it. Whether the upload exists and
+    belongs to the account is checked in the database, so a signature is not needed.
+    """
+    match = _DOWNLOAD_URL.fullmatch(url)
+    return UUID(match[1]) if match else None

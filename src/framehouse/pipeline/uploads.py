@@ -1,0 +1,45 @@
+"""Save an uploaded image, and use uploads as references."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from framehouse.adapters.postgres import upload_store
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.storage import Storage
+from framehouse.domain.errors import Refused
+from framehouse.domain.reference import Content, LongString, Reference, SentImage
+from framehouse.domain.upload import upload_id
+from framehouse.pipeline.references import InspectedImage, inspect_input, store
+
+
+async def save_upload(content: Content, *, id: UUID, account_id: int, db: Database, storage: Storage) -> None:
+    """Check an image as references are checked, and save it.
+
+    The file is stored before the upload is recorded. If the process dies in between, the client repeats the upload, and
+    the sweeper deletes a file that nothing needs. Raises Refused (1201) if the image is invalid, or if the upload
+    already contains another file.
+    """
+    inspected = await inspect_input(LongString("", content.size, content))
+    if not isinstance(inspected, InspectedImage):
+        raise Refused(1201, f"the file {inspected}")
+    if not await upload_store.save_upload(db, id, account_id, await store(db, storage, inspected)):
+        raise Refused(1201, "this URL was already used to upload another file")
+
+
+async def find_uploads(
+    db: Database, account_id: int, images: Sequence[SentImage]
+) -> tuple[dict[str, Reference], list[str]]:
+    """Return the stored files of the images that are uploads, by the name of the request field, and the problems.
+
+    An upload that does not exist, has expired or belongs to another account is a problem.
+    """
+    ids = {
+        sent.field: id for sent in images if isinstance(sent.image, str) and (id := upload_id(sent.image)) is not None
+    }
+    if not ids:
+        return {}, []
+    found = await upload_store.use_uploads(db, account_id, list(ids.values()))
+    problems = [
+        f"{field} is an upload that does not exist or has expired" for field, id in ids.items() if id not in found
+    ]
+    return {field: found[id] for field, id in ids.items() if id in found}, problems
