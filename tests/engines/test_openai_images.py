@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 
 from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.model import Model
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
+from framehouse.domain.task import RequestOptions
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, ReferenceImage, SavedElement
 from framehouse.engines.openai_images import OpenAIImages, http_exchange
 from framehouse.engines.openai_images.server_kinds import KINDS, generated_size
@@ -135,6 +137,17 @@ async def test_the_operators_options_are_in_the_fields_of_each_kind_of_server() 
         assert server.posts[0].fields["quality"] == "high"
 
 
+async def test_the_negative_prompt_is_sent_only_to_servers_that_have_a_field_for_it() -> None:
+    requested = replace(batch_of("a fox"), options=RequestOptions(negative_prompt="snow"))
+    for kind in KINDS:
+        async with serving(kind) as server, running(server) as engine:
+            await generate(engine, requested)
+            await generate(engine, replace(requested, references=batch_of("a fox", references=1).references))
+            supported = kind in ("sglang", "vllm_omni")
+            assert engine.abilities().negative_prompts == supported
+            assert [post.fields.get("negative_prompt") for post in server.posts] == ["snow" if supported else None] * 2
+
+
 async def test_shots_with_the_same_prompt_and_consecutive_seeds_share_a_request() -> None:
     async with serving("sglang") as server, running(server) as engine:
         generated = images(await generate(engine, batch_of("a fox", shots=6)))
@@ -219,6 +232,73 @@ async def test_the_first_image_of_a_series_is_a_reference_for_the_later_images()
         assert engine.abilities().max_references == 0
         await generate(engine, batch_of("a fox", series=True))
         assert server.paths() == ["generations"]
+
+
+# --- Expansions ------------------------------------------------------------------------------------------------------
+
+
+def expansion_of(width: int, height: int, expansion: Expansion, **fields: Any) -> Batch:
+    size, box = layout(expansion, width, height)
+    original = ReferenceImage(image_file(width, height), width, height, "original")
+    return replace(batch_of("Continue.", **fields), size=size, box=box, references=(original,), kind="expand")
+
+
+@pytest.mark.parametrize(("kind", "model"), [("openai", "m"), ("vllm_omni", "FLUX.2-klein-4B")])
+async def test_an_expansion_sends_a_canvas_and_a_mask(kind: str, model: str) -> None:
+    requested = expansion_of(400, 400, Expansion(left=1), shots=2)
+    async with serving(kind, model=model) as server, running(server, model=model, max_pixels=800 * 400) as engine:
+        assert engine.abilities().expansions
+        generated = images(await generate(engine, requested))
+    assert len(generated) == 2
+    assert generated[0].pixels.shape == (400, 800, 3)
+    assert server.paths() == ["edits"] * len(server.posts)
+    assert server.posts[0].fields["prompt"] == "Continue."
+    assert server.posts[0].fields["size"] == "800x400"
+    (content,) = server.posts[0].files
+    canvas, mask = Image.open(io.BytesIO(content)), Image.open(io.BytesIO(server.posts[0].mask))
+    assert canvas.mode == "RGB"
+    assert canvas.size == mask.size == (800, 400)
+    original = Image.open(io.BytesIO(image_file(400, 400))).convert("RGB")
+    assert canvas.crop((400, 0, 800, 400)).tobytes() == original.tobytes()
+    if kind == "openai":
+        assert mask.mode == "RGBA"
+        opaque = mask.getchannel("A").point(lambda alpha: alpha and 255)
+    else:
+        assert mask.mode == "L"
+        opaque = ImageChops.invert(mask)
+    assert opaque.getbbox() == (408, 0, 800, 400), "the mask must overlap the expanded edge by 8 pixels"
+    assert sum(opaque.histogram()[1:255]) == 0
+
+
+async def test_an_expansion_has_a_size_that_the_server_allows() -> None:
+    wide = expansion_of(2000, 800, Expansion(right=2))
+    async with serving("openai") as server, running(server, max_pixels=10**8) as engine:
+        generated = images(await generate(engine, wide))[0]
+        width, height = map(int, server.posts[0].fields["size"].split("x"))
+    assert max(width, height) <= 3840
+    assert 2.8 < width / height < 3
+    assert generated.facts["generated_size"] == f"{width}x{height}"
+    old = "gpt-image-1.5"
+    async with serving("openai", model=old) as server, running(server, model=old) as engine:
+        await generate(engine, wide)
+        assert server.posts[0].fields["size"] == "1536x1024"
+
+
+def test_only_servers_and_models_that_use_masks_expand_images() -> None:
+    def expands(kind: str, model: str = "m", **options: Any) -> bool:
+        engine = OpenAIImages(kind=kind, model=model, base_urls=["http://gpu"], **options)
+        return engine.abilities().expansions
+
+    assert expands("openai")
+    assert not expands("openai", masks=False)
+    assert not expands("openai", max_references=0)
+    assert expands("vllm_omni", "black-forest-labs/FLUX.2-klein-4B")
+    assert not expands("vllm_omni", "Qwen/Qwen-Image-Edit-2511")
+    assert expands("vllm_omni", "other", masks=True)
+    assert not expands("sglang", "FLUX.2-klein-4B")
+    assert not expands("xinference", "klein")
+    with pytest.raises(BadOption, match='servers of kind "sglang" do not use masks'):
+        expands("sglang", masks=True)
 
 
 # --- Failures --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from PIL import Image
 from tests.support.sockets import listening, read_head
 
 _TUNING_FIELDS = {"num_inference_steps", "guidance_scale"}
-_EXTRA_FIELDS = {"response_format", "output_format", "seed", "generator_device"} | _TUNING_FIELDS
+_EXTRA_FIELDS = {"response_format", "output_format", "seed", "generator_device", "negative_prompt"} | _TUNING_FIELDS
 _BASE_FIELDS = {"model", "prompt", "n", "size"}
 GENERATIONS = {
     "sglang": _BASE_FIELDS | _EXTRA_FIELDS,
@@ -30,16 +30,18 @@ GENERATIONS = {
 }
 EDITS = GENERATIONS | {"xinference": _BASE_FIELDS | {"response_format"}}
 FILE_PART_NAMES = {"sglang": "image[]", "vllm_omni": "image[]", "xinference": "image", "openai": "image[]"}
+MASK_PART_NAMES = {"sglang": "", "vllm_omni": "mask_image", "xinference": "", "openai": "mask"}
 REQUIRED = {"sglang": {"response_format"}, "vllm_omni": set(), "xinference": {"response_format"}, "openai": set()}
 
 
 @dataclass
 class Post:
-    """A received request for images. `files` contains the bytes of the references, in order."""
+    """A received request for images. `files` contains the bytes of the references, in order, and `mask` the mask."""
 
     path: str
     fields: dict[str, Any]
     files: list[bytes]
+    mask: bytes
     headers: dict[str, str]
 
 
@@ -94,7 +96,7 @@ async def _serve(server: ModelServer, reader: asyncio.StreamReader, writer: asyn
     body = await _body(reader, headers)
     if method == "GET":
         return await _get(server, path, headers, writer)
-    post = Post(path, *_parse(headers, body, FILE_PART_NAMES[server.kind]), headers)
+    post = Post(path, *_parse(headers, body, FILE_PART_NAMES[server.kind], MASK_PART_NAMES[server.kind]), headers)
     server.posts.append(post)
     fault = server.faults.pop(0) if server.faults else ""
     server.active += 1
@@ -199,6 +201,8 @@ def _generated(server: ModelServer, post: Post, fault: Any) -> bytes:
         raise Refused(*server.edit_error)
     for content in post.files:
         Image.open(io.BytesIO(content)).load()
+    if post.mask and Image.open(io.BytesIO(post.mask)).size != Image.open(io.BytesIO(post.files[0])).size:
+        raise Refused(400, "The mask and the image must have the same size")
     seed = sent.get("seed", json.loads(sent.get("kwargs", "{}")).get("seed"))
     if server.kind in ("sglang", "vllm_omni"):
         seed = int(seed)
@@ -223,24 +227,28 @@ def _image(content: bytes, width: int, height: int) -> bytes:
     return buffer.getvalue()
 
 
-def _parse(headers: dict[str, str], body: bytes, part_name: str) -> tuple[dict[str, Any], list[bytes]]:
-    """The fields and files of a JSON or multipart body. A file whose part has another name is an unknown field."""
+def _parse(
+    headers: dict[str, str], body: bytes, part_name: str, mask_name: str
+) -> tuple[dict[str, Any], list[bytes], bytes]:
+    """The fields, files and mask of a JSON or multipart body. A file in another part is an unknown field."""
     media, _, boundary = headers["content-type"].partition("; boundary=")
     if media == "application/json":
-        return json.loads(body), []
+        return json.loads(body), [], b""
     assert media == "multipart/form-data"
     fields: dict[str, Any] = {}
-    files = []
+    files, mask = [], b""
     for part in body.split(b"--" + boundary.encode())[1:-1]:
         head, _, content = part[2:-2].partition(b"\r\n\r\n")
         name = head.split(b'name="')[1].split(b'"')[0].decode()
-        if b"filename=" in head:
+        if b"filename=" in head and name == mask_name:
+            mask = content
+        elif b"filename=" in head:
             files.append(content)
             if name != part_name:
                 fields[name] = "a file"
         else:
             fields[name] = content.decode()
-    return fields, files
+    return fields, files, mask
 
 
 def _error(server: ModelServer, message: str) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.shot import FRAMINGS, Shot
 from framehouse.domain.sizes import RATIOS, Size, size_of
+from framehouse.domain.task import RequestOptions
 from framehouse.engines.interface import Batch, Engine, GeneratedImage, Progress, ReferenceImage
 
 SMALL = Size(1024, 1024)
@@ -94,6 +96,29 @@ class EngineContract:
     async def test_accepts_its_maximum_number_of_references(self, engine: Engine) -> None:
         max_references = min(10, engine.abilities().max_references)
         assert len(images(await generate(engine, batch(references=max_references)))) == 1
+
+    @pytest.mark.asyncio
+    async def test_accepts_a_negative_prompt(self, engine: Engine) -> None:
+        request = replace(batch(), kind="generations", options=RequestOptions(negative_prompt="snow, blurry"))
+        assert len(images(await generate(engine, request))) == 1
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("expansion", [Expansion(up=0.5, left=0.25, right=0.25), Expansion(right=1.3)])
+    async def test_expanded_images_have_the_requested_aspect_ratio(self, engine: Engine, expansion: Expansion) -> None:
+        if not engine.abilities().expansions:
+            pytest.skip("the engine does not expand images")
+        size, box = layout(expansion, 400, 300)
+        original = ReferenceImage(_png(400, 300), 400, 300, "original")
+        request = replace(
+            batch(size=size),
+            references=(original,),
+            kind="expand",
+            options=RequestOptions(expansion=expansion),
+            box=box,
+        )
+        (generated,) = images(await generate(engine, request))
+        height, width = generated.pixels.shape[:2]
+        assert width / height == pytest.approx(size.width / size.height, rel=0.1)
 
     @pytest.mark.asyncio
     async def test_ten_concurrent_calls(self, engine: Engine) -> None:

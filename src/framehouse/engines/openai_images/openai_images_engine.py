@@ -15,6 +15,7 @@ from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
+from framehouse.engines.expansion_canvas import draw_canvas
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, decode_reference_rgb, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.http_exchange import (
@@ -34,7 +35,13 @@ from framehouse.engines.openai_images.reference_probe import (
     probe,
 )
 from framehouse.engines.openai_images.replicas import Replica, Replicas
-from framehouse.engines.openai_images.server_kinds import ServerRequest, generated_size, request_fields
+from framehouse.engines.openai_images.server_kinds import (
+    ServerRequest,
+    expanded_size,
+    generated_size,
+    mask_file,
+    request_fields,
+)
 
 if TYPE_CHECKING:
     import httpx
@@ -66,6 +73,8 @@ class OpenAIImages:
             whole_series=self._options.max_references > 0,
             concurrency=len(self._replicas.all) * self._options.concurrency,
             seeds=self._kind.seeds,
+            negative_prompts=self._kind.negative_prompts,
+            expansions=self._options.masks and self._options.max_references > 0,
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
@@ -134,8 +143,9 @@ class OpenAIImages:
         self, replica: Replica, batch: Batch, shots: Sequence[Shot], first_frame: bytes, max_references: int
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
         """Send one POST request for the shots. Raises NotAccepted, OutcomeUnknown, Declined and Broken."""
-        arranged, files = await asyncio.to_thread(self._arrange, batch, first_frame, max_references)
-        size = generated_size(self._kind, self._options.model, batch.size, self._options.max_pixels)
+        size_for = expanded_size if batch.box else generated_size
+        size = size_for(self._kind, self._options.model, batch.size, self._options.max_pixels)
+        arranged, files, mask = await asyncio.to_thread(self._arrange, batch, first_frame, max_references, size)
         request = ServerRequest(
             self._options.model,
             build_prompt(shots[0], batch, arranged),
@@ -145,8 +155,9 @@ class OpenAIImages:
             self._options.steps,
             self._options.guidance,
             self._options.quality,
+            batch.options.negative_prompt if self._kind.negative_prompts else "",
         )
-        reply = await self._post(replica, request, files)
+        reply = await self._post(replica, request, files, mask)
         if reply.status != 200:
             raise error_from_reply(reply, paid=self._options.paid)
         returned = [
@@ -160,18 +171,24 @@ class OpenAIImages:
             facts["contact_sheet"] = arranged.contact_sheet
         return returned, facts
 
-    def _arrange(self, batch: Batch, first_frame: bytes, max_references: int) -> tuple[ArrangedImages, list[bytes]]:
-        """Return the input images for the model, and their files in a format that all servers interpret identically.
+    def _arrange(
+        self, batch: Batch, first_frame: bytes, max_references: int, size: Size
+    ) -> tuple[ArrangedImages, list[bytes], bytes]:
+        """Return the input images for the model, their files, and the file of the mask.
 
-        Blocks the calling thread.
+        The files have a format that all servers interpret identically. If an image must be expanded, the only file is a
+        canvas of `size`. Otherwise, the mask is empty. Blocks the calling thread.
         """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
         )
-        return arranged, [_plain_file(content) for content in arranged.files]
+        if batch.box:
+            canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            return arranged, [png_file(canvas)], mask_file(self._kind, mask)
+        return arranged, [_plain_file(content) for content in arranged.files], b""
 
-    async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes]) -> Reply:
-        """Request an edit if there are input images, otherwise a generation."""
+    async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
+        """Request an edit if there are input images, otherwise a generation. `mask` belongs to the first image."""
         fields = request_fields(self._kind, request, edit=bool(files))
         body: dict[str, Any] = {"json": fields}
         if files:
@@ -180,6 +197,8 @@ class OpenAIImages:
                 for number, content in enumerate(files, 1)
                 for ending in ["png" if content.startswith(b"\x89PNG") else "jpeg"]
             ]
+            if mask:
+                parts.append((self._kind.mask_part, ("mask.png", mask, "image/png")))
             body = {"data": {name: str(value) for name, value in fields.items()}, "files": parts}
         path = "edits" if files else "generations"
         max_bytes = MAX_ANSWER_BYTES * request.n

@@ -32,6 +32,7 @@ class OpenAIImagesOptions:
     timeout_s: float
     paid: bool
     probe: bool
+    masks: bool
 
 
 def check_options(
@@ -50,6 +51,7 @@ def check_options(
     timeout_s: object = 600,
     paid: object = None,
     probe: object = None,
+    masks: object = None,
 ) -> OpenAIImagesOptions:
     """Check the options of a route from the configuration. Raises BadOption.
 
@@ -66,6 +68,9 @@ def check_options(
         raise BadOption("model must be the name of the model on the server")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
         raise BadOption("api_key must contain only ASCII characters without spaces; omit it if no key is needed")
+    uses_masks = _check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
+    if uses_masks and not server_kind.mask_part:
+        raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the option masks')
     return OpenAIImagesOptions(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
@@ -81,7 +86,13 @@ def check_options(
         timeout_s=check_number("timeout_s", timeout_s, 0.1, 7200),
         paid=_check_bool("paid", paid, server_kind.paid),
         probe=_check_bool("probe", probe, True) and server_kind.name != "openai",
+        masks=uses_masks,
     )
+
+
+def _model_uses_masks(kind: ServerKind, model: str) -> bool:
+    """Return whether the model is known to use masks. Of vLLM-Omni's models, only FLUX.2 klein does."""
+    return kind.name == "openai" or "klein" in model.lower()
 
 
 def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:

@@ -7,7 +7,11 @@ accept more fields than this module lists, but the engine sends only the listed 
 import json
 from dataclasses import dataclass
 
+from PIL import Image, ImageChops
+
 from framehouse.domain.sizes import Size, largest_within
+from framehouse.engines.expansion_canvas import canvas_size
+from framehouse.engines.image_files import png_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,8 @@ class ServerKind:
     `tunable`: true if the server accepts steps and guidance.
     `paid`: true if requests cost money.
     `max_edge`: the longest allowed side in pixels; 0 means no limit.
+    `negative_prompts`: true if the requests of the server have a field for the negative prompt.
+    `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
     """
 
     name: str
@@ -37,15 +43,29 @@ class ServerKind:
     tunable: bool = True
     paid: bool = False
     max_edge: int = 0
+    negative_prompts: bool = False
+    mask_part: str = ""
 
 
 KINDS = {
     kind.name: kind
     for kind in (
         # The seed of each image in a request is one higher than the previous seed, like the seeds of our shots.
-        ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True),
+        # The server accepts a mask but ignores it.
+        ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True, negative_prompts=True),
         # All images of a request share one random generator, so only the first image would match its seed.
-        ServerKind("vllm_omni", 4, 2048 * 2048, 1, 1, "image[]", "/health", seeds=True),
+        ServerKind(
+            "vllm_omni",
+            4,
+            2048 * 2048,
+            1,
+            1,
+            "image[]",
+            "/health",
+            seeds=True,
+            negative_prompts=True,
+            mask_part="mask_image",
+        ),
         # Edits accept no seed. With FLUX.2 klein, edits use only the first reference.
         ServerKind("xinference", 1, 2048 * 2048, 1, 1, "image", "/v1/models", seeds=False),
         ServerKind(
@@ -60,9 +80,13 @@ KINDS = {
             tunable=False,
             paid=True,
             max_edge=3840,
+            mask_part="mask",
         ),
     )
 }
+_MAX_MASKED_PIXELS = 1024 * 1024
+"""Inpainting pipelines of model servers scale larger images down to this number of pixels."""
+_MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3; this value leaves a margin for rounding to multiples of 16
 _OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
 
@@ -71,7 +95,7 @@ class ServerRequest:
     """The content of one request: `n` images for one prompt.
 
     The first image has the seed `seed`. The seed of each further image is one higher than the seed of the previous
-    image.
+    image. `negative_prompt` must be empty if the kind of server does not support negative prompts.
     """
 
     model: str
@@ -82,6 +106,7 @@ class ServerRequest:
     steps: int | None = None
     guidance: float | None = None
     quality: str = ""
+    negative_prompt: str = ""
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
@@ -102,6 +127,8 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
             # Noise from the CPU is the same on every replica. Noise from a GPU depends on the model of the GPU.
             fields |= {"response_format": "b64_json", "output_format": "png", "seed": request.seed}
             fields |= {"generator_device": "cpu"} | tuning
+            if request.negative_prompt:
+                fields["negative_prompt"] = request.negative_prompt
         case "xinference":
             fields |= {"response_format": "b64_json"}
             if not edit:
@@ -120,10 +147,38 @@ def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) ->
     ratio. OpenAI's models before gpt-image-2 support only three sizes. For these models, the result is the size with
     the most similar aspect ratio.
     """
-    if kind.name == "openai" and model.startswith(("gpt-image-1", "chatgpt-image")):
+    if _has_fixed_sizes(kind, model):
         ratio = size.width / size.height
         return min(_OPENAI_FIXED_SIZES, key=lambda s: max(ratio / (s.width / s.height), s.width / s.height / ratio))
     if kind.max_edge:
         longer, shorter = max(size), min(size)
         max_pixels = min(max_pixels, kind.max_edge * kind.max_edge * shorter // longer)
     return largest_within(size, max_pixels)
+
+
+def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
+    """Return the size to request for an expanded image of `size`, whose sides may be any numbers of pixels.
+
+    The aspect ratio can differ from the aspect ratio of `size` (`expansion_canvas.draw_canvas`).
+    """
+    if _has_fixed_sizes(kind, model):
+        return generated_size(kind, model, size, max_pixels)
+    if kind.name == "openai":
+        return canvas_size(size, max_pixels=max_pixels, max_edge=kind.max_edge, max_ratio=_MAX_OPENAI_RATIO)
+    return canvas_size(size, max_pixels=min(max_pixels, _MAX_MASKED_PIXELS))
+
+
+def mask_file(kind: ServerKind, mask: Image.Image) -> bytes:
+    """Return the PNG file of a mask for this kind of server.
+
+    `mask` is white where the server must generate the image. In a file for OpenAI, these places are transparent.
+    """
+    if kind.name != "openai":
+        return png_file(mask)
+    image = Image.new("RGBA", mask.size)
+    image.putalpha(ImageChops.invert(mask))
+    return png_file(image)
+
+
+def _has_fixed_sizes(kind: ServerKind, model: str) -> bool:
+    return kind.name == "openai" and model.startswith(("gpt-image-1", "chatgpt-image"))
