@@ -1,6 +1,7 @@
 """An upstream with the contract's API on a real socket. It is strict, and it fails in the ways that a test selects."""
 
 import asyncio
+import base64
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ from typing import Any
 import jwt
 from PIL import Image
 
+from framehouse.domain.expansion import Expansion, layout
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.sizes import size_of
@@ -243,6 +245,11 @@ class Upstream:
         name = f"{task.id}-{index}.png"
         if name not in self._images:
             size = size_of(task.body.get("aspect_ratio", "1:1"), "1k")
+            if task.kind == "expand":
+                with Image.open(io.BytesIO(base64.b64decode(task.body["image"]))) as original:
+                    sides = ("up", "down", "left", "right")
+                    expansion = Expansion(**{side: task.body[f"{side}_expansion_ratio"] for side in sides})
+                    size, _ = layout(expansion, *original.size)
             colour = (random.randrange(256), random.randrange(256), index * 20)
             buffer = io.BytesIO()
             Image.new("RGB", (size.width // self.size_divisor, size.height // self.size_divisor), colour).save(
