@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from framehouse.domain.signed_urls import Links
 from tests.support.api_server import Api, serving
@@ -44,6 +44,23 @@ async def test_each_view_fits_a_phone_and_is_accessible(
         await expect(page.get_by_role("link", name=labels[2], exact=True)).to_be_visible()
         await expect(page.locator("h1")).to_have_count(1)
         await console.assert_accessible()
+
+
+async def test_the_page_is_loaded_again_if_a_script_fails(console: Console) -> None:
+    page = console.page
+    failures = 0
+
+    async def fail_twice(route: Route) -> None:
+        nonlocal failures
+        failures += 1
+        await (route.abort() if failures <= 2 else route.continue_())
+
+    await page.route("**/console/dom.js", fail_twice)
+    await console.open()
+    await expect(page.locator("main")).to_have_text("The console could not be loaded. Reload the page.")
+    await expect(page.locator("form.create")).to_be_visible()
+    assert failures == 3
+    assert await page.evaluate("sessionStorage.getItem('framehouse.reloads')") is None
 
 
 async def test_the_console_works_with_another_path_prefix_and_another_public_url(

@@ -72,7 +72,12 @@ async def open_console(browser: Browser, api: Api, **options: Any) -> AsyncItera
     context.set_default_timeout(60_000)
     console = Console(api, await context.new_page(), context)
     console.record_events()
-    yield console
+    try:
+        yield console
+    except Exception as error:
+        text = await console.page.locator("body").inner_text()
+        error.add_note(f"The page shows {text!r}. The browser logged {console.errors}.")
+        raise
     console.assert_no_errors()
     await context.close()
 
