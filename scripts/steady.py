@@ -25,9 +25,8 @@ def run_once(number: int, jobs: int, seed: int) -> tuple[str, bool]:
     lines = run.stdout.splitlines() or [""]
     outcome = next((line.strip(" =") for line in reversed(lines) if re.search(r"\d+ (passed|failed|error)", line)), "")
     outcome = re.sub(r" in [\d.]+s.*", "", outcome) or f"exit status {run.returncode}"
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    if failed or run.returncode:
-        print("\n".join(failed or lines[-30:]), file=sys.stderr)
+    if run.returncode:
+        print(f"Run {number} failed:\n{run.stdout}", file=sys.stderr, flush=True)
     cells = (number, f"{started_at:%Y-%m-%d %H:%M}", seed, outcome, f"{wall_s:.0f} s", f"{cpu_s:.0f} s")
     return f"| {' | '.join(map(str, cells))} |", run.returncode == 0
 
