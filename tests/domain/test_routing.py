@@ -106,6 +106,13 @@ def test_a_batch_fails_if_it_has_more_references_than_every_route_takes() -> Non
     assert outcome == Fail("m accepts at most 2 references, but 3 were sent")
 
 
+def test_the_original_of_an_expansion_does_not_count_as_a_reference() -> None:
+    text_only = RouteState("a", 0, expansions=True)
+    assert next(choose_routes([text_only], model="m", references=1, expansion=True)) == "a"
+    unable = [RouteState("a", 10, expansions=False), RouteState("b", 0, expansions=True)]
+    assert next(choose_routes(unable, model="m", references=1, expansion=True)) == "b"
+
+
 def test_a_batch_resumes_at_the_route_to_which_it_was_handed_over() -> None:
     routes = [route("a"), route("b")]
     assert choose(routes, {"b": GENERATED}, resume_at="b") == (["b"], Done())

@@ -19,14 +19,17 @@ import pytest
 from numpy.typing import NDArray
 
 from framehouse.domain.errors import Broken, Unavailable
+from framehouse.domain.expansion import Expansion, layout
+from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, size_of
+from framehouse.domain.task import RequestOptions
 from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.diffusers import Diffusers, device_memory, devices
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
 from framehouse.engines.diffusers.weights import find_weights
-from framehouse.engines.interface import Engine, Progress, ReferenceImage, SavedElement
+from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
 from framehouse.testing.engine_contract import EngineContract, batch, generate, images
 from tests.support.eventually import eventually
@@ -244,6 +247,48 @@ async def test_quantized_weights_generate_images(make_engine: MakeEngine, option
     generated = images(await generate(make_engine(**options), batch(references=1)))[0]
     assert options["quantize"] in str(generated.facts["dtype"])
     assert generated.pixels.std() > 1
+
+
+def expansion_of(seed: int = 1) -> Batch:
+    size, box = layout(Expansion(right=1), 400, 400)
+    photo = ReferenceImage(image_file(400, 400), 400, 400, "original")
+    shots = (Shot(0, "Continue the image.", "", seed),)
+    return replace(batch(size=size), shots=shots, references=(photo,), box=box, kind="expand")
+
+
+@pytest.mark.parametrize("kind", ["klein", "edit_plus", "z_image"])
+async def test_an_expansion_generates_only_the_new_area(make_engine: MakeEngine, kind: str) -> None:
+    engine = make_engine(kind)
+    assert engine.abilities().expansions
+    one, other = [images(await generate(engine, expansion_of(seed)))[0] for seed in (1, 2)]
+    assert one.pixels.shape == other.pixels.shape == (128, 272, 3)
+    assert one.facts["generated_size"] == "272x128"
+    difference = np.abs(one.pixels.astype(int) - other.pixels).mean(axis=(0, 2))
+    assert difference.any()
+    if kind != "edit_plus":  # its encoder with random weights adds noise to the original, too
+        # the layers of the decoder mix all areas a little
+        assert difference[150:].mean() > 2 * difference[:110].mean()
+
+
+async def test_an_expansion_does_not_share_a_call_with_an_edit(klein: Diffusers) -> None:
+    edit = replace(expansion_of(), box=None)
+    expanded, edited = await asyncio.gather(generate(klein, expansion_of()), generate(klein, edit))
+    assert [images(events)[0].facts["batch"] for events in (expanded, edited)] == [1, 1]
+    assert not np.array_equal(images(expanded)[0].pixels, images(edited)[0].pixels)
+
+
+async def test_a_negative_prompt_changes_the_image_if_the_pipeline_uses_it(make_engine: MakeEngine) -> None:
+    requested = batch(references=1)
+    with_negative_prompt = replace(requested, options=RequestOptions(negative_prompt="snow"))
+    engine = make_engine("edit_plus")
+    assert engine.abilities().negative_prompts
+    plain, changed = [images(await generate(engine, b))[0].pixels for b in (requested, with_negative_prompt)]
+    assert not np.array_equal(plain, changed)
+    without_guidance = make_engine("edit_plus", guidance=1)
+    assert not without_guidance.abilities().negative_prompts
+    assert not make_engine("klein").abilities().negative_prompts
+    assert not make_engine("z_image").abilities().negative_prompts
+    assert make_engine("z_image", guidance=4).abilities().negative_prompts
 
 
 # --- Cancellation and failures ---------------------------------------------------------------------------------------
@@ -478,6 +523,8 @@ def test_only_compatible_shots_share_a_call() -> None:
     assert next_call(shots, limit=8, multiple_prompts=False) == shots[:1]
     with_files = [shot(alice, files=(b"1",)), shot(bob, files=(b"1",)), shot(alice, files=(b"1",))]
     assert next_call(with_files, limit=8, multiple_prompts=True) == [with_files[0], with_files[2]]
+    with_negative_prompt = replace(shots[1], negative_prompt="snow")
+    assert next_call([shots[0], with_negative_prompt], limit=8, multiple_prompts=True) == shots[:1]
     shots[0].isolated = True
     assert next_call(shots, limit=8, multiple_prompts=True) == shots[:1]
     assert next_call(shots[1:] + shots[:1], limit=8, multiple_prompts=True) == [shots[1], shots[4]]

@@ -23,14 +23,15 @@ from framehouse.engines.diffusers.process import LoadedPipeline, Process, main
 
 
 class MisbehavingPipeline(LoadedPipeline):
-    def call(self, **arguments: Any) -> Any:
+    def call(self, pipe: Any, **arguments: Any) -> Any:
+        import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint as edit_inpaint
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as edit_plus
         import torch
 
-        edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = (
-            64 * 64,
-            56 * 56,
-        )  # the default of a million pixels takes seconds
+        # with the default of a million pixels, a call takes seconds
+        edit_plus.VAE_IMAGE_SIZE, edit_plus.CONDITION_IMAGE_SIZE = 64 * 64, 56 * 56
+        calculate = edit_plus.calculate_dimensions
+        edit_inpaint.calculate_dimensions = lambda _area, ratio: (*calculate(128 * 128, ratio), None)
         prompts = str(arguments["prompt"])
         if (limit := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(limit[1]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
@@ -46,7 +47,7 @@ class MisbehavingPipeline(LoadedPipeline):
             time.sleep(float(match[1]))
         if "[nan]" in prompts:
             return [np.full((64, 64, 3), np.nan, np.float32)] * len(arguments["generator"])
-        return super().call(**arguments)
+        return super().call(pipe, **arguments)
 
 
 class MisbehavingProcess(Process):

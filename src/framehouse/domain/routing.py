@@ -52,11 +52,11 @@ def choose_routes(
 ) -> Generator[str, RouteResult, Outcome]:
     """Try the routes of a model in order until a route generates the batch.
 
-    `references` is the number of references and elements. `expansion` is true if an image must be expanded. `order_at`
-    is the route with an open order, or None. This route is tried first, and no other route is tried while the order is
-    open. `resume_at` is the route to which another worker handed the batch over, after the earlier routes were tried.
-    If `resume_at` is empty or unknown, the first route is tried first. `last_error` is the error of the previous
-    attempt.
+    `references` is the number of references and elements. `expansion` is true if the first reference must be expanded;
+    this reference does not count towards the maximum number of references. `order_at` is the route with an open order,
+    or None. This route is tried first, and no other route is tried while the order is open. `resume_at` is the route to
+    which another worker handed the batch over, after the earlier routes were tried. If `resume_at` is empty or unknown,
+    the first route is tried first. `last_error` is the error of the previous attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -101,7 +101,7 @@ def _problem(route: RouteState, model: str, references: int, *, expansion: bool)
         return route.given_up
     if expansion and not route.expansions:
         return f"{route.name} cannot expand images"
-    if references > route.max_references:
+    if references - expansion > route.max_references:
         plural = "" if route.max_references == 1 else "s"
         return f"{model} accepts at most {route.max_references} reference{plural}, but {references} were sent"
     return ""

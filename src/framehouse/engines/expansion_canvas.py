@@ -10,6 +10,8 @@ from framehouse.engines.image_files import decode_reference_rgb
 
 _USUAL_PIXELS = 1024 * 1024
 """Models are trained with images of about this number of pixels, and generate worse images at smaller sizes."""
+MAX_INPAINT_PIXELS = 1024 * 1024
+"""The inpainting pipelines of diffusers scale larger images down to this number of pixels."""
 _MULTIPLE, _MIN_SIDE_PX = 16, 64
 _BAND = 0.22
 """The width of the band that is continued, as a fraction of the image. The band rarely contains the main subject."""

@@ -32,6 +32,9 @@ class QueuedShot:
     `size`: the size of the image that the pipeline generates.
     `final_size`: the size of the finished image, which is the same or larger.
     `files`: the input images for the model.
+    `mask`: the file of the mask, whose white area must be generated again. Empty if the image is not an expansion. With
+        a mask, the only file is the canvas.
+    `negative_prompt`: the negative prompt of the task; empty if there is none.
     `share`: the completed fraction of the work; 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
     `crashes`: the number of child processes that died during a call with only this shot.
@@ -44,14 +47,16 @@ class QueuedShot:
     size: Size
     final_size: Size
     files: tuple[bytes, ...] = ()
+    mask: bytes = b""
+    negative_prompt: str = ""
     share: float = 0.0
     isolated: bool = False
     crashes: int = 0
 
     @property
-    def memory_key(self) -> tuple[Size, int]:
+    def memory_key(self) -> tuple[Size, int, bool]:
         """A key for the required memory: shots with the same key need the same amount of memory."""
-        return self.size, len(self.files)
+        return self.size, len(self.files), bool(self.mask)
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
@@ -59,7 +64,7 @@ def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bo
 
     The result contains at most `limit` shots. `waiting` must not be empty; its first shot is the oldest.
 
-    Shots can share a call if they have the same size, recipient, files and prompt. If the pipeline accepts several
+    Shots can share a call if they have the same size, recipient, files and prompts. If the pipeline accepts several
     prompts, shots without files may differ in recipient and prompt. An isolated shot never shares a call.
     """
     oldest = waiting[0]
@@ -72,6 +77,9 @@ def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bo
 def _can_share_call(one: QueuedShot, other: QueuedShot, *, multiple_prompts: bool) -> bool:
     if other.isolated or one.size != other.size or bool(one.files) != bool(other.files):
         return False
+    if one.negative_prompt != other.negative_prompt:
+        return False
     if not one.files and multiple_prompts:
         return True
+    # the shots of a recipient have the same mask
     return one.recipient is other.recipient and one.files == other.files and one.prompt == other.prompt

@@ -165,7 +165,7 @@ class Device(threading.Thread):
         super().__init__(name=f"diffusers {name}", daemon=True)
         self.device = name
         self.cooldown = Cooldown()
-        self.max_images: dict[tuple[Size, int], int] = {}
+        self.max_images: dict[tuple[Size, int, bool], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
         """The reason why the last attempt to load the model failed. Empty after a success or before any attempt."""
@@ -232,8 +232,10 @@ class Device(threading.Thread):
                 "width": first.size.width,
                 "height": first.size.height,
                 "final_sizes": [shot.final_size for shot in shots],
+                "negative_prompt": first.negative_prompt,
+                "mask": bool(first.mask),
             },
-            first.files,
+            (*first.files, first.mask) if first.mask else first.files,
         )
         end = self._relay_events(child, shots)
         left = [shot for shot in shots if shot.share < 1]

@@ -34,6 +34,7 @@ from framehouse.engines.diffusers.diffusers_options import (
     public_name,
 )
 from framehouse.engines.diffusers.weights import Weights, find_weights
+from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.option_checks import BadOption, check_cite, check_integer, check_number
@@ -123,6 +124,8 @@ class Diffusers:
             max_batch=self.options.batch,
             whole_series=self.options.max_input_images > 0,
             concurrency=count * max(2, self.options.batch if self.options.defaults.multiple_prompts else 2),
+            negative_prompts=self.options.negative_prompts,
+            expansions=bool(self.options.defaults.inpaint_pipeline),
         )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
@@ -177,12 +180,26 @@ class Diffusers:
     ) -> tuple[list[QueuedShot], dict[str, object]]:
         """Return the shots for the queue, and the metadata about a contact sheet. Blocks the calling thread."""
         options = self.options
-        size = largest_within(batch.size, options.max_pixels)
         max_images = max(1, options.max_input_images)
         arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame)
+        if batch.box:
+            size = canvas_size(batch.size, max_pixels=min(options.max_pixels, MAX_INPAINT_PIXELS))
+            drawn = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
+            canvas, mask = map(png_file, drawn)
+            files: tuple[bytes, ...] = (canvas,)
+        else:
+            size, files, mask = largest_within(batch.size, options.max_pixels), arranged.files, b""
         queued = [
             QueuedShot(
-                events, shot.index, build_prompt(shot, batch, arranged), shot.seed, size, batch.size, arranged.files
+                recipient=events,
+                index=shot.index,
+                prompt=build_prompt(shot, batch, arranged),
+                seed=shot.seed,
+                size=size,
+                final_size=batch.size,
+                files=files,
+                mask=mask,
+                negative_prompt=batch.options.negative_prompt if options.negative_prompts else "",
             )
             for shot in shots
         ]
@@ -254,6 +271,7 @@ class Diffusers:
             "guidance": options.guidance,
             "guidance_name": options.defaults.guidance_name,
             "negative_prompt": options.negative_prompt,
+            "inpaint_pipeline": options.defaults.inpaint_pipeline,
             "min_steps": options.defaults.min_steps,
             "max_input_images": options.max_input_images,
             "upscaler": str(_complete_weights(options.upscaler).folder) if options.upscaler else None,

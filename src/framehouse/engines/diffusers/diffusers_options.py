@@ -50,6 +50,11 @@ class DiffusersOptions:
         return MAX_REFERENCES if self.max_input_images else 0
 
     @property
+    def negative_prompts(self) -> bool:
+        """Whether the pipeline uses negative prompts: it must accept them, and its guidance must be above 1."""
+        return self.defaults.negative_prompts and (self.guidance is None or self.guidance > 1)
+
+    @property
     def model_name(self) -> str:
         return public_name(self.model)
 

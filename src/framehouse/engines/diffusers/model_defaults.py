@@ -20,6 +20,8 @@ class ModelDefaults:
     `max_pixels`: the number of pixels in the largest image that the model generates. Larger images are upscaled.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt; None for no negative prompt.
+    `negative_prompts`: true if the pipeline accepts negative prompts. It uses them only with a guidance above 1.
+    `inpaint_pipeline`: the class of diffusers that generates a masked area with the same weights; empty if none exists.
     `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, at 16 bits per
         parameter; 0 if unknown.
     """
@@ -34,6 +36,8 @@ class ModelDefaults:
     min_steps: int = 1
     guidance_name: str = "guidance_scale"
     negative_prompt: str | None = None
+    negative_prompts: bool = False
+    inpaint_pipeline: str = ""
     all_gb: float = 0.0
     largest_gb: float = 0.0
     licence: str = ""
@@ -46,6 +50,7 @@ def _klein(steps: int, guidance: float) -> ModelDefaults:
         max_input_images=4,
         multiple_prompts=True,
         max_pixels=2048 * 2048,
+        inpaint_pipeline="Flux2KleinInpaintPipeline",
         all_gb=16.0,
         largest_gb=8.0,
         licence="Apache-2.0",
@@ -62,6 +67,8 @@ _QWEN_EDIT = ModelDefaults(
     min_steps=2,  # with a single step, the schedule ends in NaN, so the image is black
     guidance_name="true_cfg_scale",
     negative_prompt=" ",
+    negative_prompts=True,
+    inpaint_pipeline="QwenImageEditInpaintPipeline",
     all_gb=58.0,
     largest_gb=41.0,
     licence="Apache-2.0",
@@ -72,6 +79,8 @@ _Z_IMAGE = ModelDefaults(
     max_input_images=0,
     multiple_prompts=True,
     max_pixels=1536 * 1536,
+    negative_prompts=True,
+    inpaint_pipeline="ZImageInpaintPipeline",
     all_gb=20.5,
     largest_gb=12.3,
     licence="Apache-2.0",
@@ -83,10 +92,39 @@ KNOWN_MODELS: dict[str, ModelDefaults] = {
     "Qwen/Qwen-Image-Edit-2509": _QWEN_EDIT,
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
 }
+
+
 _BY_PIPELINE = {
-    "Flux2KleinPipeline": ModelDefaults(max_input_images=4, multiple_prompts=True, max_pixels=2048 * 2048),
+    "Flux2KleinPipeline": ModelDefaults(
+        max_input_images=4,
+        multiple_prompts=True,
+        max_pixels=2048 * 2048,
+        inpaint_pipeline="Flux2KleinInpaintPipeline",
+    ),
     "QwenImageEditPlusPipeline": _QWEN_EDIT,
     "ZImagePipeline": _Z_IMAGE,
+    "QwenImagePipeline": ModelDefaults(
+        guidance=4.0,
+        max_input_images=0,
+        max_pixels=1328 * 1328,
+        guidance_name="true_cfg_scale",
+        negative_prompt=" ",
+        negative_prompts=True,
+        inpaint_pipeline="QwenImageInpaintPipeline",
+    ),
+    "FluxPipeline": ModelDefaults(max_input_images=0, inpaint_pipeline="FluxInpaintPipeline"),
+    "StableDiffusion3Pipeline": ModelDefaults(
+        max_input_images=0, negative_prompts=True, inpaint_pipeline="StableDiffusion3InpaintPipeline"
+    ),
+    "StableDiffusionXLPipeline": ModelDefaults(
+        max_input_images=0, negative_prompts=True, inpaint_pipeline="StableDiffusionXLInpaintPipeline"
+    ),
+    "StableDiffusionPipeline": ModelDefaults(
+        max_input_images=0,
+        max_pixels=768 * 768,
+        negative_prompts=True,
+        inpaint_pipeline="StableDiffusionInpaintPipeline",
+    ),
 }
 """Defaults for folders and for repositories that are not in KNOWN_MODELS, by pipeline class.
 

@@ -89,7 +89,8 @@ class Process:
         end: dict[str, Any] = {"event": "done"}
         try:
             references = [decode_reference_rgb(file) for file in files]
-            images = pipeline.generate(command, references, self._report_progress)
+            mask = references.pop().convert("L") if command["mask"] else None
+            images = pipeline.generate(command, references, self._report_progress, mask=mask)
             for position, final_size in enumerate(command["final_sizes"]):
                 pixels, facts = pipeline.finish(images[position], final_size, self._check_cancelled)
                 facts = pipeline.facts | facts | {"batch": len(images)}
@@ -129,6 +130,7 @@ class LoadedPipeline:
             device = find_devices(self._device)["devices"][0]
             self._pipe = _load(settings, self._dtype)
             self._parameters = inspect.signature(self._pipe.__call__).parameters
+            self._inpaint_pipe: Any = None
             self._arguments = self._fixed_arguments()
             self._upscaler = Upscaler(settings["upscaler"], self._device) if settings["upscaler"] else None
         except LoadFailed:
@@ -157,61 +159,78 @@ class LoadedPipeline:
         return facts
 
     def generate(
-        self, command: dict[str, Any], references: list[Image.Image], on_progress: Callable[[float], None]
+        self,
+        command: dict[str, Any],
+        references: list[Image.Image],
+        on_progress: Callable[[float], None],
+        *,
+        mask: Image.Image | None = None,
     ) -> list[NDArray[np.float32]]:
         """Generate the images of one call, one image per seed.
 
         Each image is an array of shape (height, width, 3) with values from 0 to 1. If the pipeline supports
         callbacks, `on_progress` is called after each step with the completed fraction. An exception from `on_progress`
-        stops the call.
+        stops the call. With a mask, the white area of the first reference is generated again, and the other pixels may
+        differ slightly from the reference.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
         of the pipeline are propagated.
         """
         import torch
 
+        pipe = self._pipe if mask is None else self._inpainting()
+        parameters = inspect.signature(pipe.__call__).parameters
         prompts, count = command["prompts"], len(command["seeds"])
-        arguments = self._arguments | {
+        arguments = {name: value for name, value in self._arguments.items() if name in parameters} | {
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in command["seeds"]],
             "width": command["width"],
             "height": command["height"],
             "output_type": "np",
         }
-        if len(set(prompts)) == 1 and "num_images_per_prompt" in self._parameters:
+        if len(set(prompts)) == 1 and "num_images_per_prompt" in parameters:
             arguments |= {"prompt": prompts[0], "num_images_per_prompt": count}
         else:
             arguments["prompt"] = prompts if count > 1 else prompts[0]
-        if references:
-            name = next((name for name in ("image", "images") if name in self._parameters), None)
+        if command["negative_prompt"] and "negative_prompt" in parameters:
+            negative_prompts = (arguments.get("negative_prompt", ""), command["negative_prompt"])
+            arguments["negative_prompt"] = ", ".join(filter(str.strip, negative_prompts))
+        if mask:
+            arguments |= {"image": references[0], "mask_image": mask}
+            if "strength" in parameters:
+                arguments["strength"] = 1.0  # the canvas shows only a rough continuation, which must not remain
+        elif references:
+            name = next((name for name in ("image", "images") if name in parameters), None)
             if name is None:
                 raise Broken(
                     f"{self._settings['model']} generates only from text; set max_references = 0 for its route"
                 )
             arguments[name] = references if self._settings["max_input_images"] > 1 else references[0]
-        if "callback_on_step_end" in self._parameters:
+        if "callback_on_step_end" in parameters:
 
             def on_step(pipe: Any, step: int, _time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
                 on_progress((step + 1) / max(1, getattr(pipe, "num_timesteps", arguments["num_inference_steps"])))
                 return tensors
 
             arguments["callback_on_step_end"] = on_step
-        images = list(self.call(**arguments))
+        images = list(self.call(pipe, **arguments))
+        if pipe is not self._pipe:
+            self._pipe.maybe_free_model_hooks()  # with offload, only this pipeline can move its parts back to RAM
         if not all(np.isfinite(image).all() for image in images):
             raise Broken(
                 f"{self._settings['model']} generated NaN or infinite values with dtype = "
                 f'"{self._settings["dtype"]}"; try another dtype'
             )
-        return images
+        return [_resize(image, command["width"], command["height"]) for image in images] if mask else images
 
-    def call(self, **arguments: Any) -> Any:
-        """Call the pipeline, and return its images.
+    def call(self, pipe: Any, **arguments: Any) -> Any:
+        """Call a pipeline, and return its images.
 
         If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated
         and the image is decoded in tiles. All later images are also decoded in tiles.
         """
-        vae = getattr(self._pipe, "vae", None)
+        vae = getattr(pipe, "vae", None)
         try:
-            return self._pipe(**arguments).images
+            return pipe(**arguments).images
         except Exception as error:
             tiled = getattr(vae, "use_tiling", True)
             if not is_out_of_memory(error) or len(arguments["generator"]) > 1 or tiled:
@@ -222,7 +241,19 @@ class LoadedPipeline:
         message = "an image was too large to decode in one piece; all images are now decoded in tiles"
         print(message, file=sys.stderr)  # noqa: T201 - the engine copies standard error into its log
         arguments["generator"] = [g.manual_seed(g.initial_seed()) for g in arguments["generator"]]
-        return self._pipe(**arguments).images
+        return pipe(**arguments).images
+
+    def _inpainting(self) -> Any:
+        """Return the pipeline for inpainting, which uses the same weights. The first call creates the pipeline."""
+        if self._inpaint_pipe is None:
+            import diffusers
+
+            kind = getattr(diffusers, self._settings["inpaint_pipeline"])
+            available = {**self._pipe.config, **self._pipe.components}
+            names = inspect.signature(kind.__init__).parameters
+            self._inpaint_pipe = kind(**{name: available[name] for name in names if name in available})
+            self._inpaint_pipe.set_progress_bar_config(disable=True)
+        return self._inpaint_pipe
 
     def finish(
         self, image: NDArray[np.float32], final_size: tuple[int, int], on_tile: Callable[[], None]
@@ -277,6 +308,18 @@ class LoadedPipeline:
                 raise LoadFailed(f"{settings['model']} accepts no negative prompt; remove the option negative_prompt")
             arguments["negative_prompt"] = settings["negative_prompt"]
         return arguments
+
+
+def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """Resize an array of shape (height, width, 3). Some pipelines for inpainting choose their own size."""
+    if image.shape[:2] == (height, width):
+        return image
+    import torch
+
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bicubic", antialias=True)
+    array: NDArray[np.float32] = resized[0].permute(1, 2, 0).clamp(0, 1).numpy()
+    return array
 
 
 def _load(settings: dict[str, Any], dtype: Any) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageChops
 
 from framehouse.domain.sizes import Size, largest_within
-from framehouse.engines.expansion_canvas import canvas_size
+from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size
 from framehouse.engines.image_files import png_file
 
 
@@ -84,8 +84,6 @@ KINDS = {
         ),
     )
 }
-_MAX_MASKED_PIXELS = 1024 * 1024
-"""Inpainting pipelines of model servers scale larger images down to this number of pixels."""
 _MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3; this value leaves a margin for rounding to multiples of 16
 _OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
@@ -165,7 +163,7 @@ def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> 
         return generated_size(kind, model, size, max_pixels)
     if kind.name == "openai":
         return canvas_size(size, max_pixels=max_pixels, max_edge=kind.max_edge, max_ratio=_MAX_OPENAI_RATIO)
-    return canvas_size(size, max_pixels=min(max_pixels, _MAX_MASKED_PIXELS))
+    return canvas_size(size, max_pixels=min(max_pixels, MAX_INPAINT_PIXELS))
 
 
 def mask_file(kind: ServerKind, mask: Image.Image) -> bytes:
