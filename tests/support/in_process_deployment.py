@@ -13,6 +13,7 @@ from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
 from framehouse.domain.request import parse_request
 from framehouse.domain.task import Ticket
+from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.registry import Registry, open_registry
 from framehouse.entrypoints.element_worker import ElementWorker
 from framehouse.entrypoints.worker.worker import Limits, Worker
@@ -39,10 +40,17 @@ class Deployment:
     element_workers: list["asyncio.Task[None]"] = field(default_factory=list)
     rules: Rules = RULES
 
-    async def submit(self, prompt: str = "a fox", *, caller: Caller | None = None, **fields: Any) -> Ticket:
+    async def submit(
+        self,
+        prompt: str = "a fox",
+        *,
+        caller: Caller | None = None,
+        kind: TaskKind = "omni-image",
+        **fields: Any,
+    ) -> Ticket:
         """Accept a request as the API does."""
         body = {"model_name": "kling-v3-omni", "prompt": prompt} | fields
-        request = parse_request(body, self.registry.catalog)
+        request = parse_request(body, self.registry.catalog, kind)
         model = self.registry.model(request.model)
         assert model is not None
         return await accept(

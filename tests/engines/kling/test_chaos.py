@@ -23,11 +23,13 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage, open_storage
 from framehouse.domain.account import Caller
 from framehouse.domain.model import Model
+from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.registry import open_registry
 from framehouse.pipeline.accept import AcceptQueue
 from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.crashing_kling import STEPS
 from tests.support.eventually import eventually
+from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import Deployment
 from tests.support.kling_upstream import Upstream, upstream
 
@@ -37,6 +39,15 @@ SEED = int(os.environ.get("CHAOS_SEED") or (random.randrange(10**6) if LONG else
 CRASHES = {"max_crashes": 3, "at_visit": 0} if LONG else {"max_crashes": 1, "at_visit": 3}
 """In the short form, a process dies at every step exactly once."""
 WORKERS = 3
+PHOTO = image_base64(400, 400)
+FIELDS: dict[TaskKind, dict[str, Any]] = {
+    "omni-image": {},
+    "generations": {"negative_prompt": "snow", "image": PHOTO},
+    "multi-image2image": {"subject_image_list": [{"subject_image": PHOTO}], "style_image": PHOTO},
+    "expand": {"image": PHOTO, "left_expansion_ratio": 0.5},
+    "try-on": {"human_image": PHOTO, "cloth_image": PHOTO},
+}
+"""The fields of each kind of task, in addition to its prompt and its number of images."""
 LOST_ANSWERS = ["cut", "half", "delay", "html", "nonsense", "no id", "503 5001", "answered twice", "late"]
 LOST_ORDERS = ["before cut", "before html", "before 503 5001"]
 REFUSED_ORDERS = ["before 429 1303", "before 429 1302", "before 200 1303"]
@@ -167,11 +178,14 @@ async def submit(deployment: Deployment, random_source: random.Random) -> dict[s
     subjects = {}
     for number in range(TASKS):
         subject = random_source.choices(["fox", "refuse", "fail"], weights=[30, 1, 1])[0]
-        fields: dict[str, Any] = {"n": random_source.choices([1, 2, 4], weights=[8, 2, 1])[0]}
-        if number % 25 == 0:
+        kind: TaskKind = random_source.choices(list(FIELDS), weights=[8, 2, 2, 2, 2])[0]
+        fields: dict[str, Any] = {"n": random_source.choices([1, 2, 4], weights=[8, 2, 1])[0]} | FIELDS[kind]
+        if kind == "omni-image" and number % 12 == 0:
             fields = {"result_type": "series", "series_amount": 3}
+        if kind == "try-on":
+            subject = "fox"  # the request has no prompt, so it cannot ask for another result
         model = ("strict", "deduping")[number % 2]
-        ticket = await deployment.submit(f"a {subject}", model_name=model, **fields)
+        ticket = await deployment.submit(f"a {subject}", kind=kind, model_name=model, **fields)
         subjects[str(ticket.task_id)] = subject
     return subjects
 
@@ -187,6 +201,7 @@ async def verify(deployment: Deployment, subjects: dict[str, str], strict: Upstr
         ids = external_ids(row)
         orders = [order for order in served.tasks.values() if order.body["external_task_id"] in ids]
         assert len(orders) <= 1, "a task was generated twice"
+        assert all(order.kind == row["kind"] for order in orders), "an order was sent to another endpoint"
         if row["status"] == "succeed":
             assert (subject, len(orders)) == ("fox", 1)
             saved = json.loads(row["pictures"])

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import jwt
 
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from tests.support.api_server import ELEMENTS, element_body
-from tests.support.command_line import PATH
 from tests.support.image_files import image_base64
 
 KINDS = {
@@ -32,6 +32,10 @@ KINDS = {
     "refused": 4,
     "failing": 3,
     "by previz": 3,
+    "generation": 8,
+    "combination": 6,
+    "expansion": 6,
+    "try-on": 5,
 }
 LARGE = image_base64(900, 700, "PNG")
 
@@ -55,6 +59,11 @@ class SentTask:
     images: int
     callback_receiver: str = ""
     watermarked: bool = False
+    endpoint: TaskKind = "omni-image"
+
+    @property
+    def path(self) -> str:
+        return f"/kling{TASK_PATHS[self.endpoint]}/{self.id}"
 
 
 @dataclass
@@ -114,6 +123,7 @@ class Clients:
     async def _submit(self, kind: str) -> None:
         body: dict[str, Any] = {"model_name": "direct", "prompt": "a fox"}
         images, watermarked = 1, kind == "watermarked"
+        endpoint: TaskKind = "omni-image"
         match kind:
             case "several":
                 images = body["n"] = self.rng.randint(2, 4)
@@ -134,6 +144,7 @@ class Clients:
                 images = body["n"] = self.rng.choice([1, 1, 2])
                 body["model_name"] = "relay"
             case "cancelled":
+                endpoint = self.rng.choice(["omni-image", "generations"])
                 body["prompt"] = "slow 5"
             case "refused":
                 body["prompt"] = "decline"
@@ -141,21 +152,38 @@ class Clients:
                 body["prompt"] = "break"
             case "by previz":
                 body["model_name"] = "previz"
+            case "generation":
+                endpoint = "generations"
+                images = body["n"] = self.rng.randint(1, 3)
+                body |= {"negative_prompt": "snow", "image": image_base64(), "image_reference": "subject"}
+            case "combination":
+                endpoint = "multi-image2image"
+                body |= {"subject_image_list": [{"subject_image": image_base64()}], "style_image": image_base64()}
+            case "expansion":
+                endpoint = "expand"
+                images = body["n"] = self.rng.randint(1, 2)
+                body |= {"image": image_base64(), "right_expansion_ratio": 0.5}
+            case "try-on":
+                endpoint = "try-on"
+                body = {"model_name": "direct", "human_image": image_base64(), "cloth_image": image_base64()}
+        if endpoint != "omni-image":
+            body["model_name"] = self.rng.choice(["direct", "relay"])
         name = uuid.uuid4().hex
         if self.rng.random() < 0.5:
             body["external_task_id"] = name
         callback_receiver = self.rng.choice(["", *self.receivers])
         if callback_receiver:
             body["callback_url"] = f"{callback_receiver}/hook"
-        data = await self.request_until_answered("POST", PATH, body, key=name)
+        data = await self.request_until_answered("POST", f"/kling{TASK_PATHS[endpoint]}", body, key=name)
         if "task_id" not in data:
             assert kind == "with an element", data
             self.remaining += 1  # the element has just been deleted
             return
-        self.sent.append(SentTask(data["task_id"], kind, images, callback_receiver, watermarked))
+        sent = SentTask(data["task_id"], kind, images, callback_receiver, watermarked, endpoint)
+        self.sent.append(sent)
         if kind == "cancelled":
             await asyncio.sleep(self.rng.uniform(0, 2))
-            await self.request_until_answered("POST", f"{PATH}/{data['task_id']}/cancel", {})
+            await self.request_until_answered("POST", f"{sent.path}/cancel", {})
 
     async def request_until_answered(
         self, method: str, path: str, body: Any = None, *, key: str = "", may_be_deleted: bool = False

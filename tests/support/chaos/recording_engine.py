@@ -1,8 +1,9 @@
 """The engine of the chaos tests: the misbehaving engine, which also records the process that generated each image."""
 
 import os
+from dataclasses import replace
 
-from framehouse.engines.interface import Batch
+from framehouse.engines.interface import Abilities, Batch
 from framehouse.testing.misbehaving import Misbehaving
 
 
@@ -11,6 +12,9 @@ class RecordingEngine(Misbehaving):
 
     The line is written without a buffer, so it survives a kill of the process.
     """
+
+    def abilities(self) -> Abilities:
+        return replace(super().abilities(), expansions=True)
 
     def _log(self, event: str, batch: Batch, index: int) -> None:
         if self._log_path and event == "done":

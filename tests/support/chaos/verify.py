@@ -74,6 +74,7 @@ async def verify(
     assert sum(charge["amount"] for charge in charges) == units
     assert len({charge["task_id"] for charge in charges}) == len(charges), "a task was charged twice"
     assert await db.value("select count(*) from batches") == 0
+    await check_billing(clients, servers, units)
     await check_images(clients, servers)
     repeated = check_generated_once(folder, processes, rows)
     await check_callbacks(folder, db, clients, rows)
@@ -94,16 +95,39 @@ def check_outcome(sent: SentTask, row: Any) -> None:
         assert row["image_count"] == sent.images
 
 
+async def check_billing(clients: Clients, servers: list[str], units: int) -> None:
+    """Check that the account endpoints report exactly these units, and one row for each successful task."""
+    charges: list[dict[str, Any]] = []
+    url = random.choice(servers)
+    async with httpx.AsyncClient(timeout=30, headers={"Authorization": f"Bearer {clients.key}"}) as http:
+        query: dict[str, Any] = {"limit": 50}
+        while True:
+            page = (await http.post(f"{url}/kling/account/billing/package", json=query)).json()["data"]
+            charges += page["result"]["detail"]
+            if not page["has_more"]:
+                break
+            query["cursor"] = page["next_cursor"]
+        (pack,) = (await http.get(f"{url}/kling/account/costs")).json()["data"]["resource_pack_subscribe_infos"]
+    assert sum(charge["deduction_amount"] for charge in charges) == units
+    assert pack["total_quantity"] - pack["remaining_quantity"] == units
+    remaining = pack["remaining_quantity"]
+    for charge in charges:  # the newest charge is the first
+        assert charge["unit_after_deduction"] == remaining
+        remaining += charge["deduction_amount"]
+        assert charge["unit_before_deduction"] == remaining
+    assert remaining == pack["total_quantity"]
+
+
 async def check_images(clients: Clients, servers: list[str]) -> None:
     """Check that every image of every successful task can be downloaded from the URL that the API gives."""
     checked = 0
     async with httpx.AsyncClient(timeout=30, headers={"Authorization": f"Bearer {clients.key}"}) as http:
         for sent in clients.sent:
-            answer = await http.get(f"{random.choice(servers)}/kling/v1/images/omni-image/{sent.id}")
+            answer = await http.get(f"{random.choice(servers)}{sent.path}")
             data = answer.json()["data"]
             if data["task_status"] != "succeed":
                 continue
-            images = data["task_result"]["images"] + data["task_result"]["series_images"]
+            images = data["task_result"]["images"] + data["task_result"].get("series_images", [])
             assert [image["index"] for image in images] == list(range(sent.images))
             for image in images:
                 assert ("watermark_url" in image) == sent.watermarked

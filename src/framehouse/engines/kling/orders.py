@@ -67,7 +67,10 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 
 
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
-    """Return the orders as the JSON data of an open order. The data is empty if there are no orders."""
+    """Return the orders as the JSON data of an open order. The data is empty if there are no orders.
+
+    Workers of a release without `kind` can continue omni-image orders, because the data of these orders has no `kind`.
+    """
     entries = [
         {
             "external_id": order.external_id,
@@ -75,8 +78,8 @@ def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
             "series": order.series,
             "account": order.account,
             "task_id": order.task_id,
-            "kind": order.kind,
         }
+        | ({} if order.kind == "omni-image" else {"kind": order.kind})
         for order in orders
     ]
     return {"orders": entries} if entries else {}
