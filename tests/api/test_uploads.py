@@ -9,11 +9,13 @@ import pytest
 
 from framehouse.domain.upload import upload_id
 from framehouse.entrypoints.sweeper import sweep
+from framehouse.pipeline import uploads
 from framehouse.pipeline.expire import remove_references
 from tests.support.api_answers import error
-from tests.support.api_server import PATH, Api, element_body
+from tests.support.api_server import PATH, Api, element_body, serving
 from tests.support.database import execute
 from tests.support.image_files import image_file
+from tests.support.in_process_deployment import MakeDeployment
 
 
 async def new_upload(api: Api, client: httpx.AsyncClient | None = None) -> dict[str, Any]:
@@ -79,6 +81,28 @@ async def test_a_second_upload_to_the_same_url_must_contain_the_same_file(api: A
     assert error(refused, 400, 1201) == "this URL was already used to upload another file"
 
 
+async def test_comfyui_uploads_although_all_paths_have_a_prefix(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment(), path_prefixes=["/proxy/kling"]) as api:
+        urls = (await api.alice.post("/customers/storage", json={"file_name": "a.png"})).json()
+        assert (await api.anonymous.put(urls["upload_url"], content=image_file(600, 400))).status_code == 200
+        assert (await api.anonymous.head(urls["download_url"])).status_code == 307
+        error(await api.alice.post("/v1/uploads", json={}), 404, 1202)
+
+
+async def test_an_account_has_at_most_a_maximum_of_uploads(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_UPLOADS", 2)
+    await uploaded(api)
+    second, third = await new_upload(api), await new_upload(api)
+    assert (await api.anonymous.put(second["upload_url"], content=image_file(600, 400))).status_code == 200
+    refused = await api.anonymous.put(third["upload_url"], content=image_file(600, 400))
+    assert error(refused, 429, 1302) == "the account has 2 uploads; an upload is deleted after 24 hours"
+    assert refused.headers["Retry-After"] == "3600"
+    repeated = await api.anonymous.put(second["upload_url"], content=image_file(600, 400))
+    assert repeated.status_code == 200, "an upload that already exists can be repeated"
+    others = await new_upload(api, api.bob)
+    assert (await api.anonymous.put(others["upload_url"], content=image_file(600, 400))).status_code == 200
+
+
 async def test_files_are_checked_as_references_are(api: Api) -> None:
     url = (await new_upload(api))["upload_url"]
     for content, problem in (
@@ -111,7 +135,7 @@ async def test_signatures_and_expiry_are_checked(api: Api) -> None:
         error(await api.anonymous.get(url), 404, 1203)
     refused = await api.anonymous.post(put, content=b"")
     error(refused, 405, 1202)
-    assert refused.headers["Allow"] == "GET, PUT"
+    assert refused.headers["Allow"] == "GET, HEAD, PUT"
 
 
 async def test_uploads_that_are_missing_or_belong_to_another_account_are_refused(api: Api) -> None:

@@ -5,6 +5,8 @@ from uuid import UUID
 
 UPLOAD_VALID_S = 3600
 DOWNLOAD_VALID_S = 24 * 3600
+MAX_UPLOADS = 1000
+"""The largest number of uploads of an account that have not been deleted yet. Their files have at most 10 GB."""
 _DOWNLOAD_URL = re.compile(
     r"https?://[^/?#]+(?:/[^?#]*)?/uploads/[0-9]{1,19}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"\?expires=[0-9]{1,12}&signature=[0-9a-f]{40}",

@@ -8,7 +8,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Refused
 from framehouse.domain.reference import Content, LongString, Reference, SentImage
-from framehouse.domain.upload import upload_id
+from framehouse.domain.upload import MAX_UPLOADS, UPLOAD_VALID_S, upload_id
 from framehouse.pipeline.references import InspectedImage, inspect_input, store
 
 
@@ -16,14 +16,19 @@ async def save_upload(content: Content, *, id: UUID, account_id: int, db: Databa
     """Check an image as references are checked, and save it.
 
     The file is stored before the upload is recorded. If the process dies in between, the client repeats the upload, and
-    the sweeper deletes a file that nothing needs. Raises Refused (1201) if the image is invalid, or if the upload
-    already contains another file.
+    the sweeper deletes a file that nothing needs. Raises Refused: 1201 if the image is invalid, or if the upload
+    already contains another file, and 1302 if the account has too many uploads.
     """
     inspected = await inspect_input(LongString("", content.size, content))
     if not isinstance(inspected, InspectedImage):
         raise Refused(1201, f"the file {inspected}")
-    if not await upload_store.save_upload(db, id, account_id, await store(db, storage, inspected)):
-        raise Refused(1201, "this URL was already used to upload another file")
+    reference = await store(db, storage, inspected)
+    match await upload_store.save_upload(db, id, account_id, reference, max_uploads=MAX_UPLOADS):
+        case "other file":
+            raise Refused(1201, "this URL was already used to upload another file")
+        case "too many":
+            message = f"the account has {MAX_UPLOADS:,} uploads; an upload is deleted after 24 hours"
+            raise Refused(1302, message, retry_after_s=UPLOAD_VALID_S)
 
 
 async def find_uploads(

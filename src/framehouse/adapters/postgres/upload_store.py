@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.reference import Reference
 
 
-async def save_upload(db: Database, id: UUID, account_id: int, reference: Reference) -> bool:
-    """Save an upload. Returns False if the upload already contains another file.
+async def save_upload(
+    db: Database, id: UUID, account_id: int, reference: Reference, *, max_uploads: int
+) -> Literal["saved", "other file", "too many"]:
+    """Save an upload, unless the upload already contains another file, or the account has `max_uploads` uploads.
 
-    A repeated call with the same file changes nothing and returns True.
+    A repeated call with the same file changes nothing and returns "saved". Concurrent calls may exceed the maximum by a
+    few uploads.
     """
     key = await db.value(
         sql("save_upload"),
@@ -20,8 +24,11 @@ async def save_upload(db: Database, id: UUID, account_id: int, reference: Refere
         key=reference.key,
         width=reference.width,
         height=reference.height,
+        max_uploads=max_uploads,
     )
-    return bool(key == reference.key)
+    if key is None:
+        return "too many"
+    return "saved" if key == reference.key else "other file"
 
 
 async def use_uploads(db: Database, account_id: int, ids: Sequence[UUID]) -> dict[UUID, Reference]:

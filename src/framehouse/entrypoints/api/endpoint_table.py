@@ -97,8 +97,11 @@ _UPLOAD_ENDPOINTS = (
         ),
     ),
     Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload"),
+    # ComfyUI uploads to this path of the server even if all other requests have a path prefix
+    Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload", prefixed=False),
     Endpoint("PUT", "/uploads/{path:path}", upload_endpoints.put_upload, "put_upload", prefixed=False),
     Endpoint("GET", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),
+    Endpoint("HEAD", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),
 )
 
 ENDPOINTS = (

@@ -9,6 +9,7 @@ create table uploads (
     created_at timestamptz not null default now()
 );
 create index uploads_by_age on uploads (created_at);
+create index uploads_by_account on uploads (account_id);
 create index uploads_by_key on uploads (key);
 
 create or replace view needed_references as

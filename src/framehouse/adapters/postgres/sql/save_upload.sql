@@ -1,7 +1,9 @@
 -- Saves an upload. Returns the key of the file that the upload contains. If the upload was already saved, this is the
--- key of the earlier file.
+-- key of the earlier file. Returns no row if the account has too many uploads.
 with saved as (
-    insert into uploads (id, account_id, key, width, height) values (:id, :account_id, :key, :width, :height)
+    insert into uploads (id, account_id, key, width, height)
+    select :id::uuid, :account_id::bigint, :key::text, :width::integer, :height::integer
+    where (select count(*) from uploads where account_id = :account_id) < :max_uploads
     on conflict (id) do nothing
     returning key
 )
