@@ -72,6 +72,16 @@ async def test_a_task_is_created_generated_and_served_at_its_endpoint(previz_api
     assert (account["images_in_flight"], account["units_used"]) == (0, 8)
 
 
+@pytest.mark.parametrize("kind", ["generations", "multi-image2image", "try-on"])
+async def test_the_result_is_an_empty_object_until_the_task_has_succeeded(api: Api, kind: TaskKind) -> None:
+    task = await create(api, kind)
+    path = f"/kling{TASK_PATHS[kind]}"
+    for _ in range(2):
+        assert (await api.alice.get(f"{path}/{task['task_id']}")).json()["data"]["task_result"] == {}
+        assert (await api.alice.get(path)).json()["data"][0]["task_result"] == {}
+        await api.alice.post(f"{path}/{task['task_id']}/cancel")
+
+
 async def test_a_task_is_found_and_listed_only_at_its_own_endpoint(api: Api) -> None:
     own = {"model_name": "kling-v3-omni", "prompt": "a fox"}
     ids = {kind: (await create(api, kind))["task_id"] for kind in KINDS if kind != "expand"}

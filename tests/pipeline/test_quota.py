@@ -33,6 +33,7 @@ from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.postgres.task_store import AcceptResult
 from framehouse.domain.shot import Shot
 from framehouse.domain.task import CANCELED
+from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.pipeline.accept import AcceptQueue
 from tests.support.api_server import PATH
 from tests.support.command_line import FRAMEHOUSE, environment
@@ -117,6 +118,7 @@ class Submission:
     max_batch: int = 1
     external_id: str | None = None
     key: str | None = None
+    kind: TaskKind = "omni-image"
 
     @property
     def units(self) -> int:
@@ -124,12 +126,13 @@ class Submission:
 
     def new_task(self, account_id: int) -> NewTask:
         indexes = tuple(range(self.images))
-        body = repr((self.images, self.model, self.series, self.external_id)).encode()
+        body = repr((self.images, self.model, self.series, self.external_id, self.kind)).encode()
         return NewTask(
             uuid4(), account_id, self.model, "x", "series" if self.series else "single", "1k", "1:1", False, self.units,
             shots=tuple(Shot(index, "x", "", index) for index in indexes),
             batches=tuple(indexes[start : start + self.max_batch] for start in range(0, self.images, self.max_batch)),
             external_task_id=self.external_id or "", idempotency=(self.key, body) if self.key else None,
+            kind=self.kind,
         )  # fmt: skip
 
 
@@ -200,6 +203,7 @@ submissions = st.builds(
     max_batch=st.sampled_from([1, 1, 2, 9]),
     external_id=st.sampled_from([None, None, "e1", "e2", "e3"]),
     key=st.sampled_from([None, None, "k1", "k2", "k3"]),
+    kind=st.sampled_from(sorted(TASK_PATHS)),
 )
 choices = st.integers(0, 30)
 """Numbers that choose an entry of a list; they are taken modulo the length of the list."""
@@ -319,6 +323,7 @@ class Quota(RuleBasedStateMachine):
         self._run(self._fail_one_batch(choice))
 
     async def _accept_in_order(self, group: list[Submission]) -> None:
+        group = [*group, group[0]]  # the last request repeats the first
         tasks = [submission.new_task(self.accounts[submission.account].id) for submission in group]
         expected = [
             self.accounts[submission.account].expect(submission, task)
@@ -363,14 +368,16 @@ class Quota(RuleBasedStateMachine):
             assert set(answers) == {"kept"}
 
     async def _fail_one_batch(self, choice: int) -> None:
+        await self._claim(choice, 1)
         if not self.claimed:
             return
-        batch = self._claimed_batch(choice)
+        batch = self._claimed_batch(choice // 2)
         has_batch = await self._has_batch(batch)
         if has_batch:
             self.tasks[str(batch.task_id)].attempted.add("failed")
             self.tasks[str(batch.task_id)].ends.append("broke")
         assert await batch_queue.fail_batch(self.db, batch.id, batch.claim, "broke", LEASE) == has_batch
+        self.shared.outcomes["failed" if has_batch else "too late to fail"] += 1
 
     async def _has_batch(self, batch: Claimed) -> bool:
         """Whether the worker still has the batch that it claimed."""
@@ -605,6 +612,7 @@ class Quota(RuleBasedStateMachine):
         rows = {str(row["id"]): row for row in await self.db.rows("select * from tasks")}
         assert set(rows) == set(self.tasks), "exactly the accepted tasks exist"
         await self._check_batches(rows)
+        await self._check_charges(rows)
         for name, account in self.accounts.items():
             account.open, account.used = {}, 0
             for task_id, task in self.tasks.items():
@@ -667,6 +675,16 @@ class Quota(RuleBasedStateMachine):
             for account in self.accounts.values()
             for key, (task_id, _) in account.keys.items()
         }
+
+    async def _check_charges(self, rows: dict[str, asyncpg.Record]) -> None:
+        """Each task that was charged has exactly one charge, with its own kind, model and units."""
+        charges = await self.db.rows("select task_id, kind, model, amount from charges")
+        assert Counter((str(c["task_id"]), c["kind"], c["model"], c["amount"]) for c in charges) == {
+            (task_id, self.tasks[task_id].submission.kind, row["model"], row["units_charged"]): 1
+            for task_id, row in rows.items()
+            if row["units_charged"]
+        }
+        assert all(row["kind"] == self.tasks[task_id].submission.kind for task_id, row in rows.items())
 
     def teardown(self) -> None:
         """All open tasks can be completed, and then nothing is in flight."""

@@ -41,7 +41,8 @@ def common_task_data(
 def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, Any]:
     """Return the `data` of the response to a GET request for a task.
 
-    Callbacks omit `progress`, because the value changes continuously.
+    Callbacks omit `progress`, because the value changes continuously. Until the task has succeeded, `task_result` is
+    absent from omni-image tasks and empty in other tasks (docs/adr/0021).
     """
     data = common_task_data(task.id, task.external_task_id, task.status, task.created_at, task.updated_at) | {
         "task_status_msg": task.status_message,
@@ -65,6 +66,8 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
             }
         else:
             data["task_result"] = {"images": entries}
+    elif task.kind != "omni-image":
+        data["task_result"] = {}
     if progress and task.status == "processing":
         data["progress"] = round(task.progress, 3)
     return data

@@ -266,17 +266,17 @@ class TaskOut(_StoredTask):
 
 
 class GenerationResult(BaseModel):
-    images: list[ImageOut]
+    images: list[ImageOut] = Field([], description="Present only if the task has succeeded")
 
 
 class GenerationOut(_StoredTask):
-    task_result: GenerationResult | None = Field(None, description="Present only if the task has succeeded")
+    task_result: GenerationResult = Field(description="An empty object until the task has succeeded")
 
 
 class AnyTaskOut(_StoredTask):
     kind: TaskKind = Field(description="The kind of the task, which determines the form of `task_result`")
     task_result: TaskResult | GenerationResult | None = Field(
-        None, description="Present only if the task has succeeded"
+        None, description="Until the task has succeeded: absent for omni-image tasks, and empty for other tasks"
     )
 
 
