@@ -24,5 +24,5 @@ def expand_image(content: bytes, size: Size, box: Box, seed: int) -> Pixels:
     top = min(round(box.top * scale), work.height - height)
     image = decode_reference_rgb(content, max_px=max(width, height)).resize((width, height), Image.Resampling.LANCZOS)
     canvas = continue_edges(image, left, top, work)
-    grain(canvas, seed)
+    grain(canvas, seed, vignette=0)  # darker corners would make the edge of the original visible
     return canvas if work == size else enlarged(canvas, size, Image.Resampling.BICUBIC)

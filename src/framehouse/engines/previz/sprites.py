@@ -221,15 +221,15 @@ def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> P
     return np.array(base)
 
 
-def grain(canvas: Pixels, seed: int, strength: int = 3) -> None:
-    """Add fine noise, which hides banding, and darken the corners."""
+def grain(canvas: Pixels, seed: int, *, strength: int = 3, vignette: float = 0.24) -> None:
+    """Add fine noise, which hides banding, and darken the corners. `vignette` 0 leaves the corners unchanged."""
     height, width = canvas.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     noise = np.random.default_rng(seed & 0x7FFFFFFF).integers(-strength, strength + 1, (height, width), dtype=np.int8)
     for start in range(0, height, _BAND_ROWS):
         part = canvas[start : start + _BAND_ROWS]
         y = np.linspace(-1, 1, height, dtype=np.float32)[start : start + _BAND_ROWS, None] ** 2
-        dark = 1 - 0.24 * np.clip(x + y - 0.45, 0, 1.3)
+        dark = 1 - vignette * np.clip(x + y - 0.45, 0, 1.3)
         part[:] = np.clip(part * dark[..., None] + noise[start : start + _BAND_ROWS, :, None], 0, 255).astype(np.uint8)
 
 

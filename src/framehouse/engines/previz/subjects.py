@@ -238,7 +238,7 @@ def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubje
     if relation == "held":
         return _in_hands(subject, base, aspect)
     if relation == "worn":
-        return _on_head(subject, base, aspect)
+        return _on_body(subject, base, aspect) if subject.cited else _on_head(subject, base, aspect)
     if relation == "in":
         height = min(height, base.height * 0.9)
         return replace(
@@ -257,6 +257,13 @@ def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubje
     return replace(
         base, subject=subject, height=height, aspect=aspect, base=base.base - base.height * seat, afloat=True, sunk=0.0
     )
+
+
+def _on_body(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
+    """Place the clothes of a reference image on the upper part of a standing person's body."""
+    height = min(base.height * 0.4, base.width * 1.25 / aspect)
+    middle = base.base - base.height * 0.42
+    return replace(base, subject=subject, height=height, aspect=aspect, base=middle + height / 2, afloat=True, sunk=0.0)
 
 
 def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
