@@ -283,3 +283,55 @@ async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
 def test_the_connection_limit_reserves_files_for_other_uses() -> None:
     assert [limits_for(n).max_connections for n in (10**6, 1024, 256, 64, 10)] == [10_000, 768, 192, 16, 16]
     assert all(limits_for(n).max_connections <= n - 48 for n in range(64, 20_000))
+
+
+# --- the header Upgrade ----------------------------------------------------------------------------------------------
+
+JAVA_HEAD = (
+    "POST {path} HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n{length}\r\nHost: 127.0.0.1\r\n"
+    "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAABgAGAAA\r\nUpgrade: h2c\r\n"
+    "User-Agent: Java-http-client/21.0.2\r\nAuthorization: {key}\r\nContent-Type: application/json\r\n\r\n"
+)
+"""The head of a request as Java's HttpClient sends it by default."""
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_is_read_although_the_client_offers_http_2(api: Api, pieces: int, chunked: bool) -> None:
+    body = b'{"model_name": "kling-v3-omni", "prompt": "a fox"}'
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    head = JAVA_HEAD.format(path=PATH, length=length, key=api.alice.headers["authorization"]).encode()
+    request = head + (b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if chunked else body)
+    get = f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {api.alice.headers['authorization']}\r\n\r\n".encode()
+    async with connected(api) as (reader, writer):
+        size = -(-len(request) // pieces)
+        for start in range(0, len(request), size):
+            writer.write(request[start : start + size])
+            await writer.drain()
+            await asyncio.sleep(0.05 if pieces < 10 else 0)
+        writer.write(get)
+        assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+        created = await reader.readuntil(b"}}")
+        assert b'"code":0' in created, created
+        assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n"), "the connection can be used again"
+        assert b'"task_id"' in await reader.readuntil(b"]}")
+
+
+async def test_the_body_of_a_request_that_offers_http_2_is_not_another_request(api: Api) -> None:
+    hidden = HEALTH.replace(b"/healthz", b"/nowhere")
+    head = JAVA_HEAD.format(path=PATH, length=f"Content-Length: {len(hidden)}", key="Bearer none").encode()
+    async with connected(api) as (reader, writer):
+        writer.write(head)
+        await asyncio.sleep(0.1)
+        writer.write(hidden + HEALTH)
+        answers = await until_closed(reader, seconds=10) if (await reader.readline()) else b""
+        assert b"1202" not in answers, "the body was parsed as a request"
+
+
+async def test_requests_without_a_body_may_offer_http_2_one_after_the_other(api: Api) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %b\r\n\r\n"
+    async with connected(api) as (reader, writer):
+        writer.write(b"".join(get % offer for offer in (b"h2c", b"websocket", b"x") * 100) + HEALTH)
+        for _ in range(301):
+            assert b" 200 OK" in await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"}")

@@ -32,6 +32,8 @@ def child(server: Server, name: str) -> int:
 
 def test_hung_processes_are_replaced(tmp_path: Path) -> None:
     with serve(tmp_path / "data", **SHORT_LEASE) as server, client(server.url, server.key) as http:
+        # a process that has not started completely does not count as hung
+        assert wait(http, post_with_retries(http, seconds=60))["task_status"] == "succeed"
         hung = {name: child(server, name) for name in ("worker", "api")}
         for pid in hung.values():
             os.kill(pid, signal.SIGSTOP)

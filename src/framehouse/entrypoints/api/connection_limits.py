@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from framehouse.entrypoints.api.envelope import raw_failure
+from framehouse.entrypoints.api.request_parser import RequestParser
 from framehouse.entrypoints.api.security_headers import SecurityHeaders
 
 log = logging.getLogger(__name__)
@@ -137,6 +138,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.parser: Any = RequestParser(self)
         self._open_connections = open_connections
         self._waiting_since = self._progress_at = time.monotonic()
         self._unsent_bytes = 0
@@ -202,6 +204,8 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
+        if self.parser.should_upgrade():
+            return  # the body follows
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

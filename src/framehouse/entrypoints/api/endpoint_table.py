@@ -96,9 +96,8 @@ _UPLOAD_ENDPOINTS = (
             body=BodySchema(UploadRequest, examples.CREATE_UPLOAD),
         ),
     ),
-    Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload"),
-    # ComfyUI uploads to this path of the server even if all other requests have a path prefix
-    Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload", prefixed=False),
+    # ComfyUI uses this path without a prefix, although it uses a prefix for all other requests
+    Endpoint("POST", "/customers/storage", upload_endpoints.create_comfyui_upload, "create_upload", at_root=True),
     Endpoint("PUT", "/uploads/{path:path}", upload_endpoints.put_upload, "put_upload", prefixed=False),
     Endpoint("GET", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),
     Endpoint("HEAD", "/uploads/{path:path}", upload_endpoints.get_upload, "get_upload", prefixed=False),

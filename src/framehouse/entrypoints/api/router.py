@@ -21,7 +21,8 @@ class Endpoint:
 
     `path` may contain `{name}`, which matches any text without a slash, and `{name:path}`, which matches any text.
     `operation` is the name of the request in metrics and traces. If `prefixed` is true, the endpoint is served under
-    every path prefix and requires a key. If `documentation` is None, the OpenAPI document omits the endpoint.
+    every path prefix and requires a key. If `at_root` is also true, the endpoint is also served without a prefix. If
+    `documentation` is None, the OpenAPI document omits the endpoint.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Endpoint:
     operation: str
     documentation: Operation | None = None
     prefixed: bool = True
+    at_root: bool = False
 
 
 Match = tuple[Endpoint, dict[str, str]]
@@ -52,7 +54,7 @@ class Router:
         self._exact: dict[tuple[str, str], Match] = {}
         self._patterns: dict[str, list[tuple[str, re.Pattern[str], Endpoint]]] = {method: [] for method in _METHODS}
         for endpoint in endpoints:
-            served_under = prefixes if endpoint.prefixed else [""]
+            served_under = [*prefixes, ""] if endpoint.at_root else prefixes if endpoint.prefixed else [""]
             if "{" in endpoint.path:
                 suffix = endpoint.path.rpartition("}")[2]
                 self._patterns[endpoint.method].append((suffix, _pattern(served_under, endpoint.path), endpoint))
