@@ -1,8 +1,8 @@
 """All settings and their descriptions. Each process reads the settings once, when it starts.
 
-docs/settings.md contains the same descriptions, and a test compares the page with this module. The sources of a setting,
-in order of increasing priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the
-command line.
+docs/settings.md contains the same descriptions, and a test compares the page with this module. The sources of a
+setting, in order of increasing priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME>
+and the command line.
 """
 
 import json
