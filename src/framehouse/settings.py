@@ -1,7 +1,8 @@
 """All settings and their descriptions. Each process reads the settings once, when it starts.
 
-docs/settings.md contains the same descriptions, and a test compares the two. The sources of a setting, in order of
-increasing priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME> and the command line.
+docs/settings.md contains the same descriptions, and a test compares the page with this module. The sources of a
+setting, in order of increasing priority, are its default, framehouse.toml, FRAMEHOUSE_<NAME>_FILE, FRAMEHOUSE_<NAME>
+and the command line.
 """
 
 import json
@@ -50,13 +51,14 @@ class ModelSettings(BaseModel):
     aliases: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         default=None,
         description="Other names of the model in requests. Upper and lower case are treated as equal. "
-        "If not set, the two default models have the names that clients of Kling use.",
+        "If not set, `kling-v3-omni` and `kling-image-o1` have the aliases that clients of Kling use.",
     )
     endpoints: list[TaskKind] | None = Field(
         default=None,
         min_length=1,
         description="Endpoints that offer the model: `omni-image`, `generations`, `multi-image2image`, `expand` and "
-        "`try-on`. If not set, the default models have the endpoints of Kling, and other models have all endpoints.",
+        "`try-on`. "
+        "If not set, the default models have the same endpoints as at Kling, and other models have all endpoints.",
     )
 
 
@@ -117,8 +119,8 @@ class Settings(BaseSettings):
         default="",
         description="Base URL at which clients reach this server. "
         "Image URLs start with this URL. "
-        "If empty, image URLs contain the host of the client's request. "
-        "Image URLs in callbacks then contain `host` and `port`.",
+        "If empty, image URLs contain the host of the client's request, "
+        "and image URLs in callbacks contain the settings `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
         min_length=1,
@@ -142,7 +144,7 @@ class Settings(BaseSettings):
     )
     image_delivery: Literal["serve", "redirect"] = Field(
         default="serve",
-        description="How clients download images. "
+        description="Way in which clients download images. "
         "With `serve`, the server sends the image. "
         "With `redirect`, the server redirects the client to a presigned URL of the bucket.",
     )
@@ -153,7 +155,9 @@ class Settings(BaseSettings):
     )
     default_model: str = Field(
         default="",
-        description="Name or alias of the model of requests without `model_name`. If empty, such requests are refused.",
+        description="Name or alias of the model for omni-image requests without `model_name`. "
+        "If empty, such requests are refused. "
+        "Other endpoints use this model only if their own default model is not available.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."
@@ -174,7 +178,7 @@ class Settings(BaseSettings):
         gt=0,
         le=36500,
         description="Number of days for which tasks can be queried after their images were deleted. "
-        "After that, the tasks are deleted, but each `external_task_id` stays reserved.",
+        "After this time, the tasks are deleted, but each `external_task_id` stays reserved.",
     )
     worker_concurrency: int = Field(
         default=0,
@@ -186,7 +190,7 @@ class Settings(BaseSettings):
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(
         default={},
         description="Labels of the workers on this machine, and their values. "
-        "A route that has `needs` is served only by workers that have all labels in `needs`. "
+        "Only workers that have all labels in the `needs` of a route serve this route. "
         "The option `framehouse worker --label` overrides this setting.",
     )
     lease_s: float = Field(
@@ -209,14 +213,13 @@ class Settings(BaseSettings):
         ge=1,
         le=100,
         description="Maximum number of attempts for a batch or an element. "
-        "After the last attempt, the task fails. "
-        "An attempt counts if the worker died, an internal error occurred, or a reference could not "
-        "be fetched.",
+        "After the last attempt, the task or the element fails. "
+        "An attempt counts if the worker died, an internal error occurred, or a reference could not be fetched.",
     )
     give_up_after_s: float = Field(
         default=3600,
         gt=0,
-        description="Time in seconds for which a task is retried if no engine can generate its images. "
+        description="Time in seconds for which workers retry a task if no engine can generate its images. "
         "After this time, the task fails.",
     )
     max_body_bytes: int = Field(default=150_000_000, ge=1000, description="Maximum size of a request body, in bytes.")
@@ -235,7 +238,7 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="Minimum level of the messages that are logged: `debug`, `info`, `warning` or `error`.",
+        description="Minimum level of the messages in the log: `debug`, `info`, `warning` or `error`.",
     )
     log_format: Literal["text", "json"] = Field(
         default="text", description="Format of the log: `text`, or `json` with one JSON object per line."
