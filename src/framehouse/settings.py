@@ -159,6 +159,11 @@ class Settings(BaseSettings):
         "If empty, such requests are refused. "
         "Other endpoints use this model only if their own default model is not available.",
     )
+    sandbox: bool = Field(
+        default=True,
+        description="Whether the engine previz executes the sandbox triggers of prompts, which simulate failures. "
+        "If another engine also serves the model, previz never executes them.",
+    )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."
     )

@@ -94,7 +94,9 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
     from framehouse.adapters.storage.measured import MeasuredStorage
     from framehouse.engines.registry import open_registry
 
-    registry = open_registry(settings.served_models(), settings.worker_labels, settings.default_model)
+    registry = open_registry(
+        settings.served_models(), settings.worker_labels, settings.default_model, sandbox=settings.sandbox
+    )
     try:
         # the database is opened first, because this creates the data folder with the right permissions
         async with open_database(settings, size=size) as db:

@@ -6,7 +6,7 @@ failure.
 
 from dataclasses import dataclass
 
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
 
 LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
@@ -37,13 +37,14 @@ class Release:
     """The batch returns to the queue and is due after `after_s` seconds.
 
     If `route` is set, a worker that serves this route claims the batch next. If `route` is empty, the batch starts
-    again at the model's first route.
+    again at the model's first route. `failed` is false if the engine only postponed the batch.
     """
 
     after_s: float
     reason: str
     counts_attempt: bool = False
     route: str = ""
+    failed: bool = True
 
 
 def next_step(
@@ -57,6 +58,8 @@ def next_step(
     """
     pause_s = min(LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, failing_s / 4)) * jitter
     match outcome:
+        case Postpone(after_s):
+            return Release(after_s, "", failed=False)
         case Retry(reason, _, open_order) if reason and failing_s > limits.give_up_s(open_order=open_order):
             return _give_up(failing_s, reason)
         case HandOver(_, reason) if reason and failing_s > limits.give_up_after_s:

@@ -2,6 +2,7 @@
 
 FramehouseError
 ├── Refused        The API refuses the request. The client receives the code and the message.
+├── Postponed      Nothing failed, but the engine needs the batch again only after a pause.
 └── Failed         A batch could not be generated. The subclass determines the next step of the worker:
     ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
     ├── Broken       The response of the engine is unusable. The task fails.
@@ -61,6 +62,18 @@ class Refused(FramehouseError):
 def refused_fields(problems: Iterable[str]) -> Refused:
     """Return an error 1201 whose message lists all problems, so that the client can fix them in one step."""
     return Refused(1201, "; ".join(problems))
+
+
+class Postponed(FramehouseError):
+    """The engine has nothing to do for `after_s` seconds.
+
+    The worker returns the batch to the queue for this time, so the batch occupies no slot. The engine must have saved
+    an open order, from which it continues when it receives the batch again.
+    """
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"postponed for {after_s:.1f} s")
+        self.after_s = after_s
 
 
 class Failed(FramehouseError):

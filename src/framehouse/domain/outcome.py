@@ -1,4 +1,4 @@
-"""The possible outcomes of an attempt to generate a batch: `Done`, `Retry`, `Fail` or `HandOver`."""
+"""The possible outcomes of an attempt to generate a batch: `Done`, `Postpone`, `Retry`, `Fail` or `HandOver`."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Done:
     """Every shot of the batch is saved, or the worker has lost the batch. There is nothing to record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """The engine needs the batch again after `after_s` seconds. Nothing failed."""
+
+    after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +46,4 @@ class HandOver:
     reason: str = ""
 
 
-Outcome = Done | Retry | Fail | HandOver
+Outcome = Done | Postpone | Retry | Fail | HandOver

@@ -7,8 +7,8 @@ route to try, receives the result of the attempt, and returns the outcome of the
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from framehouse.domain.errors import Failed, Unavailable, Unknown
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
+from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class RouteResult:
     the route for the batch.
     """
 
-    error: Failed | None = None
+    error: Failed | Postponed | None = None
     open_order: bool = False
     given_up: bool = False
 
@@ -78,6 +78,8 @@ def choose_routes(
         match result.error:
             case None:
                 return Done()
+            case Postponed(after_s=after_s):
+                return Postpone(after_s)
             case Unavailable() | Unknown() as error if result.open_order:
                 return Retry(error.message, open_order=True)
             case Unavailable() as error if result.given_up:

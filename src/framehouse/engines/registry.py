@@ -18,6 +18,7 @@ from framehouse.engines.option_checks import BadOption
 
 GROUP = "framehouse.engines"
 _CHECK_LIMIT_S = 90.0
+_PREVIZ = "previz"
 
 
 class BadRoute(Exception):
@@ -142,8 +143,11 @@ def open_registry(
     models: Iterable[tuple[Model, list[dict[str, object]]]],
     labels: Mapping[str, str] | None = None,
     default_model: str = "",
+    *,
+    sandbox: bool = True,
 ) -> Registry:
     """Create the engines of all routes. `labels` are the labels of this process. For `default_model`, see `Catalog`.
+    `sandbox` is false if previz must ignore the sandbox triggers of prompts.
 
     A route is served if `labels` contains all labels that the route needs. Raises BadRoute if a model has no
     routes, if a setting of a route is unknown, missing or invalid, or if two routes of a model have the same name.
@@ -154,6 +158,7 @@ def open_registry(
     for model, settings in models:
         if not settings:
             raise BadRoute(f'models."{model.name}": routes must contain at least one route')
+        settings = _with_sandbox(settings, sandbox=sandbox)
         routes: list[Route] = []
         for index, options in enumerate(settings):
             route = _open_route(f'models."{model.name}".routes[{index}]', options, routes, engines)
@@ -170,6 +175,13 @@ def open_registry(
             )
         )
     return Registry(opened, Catalog(known, default_model))
+
+
+def _with_sandbox(settings: list[dict[str, object]], *, sandbox: bool) -> list[dict[str, object]]:
+    """Return the settings of a model's routes. The sandbox of previz is off if another engine also serves the model."""
+    if sandbox and all(route.get("engine") == _PREVIZ for route in settings):
+        return settings
+    return [route | {"sandbox": False} if route.get("engine") == _PREVIZ else route for route in settings]
 
 
 def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:

@@ -20,7 +20,7 @@ from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics, spans
-from framehouse.domain.errors import Broken, Declined, Failed, Unavailable, Unknown
+from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
 from framehouse.domain.routing import RouteResult, RouteState, choose_routes
@@ -123,11 +123,11 @@ async def _try_route(
     save: Save,
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
     on_progress: Callable[[float], None],
-) -> Failed | None:
+) -> Failed | Postponed | None:
     """Generate the shots that are not in `saved` with this route, in as many calls as the engine needs.
 
-    Returns the error if the engine raises Declined, Broken, Unavailable or Unknown. Returns None if every shot is saved
-    or the batch was lost.
+    Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns None if every
+    shot is saved or the batch was lost.
     """
     abilities = route.engine.abilities()
     try:
@@ -139,7 +139,7 @@ async def _try_route(
                 return None
     except BatchLost:
         return None
-    except (Declined, Broken, Unavailable, Unknown) as error:
+    except (Postponed, Declined, Broken, Unavailable, Unknown) as error:
         return error
     return None
 

@@ -1,12 +1,17 @@
 """The sandbox of the engine `previz`: each documented trigger has the documented effect."""
 
+import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from framehouse.domain.shot import Shot
 from framehouse.engines.previz.sandbox import behaviour, without_triggers
+from framehouse.testing.engine_contract import batch, generate, images
 from tests.support.api_server import PATH, serving
-from tests.support.in_process_deployment import MakeDeployment
+from tests.support.eventually import eventually
+from tests.support.in_process_deployment import MISBEHAVING, MakeDeployment
 
 
 @pytest.mark.parametrize(
@@ -43,9 +48,63 @@ async def test_the_trigger_slow_delays_the_task(make_deployment: MakeDeployment)
     async with serving(await make_deployment({"engine": "previz"})) as api:
         api.deployment.start_worker()
         start = time.monotonic()
-        task_id = (await api.create("a fox [sandbox: slow 2]"))["task_id"]
+        task_id = (await api.create("a fox [sandbox: slow 2]", n=2))["task_id"]
         assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
         assert time.monotonic() - start > 2
+        assert await api.deployment.db.value("select count(*) from tasks where status_message <> ''") == 0
+
+
+async def test_a_simulated_wait_occupies_no_slot(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment({"engine": "previz"})) as api:
+        slow = [(await api.create("[sandbox: slow 600]"))["task_id"] for _ in range(5)]
+        api.deployment.start_worker(concurrency=1)
+
+        async def all_wait() -> bool:
+            return bool(await api.deployment.db.value("select count(*) = 5 from batches where run_at > now()"))
+
+        await eventually(all_wait)
+        task_id = (await api.create("a fox"))["task_id"]
+        assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
+        for waiting in slow:
+            task = (await api.alice.get(f"{PATH}/{waiting}")).json()["data"]
+            assert task["task_status"] == "processing"
+            assert (await api.alice.post(f"{PATH}/{waiting}/cancel")).status_code == 200
+        assert (await api.deployment.account())["images_in_flight"] == 0
+
+
+async def test_a_simulated_wait_reports_progress_and_survives_its_worker(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment({"engine": "previz"})) as api:
+        start = time.monotonic()
+        task_id = (await api.create("[sandbox: slow 4]"))["task_id"]
+        shares = []
+        for _ in range(3):  # each worker stops before the wait is over
+            worker = api.deployment.start_worker()
+            await asyncio.sleep(1)
+            worker.stop()
+            shares.append((await api.alice.get(f"{PATH}/{task_id}")).json()["data"]["progress"])
+        api.deployment.start_worker()
+        assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
+        assert 4 < time.monotonic() - start < 15
+        assert max(shares) > 0.2
+
+
+async def test_without_the_sandbox_triggers_have_no_effect(make_deployment: MakeDeployment) -> None:
+    async with serving(await make_deployment({"engine": "previz", "sandbox": False})) as api:
+        api.deployment.start_worker()
+        for trigger in ("refuse", "decline", "slow 600", "unknown"):
+            task_id = (await api.create(f"a fox [sandbox: {trigger}]"))["task_id"]
+            assert (await api.wait_for_task(task_id))["task_status"] == "succeed"
+
+
+@pytest.mark.parametrize("routes", [[MISBEHAVING, "previz"], ["previz", MISBEHAVING]])
+async def test_the_sandbox_is_off_if_another_engine_serves_the_model(
+    make_deployment: MakeDeployment, routes: list[str]
+) -> None:
+    deployment = await make_deployment(*({"engine": engine} for engine in routes))
+    await deployment.submit("a fox [sandbox: refuse]")
+    previz = next(r.engine for r in deployment.registry.routes("kling-v3-omni") if r.name == "previz")
+    request = replace(batch(), shots=(Shot(0, "a fox [sandbox: decline]", "", 1),))
+    assert len(images(await generate(previz, request))) == 1
 
 
 def test_several_triggers_are_combined_and_removed_from_the_prompt() -> None:
@@ -54,11 +113,3 @@ def test_several_triggers_are_combined_and_removed_from_the_prompt() -> None:
     assert (requested.slow_s, requested.fail_image, requested.refuse) == (3.0, 2, "")
     assert without_triggers(prompt).split() == ["a", "fox"]
     assert behaviour("a sandbox: fail in the park").fail_image is None
-
-
-async def test_only_the_first_engine_may_refuse_a_prompt(make_deployment: MakeDeployment) -> None:
-    """If `previz` is not the first engine, its triggers do not refuse the request."""
-    from tests.support.in_process_deployment import MISBEHAVING
-
-    deployment = await make_deployment({"engine": MISBEHAVING}, {"engine": "previz"})
-    await deployment.submit("a fox [sandbox: refuse]")

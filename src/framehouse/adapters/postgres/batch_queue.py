@@ -141,12 +141,13 @@ async def release_batch(
     error: str = "",
     count_attempt: bool = True,
     route: str | None = None,
+    progress: float = 0.0,
 ) -> None:
     """Release a batch. Any worker that serves `route` can claim the batch after `after` has passed.
 
     An empty `route` means the model's first route. None means the current route. A batch with an open order is assigned
     to the route of that order. If `error` is empty, the saved error does not change. If `count_attempt` is false, the
-    attempt is not counted. Changes nothing if the worker has lost the claim.
+    attempt is not counted. `progress` is from 0 to 1. Changes nothing if the worker has lost the claim.
     """
     await db.row(
         sql("release_batch"),
@@ -156,6 +157,7 @@ async def release_batch(
         error=storable_text(error) or None,
         count_attempt=count_attempt,
         route=route,
+        progress=progress,
     )
 
 

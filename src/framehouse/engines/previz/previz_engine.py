@@ -1,34 +1,54 @@
 """The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers of a prompt."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from framehouse.domain.errors import Broken, Declined
+from framehouse.domain.errors import Broken, Declined, Postponed
+from framehouse.domain.model import accept_every_prompt
 from framehouse.domain.shot import Shot
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progress
-from framehouse.engines.previz.sandbox import behaviour, refusal
+from framehouse.engines.option_checks import BadOption
+from framehouse.engines.previz.sandbox import Behaviour, behaviour, refusal
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_STEP_S = 0.2
+_STEPS = 10
+"""The number of times that a simulated wait reports progress."""
+_SHORTEST_STEP_S = 1.0
 
 
 class Previz:
-    """An engine that draws storyboard panels. It needs no model and no server, and has no options."""
+    """An engine that draws storyboard panels. It needs no model and no server.
+
+    If `sandbox` is false, the engine ignores the sandbox triggers of prompts.
+    """
+
+    def __init__(self, *, sandbox: bool = True) -> None:
+        if not isinstance(sandbox, bool):
+            raise BadOption("sandbox must be true or false")
+        self._sandbox = sandbox
 
     def abilities(self) -> Abilities:
-        return Abilities(max_references=10, max_batch=1, negative_prompts=True, expansions=True, refusal=refusal)
+        return Abilities(
+            max_references=10,
+            max_batch=1,
+            negative_prompts=True,
+            expansions=True,
+            refusal=refusal if self._sandbox else accept_every_prompt,
+        )
 
     async def generate(self, batch: Batch) -> AsyncIterator[GeneratedImage | Progress]:
         for done, shot in enumerate(batch.shots):
-            yield Progress(done / len(batch.shots))
-            requested = behaviour(shot.prompt)
-            for step in range(round(requested.slow_s / _STEP_S)):
-                await asyncio.sleep(_STEP_S)
-                yield Progress((done + min(0.95, (step + 1) * _STEP_S / requested.slow_s)) / len(batch.shots))
+            requested = behaviour(shot.prompt) if self._sandbox else Behaviour()
+            waited_s = await _waited_s(shot, batch, requested.slow_s)
+            yield Progress((done + waited_s / (requested.slow_s + 1)) / len(batch.shots))
+            if waited_s < requested.slow_s:
+                step_s = max(_SHORTEST_STEP_S, requested.slow_s / _STEPS)
+                raise Postponed(min(requested.slow_s - waited_s, step_s))
             if requested.decline or requested.refuse:
                 raise Declined(requested.refuse or "declined, because the prompt contains a sandbox trigger")
             if requested.fail_image in (0, shot.index + 1):
@@ -38,6 +58,21 @@ class Previz:
 
     async def close(self) -> None:
         """Do nothing, because there is nothing to close."""
+
+
+async def _waited_s(shot: Shot, batch: Batch, slow_s: float) -> float:
+    """Return the number of seconds for which a shot has waited. The open order contains the start of the wait.
+
+    If the batch has no open order, as in tests of the engine, the wait ends before this function returns.
+    """
+    order = batch.open_order
+    if order is None:
+        await asyncio.sleep(slow_s)
+    if order is None or not slow_s:
+        return slow_s
+    if order.data.get("shot") != shot.index:
+        await order.save({"shot": shot.index, "since": time.time()})
+    return min(slow_s, max(0.0, time.time() - float(order.data["since"])))
 
 
 def _draw(shot: Shot, batch: Batch) -> "NDArray[np.uint8]":

@@ -42,7 +42,10 @@ async def record_outcome(
 
 async def _release(db: Database, held: HeldBatch, release: Release) -> None:
     batch = held.batch
-    if release.route:
+    if not release.failed:
+        log.debug("batch %s of task %s is postponed for %.1f s", batch.id, batch.task_id, release.after_s)
+        operation, error = f"postponing batch {batch.id}", ""
+    elif release.route:
         log.debug("batch %s of task %s waits for route %s: %s", batch.id, batch.task_id, release.route, release.reason)
         operation, error = f"handing over batch {batch.id}", release.reason
     else:
@@ -56,6 +59,7 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
         await batch_queue.release_batch(
             db, batch.id, batch.claim, after=timedelta(seconds=release.after_s), error=error,
             count_attempt=release.counts_attempt, route=release.route,
+            progress=0.0 if release.failed else held.progress,
         )  # fmt: skip
 
     await retry_until_saved(save, operation)

@@ -33,7 +33,7 @@ with own as (
     limit :limit
 ), claimed as (
     update batches b
-    set claim = :claim, worker = :worker, lease_until = now() + :lease, attempt = b.attempt + 1, progress = 0
+    set claim = :claim, worker = :worker, lease_until = now() + :lease, attempt = b.attempt + 1
     from due
     where b.id = due.id
     returning b.*

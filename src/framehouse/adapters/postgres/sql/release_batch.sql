@@ -2,7 +2,7 @@
 -- :route means the first route of the model; a null :route means the current route. A batch with an open order is
 -- assigned to the route of the order.
 update batches
-set claim = null, worker = null, lease_until = null, progress = 0, run_at = now() + :after,
+set claim = null, worker = null, lease_until = null, progress = :progress, run_at = now() + :after,
     last_error = coalesce(:error, last_error), failing_since = case when :error is null then failing_since else coalesce(failing_since, now()) end,
     attempt = attempt - case when :count_attempt then 0 else 1 end,
     route = coalesce((select n.key from jsonb_each(notes) n where n.value ? 'note' limit 1), :route::text, route)
