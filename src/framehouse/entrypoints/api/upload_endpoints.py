@@ -72,7 +72,7 @@ async def get_upload(context: ApiContext, request: Request) -> Response:
 
 
 def _signed(context: ApiContext, request: Request, path: re.Pattern[str]) -> tuple[int, UUID]:
-    """Return the account and the id of a signed URL.
+    """Return the account id and the upload id in a signed URL.
 
     Raises Refused (1203) if the URL has expired or its signature is wrong.
     """
