@@ -39,7 +39,7 @@ class Catalog:
     """The configured models.
 
     `default` is the name or an alias of the model of requests that name no model. If `default` is empty, such requests
-    are refused. Raises ValueError if `default` does not exist, or if an alias belongs to two models.
+    are refused. Raises ValueError if the model `default` does not exist, or if an alias belongs to two models.
     """
 
     def __init__(self, models: Iterable[Model], default: str = "") -> None:
@@ -60,6 +60,6 @@ class Catalog:
     def find(self, name: str) -> Model | None:
         """Return the model with this name or alias, or None if there is no such model.
 
-        Upper and lower case are treated as equal, but a name with the same case takes precedence.
+        The case of letters is ignored, but a name with the same case takes precedence.
         """
         return self._by_name.get(name) or self._by_folded_name.get(name.casefold())

@@ -12,8 +12,9 @@ class Done:
 class Retry:
     """The batch is retried later.
 
-    `counts_attempt` is true if the batch may have caused the failure; the attempt then counts towards the limit.
-    `open_order` is true if the batch has an open order. The order may have been paid for, so the limits are higher.
+    `counts_attempt` is true if the batch may have caused the failure. The attempt then counts towards the maximum
+    number of attempts. `open_order` is true if the batch has an open order. The order may have been paid for, so the
+    limits are higher.
     """
 
     reason: str
