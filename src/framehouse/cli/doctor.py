@@ -123,9 +123,9 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 
 
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
-    """Check the engines of the routes that a worker with this machine's labels would serve. Check each engine once."""
+    """Check each engine of the routes that a worker with this machine's labels would serve."""
     try:
-        # The order is reversed twice, so that an engine shared by several routes is reported under its first route.
+        # The order is reversed twice, so that an engine that several routes share is reported under its first route.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)

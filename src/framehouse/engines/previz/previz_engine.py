@@ -1,4 +1,4 @@
-"""The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers of a prompt."""
+"""The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers in a prompt."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _STEP_S = 0.2
 
 
 class Previz:
-    """An engine that draws storyboard panels. It needs no model and no server, and has no options."""
+    """An engine that draws storyboard panels. The engine needs no model and no server, and has no options."""
 
     def abilities(self) -> Abilities:
         return Abilities(max_references=10, max_batch=1, negative_prompts=True, expansions=True, refusal=refusal)

@@ -18,8 +18,8 @@ _STUDIO_HUES: tuple[tuple[Color, Color], ...] = (
 def studio_hues(s: Stage) -> tuple[Color, Color]:
     """Return the colours of the wall and the podium.
 
-    The colours depend on the most saturated tint of the scene. If the scene has no tint, the colours depend on the seed,
-    and are darker at night or in a dark mood.
+    The colours depend on the most saturated tint of the scene. If the scene has no tint, the seed determines the
+    colours. In this case, the colours are darker at night or in a dark mood.
     """
     if s.scene.tints:
         tint = max(s.scene.tints, key=lambda color: max(color) - min(color))
