@@ -176,8 +176,8 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # lookups run in a separate pool, so that slow lookups do not delay image generation; the pool has many threads,
-        # so that slow lookups rarely delay other lookups
+        # Lookups run in a separate pool, so that slow lookups do not delay image generation. The pool has many threads,
+        # so that slow lookups rarely delay other lookups.
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)

@@ -168,9 +168,9 @@ async def _check_unserved(
 ) -> list[DoctorFinding]:
     """Find routes that no live worker serves, and batches that are waiting for unconfigured routes.
 
-    `served` contains the routes of live workers as (model, route name) pairs. The finding for an unserved route has the
-    level `problem` if batches wait for the route, or if the route needs labels and other routes are served. Otherwise,
-    the level is `advice`.
+    `served` contains the routes of live workers as (model, route name) pairs. A finding about an unserved route has the
+    level `problem` if batches wait for the route. It also has this level if the route needs labels and other routes are
+    served. Otherwise, the level is `advice`.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()

@@ -39,7 +39,7 @@ _GET_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class ResultImage:
-    """A finished image. The locations are storage keys or URLs; they are passed to `Source.download`."""
+    """A finished image. The locations are storage keys or URLs, and are passed to `Source.download`."""
 
     index: int
     location: str
@@ -125,7 +125,7 @@ class LocalDeployment:
         )
         worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        # This process also requeues orphaned batches, because there may be no running server that does so.
+        # This process also requeues orphaned batches, because there may be no running server to requeue them.
         orphaned_batches = OrphanedBatches(self._deployment.db, lease_s=self._settings.lease_s)
         self._stack.callback(asyncio.create_task(orphaned_batches.run()).cancel)
 

@@ -82,8 +82,8 @@ class Broken(Failed):
 class Unavailable(Failed):
     """The engine cannot generate the batch now.
 
-    If the engine has not saved an open order, nothing was generated or billed. It is then safe to try this route again
-    or to try another route.
+    If the engine has not saved an open order, nothing was generated or billed. In this case, it is safe to try this
+    route again or to try another route.
     """
 
 

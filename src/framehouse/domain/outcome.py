@@ -33,7 +33,7 @@ class Fail:
 class HandOver:
     """The batch returns to the queue for a worker that serves `route`.
 
-    `reason` is the error of an earlier route. It is empty if no earlier route failed.
+    `reason` is the error of an earlier route. `reason` is empty if no earlier route failed.
     """
 
     route: str

@@ -41,7 +41,7 @@ def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series:
     """Plan the shots and the batches of a request.
 
     The same request and seed always result in the same shots. The seed of a shot is the sum of the task's seed and the
-    shot's index, so a client can generate a single image again with the seed of that image. A batch contains at most
+    shot's index. With the seed of an image, a client can therefore generate this image again. A batch contains at most
     `max_batch` shots. If `whole_series` is true, one batch contains all shots of a series.
     """
     count = _count(request)

@@ -58,7 +58,7 @@ def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """An image or element that a prompt cites. `kind` is "image" or "element"; `index` counts from 0."""
+    """An image or element that a prompt cites. `kind` is "image" or "element". `index` counts from 0."""
 
     kind: str
     index: int

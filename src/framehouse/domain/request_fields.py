@@ -23,9 +23,9 @@ _DEFAULT_MODELS: dict[TaskKind, str] = {
 def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | None:
     """Return the model that a request names, or the default model for this kind of request.
 
-    For omni-image, the default is the setting `default_model`. For the other kinds, it is the model that the Kling API
-    specifies, `default_model`, or the first model that offers this kind of request. Returns None if there is a problem.
-    Raises Refused (1203) if the model is not configured.
+    For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first model in
+    this order that offers this kind of request: the model that the Kling API specifies, `default_model`, and the
+    configured models. Returns None if there is a problem. Raises Refused (1203) if the model is not configured.
     """
     name = reader.text("model_name", max_characters=200).strip() or reader.text("model", max_characters=200).strip()
     if name:

@@ -49,7 +49,7 @@ class ImageRequest:
     """A request for an image task. All fields have been checked, but not the content of the images.
 
     `model` is the name of the model, even if the request contains an alias. `amount` is the value of `n` or
-    `series_amount`; None means `auto`.
+    `series_amount`. None means `auto`.
     """
 
     model: str

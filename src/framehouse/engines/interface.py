@@ -138,7 +138,7 @@ class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
     `image_count` is the total number of images in the task. References and elements are in the order of the numbers
-    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task; each shot also has
+    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task. Each shot also has
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
 

@@ -38,7 +38,7 @@ _LEASE = timedelta(seconds=LEASE_S)
 class HostHistory:
     """The recent results of deliveries, by host.
 
-    A host counts as healthy for five minutes after a successful delivery, even if later deliveries to the host fail,
+    A host counts as healthy for five minutes after a successful delivery. Later failed deliveries do not change this,
     because the failures may be limited to a single URL. A host counts as failing after three failures in a row.
     """
 

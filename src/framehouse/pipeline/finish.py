@@ -47,8 +47,8 @@ def finish(
     `original` contains the file of the original image and the box of the original image in the expanded image. The
     pixels of the original image then replace the pixels in this box.
 
-    This function blocks, so call it in a thread. The compressed data of a PNG is used unchanged if the PNG already has
-    the right size and format, `original` is None and no watermark is requested.
+    This function blocks, so call it in a thread. If a PNG already has the right size and format, `original` is None and
+    no watermark is requested, the compressed data of the PNG is used unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):

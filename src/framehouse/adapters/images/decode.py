@@ -38,7 +38,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely, then rotate it and convert it to RGB, as engines do.
+    """Decode an image completely. As engines do, also rotate the image and convert it to RGB.
 
     Returns the width and height of the upright image in pixels. Raises BadImage.
     """

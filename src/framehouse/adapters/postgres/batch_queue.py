@@ -38,7 +38,7 @@ class Claimed:
     the total number of shots in the batch, including the finished shots. `failing_s` is the number of seconds since the
     batch first failed, or 0 if the batch has not failed. The clock of the database measures this time. `open_orders`
     maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must
-    generate the batch; an empty name means the model's first route.
+    generate the batch. An empty name means the model's first route.
     """
 
     id: int

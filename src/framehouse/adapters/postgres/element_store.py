@@ -40,9 +40,9 @@ class NewElement:
 class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
-    `replayed` means that an earlier request used the idempotency key with the same body; `task_id` is the task of that
-    request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that the
-    external id is already used.
+    `replayed` means that an earlier request used the idempotency key with the same body. `task_id` is then the task of
+    that request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that
+    the external id is already used.
     """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
@@ -185,7 +185,8 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # the prefix separates these keys from the keys of image tasks; a header cannot contain the character \x1f
+        # the prefix separates these keys from the keys of image tasks, because a header cannot contain the character
+        # \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
         "name": element.name,

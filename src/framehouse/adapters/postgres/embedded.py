@@ -193,8 +193,8 @@ class EmbeddedPostgres:
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
-        # with -w, pg_ctl waits until the server accepts connections, even if recovery takes a long time; pg_ctl fails
-        # if the server dies
+        # With -w, pg_ctl waits until the server accepts connections, even if recovery takes a long time. If the server
+        # dies, pg_ctl fails.
         start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._cluster)]
         server_options = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
         with self._log_path.open("ab") as log:

@@ -22,7 +22,7 @@ async def list_charges(
     """Return up to `limit` charges with an id below `before`, newest first.
 
     If `account_id` is None, the result contains the charges of all accounts. `since` and `until` limit the times of the
-    charges: `since` is included, and `until` is excluded. `keys` contains the prefixes of API keys; None means any key.
+    charges: `since` is included, and `until` is excluded. `keys` contains the prefixes of API keys. None means any key.
     """
     rows = await db.rows(
         sql("list_charges"),

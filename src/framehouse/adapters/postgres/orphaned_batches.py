@@ -17,7 +17,7 @@ class UnrenewedBatch:
     """A claimed batch whose lease does not seem to have been renewed recently.
 
     Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the connection
-    of the worker exists; comparisons ignore `alive`. Two observations are never equal if the database server was
+    of the worker exists. Comparisons ignore `alive`. Two observations are never equal if the database server was
     restarted between them, because the restart closes the connections of all workers.
     """
 

@@ -38,7 +38,8 @@ CONNECTION_ERRORS = (
     asyncpg.InternalClientError,  # asyncpg's state is inconsistent if the server dies between two statements
     OSError,
 )
-"""The errors of the connection or the database server. They are not errors of the statement, so a retry can succeed."""
+"""The errors of the connection or the database server. These errors are not caused by the statement, so a retry can
+succeed."""
 
 
 class DatabaseUnavailable(Exception):

@@ -35,7 +35,7 @@ class QueuedShot:
     `files`: the input images for the model.
     `mask`: the file of the mask, whose white area must be generated again. Empty if no image must be expanded. If there
         is a mask, the only file in `files` is the canvas.
-    `negative_prompt`: the negative prompt of the task; empty if there is none.
+    `negative_prompt`: the negative prompt of the task, or empty if there is none.
     `share`: the completed fraction of the work, which is 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
     `crashes`: the number of child processes that died during a call with only this shot.
@@ -63,7 +63,8 @@ class QueuedShot:
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
     """Return the shots of the next call: the oldest shot, and other waiting shots that can share its call.
 
-    The result contains at most `limit` shots. `waiting` must not be empty; its first shot is the oldest.
+    The result contains at most `limit` shots. `waiting` must not be empty. The first shot in `waiting` is the oldest
+    shot.
 
     Shots can share a call if their sizes, recipients, files and prompts are equal. If the pipeline accepts several
     prompts, shots without files may have different recipients and prompts. An isolated shot never shares a call.

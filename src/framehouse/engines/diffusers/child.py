@@ -30,8 +30,8 @@ Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to an inbox.
 
-EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the
-recipients of the running call (see calls.Recipient) are cancelled, and whether the queue is closing.
+EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the queue
+is closing, and whether the recipients of the running call are cancelled (see calls.Recipient).
 """
 
 
@@ -78,10 +78,10 @@ class ChildProcess:
             wire.write(self._process.stdin, message, files)  # type: ignore[arg-type]
 
     def kill(self) -> str:
-        """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
+        """Kill the process if it is alive. Returns the way in which it exited, for example "exited with code 1".
 
-        Waits up to 10 s for each thread that reads the output of the process, so that no message is added to the inbox
-        after this method returns.
+        To prevent messages in the inbox after this method has returned, it waits up to 10 s for each thread that reads
+        the output of the process.
         """
         with suppress(ProcessLookupError):
             self._process.kill()

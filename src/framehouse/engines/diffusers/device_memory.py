@@ -1,7 +1,7 @@
 """Estimate whether a device has enough memory for a model.
 
-The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. They
-are not based on measurements.
+The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. The
+estimates are not based on measurements.
 """
 
 from collections.abc import Mapping

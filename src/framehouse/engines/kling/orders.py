@@ -24,7 +24,8 @@ class Order:
 
     `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id for the
     order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the order is sent.
-    `task_id` is the upstream's id for the task. It is set after the upstream has confirmed that it accepted the order.
+    `task_id` is the upstream's id for the task. `task_id` is set after the upstream has confirmed that it accepted the
+    order.
     """
 
     external_id: str
@@ -43,13 +44,13 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Return orders for all shots of a batch that are not in a saved order.
 
-    If possible, the complete task becomes one order with the prompt of the task, because the upstream derives shots
-    from the prompt in the same way as Framehouse. This is possible if no shot has been generated or is in a saved
-    order, and if the task is a series or has at most `largest` images. Otherwise, each order contains at most `largest`
-    images, whose shots have the same prompt and framing.
+    If no shot has been generated or is in a saved order, the complete task can become one order. For this, the task
+    must be a series or have at most `largest` images. The order then contains the prompt of the task, because the
+    upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
+    `largest` shots, which have the same prompt and framing.
 
-    The external id of an order depends only on the task and the shots, so two workers that order the same shots send
-    the same external id.
+    The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
+    send the same external id.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]

@@ -40,10 +40,10 @@ async def probe(
 ) -> ReferenceSupport:
     """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
-    If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. The
-    result is also one reference if A and B produce the same image as A alone, because this shows that the server drops
-    the second reference. If the two requests with A alone produce different images, the probe cannot detect dropped
-    references. The `problem` of the result then describes this limitation.
+    If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. If
+    A and B produce the same image as A alone, the server drops the second reference, so the result is also one
+    reference. If the two requests with A alone produce different images, the probe cannot detect dropped references.
+    The `problem` of the result then describes this limitation.
 
     Only the first image is requested if `max_references` is 1, or if `seeded` is false, because edits then accept no
     seed. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are propagated.

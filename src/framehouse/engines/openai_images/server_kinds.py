@@ -26,7 +26,7 @@ class ServerKind:
     `seeds`: true if the same seed produces the same image.
     `tunable`: true if the server accepts steps and guidance.
     `paid`: true if requests cost money.
-    `max_edge`: the longest allowed side in pixels; 0 means no limit.
+    `max_edge`: the longest allowed side in pixels. 0 means no limit.
     `negative_prompts`: true if the requests of the server have a field for the negative prompt.
     `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
     """

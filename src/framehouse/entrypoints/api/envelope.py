@@ -52,7 +52,7 @@ class _EnvelopeResponse(Response):
 
 
 def request_id_of(request: Request) -> str:
-    """Return the client's X-Request-Id if it is valid, otherwise a new id.
+    """Return the client's X-Request-Id if it is valid. Otherwise, return a new id.
 
     All calls for the same request return the same id.
     """

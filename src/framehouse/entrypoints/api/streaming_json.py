@@ -2,8 +2,8 @@
 
 The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
 number that is chosen for each body, so a client cannot forge a placeholder. The scanner in this module only finds the
-beginning and the end of each string. `from_json`, the parser for small bodies, parses the skeleton. It also parses
-those pieces of long strings that contain escape sequences or non-ASCII characters.
+beginning and the end of each string. `from_json`, the parser for small bodies, parses the skeleton. `from_json` also
+parses the pieces of long strings that contain escape sequences or non-ASCII characters.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ class SkeletonTooLarge(Exception):
 class JsonReader:
     """A parser that receives a JSON text in pieces of any size.
 
-    The methods raise ValueError if the text is not JSON. They can also raise SkeletonTooLarge and SpoolFull.
+    The methods raise ValueError if the text is not JSON, and can also raise SkeletonTooLarge and SpoolFull.
 
     The time and the memory for parsing a piece are proportional to the size of the piece, and do not depend on earlier
     pieces. Many small pieces take longer to parse than a few large pieces.

@@ -53,7 +53,7 @@ class Stage:
 def draw_sky(s: Stage, *, until: float | None = None, clouds: bool = True, body: bool = True) -> None:
     """Draw the sky with stars, sun or moon, rainbow and clouds.
 
-    `until` is the y coordinate of the lower edge of the sky; None means the horizon. If `body` is false, no sun or moon
+    `until` is the y coordinate of the lower edge of the sky. None means the horizon. If `body` is false, no sun or moon
     is drawn.
     """
     d, v, light = s.d, s.view, s.light
@@ -167,7 +167,7 @@ def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) 
 
 
 def ground(s: Stage, color: Color, *, top: float | None = None) -> None:
-    """Draw the ground. It is hazy at the horizon and dark at the lower edge."""
+    """Draw the ground. The ground is hazy at the horizon and dark at the lower edge."""
     v, light = s.view, s.light
     start = v.horizon if top is None else top
     fill = s.d.linear((0, light.on(color, 0.3)), (0.35, light.on(color, 0.08)), (1, light.on(darker(color, 0.3))))

@@ -77,7 +77,7 @@ def studio(s: Stage) -> None:
 
 
 def cylinder(s: Stage, x: float, base: float, half: float, tall: float, pale: Color, wall: Color) -> None:
-    """Draw a round podium; (x, base) is the centre of its lower edge."""
+    """Draw a round podium. The centre of its lower edge is (x, base)."""
     d = s.d
     flat = half * 0.2
     shadow_below(s, x, base + flat * 0.5, half * 1.25, 0.34)
