@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The abilities of an engine. An engine returns them without loading a model or sending a request.
+    """The abilities of an engine. They are known before a model is loaded or a request is sent.
 
     `max_references`: the largest number of references (images and elements) per task. A task with more references is
         passed to the next route, and fails if no route accepts the task. An element counts as one reference, regardless

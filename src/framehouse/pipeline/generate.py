@@ -72,7 +72,7 @@ async def generate_batch(
     on_progress: Callable[[float], None],
     wake: asyncio.Event,
 ) -> Outcome:
-    """Generate the shots of a claimed batch with the first route that can generate them.
+    """Generate the shots of a claimed batch with the first route that can generate these shots.
 
     `batch` is the input for the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots
     are never generated again. A crash loses at most the unsaved shots of the current engine call.

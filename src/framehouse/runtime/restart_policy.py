@@ -1,4 +1,4 @@
-"""Decide when a supervised process is restarted and when it counts as hung.
+"""Determine when a supervised process is restarted, and when it counts as hung.
 
 Times are in seconds on the monotonic clock.
 """

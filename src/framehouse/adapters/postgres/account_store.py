@@ -41,7 +41,7 @@ def new_key() -> str:
 
 
 def key_prefix(key: str) -> str:
-    """Return the first characters of a key. They identify the key and may be displayed."""
+    """Return the prefix of a key: its first characters, which identify the key and may be displayed."""
     return key[:_PREFIX_CHARACTERS]
 
 

@@ -80,11 +80,12 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
-    """Set timeouts at both ends of a new connection. They detect a network that silently drops all packets.
+    """Set timeouts at both ends of a new connection. These timeouts detect a network that drops all packets.
 
-    Without timeouts, this process would detect the failure after two minutes if it waits for a statement, and otherwise
-    never. The database server would keep the session and its locks for hours. A long statement does not cause a
-    timeout, because a live machine acknowledges packets even while it executes a statement.
+    Without timeouts, this process would detect the failure only after two minutes if it is waiting for a statement.
+    Between two statements, this process would never detect the failure. The database server would keep the session and
+    its locks for hours. A long statement does not cause a timeout, because a live machine acknowledges packets even
+    while it executes a statement.
 
     If `pooled` is true, timeouts are set only at this end, because the pooler is responsible for its own connections to
     the database server.

@@ -20,8 +20,8 @@ class ModelDefaults:
     `max_pixels`: the number of pixels in the largest image that the model generates. Larger images are upscaled.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt. None means no negative prompt.
-    `negative_prompts`: true if the pipeline accepts negative prompts. It uses negative prompts only if the guidance is
-        above 1.
+    `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the
+        guidance is above 1.
     `inpaint_pipeline`: the class of diffusers that generates a masked area with the same weights. Empty if there is no
         such class.
     `all_gb`, `largest_gb`: the size of all parts of the model and of its largest part in GB, at 16 bits per parameter.

@@ -15,7 +15,7 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 class OpenAIImagesOptions:
     """The checked options of a route. Omitted options have the defaults of the kind of server.
 
-    This class has no generated repr, because it would contain the API key.
+    This class has no generated repr, because such a repr would contain the API key.
     """
 
     kind: ServerKind

@@ -1,4 +1,7 @@
-"""The endpoints that upload an image before it is used as a reference, as the API nodes of ComfyUI do."""
+"""The endpoints for uploading an image before a request uses the image as a reference.
+
+The API nodes of ComfyUI use these endpoints.
+"""
 
 import re
 import time
