@@ -1,7 +1,7 @@
-"""Send outbound HTTP requests for references and callbacks, with limits on addresses, time and size.
+"""Send HTTP requests to the servers of references and callbacks. Addresses, time and size are limited.
 
 For each request and each redirect, this module resolves the host name, checks the addresses and connects to a checked
-address. The name is not resolved a second time, so DNS rebinding cannot bypass the check.
+address. The host name is resolved only once per request, so DNS rebinding cannot bypass the check.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class FetchFailed(Exception):
     """Raised when a request fails.
 
     `message` is the end of a sentence. The caller adds the subject of the sentence, for example the request field
-    "image_list[0].image". `retry` is true if a retry may succeed.
+    "image_list[0].image". `retry` is true if a later request may succeed.
     """
 
     def __init__(self, message: str, *, retry: bool) -> None:
@@ -44,7 +44,7 @@ class FetchFailed(Exception):
 
 
 async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: str = "") -> bytes:
-    """GET a URL and return the body.
+    """Send a GET request to a URL, and return the body of the response.
 
     Follows at most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private
     addresses for every host. If `allow_private` is false, private addresses are permitted only for
@@ -67,7 +67,7 @@ async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: 
 
 
 def host_of(url: str) -> str:
-    """Return the host of a URL. Returns an empty string if the URL is invalid or has no host."""
+    """Return the host of a URL, or an empty string if the URL is invalid or has no host."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -75,7 +75,7 @@ def host_of(url: str) -> str:
 
 
 async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
-    """Send one GET request. Returns the body as bytes. For a redirect, returns the Location header as a string."""
+    """Send one GET request. Returns the body as bytes or, for a redirect, the Location header as a string."""
     request_headers = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
     async with _request("GET", url, request_headers, None, IDLE_TIMEOUT_S, allow_private) as response:
         if response.has_redirect_location:
@@ -84,7 +84,8 @@ async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
             retry = response.status_code in (408, 429, *range(500, 600))
             raise FetchFailed(f"returned HTTP {response.status_code}", retry=retry)
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            # a few compressed bytes could expand to gigabytes, and compression does not make image files smaller
+            # compressed responses are refused: a few bytes could expand to gigabytes, and compression saves no space
+            # for images
             raise FetchFailed("was sent with a Content-Encoding, although none was requested", retry=False)
         too_large = FetchFailed(f"has more than {max_bytes:,} bytes, which is the maximum", retry=False)
         if int(response.headers.get("Content-Length", "0")) > max_bytes:
@@ -100,12 +101,11 @@ async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
 async def post(
     url: str, body: bytes, headers: Mapping[str, str], *, idle_timeout_s: float, allow_private: bool
 ) -> tuple[int, Mapping[str, str]]:
-    """POST a body. Returns the status code and the headers of the response. The body of the response is not read.
+    """Send a POST request. Returns the status code and the headers of the response. The response's body is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s` seconds. The caller must limit the total time, and this limit must be longer than `idle_timeout_s`.
-    A shorter limit could cancel the TLS handshake, and the connection would then stay open until it is
-    garbage-collected.
+    `idle_timeout_s` seconds. The caller must limit the total time to more than `idle_timeout_s` seconds. A shorter
+    limit could cancel the TLS handshake. The connection would then stay open until it is garbage-collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers
@@ -142,7 +142,7 @@ async def _request(
                 try:
                     response = await client.send(request, stream=True)
                     break
-                except httpx.ConnectError:  # nothing was sent, so the next address is tried
+                except httpx.ConnectError:  # nothing was sent, so it is safe to try the next address
                     if not remaining:
                         raise
             try:
@@ -176,8 +176,8 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # lookups run in a separate pool with many threads, so that slow lookups do not delay image generation and
-        # rarely delay other lookups
+        # Lookups run in a separate pool, so that slow lookups do not delay image generation. The pool has many threads,
+        # so that slow lookups rarely delay other lookups.
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
@@ -191,9 +191,9 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
 
 
 def is_public(address: str) -> bool:
-    """Return whether an address is on the public internet.
+    """Return whether an address belongs to the public internet.
 
-    If an IPv6 address contains an IPv4 address, the IPv4 address is checked.
+    If an IPv6 address contains an IPv4 address, only the IPv4 address is checked.
     """
     ip = ipaddress.ip_address(address.split("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):

@@ -27,7 +27,7 @@ def draw_text(
 ) -> None:
     """Draw a line of text. `y` is the vertical centre of the text.
 
-    `x` is the left edge of the text, or the horizontal centre if `center` is true.
+    `x` is the left edge of the text, or its horizontal centre if `center` is true.
     """
     x -= text_width(text, size) / 2 if center else 0
     baseline = y + size * 0.36  # the baseline is half the height of a capital letter below the centre

@@ -19,7 +19,7 @@ _PREFIX = "presets/"
 def presets() -> Mapping[int, Element]:
     """Return all presets by id, in the order of index.json.
 
-    The keys of preset images are used in URLs and by `preset_image`. The object storage does not contain these keys.
+    URLs and `preset_image` use the keys of preset images. The storage contains no files with these keys.
     """
     index = json.loads((PRESETS / "index.json").read_text())
     return {

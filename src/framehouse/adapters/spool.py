@@ -21,8 +21,7 @@ class SpoolFull(Exception):
 
 
 class Spool:
-    """A temporary file that consists of consecutive parts. After the spool is closed, its readers can no longer be
-    used.
+    """A temporary file that consists of consecutive parts. Closing the spool makes its readers unusable.
 
     `close` may be called while a thread is still reading or writing, for example after the asyncio task that waits for
     the thread was cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock

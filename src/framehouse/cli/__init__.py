@@ -1,7 +1,7 @@
 """The entry point of the command line.
 
-A command's module is imported only when the command is invoked. Command modules import slow modules only inside
-functions. Therefore, help and shell completion are fast.
+A command's module is imported only when the command is invoked. The modules of commands import slow modules only inside
+functions. For these reasons, help and shell completion are fast.
 """
 
 import _thread
@@ -20,7 +20,7 @@ def main() -> NoReturn:
     """Run the command line and exit. `commands.run` defines the exit codes."""
     sys.unraisablehook = _interrupt_again
     try:
-        from framehouse.cli.commands import run  # imported here: Ctrl-C during the import must not print a traceback
+        from framehouse.cli.commands import run  # imported here, so that Ctrl-C during the import prints no traceback
 
         run()
     except KeyboardInterrupt:  # Ctrl-C during the import, or a second Ctrl-C while `run` handles the first Ctrl-C

@@ -5,8 +5,8 @@ pg_dump's custom format), `framehouse.toml` (if the file exists), `files/…` (i
 `complete.json`. A backup without `complete.json` is incomplete.
 
 The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
-writes the row that refers to the file. Therefore, the copy contains all files to which the dump refers, except files
-that expire and are deleted between the dump and the copy.
+writes the row that refers to the file. Therefore, the backup contains all files to which the dump refers. The only
+exceptions are files that expire and are deleted between the dump and the copy.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ def _embedded(settings: Settings) -> EmbeddedPostgres:
 
 @contextmanager
 def _explain_errors(action: str) -> Iterator[None]:
-    """Convert TarError, EOFError and OSError into Problem. `action` is the beginning of the message.
+    """Convert TarError, EOFError and OSError to Problem. `action` is the beginning of the message.
 
     A BrokenPipeError is not converted, because `commands.run` handles this error.
     """
@@ -132,8 +132,8 @@ def _digest(file: IO[bytes]) -> str:
 def _open_output(file: Path) -> Iterator[IO[bytes]]:
     """Open stdout, or create a file that only its owner can read.
 
-    The data is first written to a file with the suffix `.part`. This file is renamed after all data is on disk, and
-    removed if writing fails. Raises Problem if `file` already exists.
+    The data is first written to a file with the suffix `.part`. After all data is on disk, this file is renamed. If
+    writing fails, the file is removed. Raises Problem if `file` already exists.
     """
     if file == _STDIO:
         yield sys.stdout.buffer
@@ -161,7 +161,7 @@ def _write(
     config: Path | None,
     progress: tuple[Progress, TaskID],
 ) -> int:
-    """Write a backup. Return the number of image and reference files in the backup.
+    """Write a backup. Returns the number of image and reference files in the backup.
 
     `folder` contains the images and references. If `folder` is None, the backup contains no images or references.
     """
@@ -190,10 +190,10 @@ def _write(
 
 
 def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
-    """Yield the files to back up and their sizes in bytes. `start` is the start of the backup as a Unix timestamp.
+    """Yield the files to back up, and their sizes in bytes. `start` is the start of the backup as a Unix timestamp.
 
-    Files that were changed more than 1 s after the start are omitted, because the database dump does not refer to them.
-    Files whose paths are not storage keys, such as unfinished files, are also omitted.
+    Files that were changed more than 1 s after the start are omitted, because the database dump does not refer to these
+    files. Files whose paths are not storage keys, such as unfinished files, are also omitted.
     """
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -226,12 +226,12 @@ def _open_input(file: Path) -> Iterator[IO[bytes]]:
 
 
 def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskID]) -> int:
-    """Restore a backup. Return the number of image and reference files in the backup.
+    """Restore a backup. Returns the number of image and reference files in the backup.
 
-    The files are written directly to their final locations, because a repeated restore can overwrite them. The database
-    is loaded into the folder `restoring`. After the entire backup has been read and verified, the database is moved to
-    its final location. If the restore is killed before that step, the data folder contains no database, and the restore
-    can be repeated.
+    The image and reference files are written directly to their final locations, because a repeated restore can
+    overwrite them. The database is first loaded into the folder `restoring`. After the entire backup has been read and
+    verified, the database is moved to its final location. If the restore is killed before that step, the data folder
+    contains no database, and the restore can be repeated.
 
     If the storage is a bucket, the files in the backup are counted but not written. Raises TarError if the backup is
     damaged, EOFError if the backup is incomplete, and Problem if this version cannot restore the backup.
@@ -300,7 +300,7 @@ def _check_about(about: dict[str, Any]) -> None:
 
 
 def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
-    """Create a database from a dump. Return the SHA-256 digest of the dump in hexadecimal."""
+    """Create a database from a dump. Returns the SHA-256 digest of the dump in hexadecimal."""
     with tempfile.TemporaryFile() as dump:
         shutil.copyfileobj(content, dump)
         digest = _digest(dump)
@@ -313,7 +313,8 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 def _restore_config(path: Path, content: bytes) -> None:
     """Write the settings to `path`.
 
-    If `path` already contains different settings, write to a file with the suffix `.restored` instead.
+    If `path` already contains different settings, the settings are written to a file with the suffix `.restored`
+    instead.
     """
     if path.exists() and path.read_bytes() != content:
         click.echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)

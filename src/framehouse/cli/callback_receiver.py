@@ -21,7 +21,7 @@ _printing = threading.Lock()
 
 
 def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> None:
-    """Receive messages until SIGINT or SIGTERM arrives. Both signals raise KeyboardInterrupt.
+    """Receive messages until SIGINT or SIGTERM arrives. Each of these signals raises KeyboardInterrupt.
 
     Raises Problem if the address or the port cannot be used.
     """
@@ -44,7 +44,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         server = ThreadingHTTPServer((host, port), Receiver)
     except OSError as error:
         raise Problem(f"Cannot listen on {host}:{port}: {error.strerror}. Choose another port with --port.") from error
-    # The handlers are set explicitly, because shells start background jobs with SIGINT ignored.
+    # The signal handlers are set explicitly, because shells start background jobs with SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with server:
@@ -63,7 +63,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
-    """Return what is wrong with the signature headers of a message, or None if the message is valid."""
+    """Return the problem with the signature headers of a message, or None if the headers are valid."""
     id, timestamp, signatures = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not id or not _is_number(timestamp[:12]) or not signatures:
         return "webhook-id, webhook-timestamp or webhook-signature is missing"
@@ -82,7 +82,7 @@ def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool)
     except (ValueError, RecursionError):
         data = {"not JSON": body[:200].decode(errors="replace")}
     id = headers.get("webhook-id", "(no id)")[:200]
-    # Control characters are escaped or replaced, because an untrusted message must not control the terminal.
+    # Control characters are escaped or replaced, so that an untrusted message cannot control the terminal.
     if as_json:
         text = json.dumps({"id": id, "problem": problem, "data": data})
     else:

@@ -50,7 +50,7 @@ for reference, first_sentence in _COMMANDS.items():
 
 
 def _known_problems() -> dict[type[BaseException], str]:
-    """Return the exceptions whose cause a user can fix, each with advice to append to the exception's message."""
+    """Return the exceptions with causes that a user can fix, each with the advice to append to its message."""
     import asyncpg
 
     from framehouse.adapters.postgres.embedded import EmbeddedError

@@ -43,7 +43,7 @@ async def create_element_locally(settings: Settings, account: str, body: dict[st
 
 
 async def _wait_for_end(db: Database, account_id: int, task_id: str, worker: "asyncio.Task[None]") -> ElementTask:
-    """Wait until the task of an element has ended, and return the task. If the worker fails, raise its exception."""
+    """Wait until the task of an element has ended, and return the task. Raises the exception of a failed worker."""
     while True:
         task = await element_store.find_element(db, account_id, task_id, 0)
         assert task is not None

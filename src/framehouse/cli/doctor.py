@@ -123,9 +123,9 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 
 
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
-    """Check the engines of the routes that a worker with this machine's labels would serve. Check each engine once."""
+    """Check each engine of the routes that a worker with this machine's labels would serve."""
     try:
-        # The order is reversed twice, so that an engine shared by several routes is reported under its first route.
+        # The order is reversed twice, so that an engine that several routes share is reported under its first route.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
@@ -168,9 +168,9 @@ async def _check_unserved(
 ) -> list[DoctorFinding]:
     """Find routes that no live worker serves, and batches that are waiting for unconfigured routes.
 
-    `served` contains the routes of live workers as (model, route name) pairs. The finding for an unserved route has the
-    level `problem` if batches wait for the route, or if the route needs labels and other routes are served. Otherwise,
-    the level is `advice`.
+    `served` contains the routes of live workers as (model, route name) pairs. A finding about an unserved route has the
+    level `problem` if batches wait for the route. The finding also has this level if the route needs labels and other
+    routes are served. Otherwise, the level is `advice`.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()

@@ -15,14 +15,14 @@ from framehouse.cli.options import data_options, json_option
     "images",
     multiple=True,
     metavar="PATH|URL",
-    help="A reference image. The prompt cites the first reference image as <<<image_1>>>. Repeatable.",
+    help="A reference image. The prompt cites the first reference image as <<<image_1>>>. This option can be repeated.",
 )
 @click.option(
     "--element",
     "elements",
     multiple=True,
     metavar="ID",
-    help="A saved element. The prompt cites the first element as <<<element_1>>>. Repeatable.",
+    help="A saved element. The prompt cites the first element as <<<element_1>>>. This option can be repeated.",
 )
 @click.option("--negative-prompt", metavar="TEXT", help="A description of what must not be in the images.")
 @click.option(
@@ -30,7 +30,7 @@ from framehouse.cli.options import data_options, json_option
     "subjects",
     multiple=True,
     metavar="PATH|URL",
-    help="Combine 1 to 4 subjects in a new image. Repeatable. PROMPT is optional.",
+    help="Combine 1 to 4 subjects in a new image. This option can be repeated. PROMPT is optional.",
 )
 @click.option("--scene", metavar="PATH|URL", help="The scene for the subjects.")
 @click.option("--style", metavar="PATH|URL", help="An image in the style that the new image must have.")

@@ -66,7 +66,7 @@ def generate_images(
 async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: bool) -> dict[str, Any]:
     """Submit a task, show the progress until the task ends, and save the images.
 
-    Ctrl-C cancels the task at any time, even while the task is being submitted. Raises Problem if the task fails.
+    Ctrl-C cancels the task, even while the task is being submitted. Raises Problem if the task fails.
     """
     with _cancel_on_signals():
         async with source:
@@ -129,10 +129,10 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
 
 
 async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
-    """Write the images to the folder `out`. Return the output for --json.
+    """Write the images to the folder `out`. Returns the output for --json.
 
-    If there are several images, a contact sheet is also written. File names begin with the (possibly shortened) id of
-    the task, so that the files of other tasks are not overwritten.
+    If there are several images, a contact sheet is also written. The names of all files begin with the id of the task,
+    which may be shortened, so that the files of other tasks are not overwritten.
     """
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []
@@ -184,7 +184,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _contact_sheet(files: list[Path], path: Path) -> None:
-    """Write one image that contains all images of a task, with at most three images per row."""
+    """Write a contact sheet: one image that shows all images of a task, with at most three images per row."""
     tiles = []
     for file in files:
         with Image.open(file) as image:

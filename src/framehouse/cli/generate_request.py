@@ -1,4 +1,4 @@
-"""The request that the options of `framehouse generate` describe: its kind and its body."""
+"""Determine the kind and the body of the request that the options of `framehouse generate` describe."""
 
 import re
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _SIDES = ("up", "down", "left", "right")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateOptions:
-    """The options of the command that describe the request. None and empty values mean that an option is absent."""
+    """The options of the command that describe the request. None or an empty value means that the option is absent."""
 
     prompt: str | None = None
     images: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class GenerateOptions:
     model: str | None = None
 
     def given(self) -> set[str]:
-        """Return the names of the options that are present, as a user writes them."""
+        """Return the names of the options that are present, in the form in which a user writes these names."""
         values: dict[str, object] = {
             "PROMPT": self.prompt,
             "--image": self.images,
@@ -103,9 +103,10 @@ def request_kind(options: GenerateOptions) -> TaskKind:
 
 
 def request_body(options: GenerateOptions, kind: TaskKind) -> dict[str, Any]:
-    """Return the body of the request. Optional fields of absent options are omitted, so that the server's rules apply.
+    """Return the body of the request.
 
-    Raises UsageError if the value of `--expand` is invalid. Raises Problem if an image cannot be read.
+    Optional fields of absent options are omitted, so that the server's defaults apply. Raises UsageError if the value
+    of `--expand` is invalid. Raises Problem if an image cannot be read.
     """
     model = options.model or (_DEFAULT_MODEL if kind == "omni-image" else None)
     optional = {

@@ -30,8 +30,8 @@ from framehouse.wiring import Deployment, build_worker, open_deployment
 OWNER_LOCKS = 1718774121
 """The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task.
 
-A command holds the lock for its owner number while it waits for its task. A task is abandoned if no process holds the
-lock for the task's owner number.
+While a command waits for its task, the command holds the lock for its owner number. A task is abandoned if no process
+holds the lock for the task's owner number.
 """
 _POLL_S = 0.15
 _GET_ATTEMPTS = 8
@@ -39,7 +39,7 @@ _GET_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class ResultImage:
-    """A finished image. The locations are storage keys or URLs; they are passed to `Source.download`."""
+    """A finished image. The locations are storage keys or URLs, and are passed to `Source.download`."""
 
     index: int
     location: str
@@ -48,7 +48,7 @@ class ResultImage:
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """The state of a task. `progress` ranges from 0 to 1. `total` is the number of images, or 0 if not yet known."""
+    """The state of a task. `progress` is between 0 and 1. `total` is the number of images, or 0 if it is unknown."""
 
     status: Status
     progress: float = 0.0
@@ -78,7 +78,7 @@ class Source(Protocol):
 class LocalDeployment:
     """A source that generates the images on this machine. This process does the work of the API and of a worker.
 
-    Entering the context also cancels the abandoned tasks of commands that died.
+    When the context is entered, the abandoned tasks of commands that died are also cancelled.
     """
 
     def __init__(self, settings: Settings, kind: TaskKind = "omni-image") -> None:
@@ -125,7 +125,7 @@ class LocalDeployment:
         )
         worker = build_worker(self._deployment, only_task=ticket.task_id)
         self._worker = running = asyncio.create_task(worker.run())
-        # This process also requeues orphaned batches, because there may be no running server that requeues them.
+        # This process also requeues orphaned batches, because there may be no running server to requeue them.
         orphaned_batches = OrphanedBatches(self._deployment.db, lease_s=self._settings.lease_s)
         self._stack.callback(asyncio.create_task(orphaned_batches.run()).cancel)
 
@@ -234,7 +234,7 @@ class RemoteServer:
     async def cancel(self, task_id: str) -> None:
         """Cancel the task.
 
-        Error responses are ignored, because a server may not support cancellation. Transport errors are also ignored.
+        Error responses are ignored, because the server may not support cancellation. Transport errors are also ignored.
         """
         with suppress(httpx.TransportError):
             await self._client.post(f"{self._path}/{task_id}/cancel")

@@ -9,7 +9,7 @@ import click
 
 
 class LazyCommand(click.Command):
-    """A placeholder for a command, with the command's name and help text. `reference` has the form `module:name`."""
+    """A placeholder with the name and the help text of a command. `reference` has the form `module:name`."""
 
     def __init__(self, reference: str, help: str) -> None:
         self.module, _, name = reference.partition(":")

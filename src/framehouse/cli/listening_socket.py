@@ -11,10 +11,10 @@ _PORT_WAIT_S = 3.0
 
 
 def listen(host: str, port: int, *, options: str = "--host and --port") -> socket.socket:
-    """Open a listening socket. If the port is in use, retry for 3 s, because a stopping process may still use it.
+    """Open a listening socket. If the port is in use, retry for 3 s, because a stopping process may still use the port.
 
-    Raises Problem if the socket cannot be opened. The error message contains `options`, which names the options for the
-    address and the port.
+    Raises Problem if the socket cannot be opened. The error message contains `options`, the names of the options for
+    the address and the port.
     """
     end = time.monotonic() + _PORT_WAIT_S
     while True:

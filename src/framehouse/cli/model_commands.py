@@ -149,7 +149,7 @@ def _settings_text(repository: str) -> str:
 
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
-    """Return (model, repository) pairs for the repositories that configured models use with the engine diffusers."""
+    """Return pairs of a configured model and a repository that the model uses with the engine diffusers."""
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
     from framehouse.settings import load_settings
 

@@ -53,7 +53,7 @@ def run_server(host: str | None, port: int | None, data_dir: Path | None, config
 
 
 async def _first_key(settings: Settings) -> tuple[str, str] | None:
-    """Create the account `default` and its first key. Return the key and a code for signing in to the console.
+    """Create the account `default` and its first key. Returns the key and a sign-in code for the console.
 
     Returns None if the account already has a key.
     """
@@ -75,7 +75,7 @@ def _supervise(
     *,
     as_json: bool,
 ) -> None:
-    """Keep the API process and the worker running until a signal arrives. A second signal stops them immediately.
+    """Keep the API process and the worker running until a stop signal arrives. A second signal stops both immediately.
 
     If the embedded database stops, the API process and the worker restart it.
     """
@@ -100,7 +100,7 @@ def _supervise(
 def _processes(
     settings: Settings, config: Path | None, api_socket: socket.socket, metrics_socket: socket.socket, pipe: int
 ) -> list[SupervisedProcess]:
-    """Return the API process and the worker. Each process inherits its listening socket and the parent pipe."""
+    """Return the API process and the worker process. Each process inherits its listening socket and the parent pipe."""
     for listening in (api_socket, metrics_socket):
         listening.set_inheritable(True)
     api_fd, metrics_fd = api_socket.fileno(), metrics_socket.fileno()

@@ -72,12 +72,12 @@ def run_worker_process(
 
 
 def _exit(_number: int, _frame: object) -> None:
-    """Exit immediately on SIGTERM during startup. Later, `stoppable_start` handles the signal."""
+    """Exit immediately if SIGTERM arrives early during startup. Later, `stoppable_start` handles SIGTERM."""
     os._exit(0)
 
 
 def _labels(options: tuple[str, ...]) -> dict[str, str] | None:
-    """Return the labels from the command line, or None if there are none. Raises UsageError if a label is invalid."""
+    """Return the labels on the command line, or None if there are none. Raises UsageError if a label is invalid."""
     labels: dict[str, str] = {}
     for text in options:
         name, equals, value = (part.strip() for part in text.partition("="))

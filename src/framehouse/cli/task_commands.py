@@ -117,7 +117,7 @@ def _public_fields(task: Task) -> dict[str, Any]:
 
 
 async def _get_task(db: Database, account: str, id: str) -> tuple[int, Task]:
-    """Find a task by its task id or external id. Return the account's id and the task.
+    """Find a task by its task id or external id. Returns the account's id and the task.
 
     Raises Problem if the account or the task does not exist.
     """

@@ -12,7 +12,7 @@ DEFAULT_CONCURRENCY = 100
 class Account(NamedTuple):
     """An account with its quota.
 
-    `concurrency` is the maximum of `images_in_flight`. `units_limit` is None if the account may use any number of
+    `concurrency` is the maximum value of `images_in_flight`. `units_limit` is None if the account may use any number of
     units. `callback_secret_old` contains the previous callback secrets, separated by spaces.
     """
 
@@ -48,8 +48,8 @@ class Key(NamedTuple):
 class Caller:
     """The account and the key of a request.
 
-    `models` lists the models that clients may use with the key; None means all models. Framehouse's own commands send
-    no key; for a command, `key_id` is None.
+    `models` lists the models that clients may use with the key; None means all models. `key_id` is None for
+    Framehouse's own commands, which send no key.
     """
 
     account_id: int

@@ -17,11 +17,11 @@ from framehouse.domain.task import ImageRequest
 
 
 def ratio_of_request(request: ImageRequest) -> str:
-    """Return the aspect ratio of a request, or `auto` if the ratio depends on the size of a reference."""
+    """Return the aspect ratio of a request, or `auto` if the aspect ratio depends on the size of a reference."""
     if request.ratio != AUTO:
         return request.ratio
     if request.kind == "expand":
-        return AUTO  # the original image determines the ratio
+        return AUTO  # the original image determines the aspect ratio
     if ratio := requested_ratio(request.prompt, RATIOS):
         return ratio
     if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):
@@ -37,9 +37,9 @@ def default_ratio(request: ImageRequest) -> str:
 def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
     """Return the reference whose aspect ratio replaces `auto`.
 
-    This is the first reference that the prompt cites or, if the prompt cites no reference, the first image. Returns
-    None if the prompt cites no reference and there are no images. An element counts only if the prompt cites the
-    element, because the images of an element show a subject and not how to frame it.
+    The result is the first reference that the prompt cites or, if the prompt cites no reference, the first image.
+    Returns None if the prompt cites no reference and there are no images. An uncited element is never the result,
+    because the images of an element show a subject and not its framing.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)

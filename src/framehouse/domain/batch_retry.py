@@ -1,7 +1,6 @@
-"""Decide whether a batch is retried or its task fails.
+"""Determine whether a batch is retried or its task fails.
 
-The decision depends on the outcome of the attempt, the number of attempts, and the time since the batch's first
-failure.
+The result depends on the outcome of the attempt, the number of attempts, and the time since the batch's first failure.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""If a batch has an open order, its maximum number of attempts is multiplied by this factor, because the order may have
-been paid for."""
+"""The factor for the maximum number of attempts of a batch with an open order, because the order may have been paid
+for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class RetryLimits:
     give_up_after_s: float = 3600.0
 
     def give_up_s(self, *, open_order: bool) -> float:
-        """Return the maximum time since a batch's first failure, in seconds. The task fails after that time."""
+        """Return the maximum time since a batch's first failure, in seconds. After this time, the task fails."""
         return max(self.give_up_after_s, _OPEN_ORDER_GIVE_UP_S) if open_order else self.give_up_after_s
 
 
@@ -69,8 +68,8 @@ def next_step(
         case Retry(reason):
             return Release(pause_s, reason)
         case HandOver(route, reason):
-            # If every route fails, workers that try the routes in different sequences hand the batch over to each
-            # other. The pause limits the rate of these handovers.
+            # If every route fails, workers that try the routes in different orders hand the batch over to each other
+            # repeatedly. The pause limits the rate of these handovers.
             return Release(pause_s if reason and failing_s else 0.0, reason, route=route)
         case _:
             return outcome
@@ -81,7 +80,7 @@ def _give_up(failing_s: float, reason: str) -> Fail:
 
 
 def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Return whether attempt number `attempt` exceeds the limit."""
+    """Return whether attempt number `attempt` exceeds the limit on attempts."""
     return attempt > limits.attempts * (_OPEN_ORDER_ATTEMPTS if open_order else 1)
 
 
@@ -89,6 +88,6 @@ def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> boo
     """Return whether a batch may be a poison batch. A poison batch kills its workers.
 
     Returns True if `limits` allow at most one further attempt. Returns False for the first attempt. Returns False for a
-    batch with an open order: an upstream generates its images, so the batch cannot kill a worker.
+    batch with an open order, because an upstream generates its images and the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

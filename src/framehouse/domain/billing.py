@@ -1,4 +1,4 @@
-"""The account endpoints of the Kling API: one resource pack for each account, and one row for each charge."""
+"""The rules of the account endpoints: each account has one resource pack, and each charge is one row of the ledger."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from framehouse.domain.task_json import milliseconds
 
 MAX_CHARGES, DEFAULT_CHARGES = 500, 50
 FIRST_ID = 2**63 - 1
-"""A number above the id of every charge."""
+"""A number that is greater than the id of every charge."""
 PRODUCT_TYPE = "image"
 NO_LIMIT = 2**53 - 1
 """The quantity of a resource pack without a limit: the largest integer that JavaScript represents exactly."""
@@ -26,10 +26,11 @@ _LATEST_MS = 253_402_300_799_000  # the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """One row of the ledger. `units_before` and `units_after` are the units that the account had used.
+    """One row of the ledger.
 
-    `task_id` is None for the units that were used before the ledger existed. `key` is the prefix of the API key, or
-    empty if a command created the task.
+    `units_before` and `units_after` are the units that the account had used before and after the charge. `task_id` is
+    None for the units that were used before the ledger existed. `key` is the prefix of the API key, or empty if a
+    command created the task.
     """
 
     id: int
@@ -48,7 +49,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class ChargeQuery:
-    """A query for the charges of one account. `keys` is None if the API key does not matter.
+    """A query for the charges of one account. `keys` is None if charges of all API keys are requested.
 
     `matches` is false if a filter excludes all charges of the account.
     """
@@ -142,8 +143,8 @@ def resource_packs(
 ) -> list[dict[str, Any]]:
     """Return the resource pack of an account as the Kling API describes it.
 
-    `used` is the number of units that the account had used at the end of the period. The list is empty if the pack has
-    another name or did not exist in the period.
+    `used` is the number of units that the account had used at the end of the period. The list is empty if the resource
+    pack has another name, or did not exist in the period.
     """
     if (name and name != account.name) or (until and until < account.created_at) or (since and since > _NEVER):
         return []
@@ -172,7 +173,8 @@ def total_units(account: Account) -> int:
 def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
-    The units before and after the deduction are the units that remained of `total`, the account's current total.
+    In this object, the units before and after the charge are the units that remained of `total`, the account's current
+    total.
     """
     return {
         "package_id": pack_id(charge.account_id),

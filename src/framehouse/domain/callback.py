@@ -15,7 +15,7 @@ ANSWER_TIMEOUT_S = 10.0
 LEASE_S = 2 * ANSWER_TIMEOUT_S
 """The duration of the lease on a claimed message, in seconds."""
 RETRY_AFTER_CODES = (429, 503)
-"""The HTTP status codes of responses whose `Retry-After` header delays the next attempt."""
+"""The HTTP status codes for which the `Retry-After` header of the response delays the next attempt."""
 _LONGEST_PAUSE_S = 3600.0
 _LONGEST_JITTER = 0.5
 BROKEN_PAUSE_S = 60.0
@@ -60,9 +60,10 @@ def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
 
     The backoff pause doubles after each attempt: 1, 2, 4 … seconds, up to one hour. `jitter` is a random number from 0
     to 1 that lengthens the backoff pause by up to 50 %. The jitter spreads the attempts over time, so that a recovering
-    receiver does not receive all waiting messages at the same time. `retry_after_s` is the pause that the receiver
-    requested. If the requested pause is longer than the backoff pause, the function returns the requested pause, but at
-    most 24 hours.
+    receiver does not receive all waiting messages at the same time.
+
+    `retry_after_s` is the pause that the receiver requested. If the requested pause is longer than the backoff pause,
+    the function returns the requested pause, but at most 24 hours.
     """
     return max(_backoff_s(attempt) * (1 + jitter * _LONGEST_JITTER), min(retry_after_s, GIVE_UP_AFTER_S))
 

@@ -20,8 +20,8 @@ MAX_ELEMENT_ID = 2**53 - 1
 FIRST_OWN_ID = 2**40
 """The smallest id of an element that an account has created. Such ids are random. All presets have smaller ids."""
 CREATION_TIMEOUT_S = 75.0
-"""The time limit for creating an element. All images are fetched at the same time, in at most 60 seconds. The remaining
-15 seconds are for storing the images."""
+"""The time limit for creating an element, in seconds. All images are fetched at the same time, in at most 60 seconds.
+The remaining 15 seconds are for storing the images."""
 LEASE_S = CREATION_TIMEOUT_S + 15
 """The duration of the lease on a claimed element, in seconds."""
 PRESET_OWNER = "framehouse"
@@ -41,7 +41,7 @@ TAGS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ElementRequest:
-    """A request to create an element. All fields have been checked, but the content of the images has not.
+    """A request to create an element. All fields have been checked, but not the content of the images.
 
     The first entry of `images` is the frontal image.
     """
@@ -94,7 +94,7 @@ class ElementTask:
 
 
 def read_element(body: object) -> tuple[ElementRequest, list[str]]:
-    """Read the request in a JSON body. Return the request and a list of the problems in the body.
+    """Read the request in a JSON body. Returns the request and a list of the problems in the body.
 
     The body can have the current form or the older, flat form. Raises Refused (1201) if the body is not an object.
     """
@@ -149,7 +149,7 @@ def _tags(reader: FieldReader) -> tuple[str, ...]:
 
 
 def read_element_id(body: object) -> int:
-    """Return the `element_id` in a JSON body. The id must be a positive integer, as a number or as a string.
+    """Return the `element_id` in a JSON body. The id must be a positive integer, sent as a number or as a string.
 
     Raises Refused (1201) if the id is missing or invalid.
     """

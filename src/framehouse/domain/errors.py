@@ -46,9 +46,9 @@ class FramehouseError(Exception):
 class Refused(FramehouseError):
     """The API refuses a request. The client receives the code and the message.
 
-    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS. The API also uses the
-    statuses 405, 413 and 415. `retry_after_s` is the value of the Retry-After header. It is set if the same request
-    can succeed later.
+    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS. Some requests are refused with
+    the statuses 405, 413 and 415. `retry_after_s` is the value of the Retry-After header, and is set if the same
+    request can succeed later.
     """
 
     def __init__(self, code: int, message: str, *, status: int | None = None, retry_after_s: int | None = None) -> None:
@@ -95,8 +95,8 @@ class Broken(Failed):
 class Unavailable(Failed):
     """The engine cannot generate the batch now.
 
-    If the engine has not saved an open order, nothing was generated or billed. It is then safe to try this route again
-    or to try another route.
+    If the engine has not saved an open order, nothing was generated or billed. In this case, it is safe to try this
+    route again or to try another route.
     """
 
 

@@ -22,7 +22,10 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """How far an image is expanded. `up` and `down` are multiples of its height, `left` and `right` of its width."""
+    """The sizes of the areas that are added to an image.
+
+    `up` and `down` are multiples of the height of the image. `left` and `right` are multiples of its width.
+    """
 
     up: float = 0.0
     down: float = 0.0
@@ -38,8 +41,9 @@ class Expansion:
 def layout(expansion: Expansion, width: int, height: int) -> tuple[Size, Box]:
     """Return the size of the expanded image, and the place of the original image in it.
 
-    `width` and `height` are the size of the original image in pixels. Both sides of the expanded image are multiples of
-    2. If a side would be longer than 8,192 pixels, the expanded image and the original image in it are scaled down.
+    `width` and `height` are the size of the original image in pixels. The width and the height of the expanded image
+    are even numbers. If one of them would exceed 8,192 pixels, the expanded image is scaled down, including the
+    original image.
     """
     full_width = width * (1 + expansion.left + expansion.right)
     full_height = height * (1 + expansion.up + expansion.down)
@@ -50,7 +54,7 @@ def layout(expansion: Expansion, width: int, height: int) -> tuple[Size, Box]:
 
 
 def _side(length: float, before: float, after: float) -> tuple[int, int, int]:
-    """Return the offset and the length of the original image along one side, and the length of the expanded image."""
+    """Return the offset and length of the original image in one dimension, and the length of the expanded image."""
     offset, inner = round(length * before), round(length)
     outer = offset + inner + round(length * after)
     outer = min(outer + outer % 2, _MAX_SIDE_PX)

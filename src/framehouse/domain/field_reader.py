@@ -1,4 +1,4 @@
-"""Read and check the fields of a JSON object, and collect all problems with the fields."""
+"""Read and check the fields of a JSON object, and collect all problems with these fields."""
 
 import re
 import reprlib
@@ -15,7 +15,7 @@ _QUOTED_CHARACTERS = 40
 
 
 def quoted(value: object) -> str:
-    """Return the value in quotation marks, for a one-line error message. At most 40 characters are quoted."""
+    """Return a value in quotation marks for a one-line error message. At most 40 characters are quoted."""
     if isinstance(value, LongString):
         value = value.head
     return f'"{shortened(value if isinstance(value, str) else reprlib.repr(value))}"'
@@ -52,10 +52,10 @@ def read_number(value: object) -> float | None:
 
 @dataclass(slots=True)
 class FieldReader:
-    """A reader for the fields of one JSON object. It adds the problems with the fields to `problems`.
+    """A reader for the fields of one JSON object. The reader adds all problems with the fields to `problems`.
 
     A field counts as absent if it is missing, `null` or the empty string. An absent field has its default value.
-    `prefix` is the path of the object in the body. Error messages contain the path.
+    `prefix` is the path of the object in the body, and is part of the error messages.
     """
 
     body: Mapping[str, Any]
@@ -74,7 +74,7 @@ class FieldReader:
         value = self.get(name)
         if value is None:
             return ""
-        if isinstance(value, LongString):  # no text field may be as long as a LongString
+        if isinstance(value, LongString):  # a LongString is longer than any text field may be
             self.add_problem(name, f"has {value.characters} characters; at most {max_characters} are allowed")
         elif not isinstance(value, str):
             self.add_problem(name, f"must be a string, not {quoted(value)}")
@@ -141,11 +141,11 @@ class FieldReader:
         return value
 
     def image(self, name: str, value: object) -> ImageInput:
-        """Return an image as the client sent it, without surrounding whitespace. `value` is the value of the field
-        `name`.
+        """Return the image in field `name` as the client sent it, without surrounding whitespace.
 
-        Only the form of a URL is checked here; the content of the image is checked later. Returns an empty string if
-        the value is empty, is not a string, or is a LongString that contains a URL.
+        `value` is the value of the field. If the image is a URL, only the form of the URL is checked. The content of
+        the image is checked later. Returns an empty string if the value is empty, is not a string, or is a LongString
+        that contains a URL.
         """
         if not isinstance(value, ImageInput):
             self.add_problem(name, f"must be a URL or base64 string, not {quoted(value)}")
@@ -176,7 +176,7 @@ class FieldReader:
         max_entries: int = MAX_REFERENCES,
         limit_text: str = "at most {max_entries} are allowed",
     ) -> list[Any]:
-        """Return the value of `key` in each object of a list, in order.
+        """Return the value of `key` in each object of the list in field `name`, in order.
 
         `limit_text` is the part of the error message that states the limit. If the list is too long, only the first
         `max_entries` + 1 objects are read.
@@ -211,9 +211,9 @@ def ascii_host(host: str) -> str:
 
 
 def url_problem(value: str) -> str | None:
-    """Return what is wrong with a URL that Framehouse must call, or None if the URL is valid.
+    """Return the problem with a URL to which Framehouse must send requests, or None if the URL is valid.
 
-    Only the form of the URL is checked; there is no DNS query.
+    Only the form of the URL is checked, without a DNS query.
     """
     try:
         parts = urlsplit(value)

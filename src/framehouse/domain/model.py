@@ -61,6 +61,6 @@ class Catalog:
     def find(self, name: str) -> Model | None:
         """Return the model with this name or alias, or None if there is no such model.
 
-        Upper and lower case are treated as equal, but a name with the same case takes precedence.
+        The case of letters is ignored, but a name with the same case takes precedence.
         """
         return self._by_name.get(name) or self._by_folded_name.get(name.casefold())

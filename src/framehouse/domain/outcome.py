@@ -19,8 +19,9 @@ class Postpone:
 class Retry:
     """The batch is retried later.
 
-    `counts_attempt` is true if the batch may have caused the failure; the attempt then counts towards the limit.
-    `open_order` is true if the batch has an open order. The order may have been paid for, so the limits are higher.
+    `counts_attempt` is true if the batch may have caused the failure. The attempt then counts towards the maximum
+    number of attempts. `open_order` is true if the batch has an open order. The order may have been paid for, so the
+    limits are higher.
     """
 
     reason: str
@@ -39,7 +40,7 @@ class Fail:
 class HandOver:
     """The batch returns to the queue for a worker that serves `route`.
 
-    `reason` is the error of an earlier route. It is empty if no earlier route failed.
+    `reason` is the error of an earlier route. `reason` is empty if no earlier route failed.
     """
 
     route: str

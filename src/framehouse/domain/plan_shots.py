@@ -26,9 +26,10 @@ _INSTRUCTIONS: Mapping[ReferenceRole, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The shots of a task, its aspect ratio and its batches.
+    """The shots, the aspect ratio and the batches of a task.
 
-    `ratio` is still `auto` if it depends on the size of a reference. `batches` contains the shot indexes of each batch.
+    `ratio` is `auto` if the aspect ratio depends on the size of a reference. `batches` contains the shot indexes of
+    each batch.
     """
 
     shots: tuple[Shot, ...]
@@ -39,8 +40,8 @@ class Plan:
 def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series: bool = False) -> Plan:
     """Plan the shots and the batches of a request.
 
-    The same request and seed always result in the same shots. The seed of a shot is the task's seed plus the shot's
-    index, so that a client can generate a single image again with the seed of that image. A batch contains at most
+    The same request and seed always result in the same shots. The seed of a shot is the sum of the task's seed and the
+    shot's index. With the seed of an image, a client can therefore generate this image again. A batch contains at most
     `max_batch` shots. If `whole_series` is true, one batch contains all shots of a series.
     """
     count = _count(request)
@@ -68,7 +69,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
     for index in range(count):
         prompt = request.prompt
         if listed:
-            own = listed.shots[index % len(listed.shots)]  # a list that is shorter than `count` is repeated
+            own = listed.shots[index % len(listed.shots)]  # a list with fewer than `count` shots is repeated
             prompt = " ".join(part for part in (listed.shared, own) if part) or prompt
         prompt = with_instructions(request, prompt)
         framing = FRAMINGS[index % len(FRAMINGS)] if request.result_type == "series" else ""
@@ -77,7 +78,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
 
 
 def with_instructions(request: ImageRequest, prompt: str) -> str:
-    """Return a prompt that also contains what the fields of the request say about the roles of its references.
+    """Return a prompt with added sentences that describe the roles of the request's references.
 
     The numbers of the citations are the positions of the references in the request.
     """

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 MAX_PROMPT_CHARACTERS = 2500
 
-# The (?a:…) groups match ASCII letters only, because the matched words are keys of a table. Without (?a:…), a word with
-# "ſ" instead of "s", or "ı" instead of "i", would match and cause a KeyError.
+# The (?a:…) groups match ASCII letters only, because the matched words are keys of a table. Without (?a:…), words with
+# "ſ" instead of "s", or with "ı" instead of "i", would also match and cause a KeyError.
 _BRACKETS = (("<<<?", ">?>>"), ("《《《?", "》?》》"), ("&lt;&lt;(?:&lt;)?", "(?:&gt;)?&gt;&gt;"))
 _IN_BRACKETS = "|".join(rf"{left}\s*((?a:image|element|object))\s*_?\s*(\d+)\s*{right}" for left, right in _BRACKETS)
 _AFTER_AT = r"(?a:(?<![\w.@]))@((?a:image|element))_?(\d+)(?a:(?!\w))"
@@ -17,7 +17,7 @@ _CITATION = re.compile(f"{_IN_BRACKETS}|{_AFTER_AT}", re.IGNORECASE)
 class Citation:
     """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`.
 
-    `must_exist` is false for a citation such as `@image_2`, which is ordinary text if there is no such image.
+    `must_exist` is false for a citation such as `@image_2`. If there is no such image, this citation is ordinary text.
     """
 
     kind: str
@@ -32,8 +32,8 @@ class Citation:
 def citations(prompt: str) -> tuple[Citation, ...]:
     """Return all citations in a prompt, in order.
 
-    These forms have the same meaning as `<<<image_2>>>`: `<<image_2>>`, `<<<image2>>>`, `《《《image_2》》》`, the
-    HTML-escaped form of the brackets, `@image_2` and `@image2`. Spaces inside the brackets are ignored.
+    The following forms have the same meaning as `<<<image_2>>>`: `<<image_2>>`, `<<<image2>>>`, `《《《image_2》》》`,
+    the HTML-escaped form of the brackets, `@image_2` and `@image2`. Spaces inside the brackets are ignored.
     """
     return tuple(_citation(match) for match in _CITATION.finditer(prompt))
 
@@ -58,7 +58,7 @@ def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """An image or element that a prompt cites. `kind` is "image" or "element"; `index` counts from 0."""
+    """An image or element that a prompt cites. `kind` is "image" or "element". `index` counts from 0."""
 
     kind: str
     index: int
@@ -117,8 +117,8 @@ _UNITS = (
 _COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
-    # "three product storyboard frames": one to three words are allowed before the noun. A word that ends in "s" is not
-    # allowed, because the number would then refer to that plural ("two cats watching images").
+    # "three product storyboard frames": one to three words are allowed before the noun. None of these words may end in
+    # "s", because the number would then refer to this plural ("two cats watching images").
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),
@@ -168,7 +168,8 @@ def requested_images(prompt: str) -> int | None:
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 _BEFORE = r"(?:^|(?<=[\s.;,!?。；，(\[*#]))"
-# Almost every whitespace quantifier has a limit, because two adjacent unlimited quantifiers can take quadratic time.
+# Almost every quantifier for whitespace has a limit, because two adjacent unlimited quantifiers can take quadratic
+# time.
 _MARKERS = (
     re.compile(
         rf"{_BEFORE}(?:frame|panel|shot|scene|image|picture|page|slide|step|cut)\s{{0,4}}(?:#\s{{0,4}})?"
@@ -205,7 +206,7 @@ def _marker_number(text: str) -> int:
 
 
 def _markers(prompt: str) -> list[re.Match[str]]:
-    """Return the markers of the first pattern that matches at least twice, with the numbers 1, 2, 3 … in order.
+    """Return the markers of the first pattern with at least two matches whose numbers are 1, 2, 3 … in this order.
 
     Returns an empty list if there is no such pattern.
     """
@@ -220,7 +221,7 @@ def _markers(prompt: str) -> list[re.Match[str]]:
 class ListedShots:
     """The shots that a prompt lists. At least two of the shots have text.
 
-    `shared` applies to all shots. It consists of the text before the first shot and the text after the last shot's
+    `shared` is the text that applies to all shots: the text before the first shot, and the text after the last shot's
     paragraph.
     """
 
@@ -231,7 +232,7 @@ class ListedShots:
 def listed_shots(prompt: str) -> ListedShots | None:
     """Return the shots that a prompt lists, or None if the prompt lists fewer than two shots with text.
 
-    A list has the form "Frame 1: … Frame 2: …" or "镜头一：…", or consists of numbered lines.
+    The list has the form "Frame 1: … Frame 2: …" or "镜头一：…", or consists of numbered lines.
     """
     markers = _markers(prompt)
     if not markers:
@@ -284,9 +285,10 @@ _RATIO_HINTS = (
     "horizontal youtube square album avatar profile "
     "宽 寬 海报 海報 竖 豎 直式 壁纸 壁紙 屏 横 橫 桌布 方形 方图 专辑 頭像 头像"
 ).split()
-"""Every match of `_RATIO_PATTERNS` contains at least one of these substrings.
+"""The substrings of which every match of `_RATIO_PATTERNS` contains at least one.
 
-Few prompts contain one of the substrings. Searching for the substrings is ten times as fast as matching the patterns.
+Few prompts contain any of the substrings, and searching for the substrings is ten times as fast as matching the
+patterns.
 """
 
 

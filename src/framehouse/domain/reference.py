@@ -9,15 +9,16 @@ MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
 MAX_PIXELS = 40_000_000
-"""The maximum number of pixels of a reference. With this limit, which is not part of the Kling API, a decoded reference
+"""The maximum number of pixels of a reference. The Kling API has no such limit. With this limit, a decoded reference
 needs at most 160 MB of memory (4 bytes per pixel)."""
 
 
 ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]
 """The purpose of a reference.
 
-A subject or a face must be recognizable in the new image. The new image has the place of the scene and the style of the
-style image. An original is expanded. A human wears the cloth. An empty role means that the prompt defines the purpose.
+A `subject` or a `face` must be recognizable in the new image. The new image shows the place of the `scene`, in the
+style of the `style` image. An `original` is expanded. In the new image, the `human` wears the `cloth`. An empty role
+means that the prompt defines the purpose.
 """
 
 
@@ -25,9 +26,9 @@ style image. An original is expanded. A human wears the cloth. An empty role mea
 class Reference:
     """The location of a reference.
 
-    A reference that has not been fetched yet has only a `url`. A stored reference has a storage `key` and its size in
-    pixels. `field` is the name of the request field that contained the image. `field` and `role` are empty for images
-    of elements.
+    Of a reference that has not been fetched yet, only the `url` is known. A stored reference has a storage `key` and a
+    size in pixels. `field` is the name of the request field that contained the image. `field` and `role` are empty for
+    images of elements.
     """
 
     url: str = ""
@@ -43,7 +44,7 @@ class Content:
     """The bytes of an image that a client sent, in memory or in a file.
 
     `size` is the number of bytes. `open` returns a new reader at the start of the content. If `size` is greater than
-    MAX_REFERENCE_BYTES, the bytes were counted and discarded, and the other fields are invalid.
+    MAX_REFERENCE_BYTES, the bytes were discarded, and all other fields are invalid.
     """
 
     size: int
@@ -55,8 +56,9 @@ class Content:
 class LongString:
     """A string in a request body that is too long to be kept in memory.
 
-    `head` is the beginning of the string, and `characters` is its length. The string was decoded as a base64 image
-    while it arrived. `content` is the decoded image. If decoding failed, `content` is None and `problem` is the reason.
+    `head` is the beginning of the string, and `characters` is the length of the string. The string was decoded as a
+    base64 image while it arrived. `content` is the decoded image. If decoding failed, `content` is None and `problem`
+    is the reason.
     """
 
     head: str
@@ -83,7 +85,7 @@ class SentImage:
 
 
 def is_url(image: str) -> bool:
-    """Return whether the client sent an image as an http or https URL. Otherwise, the string contains the image."""
+    """Return whether an image in a request is an http or https URL. Otherwise, the string contains the image itself."""
     return image[:8].lower().startswith(("http://", "https://"))
 
 

@@ -46,7 +46,7 @@ def parse_request(body: object, models: Catalog, kind: TaskKind = "omni-image") 
 
 
 def read_request(body: object, models: Catalog, kind: TaskKind = "omni-image") -> tuple[ImageRequest, list[str]]:
-    """Read the request in a JSON body. Return the request and a list of the problems in the body.
+    """Read the request in a JSON body. Returns the request and a list of the problems in the body.
 
     The request is valid only if the list is empty. Raises Refused (1201) if the body is not an object. Raises Refused
     (1203) if the model is not configured.
@@ -203,7 +203,7 @@ def _resolution(reader: FieldReader, model: Model | None) -> str:
 
 
 def _fidelity(reader: FieldReader, name: str, default: float) -> float | None:
-    """Return a fidelity from 0 to 1, or None if the field is absent and the engine may use its own default."""
+    """Return a fidelity from 0 to 1, or None if the field is absent and the engine can use its own default."""
     return reader.number(name, 0, 1, default) if reader.get(name) is not None else None
 
 

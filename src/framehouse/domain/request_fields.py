@@ -1,4 +1,4 @@
-"""Read the fields that several kinds of requests have in common."""
+"""Read the fields that several kinds of requests share."""
 
 from framehouse.domain.errors import Refused
 from framehouse.domain.field_reader import FieldReader, quoted, read_int, shortened
@@ -23,9 +23,9 @@ _DEFAULT_MODELS: dict[TaskKind, str] = {
 def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | None:
     """Return the model that a request names, or the default model for this kind of request.
 
-    For omni-image, the default is the setting `default_model`. For the other kinds, it is the model that the Kling API
-    specifies, `default_model`, or the first model that offers this kind of request. Returns None if there is a problem.
-    Raises Refused (1203) if the model is not configured.
+    For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first model in
+    this order that offers this kind of request: the model that the Kling API specifies, `default_model`, and the
+    configured models. Returns None if there is a problem. Raises Refused (1203) if the model is not configured.
     """
     name = reader.text("model_name", max_characters=200).strip() or reader.text("model", max_characters=200).strip()
     if name:
@@ -50,7 +50,7 @@ def _offers(models: Catalog, kind: TaskKind) -> str:
 
 
 def read_images(reader: FieldReader, name: str, role: ReferenceRole = "") -> tuple[SentImage, ...]:
-    """Return the images in a field. Each of them is a string or an object with one of `_IMAGE_KEYS`.
+    """Return the images in a field. Each image is a string, or an object with one of `_IMAGE_KEYS`.
 
     The field contains a list or, unless its name ends with `_list`, a single image.
     """
@@ -116,7 +116,10 @@ def read_elements(reader: FieldReader) -> tuple[int, ...]:
 
 
 def check_reference_count(reader: FieldReader, images: int, elements: int) -> None:
-    """Add a problem if there are too many references in total. A list that is too long has a problem already."""
+    """Add a problem if there are too many references in total.
+
+    If a single list is too long, its problem has already been added, and no further problem is added.
+    """
     names = [name for name in ("image", "image_list", "element_list") if reader.get(name) not in (None, [])]
     longest = max(len(value) if isinstance(value := reader.get(name), list) else 1 for name in names) if names else 0
     if images + elements > MAX_REFERENCES >= longest:
@@ -142,9 +145,9 @@ def _count(number: int, noun: str) -> str:
 def read_external_id(reader: FieldReader) -> str:
     """Read the id that the client assigns to a task, without surrounding whitespace.
 
-    Returns an empty string if the field is absent or not valid text.
+    Returns an empty string if the field is absent or does not contain valid text.
 
-    An id that contains control characters is returned, but `reader.problems` then contains an error.
+    An id with control characters is returned, but a problem is added to `reader.problems`.
     """
     value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS).strip()
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):

@@ -17,7 +17,7 @@ class RouteState:
 
     `max_references` is the maximum number of references and elements that the route's engine accepts. `expansions` is
     true if the engine can expand images. `served` is true if this worker serves the route. `given_up` is the reason why
-    the route is excluded for the batch; it is empty if the route is not excluded.
+    the route is excluded for the batch, or empty if the route is not excluded.
     """
 
     name: str
@@ -29,7 +29,7 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
-    """The result of trying a route. If `error` is None, every shot is saved, or the worker has lost the batch.
+    """The result of trying a route. If `error` is None, either every shot is saved or the worker has lost the batch.
 
     `open_order` is true if the route has an open order after the attempt. `given_up` is true if the attempt excluded
     the route for the batch.
@@ -52,11 +52,13 @@ def choose_routes(
 ) -> Generator[str, RouteResult, Outcome]:
     """Try the routes of a model in order until a route generates the batch.
 
-    `references` is the number of references and elements. `expansion` is true if the first reference must be expanded;
-    this reference does not count towards the maximum number of references. `order_at` is the route with an open order,
-    or None. This route is tried first, and no other route is tried while the order is open. `resume_at` is the route to
-    which another worker handed the batch over, after the earlier routes were tried. If `resume_at` is empty or unknown,
-    the first route is tried first. `last_error` is the error of the previous attempt.
+    `references` is the number of references and elements. `expansion` is true if the first reference must be expanded.
+    This reference does not count towards the maximum number of references.
+
+    `order_at` is the route with an open order, or None. This route is tried first, and no other route is tried while
+    the order is open. `resume_at` is the route to which another worker has handed the batch over after trying the
+    earlier routes. If `resume_at` is empty or unknown, the first route is tried first. `last_error` is the error of the
+    previous attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -92,7 +94,7 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    if retry is None and earlier_usable:  # the route with the order was excluded; the earlier routes were not tried
+    if retry is None and earlier_usable:  # the route with the order was excluded, and the earlier routes were not tried
         return Retry(last_error or fail.reason)
     return retry or fail
 

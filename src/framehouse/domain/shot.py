@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from framehouse.domain.sizes import Size
 
 FRAMINGS = ("wide shot", "medium shot", "close-up", "over-the-shoulder shot", "low angle", "top view")
-"""The framings of a series: the first image has the first framing, and so on. If a series has more than six images, the
-framings are repeated."""
+"""The framings of the images of a series, in order. If a series has more than six images, the framings are repeated."""
 
 
 @dataclass(frozen=True, slots=True)

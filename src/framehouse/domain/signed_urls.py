@@ -1,6 +1,6 @@
 """Signed URLs for images and upstream callbacks.
 
-Requests to a signed URL need no authentication header, because the signature cannot be guessed.
+Requests to a signed URL need no API key, because the signature cannot be guessed.
 """
 
 import hmac
@@ -48,7 +48,7 @@ class Links:
     def check(self, key: str, expires: str, signature: str, *, now: float) -> int:
         """Return the remaining lifetime of an image URL, in seconds.
 
-        Returns 0 if the URL has expired or its signature is wrong, and one day if the URL does not expire. The
+        Returns 0 if the URL has expired or its signature is wrong. Returns one day if the URL does not expire. The
         signature is compared in constant time.
         """
         if not expires.isascii() or not expires.isdecimal() or len(expires) > 12 or not signature.isascii():

@@ -30,9 +30,9 @@ CANCELED = "Canceled"
 class RequestOptions:
     """The parts of a request that only some kinds of tasks have.
 
-    `negative_prompt` describes what must not be in the image. The fidelities are numbers from 0 to 1: a higher number
-    means that the image must be more similar to the reference image, or to the faces in it. None means that the engine
-    uses its own default.
+    `negative_prompt` describes what must not be in the image. The fidelities are numbers from 0 to 1. The higher
+    `image_fidelity`, the more similar the new image must be to the reference. The higher `human_fidelity`, the more
+    similar the faces must be to the faces in the reference. None means that the engine uses its own default.
     """
 
     negative_prompt: str = ""
@@ -46,10 +46,10 @@ NO_OPTIONS = RequestOptions()
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """A request for an image task. All fields have been checked, but the content of the images has not.
+    """A request for an image task. All fields have been checked, but not the content of the images.
 
     `model` is the name of the model, even if the request contains an alias. `amount` is the value of `n` or
-    `series_amount`; None means `auto`.
+    `series_amount`. None means `auto`.
     """
 
     model: str
@@ -73,7 +73,7 @@ class TaskImage:
     """A finished image of a task.
 
     `key` is the storage key of the image. `watermark_key` is the storage key of the watermarked copy, or empty if there
-    is none.
+    is no such copy.
     """
 
     index: int
@@ -86,7 +86,7 @@ class TaskImage:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it is stored in the database. Datetimes have a time zone; `progress` is between 0 and 1."""
+    """A task as the database stores it. Datetimes have a time zone. `progress` is between 0 and 1."""
 
     id: UUID
     account_id: int
@@ -129,7 +129,7 @@ class Ticket:
 
 
 def read_task_id(either_id: str) -> UUID | None:
-    """Parse a task id. Returns None if the value is not a UUID; such a value can only be an external id."""
+    """Parse a task id. Returns None if the id is not a UUID. Such an id can only be an external id."""
     try:
         return UUID(either_id)
     except ValueError:

@@ -80,7 +80,7 @@ def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """Return the request of a task in the form of a request body, with the values that were chosen for `auto`.
+    """Return the request of a task as a request body. The values that were chosen replace `auto`.
 
     The result does not contain the reference images.
     """
@@ -129,7 +129,8 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 def delivery_data(message: Delivery) -> dict[str, Any]:
     """Return the JSON object for a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
-    # Before its first attempt, a message is due or waits for an earlier message, so no time is scheduled.
+    # Before its first attempt, a message is due or waits for an earlier message, so no time for the attempt is
+    # scheduled.
     scheduled = message.tries > 0
     return {
         "id": str(message.id),
@@ -161,7 +162,7 @@ def element_task_data(task: ElementTask, links: Links) -> dict[str, Any]:
 def preset_data(element: Element, links: Links) -> dict[str, Any]:
     """Return the JSON object for a preset, in the form of an element task.
 
-    The id of the task is the id of the element. The times are 0.
+    The task id is the id of the element, and the times are 0.
     """
     return {
         "task_id": str(element.id),

@@ -1,4 +1,4 @@
-"""The URLs of uploads. A client gets both URLs before it sends the file."""
+"""The URLs of uploads. A client receives both URLs of an upload before it sends the file."""
 
 import re
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 UPLOAD_VALID_S = 3600
 DOWNLOAD_VALID_S = 24 * 3600
 MAX_UPLOADS = 1000
-"""The largest number of uploads of an account that have not been deleted yet. Their files have at most 10 GB."""
+"""The maximum number of uploads per account. The files of this number of uploads have at most 10 GB."""
 _DOWNLOAD_URL = re.compile(
     r"https?://[^/?#]+(?:/[^?#]*)?/uploads/[0-9]{1,19}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"\?expires=[0-9]{1,12}&signature=[0-9a-f]{40}",
@@ -15,7 +15,7 @@ _DOWNLOAD_URL = re.compile(
 
 
 def upload_key(account_id: int, id: UUID) -> str:
-    """Return the path of the URL to which the file is sent."""
+    """Return the path of the URL to which the client sends the file."""
     return f"uploads/put/{account_id}/{id}"
 
 
@@ -25,10 +25,10 @@ def download_key(account_id: int, id: UUID) -> str:
 
 
 def upload_id(url: str) -> UUID | None:
-    """Return the id of the upload if the URL has the form of a download URL, otherwise None.
+    """Return the id of an upload if the URL has the form of a download URL. Otherwise, return None.
 
-    The host is not compared, because a proxy or a changed `public_url` may change it. Whether the upload exists and
-    belongs to the account is checked in the database, so a signature is not needed.
+    The host is not compared, because a proxy or a new value of `public_url` may change it. The URL needs no signature,
+    because the database is queried for an upload with this id that belongs to the account.
     """
     match = _DOWNLOAD_URL.fullmatch(url)
     return UUID(match[1]) if match else None

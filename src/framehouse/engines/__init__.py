@@ -1,1 +1,1 @@
-"""Engines generate images. Each engine is a module or a package; `interface.py` defines the interface of an engine."""
+"""The engines, which generate images. Each engine is a module or a package. `interface.py` defines their interface."""

@@ -1,8 +1,8 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
 This module is for models that accept fewer images than a task may have, or whose prompts need a different syntax for
-citations. Every reference and every element is used: if there are more images than the model accepts, the last images
-are tiled onto one contact sheet. The metadata of the generated image mentions the contact sheet.
+citations. Every reference and every element is used. If there are more images than the model accepts, the last images
+are tiled onto one contact sheet. The metadata of the generated image describes the contact sheet.
 """
 
 import math
@@ -23,11 +23,10 @@ _CELL_PX, _GAP_PX = 512, 16
 class ArrangedImages:
     """The images of a batch, prepared for one model.
 
-    `files` contains the files of the input images in order. The files are unchanged, except for a contact sheet (PNG),
-    which contains several images. `names` maps each reference and element to its name in the prompt.
+    `files` contains the files of the input images in order. The files are unchanged, but one file may be a contact
+    sheet (PNG) with several images. `names` maps each reference and element to its name in the prompt.
     `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame. `contact_sheet`
-    is a description of the contact sheet for the metadata of the generated image, or empty if there is no contact
-    sheet.
+    is the description of the contact sheet in the metadata, or empty if there is no contact sheet.
     """
 
     files: tuple[bytes, ...]
@@ -41,11 +40,13 @@ def arrange_images(
 ) -> ArrangedImages:
     """Arrange the references and elements of a batch and `first_frame` in at most `max_images` files.
 
-    `max_images` must be at least 1. `cite` is the text that refers to an image in a prompt of this model; `{}` stands
-    for the number of the image, counted from 1. The files are in this order: the references, the frontal image of each
-    element, the first frame, and further images of the elements up to the limit. If there are too many images, the last
-    references and elements share a contact sheet, and further images of elements are omitted. If `max_images` is 1, the
-    contact sheet also contains the first frame. Drawing a contact sheet blocks the calling thread.
+    `max_images` must be at least 1. `cite` is the text that refers to an image in a prompt of this model. In this text,
+    `{}` stands for the number of the image, counted from 1. Drawing a contact sheet blocks the calling thread.
+
+    The files are in this order: the references, the frontal image of each element, the first frame, and further images
+    of the elements up to the limit. If there are too many images, the last references and elements share a contact
+    sheet, and the further images of elements are omitted. If `max_images` is 1, the contact sheet also contains the
+    first frame.
     """
     images = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
     images += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]
@@ -83,8 +84,8 @@ def arrange_images(
 def build_prompt(shot: Shot, batch: Batch, arranged: ArrangedImages) -> str:
     """Return the shot's prompt with each citation replaced by the name of its input image.
 
-    Sentences are appended for elements that the prompt does not cite, for the descriptions of elements, and for the
-    framing. For a later frame of a series, another sentence requests the same content and style as in the first frame.
+    Sentences are appended for uncited elements, for the descriptions of elements, and for the framing. If there is a
+    first frame, another sentence requests the same content and style as in the first frame.
     """
     counts = {"images": len(batch.references), "elements": len(batch.elements)}
     words, cited = [], set()

@@ -1,4 +1,4 @@
-"""Cooldowns with exponential backoff: an unhealthy server, account or device is not used for a while."""
+"""Cooldowns with exponential backoff, in which an unhealthy server, account or device is not used."""
 
 import random
 import time
@@ -7,7 +7,7 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 
 
 class Cooldown:
-    """A pause during which a server, an account or a device must not be used. Not thread-safe."""
+    """A pause in which a server, an account or a device must not be used. This class is not thread-safe."""
 
     def __init__(self, *, first_s: float = _FIRST_S, longest_s: float = _LONGEST_S) -> None:
         self._first_s = first_s
@@ -20,10 +20,10 @@ class Cooldown:
         """Start a pause.
 
         The first pause lasts about `first_s`. Each further pause is twice as long as the previous pause, up to
-        `longest_s`. Each length has a random jitter of up to 20 %.
+        `longest_s`. These lengths are changed by a random jitter of up to 20 %.
 
-        `at_least_s` is the minimum length of the pause, and may exceed `longest_s`. A call during a pause replaces
-        `reason` but does not extend the pause.
+        `at_least_s` is the minimum length of the pause, and may exceed `longest_s`. A call of this method during a
+        pause replaces `reason`, but does not extend the pause.
         """
         self.reason = reason
         if self.remaining_s > 0:

@@ -9,22 +9,24 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import decode_reference_rgb
 
 _USUAL_PIXELS = 1024 * 1024
-"""Models are trained with images of about this number of pixels, and generate worse images at smaller sizes."""
+"""The usual number of pixels of the images with which models are trained. Models generate worse images at smaller
+sizes."""
 MAX_INPAINT_PIXELS = 1024 * 1024
-"""The inpainting pipelines of diffusers scale larger images down to this number of pixels."""
+"""The maximum number of pixels for the inpainting pipelines of diffusers, which scale larger images down."""
 _MULTIPLE, _MIN_SIDE_PX = 16, 64
 _BAND = 0.22
-"""The width of the band that is continued, as a fraction of the image. The band rarely contains the main subject."""
+"""The width of the mirrored band, as a fraction of the image. Such a band rarely contains the main subject."""
 _OVERLAP_PX = 8
-"""The mask covers this much of the edges of the image, so that the model can generate a smooth transition."""
+"""The width of the edges of the image that the mask covers, so that the model can generate a smooth transition."""
 
 
 def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: float = 8.0) -> Size:
-    """Return the size of the canvas for an expanded image of `size`. Both sides are multiples of 16, and at least 64.
+    """Return the size of the canvas for an expanded image of `size`.
 
-    The canvas has nearly the aspect ratio of `size`, at most `max_pixels` pixels and, unless `max_edge` is 0, no side
-    longer than `max_edge`. The longer side is at most `max_ratio` times as long as the shorter side. If `size` has
-    less than about a million pixels, the canvas is larger than `size`, up to a million pixels.
+    The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the aspect
+    ratio of `size`, and at most `max_pixels` pixels. Unless `max_edge` is 0, no side is longer than `max_edge`. The
+    longer side is at most `max_ratio` times as long as the shorter side. If `size` has less than about a million
+    pixels, the canvas is larger than `size`, up to a million pixels.
     """
     width, height = max(size.width, size.height / max_ratio), max(size.height, size.width / max_ratio)
     pixels = min(max_pixels, max(_USUAL_PIXELS, size.width * size.height))
@@ -36,12 +38,13 @@ def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: fl
 
 
 def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Image.Image, Image.Image]:
-    """Draw the canvas (RGB) and the mask (greyscale). Both have the size `canvas`. Blocks the calling thread.
+    """Draw the canvas (RGB) and the mask (greyscale), both with the size `canvas`. Blocks the calling thread.
 
-    `content` is the file of the original image, and `box` is its place in the expanded image of `size`. The expanded
-    image is placed in the middle of the canvas, and touches two or four of its edges. If the aspect ratios differ, the
-    worker later crops the rest of the canvas. Around the original image, the canvas shows a blurred continuation of the
-    edges. The mask is white where the model must generate the image, and black where the original image must stay.
+    `content` is the file of the original image, and `box` is the place of the original image in the expanded image of
+    `size`. The expanded image is placed in the middle of the canvas, and touches two or four edges of the canvas. If
+    the aspect ratios differ, the worker later crops the rest of the canvas. Around the original image, the canvas shows
+    a blurred continuation of the edges. The mask is white where the model must generate the image, and black where the
+    original image must stay.
 
     Raises Broken if the file is damaged.
     """
@@ -68,26 +71,27 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
 
 
 def continue_edges(image: Image.Image, left: int, top: int, size: Size) -> NDArray[np.uint8]:
-    """Return an RGB array of shape (height, width, 3) with the image at (`left`, `top`), and continued to all edges.
+    """Place the image at (`left`, `top`), continue it to all edges of `size`, and return an RGB array.
 
-    A band along each edge of the image is mirrored outwards repeatedly. Shapes and colours therefore continue without a
-    seam, the sky stays sky, and the ground stays ground.
+    The array has the shape (height, width, 3). A band along each edge of the image is mirrored outwards repeatedly.
+    Shapes and colours therefore continue without a seam, the sky stays sky, and the ground stays ground.
     """
     rows, columns = _mirrored(top, image.height, size.height), _mirrored(left, image.width, size.width)
     return np.ascontiguousarray(np.asarray(image)[rows][:, columns])
 
 
 def _place(offset: int, inner: int, outer: int, canvas: int, scale: float) -> tuple[int, int]:
-    """Return the offset and the length of the original image along one side of the canvas."""
+    """Return the offset and the length of the original image on the canvas in one dimension."""
     start = (canvas - outer * scale) / 2 + offset * scale
     length = min(canvas, max(1, round(inner * scale)))
     return min(max(0, round(start)), canvas - length), length
 
 
 def _mirrored(offset: int, inner: int, outer: int) -> NDArray[np.intp]:
-    """Return the pixel of the image that each pixel of the expanded side shows.
+    """For each pixel of an expanded row or column, return the index of the image's pixel that it shows.
 
-    `offset`, `inner` and `outer` are the place and the length of the image, and the length of the expanded side.
+    `offset` and `inner` are the offset and the length of the image. `outer` is the length of the expanded row or
+    column.
     """
     place = np.arange(outer) - offset
     band = max(1, round(inner * _BAND))

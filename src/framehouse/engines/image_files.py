@@ -14,7 +14,8 @@ from framehouse.domain.errors import Broken
 
 MAX_ANSWER_BYTES = 150_000_000
 MAX_ANSWER_PIXELS = 80_000_000
-"""The largest image that Framehouse requests, 21:9 at 4k, has 17 million pixels."""
+"""The maximum number of pixels of an image from an upstream. The largest image that Framehouse requests (21:9 at 4k)
+has 17 million pixels."""
 _TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # bit depth 8, RGB, deflate compression, filter method 0, not interlaced
 _LAST_FILTER = 4
 
@@ -76,9 +77,9 @@ def png_file(image: Image.Image) -> bytes:
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
     """Verify or decode an image file from an upstream.
 
-    An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. Framehouse itself writes this
-    kind of file, and decoding a file takes four times as long as verifying it. Other images are decoded to RGB arrays
-    of shape (height, width, 3). Raises Broken in the same cases as `decode_answer`.
+    An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. Framehouse itself writes such
+    files, and decoding a file takes four times as long as verifying it. Other images are decoded to RGB arrays of shape
+    (height, width, 3). Raises Broken in the same cases as `decode_answer`.
     """
     return _verified_png(content) or decode_answer(content)
 
@@ -86,9 +87,9 @@ def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
 def _verified_png(content: bytes) -> Png | None:
     """Return the file as a Png, or None if the file must be decoded.
 
-    A file must be decoded if it is not a PNG file with 8-bit RGB pixels, if it has EXIF data (which may specify a
-    rotation), if it is an animation, or if it has too many pixels. A file with missing chunks, a wrong checksum, an
-    invalid filter type or a wrong amount of pixel data must also be decoded.
+    A file must be decoded if it is not a PNG file with 8-bit RGB pixels, if it is an animation, or if it has too many
+    pixels. A file with EXIF data must be decoded because the EXIF data may specify a rotation. A file with missing
+    chunks, a wrong checksum, an invalid filter type or a wrong amount of pixel data must also be decoded.
     """
     if content[:16] != b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR" or content[24:29] != _TRUE_COLOUR:
         return None
@@ -138,7 +139,7 @@ def decode_answer(content: bytes) -> NDArray[np.uint8]:
                     raise Broken(f"the upstream returned an image of {file.width}x{file.height} px, which is too large")
                 image = ImageOps.exif_transpose(file)
                 return np.asarray(image.convert("RGB"))
-    except Image.DecompressionBombError as error:  # the image exceeds Pillow's own limit
+    except Image.DecompressionBombError as error:  # the image exceeds Pillow's own limit on pixels
         raise Broken("the upstream returned an image that is too large") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise Broken(f"the upstream did not return an image: {error}") from error

@@ -1,4 +1,4 @@
-"""The interface of an engine: its abilities, the generation of images, and the health check.
+"""The interface of an engine: its abilities, its generation of images, and its health check.
 
 `framehouse.testing.engine_contract` contains the tests that every engine must pass.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """The abilities of an engine. All abilities are known without loading a model or sending a request.
+    """The abilities of an engine. They are known before a model is loaded or a request is sent.
 
     `max_references`: the largest number of references (images and elements) per task. A task with more references is
-        passed to the next route, and fails if no route accepts the task. An element counts as one reference, no matter
-        how many images the element has.
-    `max_batch`: the largest number of shots per call. All shots of a call belong to the same task.
+        passed to the next route, and fails if no route accepts the task. An element counts as one reference, regardless
+        of its number of images.
+    `max_batch`: the largest number of shots per call. All shots of a call belong to one task.
     `whole_series`: true if the engine must receive all shots of a series in one call, because it generates the later
         images from the first image.
     `concurrency`: the number of calls that the engine can process efficiently at the same time.
@@ -39,8 +39,8 @@ class Abilities:
     `fidelities`: true if the engine uses the fidelities of a batch.
     `expansions`: true if the engine can expand an image. Without this ability, an engine gets no batch with a `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
-        submits a task, the API calls this function of the model's first engine. The function must return immediately
-        and must not do I/O.
+        submits a task, the API calls the function `refusal` of the model's first engine. The function must return
+        immediately and must not do I/O.
     """
 
     max_references: int
@@ -59,9 +59,9 @@ class Abilities:
 class ReferenceImage:
     """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
 
-    A worker has already decoded the complete file once, so the file is valid. The image may be greyscale, CMYK, 16-bit,
-    transparent or palette-based, and its EXIF data may specify a rotation. The prompts of the shots state the role of
-    the reference in words, so an engine can ignore `role`.
+    A worker has already decoded the complete file, so the file is valid. The image may be greyscale, CMYK, 16-bit,
+    transparent or palette-based, and its EXIF data may specify a rotation. The prompts of the shots describe the role
+    of the reference in words, so an engine can ignore `role`.
     """
 
     content: bytes
@@ -83,21 +83,26 @@ class SavedElement:
 
 
 class BatchLost(Exception):
-    """Another worker has claimed the batch, or the task of the batch has ended. An engine must not catch this error."""
+    """Raised when another worker has claimed the batch, or when the task of the batch has ended.
+
+    An engine must not catch this error.
+    """
 
 
 class OpenOrder(Protocol):
     """The record of an order that an engine places with an upstream. The record survives a crash of the worker.
 
     An engine saves the record before it places the order. If a worker later passes the same batch to the engine again,
-    the batch contains the saved record. As long as a saved record exists, the batch stays on this route, and the route
-    is tried again later if the engine raises `Unknown`. Without a saved record, any route may generate the batch, and
-    the task fails if the engine raises `Unknown`.
+    the batch contains the saved record.
+
+    While a saved record exists, the batch stays on this route. If the engine raises `Unknown`, the route is tried again
+    later. Without a saved record, any route may generate the batch. If the engine then raises `Unknown`, the task
+    fails.
     """
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The last saved data. The data is empty until `save` is called for the first time."""
+        """The data that was last saved. The data is empty until `save` is called for the first time."""
         ...
 
     async def save(self, data: Mapping[str, Any]) -> None:
@@ -112,12 +117,12 @@ class OpenOrder(Protocol):
         ...
 
     async def is_wanted(self) -> bool:
-        """Return whether the images may still be needed. Images are not needed after the task has ended."""
+        """Return whether the images may still be needed. After the task has ended, no images are needed."""
         ...
 
     @property
     def upstream_callback_url(self) -> str | None:
-        """The URL to which the upstream sends a POST request to end `pause` early.
+        """The URL to which the upstream can send a POST request to end `pause` early.
 
         None if the public address of this server is not configured.
         """
@@ -133,13 +138,13 @@ class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
     `image_count` is the total number of images in the task. References and elements are in the order of the numbers
-    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task; each shot also has
+    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task. Each shot also has
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
 
     `kind` is the endpoint of the request. `options` contains the negative prompt and the fidelities. If `box` is not
-    None, the first reference must be expanded: `size` is the size of the expanded image, and `box` is the place of the
-    reference in it. The worker later copies the pixels of the reference into this place.
+    None, the first reference must be expanded. `size` is then the size of the expanded image, and `box` is the place of
+    the reference in the expanded image. The worker later copies the pixels of the reference into this place.
     """
 
     task_id: str
@@ -162,9 +167,9 @@ class Batch:
 class GeneratedImage:
     """A finished image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
 
-    The image may have any size, because the worker resizes it. `facts` are added to the metadata of the image. An
-    engine can return an upstream's file unchanged (`image_files.read_answer`). If the image in the file already has the
-    requested size, the worker usually does not have to decode the file.
+    The image may have any size, because the worker resizes it. The worker adds `facts` to the metadata of the image. An
+    engine can return an upstream's file unchanged (`image_files.read_answer`). If the file already has the requested
+    size, the worker usually does not have to decode the file.
     """
 
     index: int
@@ -180,7 +185,7 @@ class GeneratedImage:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The completed fraction of a call, from 0 to 1."""
+    """The progress of a call. `share` is the completed fraction, from 0 to 1."""
 
     share: float
 

@@ -4,7 +4,7 @@ import json
 
 
 class BadOption(ValueError):
-    """An option of a route is invalid. The message names the option and the allowed values."""
+    """Raised when an option of a route is invalid. The message names the option and the allowed values."""
 
 
 def check_integer(name: str, value: object, minimum: int, maximum: int) -> int:
@@ -20,7 +20,7 @@ def check_number(name: str, value: object, minimum: float, maximum: float) -> fl
 
 
 def check_cite(cite: object) -> str:
-    """Check the text that refers to an input image in a prompt (`arrange`). `{}` stands for the number of the image."""
+    """Check the text that refers to an input image in a prompt. `{}` stands for the number of the image (`arrange`)."""
     if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
         raise BadOption(
             'cite must be the text that refers to an image in a prompt, such as "image {}": '

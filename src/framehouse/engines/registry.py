@@ -22,16 +22,16 @@ _PREVIZ = "previz"
 
 
 class BadRoute(Exception):
-    """A route of the configuration cannot be used. The message names the route and the reason."""
+    """Raised when a configured route cannot be used. The message names the route and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
     """An entry in a model's list of routes: an engine with its options.
 
-    `name` appears in the metadata of images, in metrics and in the output of `doctor`. The routes of a model have
-    different names, because a waiting batch stores the name of its route. A worker serves the route only if the worker
-    has all labels in `needs`. `served` is true if this process has these labels.
+    `name` appears in the metadata of images, in metrics and in the output of `doctor`. The names of a model's routes
+    differ, because a waiting batch stores the name of its route. A worker serves the route only if the worker has all
+    labels in `needs`. `served` is true if this process has these labels.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Registry:
 
     @property
     def concurrency(self) -> int:
-        """The number of concurrent calls that keeps the engines of all served routes busy."""
+        """The number of concurrent calls with which the engines of all served routes are fully used."""
         engines = {id(route.engine): route.engine for _, route in self._all_routes() if route.served}
         return sum(engine.abilities().concurrency for engine in engines.values())
 
@@ -125,7 +125,7 @@ class Registry:
         ]
 
     async def check(self) -> list[tuple[str, Route, list[HealthCheck]]]:
-        """Check the engines of all served routes. An engine that several routes share is checked once."""
+        """Check the engines of all served routes. An engine that several routes share is checked only once."""
         routes = [(model, route) for model, route in self._all_routes() if route.served]
         engines = {id(route.engine): route for _, route in routes}
         checks = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
@@ -185,7 +185,7 @@ def _with_sandbox(settings: list[dict[str, object]], *, sandbox: bool) -> list[d
 
 
 def _open_route(where: str, settings: Mapping[str, object], before: list[Route], engines: dict[str, Engine]) -> Route:
-    """Create a route. `where` names the route in errors, and `before` contains the model's earlier routes.
+    """Create a route. `where` names the route in error messages. `before` contains the model's earlier routes.
 
     Routes with the same engine and the same options share one engine object. A route without a name is named after its
     engine. If an earlier route already has that name, a number is appended.

@@ -1,1 +1,1 @@
-"""The entry points: the API, the workers and the sweeper. The entry points call the steps of the pipeline."""
+"""The entrypoints: the API, the workers and the sweeper. The entrypoints call the steps of the pipeline."""

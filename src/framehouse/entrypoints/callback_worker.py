@@ -25,9 +25,9 @@ from framehouse.pipeline.deliver_callback import Again, Delivered, Ended, delive
 log = logging.getLogger(__name__)
 _POLL_S = 0.5
 _MIN_PAUSE_S = 0.1
-"""The pause in seconds after a poll that found no message. The end of a task wakes every worker, but most workers find
-no message. Without this pause, the polls of many workers would put more load on PostgreSQL than all other work
-(docs/scale.md)."""
+"""The pause in seconds after a poll that found no message. The end of a task wakes every callback worker, but most
+callback workers find no message. Without this pause, the polls of many callback workers would put more load on
+PostgreSQL than all other work (docs/scale.md)."""
 _MAX_HOSTS = 10_000
 _HEALTHY_S = 300.0
 _FAILING_AFTER = 3
@@ -38,7 +38,7 @@ _LEASE = timedelta(seconds=LEASE_S)
 class HostHistory:
     """The recent results of deliveries, by host.
 
-    A host counts as healthy for five minutes after a successful delivery, even if later deliveries to the host fail,
+    A host counts as healthy for five minutes after a successful delivery. Later failed deliveries do not change this,
     because the failures may be limited to a single URL. A host counts as failing after three failures in a row.
     """
 
@@ -100,7 +100,7 @@ class CallbackWorker:
             )
         finally:
             listener.cancel()
-            if self._running:  # a delivery that ends within this time does not have to be repeated
+            if self._running:  # a delivery that ends within _STOP_S is not repeated
                 await asyncio.wait(self._running, timeout=_STOP_S)
             for task in self._running:
                 task.cancel()
@@ -147,7 +147,8 @@ class CallbackWorker:
         metrics.DELIVERY_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
         self._hosts.record(message.host, delivered=isinstance(outcome, Delivered))
-        # If the result cannot be recorded, the message is delivered again with the same id after its lease has expired.
+        # If the result cannot be recorded, the message is delivered again after its lease has expired, with the same
+        # id.
         with suppress(*DATABASE_ERRORS):
             match outcome:
                 case Delivered(code):

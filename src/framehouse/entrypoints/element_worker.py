@@ -24,8 +24,8 @@ from framehouse.pipeline.saved_elements import gather_images
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _LIMIT, _SLOW_S = 4, 2.0
-"""A worker creates up to `_LIMIT` elements at the same time. After `_SLOW_S` seconds, an element no longer counts
-toward the limit, so that a slow image server does not stop the creation of other elements."""
+"""The maximum number of elements that a worker creates at the same time. After `_SLOW_S` seconds, an element no longer
+counts towards this limit, so that a slow image server does not stop the creation of other elements."""
 _FETCH_LIMIT, _TOTAL_LIMIT = 16, 32
 """While `_FETCH_LIMIT` or more elements are in progress, the worker claims only elements whose images are all stored.
 While `_TOTAL_LIMIT` elements are in progress, the worker claims no elements."""
@@ -50,7 +50,7 @@ class ElementWorker:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Create elements until cancelled. After the cancellation, unfinished elements return to the queue."""
+        """Create elements until cancelled. The cancellation returns unfinished elements to the queue."""
         listener = asyncio.create_task(self._db.listen({ELEMENTS_CHANNEL: lambda _: self._wake.set()}))
         try:
             await poll_until_cancelled(self.poll_once, self._wake, poll_s=_POLL_S, subject="elements")

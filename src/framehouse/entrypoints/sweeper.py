@@ -27,22 +27,22 @@ from framehouse.pipeline.expire import expire_images, remove_references
 log = logging.getLogger(__name__)
 _CHECK_S = 1.0
 _UNRENEWED_S = 2.0
-"""The sweeper starts to observe a lease when the lease has not been renewed for this number of seconds. A live worker
+"""The sweeper starts to observe a lease if the lease has not been renewed for this number of seconds. A live worker
 renews its leases at shorter intervals."""
 DEAD_AFTER_S = 3.0
-"""If the database connection of a worker is closed, the worker's batches are requeued after this number of seconds. The
-time is measured from the moment when this process first observes that the lease was not renewed."""
+"""The number of seconds after which a batch is requeued if the database connection of its worker is closed. This time
+starts when this process first observes that the lease was not renewed."""
 _HOUSEKEEPING_S = 60.0
 _PARTIAL_FILES_S = 24 * 3600.0
 _PARTIAL_FILE_AGE_S = 3600.0
-"""An unfinished file is deleted when it is older than this number of seconds. Writing a file never takes this long."""
+"""The age after which an unfinished file is deleted, in seconds. Writing a file never takes this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""The maximum time until a waiting batch or element is due. Every pause of a batch or an element is shorter, so a later
-due time shows that the clock was set back."""
+"""The maximum time until a waiting batch or element is due. Every pause of a batch or an element is shorter. A later
+due time therefore shows that the clock was set back."""
 _STEP = 500
-"""The maximum number of rows that one transaction deletes. Such a transaction takes a few milliseconds, so it hardly
-delays other transactions."""
+"""The maximum number of rows that one transaction deletes. The transaction then takes only a few milliseconds, and
+hardly delays other transactions."""
 
 
 class OrphanedBatches:
@@ -52,8 +52,8 @@ class OrphanedBatches:
     closed, the limit is `DEAD_AFTER_S`. The time is measured with the monotonic clock of this process. Between two
     checks, at most 1.5 check intervals are counted, even if more time has passed.
 
-    Therefore, a batch of a live worker is not requeued if the database's clock jumps or the entire machine pauses.
-    Otherwise, the batch would be generated, and possibly billed, twice.
+    For these reasons, a batch of a live worker is not requeued if the database's clock jumps or the entire machine
+    pauses. A batch that is requeued by mistake would be generated twice, and possibly billed twice.
     """
 
     def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:

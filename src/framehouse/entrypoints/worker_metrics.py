@@ -32,7 +32,7 @@ async def serve_worker_metrics(listening: socket.socket | None) -> AsyncIterator
                     await writer.drain()
                 writer.close()
                 await writer.wait_closed()
-        writer.transport.abort()  # closes the connection even if the client did not send a request or read a response
+        writer.transport.abort()  # closes the connection even if the client sent or read nothing
 
     server = await asyncio.start_server(respond, sock=listening, limit=_MAX_HEAD_BYTES)
     try:

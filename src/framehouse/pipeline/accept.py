@@ -1,6 +1,6 @@
-"""Accept a request: validate the request, reserve quota, and save the task and its batches.
+"""Accept a request: validate the request, reserve quota and units, and save the task and its batches.
 
-Concurrent requests share a transaction.
+Concurrent requests can share a transaction.
 """
 
 import asyncio
@@ -48,14 +48,15 @@ async def accept(
     idempotency: tuple[str, bytes] | None = None,
     owner: int | None = None,
 ) -> Ticket:
-    """Create a task for a request. One transaction reserves quota and units, and saves the task, its shots and its
-    batches.
+    """Create a task for a request, or refuse the request.
 
-    `problems` contains the problems that were already found in the request; this function adds further problems.
-    `idempotency` contains the client's idempotency key and the hash of the request body. If a command waits for the
-    task, `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned. Raises
-    Refused if the request is refused. A refused request creates no task. The sweeper later deletes references that were
-    already stored.
+    One transaction reserves quota and units, and saves the task, its shots and its batches. `problems` contains the
+    problems that were already found in the request. This function adds further problems. `idempotency` contains the
+    client's idempotency key and the hash of the request body. If a command waits for the task, `owner` is the number of
+    the command's advisory lock. If the command dies, the task is abandoned.
+
+    Raises Refused if the request is refused. A refused request creates no task. The sweeper later deletes references
+    that were already stored.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")
@@ -144,7 +145,7 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
             element_id = int(result.detail)
             raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":
-            # clients check for the exact text of this message, which the Kling API specifies
+            # the Kling API specifies this message, and clients compare its exact text
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
             raise Refused(1102, f"units used up ({result.detail})")
@@ -153,9 +154,9 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
 
 
 class AcceptQueue:
-    """A queue with group commit: tasks that are submitted while a transaction runs share the next transaction.
+    """A queue with group commit: all tasks that are submitted while a transaction runs share the next transaction.
 
-    For details, see `Coalesced`. After a transaction, workers are notified, at most once every 5 ms.
+    For details, see `Coalesced`. After a transaction, the queue notifies the workers, but at most once every 5 ms.
     """
 
     def __init__(self, db: Database) -> None:

@@ -1,6 +1,6 @@
 """Sign a callback message and attempt to deliver it.
 
-The lower-case names of the result classes are the values of the metric label `outcome`.
+The metric label `outcome` has the lower-case names of the result classes as its values.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The attempt failed, and there are no further attempts.
+    """The attempt failed, and no further attempt follows.
 
     The receiver responded with HTTP 410 (`gone` is true), or the message is more than 24 hours old.
     """
@@ -59,8 +59,8 @@ class Ended:
 async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool) -> Delivered | Again | Ended:
     """Make one attempt to deliver a message.
 
-    A receiver may receive a message twice, because the worker may crash before it saves the result of a delivery. Both
-    deliveries then have the same `webhook-id` header.
+    A receiver may receive a message twice, because the worker may crash before it saves the result of a delivery. The
+    `webhook-id` headers of both deliveries are then equal.
     """
     task = message.task
     data = element_task_data(task, links) if isinstance(task, ElementTask) else task_data(task, links, progress=False)
@@ -98,9 +98,9 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
 
 
 def _retry_after_s(retry_after: str) -> float:
-    """Convert a Retry-After header, which contains a number of seconds or a date, to a number of seconds from now.
+    """Convert a Retry-After header to a number of seconds from now.
 
-    Returns 0 if the header is invalid.
+    The header contains a number of seconds or a date. Returns 0 if the header is invalid.
     """
     if retry_after.isascii() and retry_after.isdecimal():
         return float(retry_after[:9])

@@ -1,7 +1,7 @@
 """Delete files that are no longer needed.
 
-Each file is deleted before the database records its deletion. If the process crashes between these steps, the deletion
-is repeated.
+Each file is deleted before the database records the deletion. If the process crashes in between, a later run repeats
+the deletion.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
-"""The time for which an unneeded reference is kept after its last use. This time is far longer than the time between
-storing a reference and saving its task. An image that is sent repeatedly within this time is stored only once."""
+"""The time for which an unneeded reference is kept after its last use. The grace period is far longer than the time
+between storing a reference and saving its task. An image that is sent several times within the grace period is stored
+only once."""
 _CONCURRENCY = 16
 
 
 async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> int:
-    """Delete the image folders of up to `limit` expired tasks, several at a time. Returns the number of tasks.
+    """Delete the image folders of up to `limit` expired tasks, several folders at a time. Returns the number of tasks.
 
     A folder may also contain files of workers that have lost their claim. If the storage fails to delete a folder, the
     other folders are still deleted before the error is raised.
@@ -46,8 +47,8 @@ async def remove_references(
 ) -> int:
     """Check up to `limit` references that have not been used for `grace`. Delete unneeded references and their files.
 
-    Returns the number of checked references. One statement selects and deletes the rows, and this deletion cannot be
-    undone. If the storage fails to delete a file, a later call deletes the file.
+    Returns the number of checked references. One statement selects and deletes the rows of the references. If the
+    storage then fails to delete a file, a later call deletes the file.
     """
     checked = await delete_unused_references(db, grace, limit)
     while keys := await files_to_delete(db, limit):

@@ -1,4 +1,4 @@
-"""Convert a generated image to files: resize it, add a watermark, and encode it with metadata."""
+"""Convert a generated image to files: resize the image, add a watermark, and encode the image with metadata."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,12 +43,12 @@ def finish(
 ) -> FinishedImage:
     """Convert an image of any size to a file of exactly `size` pixels.
 
-    If `watermark` is true, the result also contains a second file, which has a watermark. If an image was expanded,
-    `original` contains the file of the original image and its place in the expanded image. The pixels of the original
-    image replace the pixels in this place.
+    If `watermark` is true, the result also contains a second file with a watermark. If the image is an expanded image,
+    `original` contains the file of the original image and the box of the original image in the expanded image. The
+    pixels of the original image then replace the pixels in this box.
 
-    This function blocks: call it in a thread. If a PNG already has the right size and format, no image was expanded and
-    no watermark is requested, its compressed data is used unchanged.
+    This function blocks, so call it in a thread. If a PNG already has the right size and format, `original` is None and
+    no watermark is requested, the compressed data of the PNG is used unchanged.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):

@@ -40,7 +40,7 @@ FINISH_PAUSES_S = (0.5, 5.0)
 
 
 class FinishFailed(Exception):
-    """Raised when an engine has generated an image but finishing the image has failed.
+    """Raised when an engine has generated an image, but the image could not be finished.
 
     The image must not be generated again. The message is for the client, and the cause of the exception is for the log.
     """
@@ -51,8 +51,8 @@ class Rules:
     """The settings for generating images.
 
     `retention` is the time for which images are stored. `allow_private_addresses` permits references at private
-    addresses. `upstream_callback_url` takes a batch id, and returns the URL for upstream callbacks about the batch. It
-    returns None if upstreams cannot reach this server.
+    addresses. `upstream_callback_url` is a function that takes a batch id and returns the URL for upstream callbacks
+    about the batch. The function returns None if upstreams cannot reach this server.
     """
 
     finishing: Finishing
@@ -72,7 +72,7 @@ async def generate_batch(
     on_progress: Callable[[float], None],
     wake: asyncio.Event,
 ) -> Outcome:
-    """Generate the shots of a claimed batch with the first route that can generate them.
+    """Generate the shots of a claimed batch with the first route that can generate these shots.
 
     `batch` is the input for the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots
     are never generated again. A crash loses at most the unsaved shots of the current engine call.
@@ -150,9 +150,9 @@ def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: b
 
 
 def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
-    """Return whether the engine needs the first image of a series, to match the later images to the first image.
+    """Return whether a call needs the first image of a series, so that the later images match the first image.
 
-    An engine that can generate a complete series in one call needs the first image if it must continue a series.
+    An engine that must generate a complete series in one call needs the first image to continue a series.
     """
     return series and abilities.whole_series and shots[0].index != 0
 
@@ -239,7 +239,7 @@ async def _save(
 
 
 def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:
-    """Return the metadata entry that names the options of the request that the engine cannot use, if there are any."""
+    """Return a metadata entry that names the unused options, or no entry if the engine uses all options."""
     unused = []
     if options.negative_prompt and not abilities.negative_prompts:
         unused.append("negative_prompt")
@@ -259,8 +259,8 @@ async def _finish(
 ) -> FinishedImage:
     """Finish an image, in up to three attempts. Raises FinishFailed if all attempts fail.
 
-    A retry can succeed if memory was low for a moment. A retry also avoids the loss of an image that may have been paid
-    for.
+    A retry can succeed, for example if memory was low for a moment. Without retries, an image that may have been paid
+    for could be lost.
     """
     pauses = list(FINISH_PAUSES_S)
     while True:

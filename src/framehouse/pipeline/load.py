@@ -17,7 +17,7 @@ from framehouse.pipeline.references import load_elements, load_references
 async def load_batch(
     batch: Claimed, *, db: Database, storage: Storage, checker: ImageChecker, allow_private: bool
 ) -> Batch | Outcome:
-    """Load the references and elements of a claimed batch. Fetching and checking them may take minutes.
+    """Load the references and elements of a claimed batch. Fetching and checking their images may take minutes.
 
     Returns the input for the engines, or the outcome of the batch if an image cannot be loaded.
     """

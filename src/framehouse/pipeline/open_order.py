@@ -1,4 +1,4 @@
-"""Store open orders with their batches, so that an engine can find an open order after a crash."""
+"""Store each open order with its batch, so that an engine can find the order after a crash."""
 
 import asyncio
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Check, fetch, store and load the references of tasks and elements.
 
-Identical content is stored only once. After a URL is fetched, all batches of the task use the stored file. A separate
-process decodes each image completely before an engine receives the image.
+Identical content is stored only once. After a batch has fetched a URL, all batches of its task use the stored file. A
+separate process decodes each image completely before an engine receives the image.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ class InspectedImage:
 
 
 async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
-    """Check an image in a request without network access and without decoding its pixels.
+    """Check an image in a request, without network access and without decoding the pixels of the image.
 
-    The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. A URL is returned
-    as a reference that has not been fetched yet. A valid image is returned as an InspectedImage. If the image is
-    invalid, the problem is returned, as the end of a sentence that starts with a request field, for example
+    The checks cover the encoding, the length, the file type, the size in pixels and the aspect ratio. For a URL, the
+    result is a reference that has not been fetched yet. For a valid image, the result is an InspectedImage. For an
+    invalid image, the result is the problem: the end of a sentence that starts with a request field, for example
     "image_list[0].image".
     """
     if isinstance(image, str) and is_url(image):
@@ -55,13 +55,13 @@ async def inspect_input(image: ImageInput) -> Reference | InspectedImage | str:
 async def store(db: Database, storage: Storage, image: Reference | InspectedImage) -> Reference:
     """Store an image, unless identical content is already stored. A Reference is returned unchanged.
 
-    The sweeper does not delete the file until REFERENCE_GRACE has passed. Before that time, the task or element that
-    needs the file must be saved, so that the view `needed_references` lists the file.
+    The sweeper does not delete the file during the grace period (REFERENCE_GRACE). Within the grace period, the task or
+    element that needs the file must be saved, so that the view `needed_references` lists the file.
     """
     if isinstance(image, Reference):
         return image
     content = image.content
-    # content that was deleted and is stored again gets a new key: see migration 0003
+    # content that is stored again after its deletion gets a new key: see migration 0003
     new_key = f"references/{content.sha256}-{secrets.token_hex(4)}"
     key = await reference_store.use_reference(db, content.sha256, new_key)
     if key == new_key or await storage.size(key) != content.size:
@@ -74,8 +74,8 @@ async def fetch_image(
 ) -> Reference:
     """Fetch the image at a URL, decode it completely and store it. `field` is the request field that contains the URL.
 
-    Raises Unavailable if the request failed and a retry may succeed. Raises Declined if the image can never be used.
-    The message contains `field`.
+    Raises Unavailable if the fetch failed and a retry may succeed. Raises Declined if the image can never be used. The
+    messages of both errors contain `field`.
     """
     try:
         content = await fetch(url, max_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
@@ -95,16 +95,16 @@ async def load_references(
 ) -> tuple[ReferenceImage, ...]:
     """Load the references of a batch, in order. A separate process has decoded every file completely.
 
-    After a URL is fetched, all batches of the task use the stored file. Raises Unavailable if a request failed and a
-    retry may succeed. Raises Declined if an image can never be used. The message contains the request field of the
-    reference.
+    After a URL is fetched, all batches of the task use the stored file. Raises Unavailable if a fetch failed and a
+    retry may succeed. Raises Declined if an image can never be used. The messages of both errors contain the request
+    field of the reference.
     """
     loaded = []
     for index, reference in enumerate(batch.references):
         field = reference.field
         if not reference.key:
             fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
-            # if another batch of the task saved its file first, all batches use that file
+            # if another batch of the task has already saved its file, all batches use that file
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         image = await load_stored(field, reference.key, db, storage, checker)
         loaded.append(replace(image, role=reference.role))
@@ -114,7 +114,7 @@ async def load_references(
 async def load_elements(
     elements: tuple[Element, ...], db: Database, storage: Storage, checker: ImageChecker
 ) -> tuple[SavedElement, ...]:
-    """Load the elements of a task with the files of their images, in order.
+    """Load the elements of a task and the files of their images, in order.
 
     Raises Declined if a file is missing or damaged.
     """
@@ -147,7 +147,7 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
 def content_of(content: bytes) -> Content:
     """Return a `Content` for bytes in memory.
 
-    Hashing blocks: call this function in a thread if the content is large.
+    This function computes a hash. If the content is large, call this function in a thread, because hashing blocks.
     """
     return Content(len(content), hashlib.sha256(content).hexdigest(), lambda: io.BytesIO(content))
 

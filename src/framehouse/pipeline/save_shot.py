@@ -1,6 +1,6 @@
 """Store a finished image and record it in the database.
 
-When the last image of a task is saved, the task ends: the units are charged, and the quota is released.
+When the last image of a task is saved, the task succeeds: its units are charged, and its quota is released.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ def image_folder(task_id: object) -> str:
 
 
 async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
-    """Call `save` until it succeeds, and return its result. `action` names the work in log lines ("saving image 2").
+    """Call `save` until it succeeds, and return its result. In log lines, `action` names the call ("saving image 2").
 
     Without retries, an image could be lost, and its shot would be generated and paid for again.
 
-    If the storage fails or the database does not respond, `save` is retried without limit. Other database errors may
+    If the storage fails or the database does not respond, the number of retries is unlimited. Other database errors may
     disappear within minutes, so `save` is retried after up to 20 of these errors. An error of the statement itself is
-    raised immediately. If the caller is cancelled during a pause, `save` is called one last time, for at most three
-    seconds.
+    raised immediately. If the caller is cancelled during a pause, `save` is called one last time, with a time limit of
+    three seconds.
     """
     pause_s, database_errors = 0.5, 0
     while True:
@@ -52,7 +52,7 @@ async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
             log.warning("%s: retrying in %.1f s: %s", action, pause_s, error)
         try:
             await asyncio.sleep(pause_s)
-        except asyncio.CancelledError:  # the worker stops, or the batch no longer belongs to this worker
+        except asyncio.CancelledError:  # the worker is stopping, or the batch no longer belongs to this worker
             with suppress(StorageUnavailable, TimeoutError, *DATABASE_ERRORS):
                 async with asyncio.timeout(_LAST_ATTEMPT_S):
                     await save()

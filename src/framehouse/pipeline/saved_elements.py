@@ -45,7 +45,7 @@ async def create_element(
 
     Creating an element uses no quota and no units. `problems` contains the problems that were already found in the
     request. This function adds the problems with the images. Raises Refused if there are problems, if the external task
-    id already exists, or if the idempotency key was used with another body. A refused request creates no element. The
+    id is already used, or if the idempotency key was used with another body. A refused request creates no element. The
     sweeper later deletes images that were already stored.
     """
     uploads, upload_problems = await find_uploads(db, account_id, request.images)
@@ -95,8 +95,8 @@ async def gather_images(
 ) -> tuple[Reference, ...]:
     """Store all images of an element, and decode them completely. All URLs are fetched concurrently.
 
-    Raises Declined if an image can never be used. Otherwise, raises Unavailable if an image cannot be used now but may
-    be usable later. The message describes the problem with each such image.
+    Raises Declined if at least one image can never be used. Otherwise, raises Unavailable if at least one image cannot
+    be used now but may be usable later. The message describes the problems with all of these images.
     """
 
     async def load(field: str, image: Reference) -> Reference:
@@ -119,7 +119,7 @@ async def gather_images(
 
 
 async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Return the elements in `ids` that tasks of this account may use, by id.
+    """Return the elements with the given `ids` that tasks of this account may use, keyed by id.
 
     An account may use all presets and its own elements.
     """
@@ -131,8 +131,8 @@ async def find_elements(db: Database, account_id: int, ids: Sequence[int]) -> di
 async def store_preset_images(element: Element, db: Database, storage: Storage) -> Element:
     """Return the element in a form that a task can use.
 
-    A task refers to the images of its elements by storage keys. The images of a preset are therefore copied into the
-    storage. Other elements are returned unchanged.
+    A task refers to the images of its elements by storage keys, so the images of a preset are copied into the storage.
+    All other elements are returned unchanged.
     """
     if element.id not in presets():
         return element

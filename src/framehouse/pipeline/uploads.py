@@ -13,11 +13,11 @@ from framehouse.pipeline.references import InspectedImage, inspect_input, store
 
 
 async def save_upload(content: Content, *, id: UUID, account_id: int, db: Database, storage: Storage) -> None:
-    """Check an image as references are checked, and save it.
+    """Check an uploaded image against the rules for references, and save the image.
 
-    The file is stored before the upload is recorded. If the process dies in between, the client repeats the upload, and
-    the sweeper deletes a file that nothing needs. Raises Refused: 1201 if the image is invalid, or if the upload
-    already contains another file, and 1302 if the account has too many uploads.
+    The file is stored before the upload is recorded. If the process dies in between, the client can repeat the upload,
+    and the sweeper deletes unneeded files. Raises Refused (1201) if the image is invalid, or if the upload already
+    contains another file. Raises Refused (1302) if the account has too many uploads.
     """
     inspected = await inspect_input(LongString("", content.size, content))
     if not isinstance(inspected, InspectedImage):
@@ -34,9 +34,9 @@ async def save_upload(content: Content, *, id: UUID, account_id: int, db: Databa
 async def find_uploads(
     db: Database, account_id: int, images: Sequence[SentImage]
 ) -> tuple[dict[str, Reference], list[str]]:
-    """Return the stored files of the images that are uploads, by the name of the request field, and the problems.
+    """Find the images that are uploads. Return their stored files, keyed by request field, and a list of problems.
 
-    An upload that does not exist, has expired or belongs to another account is a problem.
+    There is a problem for each upload that does not exist, has expired or belongs to another account.
     """
     ids = {
         sent.field: id for sent in images if isinstance(sent.image, str) and (id := upload_id(sent.image)) is not None

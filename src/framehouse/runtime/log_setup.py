@@ -21,6 +21,6 @@ def set_up_logging(level: str, format: str = "text") -> None:
         sys.excepthook = lambda _kind, error, _traceback: log.critical("uncaught error: %s", safe_traceback(error))
     for name in ("httpx", "httpcore", "asyncio", "pyvips"):
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
-    # these loggers would only repeat Framehouse's own log lines about requests, lost connections and export errors
+    # Framehouse itself logs requests, lost connections and export errors, so these loggers would repeat its log lines
     for name in ("uvicorn.error", "asyncpg", "opentelemetry"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""A pipe that stops child processes when their supervisor has died, even if the supervisor was killed.
+"""A pipe that stops child processes after their supervisor has died, even if the supervisor was killed.
 
-The operating system closes the supervisor's end of the pipe when the supervisor dies. The child processes wait for this
-event.
+When the supervisor dies, the operating system closes the supervisor's end of the pipe. The child processes wait until
+this end is closed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Decide when a supervised process is restarted and when it counts as hung.
+"""Determine when a supervised process is restarted, and when it counts as hung.
 
 Times are in seconds on the monotonic clock.
 """
@@ -15,8 +15,8 @@ LONGEST_STEP_S = 0.5
 class Restart:
     """The next start of a process.
 
-    The start is due at `due_at`, after a pause of `pause_s` seconds. If the process then ends within a minute, the next
-    pause is `next_pause_s` seconds.
+    The start is due at `due_at`, after a pause of `pause_s` seconds. If the process ends within a minute after this
+    start, the next pause is `next_pause_s` seconds.
     """
 
     due_at: float = 0.0
@@ -27,8 +27,8 @@ class Restart:
 def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
     """Plan the restart of a process that ran for `ran_s` seconds and then ended.
 
-    The first restart is immediate. The second restart follows after half a second, and each further pause is twice as
-    long as the previous pause, up to 30 seconds. If a process runs for more than a minute, its next restart is
+    The first restart is immediate. The second restart follows after a pause of half a second. Each further pause is
+    twice as long as the previous pause, up to 30 seconds. If a process runs for more than a minute, its next restart is
     immediate again.
     """
     pause_s = 0.0 if ran_s > HEALTHY_AFTER_S else previous.next_pause_s
@@ -47,10 +47,10 @@ class Silence:
 
 
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
-    """Return the silence after another check. `heartbeat` is true if a heartbeat has arrived since the last check.
+    """Return the new silence after a check. `heartbeat` is true if a heartbeat has arrived since the last check.
 
-    Each check adds at most half a second, because the machine may have been suspended. After the machine resumes, the
-    process then has time to send its next heartbeat.
+    Each check adds at most half a second, because the machine may have been suspended since the last check. The process
+    then has time to send its next heartbeat after the machine has resumed.
     """
     if heartbeat:
         return Silence(now, 0.0)

@@ -19,7 +19,8 @@ class Start:
     def hand_signals_to(self, handler: Callable[[int, FrameType | None], None]) -> None:
         """End the startup: from now on, both signals call `handler`, which runs without the event loop.
 
-        The signals are blocked during the change. A signal that arrives at that time calls `handler` afterwards.
+        Both signals are blocked while the handlers are replaced. A signal that arrives during this time calls `handler`
+        afterwards.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for number in _SIGNALS:

@@ -39,7 +39,7 @@ class SupervisedProcess:
     def check(self) -> None:
         """Start the process if a start is due. Plan a restart if the process has ended.
 
-        Kill the process if it hangs.
+        Kill the process if it is hung.
         """
         now = time.monotonic()
         if self.process is None:
@@ -88,7 +88,7 @@ def keep_running(
 ) -> bool:
     """Keep the processes running until a signal arrives or `until` returns true.
 
-    Returns False if `limit_s` seconds pass first, otherwise True.
+    Returns False if `limit_s` seconds have passed before that. Otherwise, returns True.
     """
     deadline = time.monotonic() + limit_s
     while not signals.stop:

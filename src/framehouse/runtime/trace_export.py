@@ -18,7 +18,7 @@ def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None
     `endpoint` is the URL of the collector. If `endpoint` is empty, OpenTelemetry's environment variables specify the
     URL. Nothing is exported if no URL is specified, or if OTEL_SDK_DISABLED is `true`. If the packages for tracing are
     missing and `endpoint` is set, this function raises BadSettings. If the packages are missing and `endpoint` is
-    empty, it logs a warning.
+    empty, this function logs a warning.
     """
     in_environment = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
     if not (endpoint or in_environment) or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":

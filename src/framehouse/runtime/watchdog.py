@@ -11,10 +11,10 @@ _HEARTBEAT_S = 0.5
 
 @contextlib.asynccontextmanager
 async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIterator[None]:
-    """Send heartbeats to `heartbeat_fd`, if it is not None, while the `with` body runs.
+    """Send heartbeats to `heartbeat_fd` while the `with` body runs. If `heartbeat_fd` is None, send none.
 
-    If the event loop hangs for `hung_after_s` seconds, the process writes a traceback to standard error and exits. The
-    leases of the process have expired by then.
+    If the event loop hangs for `hung_after_s` seconds, the process writes a traceback to standard error and exits. At
+    that time, the leases of the process have already expired.
     """
 
     async def send_heartbeats() -> None:

@@ -6,5 +6,5 @@ on request.
 
 import sys
 
-if pytest := sys.modules.get("pytest"):  # so that pytest shows the values in failed assertions
+if pytest := sys.modules.get("pytest"):  # makes pytest show the values in failed assertions
     pytest.register_assert_rewrite("framehouse.testing.engine_contract")

@@ -14,13 +14,13 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """An engine whose images have a single shade of grey. Words in the prompt cause faults.
+    """An engine whose images have a single shade of grey. Certain words in the prompt cause faults.
 
-    The code of `_misbehave` and `generate` defines the words and their faults.
+    The methods `_misbehave` and `generate` define the words and their faults.
 
-    `notes` is the path of a log file. For each image, the engine writes the line "start <task> <index>" before
-    generation and the line "done <task> <index>" after generation. If a batch has elements, the engine first writes the
-    line "with <name>|<description>|<sizes of the image files in bytes> …". `seconds` is the time per image.
+    `notes` is the path of a log file. The engine writes the line "start <task> <index>" before it generates an image,
+    and the line "done <task> <index>" afterwards. If a batch has elements, the engine first writes the line "with
+    <name>|<description>|<sizes of the image files in bytes> …". `seconds` is the time per image.
     """
 
     def __init__(self, *, notes: str = "", max_batch: int = 1, max_references: int = 10, seconds: float = 0.0) -> None:

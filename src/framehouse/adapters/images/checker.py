@@ -1,4 +1,4 @@
-"""Decode untrusted images in separate processes with time and memory limits, before other code decodes the images."""
+"""Decode each untrusted image in a separate process first. The process has limits on time and memory."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ removed, because they may contain secrets."""
 
 
 class ImageChecker:
-    """A pool of decoder processes. Processes are started on demand and reused. A process that dies is replaced."""
+    """A pool of decoder processes. It starts processes on demand, reuses them, and replaces processes that die."""
 
     def __init__(self, *, processes: int = 2, wall_s: float = _WALL_S) -> None:
         self._slots = asyncio.Semaphore(processes)
@@ -33,12 +33,12 @@ class ImageChecker:
     async def check(self, content: bytes) -> tuple[int, int]:
         """Check an image against all rules and decode it completely.
 
-        Returns the width and height of the upright image in pixels. Raises BadImage if the image breaks a rule or
-        cannot be decoded, or if decoding exceeds a limit. Each attempt takes at most `wall_s` seconds. A malicious file
-        can only affect the decoder process.
+        Returns the width and height of the upright image in pixels. Raises BadImage if the image breaks a rule, if it
+        cannot be decoded, or if decoding exceeds a limit. The method makes at most two attempts, and each attempt takes
+        at most `wall_s` seconds. A malicious file can affect only the decoder process.
         """
         async with self._slots:
-            for _ in range(2):  # two attempts: the system may kill a process, for example if memory is low
+            for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low
                 if response := await self._send(content):
                     break
             else:

@@ -1,8 +1,8 @@
-"""Decode references completely, with time and memory limits. `checker` runs this module as a separate process.
+"""Decode references completely, with limits on time and memory. `checker` runs this module as a separate process.
 
 The process reads files from standard input. Each file consists of its length (four bytes, big-endian) and its content.
-For each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. The process
-exits at the end of its input.
+For each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of
+its input, the process exits.
 """
 
 import io
@@ -22,23 +22,23 @@ from framehouse.domain.reference import MAX_PIXELS, reference_problem
 
 MEMORY_BYTES = 1_500_000_000
 """The limit on the address space of the process, in bytes. A decoded image of 40 megapixels needs 160 MB. To rotate or
-convert the image, Pillow needs two or three copies of it."""
+convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
-"""The maximum number of chunks in a PNG file that are not IDAT chunks, and the maximum number of IDAT chunks. A file of
-ten megabytes contains about 2,500 IDAT chunks if the size of each chunk is 4 KiB."""
+"""The maximum numbers of other chunks and of IDAT chunks in a PNG file. If each IDAT chunk has 4 KiB, a file of ten
+megabytes contains about 2,500 IDAT chunks."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
-"""A pattern that matches JPEG markers, but not restart markers, fill bytes or stuffed bytes."""
+"""A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100
 """The maximum number of scans in a JPEG. Baseline files usually have 1 scan, and progressive files have about 10 scans.
-A small file can have 100,000 scans or more, and decoding such a file takes minutes."""
+Even a small file can have 100,000 scans, which take minutes to decode."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely, then rotate it and convert it to RGB, as engines do.
+    """Decode an image completely. As engines do, also rotate the image and convert it to RGB.
 
     Returns the width and height of the upright image in pixels. Raises BadImage.
     """
@@ -68,8 +68,8 @@ def check_image(content: bytes) -> tuple[int, int]:
 def _check_scans(content: bytes) -> None:
     """Raise BadImage for a JPEG with too many scans.
 
-    The content of segments is skipped. All data after the end of the image is ignored, for example a video that a phone
-    appends.
+    The content of segments is skipped. Data after the end of the image is ignored. For example, some phones append a
+    video.
     """
     at, scans = 2, 0
     while match := _MARKER.search(content, at):
@@ -122,7 +122,7 @@ def main() -> None:
 
 
 def _limit(resource_id: int, soft_limit: int) -> None:
-    """Set a soft limit of this process. Does nothing if the system does not support the limit."""
+    """Set a soft limit for this process. Does nothing if the system does not support the limit."""
     with suppress(OSError, ValueError):
         resource.setrlimit(resource_id, (soft_limit, resource.getrlimit(resource_id)[1]))
 

@@ -1,7 +1,7 @@
 """Encode pixels as PNG, JPEG or WebP.
 
 The PNG encoder filters rows with numpy and compresses bands of rows with ISA-L. For a photo, this encoder is forty
-times as fast as Pillow's encoder, and its files are 10 % larger (`make bench NAME=finishing`). Bands are compressed
+times as fast as Pillow's encoder, and the file is 10 % larger (`make bench NAME=finishing`). Bands are compressed
 independently. For a watermarked copy, only the bands with changed rows are compressed again.
 """
 
@@ -28,7 +28,8 @@ _BAND_ROWS = 256
 _LEVEL = 1
 _SAMPLE_EVERY_ROWS = 16
 """The interval between the rows that are sampled from a band of an enlarged image. The encoder compresses the sample
-with and without string matching, and uses the method with the smaller result for the entire band."""
+with and without string matching. The encoder then compresses the entire band with the method whose result was
+smaller."""
 _band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
 """One thread per core. Compression releases the GIL and does no I/O, so a single image uses all cores."""
 _NO_FILTER, _UP_FILTER = 0, 2
@@ -38,9 +39,9 @@ _NO_FILTER, _UP_FILTER = 0, 2
 class Encoded:
     """An encoded file.
 
-    `bands` contains the compressed bands of a PNG, each with the Adler-32 checksum and the length of its uncompressed
-    data. An image that differs from this image only in a few rows can reuse the bands that contain none of these rows.
-    `bands` is empty for other formats.
+    `bands` contains one entry per band of a PNG: the compressed data, and the Adler-32 checksum and the length of the
+    uncompressed data. If another image differs from this image in only a few rows, its file can reuse the bands that
+    contain none of these rows. For other formats, `bands` is empty.
     """
 
     content: bytes
@@ -60,10 +61,10 @@ def encode(
 ) -> Encoded:
     """Encode pixels of shape (height, width, 3) as a file. The metadata of the file contains `facts`.
 
-    `enlarged` is true if the image was enlarged. Such an image is smooth, and its PNG may be smaller without string
-    matching. `like` is the encoded file of another image, from which this image differs only in `changed_rows`: the
-    index of the first changed row, and the index of the row after the last changed row. The PNG encoder reuses the
-    bands of `like` that contain no changed rows.
+    `enlarged` is true if the image was enlarged. An enlarged image is smooth, so its PNG file may be smaller without
+    string matching. `like` is the encoded file of a similar image that differs only in `changed_rows`. `changed_rows`
+    contains the index of the first changed row and the index of the row after the last changed row. The PNG encoder
+    reuses the bands of `like` that contain no changed rows.
     """
     if format == "png":
         return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)
@@ -119,8 +120,8 @@ def build_png(idat_chunks: bytes, width: int, height: int, facts: Mapping[str, o
 def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, int]:
     """Filter and compress rows.
 
-    Returns raw deflate data that ends at a byte boundary, and the Adler-32 checksum and the length of the filtered
-    rows. The first row is not filtered, so a band does not depend on the band above.
+    Returns raw deflate data that ends at a byte boundary, the Adler-32 checksum of the filtered rows, and their length
+    in bytes. The first row is not filtered, so a band does not depend on the band above.
     """
     height, width = rows.shape[:2]
     flat = rows.reshape(height, width * 3)
@@ -139,8 +140,9 @@ def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, 
 def _deflate(raw: memoryview, *, huffman_only: bool) -> bytes:
     """Compress `raw` to raw deflate data.
 
-    `huffman_only` skips string matching. The filtered rows of an enlarged photo contain small numbers without
-    repetitions. For such rows, `huffman_only` reduces the size by up to a quarter, but takes three times as long.
+    If `huffman_only` is true, string matching is skipped. The filtered rows of an enlarged photo contain small numbers
+    without repetitions. For such rows, `huffman_only` reduces the size by up to a quarter, but compression takes three
+    times as long.
     """
     if huffman_only:
         deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)

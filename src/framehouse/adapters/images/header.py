@@ -1,8 +1,9 @@
-"""Read the type, the size and the orientation of an image from its header. The first bytes determine the type.
+"""Read the type, the size and the orientation of an image from its header, without decoding pixels.
 
-No pixels are decoded. This parser runs in processes without limits on time and memory. Pillow is not used, because it
-keeps in memory all data that precedes the pixels. For a file with ten megabytes of tiny segments, Pillow needs several
-seconds and hundreds of megabytes of memory. If a header contains false values, `decode` detects these values later.
+The first bytes of the file determine the type. This parser runs in processes that have no limits on time and memory.
+This parser does not use Pillow, because Pillow keeps in memory all data that precedes the pixels. For a file with ten
+megabytes of tiny segments, Pillow needs several seconds and hundreds of megabytes of memory. `decode` later detects
+headers with false values.
 """
 
 import struct

@@ -22,7 +22,7 @@ def facts_json(facts: Mapping[str, object]) -> str:
 
 
 def xmp_packet(facts: Mapping[str, object], *, tool: str) -> bytes:
-    """Return an XMP packet in UTF-8, with the facts and the description "made by AI"."""
+    """Return an XMP packet in UTF-8. The packet contains the facts, and states that the image was made by AI."""
     packet = _PACKET.format(
         tool=quoteattr(tool),
         source=quoteattr(DIGITAL_SOURCE_TYPE),

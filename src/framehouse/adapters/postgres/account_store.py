@@ -17,9 +17,9 @@ _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
 
 @dataclass(frozen=True, slots=True)
 class JwtKey:
-    """A secret key that is used to verify the tokens that a client has signed.
+    """The secret key with which the server verifies the JWTs of a client.
 
-    `disabled` is true if the account of the caller is disabled.
+    `disabled` is true if the caller's account is disabled.
     """
 
     caller: Caller
@@ -30,7 +30,7 @@ class JwtKey:
 def key_hash(key: str) -> bytes:
     """Return the SHA-256 hash of a bearer key. Only this hash is stored.
 
-    A hash without a salt is sufficient, because a key of 256 random bits cannot be guessed.
+    The hash needs no salt, because a key of 256 random bits cannot be guessed.
     """
     return hashlib.sha256(key.encode()).digest()
 
@@ -41,7 +41,7 @@ def new_key() -> str:
 
 
 def key_prefix(key: str) -> str:
-    """Return the first characters of a key, which may be displayed to identify the key."""
+    """Return the prefix of a key: its first characters, which identify the key and may be displayed."""
     return key[:_PREFIX_CHARACTERS]
 
 
@@ -73,7 +73,7 @@ async def get_account(db: Database, account_id: int) -> Account:
 
 
 async def list_accounts(db: Database) -> list[tuple[Account, int]]:
-    """Return all accounts, sorted by name, and the number of active keys of each account."""
+    """Return all accounts, sorted by name, each with the number of its active keys."""
     return [(_account(row), row["keys"]) for row in await db.rows(sql("list_accounts"))]
 
 
@@ -101,10 +101,10 @@ async def set_account(
 
 
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
-    """Create a new callback secret and return it. During `overlap`, callbacks are signed with both the new and the old
-    secret.
+    """Create a new callback secret and return the secret.
 
-    Returns None if the account does not exist.
+    During `overlap`, callbacks are signed with both the new secret and the old secret. Returns None if the account does
+    not exist.
     """
     secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap)
     return str(secret) if secret else None
@@ -125,7 +125,7 @@ async def create_key(db: Database, account_id: int, *, models: list[str] | None 
 
 
 async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
-    """Create an access key and a secret key, for a client that signs its own tokens. Returns both keys."""
+    """Create an access key and a secret key for a client that signs its own JWTs. Returns both keys."""
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
         "insert into api_keys (account_id, prefix, access_key, secret_key, models) "
@@ -163,7 +163,7 @@ async def revoke_key(db: Database, key_id: int) -> str | None:
 async def find_keys(db: Database, account_id: int, start: str) -> list[tuple[int, str]]:
     """Return the ids and prefixes of the account's active keys that begin with `start`.
 
-    If `start` is longer than a prefix, `start` must be the complete bearer key or access key.
+    If `start` is longer than the prefix of a key, `start` must be the complete bearer key or access key.
     """
     rows = await db.rows(
         "select id, prefix from api_keys where account_id = :account_id and revoked_at is null and case "
@@ -203,7 +203,7 @@ async def find_jwt_key(db: Database, access_key: str) -> JwtKey | None:
 
 
 async def shared_secret(db: Database, name: str) -> str:
-    """Return the secret with this name. All processes share the secret. The first call creates the secret."""
+    """Return the secret with this name, which all processes share. The first call creates the secret."""
     await db.row(
         "insert into settings (name, value) values (:name, :value) on conflict (name) do nothing",
         name=name,

@@ -23,9 +23,9 @@ from framehouse.domain.task_kind import TaskKind
 Saved = Literal["lost", "kept", "succeeded"]
 """The result of `settle_shot`.
 
-`lost` means that the worker has lost the claim or the task has ended; nothing was changed. `kept` means that the shot
-has an image, but the task has not succeeded. `succeeded` means that all shots of the task have an image and the task
-has succeeded.
+`lost` means that nothing was changed, because the worker has lost the claim or the task has ended. `kept` means that
+the shot has an image, but other shots of the task have none yet. `succeeded` means that all shots of the task have
+images, so the task has succeeded.
 """
 
 
@@ -36,9 +36,9 @@ class Claimed:
     `attempt` counts from 1. `elements` contains the copies of elements that were saved with the task. `ratio` is `auto`
     until a reference determines the aspect ratio. `shots` contains the shots that have no image yet. `batch_size` is
     the total number of shots in the batch, including the finished shots. `failing_s` is the number of seconds since the
-    batch first failed, measured by the database's clock, or 0 if the batch has not failed. `open_orders` maps a route
-    to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must generate the
-    batch; an empty name means the model's first route.
+    batch first failed, or 0 if the batch has not failed. The clock of the database measures this time. `open_orders`
+    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must
+    generate the batch. An empty name means the model's first route.
     """
 
     id: int
@@ -96,8 +96,8 @@ async def claim_batches(
 
     `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
     `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been
-    fetched and checked. Two workers never claim the same batch. The batch of a dead worker must be requeued before
-    another worker can claim the batch.
+    fetched and checked. Two workers never claim the same batch. Another worker can claim the batch of a dead worker
+    only after the batch has been requeued.
     """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
@@ -119,8 +119,8 @@ async def claim_batches(
 async def renew_leases(db: Database, batches: dict[int, tuple[UUID, float]], lease: timedelta) -> set[int]:
     """Renew the leases of `batches` and save their progress. Returns the ids of the batches whose claim is still valid.
 
-    `batches` maps a batch id to the claim and the progress of the batch. The progress is a number from 0 to 1. If a
-    batch is missing from the result, its task has ended or the worker has lost the claim.
+    `batches` maps a batch id to the claim and the progress of the batch. The progress is a number from 0 to 1. If the
+    id of a batch is missing from the result, its task has ended or the worker has lost the claim.
     """
     rows = await db.rows(
         sql("renew_leases"),
@@ -164,7 +164,7 @@ async def release_batch(
 async def settle_shot(
     db: Database, task_id: UUID, batch_id: int, claim: UUID, shot: StoredShot, retention: timedelta
 ) -> Saved:
-    """Save one finished shot. When the last shot of a task is saved, the task succeeds and its account is charged."""
+    """Save one finished shot. If it is the last shot of its task, the task succeeds and its account is charged."""
     saved: Saved = await db.value(
         sql("settle_shot"),
         task_id=task_id,
@@ -221,15 +221,15 @@ async def save_open_order(
 async def batch_exists(db: Database, batch_id: int) -> bool:
     """Return whether a batch still has shots to generate.
 
-    Returns False after the last shot of the batch is saved or the task has ended.
+    Returns False if the last shot of the batch has been saved, or if the task has ended.
     """
     return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 
 
 async def save_reference(db: Database, task_id: UUID, index: int, reference: Reference) -> Reference:
-    """Save the storage key and the size of a fetched reference. Returns the reference to use.
+    """Save the storage key and the size of a fetched reference. Returns the reference that the batch must use.
 
-    If another batch of the task has already saved a copy of this reference, the result refers to that copy.
+    If another batch of the task has already saved a copy of this reference, the returned reference refers to that copy.
     """
     row = await db.row(
         sql("save_reference"),

@@ -17,11 +17,10 @@ async def claim_unserved_batches(
     open_orders: bool,
     task_id: UUID | None = None,
 ) -> list[tuple[int, UUID, UUID]]:
-    """Claim up to 100 batches that have waited longer than `waited` for these routes. The caller then fails the
-    batches.
+    """Claim up to 100 batches that have waited for these routes for longer than `waited`.
 
-    If `open_orders` is true, batches that have an open order are included. `task_id` restricts the claim to one task.
-    Returns the id, the claim and the task id of each batch.
+    The caller then fails the batches. If `open_orders` is true, batches that have an open order are included. `task_id`
+    restricts the claim to one task. Returns the id, the claim and the task id of each batch.
     """
     claim = uuid4()
     rows = await db.rows(

@@ -25,8 +25,8 @@ EndState = Literal["delivered", "gone", "given_up"]
 class HostLimits:
     """The maximum number of concurrent deliveries to one host.
 
-    `healthy` applies to a host that has recently accepted a message. For a failing host, the maximum is one. `unknown`
-    applies to all other hosts.
+    `healthy` is the maximum for a host that has recently accepted a message. For a failing host, the maximum is one.
+    `unknown` is the maximum for all other hosts.
     """
 
     healthy: int = 8
@@ -37,8 +37,8 @@ class HostLimits:
 class CallbackMessage:
     """A claimed message.
 
-    `task` is the image task or the element task in the state that the message reports. The message is signed with each
-    of the `secrets`, newest first.
+    `task` is the image task or the element task in the state that the message reports. The message must be signed with
+    each of the `secrets`, newest first.
     """
 
     id: UUID
@@ -64,7 +64,7 @@ async def claim_callbacks(
 
     `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
     concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
-    If the result of this statement is lost, the messages can be claimed again when their leases expire.
+    If the result of the statement is lost, the messages can be claimed again after their leases have expired.
     """
     rows = await db.rows(
         sql("claim_callbacks"),
@@ -82,7 +82,7 @@ async def claim_callbacks(
 async def end_callback(
     db: Database, message: CallbackMessage, *, state: EndState, code: int | None, error: str
 ) -> None:
-    """Record that a message was delivered or will not be retried. The next message of the same task becomes due."""
+    """Record that a message was delivered or will not be retried. The next message of its task becomes due."""
     await db.row(
         "select end_callback(:id, :claim, :state, :code, :error)",
         id=message.id,

@@ -1,4 +1,4 @@
-"""The NOTIFY channels, with the event that each channel announces.
+"""The NOTIFY channels, and the event that each channel announces.
 
 If a notification is lost, the listeners detect the event by polling.
 """
@@ -10,7 +10,7 @@ BATCHES_CHANNEL = "framehouse_batches"
 ELEMENTS_CHANNEL = "framehouse_elements"
 """The channel that announces that elements may be due. The payload is empty."""
 ENDED_CHANNEL = "framehouse_ended"
-"""The channel that announces that a task or an element task has ended. The payload is the task id."""
+"""The channel that announces the end of an image task or an element task. The payload is the task id."""
 WAKE_CHANNEL = "framehouse_hasten"
 """The channel that announces that an upstream has sent a callback about an open order. The payload is the batch id."""
 
@@ -20,7 +20,7 @@ async def notify(db: Database, channel: str, payload: str) -> None:
 
     Call this function after the transaction that causes the event has committed, not inside that transaction. The
     commit of a transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for
-    that lock. The notification is committed without waiting for the disk, because a crash would lose only the
+    that lock. The commit of the notification does not wait for the disk, because a crash would lose only the
     notification.
     """
     await db.row(

@@ -1,4 +1,4 @@
-"""Coalesce concurrent requests: the requests that arrive while a statement runs share the next statement."""
+"""Coalesce concurrent requests: all requests that arrive while a statement runs share the next statement."""
 
 import asyncio
 import contextvars
@@ -20,16 +20,16 @@ class Coalesced(Generic[RequestT, ResultT]):
 
     `execute` runs one statement for a list of requests and returns one result per request, in the same order. If no
     statement is running, a request is executed immediately. Otherwise, the request is executed with the next statement.
-    A caller receives its result when the statement with its request ends. If a caller is cancelled, the other callers
-    are not affected.
+    A caller receives its result when the statement with its request ends. The cancellation of one caller does not
+    affect the other callers.
 
     If a statement for several requests fails, each request is executed again in a separate statement, so an invalid
     request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
     statement raises DatabaseUnavailable, its requests are not executed again, and their callers receive the error.
 
-    Use `in_halves` if the database needs about as much time to execute a statement as this process needs to handle the
-    requests of the statement. Half of the waiting requests are executed first. While the database executes the second
-    half, this process responds to the first half.
+    Use `in_halves` if the database and this process need about the same time for a group of requests. Half of the
+    waiting requests are executed first. While the database executes the second half, this process responds to the first
+    half.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Repair due times and leases that are too far in the future because the clock was set back."""
+"""Repair due times and leases that lie too far in the future because the clock was set back."""
 
 from datetime import timedelta
 
@@ -6,15 +6,15 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""`fix_due_times` adds this number of seconds to the maximum leases and pauses of elements and callbacks. Small
-corrections of the clock then have no effect."""
+"""The number of seconds that `fix_due_times` adds to the maximum leases and pauses of elements and callbacks. Small
+corrections of the clock therefore have no effect."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:
     """Make batches, elements and callbacks due if they wait only because the clock was set back.
 
-    Also shortens leases that are too long for the same reason. `longest_pause` is the longest pause between two
-    attempts of a batch or an element. Returns the number of changed rows.
+    The function also shortens leases that are too long because the clock was set back. `longest_pause` is the longest
+    pause between two attempts of a batch or an element. Returns the number of changed rows.
     """
     changed_rows = await db.value(
         sql("fix_due_times"),

@@ -1,4 +1,4 @@
-"""Store saved elements in Postgres: create, claim, finish, read and delete them."""
+"""Store saved elements in Postgres: create, claim, finish, read and delete elements."""
 
 import json
 from collections.abc import Sequence
@@ -40,9 +40,9 @@ class NewElement:
 class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
-    `replayed` means that an earlier request used the idempotency key with the same body; `task_id` is the task of that
-    request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that the
-    external id is already used.
+    `replayed` means that an earlier request used the idempotency key with the same body. `task_id` is then the task of
+    that request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that
+    the external id is already used.
     """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
@@ -68,10 +68,9 @@ async def create_element(db: Database, element: NewElement) -> CreateResult:
 
 
 async def find_element(db: Database, account_id: int, any_id: str, element_id: int) -> ElementTask | None:
-    """Return the account's element with this task id, external id or element id. Returns None if there is no such
-    element.
+    """Return the account's element with this task id, external id or element id, or None if there is none.
 
-    `any_id` is a task id or an external id. A deleted element is not found by its element id.
+    `any_id` is a task id or an external id. A deleted element can be found by these ids, but not by its element id.
     """
     row = await db.row(
         sql("find_element"),
@@ -90,7 +89,7 @@ async def list_elements(db: Database, account_id: int, *, limit: int, offset: in
 
 
 async def usable_elements(db: Database, account_id: int, ids: Sequence[int]) -> dict[int, Element]:
-    """Return the elements in `ids` that a new task of this account may use. The keys of the result are element ids."""
+    """Return the elements with the given `ids` that a new task of this account may use, keyed by element id."""
     rows = await db.rows(
         "select * from element_answers "
         "where account_id = :account_id and element_id = any(:ids::bigint[]) "
@@ -186,7 +185,8 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # the prefix separates these keys from the keys of image tasks; a header cannot contain the character \x1f
+        # the prefix separates these keys from the keys of image tasks, because a header cannot contain the character
+        # \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
         "name": element.name,

@@ -1,8 +1,9 @@
-"""An embedded PostgreSQL server. A Python wheel contains its programs, and the data folder contains its data.
+"""An embedded PostgreSQL server. A Python wheel contains the server's programs. The data folder contains its data.
 
 Each process that uses the server holds a shared file lock. The operating system releases the lock when the process
-ends, even if the process is killed. A process starts the server if it is not running. The last process that uses the
-server stops it. docs/adr/0002 explains why this module, and not the wheel, starts and stops the server.
+ends, even if the process is killed. A process that needs the server starts it, unless the server is already running.
+The last process that uses the server stops it. docs/adr/0002 explains why this module, and not the wheel, starts and
+stops the server.
 """
 
 import contextlib
@@ -30,8 +31,8 @@ _STOP_TIMEOUT_S = 30.0
 _LOG_LIMIT_BYTES = 5_000_000
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 SYSTEM_USERS = ("framehouse", "nobody")
-"""If this process runs as root, PostgreSQL runs as the first of these users that exists, because PostgreSQL refuses to
-run as root."""
+"""The users that can run PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root. The first
+user that exists is chosen."""
 
 
 class EmbeddedError(Exception):
@@ -101,12 +102,12 @@ class EmbeddedPostgres:
             self._cluster.rename(data_dir / "postgres")
 
     def discard(self) -> None:
-        """Stop the server if a killed process left it running, then delete the data folder."""
+        """Stop the server if a killed process has left the server running, then delete the data folder."""
         self._stop_server()
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
     def ensure_running(self) -> None:
-        """Restart the server if it has died. The check is fast while the server runs. Raises EmbeddedError."""
+        """Restart the server if it has died. While the server runs, the check is fast. Raises EmbeddedError."""
         if self._server_pid() is None:
             with self._os_errors(), self._start_stop_lock():
                 self._ensure_running()
@@ -156,7 +157,7 @@ class EmbeddedPostgres:
                     f"The embedded PostgreSQL did not start. The last lines of {self._log_path}:\n{self._log_tail()}\n"
                     "If the disk is full, free some space. If the folder is damaged, restore it from a backup."
                 )
-            time.sleep(0.5)  # the processes of a killed server need a moment to exit
+            time.sleep(0.5)  # wait until the processes of a killed server have exited
         self._create_database()
 
     def _create_cluster(self) -> None:
@@ -192,8 +193,8 @@ class EmbeddedPostgres:
             "log_line_prefix": "%m ",
             "timezone": "UTC",
         }
-        # with -w, pg_ctl waits until the server accepts connections, even if recovery takes a long time, and fails if
-        # the server dies
+        # With -w, pg_ctl waits until the server accepts connections, even if recovery takes a long time. If the server
+        # dies, pg_ctl fails.
         start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._cluster)]
         server_options = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
         with self._log_path.open("ab") as log:
@@ -205,8 +206,9 @@ class EmbeddedPostgres:
         """Delete the lock files of a server that has died.
 
         A lock file contains a process id. If any process with this id exists, PostgreSQL considers the lock file valid.
-        That process may be a zombie or, in a new container, an unrelated process. If processes of a killed server still
-        use the data, PostgreSQL detects these processes by their shared memory and does not start.
+        However, that process may be a zombie or, in a new container, an unrelated process. Deleting the lock files is
+        safe: if processes of a killed server still use the data, PostgreSQL detects their shared memory and does not
+        start.
         """
         if self._server_pid() is None:
             (self._cluster / "postmaster.pid").unlink(missing_ok=True)
@@ -244,7 +246,7 @@ class EmbeddedPostgres:
     def _server_pid(self) -> int | None:
         """Return the process id of the running server. Returns None if the server is not running.
 
-        If a stale lock file contains the id of an unrelated process, this id is ignored.
+        An id in a stale lock file is ignored if it belongs to an unrelated process.
         """
         try:
             pid = int((self._cluster / "postmaster.pid").read_text().split("\n", 1)[0])
@@ -276,8 +278,8 @@ class EmbeddedPostgres:
     def _socket_dir(self) -> Path:
         """The folder that contains the socket. Only its owner can enter the folder.
 
-        This is the folder of the cluster. If the path of that folder is too long for a socket, a folder with a short
-        path is used.
+        Usually, this is the folder of the cluster. If the path of that folder is too long for a socket, another folder
+        with a short path is used.
         """
         if len(str(self._cluster)) + len("/.s.PGSQL.5432.lock") <= _MAX_SOCKET_PATH:
             return self._cluster
@@ -318,10 +320,10 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Return the command and options that run a program from the wheel as the owner of the cluster.
+        """Change a command and its options so that they run a program of the wheel as the owner of the cluster.
 
         If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
-        these folders are never changed. Instead, the program receives the capability to search folders. Raises
+        these folders stay unchanged. Instead, the program receives the capability to search folders. Raises
         EmbeddedError if the system does not permit this capability.
         """
         command = [str(binaries() / command[0]), *command[1:]]

@@ -21,8 +21,8 @@ async def list_charges(
 ) -> list[Charge]:
     """Return up to `limit` charges with an id below `before`, newest first.
 
-    If `account_id` is None, the result contains the charges of all accounts. `since` and `until` limit the time of the
-    charge: `since` is included, and `until` is not. `keys` contains the prefixes of API keys; None means any key.
+    If `account_id` is None, the result contains the charges of all accounts. `since` and `until` limit the times of the
+    charges: `since` is included, and `until` is excluded. `keys` contains the prefixes of API keys. None means any key.
     """
     rows = await db.rows(
         sql("list_charges"),
@@ -37,7 +37,7 @@ async def list_charges(
 
 
 async def units_used_at(db: Database, account_id: int, moment: datetime) -> int:
-    """Return the number of units that an account had used at a time."""
+    """Return the number of units that an account had used by this moment."""
     used = await db.value(
         "select units_after from charges where account_id = :account_id and charged_at <= :moment "
         "order by id desc limit 1",

@@ -1,8 +1,8 @@
-"""Apply the numbered SQL files in order, then replace the functions.
+"""Migrate the database: apply the numbered SQL files in order, then replace the functions.
 
 A lock ensures that only one process migrates at a time. Processes of an older version may serve requests during the
-migration. A migration waits at most one second for the lock on a table, because all later statements on the table must
-wait behind the migration.
+migration. A migration waits at most one second for the lock on a table, because all later statements on that table wait
+behind the migration.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LOCK_TIMEOUT = "1s"
 _ATTEMPTS = 120
 _OUTSIDE_TRANSACTION = "-- Outside a transaction"
 FUNCTIONS = "functions"
-"""The name of the folder with the functions. `migrate` returns this name for the step that replaces the functions."""
+"""The folder that contains the functions, and the name of the step that replaces the functions."""
 
 
 class NewerDatabase(Exception):
@@ -109,7 +109,7 @@ async def _replace_functions(connection: "asyncpg.Connection[asyncpg.Record]") -
     async with connection.transaction():
         await connection.execute(
             "set local check_function_bodies = off"
-        )  # some functions call functions of later files
+        )  # some functions call functions that later files create
         await connection.execute(text)
         await connection.execute(
             "insert into settings (name, value) values ('functions', $1) "

@@ -11,7 +11,7 @@ _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|::|:([a-z_][a-z0-9_]*)")
 
 @lru_cache(maxsize=1000)
 def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """Return the statement with `$1`, `$2`, … instead of the named parameters, and the names in the same order."""
+    """Return the statement with `$1`, `$2`, … in place of the named parameters, and the names in this order."""
     numbers: dict[str, str] = {}
 
     def number(token: re.Match[str]) -> str:
@@ -23,9 +23,9 @@ def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
 def bind(statement: str, values: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
     """Return a statement with numbered parameters, and the values of the parameters in order.
 
-    For a statement with numbered parameters, pass `values`. For a statement with named parameters, pass `named`. Raises
-    TypeError if the names in the statement are not exactly the names in `named`, or if both `values` and `named` are
-    passed.
+    `values` contains the values for a statement with numbered parameters. `named` contains the values for a statement
+    with named parameters. Raises TypeError if the names in the statement are not exactly the names in `named`, or if
+    both `values` and `named` are passed.
     """
     text, names = numbered(statement)
     if values and not names and not named:

@@ -21,8 +21,8 @@ class NewTask:
     """A planned task that has not been accepted yet.
 
     The images of `elements` are already stored. `idempotency` contains the client's idempotency key and the hash of the
-    request body. `key_id` is the id of the API key that accept_tasks checks; if it is None, no key is checked. If a
-    command waits for the task, `owner` is the number of the command's advisory lock. If a client of the API sent the
+    request body. `key_id` is the id of the API key that accept_tasks checks. If `key_id` is None, no key is checked. If
+    a command waits for the task, `owner` is the number of the command's advisory lock. If an API client sent the
     request, `owner` is None.
     """
 
@@ -106,6 +106,6 @@ def options_json(options: RequestOptions) -> dict[str, object]:
 
 
 def options_from_json(stored: dict[str, Any]) -> RequestOptions:
-    """Return the options in a stored JSON object."""
+    """Return the options that a stored JSON object contains."""
     expansion = stored.get("expansion")
     return RequestOptions(**(stored | {"expansion": Expansion(**expansion) if expansion else None}))

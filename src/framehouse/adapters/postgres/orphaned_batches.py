@@ -1,6 +1,6 @@
-"""Find batches whose worker may be dead or hung, and requeue them.
+"""Find batches whose leases are no longer renewed, and requeue these batches.
 
-The lease of such a batch is no longer renewed.
+The worker of such a batch may be dead or hung.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ class UnrenewedBatch:
     """A claimed batch whose lease does not seem to have been renewed recently.
 
     Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the connection
-    of the worker exists; comparisons ignore `alive`. A restart of the database server closes all connections of
-    workers, so observations before and after the restart are not equal.
+    of the worker exists. Comparisons ignore `alive`. Two observations are never equal if the database server was
+    restarted between them, because the restart closes the connections of all workers.
     """
 
     id: int
@@ -40,7 +40,7 @@ async def unrenewed_batches(db: Database, *, lease: timedelta, unrenewed_for: ti
 
 
 async def requeue_batches(db: Database, orphaned: Sequence[UnrenewedBatch]) -> int:
-    """Requeue batches, so that they are due immediately. Returns the number of requeued batches.
+    """Requeue batches, and make them due immediately. Returns the number of requeued batches.
 
     A batch is skipped if its lease was renewed or its claim has changed since the observation.
     """

@@ -1,4 +1,4 @@
-"""A connection pool that retries a statement if its connection is lost, for example when Postgres restarts."""
+"""A connection pool. It retries a statement if the connection is lost, for example when Postgres restarts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from framehouse.adapters.postgres.named_parameters import bind
 log = logging.getLogger(__name__)
 _MAX_TEXT_CHARACTERS = 1000
 _SERVER_TIMEOUT_S = 10
-"""If the machine of the database server acknowledges no packet for this many seconds, this process closes the
-connection."""
+"""The number of seconds after which this process closes a connection on which the database server's machine has
+acknowledged no packet."""
 _CLIENT_TIMEOUT_S = 20
-"""If this machine acknowledges no packet for this many seconds, the database server ends the session and releases its
-locks.
+"""The number of seconds after which the database server ends a session on which this machine has acknowledged no
+packet. The server then also releases the locks of the session.
 
-The value is larger than `_SERVER_TIMEOUT_S`, so that this process detects the failure before its locks are released.
-Other processes take over its work after the locks are released.
+The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over the work of this process after its locks
+are released. This process must detect the failure earlier.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -38,7 +38,8 @@ CONNECTION_ERRORS = (
     asyncpg.InternalClientError,  # asyncpg's state is inconsistent if the server dies between two statements
     OSError,
 )
-"""Errors of the connection or the database server, not of the statement. A retry can succeed."""
+"""The errors of the connection or the database server. These errors are not caused by the statement, so a retry can
+succeed."""
 
 
 class DatabaseUnavailable(Exception):
@@ -46,12 +47,12 @@ class DatabaseUnavailable(Exception):
 
 
 DATABASE_ERRORS = (DatabaseUnavailable, asyncpg.PostgresError)
-"""The errors that a loop must catch if it must run until the process stops."""
+"""The errors that a loop must catch in order to run until the process stops."""
 STATEMENT_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.SyntaxOrAccessError)
-"""Errors of the statement itself. A retry cannot help. Other errors of the database server are temporary, or an
-operator can fix their cause."""
+"""The errors of the statement itself, for which a retry cannot help. All other errors of the database server are
+temporary, or have a cause that an operator can fix."""
 _RELEASE_TIMEOUT_S = 2.0
-"""The time to wait for the database server to cancel a statement whose caller was cancelled, in seconds."""
+"""The time limit for the database server to cancel a statement whose caller was cancelled, in seconds."""
 
 
 @cache
@@ -63,15 +64,15 @@ def sql(name: str) -> str:
 def storable_text(message: str) -> str:
     """Return the message in a form that the database can store.
 
-    Unprintable characters are replaced with spaces, and the text is truncated to 1000 characters.
+    Unprintable characters are replaced with spaces, and the message is truncated to 1000 characters.
     """
     return "".join(c if c.isprintable() else " " for c in message[:_MAX_TEXT_CHARACTERS])
 
 
 async def _skip_reset(_connection: object) -> None:
-    """Do nothing. This function replaces asyncpg's reset of a session, which adds a round trip to every statement.
+    """Do nothing. This function replaces asyncpg's function that resets a session after each use.
 
-    The reset is not needed, because no statement leaves state in a session.
+    A reset would add a round trip to every statement. No statement leaves state in a session, so no reset is needed.
     """
 
 
@@ -79,14 +80,15 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
 async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
-    """Set timeouts at both ends of a new connection, to detect a network that silently drops all packets.
+    """Set timeouts at both ends of a new connection. These timeouts detect a network that drops all packets.
 
-    Without timeouts, this process would detect the failure only after two minutes during a statement, and never between
-    statements. The database server would keep the session and its locks for hours. A long statement does not cause a
-    timeout, because a live machine acknowledges packets even while it executes a statement.
+    Without timeouts, this process would detect the failure only after two minutes if it is waiting for a statement.
+    Between two statements, this process would never detect the failure. The database server would keep the session and
+    its locks for hours. A long statement does not cause a timeout, because a live machine acknowledges packets even
+    while it executes a statement.
 
-    If `pooled` is true, only this end is configured. The pooler is responsible for its connections to the database
-    server.
+    If `pooled` is true, timeouts are set only at this end, because the pooler is responsible for its own connections to
+    the database server.
     """
     transport = connection._transport  # type: ignore[attr-defined]  # asyncpg offers no other access to the socket
     tcp_socket: socket.socket | None = transport.get_extra_info("socket")
@@ -123,8 +125,8 @@ class Database:
     must therefore be safe to run twice.
 
     If `url` is the address of a pooler, `direct_url` must be the address of the database server itself. LISTEN and
-    session-level locks use `direct_url`. With a pooler, prepared statements are not cached, because the next statement
-    may run in another session.
+    session-level locks use `direct_url`. If a pooler is used, prepared statements are not cached, because the next
+    statement may run in another session.
     """
 
     def __init__(self, url: str, *, size: int, retry_for_s: float = 10.0, direct_url: str = "") -> None:
@@ -159,7 +161,7 @@ class Database:
     async def rows(self, statement: str, /, *values: Any, **named: Any) -> list[asyncpg.Record]:
         """Run a statement and return all rows.
 
-        Pass values by name for `:name` parameters, or in order for `$1` parameters.
+        Pass the values of `:name` parameters by name, and the values of `$1` parameters in order.
         """
         text, values = bind(statement, values, named)
         rows: list[asyncpg.Record] = await self._run(lambda connection: connection.fetch(text, *values))
@@ -207,9 +209,9 @@ class Database:
     ) -> NoReturn:
         """Listen on channels until cancelled. Call a channel's function with the payload of each notification.
 
-        The connection is separate from the pool, and is reopened if it is lost. `lock` is an advisory lock that the
-        connection holds. Each function is also called with an empty payload after the connection was opened or
-        reopened, because notifications may have been missed.
+        The connection does not belong to the pool, and is reopened if it is lost. `lock` is an advisory lock that the
+        connection holds. Whenever the connection has been opened or reopened, each function is also called with an
+        empty payload, because notifications may have been missed.
         """
         pause_s = 0.1
         while True:

@@ -1,4 +1,4 @@
-"""Store information about reference files in Postgres: storage keys, times of last use, and sizes of checked files."""
+"""Store data about reference files in Postgres: their storage keys, the times of their last use, and image sizes."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -10,16 +10,16 @@ from framehouse.domain.reference import Reference
 async def use_reference(db: Database, sha256: str, new_key: str) -> str:
     """Return the storage key of a reference, and protect its file from deletion for a grace period that starts now.
 
-    `sha256` is the hash of the file's content. If no stored reference has this hash, the key is `new_key`. If the file
-    does not exist yet, the caller must write the file.
+    `sha256` is the hash of the file's content. If no stored reference has this hash, the key is `new_key`. If the
+    storage does not contain the file yet, the caller must write the file.
     """
     return str(await db.value(sql("use_reference"), sha256=sha256, key=new_key))
 
 
 async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
-    """Return the width and height in pixels of the upright image in a file that has been decoded completely.
+    """Return the width and height of the upright image in a file that has been decoded completely, in pixels.
 
-    Returns None for any other file.
+    Returns None if the file has not been decoded completely.
     """
     row = await db.row(
         "select width, height from stored_references where key = :key and checked_at is not null", key=key
@@ -40,8 +40,8 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
     """Check up to `limit` stored references that have not been used for `grace`.
 
-    Deletes the rows of unneeded references. Returns the number of checked references. The files are deleted later: see
-    `files_to_delete`.
+    The rows of unneeded references are deleted. Returns the number of checked references. The files are deleted later
+    (see `files_to_delete`).
     """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 
@@ -57,7 +57,7 @@ async def mark_removed(db: Database, keys: Sequence[str]) -> None:
 
 
 def reference_columns(reference: Reference) -> dict[str, object]:
-    """Return the columns that store a reference of a task or an element. Unknown values are None."""
+    """Return the values of the columns that store a reference of a task or an element. Unknown values are None."""
     return {
         "url": reference.url or None,
         "key": reference.key or None,

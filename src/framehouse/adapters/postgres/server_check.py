@@ -1,4 +1,4 @@
-"""Check that an external PostgreSQL server meets the requirements, before other code uses the server."""
+"""Check that an external PostgreSQL server meets the requirements of Framehouse."""
 
 import ssl
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class DatabaseServer:
 
 
 async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
-    """Check the database server at `url` and, if set, at `direct_url`. Raises only BadServer."""
+    """Check the database server at `url` and, if it is set, at `direct_url`. Raises only BadServer."""
     direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
     )

@@ -1,6 +1,6 @@
 """One-time codes that can be exchanged for an API key.
 
-When a server starts for the first time, it prints a link that contains such a code.
+When a server starts for the first time, the server prints a link that contains such a code.
 """
 
 import secrets
@@ -34,12 +34,12 @@ async def create_code(db: Database, account_id: int, *, life: timedelta = CODE_L
 async def exchange_code(db: Database, code: str) -> tuple[str, str] | None:
     """Exchange a code for a new API key. Returns the key and the name of its account.
 
-    Returns None if the code is unknown, used or expired, or if the account is disabled. If several calls use the same
-    code at the same time, only one call receives a key. A code consists of 256 random bits and is found by its hash, so
-    the response time reveals nothing about the code.
+    Returns None if the code is unknown, used or expired, or if the account is disabled. If several calls exchange the
+    same code at the same time, only one call receives a key. A code consists of 256 random bits, and is looked up by
+    its hash. The response time therefore reveals nothing about valid codes.
     """
     key = new_key()
     await db.row(sql("use_sign_in_code"), code_hash=key_hash(code), prefix=key_prefix(key), key_hash=key_hash(key))
-    # the result of the statement is not used: the statement may run twice, and the second run inserts nothing
+    # the result of the statement is not used, because the statement may run twice and the second run inserts nothing
     bearer = await find_bearer(db, key)
     return (key, bearer[0].account_name) if bearer else None

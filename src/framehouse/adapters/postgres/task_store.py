@@ -1,4 +1,4 @@
-"""Store tasks in Postgres: accept, find, cancel, expire and delete them."""
+"""Store tasks in Postgres: accept, find, cancel, expire and delete tasks."""
 
 import json
 from collections.abc import Sequence
@@ -57,8 +57,8 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 
-    `key_id` is the id of the request's API key if the statement must check the key, otherwise None. Tasks of another
-    `kind` are not found. If `kind` is None, tasks of all kinds are found.
+    `key_id` is the id of the request's API key if the statement must check this key. Otherwise, `key_id` is None. Tasks
+    of another `kind` are not found. If `kind` is None, tasks of all kinds are found.
     """
 
     account_id: int
@@ -79,7 +79,7 @@ class FoundTask(NamedTuple):
 
 
 async def find_tasks(db: Database, queries: Sequence[TaskQuery]) -> list[FoundTask]:
-    """Run all queries in one statement. Returns one result per query, in order."""
+    """Run all queries in one statement. Returns one result per query, in the order of the queries."""
     accounts, ids, keys, kinds = zip(*queries, strict=True)
     rows = await db.rows(
         sql("find_tasks"),
@@ -123,7 +123,7 @@ async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: t
 
 
 async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
-    """Return the ids in `task_ids` whose task has ended."""
+    """Return those of the `task_ids` whose tasks have ended."""
     rows = await db.rows(
         "select id from tasks where id = any(:task_ids::uuid[]) and status in ('succeed', 'failed')",
         task_ids=list(task_ids),
@@ -132,7 +132,7 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
 
 
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
-    """Return the ids of unfinished tasks whose commands have died. A dead command no longer holds its advisory lock.
+    """Return the ids of unfinished tasks whose commands have died: no process holds the advisory lock of the command.
 
     `lock_class` is the first key of these locks.
     """

@@ -12,7 +12,7 @@ from framehouse.domain.reference import Reference
 async def save_upload(
     db: Database, id: UUID, account_id: int, reference: Reference, *, max_uploads: int
 ) -> Literal["saved", "other file", "too many"]:
-    """Save an upload, unless the upload already contains another file, or the account has `max_uploads` uploads.
+    """Save an upload, unless it already contains another file or the account already has `max_uploads` uploads.
 
     A repeated call with the same file changes nothing and returns "saved". Concurrent calls may exceed the maximum by a
     few uploads.

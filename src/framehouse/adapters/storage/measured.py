@@ -24,7 +24,7 @@ def _measured(operation: str) -> Iterator[None]:
 
 
 class MeasuredStorage:
-    """A storage that passes each call to another storage, and measures the operations in `_TIMES`."""
+    """A storage that passes each call to another storage, and measures the calls to the operations in `_TIMES`."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage

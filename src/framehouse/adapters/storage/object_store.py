@@ -1,4 +1,4 @@
-"""A storage for folders and for S3, GCS and Azure buckets. It uses the obstore library."""
+"""A storage that uses a folder, or an S3, GCS or Azure bucket, through the obstore library."""
 
 import asyncio
 import os
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from obstore.store import RetryConfig
 
 _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
-"""The part sizes of uploads to a folder and to a bucket, in bytes. A few parts are in memory at the same time. S3
-rejects parts that are smaller than 5 MiB."""
+"""The sizes of the parts in which a file is written to a folder and to a bucket, in bytes. A few parts are in memory at
+the same time. S3 rejects parts that are smaller than 5 MiB."""
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 """The limits on retries of one request. A client may be waiting, so an unavailable bucket must be reported soon. The
 code that saves generated images has its own retries, without these limits."""
@@ -31,7 +31,7 @@ _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"
 
 
 def open_storage(url: str) -> Storage:
-    """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. Creates a missing folder.
+    """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. A missing folder is created.
 
     The credentials for a bucket are read from the provider's usual environment variables, such as AWS_ACCESS_KEY_ID and
     AWS_ENDPOINT. Raises StorageUnavailable if the URL cannot be used.
@@ -60,7 +60,7 @@ class _Store:
         if self._folder:
             await self.size("images/ready")
             return
-        # if the bucket does not exist, a list request fails, but a request for a file only returns "not found"
+        # the check lists files, because a request for one file would not reveal that the bucket does not exist
         async with _missing_bucket_errors(""):
             await self._store.list(prefix="ready/", chunk_size=1).collect_async()
 
@@ -71,7 +71,7 @@ class _Store:
             return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=valid_s))
 
     async def put(self, key: str, content: bytes) -> None:
-        # a bucket sends this media type to clients that are redirected to the bucket
+        # the bucket sends this media type to redirected clients
         media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)
         async with _missing_bucket_errors(key):
             await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)
@@ -123,9 +123,9 @@ class _Store:
 
 
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
-    """Delete old partial files. obstore writes to `name#1` and then renames the file.
+    """Delete old partial files. Their names end in `#1`, because obstore writes to `name#1` and then renames the file.
 
-    obstore's `list` method omits partial files.
+    The method `list` of obstore omits partial files.
     """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
@@ -142,7 +142,7 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # flushing the folders saves the new name of the file, and the file's folder if it is new
+    # the folders are also flushed, to save the new name of the file and a new folder
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:

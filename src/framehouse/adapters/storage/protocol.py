@@ -30,7 +30,7 @@ class Storage(Protocol):
         ...
 
     async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
-        """Return a URL that allows anyone to request the file for `valid_s` seconds, at most a week.
+        """Return a URL with which anyone can request the file. The URL is valid for `valid_s` seconds, at most a week.
 
         `method` is GET or HEAD. Returns None if the storage does not support presigned URLs.
         """
@@ -44,7 +44,7 @@ class Storage(Protocol):
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """Store the content of `file` from its current position, as `put` does.
+        """Store the content of `file` from its current position to its end, as `put` does.
 
         Reads `file` in chunks, and then closes `file`.
         """
@@ -70,7 +70,7 @@ class Storage(Protocol):
         ...
 
     async def delete_partial_files(self, *, older_than_s: float) -> int:
-        """Delete partial files that are older than `older_than_s` seconds. Crashed writers leave such files.
+        """Delete the partial files of crashed writers if the files are older than `older_than_s` seconds.
 
         Returns the number of deleted files.
         """

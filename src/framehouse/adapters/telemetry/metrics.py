@@ -1,7 +1,7 @@
 """The Prometheus metrics of one process.
 
-The metrics of the entire deployment are read from the database (`entrypoints.api.metrics_endpoint`). No label value is
-taken from a request: models and routes are configured names, and all other values are constants.
+The metrics of the entire deployment are read from the database (`entrypoints.api.metrics_endpoint`). No label value
+comes from a request: models and routes are configured names, and all other values are constants.
 """
 
 import time
@@ -26,7 +26,7 @@ _KINDS = tuple(kind.__name__.lower() for kind in (Declined, Broken, Unavailable,
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 120, 300, 600)
 
-# otherwise, each metric would have an additional `_created` series, which Prometheus does not need to detect restarts
+# without this call, each metric would have a `_created` series, but Prometheus detects restarts without this series
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 PROCESS_REGISTRY = CollectorRegistry()
 ProcessCollector(registry=PROCESS_REGISTRY)
@@ -101,8 +101,8 @@ ORPHANED_BATCHES = Counter(
 class _Requests(Collector):
     """A collector that counts API responses by operation and code, and measures their durations by operation.
 
-    This class replaces the counter and the histogram of prometheus_client. They are ten times slower than this class,
-    and would account for 1 % of the duration of a poll.
+    This class replaces the counter and the histogram of prometheus_client, which are ten times slower than this class.
+    They would account for 1 % of the duration of a poll.
     """
 
     def __init__(self) -> None:
@@ -188,7 +188,7 @@ class EngineCall:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Exclude the time spent in the `with` body from the duration of the call."""
+        """Exclude the duration of the `with` body from the duration of the call."""
         started = time.perf_counter()
         try:
             yield
@@ -198,8 +198,8 @@ class EngineCall:
     def complete(self) -> None:
         """Record the duration of the call.
 
-        Call this method after the engine has returned the last image and before this image is saved. Saving this image
-        can end the task, and the worker then cancels the engine call.
+        Call this method after the engine has returned the last image and before this image is saved. Saving the last
+        image can end the task. When the task ends, the worker cancels the engine call.
         """
         self._completed = True
         GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)

@@ -1,4 +1,4 @@
-"""Format an unexpected error for the log, but omit the error message."""
+"""Format an unexpected error for the log, without the error message."""
 
 import traceback
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ _MAX_FRAMES = 20
 def safe_traceback(error: BaseException) -> str:
     """Return the type and the traceback (files and lines) of an error and of each of its causes.
 
-    Error messages are omitted, because they may contain a prompt or a database row. For example, if a row violates a
-    constraint, asyncpg's error message contains the row.
+    Error messages are omitted, because they may contain a prompt or a database row. For example, the message of an
+    asyncpg error about a violated constraint contains the row.
     """
     return " <- ".join(_parts(error))
 

@@ -3,9 +3,9 @@
 If no collector is configured, OpenTelemetry is not imported and each function returns immediately.
 
 Each task has a separate trace. The trace id is the task id, and the id of the root span is the lower half of the task
-id. Every process can derive both ids, so no trace data is stored with the task. The root span represents the request
-that created the task. If the client sent a `traceparent` header, the client's trace also contains a span for this
-request, and the two spans link to each other.
+id. Every process can derive both ids from the task id, so no trace data is stored with the task. The root span
+represents the request that created the task. If the client sent a `traceparent` header, the client's trace also
+contains a span for this request. The root span and this span link to each other.
 
 Span attributes contain ids, configured names and counts. Attributes never contain prompts, keys, URLs or error
 messages.
@@ -52,7 +52,7 @@ def start(process: str, *, version: str, endpoint: str, ratio: float) -> None:
 
 
 def stop() -> None:
-    """Send the remaining spans, then stop tracing. Blocks for at most two seconds."""
+    """Export the remaining spans, then stop tracing. Blocks for at most two seconds."""
     global _tracing
     if _tracing:
         tracing, _tracing = _tracing, None
@@ -96,7 +96,7 @@ def request(
 ) -> None:
     """Record the spans of an API request that has just ended.
 
-    If the request created a task that is traced, a span is recorded in the trace of the task. If the request has a
+    If the request created a traced task, a span is recorded in the trace of this task. If the request has a
     `traceparent` header, a span is recorded in the client's trace.
     """
     if _tracing:
@@ -107,7 +107,7 @@ def request(
 def trace_headers() -> dict[str, str]:
     """Return the HTTP headers that propagate the current trace to another server.
 
-    Returns no headers if there is no trace.
+    Returns an empty dictionary if there is no trace.
     """
     return _tracing.trace_headers() if _tracing else {}
 
@@ -126,7 +126,7 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """An id generator that uses the ids of the task in `root_of`, or random ids if `root_of` is empty."""
+            """An id generator that uses the ids of the task in `root_of`. If `root_of` is empty, the ids are random."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()
@@ -167,7 +167,7 @@ class _Tracing:
     def _is_sampled(self, task: UUID) -> bool:
         """Return whether a task is traced.
 
-        The result depends only on random bits of the task id, so the result is the same in all processes.
+        The result depends only on random bits of the task id, so all processes obtain the same result.
         """
         return (task.int & _LOW_56) < self._ratio * 2**56
 
@@ -191,7 +191,7 @@ class _Tracing:
         ) as opened:
             try:
                 yield
-            except Exception as error:  # does not catch CancelledError, because a cancellation is not an error
+            except Exception as error:  # CancelledError is not caught, because a cancellation is not an error
                 opened.set_status(self._api.StatusCode.ERROR, type(error).__name__)
                 raise
 

@@ -20,7 +20,8 @@ class Recipient(Protocol):
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
         """Pass an event to the call to `generate`. Thread-safe.
 
-        A Progress event only signals that the progress changed. `QueuedShot.share` contains the progress of each shot.
+        A Progress event only signals that the progress has changed. `QueuedShot.share` contains the progress of each
+        shot.
         """
         ...
 
@@ -32,10 +33,10 @@ class QueuedShot:
     `size`: the size of the image that the pipeline generates.
     `final_size`: the size of the finished image, which is the same or larger.
     `files`: the input images for the model.
-    `mask`: the file of the mask, whose white area must be generated again. Empty if the image is not an expansion. With
-        a mask, the only file is the canvas.
-    `negative_prompt`: the negative prompt of the task; empty if there is none.
-    `share`: the completed fraction of the work; 1 after the image has been delivered.
+    `mask`: the file of the mask, whose white area must be generated again. Empty if no image must be expanded. If there
+        is a mask, the only file in `files` is the canvas.
+    `negative_prompt`: the negative prompt of the task, or empty if there is none.
+    `share`: the completed fraction of the work, which is 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
     `crashes`: the number of child processes that died during a call with only this shot.
     """
@@ -55,17 +56,18 @@ class QueuedShot:
 
     @property
     def memory_key(self) -> tuple[Size, int, bool]:
-        """A key for the required memory: shots with the same key need the same amount of memory."""
+        """A key for the required memory. Shots with the same key need the same amount of memory."""
         return self.size, len(self.files), bool(self.mask)
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:
-    """Return the shots of the next call: the oldest shot, and other shots that can share its call.
+    """Return the shots of the next call: the oldest shot, and other waiting shots that can share its call.
 
-    The result contains at most `limit` shots. `waiting` must not be empty; its first shot is the oldest.
+    The result contains at most `limit` shots. `waiting` must not be empty. The first shot in `waiting` is the oldest
+    shot.
 
-    Shots can share a call if they have the same size, recipient, files and prompts. If the pipeline accepts several
-    prompts, shots without files may differ in recipient and prompt. An isolated shot never shares a call.
+    Shots can share a call if their sizes, recipients, files and prompts are equal. If the pipeline accepts several
+    prompts, shots without files may have different recipients and prompts. An isolated shot never shares a call.
     """
     oldest = waiting[0]
     if oldest.isolated:
@@ -81,5 +83,5 @@ def _can_share_call(one: QueuedShot, other: QueuedShot, *, multiple_prompts: boo
         return False
     if not one.files and multiple_prompts:
         return True
-    # the shots of a recipient have the same mask
+    # all shots of a recipient have the same mask
     return one.recipient is other.recipient and one.files == other.files and one.prompt == other.prompt

@@ -1,4 +1,4 @@
-"""Start the child process of a device, exchange messages with the process, and report how it exited."""
+"""Start the child process of a device, exchange messages with this process, and report how it exited."""
 
 import logging
 import os
@@ -30,8 +30,8 @@ Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to an inbox.
 
-EXITED: the child process has exited. WAKE: the thread that reads the inbox must check whether the recipients of the
-running call (see calls.Recipient) are cancelled, and whether the queue is closing.
+EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the queue
+is closing, and whether the recipients of the running call are cancelled (see calls.Recipient).
 """
 
 
@@ -51,7 +51,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment_for(device),
-            start_new_session=True,  # Ctrl-C must reach only the parent process, which then stops the child process
+            start_new_session=True,  # Ctrl-C must reach only the parent process, which then stops this process
         )
         self._threads = [
             threading.Thread(target=target, name=f"{device} {stream}", daemon=True)
@@ -69,7 +69,7 @@ class ChildProcess:
         return self._process.poll() is None
 
     def send(self, message: dict[str, Any], files: Sequence[bytes] = ()) -> None:
-        """Send a message to the process. Not thread-safe.
+        """Send a message to the process. This method is not thread-safe.
 
         If the process has exited, the message is discarded without an error.
         """
@@ -78,10 +78,10 @@ class ChildProcess:
             wire.write(self._process.stdin, message, files)  # type: ignore[arg-type]
 
     def kill(self) -> str:
-        """Kill the process if it is alive, and return how it exited, for example "exited with code 1".
+        """Kill the process if it is alive. Returns the way in which it exited, for example "exited with code 1".
 
-        Waits up to 10 s for each thread that reads the output of the process, so that no message is added to the inbox
-        after this method returns.
+        To prevent messages in the inbox after this method has returned, it waits up to 10 s for each thread that reads
+        the output of the process.
         """
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -133,8 +133,9 @@ def default_command() -> list[str]:
 def environment_for(device: str) -> dict[str, str]:
     """Return the environment variables for a device's process.
 
-    The variables disable downloads and contain no secrets. For a `cuda` or `cpu` device, they also hide all other GPUs.
-    If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second GPU in CUDA_VISIBLE_DEVICES.
+    These variables disable downloads and contain no secrets. For a `cuda` or `cpu` device, these variables also hide
+    all other GPUs. If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second GPU in
+    CUDA_VISIBLE_DEVICES.
     """
     environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
     environment |= _FIXED_ENVIRONMENT
@@ -151,9 +152,9 @@ def environment_for(device: str) -> dict[str, str]:
 def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
     """List the devices of this machine. Runs a process that imports torch, and blocks the calling thread.
 
-    The result contains `ram_bytes`, the memory of the machine, and `devices`, each with `id`, `name`, `memory_bytes`
-    and `capability`. Only the best kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the
-    devices cannot be listed, the result contains only `reason`.
+    The result contains `ram_bytes` (the memory of the machine) and `devices`. Each device has an `id`, a `name`,
+    `memory_bytes` and a `capability`. Only the best available kind of device is listed: NVIDIA GPUs, or else Apple's
+    GPU, or else the CPU. If the devices cannot be listed, the result contains only `reason`.
     """
     inbox: Inbox = queue.SimpleQueue()
     child = ChildProcess(command, "probe", inbox)

@@ -1,7 +1,7 @@
 """Estimate whether a device has enough memory for a model.
 
-The estimates are based on the sizes of the weights and on numbers that the authors of the models publish, not on
-measurements.
+The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. The
+estimates are not based on measurements.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _BFLOAT_CAPABILITY = 8.0
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size in GB of all parts of a model and of its largest part, at 16 bits per parameter. 0 means unknown."""
+    """The size of all parts of a model and of its largest part in GB, at 16 bits per parameter. 0 means unknown."""
 
     all_gb: float
     largest_gb: float
@@ -46,7 +46,7 @@ def needed_gb(size: WeightSize, *, dtype: str, quantize: str | None, offload: st
     total, largest = size.all_gb * factor, size.largest_gb * factor
     if quantize == "int8":
         total, largest = total / 2, largest / 2
-    elif quantize == "fp8":  # applies only to the transformer, which is the largest part
+    elif quantize == "fp8":  # fp8 applies only to the transformer, which is the largest part
         total, largest = total - largest / 2, max(largest / 2, total - largest)
     if offload == "sequential":
         return _SEQUENTIAL_GB + _WORK_GB

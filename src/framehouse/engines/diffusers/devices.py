@@ -1,6 +1,7 @@
 """The queue of shots and the threads of the devices.
 
-The thread of a device generates shots, and recovers if the child process of the device fails.
+The thread of a device generates shots. If the child process of the device fails, the thread requeues the shots and
+later starts a new child process.
 """
 
 import logging
@@ -80,9 +81,9 @@ class ShotQueue:
             self._changed.notify_all()
 
     def requeue(self, shots: Sequence[QueuedShot]) -> None:
-        """Insert shots at the front of the queue, except the shots of cancelled recipients.
+        """Insert shots at the front of the queue. The shots of cancelled recipients are discarded.
 
-        If the queue is closing, Unavailable is delivered to all recipients instead.
+        If the queue is closing, Unavailable is delivered to the recipients of all shots instead.
         """
         with self._changed:
             if not self.closing:
@@ -101,7 +102,7 @@ class ShotQueue:
             device.wake()
 
     def take(self, device: "Device") -> list[QueuedShot]:
-        """Wait for shots and for the end of the device's cooldown, and return the shots for the device's next call.
+        """Wait until there are shots and the device's cooldown has ended. Return the shots of the device's next call.
 
         Returns an empty list when the queue closes.
         """
@@ -151,11 +152,11 @@ class ShotQueue:
 
 
 class _DeviceUnavailable(Exception):
-    """The device has no child process that has loaded the model, so the device starts a cooldown."""
+    """Raised when a device has no child process with a loaded model. The device then starts a cooldown."""
 
 
 class Device(threading.Thread):
-    """The thread of a device. The thread starts a child process for the first call, and a new process after a crash.
+    """The thread of a device. It starts a child process for the first call, and a new child process after a crash.
 
     `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call for
     several images runs out of memory. `description` is the content of the `loaded` event from the child process.
@@ -168,7 +169,8 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int, bool], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the last attempt to load the model failed. Empty after a success or before any attempt."""
+        """The reason why the last attempt to load the model failed. Empty if there was no attempt or the last attempt
+        succeeded."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -200,7 +202,7 @@ class Device(threading.Thread):
                     self.cooldown.start(self.load_error)
                     log.warning("%s: %s", self.device, self.load_error)
                     self._queue.device_failed(shots)
-                except Exception as error:  # the thread must not end, and each recipient must receive an event
+                except Exception as error:  # the thread must continue, and each recipient must receive an event
                     log.exception("%s: a call failed", self.device)
                     self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
                     if self._child:
@@ -213,7 +215,7 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Generate the shots in one call. When this method returns, each shot is delivered, failed or queued again.
+        """Generate the shots in one call. Afterwards, each shot is delivered, failed or queued again.
 
         If this method raises _DeviceUnavailable, the shots are unchanged.
         """
@@ -283,7 +285,7 @@ class Device(threading.Thread):
         raise _DeviceUnavailable(message.get("reason") or died)
 
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
-        """Deliver the images and the progress of a call until the call ends, and return the event that ended it.
+        """Deliver the images and the progress of a call until the call ends. Returns the event that ended the call.
 
         The result is an event from the child process, or `died` with a `reason`. If all recipients are cancelled, one
         cancel command is sent to the child process. If the queue closes, `cancelled` is returned immediately.
@@ -323,7 +325,7 @@ class Device(threading.Thread):
                     return message
 
     def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
-        """Wait for the next message of the child process and return the message.
+        """Wait for the next message of the child process, and return this message.
 
         The file of an image message is added as `pixels`. If no message arrives within `limit_s`, a `timeout` event is
         returned. A `wake` event is returned only if `wakes` is true or the queue is closing.

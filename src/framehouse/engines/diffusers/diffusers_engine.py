@@ -178,7 +178,7 @@ class Diffusers:
     def _queued_shots(
         self, events: "_EventQueue", batch: Batch, shots: tuple[Shot, ...], frame: bytes
     ) -> tuple[list[QueuedShot], dict[str, object]]:
-        """Return the shots for the queue, and the metadata about a contact sheet. Blocks the calling thread."""
+        """Return the shots for the queue, and metadata that describes a contact sheet. Blocks the calling thread."""
         options = self.options
         max_images = max(1, options.max_input_images)
         arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame)
@@ -206,7 +206,7 @@ class Diffusers:
         return queued, {"contact_sheet": arranged.contact_sheet} if arranged.contact_sheet else {}
 
     def _started_queue(self) -> ShotQueue:
-        """Return the queue. The first call creates the queue and starts its devices.
+        """Return the queue of shots. The first call creates the queue and starts its devices.
 
         Raises Unavailable if packages, weights or devices are missing. Blocks the calling thread.
         """
@@ -243,7 +243,7 @@ class Diffusers:
         return devices
 
     def _missing_requirement(self) -> HealthCheck | None:
-        """Return a failed check if packages or weights are not installed, otherwise None."""
+        """Return an unhealthy result if packages or weights are not installed. Otherwise, return None."""
         if any(importlib.util.find_spec(name) is None for name in _PACKAGES):
             return HealthCheck("packages", ok=False, reason=NOT_INSTALLED, advice='pip install "framehouse[diffusers]"')
         for model, revision in ((self.options.model, self.options.revision), (self.options.upscaler, "main")):
@@ -317,7 +317,7 @@ class _EventQueue:
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
         if not self.cancelled:
-            with suppress(RuntimeError):  # a closed loop raises RuntimeError; the call has then ended
+            with suppress(RuntimeError):  # if the event loop is closed, the call has ended
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 

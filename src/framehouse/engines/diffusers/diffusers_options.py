@@ -16,7 +16,7 @@ OFFLOAD = ("model", "sequential")
 
 @dataclass(frozen=True, slots=True)
 class DiffusersOptions:
-    """The options of the route. Each omitted option has the model's default value.
+    """The options of a route. Each omitted option has the model's default value.
 
     `docs/diffusers.md` explains the options. `devices` is empty for "auto". `max_input_images` is the value of the
     route's option `max_references`.
@@ -51,7 +51,7 @@ class DiffusersOptions:
 
     @property
     def negative_prompts(self) -> bool:
-        """Whether the pipeline uses negative prompts: it must accept them, and its guidance must be above 1."""
+        """True if the pipeline uses negative prompts: it accepts negative prompts, and its guidance is above 1."""
         return self.defaults.negative_prompts and (self.guidance is None or self.guidance > 1)
 
     @property
@@ -60,7 +60,7 @@ class DiffusersOptions:
 
 
 def public_name(model: str) -> str:
-    """Return a name that reveals no path on this machine: the repository, or the last part of the folder's path."""
+    """Return a name without paths of this machine: the repository, or the last part of the folder's path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 

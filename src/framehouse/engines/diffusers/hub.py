@@ -29,7 +29,7 @@ _VARIANTS = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", ".ema.")
 
 
 class PullFailed(Exception):
-    """Weights cannot be downloaded. The message explains the reason and the fix in one or two sentences."""
+    """Raised when weights cannot be downloaded. The message states the reason and the fix in one or two sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ OnProgress = Callable[[str, int, int], None]
 async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
     """Download the missing files of a repository and verify all files. Raises PullFailed.
 
-    A damaged file is removed, so that the next pull downloads it again. After an interruption, the next pull resumes
-    after the last byte that was written.
+    A damaged file is removed, so that the next pull downloads the file again. After an interruption, the next pull
+    continues after the last byte that was written.
     """
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     token = _token()
@@ -102,7 +102,7 @@ async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulle
 
 
 class _Meter:
-    """A counter of the processed bytes of a step, which reports each change to `on_progress`."""
+    """A counter for the processed bytes of a step. The counter reports each change to `on_progress`."""
 
     def __init__(self, on_progress: OnProgress, step: str, total: int, done: int = 0) -> None:
         self._on_progress, self._step, self._total, self._done = on_progress, step, total, done
@@ -120,7 +120,7 @@ class _Hub:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
-        """Return the commit of the revision, and the files that are needed to load its pipeline or its single model."""
+        """Return the commit of the revision, and the files that are needed to load the pipeline or single model."""
         info = (await self._get(f"/api/models/{self._repository}/revision/{revision.replace('/', '%2F')}")).json()
         commit = str(info["sha"])
         files: dict[str, RemoteFile] = {}
@@ -142,7 +142,7 @@ class _Hub:
         return commit, needed
 
     async def fetch_all(self, files: list[RemoteFile], commit: str, blobs: Path, meter: _Meter) -> int:
-        """Download several files at the same time, the largest files first. Returns the number of received bytes."""
+        """Download files concurrently, the largest files first. Returns the number of received bytes."""
         downloads = asyncio.Semaphore(_PARALLEL_DOWNLOADS)
 
         async def fetch(file: RemoteFile) -> int:
@@ -222,7 +222,7 @@ class _Hub:
         raise AssertionError
 
     def _check_status(self, answer: httpx.Response) -> None:
-        """Raise RemoteProtocolError for a status after which a retry may succeed, and PullFailed for other errors."""
+        """Raise RemoteProtocolError if a retry may succeed after this status. Raise PullFailed for all other errors."""
         code = answer.headers.get("X-Error-Code", "")
         if code == "GatedRepo" or (answer.status_code == 403):
             raise PullFailed(
@@ -250,7 +250,7 @@ class _Hub:
 
 @contextmanager
 def _lock(blobs: Path) -> Iterator[None]:
-    """Prevent other pulls of the same repository, because two pulls that write to the same file would damage it.
+    """Prevent other pulls of the repository. Two pulls that write to the same file would damage the file.
 
     Raises PullFailed if another pull is running.
     """
@@ -297,7 +297,7 @@ def _check_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Verify the files that were in the cache before the pull. Removes damaged files and raises PullFailed for them."""
+    """Verify the files that were in the cache before the pull. Removes damaged files, and then raises PullFailed."""
     damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()
@@ -343,7 +343,7 @@ def _size(path: Path) -> int:
 
 
 def _link(blob: Path, path: Path) -> None:
-    """Create a relative symbolic link, as the `huggingface_hub` library does, or a copy if links are not supported."""
+    """Create a relative symbolic link, as `huggingface_hub` does, or a copy if links are not supported."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return

@@ -11,19 +11,21 @@ MAX_REFERENCES = 10
 class ModelDefaults:
     """The arguments for the pipeline of a model, and the size of the model's weights.
 
-    `steps`, `guidance`: the default values; None for the pipeline's own default.
+    `steps`, `guidance`: the default values. None means the pipeline's own default.
     `guidance_name`: the name of the pipeline's argument for guidance.
     `cite`: the text that refers to an input image in a prompt.
-    `max_input_images`: the largest number of input images that the pipeline accepts; 0 if it accepts only text.
+    `max_input_images`: the largest number of input images that the pipeline accepts, or 0 if it accepts only text.
     `needs_reference`: true if the model cannot generate from text alone.
     `multiple_prompts`: true if one call accepts several prompts.
     `max_pixels`: the number of pixels in the largest image that the model generates. Larger images are upscaled.
     `min_steps`: the smallest allowed number of steps.
-    `negative_prompt`: the default negative prompt; None for no negative prompt.
-    `negative_prompts`: true if the pipeline accepts negative prompts. It uses them only with a guidance above 1.
-    `inpaint_pipeline`: the class of diffusers that generates a masked area with the same weights; empty if none exists.
-    `all_gb`, `largest_gb`: the size in GB of all parts of the model and of its largest part, at 16 bits per
-        parameter; 0 if unknown.
+    `negative_prompt`: the default negative prompt. None means no negative prompt.
+    `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the
+        guidance is above 1.
+    `inpaint_pipeline`: the class of diffusers that generates a masked area with the same weights. Empty if there is no
+        such class.
+    `all_gb`, `largest_gb`: the size of all parts of the model and of its largest part in GB, at 16 bits per parameter.
+        0 means unknown.
     """
 
     steps: int | None = None
@@ -126,17 +128,17 @@ _BY_PIPELINE = {
         inpaint_pipeline="StableDiffusionInpaintPipeline",
     ),
 }
-"""Defaults for folders and for repositories that are not in KNOWN_MODELS, by pipeline class.
+"""The defaults for folders and for repositories that are not in KNOWN_MODELS, by pipeline class.
 
-The weights may differ, but all models of a pipeline class accept the same arguments.
+The weights of these models may differ, but all models of a pipeline class accept the same arguments.
 """
 
 
 def defaults_for(model: str, pipeline: str = "") -> ModelDefaults:
     """Return the defaults of a model.
 
-    The defaults are found by the name of the model, or else by the pipeline class in its `model_index.json`. For other
-    models, the general defaults are returned.
+    The name of the model determines the defaults. If the name is unknown, the pipeline class in `model_index.json`
+    determines the defaults. For all other models, the general defaults are returned.
     """
     models = {name.lower(): defaults for name, defaults in KNOWN_MODELS.items()}
     return models.get(model.lower()) or _BY_PIPELINE.get(pipeline) or ModelDefaults()

@@ -1,8 +1,8 @@
-"""The program that runs in a child process. It loads a model and generates images. Only child processes import torch.
+"""The program of a child process. It loads a model and generates images. Only child processes import torch.
 
 The process reads commands from standard input and writes events to standard output. `wire` defines their format. The
 output of libraries is redirected to standard error, which the engine copies into its log. The process exits when
-standard input is closed, because this means that the engine has exited.
+standard input is closed, because the engine has then exited.
 """
 
 import gc
@@ -31,17 +31,17 @@ _LARGE_PARTS = ("transformer", "text_encoder", "unet")
 
 
 class Cancelled(BaseException):
-    """The call was cancelled. This class is a BaseException, so pipelines that catch Exception do not catch it."""
+    """Raised when a call is cancelled. Pipelines that catch Exception do not catch this BaseException."""
 
 
 class LoadFailed(Exception):
-    """The model cannot be loaded. The message states the reason in one sentence."""
+    """Raised when the model cannot be loaded. The message states the reason in one sentence."""
 
 
 class Process:
     """The main loop of the child process.
 
-    It executes either a probe command, or a load command and then the calls of the engine.
+    The loop executes either a probe command, or a load command and then the calls of the engine.
     """
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
@@ -168,10 +168,12 @@ class LoadedPipeline:
     ) -> list[NDArray[np.float32]]:
         """Generate the images of one call, one image per seed.
 
-        Each image is an array of shape (height, width, 3) with values from 0 to 1. If the pipeline supports
-        callbacks, `on_progress` is called after each step with the completed fraction. An exception from `on_progress`
-        stops the call. With a mask, the white area of the first reference is generated again, and the other pixels may
-        differ slightly from the reference.
+        Each image is an array of shape (height, width, 3) with values from 0 to 1. If the pipeline supports callbacks,
+        `on_progress` is called after each step with the completed fraction. An exception from `on_progress` stops the
+        call.
+
+        If there is a mask, the area of the first reference where the mask is white is generated again. The other pixels
+        may differ slightly from the reference.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
         of the pipeline are propagated.
@@ -197,7 +199,7 @@ class LoadedPipeline:
         if mask:
             arguments |= {"image": references[0], "mask_image": mask}
             if "strength" in parameters:
-                arguments["strength"] = 1.0  # the canvas shows only a rough continuation, which must not remain
+                arguments["strength"] = 1.0  # the canvas shows only a rough continuation, which the model must replace
         elif references:
             name = next((name for name in ("image", "images") if name in parameters), None)
             if name is None:
@@ -214,7 +216,7 @@ class LoadedPipeline:
             arguments["callback_on_step_end"] = on_step
         images = list(self.call(pipe, **arguments))
         if pipe is not self._pipe:
-            self._pipe.maybe_free_model_hooks()  # with offload, only this pipeline can move its parts back to RAM
+            self._pipe.maybe_free_model_hooks()  # if offload is set, only this pipeline can move its parts back to RAM
         if not all(np.isfinite(image).all() for image in images):
             raise Broken(
                 f"{self._settings['model']} generated NaN or infinite values with dtype = "
@@ -225,8 +227,8 @@ class LoadedPipeline:
     def call(self, pipe: Any, **arguments: Any) -> Any:
         """Call a pipeline, and return its images.
 
-        If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated
-        and the image is decoded in tiles. All later images are also decoded in tiles.
+        If a call for a single image runs out of memory and the pipeline can decode in tiles, the call is repeated and
+        its image is decoded in tiles. From then on, all images are decoded in tiles.
         """
         vae = getattr(pipe, "vae", None)
         try:
@@ -244,7 +246,7 @@ class LoadedPipeline:
         return pipe(**arguments).images
 
     def _inpainting(self) -> Any:
-        """Return the pipeline for inpainting, which uses the same weights. The first call creates the pipeline."""
+        """Return the inpainting pipeline, which uses the same weights. The first call creates the pipeline."""
         if self._inpaint_pipe is None:
             import diffusers
 
@@ -258,9 +260,9 @@ class LoadedPipeline:
     def finish(
         self, image: NDArray[np.float32], final_size: tuple[int, int], on_tile: Callable[[], None]
     ) -> tuple[NDArray[np.uint8], dict[str, object]]:
-        """Convert an image to 8-bit values, and return the converted image and additional metadata.
+        """Convert an image to 8-bit values. Returns the converted image and additional metadata.
 
-        If the image is smaller than `final_size` and the route has an upscaler, the image is first enlarged. `on_tile`
+        If the image is smaller than `final_size` and the route has an upscaler, the image is first upscaled. `on_tile`
         is called before each tile. An exception from `on_tile` stops the upscaler.
         """
         height, width = image.shape[:2]
@@ -273,7 +275,7 @@ class LoadedPipeline:
         return (image * 255).round().clip(0, 255).astype(np.uint8), facts
 
     def free_memory(self) -> None:
-        """Reset the pipeline's offloading and free the device's memory, after a call that was cancelled or failed."""
+        """After a call that was cancelled or failed, reset the pipeline's offloading and free the device's memory."""
         import torch
 
         if self._settings["offload"] == "model":
@@ -311,7 +313,7 @@ class LoadedPipeline:
 
 
 def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize an array of shape (height, width, 3). Some pipelines for inpainting choose their own size."""
+    """Resize an array of shape (height, width, 3), because some inpainting pipelines choose their own size."""
     if image.shape[:2] == (height, width):
         return image
     import torch
@@ -357,7 +359,7 @@ def _load(settings: dict[str, Any], dtype: Any) -> Any:
         pipe.to(device)
     pipe.set_progress_bar_config(disable=True)
     if hasattr(getattr(pipe, "vae", None), "enable_slicing"):
-        pipe.vae.enable_slicing()  # decode the images of a call one by one
+        pipe.vae.enable_slicing()  # the images of a call are decoded one by one
     if settings["compile"]:
         _largest_part(pipe).compile_repeated_blocks(dynamic=True)
     return pipe
@@ -371,7 +373,7 @@ def _largest_part(pipe: Any) -> Any:
 
 
 def _int8_config(folder: Path) -> Any:
-    """Return the configuration that stores the weights of the large parts as 8-bit integers.
+    """Return the configuration with which the weights of the large parts are stored as 8-bit integers.
 
     Parts from diffusers and parts from transformers need configurations of different classes.
     """
@@ -395,7 +397,7 @@ def _has_torchvision() -> bool:
 
 
 def load_image_only_processor(folder: Path) -> Any:
-    """Load a Qwen2-VL processor from a folder, but without its video support, which needs torchvision."""
+    """Load a Qwen2-VL processor without video support from a folder, because video support needs torchvision."""
     from transformers import Qwen2Tokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -455,7 +457,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def reason_of(error: BaseException, folder: str = "") -> str:
-    """Return the first non-empty line of the error's message, shortened to 300 characters.
+    """Return the first non-empty line of an error's message, shortened to 300 characters.
 
     The path `folder` is replaced by its last part. If the message is empty, the name of the error's class is returned.
     """

@@ -29,7 +29,7 @@ class Weights:
 
     @property
     def pipeline(self) -> str:
-        """The class of the pipeline. Empty for a model that is not a pipeline, such as an upscaler."""
+        """The pipeline class. Empty if the model is not a pipeline, but for example an upscaler."""
         return str(_read_json(self.folder / INDEX).get("_class_name", ""))
 
     @property
@@ -109,9 +109,9 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 
 
 def find_missing(folder: Path) -> str:
-    """Return the name of a file or folder that a pipeline or a single model lacks, or an empty string.
+    """Return the name of a missing file or folder of a pipeline or single model, or an empty string if it is complete.
 
-    Checks only the files that the index files of the model list, and the files that every model needs.
+    Only the files that the model's index files list, and the files that every model needs, are checked.
     """
     index = _read_json(folder / INDEX)
     if not index:
@@ -137,7 +137,7 @@ def _find_missing_in_part(folder: Path, name: str) -> str:
 
 
 def _parameter_count(path: Path) -> int:
-    """Return the number of parameters in a safetensors file. Returns 0 if the file is not readable as safetensors."""
+    """Return the number of parameters in a safetensors file, or 0 if the file is not a readable safetensors file."""
     try:
         with path.open("rb") as file:
             header = json.loads(file.read(min(_MAX_HEADER_BYTES, struct.unpack("<Q", file.read(8))[0])))
@@ -147,7 +147,7 @@ def _parameter_count(path: Path) -> int:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, or an empty object if the file is missing or contains no JSON object."""
+    """Return the JSON object in a file. Returns an empty object if the file is missing or contains no JSON object."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -2,13 +2,13 @@
 
 The line contains the lengths of the files. Both processes always run the same release, so the format may change.
 
-From the engine to the child process: the first command is `{"command": "probe"}` or `{"command": "load", ...}`. After a
-load command, the engine sends any number of `{"command": "generate", "call": N, ...}` and `{"command": "cancel",
-"call": N}`.
+The engine sends commands to the child process. The first command is `{"command": "probe"}` or `{"command": "load",
+...}`. After a load command, the engine sends any number of commands `{"command": "generate", "call": N, ...}` and
+`{"command": "cancel", "call": N}`.
 
-From the child process to the engine: `{"event": E, ...}`. The response to a probe command is `devices`. The response to
-a load command is `loaded` or `load_failed`. A call produces `progress` and `image` events, and ends with `done`,
-`cancelled`, `out_of_memory` or `failed`.
+The child process sends events `{"event": E, ...}` to the engine. The response to a probe command is the event
+`devices`. The response to a load command is the event `loaded` or `load_failed`. A call produces the events `progress`
+and `image`, and ends with the event `done`, `cancelled`, `out_of_memory` or `failed`.
 """
 
 import json

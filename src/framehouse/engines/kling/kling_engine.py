@@ -24,12 +24,12 @@ class Kling:
     `base_url`: the URL to which the paths of the Kling API are appended.
     `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
         `concurrency`, the number of images that may be in flight at the same time.
-    `model`: the upstream's name for the model; if empty, the engine sends our name for the model.
+    `model`: the upstream's name for the model. If it is empty, the engine sends our name for the model.
     `answer_s`: the time limit for one response.
     `lost_after_s`: the time during which the engine queries the upstream for an order whose response was lost. If the
         upstream still has no such order after this time, the order is considered lost.
-    `resubmit`: true to send a lost order a second time with the same external id. This is safe only if the upstream
-        refuses a second task with the same external id.
+    `resubmit`: true to send a lost order a second time, with the same external id. This option is safe only if the
+        upstream refuses a second task with the same external id.
     `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.
     """
 
@@ -124,14 +124,14 @@ class Kling:
         await self._upstream.close()
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task without waiting for it. `close` waits for the task."""
+        """Start an asyncio task without waiting for its end. `close` waits for this task."""
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)
 
 
 class _UnsavedOrder:
-    """The open order of a call that is never resumed. The data is kept in memory until the call ends."""
+    """The open order of a call that is never resumed. The data is kept only in memory."""
 
     upstream_callback_url = None
 

@@ -1,4 +1,4 @@
-"""The steps of one order: save the order, send it, find it if the response was lost, poll it, and fetch its images."""
+"""The steps of an order: save it, send it, find it after a lost response, poll its task, and fetch its images."""
 
 import asyncio
 import logging
@@ -33,7 +33,8 @@ _ACQUIRE_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
 _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
-"""If queries for an order fail for longer than this time, `generate` raises Unknown to free the worker."""
+"""The time for which queries for an order may fail, in seconds. After this time, `generate` raises Unknown to free the
+worker."""
 _FETCH_ATTEMPTS = 5
 
 
@@ -61,7 +62,7 @@ class OrderExecution:
         self._accounts = settings.accounts
 
     async def run(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
-        """Send or resume the order, wait until its task ends, and yield the images of the shots in `missing`."""
+        """Send or resume the order, wait for the end of its task, and yield the images of the shots in `missing`."""
         async with AsyncExitStack() as slots:
             if self._order.account:
                 await self._resume(slots)
@@ -117,10 +118,10 @@ class OrderExecution:
     async def _send(self, slots: AsyncExitStack) -> None:
         """Place the order through one account.
 
-        If the upstream does not accept the order, the order still has no task id. The order is saved before it is sent.
-        After a crash, a worker that resumes the batch therefore looks up the order at the upstream and does not
-        immediately send it again. Raises Declined if the upstream refuses the order, Unavailable if no account can be
-        used, and the errors of `_find_lost_order`.
+        If the upstream does not accept the order, the order has no task id afterwards. The order is saved before it is
+        sent. After a crash, a worker that resumes the batch therefore first looks up the order at the upstream, and
+        does not immediately send the order again. Raises Declined if the upstream refuses the order, Unavailable if no
+        account can be used, and the errors of `_find_lost_order`.
         """
         async with AsyncExitStack() as attempt:
             account = await attempt.enter_async_context(
@@ -163,8 +164,9 @@ class OrderExecution:
 
         An order is considered lost if at least two queries have not found it and `lost_after_s` has passed. If the
         order is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the
-        saved data, and the caller sends it again. If the order is lost and `resubmit` is not set, the route is excluded
-        for the batch, and Unavailable is raised. Raises Unknown if queries still fail after `_MAX_OUTAGE_S`.
+        saved data, and the caller sends the order again. If the order is lost and `resubmit` is not set, the route is
+        excluded for the batch, and this method raises Unavailable. Raises Unknown if queries still fail after
+        `_MAX_OUTAGE_S`.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:
@@ -194,7 +196,7 @@ class OrderExecution:
         raise Unavailable(reason)
 
     async def _poll(self, account: UpstreamAccount) -> AsyncGenerator[UpstreamTask, None]:
-        """Query the upstream's task repeatedly, with increasing pauses, and yield its state.
+        """Query the upstream's task repeatedly, with increasing pauses, and yield the state of the task.
 
         A failed query does not fail the task. Raises Unknown if queries fail for longer than `_MAX_OUTAGE_S`.
         """
@@ -215,8 +217,8 @@ class OrderExecution:
         """Fetch and decode an image of the order.
 
         The method makes up to five attempts, because the image is already paid for. Before each further attempt, the
-        upstream is queried for a new URL for the image. If all attempts fail, the error of the last attempt is raised:
-        Broken or Unknown.
+        upstream is queried for a new URL of the image. If all attempts fail, the method raises the error of the last
+        attempt (Broken or Unknown).
         """
         failure: Broken | Unknown | None = None
         for attempt in range(_FETCH_ATTEMPTS):

@@ -24,7 +24,8 @@ class Order:
 
     `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id for the
     order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the order is sent.
-    `task_id` is the upstream's id for the task, and is set when it is known that the upstream accepted the order.
+    `task_id` is the upstream's id for the task. `task_id` is set after the upstream has confirmed that it accepted the
+    order.
     """
 
     external_id: str
@@ -36,18 +37,20 @@ class Order:
 
     @property
     def images(self) -> int:
-        """The number of images, which count towards the concurrency limit of the account."""
+        """The number of images. They count towards the concurrency limit of the account."""
         return len(self.shots)
 
 
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
-    """Return orders for those shots of a batch that are not in a saved order.
+    """Return orders for all shots of a batch that are not in a saved order.
 
-    If possible, the complete task becomes one order with the prompt of the task, because the upstream derives shots
-    from the prompt in the same way as Framehouse. This requires that no shot has been generated or is in a saved order.
-    The task must also be a series or have at most `largest` images. Otherwise, each order contains shots with the same
-    prompt and framing, and at most `largest` images. The external id depends only on the task and the shots, so two
-    workers that order the same shots send the same external id.
+    If no shot has been generated or is in a saved order, the complete task can become one order. For this, the task
+    must be a series or have at most `largest` images. The order then contains the prompt of the task, because the
+    upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
+    `largest` shots, which have the same prompt and framing.
+
+    The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
+    send the same external id.
     """
     ordered = {index for order in saved for index in order.shots}
     shots = [shot for shot in batch.shots if shot.index not in ordered]
@@ -69,7 +72,8 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
     """Return the orders as the JSON data of an open order. The data is empty if there are no orders.
 
-    Workers of a release without `kind` can continue omni-image orders, because the data of these orders has no `kind`.
+    Workers of a release without the field `kind` can continue omni-image orders, because the data of these orders does
+    not contain `kind`.
     """
     entries = [
         {
@@ -91,7 +95,7 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
 
 
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """Return the JSON body of the request that places an order. Drawing a contact sheet blocks the calling thread."""
+    """Return the JSON body of the request that places an order. Blocks the calling thread."""
     body = {"external_task_id": order.external_id, **_BODIES[order.kind](order, batch)}
     # Kling's endpoint for expansions has no field `model_name`.
     if model or order.kind != "expand":
@@ -128,9 +132,9 @@ def _omni_image_body(order: Order, batch: Batch) -> dict[str, Any]:
 def _generation_body(order: Order, batch: Batch) -> dict[str, Any]:
     """Return the fields of a generations request.
 
-    The upstream adds the roles of the references to the prompt itself, so the prompt is the client's own prompt. One
-    reference is sent as a string, as Kling documents it. Several references are sent as a list, which Kling does not
-    document. Elements are sent as references.
+    The upstream itself adds the roles of the references to the prompt, so the request contains the client's own prompt.
+    One reference is sent as a string, as Kling documents it. Several references are sent as a list, which Kling does
+    not document. Elements are sent as references.
     """
     ratio, resolution = ratio_and_resolution(batch.size)
     shot = next(shot for shot in batch.shots if shot.index == order.shots[0])
@@ -184,7 +188,7 @@ _BODIES: Mapping[TaskKind, Callable[[Order, Batch], dict[str, Any]]] = {
 
 
 def _images(batch: Batch, role: str) -> list[str]:
-    """Return the references with a role as base64. The files are unchanged."""
+    """Return the files of the references with this role as base64. The files are unchanged."""
     return [b64encode(reference.content).decode() for reference in batch.references if reference.role == role]
 
 

@@ -32,7 +32,7 @@ class OrderAccepted:
 
 @dataclass(frozen=True, slots=True)
 class AccountFull:
-    """The upstream refused the order because of a limit. The order may be sent later, or with another account.
+    """The upstream refused the order because of a limit. The order may be sent again later, or with another account.
 
     `concurrency` is true for the limit on images in flight, and false for the limit on requests per second.
     """
@@ -60,7 +60,7 @@ class OrderRefused:
 
 @dataclass(frozen=True, slots=True)
 class AnswerLost:
-    """It is not known whether the upstream accepted the order."""
+    """The response was lost or unclear, so it is not known whether the upstream accepted the order."""
 
     reason: str
 
@@ -79,7 +79,7 @@ class QueryFailed:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTask:
-    """The upstream's description of a task. `image_urls` are sorted by the index of the image."""
+    """The upstream's description of a task. `image_urls` is sorted by the index of the images."""
 
     task_id: str
     status: str
@@ -117,7 +117,7 @@ class Upstream:
         return parse_submit_answer(status, answer)
 
     async def find(self, kind: TaskKind, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Query a task by the upstream's task id or by our external id."""
+        """Query a task by the upstream's id for the task or by our external id."""
         answer = await self._get(f"{TASK_PATHS[kind]}/{quote(id, safe='')}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
@@ -128,7 +128,7 @@ class Upstream:
     async def find_in_list(
         self, kind: TaskKind, external_id: str, authorization: str
     ) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Search the newest 100 tasks for our external id. Some upstreams cannot find a task by its external id."""
+        """Search the newest 100 tasks for our external id. Some upstreams cannot find tasks by their external ids."""
         answer = await self._get(f"{TASK_PATHS[kind]}?pageNum=1&pageSize={_LIST_PAGE}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
@@ -187,7 +187,7 @@ class Upstream:
         json: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Mapping[str, Any] | None]:
-        """Send a request and return the status and the JSON object of the response.
+        """Send a request. Returns the status and the JSON object of the response.
 
         The object is None if the body is not a JSON object. Raises httpx.HTTPError if no complete response is received,
         and ValueError if the response is too large.
@@ -215,8 +215,9 @@ class Upstream:
             self._gets = self._gets or httpx.AsyncClient(trust_env=False, timeout=timeout)
             return self._gets
         if self._posts is None:
-            # Each order uses a new connection. If an idle connection were reused, the upstream could close it while an
-            # order is being sent. It would then be unknown whether the upstream received the order.
+            # Each order uses a new connection. If an order reused an idle connection, the upstream could close the
+            # connection while the order is being sent. It would then be unknown whether the upstream received the
+            # order.
             limits = httpx.Limits(max_keepalive_connections=0)
             self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
         return self._posts
@@ -251,7 +252,7 @@ def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> Submit
         return AccountUnusable(f"refuses the account: {message}", needs_operator=True)
     if 1200 <= code < 1400:
         if "already exists" in message.lower() and "external" in message.lower():
-            # The existing task is our order. The upstream accepted an earlier request whose response was lost.
+            # The existing task is our order: the upstream accepted an earlier request whose response was lost.
             return AnswerLost(f"returned an error: {message}")
         return OrderRefused(message)
     return AnswerLost(f"returned an error: {message}")

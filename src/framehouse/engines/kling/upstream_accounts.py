@@ -43,8 +43,8 @@ class UpstreamAccount:
     def limit(self) -> int:
         """The estimated number of images that the account may have in flight.
 
-        If the upstream refuses an order because of its own limit, the estimate decreases. The estimate then increases
-        by one image per minute, up to `concurrency`.
+        The estimate decreases when the upstream refuses an order because of its limit on images in flight. The estimate
+        then increases by one image per minute, up to `concurrency`.
         """
         raised_by = int((time.monotonic() - self._learned_at) / _LIMIT_RAISE_S)
         return min(self.concurrency, self._learned_limit + raised_by)
@@ -52,7 +52,7 @@ class UpstreamAccount:
     def reach_concurrency_limit(self, images: int) -> None:
         """Record that the upstream refused an order of `images` images because too many images are in flight.
 
-        The limit becomes the number of the account's other images in flight. If there are no other images, the limit
+        The new limit is the number of the account's other images in flight. If there are no other images, the limit
         does not change.
         """
         others = self.in_flight - images
@@ -65,7 +65,7 @@ class UpstreamAccount:
         self.limit_cooldown.start("reports too many requests")
 
     def end_cooldowns(self) -> None:
-        """Record that the upstream accepted an order."""
+        """End the cooldowns of the account, because the upstream has accepted an order."""
         self.cooldown.end()
         self.limit_cooldown.end()
 
@@ -76,8 +76,8 @@ class UpstreamAccount:
     def has_free_slots(self, images: int) -> bool:
         """Return whether an order of `images` images may be sent now.
 
-        During a cooldown, no order may be sent. At other times, an order must fit within the limit, except that an idle
-        account accepts an order of any size.
+        During a cooldown, no order may be sent. At other times, an order of any size may be sent if no images are in
+        flight. Otherwise, the order must fit within the limit.
         """
         return (
             not self.cooldown.remaining_s
@@ -101,7 +101,7 @@ class UpstreamAccounts:
 
     @property
     def max_concurrency(self) -> int:
-        """The largest `concurrency` of all accounts, in images."""
+        """The largest `concurrency` of all accounts, as a number of images."""
         return max(account.concurrency for account in self.all)
 
     def find(self, name: str) -> UpstreamAccount | None:
@@ -111,12 +111,13 @@ class UpstreamAccounts:
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
         """Reserve `images` slots on one account while the context is active.
 
-        Among the accounts with enough free slots, the account that would then use the smallest fraction of its limit
-        is chosen. If no account has enough free slots, the call waits. Raises Unavailable if all accounts are in a
-        cooldown that is not caused by a limit, or if no account has enough free slots within `timeout_s`.
+        The method chooses an account with enough free slots. If there are several such accounts, it chooses the account
+        that would then use the smallest fraction of its limit. If no account has enough free slots, the call waits.
+        Raises Unavailable if all accounts are in a cooldown that is not caused by a limit, or if no account has enough
+        free slots within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
-        async with self._queue:  # calls are served in order, so that many small orders cannot starve a large order
+        async with self._queue:  # calls are served in order, so that small orders cannot starve a large order
             while not (free := [account for account in self.all if account.has_free_slots(images)]):
                 if all(account.cooldown.remaining_s for account in self.all):
                     raise Unavailable(

@@ -43,7 +43,7 @@ _BUSY = re.compile(r"overloaded|loading|not ready|try again later|retry later|ca
 
 
 class NotAccepted(Exception):
-    """The server did not accept the request: no image was generated, and nothing is charged.
+    """Raised when the server did not accept the request. No image was generated, and nothing is charged.
 
     If `cooldown_s` is not 0, the server must not be used for at least `cooldown_s` seconds, even if its health check
     succeeds.
@@ -56,7 +56,7 @@ class NotAccepted(Exception):
 
 
 class OutcomeUnknown(Exception):
-    """The request was sent, but it is not known whether the server generated the images."""
+    """Raised when the request was sent, but it is not known whether the server generated the images."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -74,7 +74,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class ReturnedImage:
-    """An image from the server. `prompt` is the prompt that the server used; empty if the server does not report it."""
+    """An image from the server. `prompt` is the prompt that the server used, or empty if it is not reported."""
 
     image: NDArray[np.uint8] | Png
     prompt: str = ""
@@ -83,10 +83,10 @@ class ReturnedImage:
 async def send_request(
     client: "httpx.AsyncClient", method: str, url: str, *, timeout_s: float, max_bytes: int, **content: Any
 ) -> Reply:
-    """Send a request once. Return the response even if its status reports an error.
+    """Send a request once. Returns the response even if its status reports an error.
 
     Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
-    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
+    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A longer
     response with another status is truncated after about 65,536 bytes.
     """
     import httpx
@@ -121,8 +121,8 @@ def error_from_reply(reply: Reply, *, paid: bool) -> Exception:
     """Return the exception for a response whose status is not 200.
 
     `paid` is true if the request costs money. If `paid` is false, status 503 always means that the server refused the
-    request. If `paid` is true, status 503 means a refusal only if the response has a Retry-After header, or a message
-    that says that the server is overloaded or still loading.
+    request. If `paid` is true, status 503 means a refusal only if the response has a Retry-After header, or if its
+    message states that the server is overloaded or still loading.
     """
     message, code = error_details(reply.body)
     status = f"HTTP {reply.status}" + (f": {message}" if message else "")
@@ -150,8 +150,8 @@ def error_details(body: bytes) -> tuple[str, str]:
     """Return the message and the code in the body of an error response.
 
     The message is a single line of at most 300 characters. A missing message or code is returned as an empty string.
-    Supported formats are those of OpenAI (`error`) and FastAPI (`detail`, including a list of invalid fields), and a
-    plain `message`.
+    This function supports the formats of OpenAI (`error`) and FastAPI (`detail`, including a list of invalid fields),
+    and a plain `message`.
     """
     try:
         answer = json.loads(body)
@@ -198,7 +198,7 @@ def _one_line(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Return the delay from the Retry-After header in seconds, at most 3,600.
+    """Return the delay in the Retry-After header in seconds, at most 3,600.
 
     Returns 0 if the header is missing or invalid.
     """

@@ -56,8 +56,8 @@ _PROBE_SIZE = Size(512, 512)
 class OpenAIImages:
     """An engine for one model on one or more servers of the same kind. docs/openai-images.md explains the options.
 
-    The engine never repeats a request that a server may have accepted. If the response is lost, `generate`
-    raises Unknown for a paid request and Unavailable for a free request.
+    The engine never repeats a request that a server may have accepted. If the response is lost, `generate` raises
+    Unknown for a paid request, and Unavailable for a free request.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -93,7 +93,7 @@ class OpenAIImages:
             done += len(shots)
 
     def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
-        """Return the shots of the next request: the first shot, and the following shots that can share its request.
+        """Return the shots of the next request: the first shot, and all following shots that can share its request.
 
         Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
         each shot must also be one higher than the seed of the previous shot. If `single` is true, only the first shot
@@ -111,12 +111,13 @@ class OpenAIImages:
     async def _generate_group(
         self, batch: Batch, shots: Sequence[Shot], first_frame: bytes
     ) -> tuple[Sequence[ReturnedImage], dict[str, object]]:
-        """Return the images of the shots, and facts for the metadata of these images.
+        """Return the images of the shots, and additional metadata for these images.
 
-        Another replica is tried only if nothing was sent to the previous replica, or if that replica clearly refused
-        the request. If the batch has references or elements, replicas that accept no references are skipped. Raises
-        Unavailable if no replica is left. If the response is lost, raises Unknown for a paid request and Unavailable
-        for a free request. Also raises Declined and Broken.
+        Another replica is tried only if nothing was sent to the previous replica, or if the previous replica clearly
+        refused the request. If the batch has references or elements, replicas that accept no references are skipped.
+
+        Raises Unavailable if no replica is left. If the response is lost, raises Unknown for a paid request, and
+        Unavailable for a free request. Also raises Declined and Broken.
         """
         refused: dict[Replica, str] = {}
         while True:
@@ -177,7 +178,7 @@ class OpenAIImages:
         """Return the input images for the model, their files, and the file of the mask.
 
         The files have a format that all servers interpret identically. If an image must be expanded, the only file is a
-        canvas of `size`. Otherwise, the mask is empty. Blocks the calling thread.
+        canvas of `size`. If no image must be expanded, the mask is empty. Blocks the calling thread.
         """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
@@ -188,7 +189,7 @@ class OpenAIImages:
         return arranged, [_plain_file(content) for content in arranged.files], b""
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
-        """Request an edit if there are input images, otherwise a generation. `mask` belongs to the first image."""
+        """Request an edit if there are input images, and otherwise a generation. `mask` belongs to the first image."""
         fields = request_fields(self._kind, request, edit=bool(files))
         body: dict[str, Any] = {"json": fields}
         if files:
@@ -214,10 +215,10 @@ class OpenAIImages:
     # --- references ---------------------------------------------------------------------------------------------
 
     async def _reference_limit(self, replica: Replica) -> int:
-        """Return the number of references to send to this replica in one request.
+        """Return the maximum number of references in one request to this replica.
 
-        The number is configured, or is the result of the probe. Waits for the probe if there is no result yet. Raises
-        NotAccepted if the probe fails.
+        This number is configured, or is the result of the probe. If there is no result yet, this method waits for the
+        probe. Raises NotAccepted if the probe fails.
         """
         if not self._options.probe or not self._options.max_references:
             return self._options.max_references
@@ -296,7 +297,7 @@ class OpenAIImages:
         return HealthCheck(replica.url, ok=True, reason=await self._describe_health(replica))
 
     async def _describe_health(self, replica: Replica) -> str:
-        """Return the `reason` of a successful check. The text describes how the server uses references.
+        """Return the `reason` of a successful check, which describes how the server uses references.
 
         Starts a probe if there is no final result yet.
         """
@@ -327,8 +328,8 @@ class OpenAIImages:
     def _http_client(self) -> "httpx.AsyncClient":
         """Return the HTTP client. The first call creates the client.
 
-        Each request uses a new connection. If an idle connection were reused, the server could close it while a request
-        is being sent, and the response would be lost.
+        Each request uses a new connection. If a request reused an idle connection, the server could close the
+        connection while the request is being sent, and the response would be lost.
         """
         if self._client is None:
             import httpx
@@ -361,12 +362,12 @@ def _references(count: int) -> str:
 
 
 def _image_file(returned: ReturnedImage) -> bytes:
-    """Return a generated image as a file that can be sent as a reference. Blocks the calling thread."""
+    """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
     return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
 
 
 def _plain_file(content: bytes) -> bytes:
-    """Return a reference as the file of an upright, opaque RGB image.
+    """Convert a reference to the file of an upright, opaque RGB image.
 
     The conversion is necessary because servers handle EXIF data, transparency and 16-bit images differently.
     """

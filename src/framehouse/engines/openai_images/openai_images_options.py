@@ -13,9 +13,9 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenAIImagesOptions:
-    """The checked options of a route, with the defaults for its kind of server.
+    """The checked options of a route. Omitted options have the defaults of the kind of server.
 
-    The class has no generated repr, because a generated repr would contain the API key.
+    This class has no generated repr, because such a repr would contain the API key.
     """
 
     kind: ServerKind
@@ -91,7 +91,7 @@ def check_options(
 
 
 def _model_uses_masks(kind: ServerKind, model: str) -> bool:
-    """Return whether the model is known to use masks. Of vLLM-Omni's models, only FLUX.2 klein does."""
+    """Return whether the model is known to use masks. Of vLLM-Omni's models, only FLUX.2 klein uses masks."""
     return kind.name == "openai" or "klein" in model.lower()
 
 

@@ -1,4 +1,4 @@
-"""The reference probe: test whether a server uses several references, uses one reference, or refuses references."""
+"""The reference probe, which tests whether a server uses several references, one reference, or no references."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ Edit = Callable[[Sequence[bytes]], Awaitable[Reply]]
 
 
 class ProbeFailed(Exception):
-    """The server returned no response that the probe can use. The probe may be repeated."""
+    """Raised when the server returned no response that the probe can use. The probe may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceSupport:
     """The result of a probe.
 
-    `max_references` is the number of references to send in one request, or 0 if the server accepts none. `problem`
-    completes a sentence that begins with "the server", and is empty if the server accepts references as configured.
-    `final` is false if the probe must be repeated.
+    `max_references` is the maximum number of references in one request, or 0 if the server accepts no references.
+    `problem` completes a sentence that begins with "the server", and is empty if the server accepts references as
+    configured. `final` is false if the probe must be repeated.
     """
 
     max_references: int
@@ -40,14 +40,13 @@ async def probe(
 ) -> ReferenceSupport:
     """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
-    If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. The
-    result is also one reference if A and B produce the same image as A alone, because this shows that the server drops
-    the second reference. If the two requests with A alone produce different images, the probe cannot detect dropped
-    references, and the result's `problem` reports this limitation.
+    If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. If
+    A and B produce the same image as A alone, the server drops the second reference, so the result is also one
+    reference. If the two requests with A alone produce different images, the probe cannot detect dropped references.
+    The `problem` of the result then describes this limitation.
 
-    If `max_references` is 1, only the first image is requested. The same applies if `seeded` is false, because edits
-    then accept no seed. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are
-    propagated.
+    Only the first image is requested if `max_references` is 1, or if `seeded` is false, because edits then accept no
+    seed. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are propagated.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):

@@ -17,9 +17,9 @@ class Replica:
     `url`: the URL, which only operators may read.
     `public_name`: the name that callers may read, such as "server 1 of 2".
     `fixed_cooldown`: true if a successful health check does not end the current cooldown.
-    `last_use`: the sequence number of the last request to this replica; the smallest number marks the least recently
-        used replica.
-    `reference_support`: the result of the last reference probe; None before the first result.
+    `last_use`: the sequence number of the last request to this replica. The least recently used replica has the
+        smallest number.
+    `reference_support`: the result of the last reference probe, or None before the first result.
     `probe_task`: the task that runs the reference probe.
     """
 
@@ -33,7 +33,7 @@ class Replica:
     probe_task: "asyncio.Task[None] | None" = None
 
     def start_cooldown(self, reason: str, *, at_least_s: float = 0.0) -> None:
-        """Skip the server for a while. If `at_least_s` is not 0, the cooldown is fixed."""
+        """Start a cooldown of the server. If `at_least_s` is not 0, the cooldown is fixed."""
         self.fixed_cooldown = at_least_s > 0 or (self.fixed_cooldown and self.cooldown.remaining_s > 0)
         self.cooldown.start(reason, at_least_s=at_least_s)
 
@@ -62,11 +62,11 @@ class Replicas:
 
     @asynccontextmanager
     async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
-        """Reserve a slot on the replica with the fewest requests in flight while the context is active.
+        """Reserve a slot on the usable replica with the fewest requests in flight while the context is active.
 
-        A replica is usable if it is not in a cooldown and not in `refused`, which maps each replica that refused this
-        call to the reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if no replica is
-        usable.
+        A replica is usable if it is neither in a cooldown nor in `refused`. `refused` maps each replica that has
+        refused this call to the reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if
+        no replica is usable.
         """
         replica = await self._take_slot(refused)
         try:

@@ -1,4 +1,4 @@
-"""The kinds of servers: the limits of each kind, and the request fields that it accepts.
+"""The kinds of servers: the limits of each kind, and the request fields that each kind accepts.
 
 Sources: the code of SGLang 0.5.23, vLLM-Omni 0.30.0 and Xinference 4.1.0, and OpenAI's published types. The servers
 accept more fields than this module lists, but the engine sends only the listed fields.
@@ -19,15 +19,14 @@ class ServerKind:
     """The limits and defaults of a kind of server.
 
     `max_pixels`: the largest number of pixels per image.
-    `max_n`: the largest number of images per request. If `seeds` is true, each image of the request matches its
-        own seed.
+    `max_n`: the largest number of images per request. If `seeds` is true, each image of a request has its own seed.
     `concurrency`: the number of concurrent requests per server.
     `image_part`: the name of the form part that contains a reference.
     `health_path`: the path of the health check, relative to the root of the server.
     `seeds`: true if the same seed produces the same image.
     `tunable`: true if the server accepts steps and guidance.
     `paid`: true if requests cost money.
-    `max_edge`: the longest allowed side in pixels; 0 means no limit.
+    `max_edge`: the longest allowed side in pixels. 0 means no limit.
     `negative_prompts`: true if the requests of the server have a field for the negative prompt.
     `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
     """
@@ -84,7 +83,7 @@ KINDS = {
         ),
     )
 }
-_MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3; this value leaves a margin for rounding to multiples of 16
+_MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3; the difference is a margin for rounding to multiples of 16
 _OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
 
@@ -108,7 +107,7 @@ class ServerRequest:
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
-    """Return the JSON fields of a generation, or the form fields of an edit, except its references."""
+    """Return the JSON fields of a generation, or the form fields of an edit without its files."""
     fields: dict[str, object] = {
         "model": request.model,
         "prompt": request.prompt,
@@ -122,7 +121,7 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
     }
     match kind.name:
         case "sglang" | "vllm_omni":
-            # Noise from the CPU is the same on every replica. Noise from a GPU depends on the model of the GPU.
+            # Noise from the CPU is the same on every replica, but noise from a GPU depends on the model of the GPU.
             fields |= {"response_format": "b64_json", "output_format": "png", "seed": request.seed}
             fields |= {"generator_device": "cpu"} | tuning
             if request.negative_prompt:
@@ -141,9 +140,9 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
 def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
     """Return the size to request for an image of `size`.
 
-    The result is `size` itself if `size` is within the limits, otherwise the largest allowed size with the same aspect
-    ratio. OpenAI's models before gpt-image-2 support only three sizes. For these models, the result is the size with
-    the most similar aspect ratio.
+    If `size` is within the limits, the result is `size`. Otherwise, the result is the largest allowed size with the
+    same aspect ratio. OpenAI's models before gpt-image-2 support only three sizes. For these models, the result is the
+    size with the most similar aspect ratio.
     """
     if _has_fixed_sizes(kind, model):
         ratio = size.width / size.height
@@ -155,7 +154,7 @@ def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) ->
 
 
 def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
-    """Return the size to request for an expanded image of `size`, whose sides may be any numbers of pixels.
+    """Return the size to request for an expanded image of `size`. The sides of `size` may have any length.
 
     The aspect ratio can differ from the aspect ratio of `size` (`expansion_canvas.draw_canvas`).
     """

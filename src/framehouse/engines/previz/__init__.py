@@ -1,4 +1,4 @@
-"""The built-in engine. It draws each shot as a storyboard panel, offline and without a model.
+"""The built-in engine. It draws each shot as a storyboard panel, without network access and without a model.
 
 Every panel is marked as a preview. A panel is created in these steps:
 

@@ -1,4 +1,4 @@
-"""Convert references to sprites. Subjects are cut out from a plain background; other references become cards."""
+"""Convert references to sprites. Subjects are cut out from plain backgrounds. Other references become cards."""
 
 from functools import lru_cache
 
@@ -15,12 +15,13 @@ _LARGEST_PX = 1400
 _PLAIN_RANGE = 26
 _BACKGROUND_RANGE = 10
 _SAME_HUE, _DARKEST_SHADOW = 0.05, 0.84
-"""A slightly darker pixel with the hue of the background is a shadow. A lighter pixel belongs to the subject."""
+"""The limits for shadows. A slightly darker pixel with the hue of the background is a shadow. A lighter pixel belongs
+to the subject."""
 
 
 @lru_cache(maxsize=10)
 def cutout(reference: ReferenceImage) -> tuple[Image.Image, bool]:
-    """Return the reference as an RGBA image, and whether it is cut out and cropped to its subject.
+    """Return the reference as an RGBA image, and whether this image is cut out and cropped to its subject.
 
     A transparent background stays transparent, and a plain background is removed. A reference with any other background
     is not cut out. Raises Broken if the file is damaged.
@@ -47,7 +48,7 @@ def sprite_aspect(reference: ReferenceImage) -> float:
 
 
 def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
-    """Return the reference as RGBA pixels, about `height_px` pixels tall, and whether it is cut out.
+    """Return the reference as a sprite that is about `height_px` pixels tall, and whether the sprite is a cutout.
 
     A cutout has a white outline. Any other reference becomes a card: the complete image in a white frame.
     """
@@ -67,7 +68,7 @@ def sprite_of(reference: ReferenceImage, height_px: int) -> tuple[Pixels, bool]:
 
 
 def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> Pixels:
-    """Return the reference scaled and cropped to fill the frame, for prompts that use it as the background."""
+    """Return the reference for use as the background, scaled and cropped to fill the frame."""
     return np.array(ImageOps.fit(_open(reference).convert("RGB"), (width_px, height_px), Image.Resampling.LANCZOS))
 
 
@@ -80,9 +81,9 @@ def _open(reference: ReferenceImage) -> Image.Image:
 def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
     """Return a mask of the subject (255) in front of a plain background (0), or None.
 
-    Starting at the border of a reduced image, the background grows through pixels of similar colour until nothing
-    changes. Returns None if too many border pixels differ from the background colour, or if the subject covers less
-    than 2 % or more than 90 % of the image.
+    The search starts at the border of a reduced image. The background grows through pixels of similar colour until
+    nothing changes. Returns None if too many border pixels differ from the background colour, or if the subject covers
+    less than 2 % or more than 90 % of the image.
     """
     small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)

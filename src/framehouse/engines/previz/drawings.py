@@ -1,4 +1,4 @@
-"""The class of all drawings, and our own drawings of subjects that the vendored pack does not contain."""
+"""The class of all pictograms, and our own pictograms of subjects that the vendored pack does not contain."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ class Pictogram:
     """A drawing of a subject.
 
     `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english`
-    and `chinese` contain the name, followed by the keywords. For figures that end at the waist or the shoulders, `cut`
-    contains the x coordinates of the left and right ends of the cut at the lower edge, and the colour at the cut.
+    and `chinese` contain the name, followed by the keywords. For a figure that ends at the waist or the shoulders,
+    `cut` contains the left and the right x coordinate of the cut at the lower edge, and the colour at the cut.
     """
 
     name: str
@@ -22,7 +22,7 @@ class Pictogram:
 
     @property
     def aspect(self) -> float:
-        """The aspect ratio: width / height."""
+        """The aspect ratio (width / height)."""
         return self.view[2] / self.view[3]
 
 

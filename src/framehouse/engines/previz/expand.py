@@ -9,7 +9,8 @@ from framehouse.engines.image_files import decode_reference_rgb
 from framehouse.engines.previz.sprites import Pixels, enlarged, grain
 
 _WORK_PX = 1_500_000
-"""The scene is continued with at most this number of pixels and then enlarged. The worker restores the original."""
+"""The maximum number of pixels with which the scene is continued before it is enlarged. The worker restores the
+original image."""
 
 
 def expand_image(content: bytes, size: Size, box: Box, seed: int) -> Pixels:

@@ -71,7 +71,7 @@ def _bolt(size: tuple[int, int], seed: int, horizon: float) -> Image.Image:
 def _shoulder(size: tuple[int, int], *, people: bool) -> Image.Image:
     """Return a mask with the blurred head and shoulder of an observer at the left edge.
 
-    If the prompt excludes people, the mask contains leaves instead.
+    If the prompt excludes people, the mask shows leaves instead.
     """
     mask = Image.new("L", size, 0)
     draw = ImageDraw.Draw(mask)

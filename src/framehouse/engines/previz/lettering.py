@@ -43,7 +43,7 @@ def draw_texts(
     """Draw the caption, the chips and the tag on the canvas.
 
     `ink` is a dark colour for the tag's box, the darkened edge, and the text in light boxes. If `boxed` is true, the
-    caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the caption is drawn on a
+    caption is drawn in a light box, because this suits styles that imitate paper. Otherwise, the caption is drawn on a
     darkened lower edge. `inset` is the width of the style's border, as a fraction of the shorter side.
     """
     height, width = canvas.shape[:2]
@@ -75,7 +75,7 @@ def draw_texts(
 
 
 def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Draw a card for each noun that has no drawing, in place of the subjects. Each card shows its noun."""
+    """Draw a card for each noun that has no drawing, in place of the subjects. The card shows the noun."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)
@@ -102,7 +102,7 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, the corners would visibly overlap."""
+    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, its corners visibly overlap."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
@@ -110,7 +110,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Draw labels side by side, starting at the lower left, one for each noun that has no drawing."""
+    """Draw a label for each noun that has no drawing, side by side from the lower left."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad
@@ -135,8 +135,8 @@ def _darken(image: Image.Image, top: int, ink: Color) -> None:
 def wrap(text: str, size: int, width: float) -> list[str]:
     """Wrap the text into at most three lines. Text that does not fit is replaced with an ellipsis.
 
-    Lines break between Latin words, or between any two Chinese characters. No line starts with a comma, a full
-    stop, a closing bracket or a similar character.
+    Lines break between Latin words, and between Chinese characters. No line starts with a comma, a full stop, a closing
+    bracket or a similar character.
     """
     lines: list[str] = []
     line = ""
@@ -157,7 +157,7 @@ def _shortened(line: str, size: int, width: float) -> str:
 
 
 def _pieces(text: str, size: int, width: float) -> list[str]:
-    """Return the pieces of a text between which a line may break.
+    """Split a text into pieces between which a line may break.
 
     A piece is a single Chinese character, or a word with the space after it. A word that may be longer than a line is
     split.

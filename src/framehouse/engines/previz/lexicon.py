@@ -37,7 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""The words for each meaning of each kind. A word may have several kinds: "snow" is both weather and a season."""
+"""The words for each meaning of each kind. A word may have meanings of several kinds: "snow" is both weather and a
+season."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())
@@ -48,7 +49,7 @@ HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
 
 
 def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
-    """Return the entry of a drawing in a table that contains "names" and "kinds". Returns None if there is no entry.
+    """Return the entry for a drawing in a table that contains "names" and "kinds", or None if there is no entry.
 
     An entry for the name of the drawing has priority over an entry for its group.
     """

@@ -1,4 +1,4 @@
-"""The light of a scene: the colours of the sky by time of day, and the effect of the light on other colours."""
+"""The light of a scene: the colours of the sky by time of day, and the effect of the light on surfaces."""
 
 from dataclasses import dataclass, replace
 
@@ -36,7 +36,7 @@ class Light:
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))
 
     def graded(self, color: Color) -> Color:
-        """Apply the tints, the saturation and the paleness of the image to the colour, and return the result."""
+        """Return the colour after applying the tints, the saturation and the paleness of the image."""
         for tint in self.tints:
             color = mix(color, mix(tint, WHITE if luma(color) > 0.6 else tint, luma(color) * 0.6), 0.34)
         if self.saturation != 1:
@@ -69,7 +69,7 @@ _NEON = Light("night", (16, 8, 42), (74, 22, 110), (226, 60, 146), (92, 244, 252
 
 
 def light_of(scene: Scene, seed: int) -> Light:
-    """Return the light of a scene. The seed selects the properties of the light that the scene does not specify."""
+    """Return the light of a scene. The seed determines the properties that the scene does not specify."""
     choice = stream(seed, "light")
     time = scene.time
     if not time:

@@ -45,14 +45,15 @@ from framehouse.engines.previz.vector import Drawing
 from framehouse.engines.previz.view import SHORT_SIDE, view_of
 
 _SCENERY_PX = 1_800_000
-"""The scenery is drawn with at most this number of pixels and then enlarged.
+"""The maximum number of pixels with which the scenery is drawn before it is enlarged.
 
-The limit saves time, and the scenery has no fine details that could get lost. Subjects and text are drawn at full size.
+The limit saves time. The scenery has no fine details that could get lost. Subjects and text are drawn at full size.
 """
 _STYLED_PX = 1_100_000
-"""If a panel has a style, its scenery and subjects are drawn with at most this number of pixels and then enlarged.
+"""The maximum number of pixels with which the scenery and subjects of a styled panel are drawn before they are
+enlarged.
 
-A larger limit would not add details, because the strokes of a style have a fixed width relative to the image.
+A higher limit would not add details, because the strokes of a style have a fixed width relative to the image.
 """
 _FOLIAGE: dict[str, Color] = {"spring": (244, 172, 198), "autumn": (226, 126, 52), "winter": (226, 234, 244)}
 _LAMP: Color = (255, 206, 112)
@@ -71,9 +72,9 @@ def draw_panel(
 ) -> Pixels:
     """Draw a panel and return an RGB array of shape (height, width, 3).
 
-    `count` is the total number of images in the task. `negative_prompt` lists what must not be drawn. The same shot,
-    size, references and elements always produce the same pixels. Blocks the calling thread, but releases the GIL during
-    long operations. Raises Broken if a reference cannot be decoded.
+    `count` is the total number of images in the task. `negative_prompt` lists the subjects and weather conditions that
+    must not be drawn. The same arguments always produce the same pixels. Blocks the calling thread, but releases the
+    GIL during long operations. Raises Broken if a reference cannot be decoded.
     """
     parts = prompt_parts(without_triggers(shot.prompt), images=len(references), elements=len(elements))
     seed = shot.seed - shot.index if shot.framing else shot.seed
@@ -140,7 +141,7 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 
 
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
-    """Add subjects and a backdrop that the prompt does not specify, and return the complete scene.
+    """Complete a scene with subjects and a backdrop that the prompt does not specify.
 
     References and elements that the prompt does not cite become subjects. If the prompt specifies no backdrop, a
     backdrop is chosen. A product is added to an empty studio.
@@ -167,8 +168,8 @@ def _has_conditions(scene: Scene) -> bool:
 def _default_backdrop(subjects: Sequence[Subject], scene: Scene, seed: int) -> str:
     """Choose a backdrop that is typical of the first subject with a pictogram.
 
-    If no subject has a pictogram, the backdrop is the studio. If there are no subjects, the backdrop is an outdoor
-    place.
+    If there are subjects but none has a pictogram, the backdrop is the studio. If there are no subjects, the backdrop
+    is an outdoor place.
     """
     choice = stream(seed, "backdrop")
     for subject in subjects:

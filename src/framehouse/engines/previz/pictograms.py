@@ -1,4 +1,4 @@
-"""Find a drawing by its name in the vendored pack or among our own drawings, and return it as vectors or pixels."""
+"""Find drawings by name in the vendored pack and among our own drawings, and return them as vectors or pixels."""
 
 import gzip
 import json
@@ -37,10 +37,10 @@ def pack() -> dict[str, Pictogram]:
 
 @cache
 def pictogram(name: str, dress: Color | None = None) -> Pictogram:
-    """Return the drawing with this name, as a complete figure.
+    """Return the drawing with this name. Incomplete figures are completed.
 
-    If the drawing shows only a head, a body is added. The clothes have the colour `dress`, or a colour that depends on
-    the name if `dress` is None. If the figure ends at the waist, legs are added.
+    If the drawing shows only a head, a body is added. The clothes have the colour `dress`. If `dress` is None, their
+    colour depends on the name. If the figure ends at the waist, legs are added.
     """
     drawing = pack()[name]
     if name in _FURS:
@@ -69,7 +69,8 @@ _FURS = {
     "frog": ((24, 190, 92), (250, 226, 96), "none"),
     "dog-face": ((232, 170, 104), (255, 238, 216), "thin"),
 }
-"""The colours of the fur and the belly, and the kind of tail, for animals whose drawing in the pack shows only the head."""
+"""The colours of the fur and the belly, and the kind of tail, of animals whose drawings in the pack show only the
+head."""
 
 
 def _sitting(head: Pictogram, fur: Color, belly: Color, tail: str) -> Pictogram:

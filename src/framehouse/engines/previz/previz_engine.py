@@ -1,4 +1,4 @@
-"""The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers of a prompt."""
+"""The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers in a prompt."""
 
 import asyncio
 import time

@@ -52,7 +52,7 @@ _ADJECTIVE_ENDS = ("ous", "ful", "ive", "able", "ible", "less", "ish", "like", "
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A part of the prompt: a phrase with its meanings, or a citation. `known` is false for unknown words."""
+    """A part of the prompt: a phrase with its meanings, or a citation. For an unknown word, `known` is false."""
 
     text: str
     means: Meanings = field(default_factory=dict)
@@ -72,7 +72,7 @@ def read_scene(parts: Sequence[str | Cited], *, caption: str) -> Scene:
 
 
 def without_items(negative_prompt: str) -> tuple[str, ...]:
-    """Return the items of a negative prompt as a part of a prompt, such as ". Without dogs. Without rain."."""
+    """Convert the items of a negative prompt to a part of a prompt, such as ". Without dogs. Without rain."."""
     items = (item.strip() for item in re.split(r"[,，;；、。.\n]", negative_prompt))
     text = " ".join(
         f"没有{item}。" if re.search("[\u4e00-\u9fff]", item) else f"Without {item}." for item in items if item
@@ -115,8 +115,8 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 def _chinese_units(run: str) -> Iterator[_Unit]:
     """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    The characters between two known words form one unknown unit. A single unknown character counts as a noun only
-    after a number.
+    The characters between two known words form one unknown unit. A unit that consists of a single unknown character
+    counts as a noun only after a number.
     """
     known = chinese()
     at, unknown, counted = 0, "", False
@@ -145,7 +145,8 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
 class _Reader:
     """A reader that processes the units in order and builds the scene.
 
-    Numbers, sizes, colours, relations and negations precede their noun, so they are stored until the noun follows.
+    Numbers, sizes, colours, relations and negations precede their noun, so the reader stores them until the noun
+    follows.
     """
 
     def __init__(self) -> None:
@@ -226,7 +227,7 @@ class _Reader:
             self._number, self._size = 0, 1.0
 
     def _is_verb(self, unit: _Unit) -> bool:
-        """Return whether the word is a verb, depending on the previous word. For example, "a watch" is a noun."""
+        """Return whether the word is a verb. This depends on the previous word: "watch" in "a watch" is a noun."""
         return unit.text in _ALSO_VERBS and not (
             self._before in _DETERMINERS or self._last.means.keys() & {"number", "color", "size", "icon"} - {"icon"}
         )
@@ -290,7 +291,7 @@ class _Reader:
         self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
-        """Return whether the subject is a part of the previous subject, and update the list of subjects.
+        """Update the list of subjects if the subject is a part of the previous subject. Returns whether it is a part.
 
         If the previous drawing already shows the subject, such as the sword of a knight, the subject is removed. If the
         previous subject is a container, as in "a bottle of perfume", the subject replaces the previous subject.
@@ -305,7 +306,7 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """Return whether a figure wears the subject, and update the figure.
+        """Update a figure if the figure wears the subject. Returns whether a figure wears the subject.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.
         """
@@ -372,7 +373,7 @@ class _Reader:
             self._unwanted.add(unit.means["weather"])
 
     def _end_unknown(self, unit: _Unit) -> None:
-        """Process the unknown words before `unit`.
+        """Process the unknown words that precede `unit`.
 
         If a known noun follows, the unknown words describe this noun and are discarded. Otherwise, the last unknown
         words become a chip, unless they are negated or look like a verb or an adjective.

@@ -1,4 +1,4 @@
-"""Apply the roles of references to a scene: the scene image, the style image, and clothes that a person wears."""
+"""Apply the roles of references to a scene: a scene image, a style image, and clothes that a person wears."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ _PALETTE_PX = 64
 
 
 def apply_roles(scene: Scene, references: Sequence[ReferenceImage]) -> Scene:
-    """Return the scene with the references in their roles. References without a role are not changed.
+    """Return the scene with the references in their roles. References without a role are used as before.
 
     A scene image becomes the background. The two main colours of a style image tint the panel. A person wears the
     clothes. Scene images and style images are not subjects.

@@ -20,10 +20,10 @@ _KNOWN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """The behaviour that is requested by the triggers in a prompt.
+    """The behaviour that the triggers in a prompt request.
 
     `refuse` is the reason for a refusal, or empty if the prompt is not refused. `fail_image` is the number of the image
-    that fails, counted from 1. 0 means every image, and None means no image.
+    that fails, counted from 1. The value 0 means every image, and None means no image.
     """
 
     refuse: str = ""
@@ -52,7 +52,7 @@ def behaviour(prompt: str) -> Behaviour:
 
 
 def refusal(prompt: str) -> str | None:
-    """Return the reason to refuse a prompt when the task is submitted, or None to accept it."""
+    """Return the reason to refuse a prompt when the task is submitted, or None to accept the prompt."""
     return behaviour(prompt).refuse or None
 
 

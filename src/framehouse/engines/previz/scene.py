@@ -1,4 +1,4 @@
-"""The content of one panel as plain values, which `reading` derives from the prompt."""
+"""The content of one panel as plain values. `reading` derives these values from the prompt."""
 
 import random
 import zlib
@@ -31,7 +31,7 @@ class Subject:
 class Scene:
     """The content that the prompt specifies.
 
-    A value that the prompt does not specify is empty, and is later selected based on the seed.
+    If the prompt does not specify a value, the value is empty. The seed later determines this value.
 
     `tints`: colours for the entire image.
     `chips`: the nouns that have no drawing.

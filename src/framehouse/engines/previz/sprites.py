@@ -66,8 +66,8 @@ def lay(
 ) -> None:
     """Draw a sprite (RGBA, not premultiplied) on the canvas in the light of the scene.
 
-    The ambient light tints the sprite. The sprite is brighter towards the upper left and has a rim of light there.
-    `dim` is the strength of the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
+    The ambient light tints the sprite. Towards the upper left, the sprite is brighter and has a rim of light. `dim` is
+    the strength of the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
     """
     height, width = sprite.shape[:2]
     y0, y1 = max(0, -top), min(height, canvas.shape[0] - top)
@@ -79,7 +79,7 @@ def lay(
         _cover(canvas, sprite, left, top, box, None)
         return
     rim = max(1, round(height * 0.008))
-    # With a margin, the silhouette can be shifted by the width of the rim.
+    # The margin makes it possible to shift the silhouette by the width of the rim.
     around = np.pad(sprite[..., 3], rim, mode="edge")
     glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
     haze = np.array(light.low, np.float32)
@@ -110,7 +110,7 @@ def _cover(
     box: tuple[int, int, int, int],
     change: Callable[[Plane, int, int], None] | None,
 ) -> None:
-    """Blend the rows and columns of `box` onto the canvas. `change` first edits the colours of each band in place."""
+    """Blend the part of the sprite in `box` onto the canvas. `change` first edits the colours of each band in place."""
     y0, y1, x0, x1 = box
     for start in range(y0, y1, _BAND_ROWS):
         end = min(start + _BAND_ROWS, y1)
@@ -191,7 +191,7 @@ def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float
 
 
 def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> None:
-    """Blend a colour into the canvas according to the brightness of the mask (any size, mode L)."""
+    """Blend a colour into the canvas according to the brightness of the mask, which has the mode L and any size."""
     height, width = canvas.shape[:2]
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)

@@ -46,7 +46,7 @@ def _noise(shape: tuple[int, int], seed: int, cell: float) -> Plane:
 
 
 def _edges(pixels: Pixels, radius: float, strength: float) -> Plane:
-    """Return the strength of colour edges, from 0 to 1."""
+    """Return the strength of the colour edges at each pixel, from 0 to 1."""
     soft = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius))).astype(np.float32)
     across = np.zeros(soft.shape[:2], np.float32)
     across[:, 1:-1] = np.abs(soft[:, 2:] - soft[:, :-2]).max(axis=2)
@@ -67,7 +67,10 @@ def _unit(pixels: Pixels) -> float:
 
 
 def _ragged(shape: tuple[int, int], seed: int, u: float, reach: float) -> Plane:
-    """Return a mask with a ragged border: 1 inside, 0 outside. `reach` is the width of the border in units of `u`."""
+    """Return a mask with a ragged border: 1 inside, 0 outside. `reach` is the width of the border in units.
+
+    `u` is the size of a unit in pixels.
+    """
     height, width = shape
     x = np.minimum(np.arange(width), np.arange(width)[::-1])[None, :].astype(np.float32)
     y = np.minimum(np.arange(height), np.arange(height)[::-1])[:, None].astype(np.float32)

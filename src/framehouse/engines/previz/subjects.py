@@ -31,7 +31,7 @@ class PlacedSubject:
 
     `x`, `base`: the coordinates of the centre of the subject's lower edge.
     `aspect`: width / height.
-    `afloat`: true if the subject casts no shadow on the ground below it.
+    `afloat`: true if the subject casts no shadow on the ground.
     `flip`: true if the drawing is mirrored.
     `dim`: the strength of the haze over the subject, from 0 to 1.
     `sunk`: the fraction of the height that is below the water.
@@ -100,7 +100,7 @@ def place_subjects(
 
 
 def _raise_in_tall_frame(order: list[tuple[int, PlacedSubject]], view: View) -> list[tuple[int, PlacedSubject]]:
-    """Raise a low group in a tall frame, because the space above the group would otherwise be empty."""
+    """Raise a low group of subjects in a tall frame, because the space above the group would otherwise be empty."""
     top = min(subject.base - subject.height for _, subject in order)
     if not view.tall or top < view.height * 0.42:
         return order
@@ -113,8 +113,8 @@ def _row(
 ) -> list[tuple[int, PlacedSubject]]:
     """Place the subjects with the indexes in `roots` side by side.
 
-    A subject behind another subject is higher in the frame and hazier. If there are more than two subjects and
-    one row would make them too small, they are placed in several rows.
+    A subject behind another subject is placed higher in the frame and is hazier. If there are more than two subjects
+    and one row would make the subjects too small, they are placed in several rows.
     """
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
@@ -273,7 +273,7 @@ def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubj
     """
     eyes = subject.name in ("glasses", "sunglasses", "goggles")
     head = min(base.width * 0.72, base.height * 0.42)
-    whole = base.aspect > 0.95  # an animal that is seen from the side, so the head is at the front
+    whole = base.aspect > 0.95  # the drawing shows an animal from the side, so the head is at the front
     wide = head * (0.9 if eyes else 1.12) * (0.55 if whole else 1.0)
     height = wide / aspect
     x = base.x + (0 if not whole else base.width * 0.3 * (1 if base.flip else -1))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from framehouse.engines.previz.color import Color, hex_of
 
-pyvips.cache_set_max(0)  # a cache would store a hundred drawings in memory, but no drawing is rasterized twice
+pyvips.cache_set_max(0)  # the cache would keep a hundred drawings in memory, but no drawing is rasterized twice
 
 Point = tuple[float, float]
 Stop = tuple[float, Color] | tuple[float, Color, float]
@@ -111,7 +111,7 @@ def outline(points: Sequence[Point]) -> str:
 def boxes(rects: Iterable[tuple[float, float, float, float]]) -> str:
     """Return one SVG path that contains many rectangles (x, y, width, height).
 
-    A single path is used because the rendering time grows with the number of shapes.
+    A single path is used, because the rendering time increases with the number of shapes.
     """
     return "".join(f"M{x:.1f} {y:.1f}h{w:.1f}v{h:.1f}h{-w:.1f}z" for x, y, w, h in rects)
 

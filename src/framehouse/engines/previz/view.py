@@ -11,14 +11,14 @@ SHORT_SIDE = 720.0
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The camera of a shot. The unit of all lengths is 1/720 of the shorter side of the frame.
+    """The camera of a shot. All lengths are in units of 1/720 of the shorter side of the frame.
 
     `horizon`, `floor`: y coordinates. The main subject stands on `floor`.
     `hero`: the maximum height of the main subject.
     `center`: the x coordinate of the main subject.
     `zoom`: the scale of the scenery.
     `pan`: the horizontal shift of the layers, which depends on their depth.
-    `focus`: the blur of the background; 0 is sharp.
+    `focus`: the blur of the background. 0 means sharp.
     """
 
     width: float
@@ -37,7 +37,8 @@ class View:
         return self.height > self.width * 1.15
 
 
-# For each framing: horizon, floor and hero as fractions of the height, zoom, center as a fraction of the width, focus.
+# The values for each framing are horizon, floor and hero (fractions of the height), zoom, center (a fraction of the
+# width) and focus.
 _CAMERAS = {
     "": (0.60, 0.82, 0.50, 1.0, 0.5, 0.0),
     "wide shot": (0.60, 0.80, 0.36, 0.82, 0.46, 0.0),

@@ -12,7 +12,7 @@ from framehouse.engines.previz.drawings import Pictogram
 from framehouse.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
-"""A map from the kind of each meaning to its value.
+"""A mapping from the kind of each meaning to the meaning.
 
 For example, "snow" has the meanings {"weather": "snow", "season": "winter"}.
 """
@@ -39,7 +39,8 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""The keywords of these groups in the pack are feelings and gestures, so the vocabulary contains only the names."""
+"""The groups in the pack whose keywords are feelings and gestures. The vocabulary contains only the names of these
+drawings."""
 
 
 def words_of(text: str) -> list[str]:
@@ -106,8 +107,9 @@ def _curated() -> Iterable[tuple[str, str, str]]:
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:
     """Return the best drawing for each phrase in the pack.
 
-    A drawing whose name is the phrase is the best. A drawing whose name ends in the phrase is second best. Otherwise,
-    the best drawing is the drawing with the fewest keywords among those that have the phrase as a keyword.
+    The best drawing is a drawing whose name is the phrase. The second-best drawing is a drawing whose name ends in the
+    phrase. Among all other drawings that have the phrase as a keyword, the drawing with the fewest keywords is the
+    best.
     """
     best: dict[tuple[str, ...], tuple[float, str]] = {}
     for drawn in pictograms:

@@ -1,1 +1,1 @@
-"""The HTTP API, the images, the pages of the console, and the endpoints for health checks and metrics."""
+"""The HTTP server: the API, the images, the console, and the endpoints for health checks and metrics."""

@@ -78,8 +78,8 @@ def build_api(
 class Api:
     """The ASGI app.
 
-    The app does not use Starlette's routing. For a request that needs no database, that routing would take longer than
-    all other work (docs/adr/0018).
+    The app does not use Starlette's routing. For a request that needs no database query, Starlette's routing would take
+    longer than all other work (docs/adr/0018).
     """
 
     def __init__(self, context: ApiContext, router: Router) -> None:
@@ -96,7 +96,7 @@ class Api:
             await listener
 
     def end_long_polls(self) -> None:
-        """Respond to all waiting requests immediately, because the server is stopping."""
+        """Respond to all long polls immediately, because the server is stopping."""
         self._context.long_polls.wake_all()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,7 +111,8 @@ class Api:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            # The response has begun, so uvicorn closes the connection. The call below only logs and counts the error.
+            # The response has begun, so uvicorn closes the connection. This call of error_response only logs and counts
+            # the error.
             error_response(request, error)
             raise
         finally:
@@ -137,8 +138,8 @@ class Api:
     def _refuse(self, request: Request) -> Response:
         """Return the response to a request whose method is not allowed for its path.
 
-        Raises Refused (1202) if there is no such path. Metrics count the request under the operation of the path's
-        first endpoint.
+        Raises Refused (1202) if there is no such path. Metrics count the request under the operation of the first
+        endpoint with this path.
         """
         endpoints = self._router.find_all(request.scope["path"])
         if not endpoints:

@@ -1,4 +1,4 @@
-"""Identifies the caller of a request by its API key or signed JWT."""
+"""Identifies the caller of a request by the API key or the signed JWT in the request."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,8 @@ _SKEW_S = 60
 _MAX_TIME_S = 1e15  # later than any realistic date; below this limit, a float represents every second exactly
 _MAX_TOKEN_CHARACTERS = 4096
 _NO_CLAIM_CHECKS = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
-"""Options of PyJWT. The claims iss, exp and nbf are checked here. All other claims are ignored, whatever their type."""
+"""Options of PyJWT. This module checks the claims iss, exp and nbf itself. All other claims are ignored, and may have
+any type."""
 _MAX_CACHED_KEYS = 10_000
 _MAX_NEW_KEY_LOOKUPS = 4
 _NEW_KEY_WAIT_S = 10.0
@@ -28,10 +29,10 @@ Found = TypeVar("Found")
 
 
 class KeyCache:
-    """A cache of the last valid result for each key, and a limit on the lookups of uncached keys.
+    """A cache of the last result for each valid key, and a limit on the lookups of uncached keys.
 
-    At most four lookups of uncached keys run at the same time; further lookups wait. Therefore, requests with guessed
-    keys do not overload the database and do not delay requests with cached keys.
+    At most four lookups of uncached keys run at the same time, and further lookups wait. Requests with guessed keys
+    therefore do not overload the database, and do not delay requests with cached keys.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class KeyCache:
     async def look_up(
         self, key: str, find: Callable[[], Awaitable[Found | None]], *, use_cached: bool = False
     ) -> Found | None:
-        """Return the result of `find`, which looks up the key in the database. The result is None for an invalid key.
+        """Return the result of `find`, which looks up the key in the database. For an invalid key, the result is None.
 
         If `use_cached` is true, a cached result is returned without a lookup. A cached result may be out of date.
         Raises Refused (5001) if the lookup of an uncached key cannot start within ten seconds.
@@ -70,10 +71,10 @@ class KeyCache:
 
 
 def authorization_of(scope: Scope) -> str | None:
-    """Return the Authorization header of a request, or None if the request has no key.
+    """Return the value of the Authorization header of a request, or None if the request has no key.
 
-    The header `X-API-KEY: <key>`, which the API nodes of ComfyUI send, has the same meaning as
-    `Authorization: Bearer <key>`. If a request has both headers, the Authorization header counts.
+    The header `X-API-KEY: <key>`, which the API nodes of ComfyUI send, has the same meaning as `Authorization: Bearer
+    <key>`. If a request has both headers, X-API-KEY is ignored.
     """
     if header := find_header(scope, b"authorization"):
         return header

@@ -1,7 +1,7 @@
-"""Limits on the number of connections, on slow or large request heads, and on responses that clients do not read.
+"""Limits on the number of connections, on the time and size of request heads, and on unread responses.
 
-uvicorn does not have these limits. The head of a request consists of the request line and the headers. The limits on
-bodies are in request_body.py.
+uvicorn does not have these limits. The head of a request consists of the request line and the headers. The module
+request_body.py contains the limits on bodies.
 """
 
 import asyncio
@@ -33,14 +33,15 @@ _WARN_EVERY_S = 60.0
 class ConnectionLimits:
     """The limits of one process. All durations are in seconds.
 
-    `max_connections` is the maximum number of open connections. If a client opens a connection beyond this limit, the
-    connection that has waited longest for a request is closed. `head_s` is the time within which a client must send the
-    head of a request, counted from the start of the connection or from the last response. `unread_s` is the maximum
-    time without progress while a client receives a response. `check_s` is the interval between two checks of all
+    `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
+    that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
+    request. This time starts with the connection, or with the end of the last response. `unread_s` is the maximum time
+    for which a client may read nothing from its response. `check_s` is the interval between two checks of all
     connections.
 
-    `linger_s` is the time for which the rest of the body is read and discarded after an early response. If the
-    connection were closed while the client is still sending the body, the client might not receive the response.
+    After a response that was sent before the complete body had arrived, the rest of the body is read and discarded for
+    `linger_s`. If the connection were closed while the client is still sending the body, the client might not receive
+    the response.
     """
 
     max_connections: int = _MAX_CONNECTIONS
@@ -53,7 +54,7 @@ class ConnectionLimits:
 def limits_for(open_files: int) -> ConnectionLimits:
     """Return the limits for a process that may have `open_files` open files.
 
-    Some of these files are reserved for the database, images and large bodies.
+    Some of these files are reserved for database connections, images and large bodies.
     """
     others = max(_MIN_OTHER_FILES, min(_MAX_OTHER_FILES, open_files // 4))
     return ConnectionLimits(max_connections=max(16, min(_MAX_CONNECTIONS, open_files - others)))
@@ -90,7 +91,7 @@ _FULL = _Refusal(503, 5001, "the server has too many connections; try again")
 
 
 class _OpenConnections:
-    """All open connections of one server. `waiting` contains the idle connections, longest wait first."""
+    """The open connections of a server. `waiting` contains the connections without a request, longest wait first."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
@@ -134,7 +135,7 @@ class _OpenConnections:
 
 
 class _LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection class with limits. One periodic check of all connections replaces a timer per connection."""
+    """uvicorn's connection class with limits. A periodic check of all connections replaces a timer per connection."""
 
     def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -145,8 +146,8 @@ class _LimitedConnection(HttpToolsProtocol):
         self._head_bytes = self._host_headers = 0
         self._head_complete = False
         self._unparsed_bytes = 0
-        """The number of bytes received since the parser last completed the headers, a piece of a body, or a request. An
-        endless header line increases this number beyond the limit."""
+        """The number of bytes that have arrived since the parser last completed headers, a piece of a body, or a
+        request. An endless header line increases this number beyond the limit."""
         self._refusal = _NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -177,7 +178,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:
-            return  # the header is a trailer; trailers are ignored, because the app has already received the headers
+            return  # this header is a trailer; trailers are ignored, because the app has already received the headers
         self._count_head_bytes(len(name) + len(value) + len(": \r\n"))
         if name.lower() == b"host":
             self._host_headers += 1

@@ -1,4 +1,4 @@
-"""The files and the configuration of the console, and the sign-in through the link that `framehouse serve` prints."""
+"""The files and the configuration of the console, and the sign-in with the link that `framehouse serve` prints."""
 
 import hashlib
 import ipaddress
@@ -23,7 +23,7 @@ _TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, so that they never mix versions
+    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, and so never mix versions
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -42,7 +42,8 @@ async def page(_context: ApiContext, request: Request) -> Response:
 async def configuration(context: ApiContext, request: Request) -> Response:
     """Return the configuration of the console. `prefix` is the path prefix that the console uses for the API.
 
-    The `kinds` of a model are the kinds of tasks that it offers, without `expand` if none of its engines can expand.
+    The `kinds` of a model are the kinds of tasks that it offers. If none of its engines can expand images, `kinds` does
+    not contain `expand`.
     """
     config = {
         "version": __version__,

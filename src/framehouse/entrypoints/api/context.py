@@ -30,7 +30,8 @@ Idempotency = tuple[str, bytes]
 Readiness = tuple[dict[str, str], dict[str, dict[str, str]]]
 """The states of the database and the storage, and the states of the routes by model."""
 OPERATION, CREATED_TASK = "framehouse.operation", "framehouse.created_task"
-"""The keys in a request's scope for the name of the operation and for the id of the task that the request created."""
+"""The keys of two entries in a request's scope: the name of the operation, and the id of the task that the request
+created."""
 _MAX_KEY_CHARACTERS = 255
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
@@ -68,9 +69,9 @@ class ApiContext:
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
         """Call `work` with the caller of a request, and return the result of `work`.
 
-        To avoid a separate query, the SQL statement that `work` runs must also verify the key. If the rate limit
-        or `work` refuses the request, the key is verified again, and an authentication error takes precedence. Raises
-        Refused as `caller` does.
+        This method avoids a separate query, so the SQL statement that `work` runs must also verify the key. If the rate
+        limit or `work` refuses the request, this method verifies the key itself, and an authentication error takes
+        precedence. Raises Refused as `caller` does.
         """
         header = authorization_of(request.scope)
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
@@ -85,9 +86,9 @@ class ApiContext:
     async def body(
         self, request: Request, caller: Caller | None, idempotency_key: str | None = None
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
-        """Read the JSON body. Yield the body, and the idempotency key with the digest of the body.
+        """Read the JSON body. Yield its value, and a pair of the idempotency key and the digest of the body.
 
-        The second value is None if there is no idempotency key. The files with the body's images exist until the
+        If there is no idempotency key, None replaces this pair. The files with the body's images exist until the
         context ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if the idempotency key is too
         long.
         """
@@ -97,13 +98,13 @@ class ApiContext:
             yield body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     async def small_body(self, request: Request, idempotency_key: str | None) -> tuple[Any, Idempotency | None]:
-        """Read a small body (see `is_small`). Return the same values and raise the same errors as `body`."""
+        """Read a small body (see `is_small`). Returns the same values and raises the same errors as `body`."""
         _check_length(idempotency_key)
         body = await self.bodies.read_small(request, digest=bool(idempotency_key))
         return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     def links_for(self, request: Request) -> Links:
-        """Return links whose base URL comes from the settings, or from the Host header if the setting is empty.
+        """Return links with the base URL from the settings or, if the setting is empty, from the Host header.
 
         If the Host header is not a valid host, the links contain the address of the server's socket.
         """

@@ -30,7 +30,7 @@ class BodySchema:
 
 @dataclass(frozen=True, slots=True)
 class ResponseDoc:
-    """One response of an endpoint. `model` is the schema of a JSON body; `content` describes any other body."""
+    """One response of an endpoint. `model` is the schema of a JSON body. `content` describes any other body."""
 
     description: str
     model: Model | None = None

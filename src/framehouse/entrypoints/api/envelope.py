@@ -21,17 +21,18 @@ DEFAULT_HEADERS = {
     b"content-security-policy": b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
     b"cache-control": b"no-store",
 }
-"""The default headers of every response. Responses with images, the console or the docs override some of the headers
+"""The default headers of all responses. Responses with images, the console or the docs override some of the headers
 with less strict values."""
 DEFAULT_HEADER_LIST = list(DEFAULT_HEADERS.items())
 CODE = "framehouse.code"
-"""The key in a request's scope for the error code of the response. The scope of a successful request lacks this key."""
+"""The key in a request's scope for the error code of the response. The scope of a successful request does not contain
+this key."""
 
 
 class _EnvelopeResponse(Response):
     """A response with a JSON envelope and the default headers.
 
-    The headers need no validation, because the only header value that can come from the client is a valid request id.
+    The headers are not validated, because the only value that can come from the client is a request id, which is valid.
     """
 
     def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:
@@ -51,7 +52,7 @@ class _EnvelopeResponse(Response):
 
 
 def request_id_of(request: Request) -> str:
-    """Return the client's X-Request-Id if it is valid, otherwise a new id.
+    """Return the client's X-Request-Id if it is valid. Otherwise, return a new id.
 
     All calls for the same request return the same id.
     """
@@ -87,7 +88,7 @@ def failure(request: Request, error: Refused, headers: Mapping[str, str] = Mappi
 
 
 def raw_failure(code: int, message: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the headers and the body of an error response to input that is not a complete HTTP request."""
+    """Return the headers and the body of an error response for input that is not a complete HTTP request."""
     request_id = _new_request_id()
     body = pydantic_core.to_json({"code": code, "message": message, "request_id": request_id})
     headers = DEFAULT_HEADERS | {b"content-type": b"application/json", b"x-request-id": request_id.encode()}

@@ -1,4 +1,4 @@
-"""Serves images, and byte ranges of images, at signed URLs."""
+"""Serves images and byte ranges of images at signed URLs."""
 
 import hashlib
 import re
@@ -25,7 +25,7 @@ _KEY = re.compile(
 _CHUNK_BYTES = 1024 * 1024
 """The maximum number of image bytes that a response keeps in memory, even if the client reads slowly."""
 _PRESIGNED_S = 3600
-"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within this time."""
+"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within its lifetime."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
 RESPONSES = {
@@ -42,7 +42,7 @@ SIGNATURE = (Parameter("query", "expires", default=""), Parameter("query", "sign
 
 
 async def get_image(context: ApiContext, request: Request) -> Response:
-    """Respond with an image, with a part of the image, or with a redirect to the bucket.
+    """Respond with an image, a part of the image, or a redirect to the image in the bucket.
 
     The response is a redirect if `image_delivery` is `redirect` and the storage can presign URLs. Requests for
     references and requests from pages of this server are never redirected. Raises Refused (1203) if the image does not
@@ -113,8 +113,8 @@ def _gone() -> Refused:
 async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
     """Return the media type of an image. The extension of the image's key determines the media type.
 
-    The key of a reference has no extension; the first byte of the file distinguishes PNG from JPEG. Raises Refused
-    (1203) if the reference does not exist.
+    The key of a reference has no extension, so the first byte of the file is read to distinguish PNG from JPEG. Raises
+    Refused (1203) if the reference does not exist.
     """
     if extension:
         return _MEDIA_TYPES[extension]
@@ -131,7 +131,7 @@ class _ByteRange(NamedTuple):
 
 
 async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator[bytes]:
-    """Yield the chunks of a part. Each chunk is read only after the previous chunk has been sent."""
+    """Yield the chunks of a part of an image. Each chunk is read only after the previous chunk has been sent."""
     for start in range(part.start, part.end, _CHUNK_BYTES):
         yield await storage.get_range(key, start, min(start + _CHUNK_BYTES, part.end))
 
@@ -139,8 +139,8 @@ async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator
 def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | None:
     """Return the byte range that the Range header requests (RFC 9110). Returns None if the range is not satisfiable.
 
-    Returns the range of the entire image if the Range header is missing, is invalid or requests several ranges, or if
-    the If-Range header does not match the ETag.
+    Returns the range of the entire image if the Range header is missing, invalid or requests several ranges. Also
+    returns this range if the If-Range header does not match the ETag.
     """
     whole = _ByteRange(0, total, partial=False)
     match = re.fullmatch(r"(?i:bytes)=(\d{0,99})-(\d{0,99})", headers.get("range", "").replace(" ", ""))

@@ -1,4 +1,4 @@
-"""Long polls. Each process listens on one database connection for the end of tasks, and wakes the waiting requests."""
+"""Long polls. Each process listens for the end of tasks on one database connection, and wakes the waiting requests."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _POLL_INTERVAL_S = 2.0
 class LongPolls:
     """The waiting requests of one process, grouped by task.
 
-    Notifications can be lost. Therefore, the database is also queried for ended tasks every two seconds.
+    Notifications can be lost, so the database is also queried for ended tasks every two seconds.
     """
 
     def __init__(self, db: Database) -> None:
@@ -26,8 +26,8 @@ class LongPolls:
     def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the context before reading the task. Otherwise, the event is not set if the task ends between the read and
-        the `watch` call.
+        Enter the context before reading the task. Otherwise, the event is never set if the task ends between reading
+        the task and calling `watch`.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)

@@ -1,6 +1,6 @@
 """The metrics that `/metrics` exposes.
 
-The shared metrics are read from the database, so all API processes expose the same values for them.
+The shared metrics are read from the database, so all API processes expose the same values of these metrics.
 """
 
 import asyncio
@@ -107,9 +107,9 @@ async def fetch_worker_metrics(url: str) -> str:
 def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Registry) -> Iterator[Metric]:
     """Yield the shared metrics as Prometheus metric families.
 
-    If `shared` is None, only the version and the states of the database and the storage are yielded. The metrics of the
-    queue, workers and tasks have a value for every configured model and route. A value of 0 is also exposed, because an
-    autoscaler treats a missing value as an error.
+    If `shared` is None, only the metrics of the version, the database state and the storage state are yielded. The
+    metrics of the queue, workers and tasks have a value for every configured model and route. Values of 0 are also
+    exposed, because an autoscaler treats a missing value as an error.
     """
     yield InfoMetricFamily("framehouse_build", "The running version.", {"version": __version__})
     for part, up in (("database", shared is not None), ("storage", storage_up)):

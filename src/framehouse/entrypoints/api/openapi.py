@@ -86,7 +86,7 @@ def _reference(model: Model) -> Json:
 
 
 def _name(model: Model) -> str:
-    """Return the name of a schema as pydantic spells it: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
+    """Return the name of a schema in pydantic's spelling: Envelope[list[TaskOut]] becomes Envelope_list_TaskOut__."""
     return "".join(letter if letter.isalnum() else "_" for letter in model.__name__)
 
 

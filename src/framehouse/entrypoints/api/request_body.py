@@ -1,7 +1,7 @@
 """Reads request bodies.
 
-A small body is parsed after it has arrived completely. A large body is parsed while it arrives, and its images are
-written to a file.
+A small body is parsed after it has arrived completely. A large body is parsed while it arrives. The images of a large
+body are written to a temporary file.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 
 
 def is_small(request: Request) -> bool:
-    """Return whether the Content-Length header announces a small body. Returns False if there is no such header."""
+    """Return whether the Content-Length header specifies a small body. Returns False if there is no such header."""
     length = find_header(request.scope, b"content-length") or ""
     return length.isdecimal() and int(length[:18]) <= LONG_BYTES
 
@@ -55,9 +55,10 @@ class Body:
 class BodyReader:
     """A reader for the request bodies of one process.
 
-    `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
-    half of that number for one account. These limits bound the memory and the temporary files. Further large bodies are
-    not read until a slot is free. `stall_timeout_s` is the maximum time in seconds between two pieces of a body.
+    `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and for one
+    account at most half of this number. Further large bodies are not read until a slot is free. These limits restrict
+    the use of memory and temporary files. `stall_timeout_s` is the maximum time in seconds between two pieces of a
+    body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
@@ -66,17 +67,19 @@ class BodyReader:
         self._large_slots = asyncio.Semaphore(max_large)
         self._max_large_per_account = max(1, max_large // 2)
         self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-        # By default, glibc returns each freed block to the system and requests a new block for the next piece. These
-        # system calls take longer than the decoding. After one larger block has been freed, glibc keeps and reuses
-        # freed blocks. The block that is freed here uses no memory, because it is never written to.
+        # By default, glibc returns the block of each piece to the system, and requests a new block for the next piece.
+        # These system calls take longer than decoding the piece. After a larger block has been freed once, glibc keeps
+        # and reuses freed blocks. The following statement allocates and frees such a block. The block uses no memory,
+        # because nothing is written to it.
         bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
         """Read the body of a JSON request. The files with its images exist until the context ends.
 
-        Raises Refused (1200) if the content type is not JSON, if the body is not JSON or ends too early, or as soon as
-        the body is too large or arrives too slowly. Raises StorageUnavailable if temporary files cannot be written.
+        Raises Refused (1200) if the content type is not JSON, or if the body is not JSON or ends too early. Raises
+        Refused (1200) as soon as the body is too large or arrives too slowly. Raises StorageUnavailable if temporary
+        files cannot be written.
         """
         self._check_headers(request)
         stream = request.stream()
@@ -95,7 +98,7 @@ class BodyReader:
             async with account_slots, self._large_slots:
                 spool = Spool()
                 try:
-                    started = time.monotonic()  # the wait for a free slot must not count as slow sending
+                    started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
                     yield await self._read_large(received, stream, started, JsonReader(spool), digest)
                 finally:
                     spool.close()
@@ -117,7 +120,7 @@ class BodyReader:
     async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
         """Read a body that is a file. The temporary file exists until the context ends.
 
-        The limits on large bodies apply. Raises Refused (1200) as `read` does, and StorageUnavailable.
+        The limits on the number of large bodies apply. Raises Refused (1200) and StorageUnavailable, as `read` does.
         """
         account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
         async with account_slots, self._large_slots:
@@ -184,8 +187,8 @@ class BodyReader:
         """Return the next bytes of the body, or `b""` at the end of the body.
 
         `size` is the number of bytes that have arrived since `started`. Raises Refused if no bytes arrive for
-        `stall_timeout_s` seconds. Raises Refused if `size` is less than the minimum for the time since `started`. The
-        first `stall_timeout_s` seconds do not count.
+        `stall_timeout_s` seconds. Raises Refused if `size` is less than the minimum for the time since `started`. For
+        this minimum, the first `stall_timeout_s` seconds do not count.
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:

@@ -1,4 +1,4 @@
-"""Reads one header of a request, ten times as fast as a lookup in Starlette's mapping of all headers."""
+"""Reads one header of a request, without Starlette's mapping of all headers, which is ten times as slow."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -41,7 +41,7 @@ Match = tuple[Endpoint, dict[str, str]]
 class Router:
     """A mapping from the method and the path of a request to an endpoint.
 
-    Endpoints whose paths have no parameters take precedence. The other endpoints are tried in the order of the table.
+    Endpoints whose paths have no parameters take precedence. All other endpoints are tried in the order of the table.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:
@@ -71,7 +71,7 @@ class Router:
         return self._find(method, path)
 
     def closest_path(self, path: str) -> str:
-        """Return the path under a prefix, without parameters, that is most similar to a path that does not exist."""
+        """Return the prefixed path without parameters that is most similar to an unknown path."""
         path = path[:_MAX_COMPARED_CHARACTERS]
         matcher = SequenceMatcher(b=path)
 
@@ -90,7 +90,7 @@ class Router:
         return None
 
     def find_all(self, path: str) -> list[Endpoint]:
-        """Return the endpoints of this path for all methods, in the order of the table."""
+        """Return the endpoints of a path for all methods, in the order of the table."""
         endpoints = [match[0] for method in _METHODS if (match := self.find(method, path))]
         return sorted(endpoints, key=self._endpoints.index)
 

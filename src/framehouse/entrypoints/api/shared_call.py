@@ -1,4 +1,4 @@
-"""A function call whose result is shared by all requests that arrive while the call is running."""
+"""A function call that is shared: all requests that arrive while the call runs receive the same result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,10 +8,10 @@ Result = TypeVar("Result")
 
 
 class SharedCall(Generic[Result]):
-    """A callable that starts `call`, or joins the call that is already running, and returns the result.
+    """A callable that starts `call`, or waits for the call that is already running, and returns the result.
 
-    This class protects the database from floods of requests to endpoints that need no key. All requests that arrive at
-    the same time share one call.
+    This class protects the database from floods of requests to endpoints that need no key, because concurrent requests
+    share one call.
     """
 
     def __init__(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> None:

@@ -1,4 +1,4 @@
-"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are files in the package."""
+"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are part of the package."""
 
 import posixpath
 from importlib.resources import files

@@ -1,9 +1,9 @@
 """Parses JSON while it arrives. Long strings are decoded into a file.
 
 The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
-number that is chosen for each body, so a client cannot forge a placeholder. The parser for small bodies also parses the
-skeleton, and the pieces of long strings that contain escape sequences or non-ASCII characters. The scanner in this
-module only finds the beginning and the end of each string.
+number that is chosen for each body, so a client cannot forge a placeholder. The scanner in this module only finds the
+beginning and the end of each string. `from_json`, the parser for small bodies, parses the skeleton. `from_json` also
+parses the pieces of long strings that contain escape sequences or non-ASCII characters.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from framehouse.adapters.spool import Spool
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 
 LONG_BYTES = 64 * 1024
-"""A string is a long string if it has more than this number of bytes between its quotes."""
+"""The maximum number of bytes between the quotes of a string. A string with more bytes is a long string."""
 MAX_SKELETON_BYTES = 1024 * 1024
 """The maximum size of a skeleton in bytes. A skeleton of this size can contain ten images of slightly less than
 LONG_BYTES bytes each, and a prompt that consists of escape sequences."""
@@ -33,16 +33,16 @@ _MAX_UNFINISHED_BYTES = 11
 
 
 class SkeletonTooLarge(Exception):
-    """The skeleton of a body is larger than MAX_SKELETON_BYTES."""
+    """Raised when the skeleton of a body is larger than MAX_SKELETON_BYTES."""
 
 
 class JsonReader:
     """A parser that receives a JSON text in pieces of any size.
 
-    The methods raise ValueError if the text is not JSON. They can also raise SkeletonTooLarge and SpoolFull.
+    The methods raise ValueError if the text is not JSON, and can also raise SkeletonTooLarge and SpoolFull.
 
-    The time and the memory for a piece are proportional to its size and do not depend on earlier pieces. Many small
-    pieces take longer to parse than a few large pieces.
+    The time and the memory for parsing a piece are proportional to the size of the piece, and do not depend on earlier
+    pieces. Many small pieces take longer to parse than a few large pieces.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -58,7 +58,7 @@ class JsonReader:
 
     @property
     def in_long_string(self) -> bool:
-        """True if a long string has started and not ended. Bytes inside a long string are the fastest to parse."""
+        """True if a long string has started and has not ended. Bytes inside a long string are parsed fastest."""
         return self._open_long is not None
 
     def feed(self, piece: bytes) -> None:
@@ -87,7 +87,7 @@ class JsonReader:
     def finish(self) -> Any:
         """Return the parsed value, with a LongString in place of each long string.
 
-        The placeholder of a long key is not replaced, because no field of the API has a long name.
+        A placeholder that is a key is not replaced, because no field of the API has a long name.
         """
         if self._in_string or self._pending:
             raise ValueError("the text ends inside a string")
@@ -154,7 +154,7 @@ class _LongStringReader:
             self._ascii(raw)
 
     def finish(self) -> LongString:
-        if self._pending:  # the string ends inside an escape sequence or a character, so the parser raises an error
+        if self._pending:  # the string ends inside an escape sequence or a character, so from_json raises an error
             self._text(from_json(b'"' + self._pending + b'"'))
         self._decode(b"", last=True)
         if self._problem:

@@ -1,4 +1,7 @@
-"""The endpoints that upload an image before it is used as a reference, as the API nodes of ComfyUI do."""
+"""The endpoints for uploading an image before a request uses the image as a reference.
+
+The API nodes of ComfyUI use these endpoints.
+"""
 
 import re
 import time
@@ -72,7 +75,7 @@ async def get_upload(context: ApiContext, request: Request) -> Response:
 
 
 def _signed(context: ApiContext, request: Request, path: re.Pattern[str]) -> tuple[int, UUID]:
-    """Return the account and the id of a signed URL.
+    """Return the account id and the upload id in a signed URL.
 
     Raises Refused (1203) if the URL has expired or its signature is wrong.
     """

@@ -1,4 +1,4 @@
-"""The endpoint for upstream callbacks. A request from an upstream wakes the worker that waits for this upstream.
+"""The endpoint for upstream callbacks. A request wakes the worker that waits for the upstream.
 
 The body of the request is not read.
 """

@@ -18,12 +18,12 @@ from framehouse.pipeline.open_order import route_with_open_order
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
-"""After more than `MISSES_BEFORE_PAUSE` consecutive wake-ups that found no work, a worker pauses for about
-`MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
+"""After more than `MISSES_BEFORE_PAUSE` consecutive notifications for which it found no batch, a worker pauses for
+about `MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
-"""While at least this many held batches wait for their references, the worker claims only batches whose references are
-all stored."""
+"""The number of held batches that may wait for their references. When this number is reached, the worker claims only
+batches whose references are all stored."""
 _POISON_PAUSE_S = 3.0
 
 
@@ -45,7 +45,7 @@ class ClaimSignal:
         self.event.set()
 
     def slot_freed(self) -> None:
-        """Wake the loop if the queue may contain more due batches. For new batches, a notification wakes the loop."""
+        """Wake the loop if the queue may contain more due batches. Notifications announce new batches."""
         if self.more_due:
             self.event.set()
 
@@ -91,8 +91,8 @@ async def claim_batches(
 ) -> list[HeldBatch]:
     """Claim batches for the free slots once, and add the claimed batches to `held`.
 
-    A batch that may be poison can kill this process. If several claimed batches may be poison, only one of them is
-    added, and the others are released before any work starts.
+    A batch that may be poison can kill this process. If several claimed batches may be poison, only one of these
+    batches is added. All others are released before any work starts.
     """
     free = held.free_slots
     signal.more_due = True

@@ -1,4 +1,4 @@
-"""The table of held batches. A worker holds the batches that it has claimed, and renews their leases."""
+"""The table of held batches: the batches that a worker has claimed, and whose leases it renews."""
 
 import asyncio
 import time
@@ -15,9 +15,9 @@ _SLOW_LOADING_S = 0.5
 class HeldBatch:
     """A claimed batch and the asyncio task that processes the batch.
 
-    `isolated` is true if the batch may be poison; the worker then claims no further batch until this batch has ended.
-    `progress` is between 0 and 1. `loaded` is true after the references are loaded. Setting `wake` ends the engine's
-    pause early.
+    `isolated` is true if the batch may be poison. The worker then claims no further batch until this batch has ended.
+    `progress` is between 0 and 1. `loaded` is true after the references have been loaded. Setting `wake` ends a pause
+    of the engine early.
     """
 
     batch: Claimed
@@ -56,8 +56,8 @@ class HeldBatches:
     def remove(self, held: HeldBatch) -> None:
         """Remove this entry, but not a newer entry for the same batch.
 
-        A newer entry can exist if the database released the batch but the response of the database was lost. The worker
-        may then claim the batch again before it repeats the release.
+        A newer entry can exist if the database has released the batch, but the response of the database was lost. This
+        worker may then claim the batch again before it repeats the release.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]
@@ -69,9 +69,10 @@ class HeldBatches:
 
     @property
     def free_slots(self) -> int:
-        """The number of batches that the worker may claim. The number is 0 while the worker holds an isolated batch.
+        """The number of further batches that the worker may claim, or 0 while the worker holds an isolated batch.
 
-        A batch whose references load slowly occupies no slot, so that a slow reference server does not stop all tasks.
+        A batch whose references load slowly occupies no slot, so that a slow reference server does not stop other
+        batches.
         """
         if any(held.isolated for held in self):
             return 0
@@ -87,7 +88,7 @@ class HeldBatches:
         return dict(self._by_id)
 
     def wake(self, batch_id: str) -> None:
-        """End the pause of a batch's engine early. Do nothing if this worker does not hold the batch."""
+        """End the engine's pause for a batch early. Do nothing if this worker does not hold the batch."""
         if batch_id.isdecimal() and (held := self._by_id.get(int(batch_id))):
             held.wake.set()
 
@@ -97,7 +98,7 @@ class HeldBatches:
 
 
 def claims_of(leases: Mapping[int, HeldBatch]) -> dict[int, tuple[UUID, float]]:
-    """Return the claim and the progress of each held batch, keyed by batch id."""
+    """Return the claim and the progress of each batch in `leases`, keyed by batch id."""
     return {number: (held.batch.claim, held.progress) for number, held in leases.items()}
 
 

@@ -1,6 +1,6 @@
 """Load the references of a held batch and generate the batch.
 
-Any error except a database error becomes the outcome of the batch. No error affects other batches.
+Each error except a database error becomes the outcome of the batch. No error affects other batches.
 """
 
 import asyncio

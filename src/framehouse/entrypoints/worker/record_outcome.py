@@ -1,6 +1,6 @@
 """Record the outcome of a held batch.
 
-The write is retried until it succeeds. If the outcome were not recorded, the batch would be generated again.
+The write is retried until it succeeds, because the batch would be generated again if its outcome were not recorded.
 """
 
 import logging

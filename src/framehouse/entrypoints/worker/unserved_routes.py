@@ -1,7 +1,7 @@
 """Find routes that have waiting batches but no live worker. Log a warning, and later fail the tasks of these batches.
 
-This process measures how long a route has been unserved, so a worker that has just started does not fail any tasks.
-The tasks of a served route never fail here, even if their batches wait for a long time.
+This process itself measures the time for which a route has been unserved, so a worker that has just started does not
+fail any tasks. This module never fails tasks of a served route, even if their batches wait for a long time.
 """
 
 import asyncio
@@ -61,9 +61,9 @@ class UnservedRoutes:
                 log.warning("cannot check for unserved routes: %s", error)
 
     async def check_once(self) -> None:
-        """Log a warning for each route that has become unserved. Fail tasks whose route has been unserved for too long.
+        """Log a warning for each newly unserved route. Fail the tasks of routes that have been unserved for too long.
 
-        The limit is `give_up_after_s`, or a longer time for batches with an open order. If a route is no longer
+        The time limit is `give_up_after_s`, or a longer time for batches with an open order. If a route is no longer
         configured, its batches restart at the model's first route.
         """
         await route_to_open_orders(self._db)

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""An isolated batch starts when the worker's other batches have ended, or after this number of seconds. Only batches
-that an upstream generates take longer."""
+"""The maximum time in seconds for which an isolated batch waits until the worker's other batches have ended. Only
+batches that an upstream generates take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class Worker:
         return len(claimed)
 
     async def _work(self, held: HeldBatch) -> None:
-        """Process a held batch and record its outcome. If cancelled, release the batch."""
+        """Process a held batch and record its outcome. A cancellation releases the batch."""
         batch = held.batch
         logs.log_context.set({"task_id": batch.task_id, "batch_id": batch.id})
         try:

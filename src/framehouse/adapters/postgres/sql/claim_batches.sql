@@ -1,13 +1,14 @@
 -- Claims up to :limit due batches of the given routes, oldest first. :routes[i] is a route of the model :models[i]. If
 -- :ready is true, only batches whose references are all fetched and decoded are claimed. If :task_id is not null, only
--- batches of that task are claimed. A claimed batch must be requeued before it can be claimed again. An expired lease
--- is not sufficient, because the clock may have been changed.
+-- batches of that task are claimed. A claimed batch must be requeued before another claim. An expired lease is not
+-- sufficient, because the clock may have been changed.
 with own as (
-    -- if the statement runs again because its result was lost, these are the batches that the first run claimed
+    -- the batches that an earlier run of this statement claimed, if the statement runs again because its result was
+    -- lost
     select b.id, b.run_at from batches b where b.claim is not null and b.claim = :claim for update
 ), oldest as (
-    -- Each route is searched separately, so that the batches of other routes are skipped.
-    -- The limit is larger by 100, because other workers may claim some of these batches at the same time.
+    -- Each route is searched separately, so that the batches of other routes are skipped. 100 additional batches are
+    -- selected, because other workers may claim some of the batches at the same time.
     select o.*
     from unnest(:models::text[], :routes::text[]) as served (model, route)
     cross join lateral (
@@ -20,7 +21,7 @@ with own as (
         limit :limit + 100
     ) o
 ), waiting as (
-    -- batches are locked one by one, so that only the claimed batches are locked
+    -- batches are locked one by one until the limit is reached, so that only the claimed batches are locked
     select b.id, b.run_at
     from (select id from oldest order by run_at, id) o
     cross join lateral (

@@ -1,7 +1,7 @@
 -- Claims up to :limit due messages. The number of concurrent deliveries to a host is limited. The limit is
 -- :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other hosts.
--- Each host is searched separately, so that ten thousand messages to a dead receiver do not delay the messages to other
--- hosts.
+-- The statement searches each host separately, so that ten thousand messages to a dead receiver do not delay the
+-- messages to other hosts.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
     union all
@@ -23,7 +23,7 @@ with recursive hosts as (
     ) m
     where h.host is not null
 ), picked as (
-    -- because of the array, the subquery runs only once, even if the planner has no statistics for the table yet
+    -- the array makes the subquery run only once, even if the planner has no statistics for the table yet
     select m.id
     from callback_messages m
     where m.id = any (array(select id from due order by run_at, id limit :limit))

@@ -1,5 +1,5 @@
--- Deletes up to :limit tasks whose images were deleted more than :age ago. Also deletes their callbacks, shots,
--- elements and references. The external ids of the tasks cannot be used again.
+-- Deletes up to :limit tasks whose images were deleted more than :age ago. Also deletes the callbacks, shots,
+-- references and copied elements of these tasks. The external ids of the tasks cannot be used again.
 with old as (
     select id, account_id, external_task_id from tasks
     where expired_at < now() - :age::interval

@@ -1,6 +1,6 @@
 -- Checks up to :limit stored references that were not used for :grace, and deletes the rows of unneeded references. A
--- needed reference is checked again after another :grace. If another transaction is using a reference, the reference
--- is skipped, because its row is locked or its last use is recent.
+-- needed reference is checked again after another :grace. A reference that another transaction is using is skipped,
+-- because its row is locked or its last use is recent.
 with due as (
     select s.sha256, s.key, exists (select from needed_references n where n.key = s.key) as needed
     from stored_references s

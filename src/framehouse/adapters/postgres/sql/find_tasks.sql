@@ -1,6 +1,6 @@
 -- Returns one row for each query, in order. Each array contains one value per query. If no task is found, the columns
--- of the task are null. A null key is not checked, and a null kind means every kind. A task id takes precedence over an external id: the second part of
--- the union runs only if the first part returns no row.
+-- of the task are null. If a key is null, no key is checked. If a kind is null, tasks of every kind are found. A task
+-- id takes precedence over an external id: the second part of the union runs only if the first part returns no row.
 select query.key is not null and (a.disabled or k.id is null) as refused, t.*
 from unnest(:account_ids::bigint[], :task_ids::uuid[], :external_ids::text[], :key_ids::bigint[], :kinds::text[])
      with ordinality as query (account, id, external_id, key, kind, place)

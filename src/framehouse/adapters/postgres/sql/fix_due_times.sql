@@ -1,7 +1,7 @@
--- Makes rows due if their times were written before the clock was set back. Such a row waits longer than the longest
--- pause, or its lease is longer than a new lease. A row without an attempt has no pause, so it must already be due.
--- :callback_pauses contains the longest pauses after the first, second, … attempt. A receiver that responded with one
--- of :retry_after_codes may have requested a pause of up to :callback_limit.
+-- Makes rows due, and shortens leases, if their times were written before the clock was set back. Such a row waits
+-- longer than the longest pause, or has a lease that is longer than a new lease. A row without an attempt has no pause,
+-- so it must already be due. :callback_pauses contains the longest pauses after the first, second, … attempt. A
+-- receiver that responded with one of :retry_after_codes may have requested a pause of up to :callback_limit.
 with batches_due as (
     update batches set run_at = now()
     where claim is null and run_at > now() + case when failing_since is null then interval '0' else :longest_pause::interval end

@@ -1,4 +1,4 @@
--- Returns the combined results of all workers that have reported within the last :age.
+-- Returns the health of each route, combined from all reports that are younger than :age.
 select model, route, what as subject,
        count(*) filter (where fit) as healthy,
        count(*) filter (where not fit) as unhealthy,

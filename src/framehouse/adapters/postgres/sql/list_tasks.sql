@@ -1,6 +1,6 @@
 -- Returns the tasks of an account whose kind is in :kinds, newest first. Each kind is searched separately, so that the
--- statement always uses the index. The page is selected before the join, so that task_answers is computed only for the
--- rows of the page.
+-- statement always uses the index. The rows of the page are selected before the join, so that task_answers is computed
+-- only for these rows.
 select t.*
 from (
     select newest.id

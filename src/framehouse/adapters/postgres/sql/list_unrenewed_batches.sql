@@ -1,6 +1,6 @@
--- Returns claimed batches whose lease was not renewed within :unrenewed_for. :lease is the duration of a new lease. If
--- a lease ends later than a new lease, the clock was set back after the lease was written. While a worker is connected,
--- it holds an advisory lock with the number of the worker.
+-- Returns claimed batches whose lease was not renewed within :unrenewed_for. :lease is the duration of a new lease. A
+-- lease that ends later than a new lease is also returned, because the clock was set back after the lease was written.
+-- While a worker is connected, it holds an advisory lock with the number of the worker.
 select b.id, b.claim, b.lease_until, pg_postmaster_start_time() as server_started_at,
        exists (
            select from pg_locks l

@@ -1,5 +1,5 @@
 -- Releases a claimed batch. If :error is null, the last error does not change. :route is the next route. An empty
--- :route means the first route of the model; a null :route means the current route. A batch with an open order is
+-- :route means the first route of the model. A null :route means the current route. A batch with an open order is
 -- assigned to the route of the order.
 update batches
 set claim = null, worker = null, lease_until = null, progress = :progress, run_at = now() + :after,

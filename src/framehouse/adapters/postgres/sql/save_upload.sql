@@ -1,5 +1,5 @@
--- Saves an upload. Returns the key of the file that the upload contains. If the upload was already saved, this is the
--- key of the earlier file. Returns no row if the account has too many uploads.
+-- Saves an upload. Returns the key of the upload's file. If the upload was already saved, the returned key belongs to
+-- the earlier file. Returns no row if the account has too many uploads.
 with saved as (
     insert into uploads (id, account_id, key, width, height)
     select :id::uuid, :account_id::bigint, :key::text, :width::integer, :height::integer

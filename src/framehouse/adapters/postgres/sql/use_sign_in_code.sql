@@ -1,4 +1,4 @@
--- Exchanges a code for a new key. The code is deleted, so that it cannot be used twice.
+-- Exchanges a code for a new key. The statement deletes the code, so that the code cannot be used twice.
 with used as (
     delete from sign_in_codes where hash = :code_hash returning account_id, expires_at
 )

@@ -1,5 +1,4 @@
--- Returns the uploads with these ids, and records that their files are used now. Only uploads of the account are
--- returned.
+-- Returns the account's uploads with these ids, and records the current time as the last use of their files.
 update stored_references s
 set used_at = now()
 from uploads u

@@ -1,4 +1,4 @@
-"""The places that panels can show. Each place has a function that fills the entire frame behind the subjects."""
+"""The places that panels can show. A function for each place draws the entire frame behind the subjects."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ class Place:
     """A place that a panel can show.
 
     `draw`: the function that draws the place.
-    `ground`: the ground below the subjects, which is "land", "podium", "table" (for small subjects), "water" (boats and
-        fish are in the water), "moon", or "air" (all subjects float).
-    `indoors`: true if rain and snow are not drawn.
+    `ground`: "land", "podium", "table" (for small subjects), "water" (boats and fish are in the water), "moon", or
+        "air" (all subjects float).
+    `indoors`: true if the place is indoors, so that rain and snow are not drawn.
     """
 
     draw: Callable[[Stage], None]

@@ -64,7 +64,7 @@ def moon_ground(s: Stage, floor: float) -> None:
 
 
 def sky(s: Stage) -> None:
-    """Draw a place high above the ground, with three layers of clouds below and individual clouds at the sides."""
+    """Draw a place high in the sky, with three layers of clouds below and individual clouds at the sides."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s, until=v.height * 0.8, clouds=False)
     for layer in range(3):

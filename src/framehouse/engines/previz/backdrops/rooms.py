@@ -26,7 +26,7 @@ def _interior(s: Stage, wall: Color, boards: Color) -> float:
 
 
 def _indoor_color(s: Stage, color: Color) -> Color:
-    """Return the colour in indoor light. Lamps reduce the effect of the time of day."""
+    """Return the colour that a surface has in indoor light. Lamps reduce the effect of the time of day."""
     if s.light.dark:
         return s.light.graded(mix(mix(color, s.light.on(color), 0.55), _LAMP, 0.1))
     return mix(s.light.graded(color), s.light.on(color), 0.5)

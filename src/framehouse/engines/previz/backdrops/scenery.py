@@ -27,7 +27,7 @@ LEAVES: dict[str, tuple[Color, ...]] = {
 class Stage:
     """The input for a backdrop: the drawing `d`, the camera, the light and the scene.
 
-    `seed` is the same for all shots of a series, so that all shots show the same place. `shot_seed` is the seed of this
+    `seed` is the same for all shots of a series, so that they all show the same place. `shot_seed` is the seed of this
     shot.
     """
 
@@ -53,7 +53,7 @@ class Stage:
 def draw_sky(s: Stage, *, until: float | None = None, clouds: bool = True, body: bool = True) -> None:
     """Draw the sky with stars, sun or moon, rainbow and clouds.
 
-    `until` is the y coordinate of the lower edge of the sky; None means the horizon. If `body` is false, no sun or moon
+    `until` is the y coordinate of the lower edge of the sky. None means the horizon. If `body` is false, no sun or moon
     is drawn.
     """
     d, v, light = s.d, s.view, s.light
@@ -121,7 +121,7 @@ def _rainbow(s: Stage, bottom: float) -> None:
 
 
 def _clouds(s: Stage, bottom: float) -> None:
-    """Draw clouds: round heaps by day and in bad weather, otherwise stacks of rounded bars."""
+    """Draw clouds: round heaps by day and in bad weather, and stacks of rounded bars at other times."""
     d, v, light = s.d, s.view, s.light
     dice = s.dice("clouds")
     heavy = s.scene.weather in ("rain", "storm", "cloudy", "snow")
@@ -156,7 +156,7 @@ def _clouds(s: Stage, bottom: float) -> None:
 
 
 def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) -> str:
-    """Return the SVG path of soft hills from edge to edge. The path is closed along the bottom of the frame."""
+    """Return the SVG path of soft hills across the entire frame. The path is closed along the bottom of the frame."""
     dice, v = s.dice(decision), s.view
     count = max(2, round(bumps / v.zoom))
     points = [
@@ -167,7 +167,7 @@ def ridge(s: Stage, decision: str, base: float, rise: float, *, bumps: int = 5) 
 
 
 def ground(s: Stage, color: Color, *, top: float | None = None) -> None:
-    """Draw the ground, which is hazy at the horizon and dark at the lower edge."""
+    """Draw the ground. The ground is hazy at the horizon and dark at the lower edge."""
     v, light = s.view, s.light
     start = v.horizon if top is None else top
     fill = s.d.linear((0, light.on(color, 0.3)), (0.35, light.on(color, 0.08)), (1, light.on(darker(color, 0.3))))

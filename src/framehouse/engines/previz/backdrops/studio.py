@@ -18,8 +18,8 @@ _STUDIO_HUES: tuple[tuple[Color, Color], ...] = (
 def studio_hues(s: Stage) -> tuple[Color, Color]:
     """Return the colours of the wall and the podium.
 
-    The colours depend on the most saturated tint of the scene. If the scene has no tint, the colours depend on the seed,
-    and are darker at night or in a dark mood.
+    The colours depend on the most saturated tint of the scene. If the scene has no tint, the seed determines the
+    colours. In this case, the colours are darker at night or in a dark mood.
     """
     if s.scene.tints:
         tint = max(s.scene.tints, key=lambda color: max(color) - min(color))
@@ -77,7 +77,7 @@ def studio(s: Stage) -> None:
 
 
 def cylinder(s: Stage, x: float, base: float, half: float, tall: float, pale: Color, wall: Color) -> None:
-    """Draw a round podium; (x, base) is the centre of its lower edge."""
+    """Draw a round podium. The centre of its lower edge is (x, base)."""
     d = s.d
     flat = half * 0.2
     shadow_below(s, x, base + flat * 0.5, half * 1.25, 0.34)

@@ -106,7 +106,7 @@ def _lamp(s: Stage, x: float, base: float, tall: float, to_right: bool) -> None:
 def street(s: Stage) -> None:
     """Draw a street that leads to a vanishing point, with houses on both sides.
 
-    Signs are added at night, and lamps at night or in bad weather.
+    At night, signs are added. At night or in bad weather, lamps are added.
     """
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
@@ -117,10 +117,10 @@ def street(s: Stage) -> None:
     half = v.width * 0.62
 
     def at(side: int, near: float, high: float) -> Point:
-        """Return a point on a row of houses.
+        """Return a point on the row of houses at a side of the street.
 
-        `near` is 0 at the vanishing point and 1 at the edge of the frame. `high` is the height in units, measured at
-        the edge of the frame.
+        `near` is 0 at the vanishing point and 1 at the edge of the frame. `high` is the height that the point would
+        have at the edge of the frame, in units.
         """
         return (vx + side * half * near, vy + ((v.height - vy) * 0.62 - high) * near)
 

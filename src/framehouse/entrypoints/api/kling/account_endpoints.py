@@ -19,7 +19,7 @@ async def get_account(context: ApiContext, request: Request) -> Response:
 
 
 async def get_costs(context: ApiContext, request: Request) -> Response:
-    """Return the resource pack of the caller's account, at the end of the period or now."""
+    """Return the resource pack of the caller's account at the end of the requested period, or its current state."""
     caller = await context.caller(request)
     reader = FieldReader(request.query_params)
     since, until = billing.read_times(reader)

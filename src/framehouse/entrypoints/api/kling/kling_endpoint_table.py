@@ -40,7 +40,7 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 def _links(*names: str, id: str) -> dict[str, Json]:
     """Return links to the operations with these names.
 
-    `id` is the JSON pointer to the value for the operations' parameter `id`, relative to the response's `data`.
+    `id` is a JSON pointer, relative to the response's `data`, to the value for the parameter `id` of these operations.
     """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 
@@ -53,7 +53,7 @@ def _element_links(task: str) -> dict[str, Json]:
 
 
 def _with_alias(endpoint: Endpoint, old_path: str) -> Iterator[Endpoint]:
-    """Yield the endpoint and its alias, the older path."""
+    """Yield the endpoint and an alias: the same endpoint at its older path."""
     yield endpoint
     yield replace(endpoint, path=old_path, documentation=None)
 

@@ -1,4 +1,4 @@
-"""The endpoints that create, get, list and cancel tasks, and list the callback messages of a task.
+"""The endpoints that create, get, list and cancel tasks, and list the callback messages of tasks.
 
 Each kind of task has the same endpoints.
 """
@@ -103,7 +103,7 @@ class TaskEndpoints:
         """List the callback messages of a task.
 
         The path can also refer to a task whose external id ends in `/callbacks`. If such a task exists, the response
-        contains the task, because the Kling API takes precedence over this extension.
+        contains that task, because the Kling API takes precedence over this extension.
         """
         caller, id = await context.caller(request), request.path_params["id"]
         with suppress(Refused):
