@@ -161,8 +161,8 @@ class Settings(BaseSettings):
     )
     sandbox: bool = Field(
         default=True,
-        description="Whether the engine previz executes the sandbox triggers of prompts, which simulate failures. "
-        "If another engine also serves the model, previz never executes them.",
+        description="Whether the engine previz responds to sandbox triggers in prompts, which simulate failures. "
+        "If another engine also serves the model, previz ignores the triggers.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."

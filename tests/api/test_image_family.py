@@ -139,6 +139,34 @@ async def test_a_repeated_idempotency_key_returns_the_first_task(previz_api: Api
     assert second.headers["Idempotency-Replayed"] == "true"
 
 
+async def test_an_idempotency_key_belongs_to_one_endpoint(api: Api) -> None:
+    headers, body = {"Idempotency-Key": "once"}, {"model_name": "kling-v3-omni", "prompt": "a fox"}
+    assert (await api.alice.post("/kling/v1/images/generations", json=body, headers=headers)).status_code == 200
+    for path in ("/kling/v1/images/omni-image", "/kling/v1/images/editing/expand"):
+        error(await api.alice.post(path, json=body, headers=headers), 400, 1201)
+
+
+async def test_references_that_an_endpoint_does_not_use_are_refused(api: Api) -> None:
+    unused: list[tuple[TaskKind, str, Any]] = [
+        ("multi-image2image", "image", IMAGE),
+        ("multi-image2image", "element_list", [{"element_id": 101}]),
+        ("try-on", "image_list", [{"image": IMAGE}]),
+        ("generations", "subject_image_list", [{"subject_image": IMAGE}]),
+    ]
+    for kind, name, value in unused:
+        refused = await api.alice.post(f"/kling{TASK_PATHS[kind]}", json=BODIES[kind] | {name: value})
+        assert f"{name} is not used by this endpoint; its references are" in error(refused, 400, 1201)
+        empty_values: list[Any] = ["", [], None]
+        for empty in empty_values:
+            accepted = await api.alice.post(f"/kling{TASK_PATHS[kind]}", json=BODIES[kind] | {name: empty})
+            assert accepted.status_code == 200
+    two = {"image_list": [{"image": "http://a.example/1.png", "url": "http://a.example/2.png"}]}
+    refused = await api.alice.post(
+        "/kling/v1/images/omni-image", json={"prompt": "a", "model_name": "kling-v3-omni"} | two
+    )
+    assert error(refused, 400, 1201).startswith("image_list[0] contains several images: image, url")
+
+
 async def test_quota_counts_the_images_of_all_kinds(make_deployment: MakeDeployment) -> None:
     async with serving(await make_deployment(concurrency=4)) as api:
         await create(api, "generations", n=2)

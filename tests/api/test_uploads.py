@@ -1,6 +1,8 @@
 """Images that are uploaded before they are used as references."""
 
+import asyncio
 import re
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.support.api_server import PATH, Api, element_body, serving
 from tests.support.database import execute
 from tests.support.image_files import image_file
 from tests.support.in_process_deployment import MakeDeployment
+from tests.support.raw_connections import connected
 
 
 async def new_upload(api: Api, client: httpx.AsyncClient | None = None) -> dict[str, Any]:
@@ -73,12 +76,31 @@ async def test_an_upload_is_used_by_elements_and_survives_a_changed_host(api: Ap
     assert (await api.wait_for_element(task["task_id"]))["task_status"] == "succeed"
 
 
-async def test_a_second_upload_to_the_same_url_must_contain_the_same_file(api: Api) -> None:
+async def test_a_second_upload_to_the_same_url_replaces_the_file(api: Api) -> None:
     urls = await new_upload(api)
-    for _ in range(2):
-        assert (await api.anonymous.put(urls["upload_url"], content=image_file(600, 400))).status_code == 200
-    refused = await api.anonymous.put(urls["upload_url"], content=image_file(700, 400))
-    assert error(refused, 400, 1201) == "this URL was already used to upload another file"
+    for content in (image_file(600, 400), image_file(600, 400), image_file(700, 400)):
+        assert (await api.anonymous.put(urls["upload_url"], content=content)).status_code == 200
+        fetched = await api.anonymous.get(urls["download_url"], follow_redirects=True)
+        assert fetched.content == content
+
+
+async def test_a_disabled_account_cannot_upload(api: Api) -> None:
+    urls = await new_upload(api)
+    await execute(api.deployment.db.url, "update accounts set disabled = true where name = 'alice'")
+    error(await api.anonymous.put(urls["upload_url"], content=image_file(600, 400)), 429, 1302)
+
+
+async def test_stalled_uploads_of_small_files_do_not_delay_other_accounts(api: Api) -> None:
+    async with AsyncExitStack() as stack:
+        for client in (api.alice, api.bob):
+            for _ in range(4):
+                url = httpx.URL((await new_upload(api, client))["upload_url"])
+                _, writer = await stack.enter_async_context(connected(api))
+                head = f"PUT {url.raw_path.decode()} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+                writer.write(head.encode() + b"x")
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(10):
+            await uploaded(api)
 
 
 async def test_comfyui_uploads_although_all_paths_have_a_prefix(make_deployment: MakeDeployment) -> None:
@@ -95,7 +117,7 @@ async def test_an_account_has_at_most_a_maximum_of_uploads(api: Api, monkeypatch
     second, third = await new_upload(api), await new_upload(api)
     assert (await api.anonymous.put(second["upload_url"], content=image_file(600, 400))).status_code == 200
     refused = await api.anonymous.put(third["upload_url"], content=image_file(600, 400))
-    assert error(refused, 429, 1302) == "the account has 2 uploads; an upload is deleted after 24 hours"
+    assert error(refused, 429, 1302) == "the account is disabled or has 2 uploads; an upload is deleted after 24 hours"
     assert refused.headers["Retry-After"] == "3600"
     repeated = await api.anonymous.put(second["upload_url"], content=image_file(600, 400))
     assert repeated.status_code == 200, "an upload that already exists can be repeated"

@@ -97,6 +97,8 @@ def test_usage_shows_the_charges_as_text_csv_and_json(tmp_path: Path) -> None:
     assert "must not be later" in run("usage", "--from", "2026-02-01", "--to", "2026-01-01", *data, code=2).stderr
     assert "cannot be combined" in run("usage", "--csv", "--json", *data, code=2).stdout
     assert "does not match" in run("usage", "--from", "soon", *data, code=2).stderr
+    for option in ("--account", "--key"):
+        assert f"the value of {option} is empty" in run("usage", option, "", *data, code=2).stderr
 
 
 def run_doctor(*words: str | Path, code: int = 0, **extra: str) -> dict[int, Any]:

@@ -267,6 +267,8 @@ def test_a_server_receives_each_kind_of_request_at_its_endpoint(tmp_path: Path) 
         (["generate", "--style", "a"], 2, "--style requires --subject"),
         (["generate", "--expand", "up=1"], 2, "--expand requires exactly one --image, not 0"),
         (["generate", "--cloth", "a"], 2, "--human and --cloth must be used together"),
+        (["generate", "--image", "https://a.b/c", "--expand", "up=1,up=2"], 2, "contains the side up twice"),
+        (["generate", "--image", "https://a.b/c", "--expand", "up=\u0662"], 2, "must contain sides and ratios"),
         (["generate", "--image", "https://a.b/c", "--expand", "top=1"], 2, "the sides are up, down, left, right"),
         (["generate", "--image", "https://a.b/c", "--expand", "up=0"], 1, "must be greater than 0"),
         (["generate", "x", "-n", "12"], 2, "1<=x<=9"),

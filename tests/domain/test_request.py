@@ -274,3 +274,18 @@ def test_any_json_is_accepted_or_refused(fields: dict[str, Any]) -> None:
         assert error.message
     else:
         assert 1 <= (request.amount or 2) <= 9
+
+
+def test_values_in_messages_are_quoted_as_json() -> None:
+    quoted_values = {
+        "True": True,
+        "None": [None],
+        "'a'": {"a": 1},
+        "inf": float("inf"),
+    }
+    for python, value in quoted_values.items():
+        assert python not in problem(n=value)
+    assert problem(n=True).endswith('not "true"')
+    assert problem(n={"a": [1, "b"]}).endswith('not "{"a": [1, "b"]}"')
+    assert len(problem(n=10**4000)) < 200
+    assert len(problem(n=[[["x" * 100] * 100] * 100] * 100)) < 200

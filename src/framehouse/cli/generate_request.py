@@ -68,7 +68,7 @@ class GenerateOptions:
             "--aspect": self.aspect,
             "--resolution": self.resolution,
         }
-        return {name for name, value in values.items() if value not in (None, ())}
+        return {name for name, value in values.items() if value not in (None, "", ())}
 
 
 def request_kind(options: GenerateOptions) -> TaskKind:
@@ -150,10 +150,12 @@ def _expansion_ratios(value: str) -> dict[str, float]:
     ratios = {}
     for part in value.split(","):
         side, _, number = (text.strip() for text in part.partition("="))
-        if side not in _SIDES or not re.fullmatch(r"\d{1,3}(\.\d{1,9})?|\.\d{1,9}", number):
+        if side not in _SIDES or not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,9})?|\.[0-9]{1,9}", number):
             raise click.UsageError(
                 f'the value of --expand must contain sides and ratios, such as "left=0.5,right=0.5", not "{value}"; '
                 f"the sides are {', '.join(_SIDES)}"
             )
+        if f"{side}_expansion_ratio" in ratios:
+            raise click.UsageError(f'the value of --expand contains the side {side} twice: "{value}"')
         ratios[f"{side}_expansion_ratio"] = float(number)
     return ratios

@@ -24,7 +24,7 @@ _DATE = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"))
 
 @click.command()
 @click.option("--account", help="Show only the charges of this account. [default: all accounts]")
-@click.option("--key", help="Show only the charges of the API key with this prefix.")
+@click.option("--key", help="Show only the charges of this API key. Its prefix is sufficient.")
 @click.option("--from", "since", type=_DATE, help="Show only charges from this time (UTC) on.")
 @click.option("--to", "until", type=_DATE, help="Show only charges before this time (UTC).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all charges.")
@@ -43,10 +43,14 @@ def usage(
     """Show the charges of accounts, newest first, and their sum in units."""
     from datetime import UTC
 
+    from framehouse.adapters.postgres.account_store import key_prefix
     from framehouse.adapters.postgres.ledger import list_charges
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.billing import FIRST_ID
 
+    for name, value in (("--account", account), ("--key", key)):
+        if value is not None and not value.strip():  # an empty shell variable must not show all accounts
+            raise click.UsageError(f"the value of {name} is empty")
     if as_csv and as_json:
         raise click.UsageError("--csv and --json cannot be combined")
     if since and until and since > until:
@@ -63,7 +67,7 @@ def usage(
                 before=charges[-1].id if charges else FIRST_ID,
                 since=since.replace(tzinfo=UTC) if since else None,
                 until=until.replace(tzinfo=UTC) if until else None,
-                keys=[key] if key else None,
+                keys=[key_prefix(key)] if key else None,
             )
             charges += page
             if len(page) < _PAGE:

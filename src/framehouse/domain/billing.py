@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -67,11 +67,15 @@ def pack_id(account_id: int) -> str:
 
 
 def read_times(reader: FieldReader) -> tuple[datetime | None, datetime | None]:
-    """Return the values of `start_time` and `end_time`, which are Unix times in milliseconds."""
+    """Return the start and the end of the period from `start_time` to `end_time`.
+
+    The fields are Unix times in milliseconds. The period includes the whole millisecond `end_time`, because responses
+    contain times without microseconds. The returned end is therefore one millisecond later, and is excluded.
+    """
     start, end = (_time(reader, name) for name in ("start_time", "end_time"))
     if start and end and start > end:
         reader.add_problem("start_time", "must not be later than end_time")
-    return start, end
+    return start, end + timedelta(milliseconds=1) if end else None
 
 
 def _time(reader: FieldReader, name: str) -> datetime | None:
@@ -173,9 +177,10 @@ def total_units(account: Account) -> int:
 def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
-    In this object, the units before and after the charge are the units that remained of `total`, the account's current
-    total.
+    The units before and after the deduction are the units that remained of `total`, the current unit limit of the
+    account. If the limit is now below the units that were used, these units take its place.
     """
+    total = max(total, charge.units_after)
     return {
         "package_id": pack_id(charge.account_id),
         "package_name": charge.account,

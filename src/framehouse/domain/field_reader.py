@@ -1,9 +1,10 @@
 """Read and check the fields of a JSON object, and collect all problems with these fields."""
 
+import json
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,14 +12,34 @@ from framehouse.domain.reference import MAX_REFERENCES, ImageInput, LongString, 
 
 MAX_URL_CHARACTERS = 2048
 MAX_HOST_CHARACTERS = 253
-_QUOTED_CHARACTERS = 40
+_QUOTED_CHARACTERS, _QUOTED_ENTRIES = 40, 6
 
 
 def quoted(value: object) -> str:
     """Return a value in quotation marks for a one-line error message. At most 40 characters are quoted."""
     if isinstance(value, LongString):
         value = value.head
-    return f'"{shortened(value if isinstance(value, str) else reprlib.repr(value))}"'
+    return f'"{shortened(value if isinstance(value, str) else _as_json(value))}"'
+
+
+def _as_json(value: object, depth: int = 2) -> str:
+    """Return the start of a value as JSON, which is the form in which the client sent it."""
+    if isinstance(value, dict | list) and not depth:
+        return "…"
+    match value:
+        case dict():
+            entries = islice(value.items(), _QUOTED_ENTRIES)
+            return "{" + ", ".join(f"{_as_json(key)}: {_as_json(entry, depth - 1)}" for key, entry in entries) + "}"
+        case list():
+            return "[" + ", ".join(_as_json(entry, depth - 1) for entry in value[:_QUOTED_ENTRIES]) + "]"
+        case LongString():
+            return json.dumps(value.head[:_QUOTED_CHARACTERS], ensure_ascii=False)
+        case str():
+            return json.dumps(value[: _QUOTED_CHARACTERS + 1], ensure_ascii=False)
+        case int() if abs(value) > 10**_QUOTED_CHARACTERS:
+            return f"a number of more than {_QUOTED_CHARACTERS} digits"
+        case _:
+            return json.dumps(value)
 
 
 def shortened(text: str) -> str:
@@ -70,8 +91,11 @@ class FieldReader:
         value = self.body.get(name)
         return None if value == "" else value
 
-    def text(self, name: str, *, max_characters: int) -> str:
+    def text(self, name: str, *, max_characters: int, strip: bool = False) -> str:
+        """Return a string. If `strip` is true, surrounding whitespace is removed before the length is checked."""
         value = self.get(name)
+        if strip and isinstance(value, str):
+            value = value.strip()
         if value is None:
             return ""
         if isinstance(value, LongString):  # a LongString is longer than any text field may be
@@ -95,7 +119,7 @@ class FieldReader:
 
     def choice(self, name: str, allowed: tuple[str, ...], default: str) -> str:
         value = self.get(name)
-        if value is None:
+        if value is None or (isinstance(value, str) and not value.strip()):
             return default
         if isinstance(value, str) and value.strip().lower() in allowed:
             return value.strip().lower()
@@ -110,7 +134,7 @@ class FieldReader:
         if number is None:
             self.add_problem(name, f"must be an integer from {low} to {high}, not {quoted(value)}")
         elif not low <= number <= high:
-            self.add_problem(name, f"must be from {low} to {high}, not {number}")
+            self.add_problem(name, f"must be from {low} to {high}, not {shortened(_as_json(number))}")
         else:
             return number
         return default
@@ -135,7 +159,7 @@ class FieldReader:
         return value is True
 
     def url(self, name: str) -> str:
-        value = self.text(name, max_characters=MAX_URL_CHARACTERS).strip()
+        value = self.text(name, max_characters=MAX_URL_CHARACTERS, strip=True)
         if value and (problem := url_problem(value)):
             self.add_problem(name, problem)
         return value

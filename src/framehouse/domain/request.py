@@ -4,6 +4,7 @@ All problems in the body are reported together.
 """
 
 from collections.abc import Callable, Mapping
+from math import ceil
 
 from framehouse.domain.errors import Refused, refused_fields
 from framehouse.domain.expansion import MAX_AREA, MAX_RATIO, Expansion
@@ -15,6 +16,7 @@ from framehouse.domain.request_fields import (
     MAX_N,
     check_citations,
     check_reference_count,
+    check_unused_references,
     read_elements,
     read_external_id,
     read_image,
@@ -55,6 +57,7 @@ def read_request(body: object, models: Catalog, kind: TaskKind = "omni-image") -
         raise Refused(1201, "the body must be a JSON object")
     reader = FieldReader(body)
     model = read_model(reader, models, kind)
+    check_unused_references(reader, kind)
     return _READERS[kind](reader, model), reader.problems
 
 
@@ -148,7 +151,8 @@ def _read_expansion(reader: FieldReader, model: Model | None) -> ImageRequest:
     elif expansion.area > MAX_AREA + 1e-9:
         reader.add_problem(
             "up_expansion_ratio",
-            f"and the other ratios result in {expansion.area:.2f} times the area; at most {MAX_AREA:g} is allowed",
+            f"and the other ratios result in {ceil(expansion.area * 100) / 100:g} times the area; "
+            f"at most {MAX_AREA:g} times is allowed",
         )
     if model and not model.expansions:
         reader.add_problem("model_name", f"{model.name} cannot expand images, because none of its engines can")
@@ -203,7 +207,7 @@ def _resolution(reader: FieldReader, model: Model | None) -> str:
 
 
 def _fidelity(reader: FieldReader, name: str, default: float) -> float | None:
-    """Return a fidelity from 0 to 1, or None if the field is absent and the engine can use its own default."""
+    """Return a fidelity from 0 to 1. Returns None if the field is absent, so that the engine uses its own default."""
     return reader.number(name, 0, 1, default) if reader.get(name) is not None else None
 
 

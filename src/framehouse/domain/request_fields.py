@@ -18,6 +18,14 @@ _DEFAULT_MODELS: dict[TaskKind, str] = {
     "try-on": "kolors-virtual-try-on-v1",
 }
 """The models that the Kling API specifies for requests without `model_name`."""
+_USED_REFERENCE_FIELDS: dict[TaskKind, tuple[str, ...]] = {
+    "omni-image": ("image", "image_list", "element_list"),
+    "generations": ("image", "image_list", "element_list"),
+    "multi-image2image": ("subject_image_list", "scene_image", "style_image"),
+    "expand": ("image",),
+    "try-on": ("human_image", "cloth_image"),
+}
+_REFERENCE_FIELDS = tuple(dict.fromkeys(name for names in _USED_REFERENCE_FIELDS.values() for name in names))
 
 
 def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | None:
@@ -27,7 +35,8 @@ def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | 
     this order that offers this kind of request: the model that the Kling API specifies, `default_model`, and the
     configured models. Returns None if there is a problem. Raises Refused (1203) if the model is not configured.
     """
-    name = reader.text("model_name", max_characters=200).strip() or reader.text("model", max_characters=200).strip()
+    name = reader.text("model_name", max_characters=200, strip=True)
+    name = name or reader.text("model", max_characters=200, strip=True)
     if name:
         if (model := models.find(name)) is None:
             raise Refused(1203, f"model_name {quoted(name)} does not exist")
@@ -95,12 +104,26 @@ def read_subjects(reader: FieldReader, max_subjects: int) -> tuple[SentImage, ..
 def _sent_image(reader: FieldReader, field: str, item: object, keys: tuple[str, ...], role: ReferenceRole) -> SentImage:
     """Return one image. `field` is the path of `item`. The image is an empty string if the item is invalid."""
     if isinstance(item, dict):
-        key = next((key for key in keys if item.get(key) not in (None, "")), keys[0])
+        sent = [key for key in keys if item.get(key) not in (None, "")]
+        key = sent[0] if sent else keys[0]
+        if any(item[other] != item[key] for other in sent[1:]):
+            reader.add_problem(field, f"contains several images: {', '.join(sent)}; send one object for each image")
         field, item = f"{field}.{key}", item.get(key)
     if item in (None, ""):
         reader.add_problem(field, "is required and must not be empty")
         return SentImage(field, "", role)
     return SentImage(field, reader.image(field, item), role)
+
+
+def check_unused_references(reader: FieldReader, kind: TaskKind) -> None:
+    """Add a problem for each field with references that this kind of request does not use.
+
+    Without the problem, the client would get an image that ignores the references.
+    """
+    for name in _REFERENCE_FIELDS:
+        if name not in _USED_REFERENCE_FIELDS[kind] and reader.get(name) not in (None, [], {}):
+            used = ", ".join(_USED_REFERENCE_FIELDS[kind])
+            reader.add_problem(name, f"is not used by this endpoint; its references are {used}")
 
 
 def read_elements(reader: FieldReader) -> tuple[int, ...]:
@@ -149,7 +172,7 @@ def read_external_id(reader: FieldReader) -> str:
 
     An id with control characters is returned, but a problem is added to `reader.problems`.
     """
-    value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS).strip()
+    value = reader.text("external_task_id", max_characters=MAX_EXTERNAL_ID_CHARACTERS, strip=True)
     if any(ord(c) < 0x20 or ord(c) == 0x7F for c in value):
         reader.add_problem("external_task_id", "must not contain control characters")
     return value

@@ -22,7 +22,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 NO_BALANCE = {"quota": "0", "list_price": "0"}
-"""The field `final_balance_deduction`. Framehouse charges units only, and no money."""
+"""The field `final_balance_deduction`. Framehouse charges only units, not money."""
 
 
 def common_task_data(
@@ -80,7 +80,7 @@ def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """Return the request of a task as a request body. The values that were chosen replace `auto`.
+    """Return the request of a task as a request body. Chosen values replace `auto`.
 
     The result does not contain the reference images.
     """
@@ -129,8 +129,7 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 def delivery_data(message: Delivery) -> dict[str, Any]:
     """Return the JSON object for a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
-    # Before its first attempt, a message is due or waits for an earlier message, so no time for the attempt is
-    # scheduled.
+    # Before its first attempt, a message is due or waits for an earlier message. The attempt has no scheduled time.
     scheduled = message.tries > 0
     return {
         "id": str(message.id),

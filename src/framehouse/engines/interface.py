@@ -1,4 +1,4 @@
-"""The interface of an engine: its abilities, its generation of images, and its health check.
+"""The interface of an engine: its abilities, how it generates images, and its health check.
 
 `framehouse.testing.engine_contract` contains the tests that every engine must pass.
 """
@@ -96,8 +96,8 @@ class OpenOrder(Protocol):
     the batch contains the saved record.
 
     While a saved record exists, the batch stays on this route. If the engine raises `Unknown`, the route is tried again
-    later. Without a saved record, any route may generate the batch. If the engine then raises `Unknown`, the task
-    fails.
+    later. Without a saved record, any route may generate the batch. If the engine raises `Unknown` in this case,
+    the task fails.
     """
 
     @property
@@ -137,8 +137,8 @@ class OpenOrder(Protocol):
 class Batch:
     """The input of one call: the shots to generate, their size, and the references and elements to use.
 
-    `image_count` is the total number of images in the task. References and elements are in the order of the numbers
-    with which prompts cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task. Each shot also has
+    `image_count` is the total number of images in the task. References and elements are ordered by the numbers that
+    prompts use to cite them (`domain.prompt.prompt_parts`). `prompt` is the prompt of the task. Each shot also has
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
 
@@ -165,7 +165,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImage:
-    """A finished image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
+    """A generated image: a uint8 RGB array of shape (height, width, 3), or a verified PNG file.
 
     The image may have any size, because the worker resizes it. The worker adds `facts` to the metadata of the image. An
     engine can return an upstream's file unchanged (`image_files.read_answer`). If the file already has the requested

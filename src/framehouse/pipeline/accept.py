@@ -23,6 +23,7 @@ from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.account import Caller
 from framehouse.domain.aspect_ratio import default_ratio, ratio_from_references
 from framehouse.domain.errors import Refused, refused_fields
+from framehouse.domain.field_reader import shortened
 from framehouse.domain.model import Model
 from framehouse.domain.plan_shots import make_plan
 from framehouse.domain.sizes import AUTO
@@ -123,7 +124,7 @@ async def accept(
 
 
 def _unknown_element(index: int, id: int) -> str:
-    return f"element_list[{index}].element_id {id} does not exist"
+    return f"element_list[{index}].element_id {shortened(str(id))} does not exist"
 
 
 def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:

@@ -16,19 +16,16 @@ async def save_upload(content: Content, *, id: UUID, account_id: int, db: Databa
     """Check an uploaded image against the rules for references, and save the image.
 
     The file is stored before the upload is recorded. If the process dies in between, the client can repeat the upload,
-    and the sweeper deletes unneeded files. Raises Refused (1201) if the image is invalid, or if the upload already
-    contains another file. Raises Refused (1302) if the account has too many uploads.
+    and the sweeper deletes unneeded files. Raises Refused (1201) if the image is invalid. Raises Refused (1302) if the
+    account is disabled or has too many uploads.
     """
     inspected = await inspect_input(LongString("", content.size, content))
     if not isinstance(inspected, InspectedImage):
         raise Refused(1201, f"the file {inspected}")
     reference = await store(db, storage, inspected)
-    match await upload_store.save_upload(db, id, account_id, reference, max_uploads=MAX_UPLOADS):
-        case "other file":
-            raise Refused(1201, "this URL was already used to upload another file")
-        case "too many":
-            message = f"the account has {MAX_UPLOADS:,} uploads; an upload is deleted after 24 hours"
-            raise Refused(1302, message, retry_after_s=UPLOAD_VALID_S)
+    if not await upload_store.save_upload(db, id, account_id, reference, max_uploads=MAX_UPLOADS):
+        message = f"the account is disabled or has {MAX_UPLOADS:,} uploads; an upload is deleted after 24 hours"
+        raise Refused(1302, message, retry_after_s=UPLOAD_VALID_S)
 
 
 async def find_uploads(

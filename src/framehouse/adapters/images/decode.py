@@ -26,8 +26,8 @@ convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
-"""The maximum numbers of other chunks and of IDAT chunks in a PNG file. If each IDAT chunk has 4 KiB, a file of ten
-megabytes contains about 2,500 IDAT chunks."""
+"""The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk has 4
+KiB, a file of ten megabytes contains about 2,500 IDAT chunks."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100
@@ -38,7 +38,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely. As engines do, also rotate the image and convert it to RGB.
+    """Decode an image completely, rotate it and convert it to RGB, because engines do the same.
 
     Returns the width and height of the upright image in pixels. Raises BadImage.
     """

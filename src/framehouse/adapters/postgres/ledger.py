@@ -39,7 +39,7 @@ async def list_charges(
 async def units_used_at(db: Database, account_id: int, moment: datetime) -> int:
     """Return the number of units that an account had used by this moment."""
     used = await db.value(
-        "select units_after from charges where account_id = :account_id and charged_at <= :moment "
+        "select units_after from charges where account_id = :account_id and charged_at < :moment "
         "order by id desc limit 1",
         account_id=account_id,
         moment=moment,

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Literal
 from uuid import UUID
 
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.reference import Reference
 
 
-async def save_upload(
-    db: Database, id: UUID, account_id: int, reference: Reference, *, max_uploads: int
-) -> Literal["saved", "other file", "too many"]:
-    """Save an upload, unless it already contains another file or the account already has `max_uploads` uploads.
+async def save_upload(db: Database, id: UUID, account_id: int, reference: Reference, *, max_uploads: int) -> bool:
+    """Save an upload. Another call with the same id replaces the file.
 
-    A repeated call with the same file changes nothing and returns "saved". Concurrent calls may exceed the maximum by a
-    few uploads.
+    Returns False if the account is disabled or has `max_uploads` other uploads. Concurrent calls may exceed the maximum
+    by a few uploads.
     """
     key = await db.value(
         sql("save_upload"),
@@ -26,9 +23,7 @@ async def save_upload(
         height=reference.height,
         max_uploads=max_uploads,
     )
-    if key is None:
-        return "too many"
-    return "saved" if key == reference.key else "other file"
+    return key is not None
 
 
 async def use_uploads(db: Database, account_id: int, ids: Sequence[UUID]) -> dict[UUID, Reference]:

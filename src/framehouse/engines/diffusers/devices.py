@@ -215,7 +215,7 @@ class Device(threading.Thread):
                 self._child.kill()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
-        """Generate the shots in one call. Afterwards, each shot is delivered, failed or queued again.
+        """Generate the shots in one call. Afterwards, each shot has been delivered, has failed or is queued again.
 
         If this method raises _DeviceUnavailable, the shots are unchanged.
         """

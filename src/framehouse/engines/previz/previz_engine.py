@@ -54,7 +54,10 @@ class Previz:
             if requested.fail_image in (0, shot.index + 1):
                 raise Broken("failed, because the prompt contains a sandbox trigger")
             pixels = await asyncio.to_thread(_draw, shot, batch)
-            yield GeneratedImage(shot.index, pixels, {"preview": "a drawn storyboard panel, not an image from a model"})
+            facts: dict[str, object] = {"preview": "a drawn storyboard panel, not an image from a model"}
+            if batch.box and batch.prompt:
+                facts["not_used"] = "prompt"
+            yield GeneratedImage(shot.index, pixels, facts)
 
     async def close(self) -> None:
         """Do nothing, because there is nothing to close."""

@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -94,8 +94,7 @@ class BodyReader:
             else:
                 yield _parse_whole(bytes(received), digest)
                 return
-            account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
-            async with account_slots, self._large_slots:
+            async with self._slot(account_id):
                 spool = Spool()
                 try:
                     started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
@@ -120,14 +119,18 @@ class BodyReader:
     async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
         """Read a body that is a file. The temporary file exists until the context ends.
 
-        The limits on the number of large bodies apply. Raises Refused (1200) and StorageUnavailable, as `read` does.
+        The limits on the number of large bodies apply after the first 64 KB. Raises Refused (1200) and
+        StorageUnavailable, as `read` does.
         """
-        account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
-        async with account_slots, self._large_slots:
-            spool, size, sha256 = Spool(), 0, hashlib.sha256()
-            stream, started = request.stream(), time.monotonic()
+        spool, size, sha256 = Spool(), 0, hashlib.sha256()
+        stream, started = request.stream(), time.monotonic()
+        async with AsyncExitStack() as slots:
+            slots.callback(spool.close)
             try:
                 while piece := await self._next(stream, started, size):
+                    if size <= LONG_BYTES < size + len(piece):
+                        await slots.enter_async_context(self._slot(account_id))
+                        started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
                     size += len(piece)
                     if size > max_bytes:
                         raise Refused(
@@ -140,8 +143,13 @@ class BodyReader:
                 raise Refused(1200, "the body ended too early") from None
             except SpoolFull as error:
                 raise StorageUnavailable(str(error)) from error
-            finally:
-                spool.close()
+
+    @asynccontextmanager
+    async def _slot(self, account_id: int) -> AsyncIterator[None]:
+        """Wait until another large body of the account may be read."""
+        account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
+        async with account_slots, self._large_slots:
+            yield
 
     def _check_headers(self, request: Request) -> None:
         content_type = find_header(request.scope, b"content-type")

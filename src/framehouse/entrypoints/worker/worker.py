@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""The maximum time in seconds for which an isolated batch waits until the worker's other batches have ended. Only
+"""The maximum time, in seconds, that an isolated batch waits for the worker's other batches to end. Only
 batches that an upstream generates take longer."""
 
 
@@ -94,7 +94,7 @@ class Worker:
         """Claim and generate batches until `stop` is called.
 
         Lost connections and restarts of PostgreSQL do not stop the worker. If one of the loops raises an error, the
-        worker stops and raises the error, because leases may no longer be renewed.
+        worker stops and raises the error, because it might not be renewing leases any more.
         """
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         for loop in loops:

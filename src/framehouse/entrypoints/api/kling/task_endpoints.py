@@ -4,6 +4,7 @@ Each kind of task has the same endpoints.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,8 +76,19 @@ class TaskEndpoints:
             accept_queue=context.accept_queue,
             storage=context.storage,
             problems=problems,
-            idempotency=idempotency,
+            idempotency=self._of_endpoint(idempotency),
         )
+
+    def _of_endpoint(self, idempotency: Idempotency | None) -> Idempotency | None:
+        """Return the idempotency key with a digest of the body and the endpoint.
+
+        The same body at another endpoint is another request. The digest for omni-image does not depend on the endpoint,
+        so that a repeated request is recognized during an upgrade.
+        """
+        if idempotency is None or self.kind in (None, "omni-image"):
+            return idempotency
+        key, digest = idempotency
+        return key, hashlib.sha256(f"{self.kind} ".encode() + digest).digest()
 
     async def list_tasks(self, context: ApiContext, request: Request) -> Response:
         caller = await context.caller(request)
