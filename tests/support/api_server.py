@@ -105,6 +105,10 @@ async def serving(
             await client.aclose()
         server.should_exit = True
         await running
+        # uvicorn does not close a connection whose request has not ended when the server stops
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
         listening.close()
 
 
