@@ -1,6 +1,7 @@
 """`fetch`: redirects, limits, errors, and that it connects to no private address."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -26,6 +27,9 @@ def answers(path: str) -> bytes:
         "/packed": http("200 OK", b"x", "Content-Encoding: gzip"),
         "/big-by-its-length": b"HTTP/1.1 200 OK\r\nContent-Length: 5000000000\r\nConnection: close\r\n\r\n",
         "/cookie": http("302 Found", b"", "Set-Cookie: a=b", "Location: /ok"),
+        "/early": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 20 + http("200 OK", b"image"),
+        "/endless": b"HTTP/1.1 100 Continue\r\n\r\n" * 400_000,
+        "/long-head": b"HTTP/1.1 200 OK\r\n" + b"X-Long: " + b"a" * 1_000_000 + b"\r\n\r\n",
         "/short": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
     }
     return table[path]
@@ -57,12 +61,36 @@ async def test_an_image_is_fetched_after_at_most_three_redirects() -> None:
         ("/packed", "Content-Encoding", False),
         ("/big-by-its-length", "more than 1,000 bytes", False),
         ("/short", "could not be reached", True),
+        ("/endless", "too many bytes before its response", True),
+        ("/long-head", "too many bytes before its response", True),
     ],
 )
 async def test_the_error_has_the_reason_and_says_whether_to_retry(path: str, reason: str, retry: bool) -> None:
     error = await fetch_error(path)
     assert reason in error.message
     assert error.retry is retry
+
+
+async def test_interim_responses_are_skipped() -> None:
+    async with server(answers) as url:
+        assert await fetch(url + "/early", max_bytes=1000, allow_private=True) == b"image"
+
+
+async def test_endless_interim_responses_do_not_occupy_the_event_loop() -> None:
+    longest_s, last = 0.0, time.monotonic()
+
+    async def measure() -> None:
+        nonlocal longest_s, last
+        while True:
+            await asyncio.sleep(0.01)
+            longest_s, last = max(longest_s, time.monotonic() - last), time.monotonic()
+
+    measuring = asyncio.create_task(measure())
+    began = time.monotonic()
+    await fetch_error("/endless")
+    assert time.monotonic() - began < 10
+    measuring.cancel()
+    assert longest_s < 2, "the server of this test runs in the same event loop"
 
 
 async def test_private_addresses_are_refused_also_after_a_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +112,7 @@ async def test_a_url_that_cannot_be_fetched_fails(url: str) -> None:
     ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
      "255.255.255.255", "::1", "::", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
      "2002:7f00:1::", "fec0::1", "64:ff9b:1::7f00:1", "::ffff:0:127.0.0.1", "::127.0.0.1", "3fff::1", "5f00::1",
-     "192.0.0.8", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
+     "192.0.0.8", "168.63.129.16", "2001:0:4136:e378:8000:63bf:80ff:fffe"],
 )  # fmt: skip
 def test_special_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framehouse.domain.errors import Refused
-from framehouse.domain.field_reader import read_int
+from framehouse.domain.field_reader import ascii_host, read_int
 from framehouse.domain.model import Catalog, Model
 from framehouse.domain.reference import LongString, SentImage
 from framehouse.domain.request import parse_request
@@ -289,3 +289,23 @@ def test_values_in_messages_are_quoted_as_json() -> None:
     assert problem(n={"a": [1, "b"]}).endswith('not "{"a": [1, "b"]}"')
     assert len(problem(n=10**4000)) < 200
     assert len(problem(n=[[["x" * 100] * 100] * 100] * 100)) < 200
+
+
+@pytest.mark.parametrize(
+    ("host", "ascii_form"),
+    [
+        ("faß.example", "xn--fa-hia.example"),
+        ("BÜCHER.example", "xn--bcher-kva.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("my_service", "my_service"),
+        ("::1", "::1"),
+    ],
+)
+def test_host_names_have_the_ascii_form_that_browsers_use(host: str, ascii_form: str) -> None:
+    assert ascii_host(host) == ascii_form
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "ü" * 63 + ".example", "\u200d.example", "a." * 130])
+def test_invalid_host_names_have_no_ascii_form(host: str) -> None:
+    with pytest.raises(UnicodeError):
+        ascii_host(host)

@@ -188,7 +188,7 @@ async def test_messages_are_given_up_after_24_hours(make_deployment: MakeDeploym
         (drip, "did not respond"),
         (nonsense, "could not be reached"),
         (cut, "could not be reached"),
-        (endless_headers, "could not be reached"),
+        (endless_headers, "sent too many bytes before its response"),
     ],
 )
 async def test_failed_deliveries_record_their_reason(

@@ -24,7 +24,7 @@ _LOOKUPS = ThreadPoolExecutor(256, thread_name_prefix="lookup")
 _MAX_ADDRESSES = 4
 _GLOBAL_UNICAST_IPV6 = ipaddress.ip_network("2000::/3")
 _DOCUMENTATION_IPV6 = tuple(map(ipaddress.ip_network, ("2001:db8::/32", "3fff::/20")))
-_SPECIAL_IPV4 = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24")))
+_SPECIAL_IPV4 = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24")))
 MAX_REDIRECTS = 3
 TOTAL_TIMEOUT_S = 60.0
 IDLE_TIMEOUT_S = 10.0
@@ -121,6 +121,8 @@ async def _request(
     """
     import httpx  # imported late: loading is slow, and only workers that send requests use httpx
 
+    from framehouse.adapters.limited_transport import HeadTooLarge, LimitedTransport
+
     try:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -132,7 +134,8 @@ async def _request(
         bracketed = f"[{name}]" if ":" in name else name
         headers = {**headers, "Host": f"{bracketed}:{parts.port}" if parts.port else bracketed}
         addresses = await _checked_addresses(name, port, allow_private)
-        async with httpx.AsyncClient(trust_env=False, timeout=idle_timeout_s, verify=_tls_context()) as client:
+        transport = LimitedTransport(_tls_context())
+        async with httpx.AsyncClient(trust_env=False, timeout=idle_timeout_s, transport=transport) as client:
             for remaining, address in zip(reversed(range(len(addresses))), addresses, strict=True):
                 host = f"[{address}]" if ":" in address else address
                 target = parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
@@ -141,6 +144,7 @@ async def _request(
                 )
                 try:
                     response = await client.send(request, stream=True)
+                    transport.end_head()
                     break
                 except httpx.ConnectError:  # nothing was sent, so it is safe to try the next address
                     if not remaining:
@@ -151,6 +155,8 @@ async def _request(
                 await response.aclose()
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise FetchFailed("is not a valid URL", retry=False) from error
+    except HeadTooLarge as error:
+        raise FetchFailed("sent too many bytes before its response", retry=True) from error
     except httpx.TimeoutException as error:
         raise FetchFailed(f"did not respond for {idle_timeout_s:g} s", retry=True) from error
     except httpx.HTTPError as error:

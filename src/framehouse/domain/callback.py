@@ -12,6 +12,8 @@ from framehouse.domain.task import Status
 
 GIVE_UP_AFTER_S = 24 * 3600.0
 ANSWER_TIMEOUT_S = 10.0
+CONNECT_GRACE_S = 3.0
+"""The additional time for the connection, in seconds. A receiver has `ANSWER_TIMEOUT_S` for its response."""
 LEASE_S = 2 * ANSWER_TIMEOUT_S
 """The duration of the lease on a claimed message, in seconds."""
 RETRY_AFTER_CODES = (429, 503)
@@ -69,7 +71,8 @@ def pause_s(attempt: int, retry_after_s: float, jitter: float) -> float:
 
 
 def longest_pauses_s() -> list[float]:
-    """Return the longest pause after each attempt, in seconds. Entry 0 is the longest pause after the first attempt.
+    """Return the longest possible pause after each attempt, in seconds, including the maximum jitter. Entry 0 is the
+    longest pause after the first attempt.
 
     The last entry also applies to all later attempts. No entry is less than `BROKEN_PAUSE_S`, the pause after an
     internal error. A pause that a receiver requests with `Retry-After` may be longer than these values.

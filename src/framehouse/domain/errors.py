@@ -2,14 +2,14 @@
 
 FramehouseError
 ├── Refused        The API refuses the request. The client receives the code and the message.
-├── Postponed      Nothing failed, but the engine needs the batch again only after a pause.
+├── Postponed      Nothing failed, but the engine cannot continue with the batch until a pause is over.
 └── Failed         A batch could not be generated. The subclass determines the next step of the worker:
     ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
     ├── Broken       The response of the engine is unusable. The task fails.
     ├── Unavailable  The engine cannot generate the batch now. The worker tries the next route. If no route is left, all
     │                routes are tried again later.
-    └── Unknown      The upstream may have accepted the request, but its response was lost. Without an open order, the
-                     request is not sent again, and the task fails.
+    └── Unknown      The upstream may have accepted the request, but its response was lost. If the engine has
+                     not saved an open order, the request is not sent again, and the task fails.
 """
 
 from collections.abc import Iterable
@@ -46,8 +46,8 @@ class FramehouseError(Exception):
 class Refused(FramehouseError):
     """The API refuses a request. The client receives the code and the message.
 
-    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS. Some requests are refused with
-    the statuses 405, 413 and 415. `retry_after_s` is the value of the Retry-After header, and is set if the same
+    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS. The API passes the
+    statuses 405, 413 and 415 explicitly. `retry_after_s` is the value of the Retry-After header, and is set if the same
     request can succeed later.
     """
 

@@ -223,13 +223,19 @@ class FieldReader:
 
 
 def ascii_host(host: str) -> str:
-    """Return a host name in its ASCII form (IDNA). An IPv6 address is returned unchanged.
+    """Return a host name in its ASCII form (IDNA 2008, as in browsers). An IPv6 address is returned unchanged.
 
     Raises UnicodeError if the name is invalid or too long.
     """
     if ":" in host:
         return host
-    if len(name := host.encode("idna").decode()) > MAX_HOST_CHARACTERS:
+    if host.isascii():
+        name = host.encode("idna").decode()  # checks only the lengths of the labels, because names may contain "_"
+    else:
+        import idna  # imported here, because its tables are large and most host names are ASCII
+
+        name = idna.encode(host, uts46=True).decode()
+    if len(name) > MAX_HOST_CHARACTERS:
         raise UnicodeError("too long")
     return name
 

@@ -14,6 +14,7 @@ from framehouse.adapters.fetch import FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
 from framehouse.domain.callback import (
     ANSWER_TIMEOUT_S,
+    CONNECT_GRACE_S,
     GIVE_UP_AFTER_S,
     RETRY_AFTER_CODES,
     message_id,
@@ -76,9 +77,9 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     code: int | None = None
     retry_after_s = 0.0
     try:
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(ANSWER_TIMEOUT_S + CONNECT_GRACE_S):
             code, response_headers = await post(
-                message.url, body, headers, idle_timeout_s=0.8 * ANSWER_TIMEOUT_S, allow_private=allow_private
+                message.url, body, headers, idle_timeout_s=ANSWER_TIMEOUT_S, allow_private=allow_private
             )
         if 200 <= code < 300:
             return Delivered(code)

@@ -30,13 +30,13 @@ Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to an inbox.
 
-EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the queue
-is closing, and whether the recipients of the running call are cancelled (see calls.Recipient).
+EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the
+`ShotQueue` (devices.py) is closing, and whether the recipients of the running call (calls.Recipient) are cancelled.
 """
 
 
 class ChildProcess:
-    """A child process. The caller sends the first command.
+    """A child process. The code that creates this object must send the first command.
 
     Messages from the process are added to `inbox`. The last message is EXITED.
     """
@@ -80,8 +80,8 @@ class ChildProcess:
     def kill(self) -> str:
         """Kill the process if it is alive. Returns the way in which it exited, for example "exited with code 1".
 
-        To prevent messages in the inbox after this method has returned, it waits up to 10 s for each thread that reads
-        the output of the process.
+        This method waits up to 10 s for each thread that reads the output of the process, so that no message is added
+        to the inbox after the method has returned.
         """
         with suppress(ProcessLookupError):
             self._process.kill()
@@ -133,9 +133,9 @@ def default_command() -> list[str]:
 def environment_for(device: str) -> dict[str, str]:
     """Return the environment variables for a device's process.
 
-    These variables disable downloads and contain no secrets. For a `cuda` or `cpu` device, these variables also hide
-    all other GPUs. If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second GPU in
-    CUDA_VISIBLE_DEVICES.
+    These variables disable downloads and contain no secrets. For a `cuda` device, these variables also hide all other
+    GPUs. For `cpu`, they hide all GPUs. If CUDA_VISIBLE_DEVICES is set for the engine's process, `cuda:1` is the second
+    GPU in CUDA_VISIBLE_DEVICES.
     """
     environment = {name: value for name, value in os.environ.items() if not _SECRETS.search(name)}
     environment |= _FIXED_ENVIRONMENT

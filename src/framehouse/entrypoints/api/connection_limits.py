@@ -39,9 +39,9 @@ class ConnectionLimits:
     for which a client may read nothing from its response. `check_s` is the interval between two checks of all
     connections.
 
-    After a response that was sent before the complete body had arrived, the rest of the body is read and discarded for
-    `linger_s`. If the connection were closed while the client is still sending the body, the client might not receive
-    the response.
+    If a response is sent before the complete body of the request has arrived, the server continues to read the body for
+    up to `linger_s`, and discards it. If the connection were closed while the client is still sending the body, the
+    client might not receive the response.
     """
 
     max_connections: int = _MAX_CONNECTIONS
@@ -206,7 +206,7 @@ class _LimitedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
         if self.parser.should_upgrade():
-            return  # the body follows
+            return  # httptools ends the request after the head, but the body still follows (request_parser.py)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
