@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.options import data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
@@ -55,7 +55,7 @@ def create_account(
     if as_json:
         print_json(_public_fields(account) | {"callback_secret": account.callback_secret})
     else:
-        click.echo(f'Created the account "{name}". To create a key for the account: framehouse key create {name}')
+        echo(f'Created the account "{name}". To create a key for the account: framehouse key create {name}')
 
 
 @account.command("list")
@@ -74,7 +74,7 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
         print_json([_public_fields(account) | {"keys": keys} for account, keys in accounts])
         return
     if not accounts:
-        click.echo("No accounts yet. To create an account: framehouse account create NAME")
+        echo("No accounts yet. To create an account: framehouse account create NAME")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("account", "in flight", "units used", "keys", ""):
@@ -101,7 +101,7 @@ def show_account(name: str, data_dir: Path | None, config: Path | None, as_json:
         print_json(fields)
         return
     for label, value in fields.items():
-        click.echo(f"{label:17} {'no limit' if value is None else value}")
+        echo(f"{label:17} {'no limit' if value is None else value}")
 
 
 @account.command("set")
@@ -146,7 +146,7 @@ def set_account(
     if as_json:
         print_json(_public_fields(account))
     else:
-        click.echo(f'Changed the account "{name}".')
+        echo(f'Changed the account "{name}".')
 
 
 @account.command("rotate-secret")
@@ -178,7 +178,7 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
     if as_json:
         print_json({"callback_secret": secret, "overlap_hours": overlap_hours})
     else:
-        click.echo(
+        echo(
             f"The new secret: {secret}\n"
             f"For the next {overlap_hours:g} hours, messages are also signed with the old secret."
         )

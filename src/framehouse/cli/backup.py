@@ -32,7 +32,7 @@ from framehouse import __version__
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres, make_data_dir
 from framehouse.adapters.postgres.migrate import migrations
 from framehouse.adapters.storage import folder_of
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 from framehouse.settings import CONFIG_NAME, Settings, load_settings
 
 _ABOUT, _DUMP, _COMPLETE, _FILES = "backup.json", "database.dump", "complete.json", "files/"
@@ -61,9 +61,9 @@ def back_up(file: Path, without_images: bool, data_dir: Path | None, config: Pat
         print_json({"file": str(file), "files": count, "pictures": not left_out})
         return
     destination = f"{file} ({file.stat().st_size / 1e6:,.1f} MB)" if file != _STDIO else "stdout"
-    click.echo(f"Backed up the database and {count:,} files to {destination}", err=True)
+    echo(f"Backed up the database and {count:,} files to {destination}", err=True)
     if left_out and not without_images:
-        click.echo(f"The backup contains no images. To back up the images, copy {settings.storage_url}.", err=True)
+        echo(f"The backup contains no images. To back up the images, copy {settings.storage_url}.", err=True)
 
 
 def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -79,8 +79,8 @@ def restore_backup(file: Path, data_dir: Path | None, config: Path | None, as_js
     if as_json:
         print_json({"data_dir": str(settings.data_dir), "files": count})
     else:
-        click.echo(f"Restored the database and {count:,} files into {settings.data_dir}", err=True)
-        click.echo(f"To start the server: framehouse serve --data-dir {settings.data_dir}", err=True)
+        echo(f"Restored the database and {count:,} files into {settings.data_dir}", err=True)
+        echo(f"To start the server: framehouse serve --data-dir {settings.data_dir}", err=True)
 
 
 def _embedded(settings: Settings) -> EmbeddedPostgres:
@@ -317,7 +317,7 @@ def _restore_config(path: Path, content: bytes) -> None:
     instead.
     """
     if path.exists() and path.read_bytes() != content:
-        click.echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
+        echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

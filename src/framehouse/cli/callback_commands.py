@@ -9,7 +9,7 @@ from uuid import UUID
 import click
 
 from framehouse.cli.options import account_option, data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
@@ -57,15 +57,15 @@ def list_callbacks(
         )
         return
     if not deliveries:
-        click.echo("No callbacks." if not failed else "No failed callbacks.")
+        echo("No callbacks." if not failed else "No failed callbacks.")
     for row in deliveries:
         created = f"{row.created_at:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{row.id}  {created}  {row.status:10}  {row.state:9}  {row.callback_url}")
+        echo(f"{row.id}  {created}  {row.status:10}  {row.state:9}  {row.callback_url}")
         if row.tries:
             last = row.last_error or f"HTTP {row.last_code}"
-            click.echo(f"    task {row.task_id}; {row.tries} attempts; last attempt at {row.tried_at:%H:%M:%S}: {last}")
+            echo(f"    task {row.task_id}; {row.tries} attempts; last attempt at {row.tried_at:%H:%M:%S}: {last}")
         if row.next_try_at and row.tries:
-            click.echo(f"    next attempt at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
+            echo(f"    next attempt at {row.next_try_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 @callback.command("resend")
@@ -94,7 +94,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     if as_json:
         print_json({"id": str(message), "state": "waiting"})
     else:
-        click.echo(f"The message {message} is due now. A running server or worker sends the message.")
+        echo(f"The message {message} is due now. A running server or worker sends the message.")
 
 
 @callback.command("listen")

@@ -10,9 +10,7 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-import click
-
-from framehouse.cli.output import Problem
+from framehouse.cli.output import Problem, echo
 from framehouse.domain.callback import signature
 
 _TOLERANCE_S = 300
@@ -48,7 +46,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     with server:
-        click.echo(
+        echo(
             f"Listening for callbacks on http://{host}:{server.server_address[1]}/  (Ctrl-C stops the receiver)",
             err=True,
         )
@@ -90,7 +88,7 @@ def _print(headers: Message, body: bytes, problem: str | None, *, as_json: bool)
         text = f"{id}  {problem or 'verified'}\n{shown}"
         text = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
     with _printing:
-        click.echo(text)
+        echo(text)
         sys.stdout.flush()
 
 

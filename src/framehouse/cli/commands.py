@@ -10,7 +10,7 @@ import click
 from framehouse import __version__
 from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.lazy_group import LazyCommand, LazyGroup
-from framehouse.cli.output import EXIT_FAILED, Problem, json_requested
+from framehouse.cli.output import EXIT_FAILED, Problem, echo, json_requested
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -82,7 +82,7 @@ def run() -> NoReturn:
         sys.exit(problem.exit_code)
     except (click.Abort, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # again, because Ctrl-C may have interrupted the call in `finally`
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

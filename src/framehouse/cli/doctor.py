@@ -20,7 +20,7 @@ from framehouse.adapters.postgres.queue_metrics import RouteQueue, measure_queue
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.postgres.server_check import BadServer, check_server
 from framehouse.adapters.storage import StorageUnavailable, folder_of, open_storage
-from framehouse.cli.output import EXIT_FAILED, print_json
+from framehouse.cli.output import EXIT_FAILED, echo, print_json
 from framehouse.engines.registry import BadRoute, Registry, open_registry
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
 from framehouse.wiring import open_database
@@ -50,9 +50,9 @@ def run_doctor(data_dir: Path | None, config: Path | None, as_json: bool) -> Non
     else:
         marks = {"ok": "ok     ", "advice": "advice ", "problem": "PROBLEM"}
         for finding in findings:
-            click.echo(f"{finding.number:3}  {marks[finding.level]}  {finding.text}")
+            echo(f"{finding.number:3}  {marks[finding.level]}  {finding.text}")
             if finding.advice:
-                click.echo(f"              -> {finding.advice}")
+                echo(f"              -> {finding.advice}")
     if any(finding.level == "problem" for finding in findings):
         raise click.exceptions.Exit(EXIT_FAILED)
 

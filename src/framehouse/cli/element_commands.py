@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.options import account_option, data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
@@ -76,7 +76,7 @@ def create_element(
         print_json(_public_fields(created))
     else:
         usage = f'framehouse generate "<<<element_1>>> …" --element {created.id}'
-        click.echo(f"Created the element {created.id} ({created.name}). To use the element: {usage}")
+        echo(f"Created the element {created.id} ({created.name}). To use the element: {usage}")
 
 
 @element.command("list")
@@ -110,11 +110,11 @@ def list_elements(
         print_json(rows)
         return
     if not rows:
-        click.echo("No elements yet. To list the preset elements: framehouse element list --presets")
+        echo("No elements yet. To list the preset elements: framehouse element list --presets")
     for row in rows:
         status = row.get("status", "succeed")
         text = row["description"] if status == "succeed" else f"{status} {row['status_message']}"
-        click.echo(f"{row['element_id']:<16}  {row['name']:20}  {text}")
+        echo(f"{row['element_id']:<16}  {row['name']:20}  {text}")
 
 
 @element.command("delete")
@@ -143,7 +143,7 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
     if as_json:
         print_json({"element_id": number, "deleted": True})
     else:
-        click.echo(f"Deleted the element {number}. Tasks that were already accepted are not affected.")
+        echo(f"Deleted the element {number}. Tasks that were already accepted are not affected.")
 
 
 def _public_fields(element: Element) -> dict[str, Any]:

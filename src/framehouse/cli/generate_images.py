@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from framehouse.cli import EXIT_INTERRUPTED
 from framehouse.cli.generate_request import GenerateOptions, request_body, request_kind
 from framehouse.cli.generate_sources import LocalDeployment, RemoteServer, Source, TaskState
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 from framehouse.domain.errors import Refused
 from framehouse.domain.task import read_task_id
 from framehouse.settings import load_settings
@@ -97,7 +97,7 @@ def _cancel_on_signals() -> Iterator[None]:
         nonlocal interrupted
         if not interrupted:
             interrupted = True
-            click.echo("Interrupted; canceling.", err=True)
+            echo("Interrupted; canceling.", err=True)
             task.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -158,9 +158,9 @@ async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, qu
         for entry in files:
             for file in filter(None, (entry["file"], entry.get("watermark_file"))):
                 with Image.open(file) as opened:
-                    click.echo(f"{file}  {opened.width}x{opened.height}")
+                    echo(f"{file}  {opened.width}x{opened.height}")
         if "contact_sheet" in result:
-            click.echo(result["contact_sheet"])
+            echo(result["contact_sheet"])
     return result
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from framehouse.cli.options import data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
@@ -56,8 +56,8 @@ def create_key(
         print_json(created)
         return
     for label, value in created.items():
-        click.echo(f"{label.replace('_', ' ')}: {value}")
-    click.echo("Store the key in a safe place. The key is not shown again.", err=True)
+        echo(f"{label.replace('_', ' ')}: {value}")
+    echo("Store the key in a safe place. The key is not shown again.", err=True)
 
 
 @key.command("list")
@@ -78,12 +78,12 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
         print_json([k._asdict() | {n: at.isoformat() if (at := getattr(k, n)) else None for n in times} for k in keys])
         return
     if not keys:
-        click.echo(f"No keys yet. To create a key: framehouse key create {account}")
+        echo(f"No keys yet. To create a key: framehouse key create {account}")
     for k in keys:
         state = f"revoked {k.revoked_at:%Y-%m-%d}" if k.revoked_at else "active"
         kind = "jwt" if k.jwt else "bearer"
         models = ", ".join(k.models or ["all models"])
-        click.echo(f"{k.prefix}…  {kind:6}  {k.created_at:%Y-%m-%d}  {state}  {models}")
+        echo(f"{k.prefix}…  {kind:6}  {k.created_at:%Y-%m-%d}  {state}  {models}")
 
 
 @key.command("revoke")
@@ -118,4 +118,4 @@ def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | 
     if as_json:
         print_json({"revoked": revoked})
     else:
-        click.echo(f"Revoked {revoked[0]}….")
+        echo(f"Revoked {revoked[0]}….")

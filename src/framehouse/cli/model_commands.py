@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.options import data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.engines.diffusers.hub import Pulled
@@ -47,7 +47,7 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
     except PullFailed as error:
         raise Problem(str(error)) from error
     except KeyboardInterrupt:
-        click.echo("To resume the download, run the same command again.", err=True)
+        echo("To resume the download, run the same command again.", err=True)
         raise
     if as_json:
         print_json(
@@ -61,9 +61,9 @@ def pull_model(repository: str, revision: str, as_json: bool) -> None:
         )
         return
     fetched = f"{_size_text(pulled.fetched_bytes)} downloaded" if pulled.fetched_bytes else "nothing was downloaded"
-    click.echo(f"{repository} is complete: {_size_text(pulled.size_bytes)}, {fetched}.")
+    echo(f"{repository} is complete: {_size_text(pulled.size_bytes)}, {fetched}.")
     if entry := KNOWN_MODELS.get(repository):
-        click.echo(f"Licence: {entry.licence}. docs/diffusers.md lists the required GPU.")
+        echo(f"Licence: {entry.licence}. docs/diffusers.md lists the required GPU.")
 
 
 def _interrupt(_number: int, _frame: object) -> None:
@@ -121,7 +121,7 @@ def list_models(data_dir: Path | None, config: Path | None, as_json: bool) -> No
         print_json(rows)
         return
     if not rows:
-        click.echo(f"No weights on this machine. To download weights: framehouse models pull {DEFAULT_MODEL}")
+        echo(f"No weights on this machine. To download weights: framehouse models pull {DEFAULT_MODEL}")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("repository", "revision", "size", "state", "settings", "models"):

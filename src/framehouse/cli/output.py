@@ -22,9 +22,9 @@ class Problem(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         if json_requested():
-            click.echo(json.dumps({"error": {"message": self.message, "code": self.code}}, ensure_ascii=False))
+            echo(json_text({"error": {"message": self.message, "code": self.code}}))
         else:
-            click.echo(f"Error: {self.message}", err=True)
+            echo(f"Error: {self.message}", err=True)
 
 
 def json_requested() -> bool:
@@ -32,5 +32,19 @@ def json_requested() -> bool:
     return "--json" in sys.argv[1:] or bool(context and context.params.get("as_json"))
 
 
+def echo(text: str, *, err: bool = False) -> None:
+    """Print a text without the control characters that it contains.
+
+    Prompts and ids come from clients. Control characters in them could change the operator's terminal, or hide text.
+    """
+    click.echo("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text), err=err)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """Return a value as JSON. Characters that cannot be printed are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=str)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+
+
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    echo(json_text(value, indent=2))

@@ -1,7 +1,6 @@
 """The implementation of `framehouse serve`, which runs the database, the API and a worker under one supervisor."""
 
 import asyncio
-import json
 import socket
 import sys
 import urllib.error
@@ -9,13 +8,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import click
-
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.embedded import EmbeddedPostgres
 from framehouse.adapters.postgres.sign_in_codes import CODE_LIFE, create_code
 from framehouse.cli.listening_socket import listen, listen_for_metrics, url_of
-from framehouse.cli.output import Problem
+from framehouse.cli.output import Problem, echo, json_text
 from framehouse.cli.single_process import print_status
 from framehouse.domain.account import DEFAULT_ACCOUNT
 from framehouse.runtime.log_setup import set_up_logging
@@ -136,7 +133,7 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: boo
     # Browsers do not send the fragment of a URL, so no log contains the code.
     link = f"{url}/#/sign-in/{code}" if code else None
     if as_json:
-        click.echo(json.dumps({"url": url, "key": key, "console": link or f"{url}/"}))
+        echo(json_text({"url": url, "key": key, "console": link or f"{url}/"}))
         sys.stdout.flush()
         return
     lines = [f"Framehouse is ready at {url}  (API: {url}/docs)"]
@@ -156,5 +153,5 @@ def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: boo
             f"      {tasks}\n",
             f"    {head} '{tasks}/<task_id>?wait=30'\n",
         ]
-    click.echo("\n".join(lines))
+    echo("\n".join(lines))
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 Each command runs one process of a server, either alone or under the supervisor of `framehouse serve`.
 """
 
-import json
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ import click
 import uvloop
 
 from framehouse.cli.listening_socket import listen, listen_for_metrics, url_of
+from framehouse.cli.output import echo, json_text
 from framehouse.runtime.log_setup import set_up_logging
 from framehouse.runtime.parent_pipe import stop_with_parent
 from framehouse.runtime.trace_export import export_traces
@@ -92,7 +92,7 @@ def _print_start(settings: Settings, text: str, value: dict[str, object], *, as_
     if not as_json:
         print_status(settings, text)
         return
-    click.echo(json.dumps(value))
+    echo(json_text(value))
     sys.stdout.flush()
 
 
@@ -101,4 +101,4 @@ def print_status(settings: Settings, text: str) -> None:
     if settings.log_format == "json":
         log.info("%s", text)
     else:
-        click.echo(text, err=True)
+        echo(text, err=True)

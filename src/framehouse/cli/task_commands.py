@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from framehouse.cli.options import account_option, data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
@@ -39,12 +39,12 @@ def list_tasks(account: str, limit: int, data_dir: Path | None, config: Path | N
         print_json([_public_fields(task) for task in tasks])
         return
     if not tasks:
-        click.echo("No tasks yet.")
+        echo("No tasks yet.")
     for task in tasks:
         prompt = " ".join(task.prompt.split())
         images = f"{len(task.images)}/{task.image_count}"
         created = f"{task.created_at:%Y-%m-%d %H:%M:%S}"
-        click.echo(f"{task.id}  {created}  {task.status:10}  {task.kind:17}  {images}  {prompt[:60]}".rstrip())
+        echo(f"{task.id}  {created}  {task.status:10}  {task.kind:17}  {images}  {prompt[:60]}".rstrip())
 
 
 @task.command("show")
@@ -65,7 +65,7 @@ def show_task(id: str, account: str, data_dir: Path | None, config: Path | None,
         return
     for label, value in fields.items():
         for line in (value or ["–"]) if isinstance(value, list) else [value]:
-            click.echo(f"{label:17} {'–' if line in (None, '') else line}")
+            echo(f"{label:17} {'–' if line in (None, '') else line}")
 
 
 @task.command("cancel")
@@ -91,7 +91,7 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
     if as_json:
         print_json(_public_fields(task))
     else:
-        click.echo(f"Canceled the task {task.id}.")
+        echo(f"Canceled the task {task.id}.")
 
 
 def _public_fields(task: Task) -> dict[str, Any]:

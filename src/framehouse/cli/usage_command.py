@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from framehouse.cli.options import data_options, json_option
-from framehouse.cli.output import Problem, print_json
+from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,14 +82,14 @@ def usage(
         _print_csv(rows)
     else:
         if not charges:
-            click.echo("No charges.")
+            echo("No charges.")
         for charge in charges:
             task = str(charge.task_id or "before the ledger")
-            click.echo(
+            echo(
                 f"{charge.charged_at:%Y-%m-%d %H:%M:%S}  {charge.account:12}  {charge.key:11}  {task:36}  "
                 f"{charge.kind:17}  {charge.model:20}  {charge.amount:6}"
             )
-        click.echo(f"{total} units in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
+        echo(f"{total} units in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
 
 
 def _print_csv(rows: list[dict[str, object]]) -> None:
