@@ -1,17 +1,19 @@
 """Finishing of images: encoding, metadata, the watermark, and resizing."""
 
 import io
+import json
 import zlib
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import Format, _adler32_combine, encode
+from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.sizes import Size
@@ -51,6 +53,16 @@ def test_a_watermarked_png_shares_the_bands_that_did_not_change() -> None:
 def test_adler32_checksums_are_combined(first: bytes, second: bytes) -> None:
     combined = _adler32_combine(zlib.adler32(first), zlib.adler32(second), len(second))
     assert combined == zlib.adler32(first + second)
+
+
+@given(st.text(max_size=50))
+@example("<\ufffe\uffff\x00\x1b\x85\u2028]]>&\"'")
+def test_every_prompt_results_in_valid_xml(prompt: str) -> None:
+    prompt = prompt.encode(errors="replace").decode()
+    xmp = xmp_packet({"prompt": prompt}, tool="T").decode()
+    root = ElementTree.fromstring(xmp[xmp.index("<x:") : xmp.index("<?xpacket end")])
+    facts = next(value for element in root.iter() for name, value in element.items() if name.endswith("facts"))
+    assert json.loads(facts) == {"prompt": prompt}
 
 
 @pytest.mark.parametrize(("format", "pillow"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])

@@ -17,8 +17,12 @@ _PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 
 
 def facts_json(facts: Mapping[str, object]) -> str:
-    """Return the facts as one line of JSON, in their original order."""
-    return json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
+    """Return the facts as one line of JSON, in their original order.
+
+    The two Unicode characters that JSON allows and XML forbids are escaped.
+    """
+    text = json.dumps(dict(facts), ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\ufffe", r"\ufffe").replace("\uffff", r"\uffff")
 
 
 def xmp_packet(facts: Mapping[str, object], *, tool: str) -> bytes:
