@@ -1,15 +1,18 @@
 """The embedded PostgreSQL server: several processes share it, the last one stops it, and it recovers from kills."""
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from framehouse.adapters.postgres import embedded
 from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres, binaries
 
 
@@ -114,6 +117,45 @@ def test_the_server_of_root_starts_in_a_folder_that_only_root_may_enter(
     server.stop()
     assert owner != 0
     assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_planted_link_in_place_of_the_socket_folder_is_refused(tmp_path: Path) -> None:
+    """Another user can create a link in /tmp. As root, the server would change the owner of its target."""
+    server = EmbeddedPostgres(tmp_path / ("x" * 60) / ("y" * 60))
+    target = tmp_path / "target"
+    target.mkdir(mode=0o700)
+    before = target.stat().st_uid
+    link = server._socket_dir
+    assert link.parent == Path("/tmp")
+    link.symlink_to(target)
+    try:
+        with pytest.raises(EmbeddedError, match="Another user owns"):
+            server.start()
+        assert (target.stat().st_uid, list(target.iterdir())) == (before, [])
+    finally:
+        link.unlink()
+
+
+def test_other_users_cannot_hold_the_locks(tmp_path: Path) -> None:
+    (tmp_path / "postgres.turn").touch(mode=0o644)
+    server = EmbeddedPostgres(tmp_path)
+    server.start()
+    server.stop()
+    for name in ("postgres.turn", "postgres.users"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_wait_for_the_lock_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_SILENT_LOCK_ATTEMPTS", 2)
+    server = EmbeddedPostgres(tmp_path)
+    with (tmp_path / "postgres.turn").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        threading.Timer(1, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+        server.start()
+    server.stop()
+    assert "has locked" in caplog.text
 
 
 def test_the_error_of_an_unusable_folder_names_the_option(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import pwd
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,10 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
+log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH = 100
+_SILENT_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 30, 0.1
+"""After three seconds of waiting for the lock, the reason is logged."""
 _START_TIMEOUT_S = 600
 _START_ATTEMPTS = 5
 _STOP_TIMEOUT_S = 30.0
@@ -60,7 +65,7 @@ class EmbeddedPostgres:
         with self._os_errors():
             make_data_dir(self._data_dir)
             with self._start_stop_lock():
-                user_lock = (self._data_dir / "postgres.users").open("ab")
+                user_lock = _open_lock(self._data_dir / "postgres.users")
                 try:
                     fcntl.flock(user_lock, fcntl.LOCK_SH)
                     self._ensure_running()
@@ -129,7 +134,7 @@ class EmbeddedPostgres:
         with self._start_stop_lock():
             user_lock, self._user_lock = self._user_lock, None
             user_lock.close()
-            with (self._data_dir / "postgres.users").open("ab") as all_users_lock:
+            with _open_lock(self._data_dir / "postgres.users") as all_users_lock:
                 try:
                     fcntl.flock(all_users_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -139,8 +144,16 @@ class EmbeddedPostgres:
     @contextlib.contextmanager
     def _start_stop_lock(self) -> Iterator[None]:
         """Hold the lock that prevents two processes from starting or stopping the server at the same time."""
-        with (self._data_dir / "postgres.turn").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        path = self._data_dir / "postgres.turn"
+        with _open_lock(path) as lock:
+            for _ in range(_SILENT_LOCK_ATTEMPTS):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(_LOCK_PAUSE_S)
+            else:
+                log.warning("waiting for a process that starts or stops the embedded database and has locked %s", path)
+                fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _ensure_running(self) -> None:
@@ -290,13 +303,15 @@ class EmbeddedPostgres:
         folder = self._socket_dir
         if folder == self._cluster:
             return
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
         user = self._system_user()
-        if user and folder.stat().st_uid == 0:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        status = folder.lstat()
+        status = folder.lstat()  # another user may have created a symbolic link with this name
+        if user and stat.S_ISDIR(status.st_mode) and status.st_uid == 0:
+            os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
+            status = folder.lstat()
         owner = user.pw_uid if user else os.getuid()
-        if folder.is_symlink() or status.st_uid != owner or status.st_mode & 0o077:
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
             raise EmbeddedError(f"Another user owns {folder} or can access it. Choose a shorter --data-dir.")
 
     @staticmethod
@@ -375,6 +390,14 @@ def binaries() -> Path:
         "The embedded PostgreSQL is not installed for this platform. "
         "Set FRAMEHOUSE_DATABASE_URL to the URL of a PostgreSQL server (14 or newer)."
     )
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open a lock file. Other users cannot open the file, because they could then hold its lock."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != 0o600:
+        os.fchmod(file.fileno(), 0o600)
+    return file
 
 
 def _others_may_enter(folder: Path) -> bool:
