@@ -123,8 +123,9 @@ async def open_checked_storage(settings: Settings) -> Storage:
 
 
 async def check(settings: Settings) -> None:
-    """Check the settings for errors that would prevent all processes of a server from starting. Run this check before
-    the processes start.
+    """Check the settings for errors that would prevent every process of a server from starting.
+
+    Run this check before the processes start.
 
     Logs a warning for each route that needs labels that this server's own worker does not have. Raises BadRoute,
     BadSettings or BadServer.

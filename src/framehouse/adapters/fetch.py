@@ -47,8 +47,8 @@ async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: 
     """Send a GET request to a URL, and return the body of the response.
 
     Follows at most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private
-    addresses for every host. If `allow_private` is false, private addresses are permitted only for
-    `private_host`. Raises FetchFailed.
+    addresses for every host. If `allow_private` is false, private addresses are permitted only for `private_host`.
+    Raises FetchFailed.
     """
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT_S):
@@ -104,8 +104,9 @@ async def post(
     """Send a POST request. Returns the status code and the headers of the response. The response's body is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s` seconds. The caller must limit the total time to more than `idle_timeout_s` seconds. A shorter
-    limit could cancel the TLS handshake. The connection would then stay open until it is garbage-collected.
+    `idle_timeout_s` seconds. The caller must also limit the total time. This limit must be longer than `idle_timeout_s`
+    seconds, because a shorter limit could cancel the TLS handshake. The connection would then stay open until it is
+    garbage-collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers

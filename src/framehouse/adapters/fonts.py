@@ -30,7 +30,7 @@ def draw_text(
     `x` is the left edge of the text, or its horizontal centre if `center` is true.
     """
     x -= text_width(text, size) / 2 if center else 0
-    baseline = y + size * 0.36  # the baseline is half the height of a capital letter below the centre
+    baseline = y + size * 0.36  # the baseline is below the centre, by half the height of a capital letter
     for run, font in _runs(text, size):
         draw.text((x, baseline), run, font=font, fill=fill, anchor="ls")
         x += font.getlength(run)

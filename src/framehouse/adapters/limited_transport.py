@@ -1,4 +1,4 @@
-"""A transport of httpx that limits the bytes that a server sends before the end of its response head.
+"""An httpx transport that limits the number of bytes that a server may send before the end of its response head.
 
 A server may send any number of interim responses (status 1xx) before its response. httpx reads these responses without
 a limit, and parsing them would keep the event loop of the worker busy.
@@ -29,7 +29,7 @@ class LimitedTransport(httpx.AsyncHTTPTransport):
         self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=self._backend)
 
     def end_head(self) -> None:
-        """Lift the limit. The caller limits the size of the body."""
+        """Remove the limit. The caller must then limit the size of the body."""
         self._backend.remaining = None
 
 

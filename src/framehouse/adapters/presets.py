@@ -19,7 +19,8 @@ _PREFIX = "presets/"
 def presets() -> Mapping[int, Element]:
     """Return all presets by id, in the order of index.json.
 
-    URLs and `preset_image` use the keys of preset images. The storage contains no files with these keys.
+    The keys of preset images are used only in URLs and as arguments of `preset_image`. The storage contains no files
+    with these keys.
     """
     index = json.loads((PRESETS / "index.json").read_text())
     return {

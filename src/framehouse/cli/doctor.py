@@ -1,4 +1,4 @@
-"""The checks of `framehouse doctor`. Each check has a number and returns findings, which can contain advice."""
+"""The checks of `framehouse doctor`. The checks return numbered findings, which can contain advice."""
 
 import asyncio
 import os

@@ -131,8 +131,8 @@ async def _watch(source: Source, task_id: str, body: dict[str, Any], *, quiet: b
 async def _save(source: Source, task_id: str, state: TaskState, out: Path, *, quiet: bool) -> dict[str, Any]:
     """Write the images to the folder `out`. Returns the output for --json.
 
-    If there are several images, a contact sheet is also written. The names of all files begin with the id of the task,
-    which may be shortened, so that the files of other tasks are not overwritten.
+    If there are several images, a contact sheet is also written. The names of all files begin with the id of the task
+    (see `_stem`), so that the files of other tasks are not overwritten.
     """
     stem = _stem(task_id)
     files: list[dict[str, Any]] = []

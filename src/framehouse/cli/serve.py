@@ -72,9 +72,10 @@ def _supervise(
     *,
     as_json: bool,
 ) -> None:
-    """Keep the API process and the worker running until a stop signal arrives. A second signal stops both immediately.
+    """Keep the API process and the worker running until a stop signal arrives.
 
-    If the embedded database stops, the API process and the worker restart it.
+    A second signal kills both processes immediately. If the embedded database stops, these processes restart the
+    database.
     """
     with parent_pipe() as pipe:
         processes = _processes(settings, config, api_socket, metrics_socket, pipe)
@@ -130,7 +131,7 @@ def _is_ready(url: str) -> bool:
 
 def _print_ready(url: str, key_and_code: tuple[str, str] | None, *, as_json: bool) -> None:
     key, code = key_and_code or (None, None)
-    # Browsers do not send the fragment of a URL, so no log contains the code.
+    # Browsers do not send the fragment of a URL to the server, so no log contains the code.
     link = f"{url}/#/sign-in/{code}" if code else None
     if as_json:
         echo(json_text({"url": url, "key": key, "console": link or f"{url}/"}))

@@ -7,8 +7,8 @@ import click
 from framehouse.cli.options import data_options, json_option
 
 _heartbeat_option = click.option("--heartbeat-fd", "--beat-fd", type=int, hidden=True)
-"""The option for the heartbeat pipe. A supervisor that was started before an upgrade uses the older name of the
-option."""
+"""The option for the heartbeat pipe. `--beat-fd` is its older name, which is still used by a supervisor that was
+started before an upgrade."""
 
 
 @click.command()

@@ -93,7 +93,7 @@ async def fetch_image(
 async def load_references(
     batch: Claimed, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
-    """Load the references of a batch, in order. Every file was decoded completely by a separate process.
+    """Load the references of a batch, in order. A separate process has decoded each of their files completely.
 
     After a URL is fetched, all batches of the task use the stored file. Raises Unavailable if a fetch failed and a
     retry may succeed. Raises Declined if an image can never be used. The messages of both errors contain the request
@@ -104,7 +104,7 @@ async def load_references(
         field = reference.field
         if not reference.key:
             fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
-            # if another batch of the task has already saved its file, all batches use that file
+            # if another batch of the task has already fetched this reference, all batches use the file of that batch
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
         image = await load_stored(field, reference.key, db, storage, checker)
         loaded.append(replace(image, role=reference.role))

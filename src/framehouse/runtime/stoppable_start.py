@@ -17,7 +17,7 @@ class Start:
     cancelled: bool = False
 
     def hand_signals_to(self, handler: Callable[[int, FrameType | None], None]) -> None:
-        """End the startup: from now on, both signals call `handler`, which runs without the event loop.
+        """End the startup: from now on, both signals call `handler`, even if the event loop is busy.
 
         Both signals are blocked while the handlers are replaced. A signal that arrives during this time calls `handler`
         afterwards.

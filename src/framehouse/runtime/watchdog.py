@@ -11,15 +11,17 @@ _HEARTBEAT_S = 0.5
 
 @contextlib.asynccontextmanager
 async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIterator[None]:
-    """Send heartbeats to `heartbeat_fd` while the `with` body runs. If `heartbeat_fd` is None, send none.
+    """Send heartbeats to `heartbeat_fd` while the `with` body runs.
 
-    If the event loop hangs for `hung_after_s` seconds, the process writes a traceback to standard error and exits. At
-    that time, the leases of the process have already expired.
+    If `heartbeat_fd` is None, no heartbeats are sent, but the event loop is still watched. If the event loop hangs for
+    `hung_after_s` seconds, the process writes a traceback to standard error and exits. At that time, the leases of the
+    process have already expired.
     """
 
     async def send_heartbeats() -> None:
         while True:
-            faulthandler.dump_traceback_later(hung_after_s, exit=True)  # the faulthandler thread does not need the GIL
+            # faulthandler's thread does not need the GIL, so the process exits even if another thread never releases it
+            faulthandler.dump_traceback_later(hung_after_s, exit=True)
             if heartbeat_fd is not None:
                 with contextlib.suppress(OSError):  # the pipe is full or closed
                     os.write(heartbeat_fd, b".")

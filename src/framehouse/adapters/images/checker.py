@@ -1,4 +1,4 @@
-"""Decode each untrusted image in a separate process first. The process has limits on time and memory."""
+"""Decode each untrusted image in a separate process, which has limits on time and memory, before the image is used."""
 
 import asyncio
 import json
@@ -33,9 +33,9 @@ class ImageChecker:
     async def check(self, content: bytes) -> tuple[int, int]:
         """Check an image against all rules and decode it completely.
 
-        Returns the width and height of the upright image in pixels. Raises BadImage if the image breaks a rule, if it
-        cannot be decoded, or if decoding exceeds a limit. The method makes at most two attempts, and each attempt takes
-        at most `wall_s` seconds. A malicious file can affect only the decoder process.
+        Returns the width and height in pixels after the EXIF rotation. Raises BadImage if the image breaks a rule, if
+        it cannot be decoded, or if decoding exceeds a limit. The method makes at most two attempts, and each attempt
+        takes at most `wall_s` seconds. A malicious file can affect only the decoder process.
         """
         async with self._slots:
             for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low

@@ -40,7 +40,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 def check_image(content: bytes) -> tuple[int, int]:
     """Decode an image completely, rotate it and convert it to RGB, because engines do the same.
 
-    Returns the width and height of the upright image in pixels. Raises BadImage.
+    Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
     """
     inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):

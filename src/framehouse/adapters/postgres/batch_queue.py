@@ -37,8 +37,9 @@ class Claimed:
     until a reference determines the aspect ratio. `shots` contains the shots that have no image yet. `batch_size` is
     the total number of shots in the batch, including the finished shots. `failing_s` is the number of seconds since the
     batch first failed, or 0 if the batch has not failed. The clock of the database measures this time. `open_orders`
-    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the route that must
-    generate the batch. An empty name means the model's first route.
+    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the name of the
+    route for which the batch has waited. The worker tries this route first. An empty name means the model's first
+    route.
     """
 
     id: int

@@ -6,8 +6,8 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""The number of seconds that `fix_due_times` adds to the maximum leases and pauses of elements and callbacks. Small
-corrections of the clock therefore have no effect."""
+"""The number of seconds that `fix_due_times` adds to the maximum lease of an element, and to the maximum lease and the
+maximum pauses of a callback message. Small corrections of the clock therefore have no effect."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:

@@ -36,8 +36,8 @@ _STOP_TIMEOUT_S = 30.0
 _LOG_LIMIT_BYTES = 5_000_000
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 SYSTEM_USERS = ("framehouse", "nobody")
-"""The users that can run PostgreSQL if this process runs as root, because PostgreSQL refuses to run as root. The first
-user that exists is chosen."""
+"""PostgreSQL refuses to run as root. If this process runs as root, PostgreSQL runs as the first of these users that
+exists."""
 
 
 class EmbeddedError(Exception):

@@ -66,7 +66,8 @@ async def migrate(url: str) -> list[str]:
         for number, name, statements in available:
             if number in applied_before:
                 continue
-            if statements.startswith(_OUTSIDE_TRANSACTION):  # each statement runs separately and may run twice
+            # each statement runs separately; if the migration is interrupted, all its statements run again
+            if statements.startswith(_OUTSIDE_TRANSACTION):
                 for statement in filter(str.strip, statements.split(";\n")):
                     await connection.execute(statement)
                 statements = "select 1"

@@ -16,9 +16,10 @@ from framehouse.adapters.postgres.pool import Database, sql
 class UnrenewedBatch:
     """A claimed batch whose lease does not seem to have been renewed recently.
 
-    Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the connection
-    of the worker exists. Comparisons ignore `alive`. Two observations are never equal if the database server was
-    restarted between them, because the restart closes the connections of all workers.
+    Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the worker is
+    connected to the database. Comparisons ignore `alive`. Two observations are never equal if the database server was
+    restarted between them, because a restart closes the connections of all workers: live workers seem to be dead until
+    they have reconnected.
     """
 
     id: int

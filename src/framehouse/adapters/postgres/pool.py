@@ -19,14 +19,14 @@ from framehouse.adapters.postgres.named_parameters import bind
 log = logging.getLogger(__name__)
 _MAX_TEXT_CHARACTERS = 1000
 _SERVER_TIMEOUT_S = 10
-"""The number of seconds after which this process closes a connection on which the database server's machine has
-acknowledged no packet."""
+"""The maximum time for which packets on a connection may stay unacknowledged by the machine of the database server, in
+seconds. This process then closes the connection."""
 _CLIENT_TIMEOUT_S = 20
-"""The number of seconds after which the database server ends a session on which this machine has acknowledged no
-packet. The server then also releases the locks of the session.
+"""The maximum time for which packets of a session may stay unacknowledged by this machine, in seconds. The database
+server then ends the session and releases the locks of the session.
 
 The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over the work of this process after its locks
-are released. This process must detect the failure earlier.
+are released. This process must detect the failure before that.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,

@@ -17,9 +17,9 @@ async def use_reference(db: Database, sha256: str, new_key: str) -> str:
 
 
 async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
-    """Return the width and height of the upright image in a file that has been decoded completely, in pixels.
+    """Return the width and height in pixels, after the EXIF rotation, of an image that has been decoded completely.
 
-    Returns None if the file has not been decoded completely.
+    Returns None if the image has not been decoded completely.
     """
     row = await db.row(
         "select width, height from stored_references where key = :key and checked_at is not null", key=key
@@ -28,7 +28,7 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Record that a file was decoded completely, and save the width and height of its upright image in pixels."""
+    """Record that an image was decoded completely, and save its width and height in pixels after the EXIF rotation."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,

@@ -17,7 +17,10 @@ _AGE = timedelta(seconds=4 * REPORT_S)
 
 
 class RouteCheck(NamedTuple):
-    """The result of one health check of a worker. `subject` is empty if the route's engine has no dependencies."""
+    """The result of one health check of a worker.
+
+    `subject` names the dependency that was checked. `subject` is empty if the route's engine has no dependencies.
+    """
 
     model: str
     route: str

@@ -123,7 +123,7 @@ async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: t
 
 
 async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
-    """Return those of the `task_ids` whose tasks have ended."""
+    """Return the ids from `task_ids` whose tasks have ended."""
     rows = await db.rows(
         "select id from tasks where id = any(:task_ids::uuid[]) and status in ('succeed', 'failed')",
         task_ids=list(task_ids),

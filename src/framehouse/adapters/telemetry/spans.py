@@ -126,7 +126,7 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """An id generator that uses the ids of the task in `root_of`. If `root_of` is empty, the ids are random."""
+            """An id generator. It derives the ids from the task id in `root_of`. Without a task, the ids are random."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()
