@@ -11,8 +11,8 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""The factor for the maximum number of attempts of a batch with an open order, because the order may have been paid
-for."""
+"""The number by which the maximum number of attempts is multiplied if a batch has an open order. The order may have
+been paid for, so the batch is retried more often."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from framehouse.domain.task_json import milliseconds
 
 MAX_CHARGES, DEFAULT_CHARGES = 500, 50
 FIRST_ID = 2**63 - 1
-"""A number that is greater than the id of every charge."""
+"""The cursor of a list that starts with the newest charge: a number that is greater than the id of every charge."""
 PRODUCT_TYPE = "image"
 NO_LIMIT = 2**53 - 1
 """The quantity of a resource pack without a limit: the largest integer that JavaScript represents exactly."""
@@ -147,8 +147,8 @@ def resource_packs(
 ) -> list[dict[str, Any]]:
     """Return the resource pack of an account as the Kling API describes it.
 
-    `used` is the number of units that the account had used at the end of the period. The list is empty if the resource
-    pack has another name, or did not exist in the period.
+    `used` is the number of units that the account had used at the end of the period. The list is empty if `name`
+    is the name of another resource pack, or if the resource pack did not exist in the period.
     """
     if (name and name != account.name) or (until and until < account.created_at) or (since and since > _NEVER):
         return []
@@ -177,8 +177,8 @@ def total_units(account: Account) -> int:
 def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
-    The units before and after the deduction are the units that remained of `total`, the current unit limit of the
-    account. If the limit is now below the units that were used, these units take its place.
+    `total` is the current unit limit of the account. The object contains the units that remained of `total` before and
+    after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`.
     """
     total = max(total, charge.units_after)
     return {

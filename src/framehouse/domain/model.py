@@ -38,9 +38,9 @@ class Model:
 class Catalog:
     """The configured models.
 
-    `default` is the name or an alias of the model of requests that name no model. If `default` is empty, such
-    omni-image requests are refused. Raises ValueError if `default` does not exist, or if an alias belongs to two
-    models.
+    `default` is the name or an alias of the model that is used if a request names no model. If `default` is empty,
+    omni-image requests that name no model are refused. Raises ValueError if `default` does not exist, or if an alias
+    belongs to two models.
     """
 
     def __init__(self, models: Iterable[Model], default: str = "") -> None:

@@ -26,9 +26,9 @@ means that the prompt defines the purpose.
 class Reference:
     """The location of a reference.
 
-    Of a reference that has not been fetched yet, only the `url` is known. A stored reference has a storage `key` and a
-    size in pixels. `field` is the name of the request field that contained the image. `field` and `role` are empty for
-    images of elements.
+    Before a reference has been fetched, only its `url` is known, and its `key` and size are not. A stored reference has
+    a storage `key` and a size in pixels. `field` is the name of the request field that contained the image. `field` and
+    `role` are empty for images of elements.
     """
 
     url: str = ""

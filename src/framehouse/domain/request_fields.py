@@ -118,7 +118,7 @@ def _sent_image(reader: FieldReader, field: str, item: object, keys: tuple[str, 
 def check_unused_references(reader: FieldReader, kind: TaskKind) -> None:
     """Add a problem for each field with references that this kind of request does not use.
 
-    Without the problem, the client would get an image that ignores the references.
+    Without this check, the request would be accepted, and the generated image would ignore the references.
     """
     for name in _REFERENCE_FIELDS:
         if name not in _USED_REFERENCE_FIELDS[kind] and reader.get(name) not in (None, [], {}):

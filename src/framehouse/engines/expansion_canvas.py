@@ -15,9 +15,11 @@ MAX_INPAINT_PIXELS = 1024 * 1024
 """The maximum number of pixels for the inpainting pipelines of diffusers, which scale larger images down."""
 _MULTIPLE, _MIN_SIDE_PX = 16, 64
 _BAND = 0.22
-"""The width of the mirrored band, as a fraction of the image. Such a band rarely contains the main subject."""
+"""The width of the mirrored band, as a fraction of the image's width or height. Such a band rarely contains the main
+subject."""
 _OVERLAP_PX = 8
-"""The width of the edges of the image that the mask covers, so that the model can generate a smooth transition."""
+"""The width of the strip along the edges of the original image that the model generates again, so that the transition
+is smooth."""
 
 
 def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: float = 8.0) -> Size:
@@ -42,9 +44,9 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
 
     `content` is the file of the original image, and `box` is the place of the original image in the expanded image of
     `size`. The expanded image is placed in the middle of the canvas, and touches two or four edges of the canvas. If
-    the aspect ratios differ, the worker later crops the rest of the canvas. Around the original image, the canvas shows
-    a blurred continuation of the edges. The mask is white where the model must generate the image, and black where the
-    original image must stay.
+    the aspect ratios differ, the worker later removes the rest of the canvas. Around the original image, the canvas
+    shows a blurred continuation of the edges. The mask is white where the model must generate the image, and black
+    where the original image must stay.
 
     Raises Broken if the file is damaged.
     """

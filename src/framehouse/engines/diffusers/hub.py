@@ -120,7 +120,10 @@ class _Hub:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
-        """Return the commit of the revision, and the files that are needed to load the pipeline or single model."""
+        """Return the commit of the revision, and the files that the pipeline or the single model needs.
+
+        A single model is a repository without a pipeline, such as an upscaler.
+        """
         info = (await self._get(f"/api/models/{self._repository}/revision/{revision.replace('/', '%2F')}")).json()
         commit = str(info["sha"])
         files: dict[str, RemoteFile] = {}

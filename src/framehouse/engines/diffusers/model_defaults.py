@@ -17,7 +17,8 @@ class ModelDefaults:
     `max_input_images`: the largest number of input images that the pipeline accepts, or 0 if it accepts only text.
     `needs_reference`: true if the model cannot generate from text alone.
     `multiple_prompts`: true if one call accepts several prompts.
-    `max_pixels`: the number of pixels in the largest image that the model generates. Larger images are upscaled.
+    `max_pixels`: the maximum number of pixels of an image that the model generates. If a larger image is requested, the
+        generated image is upscaled.
     `min_steps`: the smallest allowed number of steps.
     `negative_prompt`: the default negative prompt. None means no negative prompt.
     `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the

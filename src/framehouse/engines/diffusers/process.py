@@ -172,8 +172,8 @@ class LoadedPipeline:
         `on_progress` is called after each step with the completed fraction. An exception from `on_progress` stops the
         call.
 
-        If there is a mask, the area of the first reference where the mask is white is generated again. The other pixels
-        may differ slightly from the reference.
+        If there is a mask, the first reference is generated again in the area in which the mask is white. The pixels
+        outside this area may differ slightly from the reference.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
         of the pipeline are propagated.
@@ -216,7 +216,7 @@ class LoadedPipeline:
             arguments["callback_on_step_end"] = on_step
         images = list(self.call(pipe, **arguments))
         if pipe is not self._pipe:
-            self._pipe.maybe_free_model_hooks()  # if offload is set, only this pipeline can move its parts back to RAM
+            self._pipe.maybe_free_model_hooks()  # only self._pipe can move offloaded parts back to RAM
         if not all(np.isfinite(image).all() for image in images):
             raise Broken(
                 f"{self._settings['model']} generated NaN or infinite values with dtype = "

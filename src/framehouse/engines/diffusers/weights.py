@@ -109,9 +109,10 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 
 
 def find_missing(folder: Path) -> str:
-    """Return the name of a missing file or folder of a pipeline or single model, or an empty string if it is complete.
+    """Return the name of a missing file or folder of a pipeline or of a single model, such as an upscaler.
 
-    Only the files that the model's index files list, and the files that every model needs, are checked.
+    Returns an empty string if the pipeline or the single model is complete. Only the files that the model's index files
+    list, and the files that every model needs, are checked.
     """
     index = _read_json(folder / INDEX)
     if not index:

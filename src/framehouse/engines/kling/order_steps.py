@@ -164,7 +164,7 @@ class OrderExecution:
 
         An order is considered lost if at least two queries have not found it and `lost_after_s` has passed. If the
         order is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the
-        saved data, and the caller sends the order again. If the order is lost and `resubmit` is not set, the route is
+        saved data, and the calling code sends it again. If the order is lost and `resubmit` is not set, the route is
         excluded for the batch, and this method raises Unavailable. Raises Unknown if queries still fail after
         `_MAX_OUTAGE_S`.
         """

@@ -1,8 +1,8 @@
 """Send HTTP requests to an upstream that implements the Kling API, and classify the responses.
 
 This module never repeats a request. If a response does not clearly state whether the upstream accepted an order, the
-result is AnswerLost, and the caller must query the upstream. Every `reason` completes a sentence that begins with "the
-upstream".
+result is AnswerLost, and the calling code must query the upstream. Every `reason` completes a sentence that begins with
+"the upstream".
 """
 
 import json
@@ -150,7 +150,7 @@ class Upstream:
     async def cancel(self, kind: TaskKind, task_id: str, authorization: str) -> None:
         """Request the cancellation of a task.
 
-        Of the known upstreams, only Framehouse supports this request. Errors are ignored.
+        Framehouse is the only known upstream that supports this request. Errors are ignored.
         """
         import httpx
 
@@ -226,7 +226,7 @@ class Upstream:
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
     """Classify the response to an order. Returns AnswerLost if the response is unclear.
 
-    The section "Errors" of the specification lists the codes.
+    docs/errors.md describes the codes.
     """
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):

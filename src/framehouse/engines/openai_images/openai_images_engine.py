@@ -177,8 +177,8 @@ class OpenAIImages:
     ) -> tuple[ArrangedImages, list[bytes], bytes]:
         """Return the input images for the model, their files, and the file of the mask.
 
-        The files have a format that all servers interpret identically. If an image must be expanded, the only file is a
-        canvas of `size`. If no image must be expanded, the mask is empty. Blocks the calling thread.
+        The files have a format that all servers interpret identically. If the task expands an image, the only file is a
+        canvas of `size`. Otherwise, the mask is empty. Blocks the calling thread.
         """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame

@@ -91,7 +91,7 @@ def check_options(
 
 
 def _model_uses_masks(kind: ServerKind, model: str) -> bool:
-    """Return whether the model is known to use masks. Of vLLM-Omni's models, only FLUX.2 klein uses masks."""
+    """Return whether the model is known to use masks. vLLM-Omni uses masks only with FLUX.2 klein."""
     return kind.name == "openai" or "klein" in model.lower()
 
 

@@ -45,8 +45,9 @@ async def probe(
     reference. If the two requests with A alone produce different images, the probe cannot detect dropped references.
     The `problem` of the result then describes this limitation.
 
-    Only the first image is requested if `max_references` is 1, or if `seeded` is false, because edits then accept no
-    seed. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are propagated.
+    If `seeded` is false, the server's edits accept no seed. In this case, or if `max_references` is 1, only the first
+    image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are
+    propagated.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):

@@ -66,7 +66,7 @@ class Previz:
 async def _waited_s(shot: Shot, batch: Batch, slow_s: float) -> float:
     """Return the number of seconds for which a shot has waited. The open order contains the start of the wait.
 
-    If the batch has no open order, as in tests of the engine, the wait ends before this function returns.
+    If the batch has no open order, as in tests of the engine, this function itself sleeps for `slow_s` seconds.
     """
     order = batch.open_order
     if order is None:

@@ -69,9 +69,9 @@ class ApiContext:
     async def serve(self, request: Request, work: Callable[[Caller], Awaitable[Result]]) -> Result:
         """Call `work` with the caller of a request, and return the result of `work`.
 
-        This method avoids a separate query, so the SQL statement that `work` runs must also verify the key. If the rate
-        limit or `work` refuses the request, this method verifies the key itself, and an authentication error takes
-        precedence. Raises Refused as `caller` does.
+        If the key is cached, this method runs no separate query to verify the key, so the SQL statement that `work`
+        runs must also verify the key. If the rate limit or `work` refuses the request, this method verifies the key
+        itself, and an authentication error takes precedence. Raises Refused as `caller` does.
         """
         header = authorization_of(request.scope)
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)

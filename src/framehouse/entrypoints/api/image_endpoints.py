@@ -25,7 +25,7 @@ _KEY = re.compile(
 _CHUNK_BYTES = 1024 * 1024
 """The maximum number of image bytes that a response keeps in memory, even if the client reads slowly."""
 _PRESIGNED_S = 3600
-"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within its lifetime."""
+"""The longest lifetime of a presigned URL, in seconds. Even a slow client follows the redirect within this time."""
 _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
 _IMAGE: dict[str, Json] = {media_type: {} for media_type in EXTENSIONS}
 RESPONSES = {

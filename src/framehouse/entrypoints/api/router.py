@@ -64,7 +64,7 @@ class Router:
     def find(self, method: str, path: str) -> Match | None:
         """Return the endpoint and the path parameters of a request. Returns None if no endpoint matches.
 
-        The path of an endpoint with prefixes may end with an additional slash.
+        If the endpoint is served under path prefixes, `path` may end with an additional slash.
         """
         if path.endswith("/") and (match := self._find(method, path[:-1])) and match[0].prefixed:
             return match

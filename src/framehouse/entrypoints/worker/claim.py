@@ -18,8 +18,8 @@ from framehouse.pipeline.open_order import route_with_open_order
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
-"""After more than `MISSES_BEFORE_PAUSE` consecutive notifications for which it found no batch, a worker pauses for
-about `MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
+"""If a worker has found no batch after more than `MISSES_BEFORE_PAUSE` consecutive notifications, it pauses for about
+`MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
 """The number of held batches that may wait for their references. When this number is reached, the worker claims only
@@ -45,7 +45,10 @@ class ClaimSignal:
         self.event.set()
 
     def slot_freed(self) -> None:
-        """Wake the loop if the queue may contain more due batches. Notifications announce new batches."""
+        """Wake the loop if the queue may contain more due batches.
+
+        Otherwise, the loop sleeps until a notification announces new batches or its next poll is due.
+        """
         if self.more_due:
             self.event.set()
 
@@ -92,7 +95,7 @@ async def claim_batches(
     """Claim batches for the free slots once, and add the claimed batches to `held`.
 
     A batch that may be poison can kill this process. If several claimed batches may be poison, only one of these
-    batches is added. All others are released before any work starts.
+    batches is added. The other possible poison batches are released before any work starts.
     """
     free = held.free_slots
     signal.more_due = True
