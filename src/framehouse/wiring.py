@@ -218,6 +218,7 @@ async def run_api(
         open_deployment(settings, size=API_POOL) as deployment,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
+        limits = limits_for(open_file_limit())
         app = build_api(
             db=deployment.db,
             storage=deployment.storage,
@@ -229,8 +230,9 @@ async def run_api(
             max_body_bytes=settings.max_body_bytes,
             worker_metrics=worker_metrics,
             redirect_images=settings.image_delivery == "redirect",
+            max_long_polls=limits.max_connections // 2,
         )
-        config = server_config(app, limits_for(open_file_limit()), stop_s=settings.stop_s)
+        config = server_config(app, limits, stop_s=settings.stop_s)
 
         class Server(uvicorn.Server):
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

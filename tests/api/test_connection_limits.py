@@ -116,6 +116,32 @@ async def test_a_long_poll_is_not_a_slow_client(impatient_api: Api) -> None:
     assert time.monotonic() - began > 2 * SHORT.head_s
 
 
+async def test_the_long_polls_of_one_account_leave_connections_to_others(make_deployment: MakeDeployment) -> None:
+    limits = ConnectionLimits(max_connections=40)
+    async with (
+        serving(await make_deployment(), connections=limits, max_long_polls=20) as api,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        task = await api.create()
+        own = (await api.bob.post(PATH, json={"model_name": "kling-v3-omni", "prompt": "a"})).json()["data"]["task_id"]
+        polling = asyncio.create_task(api.bob.get(f"{PATH}/{own}?wait=4"))
+        await asyncio.sleep(0.1)
+        key = api.alice.headers["authorization"].encode()
+        poll = f"GET {PATH}/{task['task_id']}?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: ".encode() + key
+        readers = []
+        for _ in range(35):
+            reader, writer = await stack.enter_async_context(connected(api))
+            writer.write(poll + b"\r\n\r\n")
+            readers.append(reader)
+        began = time.monotonic()
+        for reader in readers[:16]:  # the oldest requests of the account with the most requests
+            assert b" 200 OK" in await asyncio.wait_for(reader.readline(), 20)
+        assert time.monotonic() - began < 20
+        assert (await api.anonymous.get("/healthz")).status_code == 200
+        assert not polling.done(), "the request of the other account waits as long as it wants"
+        assert (await polling).json()["data"]["task_status"] == "submitted"
+
+
 async def test_an_endless_line_is_cut_off(api: Api) -> None:
     chunked = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     header = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Manage model weights for the engine diffusers."""
+    """Manage model weights for the diffusers engine."""
 
 
 @models.command("pull")
@@ -149,7 +149,7 @@ def _settings_text(repository: str) -> str:
 
 
 def _used_repositories(data_dir: Path | None, config: Path | None) -> set[tuple[str, str]]:
-    """Return pairs of a configured model and a repository that the model uses with the engine diffusers."""
+    """Return pairs of a configured model and a repository that the model uses with the diffusers engine."""
     from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL
     from framehouse.settings import load_settings
 

@@ -26,7 +26,7 @@ _CLIENT_TIMEOUT_S = 20
 server then ends the session and releases the locks of the session.
 
 The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over the work of this process after its locks
-are released. This process must detect the failure before that.
+are released. This process must detect that a connection has failed before that happens.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,

@@ -124,7 +124,7 @@ class Kling:
         await self._upstream.close()
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start an asyncio task without waiting for its end. `close` waits for this task."""
+        """Start an asyncio task without waiting for it to finish. `close` waits for this task."""
         task = asyncio.create_task(work)
         self._background_tasks.add(task)
         task.add_done_callback(self._background_tasks.discard)

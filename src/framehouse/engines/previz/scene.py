@@ -34,7 +34,7 @@ class Scene:
     If the prompt does not specify a value, the value is empty. The seed later determines this value.
 
     `tints`: colours for the entire image.
-    `chips`: the nouns that have no drawing.
+    `chips`: the nouns in the prompt for which there is no drawing. The panel shows them as text.
     `setting`: the reference or element that the prompt uses as the background.
     `people`: false if the prompt excludes people.
     `unwanted`: the names of drawings and weather conditions that the prompt excludes.

@@ -48,10 +48,12 @@ def build_api(
     max_body_bytes: int,
     redirect_images: bool = False,
     worker_metrics: str = "",
+    max_long_polls: int = 5000,
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
-    `worker_metrics` is the URL of a worker's metrics. `/metrics` also exposes the metrics of this worker.
+    `max_long_polls` is the maximum number of requests that wait for the end of a task. `worker_metrics` is the URL of a
+    worker's metrics. `/metrics` also exposes the metrics of this worker.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
@@ -63,7 +65,7 @@ def build_api(
         bodies=BodyReader(max_bytes=max_body_bytes),
         accept_queue=AcceptQueue(db),
         find_task=Coalesced(partial(find_tasks, db)),
-        long_polls=LongPolls(db),
+        long_polls=LongPolls(db, max_long_polls),
         readiness=SharedCall(partial(check_readiness, db, storage, registry)),
         metrics=SharedCall(partial(render_metrics, db, storage, registry, worker_metrics)),
         openapi=cache(lambda: bytes(JSONResponse(make_document(ENDPOINTS, prefix)).body)),

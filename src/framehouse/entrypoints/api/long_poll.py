@@ -10,20 +10,27 @@ from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.task_store import ended_tasks
 
 _POLL_INTERVAL_S = 2.0
+_TRIM_INTERVAL_S = 0.5
 
 
 class LongPolls:
     """The waiting requests of one process, grouped by task.
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
+
+    At most `max_waiting` requests wait. If there are more, the oldest requests of the account with the most waiting
+    requests receive their response early. Otherwise, the requests of one account could use all connections.
     """
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, max_waiting: int) -> None:
         self._db = db
+        self._max_waiting = max_waiting
         self._events: dict[UUID, set[asyncio.Event]] = {}
+        self._waiting: dict[int, dict[asyncio.Event, None]] = {}
+        """The waiting requests by account, oldest first."""
 
     @contextmanager
-    def watch(self, task_id: UUID) -> Iterator[asyncio.Event]:
+    def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
         Enter the context before reading the task. Otherwise, the event is never set if the task ends between reading
@@ -31,13 +38,30 @@ class LongPolls:
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
+        self._waiting.setdefault(account_id, {})[event] = None
         try:
             yield event
         finally:
+            self._remove(account_id, event)
             events = self._events[task_id]
             events.discard(event)
             if not events:
                 del self._events[task_id]
+
+    def _remove(self, account_id: int, event: asyncio.Event) -> None:
+        waiting = self._waiting.get(account_id, {})
+        waiting.pop(event, None)
+        if not waiting:
+            self._waiting.pop(account_id, None)
+
+    def end_excess(self) -> None:
+        """Wake the oldest requests of the accounts with the most waiting requests until few enough requests wait."""
+        excess = sum(map(len, self._waiting.values())) - self._max_waiting
+        for _ in range(excess):
+            account_id = max(self._waiting, key=lambda account_id: len(self._waiting[account_id]))
+            event = next(iter(self._waiting[account_id]))
+            self._remove(account_id, event)
+            event.set()
 
     def _set(self, task_id: UUID) -> None:
         for event in self._events.get(task_id, ()):
@@ -54,7 +78,13 @@ class LongPolls:
 
     async def run(self) -> None:
         """Listen for notifications and query the database until cancelled."""
-        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll())
+        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim())
+
+    async def _trim(self) -> None:
+        """End excess requests periodically. A client that repeats its request cannot use more time than the pause."""
+        while True:
+            await asyncio.sleep(_TRIM_INTERVAL_S)
+            self.end_excess()
 
     async def _poll(self) -> None:
         while True:

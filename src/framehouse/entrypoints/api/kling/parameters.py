@@ -77,7 +77,7 @@ def read_include(request: Request) -> frozenset[str]:
 def _find(request: Request, parameter: Parameter) -> str | None:
     """Return the value of a query parameter, or None if the request does not contain the parameter.
 
-    An empty query string is not parsed, because parsing would take longer than finding the endpoint.
+    An empty query string is not parsed, because parsing it would take longer than routing the request.
     """
     return request.query_params.get(parameter.name) if request.scope["query_string"] else None
 

@@ -177,7 +177,7 @@ async def _wait(context: ApiContext, task: Task, seconds: int) -> Task:
     """Wait until the task has ended or `seconds` seconds have passed. Return the current state of the task."""
     if task.ended:
         return task
-    with context.long_polls.watch(task.id) as ended:
+    with context.long_polls.watch(task.id, task.account_id) as ended:
         task = await _get(context, TaskQuery(task.account_id, str(task.id)))
         if task.ended:
             return task
