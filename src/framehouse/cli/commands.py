@@ -36,7 +36,7 @@ _COMMANDS = {
     "element_commands:element": "Manage saved elements, which a prompt cites as <<<element_1>>>.",
     "generate_command:generate": "Generate images from PROMPT.",
     "key_commands:key": "Manage the API keys of accounts.",
-    "model_commands:models": "Manage model weights for the engine diffusers.",
+    "model_commands:models": "Manage model weights for the diffusers engine.",
     "serve_commands:api": "Run only the API.",
     "serve_commands:serve": "Run the database, API, worker and sweeper on this machine.",
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",

@@ -9,7 +9,8 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.callback import GIVE_UP_AFTER_S
 
 _CALLBACKS_AGE = timedelta(seconds=GIVE_UP_AFTER_S, hours=1)
-"""The maximum age of the messages that are counted. A message is retried for 24 hours. If a message has not been delivered by then, it is not sent again, but is counted for one more hour."""
+"""The maximum age of the messages that are counted. A message is retried for 24 hours. If a message has not been
+delivered by then, it is not sent again, but is counted for one more hour."""
 
 
 class RouteQueue(NamedTuple):
