@@ -109,8 +109,8 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
 async def open_checked_storage(settings: Settings) -> Storage:
     """Open the storage and check it. Raises StorageMisconfigured.
 
-    If the storage does not respond, only a warning is logged. The storage may recover, and polls do not use the
-    storage.
+    If the storage does not respond, only a warning is logged. The reason is that the storage may recover, and that
+    polls work without it.
     """
     storage = open_storage(settings.effective_storage_url)
     try:

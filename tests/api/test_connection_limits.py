@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -244,6 +245,27 @@ async def test_clients_that_do_not_read_their_image_cost_little_memory_and_are_d
         for reader, writer in stalled:
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert len(await until_closed(reader)) < 40_000_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts the open files in /proc")
+async def test_clients_that_do_not_read_a_static_file_hold_no_open_files(api: Api) -> None:
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    file = "/docs/swagger-ui-bundle.js"
+    content = (await api.anonymous.get(file)).content
+    assert len(content) > 1_000_000
+    gc.collect()
+    before, memory = open_files(), peak_bytes()
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(100):
+            _, writer = await stack.enter_async_context(connected(api))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            writer.write(f"GET {file} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await asyncio.sleep(0.5)
+        assert open_files() <= before + 2 * 100 + 5, "only the two ends of each connection are open"
+        assert peak_bytes() - memory < 60_000_000, "the file is not copied for each client"
+        assert (await api.anonymous.get(file)).content == content
 
 
 async def test_a_large_image_and_its_ranges_are_streamed(api: Api) -> None:

@@ -155,7 +155,7 @@ async def _end(db: Database, claimed: ClaimedElement, status: str, message: str,
 async def release_element(
     db: Database, claimed: ClaimedElement, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
-    """Release an element. Any element worker can claim the element after `after` has passed.
+    """Release an element. Any element worker can claim the element once the time `after` has passed.
 
     If `error` is empty, the saved error does not change. If `count_attempt` is false, the attempt is not counted.
     Changes nothing if the worker has lost the claim.
@@ -185,8 +185,8 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # the prefix separates these keys from the keys of image tasks, because a header cannot contain the character
-        # \x1f
+        # the prefix keeps these keys distinct from the keys of image tasks: a client cannot send a key with this
+        # prefix, because a header cannot contain the character \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),
         "name": element.name,

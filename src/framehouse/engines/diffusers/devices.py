@@ -158,8 +158,9 @@ class _DeviceUnavailable(Exception):
 class Device(threading.Thread):
     """The thread of a device. It starts a child process for the first call, and a new child process after a crash.
 
-    `max_images` maps a memory key to the largest number of images per call. A memory key is added when a call for
-    several images runs out of memory. `description` is the content of the `loaded` event from the child process.
+    `max_images` maps a memory key (`QueuedShot.memory_key`) to the largest number of images per call. A memory key is
+    added when a call for several images runs out of memory. `description` is the content of the `loaded` event from the
+    child process.
     """
 
     def __init__(self, name: str, shots: ShotQueue) -> None:
@@ -327,8 +328,9 @@ class Device(threading.Thread):
     def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
         """Wait for the next message of the child process, and return this message.
 
-        The file of an image message is added as `pixels`. If no message arrives within `limit_s`, a `timeout` event is
-        returned. A `wake` event is returned only if `wakes` is true or the queue is closing.
+        The bytes that arrive with an image are added to the message as `pixels`. If no message arrives within
+        `limit_s`, a `timeout` event is returned. A `wake` event is returned only if `wakes` is true or the queue is
+        closing.
         """
         end = time.monotonic() + limit_s
         while True:
@@ -360,7 +362,7 @@ class Device(threading.Thread):
     def _process_died(self, shots: list[QueuedShot], reason: str) -> None:
         """Requeue the shots and isolate each of them.
 
-        If two child processes die during calls with the same single shot, the shot fails.
+        A shot fails if two child processes have died during calls that contained only this shot.
         """
         log.warning("%s; the next call starts a new process", reason)
         self.cooldown.start(reason)

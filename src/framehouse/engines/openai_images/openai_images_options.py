@@ -13,7 +13,7 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OpenAIImagesOptions:
-    """The checked options of a route. Omitted options have the defaults of the kind of server.
+    """The checked options of a route. Options that are omitted have the default values for the kind of server.
 
     This class has no generated repr, because such a repr would contain the API key.
     """

@@ -45,13 +45,12 @@ from framehouse.engines.previz.vector import Drawing
 from framehouse.engines.previz.view import SHORT_SIDE, view_of
 
 _SCENERY_PX = 1_800_000
-"""The maximum number of pixels with which the scenery is drawn before it is enlarged.
+"""The scenery is drawn with at most this many pixels, and is then enlarged.
 
 The limit saves time. The scenery has no fine details that could get lost. Subjects and text are drawn at full size.
 """
 _STYLED_PX = 1_100_000
-"""The maximum number of pixels with which the scenery and subjects of a styled panel are drawn before they are
-enlarged.
+"""The scenery and subjects of a styled panel are drawn with at most this many pixels, and are then enlarged.
 
 A higher limit would not add details, because the strokes of a style have a fixed width relative to the image.
 """
@@ -141,7 +140,7 @@ def _caption(parts: Sequence[str | Cited]) -> str:
 
 
 def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
-    """Complete a scene with subjects and a backdrop that the prompt does not specify.
+    """Add the subjects and the backdrop that are missing from a scene because the prompt does not specify them.
 
     References and elements that the prompt does not cite become subjects. If the prompt specifies no backdrop, a
     backdrop is chosen. A product is added to an empty studio.

@@ -6,7 +6,8 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.previz.scene import stream
 
 SHORT_SIDE = 720.0
-"""The length of the shorter side of every frame, in units. The longer side depends on the aspect ratio."""
+"""The length of the shorter side of every frame, in the length units of `View`. The longer side depends on the aspect
+ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class View:
     `hero`: the maximum height of the main subject.
     `center`: the x coordinate of the main subject.
     `zoom`: the scale of the scenery.
-    `pan`: the horizontal shift of the layers, which depends on their depth.
+    `pan`: the horizontal shift of the camera. Each layer of the scenery is shifted by a part of it that depends on the
+        depth of the layer.
     `focus`: the blur of the background. 0 means sharp.
     """
 

@@ -1,11 +1,8 @@
 """The files and the configuration of the console, and the sign-in with the link that `framehouse serve` prints."""
 
-import hashlib
 import ipaddress
 import re
-from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,13 +12,8 @@ from framehouse.adapters.postgres.sign_in_codes import exchange_code
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import request_id_of, success
+from framehouse.entrypoints.api.packaged_files import PackagedFile, list_files
 
-_TYPES = {
-    "html": "text/html; charset=utf-8",
-    "css": "text/css; charset=utf-8",
-    "js": "text/javascript; charset=utf-8",
-    "svg": "image/svg+xml",
-}
 _HEADERS = {
     "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, and so never mix versions
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -36,7 +28,7 @@ _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real
 
 
 async def page(_context: ApiContext, request: Request) -> Response:
-    return _page(request.scope["path"]).respond(request)
+    return _PAGES[request.scope["path"]].respond(request)
 
 
 async def configuration(context: ApiContext, request: Request) -> Response:
@@ -76,36 +68,10 @@ async def sign_in(context: ApiContext, request: Request) -> Response:
     return success(request, {"key": created[0], "account": created[1]}, {"Cache-Control": "no-store"})
 
 
-class _Page:
-    """A file of the console, with its content in memory."""
-
-    def __init__(self, file: Traversable) -> None:
-        self._content = file.read_bytes()
-        etag = f'"{hashlib.sha256(self._content).hexdigest()[:24]}"'
-        self._headers = _HEADERS | {"Content-Type": _TYPES[file.name.rpartition(".")[2]], "ETag": etag}
-
-    def respond(self, request: Request) -> Response:
-        headers = self._headers | {"X-Request-Id": request_id_of(request)}
-        if headers["ETag"] in request.headers.get("if-none-match", ""):
-            return Response(status_code=304, headers=headers)
-        return Response(self._content, headers=headers)
-
-
-def _files(folder: Traversable, path: str) -> dict[str, Traversable]:
-    by_path: dict[str, Traversable] = {}
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        by_path |= _files(entry, f"{path}{entry.name}/") if entry.is_dir() else {path + entry.name: entry}
-    return by_path
-
-
-_PAGES = _files(files("framehouse") / "entrypoints" / "console", "/console/")
-_PAGES["/"] = _PAGES.pop("/console/index.html")
+_FILES = list_files(files("framehouse") / "entrypoints" / "console", "/console/")
+_FILES["/"] = _FILES.pop("/console/index.html")
+_PAGES = {path: PackagedFile(file, _HEADERS) for path, file in _FILES.items()}
 PAGE_PATHS = tuple(_PAGES)
-
-
-@cache
-def _page(path: str) -> _Page:
-    return _Page(_PAGES[path])
 
 
 def _is_local(request: Request) -> bool:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 _CHECKER_LIMIT = 4
 _RELEASE_S = 5.0
 _ISOLATION_S = 60.0
-"""The maximum time, in seconds, that an isolated batch waits for the worker's other batches to end. Only
-batches that an upstream generates take longer."""
+"""The maximum time, in seconds, that an isolated batch waits for the worker's other batches to end. Other batches
+normally end within this time, unless an upstream generates them."""
 
 
 @dataclass(frozen=True, slots=True)
