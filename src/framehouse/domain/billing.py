@@ -29,7 +29,7 @@ class Charge:
     """One row of the ledger.
 
     `units_before` and `units_after` are the units that the account had used before and after the charge. `task_id` is
-    None for the units that were used before the ledger existed. `key` is the prefix of the API key, or empty if a
+    None in a row for units that were used before the ledger existed. `key` is the prefix of the API key, or empty if a
     command created the task.
     """
 
@@ -69,8 +69,9 @@ def pack_id(account_id: int) -> str:
 def read_times(reader: FieldReader) -> tuple[datetime | None, datetime | None]:
     """Return the start and the end of the period from `start_time` to `end_time`.
 
-    The fields are Unix times in milliseconds. The period includes the whole millisecond `end_time`, because responses
-    contain times without microseconds. The returned end is therefore one millisecond later, and is excluded.
+    The fields are Unix times in milliseconds. The period includes the entire millisecond that starts at `end_time`,
+    because the times in responses are truncated to milliseconds. The returned end is therefore one millisecond later,
+    and is excluded.
     """
     start, end = (_time(reader, name) for name in ("start_time", "end_time"))
     if start and end and start > end:
@@ -145,7 +146,7 @@ def _is_text(value: object) -> bool:
 def resource_packs(
     account: Account, used: int, *, since: datetime | None, until: datetime | None, name: str
 ) -> list[dict[str, Any]]:
-    """Return the resource pack of an account as the Kling API describes it.
+    """Return a list that contains the resource pack of an account, in the format of the Kling API.
 
     `used` is the number of units that the account had used at the end of the period. The list is empty if `name`
     is the name of another resource pack, or if the resource pack did not exist in the period.

@@ -38,7 +38,8 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely, rotate it and convert it to RGB, because engines do the same.
+    """Decode an image completely, rotate it and convert it to RGB, so that any error that an engine would encounter
+    occurs here.
 
     Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
     """

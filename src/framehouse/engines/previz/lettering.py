@@ -43,7 +43,7 @@ def draw_texts(
     """Draw the caption, the chips and the tag on the canvas.
 
     `ink` is a dark colour for the tag's box, the darkened edge, and the text in light boxes. If `boxed` is true, the
-    caption is drawn in a light box, because this suits styles that imitate paper. Otherwise, the caption is drawn on a
+    caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the caption is drawn on a
     darkened lower edge. `inset` is the width of the style's border, as a fraction of the shorter side.
     """
     height, width = canvas.shape[:2]

@@ -212,7 +212,8 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # The last word takes precedence, because the text of a listed shot follows the text that all shots share.
+        # If a prompt specifies several, the last one takes precedence, because the text for a single shot comes after
+        # the text that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -235,7 +236,7 @@ class _Reader:
     def _name(self, unit: _Unit) -> None:
         """Add the subjects that a noun names. A noun such as "family" names several subjects.
 
-        If the meaning of the noun ends in "+", the noun also becomes a chip.
+        If the meaning of the noun ends in "+", the noun also becomes a chip (a text label on the panel).
         """
         if self._place_of and self._subjects:
             self._place_of = False  # in "<<<image_1>>>中的狗", the image already shows the dog
@@ -291,10 +292,12 @@ class _Reader:
         self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
-        """Update the list of subjects if the subject is a part of the previous subject. Returns whether it is a part.
+        """Update the list of subjects if `thing` belongs to the previous subject, as its part or its content. Returns
+        whether it is a part.
 
-        If the previous drawing already shows the subject, such as the sword of a knight, the subject is removed. If the
-        previous subject is a container, as in "a bottle of perfume", the subject replaces the previous subject.
+        If the drawing of the previous subject already shows `thing`, as the drawing of a knight shows a sword, `thing`
+        is removed. If the previous subject is a container, as in "a bottle of perfume", the subject replaces the
+        previous subject.
         """
         before = self._subjects[index - 1].name if index else ""
         if thing.name and thing.name in _SHOWN_WITH.get(before, ()):
@@ -306,7 +309,8 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """Update a figure if the figure wears the subject. Returns whether a figure wears the subject.
+        """If `thing` is clothing or headwear that an earlier subject wears, apply it to that subject. Returns whether a
+        figure wears the subject.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.
         """

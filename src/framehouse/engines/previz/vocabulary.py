@@ -39,8 +39,8 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""The groups in the pack whose keywords are feelings and gestures. The vocabulary contains only the names of these
-drawings."""
+"""The groups in the pack whose keywords are feelings and gestures. For the drawings in these groups, the vocabulary
+contains only the names, not the keywords."""
 
 
 def words_of(text: str) -> list[str]:
@@ -108,8 +108,8 @@ def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, 
     """Return the best drawing for each phrase in the pack.
 
     The best drawing is a drawing whose name is the phrase. The second-best drawing is a drawing whose name ends in the
-    phrase. Among all other drawings that have the phrase as a keyword, the drawing with the fewest keywords is the
-    best.
+    phrase. Among all other drawings that have the phrase as a keyword, the drawing with the fewest keywords is
+    preferred.
     """
     best: dict[tuple[str, ...], tuple[float, str]] = {}
     for drawn in pictograms:
