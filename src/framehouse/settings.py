@@ -58,7 +58,7 @@ class ModelSettings(BaseModel):
         min_length=1,
         description="Endpoints that offer the model: `omni-image`, `generations`, `multi-image2image`, `expand` and "
         "`try-on`. "
-        "If not set, the default models have the same endpoints as at Kling, and other models have all endpoints.",
+        "If not set, the default models have the same endpoints as in the Kling API, and other models have all endpoints.",
     )
 
 
@@ -119,8 +119,8 @@ class Settings(BaseSettings):
         default="",
         description="Base URL at which clients reach this server. "
         "Image URLs start with this URL. "
-        "If empty, image URLs contain the host of the client's request, "
-        "and image URLs in callbacks contain the settings `host` and `port`.",
+        "If empty, image URLs use the host of the client's request, "
+        "and image URLs in callbacks use the values of `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
         min_length=1,
@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     )
     image_delivery: Literal["serve", "redirect"] = Field(
         default="serve",
-        description="Way in which clients download images. "
+        description="How clients download images. "
         "With `serve`, the server sends the image. "
         "With `redirect`, the server redirects the client to a presigned URL of the bucket.",
     )

@@ -291,7 +291,7 @@ def check_no_repetition(trial: Trial, host: Host) -> None:
 def check_ordered_once(trial: Trial) -> None:
     """Check that the upstream, which was never cut off, generated exactly the images of the relayed tasks."""
     ordered = len(done_lines(trial.folder / "upstream.notes"))
-    assert ordered == sum(sent.images for sent in trial.clients.sent if sent.kind == "by relay")
+    assert ordered == sum(sent.images for sent in trial.clients.sent if sent.relayed)
 
 
 def start_api_and_workers(

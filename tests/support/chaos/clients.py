@@ -60,6 +60,7 @@ class SentTask:
     callback_receiver: str = ""
     watermarked: bool = False
     endpoint: TaskKind = "omni-image"
+    relayed: bool = False
 
     @property
     def path(self) -> str:
@@ -166,7 +167,7 @@ class Clients:
             case "try-on":
                 endpoint = "try-on"
                 body = {"model_name": "direct", "human_image": image_base64(), "cloth_image": image_base64()}
-        if endpoint != "omni-image":
+        if endpoint != "omni-image" and kind != "cancelled":
             body["model_name"] = self.rng.choice(["direct", "relay"])
         name = uuid.uuid4().hex
         if self.rng.random() < 0.5:
@@ -179,7 +180,9 @@ class Clients:
             assert kind == "with an element", data
             self.remaining += 1  # the element has just been deleted
             return
-        sent = SentTask(data["task_id"], kind, images, callback_receiver, watermarked, endpoint)
+        sent = SentTask(
+            data["task_id"], kind, images, callback_receiver, watermarked, endpoint, body["model_name"] == "relay"
+        )
         self.sent.append(sent)
         if kind == "cancelled":
             await asyncio.sleep(self.rng.uniform(0, 2))
