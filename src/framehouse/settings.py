@@ -58,7 +58,8 @@ class ModelSettings(BaseModel):
         min_length=1,
         description="Endpoints that offer the model: `omni-image`, `generations`, `multi-image2image`, `expand` and "
         "`try-on`. "
-        "If not set, the default models have the same endpoints as in the Kling API, and other models have all endpoints.",
+        "If not set, the default models have the same endpoints as in the Kling API, "
+        "and other models have all endpoints.",
     )
 
 
