@@ -116,9 +116,9 @@ def test_the_error_of_a_bad_header_has_its_reason(name: str) -> None:
             check(content)
 
 
-def scans(count: int) -> bytes:
+def scans(count: int, width: int = 2000, height: int = 1500) -> bytes:
     """Return a scan bomb: a progressive JPEG with its last scan repeated `count` times."""
-    content = image_file(2000, 1500, "JPEG", progressive=True)
+    content = image_file(width, height, "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * count + content[-2:]
 
@@ -134,7 +134,8 @@ BAD_BEHIND_THE_HEADER = {
     "noise for pixels": (png(400, 300, pixels=os.urandom(5000)), "damaged"),
     "fewer pixels than promised": (png(400, 300, pixels=zlib.compress(b"\0" * 1000)), "damaged"),
     "false size in the header": (png(6000, 6000, pixels=zlib.compress(b"\0" * 1000)), "damaged"),
-    "scan bomb": (scans(200), "scans"),
+    "scan bomb": (scans(200), "more than 100 scans"),
+    "scan bomb with many pixels": (scans(40, 6000, 6000), "more than 27 scans"),
     "ztxt bomb": (png(400, 300, text_bomb(b"zTXt", 400)), "damaged"),
     "many ztxt bombs": (png(400, 300, *[text_bomb(b"zTXt", 1)] * 500), "damaged"),
 }
@@ -244,6 +245,11 @@ def test_data_after_the_end_of_a_jpeg_do_not_count_as_scans() -> None:
     photo = image_file(800, 600, "JPEG") + b"MotionPhoto" + b"\xff\xda" * 4000
     assert check_image(photo) == (800, 600)
     assert check_image(image_file(800, 600, "JPEG", progressive=True)) == (800, 600)
+
+
+def test_progressive_images_of_all_sizes_are_accepted() -> None:
+    assert check_image(scans(60)) == (2000, 1500)
+    assert check_image(scans(5, 6000, 6000)) == (6000, 6000)
 
 
 def test_each_bad_image_raises_a_new_exception_object() -> None:

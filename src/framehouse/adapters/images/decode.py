@@ -33,6 +33,9 @@ _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 _MAX_JPEG_SCANS = 100
 """The maximum number of scans in a JPEG. Baseline files usually have 1 scan, and progressive files have about 10 scans.
 Even a small file can have 100,000 scans, which take minutes to decode."""
+_MAX_SCANNED_PIXELS = 1_000_000_000
+"""The maximum of the number of scans times the number of pixels, because the decoder processes all pixels in each scan.
+An image of 40 megapixels can have 25 scans, which take about a second."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -43,9 +46,9 @@ def check_image(content: bytes) -> tuple[int, int]:
 
     Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
     """
-    inspect(io.BytesIO(content), len(content))
+    width, height = inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):
-        _check_scans(content)
+        _check_scans(content, width * height)
     else:
         _check_chunks(content)
     try:
@@ -66,20 +69,23 @@ def check_image(content: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _check_scans(content: bytes) -> None:
-    """Raise BadImage for a JPEG with too many scans.
+def _check_scans(content: bytes, pixels: int) -> None:
+    """Raise BadImage for a JPEG with too many scans for its number of pixels.
 
     The content of segments is skipped. Data after the end of the image is ignored. For example, some phones append a
     video.
     """
+    max_scans = min(_MAX_JPEG_SCANS, _MAX_SCANNED_PIXELS // pixels)
     at, scans = 2, 0
     while match := _MARKER.search(content, at):
         marker, at = match[0][-1], match.end()
         if marker == 0xD9:
             return
         scans += marker == 0xDA
-        if scans > _MAX_JPEG_SCANS:
-            raise BadImage(f"is a JPEG with more than {_MAX_JPEG_SCANS} scans, which is not accepted")
+        if scans > max_scans:
+            raise BadImage(
+                f"is a JPEG with more than {max_scans} scans, which is not accepted for an image of this size"
+            )
         if marker != 0x01:
             at += int.from_bytes(content[at : at + 2])
 
