@@ -214,7 +214,7 @@ async def run_api(
     from framehouse.entrypoints.api.connection_limits import limits_for, server_config
 
     async with (
-        stoppable_start() as start,
+        stoppable_start(),
         open_deployment(settings, size=API_POOL) as deployment,
         watchdog(heartbeat_fd, hung_after_s=settings.hung_after_s),
     ):
@@ -240,7 +240,8 @@ async def run_api(
                 await super().shutdown(sockets)
 
         server = Server(config)
-        start.hand_signals_to(server.handle_exit)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, server.handle_exit)  # uvicorn installs this handler only when it starts to serve
         freeze_loaded_objects()
         await server.serve(sockets=[listening])
 

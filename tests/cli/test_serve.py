@@ -52,21 +52,41 @@ def test_a_process_that_is_stopped_while_it_starts_exits_with_code_0(
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "the database is still running"
 
 
-_SIGNAL_BEFORE_UVICORN = """
+_SIGNAL_DURING_STARTUP = """
 import signal
 from framehouse import wiring
 from framehouse.cli import main
+from framehouse.entrypoints.api import api_app, connection_limits
 
-wiring.freeze_loaded_objects = lambda: signal.raise_signal(signal.SIGTERM)
+def with_signal(function):
+    def call(*args, **named):
+        signal.raise_signal(signal.SIGTERM)
+        return function(*args, **named)
+    return call
+
+{module}.{name} = with_signal({module}.{name})
 main()
 """
 
 
-def test_a_signal_between_the_startup_and_uvicorn_is_not_lost(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("wiring", "open_deployment"),
+        ("wiring", "shared_secret"),
+        ("api_app", "build_api"),
+        ("connection_limits", "server_config"),
+        ("wiring", "freeze_loaded_objects"),
+    ],
+)
+def test_a_signal_during_the_startup_of_the_api_is_not_lost(tmp_path: Path, module: str, name: str) -> None:
+    """The event loop does not run while these functions run, so it can handle the signal only later."""
     prepare(tmp_path / "data")
-    command = [sys.executable, "-c", _SIGNAL_BEFORE_UVICORN, "api", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    program = _SIGNAL_DURING_STARTUP.format(module=module, name=name)
+    command = [sys.executable, "-c", program, "api", "--port", "0", "--data-dir", str(tmp_path / "data")]
     stopped = subprocess.run(command, env=environment(), stderr=subprocess.PIPE, text=True, timeout=60)
     assert stopped.returncode == 0, stopped.stderr
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "the database is still running"
 
 
 def test_a_worker_that_waits_for_another_migration_can_be_stopped(tmp_path: Path) -> None:

@@ -2,50 +2,32 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import FrameType
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
-@dataclass(slots=True)
-class Start:
-    """The startup of a process. `cancelled` is true if a signal has cancelled the startup."""
-
-    cancelled: bool = False
-
-    def hand_signals_to(self, handler: Callable[[int, FrameType | None], None]) -> None:
-        """End the startup: from now on, both signals call `handler`, even if the event loop is busy.
-
-        Both signals are blocked while the handlers are replaced. A signal that arrives during this time calls `handler`
-        afterwards.
-        """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        for number in _SIGNALS:
-            asyncio.get_running_loop().remove_signal_handler(number)
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @asynccontextmanager
-async def stoppable_start() -> AsyncIterator[Start]:
+async def stoppable_start() -> AsyncIterator[None]:
     """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
 
-    The startup ends when the body replaces the signal handlers with `loop.add_signal_handler` or `hand_signals_to`.
+    The startup ends when the body replaces the signal handlers. A signal that arrived before that still cancels the
+    body, even if the event loop has not run since then. `loop.add_signal_handler` would forget such a signal, because
+    the loop calls the handler later, and only if the handler has not been replaced.
     """
-    start, task = Start(), asyncio.current_task()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    cancelled = False
 
-    def cancel() -> None:
-        start.cancelled = True
-        task.cancel()
+    def cancel(_number: int, _frame: FrameType | None) -> None:
+        nonlocal cancelled
+        cancelled = True
+        loop.call_soon_threadsafe(task.cancel)
 
-    for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, cancel)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, cancel)
     try:
-        yield start
+        yield
     except asyncio.CancelledError:
-        if not start.cancelled:
+        if not cancelled:
             raise
