@@ -18,7 +18,7 @@ from tests.support.system_packages import skip_missing
 FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --disable-background-timer-throttling --disable-renderer-backgrounding
     --disable-backgrounding-occluded-windows --hide-scrollbars --remote-debugging-port=0""".split()
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=120_000)
 
 
 @pytest.fixture(scope="session")

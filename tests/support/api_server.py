@@ -87,7 +87,9 @@ async def serving(
     listening = socket.create_server(("127.0.0.1", 0))
     # uvloop sets this option. asyncio does not, and every answer on a reused connection would be 40 ms late
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    server = uvicorn.Server(server_config(app, connections or ConnectionLimits(), stop_s=1))
+    # on a busy machine, a test may not use its connection for longer than the usual 20 seconds
+    limits = connections or ConnectionLimits(head_s=120)
+    server = uvicorn.Server(server_config(app, limits, stop_s=1))
     running = asyncio.create_task(server.serve(sockets=[listening]))
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     await account_store.create_account(deployment.db, "bob")

@@ -69,7 +69,7 @@ async def open_console(browser: Browser, api: Api, **options: Any) -> AsyncItera
         "reduced_motion": "reduce",
     }
     context = await browser.new_context(base_url=api.url, **(settings | options))
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(120_000)
     console = Console(api, await context.new_page(), context)
     console.record_events()
     try:
