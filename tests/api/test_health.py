@@ -1,9 +1,12 @@
-"""Simultaneous requests to endpoints that need no key share one call."""
+"""The health endpoints. Simultaneous requests to endpoints that need no key share one call."""
 
 import asyncio
 
 import pytest
 
+from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.postgres.route_health import RouteHealth
+from framehouse.entrypoints.api import health_endpoints
 from framehouse.entrypoints.api.shared_call import SharedCall
 from tests.support.api_server import Api
 
@@ -36,3 +39,25 @@ async def test_simultaneous_health_requests_are_all_answered(api: Api) -> None:
         answers = await asyncio.gather(*(api.anonymous.get(path) for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["x-request-id"] for answer in answers}) == 50
+
+
+async def test_a_route_is_partly_away_if_something_that_it_depends_on_is_healthy(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def health(route: str, subject: str, healthy: int, unhealthy: int) -> RouteHealth:
+        return RouteHealth("kling-v3-omni", route, subject, healthy, unhealthy, "reason")
+
+    async def results(_db: Database) -> list[RouteHealth]:
+        return [
+            health("ok", "a", 2, 0),
+            health("partly", "a", 0, 2),
+            health("partly", "b", 1, 0),
+            health("one worker", "a", 1, 1),
+            health("away", "a", 0, 1),
+            health("away", "b", 0, 2),
+        ]
+
+    monkeypatch.setattr(health_endpoints, "list_route_health", results)
+    routes = (await api.anonymous.get("/readyz")).json()["engines"]["kling-v3-omni"]
+    expected = {"ok": "ok", "partly": "partly away", "one worker": "partly away", "away": "away"}
+    assert {name: routes[name] for name in expected} == expected

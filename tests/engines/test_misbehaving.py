@@ -22,7 +22,9 @@ class TestMisbehaving(EngineContract):
         ({"engine": "none"}, "installed engines are .*previz"),
         ({"engine": "no.such:Engine"}, "No module named"),
         ({"engine": "framehouse.testing.misbehaving:Nothing"}, "has no attribute"),
-        ({"engine": "previz", "speed": 3}, "does not accept these options"),
+        ({"engine": "previz", "speed": 3}, 'previz has no option "speed"; its options are sandbox'),
+        ({"engine": "kling"}, "kling needs the option base_url"),
+        ({"engine": "openai_images", "kind": "openai", "model": "m", "x": 1}, 'openai_images has no option "x"'),
     ],
 )
 def test_the_error_names_the_bad_route(route: dict[str, object], message: str) -> None:

@@ -7,6 +7,7 @@ The object returns an Engine.
 
 import asyncio
 import importlib
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -207,12 +208,26 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
-            engines[key] = _engine_factory(engine)(**options)
+            factory = _engine_factory(engine)
+            _check_names(engine, factory, options)
+            engines[key] = factory(**options)
         return Route(name, engines[key], needs)
-    except TypeError as error:
-        raise BadRoute(f"{where}: {engine} does not accept these options: {error}") from error
     except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
+
+
+def _check_names(engine: str, factory: Callable[..., Engine], options: Mapping[str, object]) -> None:
+    """Raise BadOption if `factory` has no parameter for an option, or needs an option that is missing."""
+    parameters = inspect.signature(factory).parameters
+    names = [name for name, parameter in parameters.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    if unknown := [name for name in options if name not in names]:
+        if len(names) < len(parameters):  # the engine accepts any name, and checks the options itself
+            return
+        allowed = f"its options are {', '.join(sorted(names))}" if names else "it has no options"
+        raise BadOption(f'{engine} has no option "{unknown[0]}"; {allowed}')
+    missing = [name for name in names if parameters[name].default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise BadOption(f"{engine} needs the option {missing[0]}")
 
 
 def _engine_factory(name: str) -> Callable[..., Engine]:

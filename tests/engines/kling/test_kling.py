@@ -428,7 +428,7 @@ async def test_a_prompt_is_cut_to_the_limit_of_the_upstream(served: Upstream) ->
         ({"accounts": [{"api_key": "x"}, {"api_key": "x"}]}, "same key or name"),
         ({"accounts": [{"api_key": "x\n"}]}, "ASCII text"),
         ({"answer_s": 0}, "answer_s must be"),
-        ({"speed": 1}, "does not accept these options"),
+        ({"speed": 1}, 'kling has no option "speed"; its options are accounts, '),
     ],
 )
 def test_the_error_names_the_bad_option(options: dict[str, object], message: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import inspect
 import io
 import json
 import logging
@@ -59,6 +60,8 @@ class OpenAIImages:
     The engine never repeats a request that a server may have accepted. If the response is lost, `generate` raises
     Unknown for a paid request, and Unavailable for a free request.
     """
+
+    __signature__ = inspect.signature(check_options)
 
     def __init__(self, **options: Any) -> None:
         self._options = check_options(**options)

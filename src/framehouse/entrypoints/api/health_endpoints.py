@@ -1,12 +1,13 @@
 """The endpoints for liveness, readiness and metrics."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
-from framehouse.adapters.postgres.route_health import list_route_health
+from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
 from framehouse.engines.registry import Registry
@@ -26,14 +27,22 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
         checks["storage"] = "away"
     engines: dict[str, dict[str, str]] = {}
     with suppress(DatabaseUnavailable):
+        subjects: dict[tuple[str, str], list[RouteHealth]] = {}
         for health in await list_route_health(db):
-            routes = engines.setdefault(health.model, {})
-            problem = health.unhealthy and ("away" if not health.healthy else "partly away")
-            routes[health.route] = problem or routes.get(health.route, "ok")
+            subjects.setdefault((health.model, health.route), []).append(health)
+        for (model, route), results in subjects.items():
+            engines.setdefault(model, {})[route] = _state(results)
         served = [(model, route) for model, routes in engines.items() for route in routes]
         for model, route in registry.unserved(served):
             engines.setdefault(model, {})[route.name] = "no worker"
     return checks, engines
+
+
+def _state(results: Sequence[RouteHealth]) -> str:
+    """Return the state of a route from the results for everything that the route depends on."""
+    if not any(result.unhealthy for result in results):
+        return "ok"
+    return "partly away" if any(result.healthy for result in results) else "away"
 
 
 async def healthz(_context: ApiContext, request: Request) -> Response:
