@@ -30,8 +30,8 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
         subjects: dict[tuple[str, str], list[RouteHealth]] = {}
         for health in await list_route_health(db):
             subjects.setdefault((health.model, health.route), []).append(health)
-        for (model, route), results in subjects.items():
-            engines.setdefault(model, {})[route] = _state(results)
+        for (model, name), results in subjects.items():
+            engines.setdefault(model, {})[name] = _state(results)
         served = [(model, route) for model, routes in engines.items() for route in routes]
         for model, route in registry.unserved(served):
             engines.setdefault(model, {})[route.name] = "no worker"
