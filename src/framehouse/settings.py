@@ -158,7 +158,8 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "Other endpoints use this model only if their own default model is not available.",
+        "Other endpoints use this model only if they have no default model of their own, "
+        "or if that model is not available.",
     )
     sandbox: bool = Field(
         default=True,
@@ -220,7 +221,7 @@ class Settings(BaseSettings):
         le=100,
         description="Maximum number of attempts for a batch or an element. "
         "After the last attempt, the task or the element fails. "
-        "An attempt counts if the worker died, an internal error occurred, or a reference could not be fetched.",
+        "An attempt counts only if the worker died, an internal error occurred, or a reference could not be fetched.",
     )
     give_up_after_s: float = Field(
         default=3600,
