@@ -123,7 +123,7 @@ async def open_checked_storage(settings: Settings) -> Storage:
 
 
 async def check(settings: Settings) -> None:
-    """Check the settings for errors that would prevent every process of a server from starting.
+    """Check the settings for errors that would make every process of a server fail during startup.
 
     Run this check before the processes start.
 

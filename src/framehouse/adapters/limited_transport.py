@@ -13,7 +13,7 @@ import httpx
 
 MAX_HEAD_BYTES = 64 * 1024
 _READ_BYTES = 16 * 1024
-"""While the head is read, the event loop can run other tasks after this number of bytes."""
+"""The maximum number of bytes per read of the head. Between two reads, the event loop can run other tasks."""
 
 
 class HeadTooLarge(Exception):
@@ -34,7 +34,10 @@ class LimitedTransport(httpx.AsyncHTTPTransport):
 
 
 class _LimitedBackend(httpcore.AsyncNetworkBackend):
-    """`remaining` is the number of bytes that may still arrive, or None if there is no limit."""
+    """A network backend that limits the number of received bytes.
+
+    `remaining` is the number of bytes that may still arrive, or None if there is no limit.
+    """
 
     def __init__(self) -> None:
         self._backend = httpcore.AnyIOBackend()

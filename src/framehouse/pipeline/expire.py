@@ -47,8 +47,8 @@ async def remove_references(
 ) -> int:
     """Check up to `limit` references that have not been used for `grace`. Delete unneeded references and their files.
 
-    Returns the number of checked references. One statement selects and deletes the rows of the references. If the
-    storage then fails to delete a file, a later call deletes the file.
+    Returns the number of checked references. One statement deletes the rows of the unneeded references, and records the
+    keys of their files. If the storage then fails to delete a file, a later call deletes the file.
     """
     checked = await delete_unused_references(db, grace, limit)
     while keys := await files_to_delete(db, limit):

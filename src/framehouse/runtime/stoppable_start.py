@@ -11,9 +11,9 @@ from types import FrameType
 async def stoppable_start() -> AsyncIterator[None]:
     """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
 
-    The startup ends when the body replaces the signal handlers. A signal that arrived before that still cancels the
-    body, even if the event loop has not run since then. `loop.add_signal_handler` would forget such a signal, because
-    the loop calls the handler later, and only if the handler has not been replaced.
+    The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
+    cancels the body, even if the event loop does not run in between. `loop.add_signal_handler` would lose such a
+    signal, because the loop calls a handler with a delay, and not at all if the handler has been replaced by then.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

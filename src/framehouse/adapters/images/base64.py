@@ -6,7 +6,7 @@ import pybase64
 
 DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[\w.+-]+=[\w.+-]+)*;base64,", re.IGNORECASE)
 MAX_HEAD_CHARACTERS = 256
-"""The maximum length of the head of a data URL, in characters. The head ends with the comma."""
+"""The maximum length of the head of a data URL, in characters. The head ends with the first comma of the URL."""
 
 
 class NotBase64(Exception):

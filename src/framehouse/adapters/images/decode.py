@@ -34,8 +34,8 @@ _MAX_JPEG_SCANS = 100
 """The maximum number of scans in a JPEG. Baseline files usually have 1 scan, and progressive files have about 10 scans.
 Even a small file can have 100,000 scans, which take minutes to decode."""
 _MAX_SCANNED_PIXELS = 1_000_000_000
-"""The maximum of the number of scans times the number of pixels, because the decoder processes all pixels in each scan.
-An image of 40 megapixels can have 25 scans, which take about a second."""
+"""The maximum product of the number of scans and the number of pixels. The decoder processes all pixels in each scan,
+so this product determines the decoding time. An image of 40 megapixels can have 25 scans, which take about a second."""
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 

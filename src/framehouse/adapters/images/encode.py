@@ -40,8 +40,8 @@ class Encoded:
     """An encoded file.
 
     `bands` contains one entry per band of a PNG: the compressed data, and the Adler-32 checksum and the length of the
-    uncompressed data. If another image differs from this image in only a few rows, its file can reuse the bands that
-    contain none of these rows. For other formats, `bands` is empty.
+    uncompressed data. If another image differs from this image in only a few rows, the file of that image can reuse
+    the bands that contain none of these rows. For other formats, `bands` is empty.
     """
 
     content: bytes

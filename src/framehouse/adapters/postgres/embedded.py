@@ -29,7 +29,7 @@ from urllib.parse import quote
 log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH = 100
 _SILENT_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 30, 0.1
-"""After three seconds of waiting for the lock, the reason is logged."""
+"""After three seconds of waiting for the lock, the reason for the wait is logged."""
 _START_TIMEOUT_S = 600
 _START_ATTEMPTS = 5
 _STOP_TIMEOUT_S = 30.0
@@ -393,7 +393,7 @@ def binaries() -> Path:
 
 
 def _open_lock(path: Path) -> IO[bytes]:
-    """Open a lock file. Other users cannot open the file, because they could then hold its lock."""
+    """Open a lock file that other users cannot open. A user who could open the file could also lock it."""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "r+b")
     if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != 0o600:
         os.fchmod(file.fileno(), 0o600)

@@ -142,7 +142,7 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # the folders are also flushed, to save the new name of the file and a new folder
+    # the folders are also flushed, because they contain the new name of the file and the name of a new folder
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:

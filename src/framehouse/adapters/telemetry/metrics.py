@@ -199,7 +199,8 @@ class EngineCall:
         """Record the duration of the call.
 
         Call this method after the engine has returned the last image and before this image is saved. Saving the last
-        image can end the task. When the task ends, the worker cancels the engine call.
+        image can end the task. When the task ends, the worker cancels the engine call, so the duration might otherwise
+        never be recorded.
         """
         self._completed = True
         GENERATION_SECONDS.labels(*self._labels).observe(time.perf_counter() - self._started - self._paused_s)

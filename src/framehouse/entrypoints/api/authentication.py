@@ -20,8 +20,8 @@ _SKEW_S = 60
 _MAX_TIME_S = 1e15  # later than any realistic date; below this limit, a float represents every second exactly
 _MAX_TOKEN_CHARACTERS = 4096
 _NO_CLAIM_CHECKS = {f"verify_{claim}": False for claim in ("exp", "nbf", "iat", "aud", "iss", "sub", "jti")}
-"""Options of PyJWT. This module checks the claims iss, exp and nbf itself. All other claims are ignored, and may have
-any type."""
+"""Options that disable PyJWT's checks of claims. This module checks the claims iss, exp and nbf itself. All other
+claims are ignored, and may have any type."""
 _MAX_CACHED_KEYS = 10_000
 _MAX_NEW_KEY_LOOKUPS = 4
 _NEW_KEY_WAIT_S = 10.0

@@ -35,9 +35,9 @@ class ConnectionLimits:
 
     `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
     that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
-    request. This time starts with the connection, or with the end of the last response. `unread_s` is the maximum time
-    for which a client may read nothing from its response. `check_s` is the interval between two checks of all
-    connections.
+    request. This time starts when the connection is opened, or when the previous response ends. `unread_s` is the
+    maximum time for which a client may read nothing from its response. `check_s` is the interval between two checks of
+    all connections.
 
     If a response is sent before the complete body of the request has arrived, the server continues to read the body for
     up to `linger_s`, and discards it. If the connection were closed while the client is still sending the body, the

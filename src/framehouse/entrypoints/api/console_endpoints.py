@@ -15,7 +15,7 @@ from framehouse.entrypoints.api.envelope import request_id_of, success
 from framehouse.entrypoints.api.packaged_files import PackagedFile, list_files
 
 _HEADERS = {
-    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, and so never mix versions
+    "Cache-Control": "no-cache",  # browsers revalidate each file by its ETag, so they never mix files of two versions
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -32,7 +32,8 @@ this key."""
 class _EnvelopeResponse(Response):
     """A response with a JSON envelope and the default headers.
 
-    The headers are not validated, because the only value that can come from the client is a request id, which is valid.
+    The headers are not validated, because the only value that can come from the client is a request id, which has
+    already been validated.
     """
 
     def __init__(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str]) -> None:

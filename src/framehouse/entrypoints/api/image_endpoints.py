@@ -139,7 +139,7 @@ async def _chunks(storage: Storage, key: str, part: _ByteRange) -> AsyncIterator
 def _requested_range(headers: Headers, total: int, etag: str) -> _ByteRange | None:
     """Return the byte range that the Range header requests (RFC 9110). Returns None if the range is not satisfiable.
 
-    Returns the range of the entire image if the Range header is missing, invalid or requests several ranges. Also
+    Returns the range of the entire image if the Range header is missing or invalid, or requests several ranges. Also
     returns this range if the If-Range header does not match the ETag.
     """
     whole = _ByteRange(0, total, partial=False)

@@ -33,8 +33,8 @@ class LongPolls:
     def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the context before reading the task. Otherwise, the event is never set if the task ends between reading
-        the task and calling `watch`.
+        Enter the context before reading the task. Otherwise, if the task ends between reading the task and entering the
+        context, its notification is missed, and the event is set up to two seconds late.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
@@ -55,7 +55,7 @@ class LongPolls:
             self._waiting.pop(account_id, None)
 
     def end_excess(self) -> None:
-        """Wake the oldest requests of the accounts with the most waiting requests until few enough requests wait."""
+        """Wake the oldest requests of the accounts with the most waiting requests until at most `max_waiting` wait."""
         excess = sum(map(len, self._waiting.values())) - self._max_waiting
         for _ in range(excess):
             account_id = max(self._waiting, key=lambda account_id: len(self._waiting[account_id]))
@@ -81,7 +81,10 @@ class LongPolls:
         await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim())
 
     async def _trim(self) -> None:
-        """End excess requests periodically. A client that repeats its request cannot use more time than the pause."""
+        """End excess requests at intervals.
+
+        Excess requests are not ended immediately, because a client could then repeat its request in a busy loop.
+        """
         while True:
             await asyncio.sleep(_TRIM_INTERVAL_S)
             self.end_excess()

@@ -41,7 +41,7 @@ class PackagedFile:
         ending = self._file.name.rpartition(".")[2]
         type = _TYPES.get(ending, "text/plain; charset=utf-8")
         etag = f'"{hashlib.sha256(self._content).hexdigest()[:24]}"'
-        # browsers revalidate each file by its ETag, and so never mix versions
+        # browsers revalidate each file by its ETag, so they never mix files of two versions
         return {"Cache-Control": "no-cache", "Content-Type": type, "ETag": etag, **self._fixed_headers}
 
     def respond(self, request: Request) -> Response:

@@ -11,10 +11,10 @@ import httptools
 
 
 class RequestParser:
-    """Has the methods of `httptools.HttpRequestParser` that uvicorn uses, and calls the same methods of `protocol`.
+    """Replaces `httptools.HttpRequestParser`. Has the methods that uvicorn uses, and calls `protocol` in the same way.
 
-    After the head of a request with `Upgrade`, a new parser continues with the body. Before that, the new parser
-    receives a head that contains only the headers which determine the length of the body.
+    After the head of a request with `Upgrade`, a new parser continues with the body. The new parser first receives a
+    head that contains only the headers that determine the length of the body.
     """
 
     def __init__(self, protocol: Any) -> None:
@@ -38,7 +38,7 @@ class RequestParser:
             self._parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *lengths, b"", b""]))
 
     def should_upgrade(self) -> bool:
-        """Return whether the request has the header `Upgrade`. After its head, the result is false."""
+        """Return whether the request has the header `Upgrade`. While the body is parsed, the result is false."""
         return bool(self._parser.should_upgrade())
 
     def should_keep_alive(self) -> bool:

@@ -87,7 +87,7 @@ class JsonReader:
     def finish(self) -> Any:
         """Return the parsed value, with a LongString in place of each long string.
 
-        A placeholder that is a key is not replaced, because no field of the API has a long name.
+        A placeholder that is the key of an object is not replaced, because no field of the API has a long name.
         """
         if self._in_string or self._pending:
             raise ValueError("the text ends inside a string")

@@ -44,7 +44,8 @@ def success_of(model: Model, errors: dict[int, ResponseDoc]) -> dict[int, Respon
 def accepted(request: Request, ticket: Ticket) -> Response:
     """Return the response for an accepted task.
 
-    The response contains the task's state immediately after acceptance, even if the request repeats an earlier request.
+    The response contains the state that the task had immediately after its acceptance, even if the request repeats an
+    earlier request.
     """
     data = common_task_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
     return success(request, data, {"Idempotency-Replayed": "true"} if ticket.replayed else None)
