@@ -300,7 +300,7 @@ def _check_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Verify the files that were in the cache before the pull. If files are damaged, remove them and raise PullFailed."""
+    """Verify the files that were in the cache before the pull. If any are damaged, remove them and raise PullFailed."""
     damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()
