@@ -70,8 +70,8 @@ def read_times(reader: FieldReader) -> tuple[datetime | None, datetime | None]:
     """Return the start and the end of the period from `start_time` to `end_time`.
 
     The fields are Unix times in milliseconds. The period includes the entire millisecond that starts at `end_time`,
-    because the times in responses are truncated to milliseconds. The returned end is therefore one millisecond later,
-    and is excluded.
+    because the times in responses are truncated to milliseconds. The returned end is therefore one millisecond later
+    than `end_time`, and is not part of the period.
     """
     start, end = (_time(reader, name) for name in ("start_time", "end_time"))
     if start and end and start > end:

@@ -98,7 +98,7 @@ class FieldReader:
             value = value.strip()
         if value is None:
             return ""
-        if isinstance(value, LongString):  # a LongString is longer than any text field may be
+        if isinstance(value, LongString):  # a LongString is longer than any text field allows
             self.add_problem(name, f"has {value.characters} characters; at most {max_characters} are allowed")
         elif not isinstance(value, str):
             self.add_problem(name, f"must be a string, not {quoted(value)}")

@@ -41,8 +41,8 @@ def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series:
     """Plan the shots and the batches of a request.
 
     The same request and seed always result in the same shots. The seed of a shot is the sum of the task's seed and the
-    shot's index. With the seed of an image, a client can therefore generate this image again. A batch contains at most
-    `max_batch` shots. If `whole_series` is true, one batch contains all shots of a series.
+    shot's index. A client can therefore use the seed of an image to generate this image again. A batch contains at
+    most `max_batch` shots. If `whole_series` is true, one batch contains all shots of a series.
     """
     count = _count(request)
     shots = tuple(_make_shots(request, count, seed))
@@ -80,7 +80,7 @@ def _make_shots(request: ImageRequest, count: int, seed: int) -> list[Shot]:
 def with_instructions(request: ImageRequest, prompt: str) -> str:
     """Return a prompt with added sentences that describe the roles of the request's references.
 
-    The numbers of the citations are the positions of the references in the request.
+    In these sentences, `<<<image_2>>>` cites the second reference of the request.
     """
     cited: dict[ReferenceRole, list[str]] = {}
     for number, sent in enumerate(request.images, 1):

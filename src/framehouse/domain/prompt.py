@@ -206,7 +206,7 @@ def _marker_number(text: str) -> int:
 
 
 def _markers(prompt: str) -> list[re.Match[str]]:
-    """Return the markers of the first pattern with at least two matches whose numbers are 1, 2, 3 … in this order.
+    """Return the markers of the first pattern that has at least two matches, numbered 1, 2, 3 … in this order.
 
     Returns an empty list if there is no such pattern.
     """
@@ -285,7 +285,7 @@ _RATIO_HINTS = (
     "horizontal youtube square album avatar profile "
     "宽 寬 海报 海報 竖 豎 直式 壁纸 壁紙 屏 横 橫 桌布 方形 方图 专辑 頭像 头像"
 ).split()
-"""The substrings of which every match of `_RATIO_PATTERNS` contains at least one.
+"""Every match of `_RATIO_PATTERNS` contains at least one of these substrings.
 
 Few prompts contain any of the substrings, and searching for the substrings is ten times as fast as matching the
 patterns.

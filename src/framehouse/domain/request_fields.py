@@ -179,7 +179,10 @@ def read_external_id(reader: FieldReader) -> str:
 
 
 def read_watermark(reader: FieldReader) -> bool:
-    """Return whether a watermarked copy is requested: `watermark_info.enabled`, or `watermark` as some clients send."""
+    """Return whether a watermarked copy is requested, in `watermark_info.enabled` or in `watermark`.
+
+    The field `watermark` is read only if `watermark_info` is absent. Some clients send `watermark` instead.
+    """
     info = reader.get("watermark_info")
     if info is None:
         return reader.boolean("watermark")

@@ -22,7 +22,7 @@ def milliseconds(moment: datetime) -> int:
 
 
 NO_BALANCE = {"quota": "0", "list_price": "0"}
-"""The field `final_balance_deduction`. Framehouse charges only units, not money."""
+"""The value of the field `final_balance_deduction`. Framehouse charges only units, not money."""
 
 
 def common_task_data(
@@ -80,7 +80,7 @@ def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """Return the request of a task as a request body. Chosen values replace `auto`.
+    """Return the request of a task as a request body. The values that the server chose replace `auto`.
 
     The result does not contain the reference images.
     """

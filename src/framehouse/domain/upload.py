@@ -27,8 +27,8 @@ def download_key(account_id: int, id: UUID) -> str:
 def upload_id(url: str) -> UUID | None:
     """Return the id of an upload if the URL has the form of a download URL. Otherwise, return None.
 
-    The host is not compared, because a proxy or a new value of `public_url` may change it. The URL needs no signature,
-    because the database is queried for an upload with this id that belongs to the account.
+    The host is not compared, because a proxy or a new value of `public_url` may change it. The signature is not
+    checked, because the database is then queried for an upload with this id that belongs to the account.
     """
     match = _DOWNLOAD_URL.fullmatch(url)
     return UUID(match[1]) if match else None

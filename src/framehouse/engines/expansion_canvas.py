@@ -9,7 +9,7 @@ from framehouse.domain.sizes import Size
 from framehouse.engines.image_files import decode_reference_rgb
 
 _USUAL_PIXELS = 1024 * 1024
-"""The usual number of pixels of the images with which models are trained. Models generate worse images at smaller
+"""The usual number of pixels of the images on which models are trained. Models generate worse images at smaller
 sizes."""
 MAX_INPAINT_PIXELS = 1024 * 1024
 """The maximum number of pixels for the inpainting pipelines of diffusers, which scale larger images down."""
@@ -18,8 +18,8 @@ _BAND = 0.22
 """The width of the mirrored band, as a fraction of the image's width or height. Such a band rarely contains the main
 subject."""
 _OVERLAP_PX = 8
-"""The width of the strip along the edges of the original image that the model generates again, so that the transition
-is smooth."""
+"""The model generates a strip of this width inside the edges of the original image again, so that the transition is
+smooth."""
 
 
 def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: float = 8.0) -> Size:
@@ -27,8 +27,8 @@ def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: fl
 
     The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the aspect
     ratio of `size`, and at most `max_pixels` pixels. Unless `max_edge` is 0, no side is longer than `max_edge`. The
-    longer side is at most `max_ratio` times as long as the shorter side. If `size` has less than about a million
-    pixels, the canvas is larger than `size`, up to a million pixels.
+    longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
+    pixels, the canvas is larger than `size`: it has about a million pixels if the other limits allow it.
     """
     width, height = max(size.width, size.height / max_ratio), max(size.height, size.width / max_ratio)
     pixels = min(max_pixels, max(_USUAL_PIXELS, size.width * size.height))
@@ -42,11 +42,11 @@ def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: fl
 def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Image.Image, Image.Image]:
     """Draw the canvas (RGB) and the mask (greyscale), both with the size `canvas`. Blocks the calling thread.
 
-    `content` is the file of the original image, and `box` is the place of the original image in the expanded image of
-    `size`. The expanded image is placed in the middle of the canvas, and touches two or four edges of the canvas. If
-    the aspect ratios differ, the worker later removes the rest of the canvas. Around the original image, the canvas
-    shows a blurred continuation of the edges. The mask is white where the model must generate the image, and black
-    where the original image must stay.
+    `content` is the file of the original image, and `box` is the place of the original image in the expanded image.
+    `size` is the size of the expanded image. The expanded image is placed in the middle of the canvas, and touches two
+    or four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
+    removes the rest of the canvas. Around the original image, the canvas shows a blurred continuation of the edges. The
+    mask is white where the model must generate the image, and black where the original image must stay.
 
     Raises Broken if the file is damaged.
     """

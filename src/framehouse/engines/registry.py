@@ -83,7 +83,7 @@ class Registry:
 
     @property
     def concurrency(self) -> int:
-        """The number of concurrent calls with which the engines of all served routes are fully used."""
+        """The number of concurrent calls that the engines of all served routes can process efficiently in total."""
         engines = {id(route.engine): route.engine for _, route in self._all_routes() if route.served}
         return sum(engine.abilities().concurrency for engine in engines.values())
 
@@ -179,7 +179,10 @@ def open_registry(
 
 
 def _with_sandbox(settings: list[dict[str, object]], *, sandbox: bool) -> list[dict[str, object]]:
-    """Return the settings of a model's routes. The sandbox of previz is off if another engine also serves the model."""
+    """Return the settings of a model's routes.
+
+    The sandbox of previz is off if `sandbox` is false, or if the model also has a route with another engine.
+    """
     if sandbox and all(route.get("engine") == _PREVIZ for route in settings):
         return settings
     return [route | {"sandbox": False} if route.get("engine") == _PREVIZ else route for route in settings]

@@ -300,7 +300,7 @@ def _check_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Verify the files that were in the cache before the pull. Removes damaged files, and then raises PullFailed."""
+    """Verify the files that were in the cache before the pull. If any are damaged, remove them and raise PullFailed."""
     damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()
@@ -332,7 +332,7 @@ def _partial(blobs: Path, file: RemoteFile) -> Path:
 
 
 def _usable_bytes(partial: Path, file: RemoteFile) -> int:
-    """Return the size of a partial file. If the partial file is longer than the complete file, it is removed first."""
+    """Return the size of a partial file. If it is longer than the complete file, remove it and return 0."""
     if _size(partial) > file.size_bytes:
         partial.unlink()
     return _size(partial)

@@ -23,7 +23,7 @@ class ModelDefaults:
     `negative_prompt`: the default negative prompt. None means no negative prompt.
     `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the
         guidance is above 1.
-    `inpaint_pipeline`: the class of diffusers that generates a masked area with the same weights. Empty if there is no
+    `inpaint_pipeline`: the diffusers class that generates a masked area with the same weights. Empty if there is no
         such class.
     `all_gb`, `largest_gb`: the size of all parts of the model and of its largest part in GB, at 16 bits per parameter.
         0 means unknown.

@@ -72,8 +72,8 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
     """Return the orders as the JSON data of an open order. The data is empty if there are no orders.
 
-    Workers of a release without the field `kind` can continue omni-image orders, because the data of these orders does
-    not contain `kind`.
+    Workers of an older release, which does not have the field `kind`, can continue omni-image orders, because the data
+    of these orders does not contain `kind`.
     """
     entries = [
         {

@@ -96,7 +96,7 @@ class OpenAIImages:
             done += len(shots)
 
     def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
-        """Return the shots of the next request: the first shot, and all following shots that can share its request.
+        """Return the first shot and the shots directly after it that can share its request, at most `max_n` shots.
 
         Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
         each shot must also be one higher than the seed of the previous shot. If `single` is true, only the first shot

@@ -40,10 +40,10 @@ async def probe(
 ) -> ReferenceSupport:
     """Request up to three small images with the same seed: from reference A, from A again, and from A and B.
 
-    If the server refuses A, the result is 0 references. If the server refuses A and B, the result is one reference. If
-    A and B produce the same image as A alone, the server drops the second reference, so the result is also one
-    reference. If the two requests with A alone produce different images, the probe cannot detect dropped references.
-    The `problem` of the result then describes this limitation.
+    If the server refuses A, the result is 0 references. If the server refuses only A and B together, the result is one
+    reference. If A and B together produce the same image as A alone, the server drops the second reference, so the
+    result is also one reference. If the two requests with A alone produce different images, the probe cannot detect
+    dropped references. The `problem` of the result then describes this limitation.
 
     If `seeded` is false, the server's edits accept no seed. In this case, or if `max_references` is 1, only the first
     image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are

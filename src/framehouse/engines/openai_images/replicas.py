@@ -20,7 +20,7 @@ class Replica:
     `last_use`: the sequence number of the last request to this replica. The least recently used replica has the
         smallest number.
     `reference_support`: the result of the last reference probe, or None before the first result.
-    `probe_task`: the task that runs the reference probe.
+    `probe_task`: the asyncio task that runs the reference probe.
     """
 
     url: str
@@ -62,11 +62,11 @@ class Replicas:
 
     @asynccontextmanager
     async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
-        """Reserve a slot on the usable replica with the fewest requests in flight while the context is active.
+        """While the context is active, reserve a slot on the usable replica with the fewest requests in flight.
 
-        A replica is usable if it is neither in a cooldown nor in `refused`. `refused` maps each replica that has
-        refused this call to the reason. Waits if all usable replicas are full. Raises Unavailable with all reasons if
-        no replica is usable.
+        A replica is usable if it is neither in a cooldown nor in `refused`. The keys of `refused` are the replicas that
+        have refused this call, and the values are their reasons. Waits if all usable replicas are full. Raises
+        Unavailable with all reasons if no replica is usable.
         """
         replica = await self._take_slot(refused)
         try:

@@ -52,7 +52,8 @@ KINDS = {
         # The seed of each image in a request is one higher than the previous seed, like the seeds of our shots.
         # The server accepts a mask but ignores it.
         ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True, negative_prompts=True),
-        # All images of a request share one random generator, so only the first image would match its seed.
+        # `max_n` is 1, because all images of a request share one random generator. If a request had several images,
+        # only the first image would match its seed.
         ServerKind(
             "vllm_omni",
             4,

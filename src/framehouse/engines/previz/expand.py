@@ -9,14 +9,15 @@ from framehouse.engines.image_files import decode_reference_rgb
 from framehouse.engines.previz.sprites import Pixels, enlarged, grain
 
 _WORK_PX = 1_500_000
-"""The maximum number of pixels with which the scene is continued before it is enlarged. The worker restores the
-original image."""
+"""The scene is continued at a size of at most this many pixels, and the result is then enlarged. The worker later
+copies the original image into the result, so the original image loses no details."""
 
 
 def expand_image(content: bytes, size: Size, box: Box, seed: int) -> Pixels:
-    """Expand an image and return an RGB array of shape (height, width, 3). `box` is the place of the image in `size`.
+    """Expand an image to `size` and return an RGB array of shape (height, width, 3).
 
-    The edges of the image are mirrored outwards. The seed changes only the grain. Raises Broken if the file is damaged.
+    `box` is the place of the image in the expanded image. The edges of the image are mirrored outwards. The
+    seed changes only the grain. Raises Broken if the file is damaged.
     """
     scale = min(1.0, (_WORK_PX / (size.width * size.height)) ** 0.5)
     work = Size(*(max(2, round(side * scale)) for side in size))

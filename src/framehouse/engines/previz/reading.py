@@ -212,8 +212,8 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # If a prompt specifies several, the last one takes precedence, because the text for a single shot comes after
-        # the text that all shots share.
+        # If a prompt specifies several times of day or weather conditions, the last one takes precedence, because the
+        # text for a single shot comes after the text that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -293,10 +293,10 @@ class _Reader:
 
     def _is_part(self, thing: Subject, index: int) -> bool:
         """Update the list of subjects if `thing` belongs to the previous subject, as its part or its content. Returns
-        whether it is a part.
+        whether `thing` belongs to the previous subject.
 
         If the drawing of the previous subject already shows `thing`, as the drawing of a knight shows a sword, `thing`
-        is removed. If the previous subject is a container, as in "a bottle of perfume", the subject replaces the
+        is removed. If the previous subject is a container, as in "a bottle of perfume", `thing` replaces the
         previous subject.
         """
         before = self._subjects[index - 1].name if index else ""
@@ -309,8 +309,8 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """If `thing` is clothing or headwear that an earlier subject wears, apply it to that subject. Returns whether a
-        figure wears the subject.
+        """If `thing` is clothing or headwear that an earlier subject wears, apply it to that subject. Returns whether
+        an earlier subject wears `thing`.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.
         """

@@ -155,7 +155,7 @@ def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, streng
 def lit_windows(sprite: Pixels, color: Color) -> Pixels:
     """Return the lit windows and doors of a building, without the rest of the sprite.
 
-    In the drawings, windows are dark or blue. A blue area in the upper 28 % of the rows is a flag.
+    In the drawings, windows are dark or blue. A blue area in the upper 28 % of the rows is not a window, but a flag.
     """
     lit = np.empty_like(sprite)
     lit[..., :3] = color

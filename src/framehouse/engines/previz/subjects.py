@@ -188,7 +188,7 @@ def _rows(
     top, bottom = view.height * 0.13, min(view.floor, view.height * 0.86)
 
     def fitted(rows: int) -> tuple[float, int]:
-        """Return the total height of the subjects in a grid of `rows`, and the number of subjects per row."""
+        """Return the total height of the subjects in a grid of `rows` rows, and the number of subjects per row."""
         per_row = -(-len(roots) // rows)
         across, down = view.width * 0.88 / per_row, (bottom - top) / rows
         return sum(min(down * 0.94, across * 0.88 / aspects[i]) for i in roots), per_row

@@ -18,8 +18,8 @@ class View:
     `hero`: the maximum height of the main subject.
     `center`: the x coordinate of the main subject.
     `zoom`: the scale of the scenery.
-    `pan`: the horizontal shift of the camera. Each layer of the scenery is shifted by a part of it that depends on the
-        depth of the layer.
+    `pan`: the horizontal shift of the camera. Each layer of the scenery is shifted by a fraction of `pan` that depends
+        on the depth of the layer.
     `focus`: the blur of the background. 0 means sharp.
     """
 
