@@ -18,7 +18,7 @@ class Model:
     """A configured model as clients see it. The registry contains the engines that generate the model's images.
 
     A request can contain one of the `aliases` instead of the name. `units` contains the price of one image for each
-    resolution. `kinds` contains the kinds of requests that the model offers. `max_batch`, `whole_series` and `refusal`
+    resolution. `kinds` contains the kinds of tasks that the model supports. `max_batch`, `whole_series` and `refusal`
     are abilities of the model's first engine (`engines.interface.Abilities`). `expansions` is true if one of the
     model's engines can expand images.
     """
@@ -39,8 +39,8 @@ class Catalog:
     """The configured models.
 
     `default` is the name or an alias of the model that is used if a request names no model. If `default` is empty,
-    omni-image requests that name no model are refused. Raises ValueError if `default` does not exist, or if an alias
-    belongs to two models.
+    requests to the endpoint `omni-image` that name no model are refused. Raises ValueError if `default` does not exist,
+    or if an alias belongs to two models.
     """
 
     def __init__(self, models: Iterable[Model], default: str = "") -> None:

@@ -64,7 +64,8 @@ async def claim_callbacks(
 
     `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
     concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
-    If the result of the statement is lost, the messages can be claimed again after their leases have expired.
+    If the connection is lost before the claimed messages are returned, they can be claimed again after their leases
+    have expired.
     """
     rows = await db.rows(
         sql("claim_callbacks"),
@@ -96,7 +97,7 @@ async def end_callback(
 async def retry_callback(
     db: Database, message: CallbackMessage, *, after: timedelta, code: int | None, error: str
 ) -> None:
-    """Release a message after a failed attempt. The next attempt is due after `after` has passed."""
+    """Release a message after a failed attempt. The next attempt becomes due when the period `after` has passed."""
     await db.row(
         "update callback_messages "
         "set run_at = now() + :after, last_code = :code, last_error = :error, claim = null, lease_until = null "
@@ -115,7 +116,7 @@ async def list_callbacks(
     """Return an account's messages, newest first.
 
     `either_id` is a task id or an external id, and restricts the list to one task. `failed` restricts the list to
-    messages that were given up or whose last attempt failed.
+    messages that will not be sent again after a failure, or whose last attempt failed.
     """
     task_id = read_task_id(either_id) if either_id else None
     rows = await db.rows(

@@ -102,7 +102,8 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, its corners visibly overlap."""
+    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, the rounded corners visibly overlap
+    the rest of the rectangle."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
@@ -110,7 +111,8 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Draw a label for each noun that has no drawing, side by side from the lower left."""
+    """Draw a label for each noun that has no drawing. The labels are placed side by side, starting at the lower
+    left."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad

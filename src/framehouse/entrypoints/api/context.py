@@ -88,9 +88,9 @@ class ApiContext:
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
         """Read the JSON body. Yield its value, and a pair of the idempotency key and the digest of the body.
 
-        If there is no idempotency key, None replaces this pair. The files with the body's images exist until the
-        context ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if the idempotency key is too
-        long.
+        If there is no idempotency key, the second value is None. The temporary file with the images of a large body is
+        deleted when the `async with` block ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if
+        the idempotency key is too long.
         """
         _check_length(idempotency_key)
         account_id = caller.account_id if caller else 0
