@@ -52,8 +52,8 @@ def _window(s: Stage, x: float, y: float, wide: float, tall: float) -> None:
         )
     hills = light.on((120, 150, 140), 0.4)
     d.path(
-        f"M{x:.1f} {y + tall:.1f}V{y + tall * 0.8:.1f}Q{x + wide * 0.3:.1f} {y + tall * 0.62:.1f} {x + wide * 0.6:.1f}
-        {y + tall * 0.82:.1f}T{x + wide:.1f} {y + tall * 0.74:.1f}V{y + tall:.1f}z", hills,
+        f"M{x:.1f} {y + tall:.1f}V{y + tall * 0.8:.1f}Q{x + wide * 0.3:.1f} {y + tall * 0.62:.1f} {x + wide * 0.6:.1f} {y + tall * 0.82:.1f}T{x + wide:.1f} {y + tall * 0.74:.1f}V{y + tall:.1f}z",
+        hills,
     )
     d.path(boxes([(x + wide / 2 - 3, y, 6, tall), (x, y + tall * 0.42, wide, 6)]), _indoor_color(s, (246, 240, 230)))
     d.rect(x - 18, y + tall + 6, wide + 36, 11, _indoor_color(s, (232, 224, 210)), radius=3)
@@ -83,9 +83,8 @@ def _framed_image(s: Stage, x: float, y: float, wide: float, tall: float, color:
     d.rect(x + 7, y + 7, wide - 14, tall - 14, _indoor_color(s, (246, 240, 228)))
     d.rect(x + 14, y + 14, wide - 28, tall - 28, _indoor_color(s, lighter(color, 0.3)))
     d.path(
-        f"M{x + 14:.1f} {y + tall - 14:.1f}L{x + wide * 0.4:.1f} {y + tall * 0.45:.1f}L{x + wide * 0.62:.1f} {y + tall *
-        0.7:.1f}L{x + wide * 0.76:.1f} {y + tall * 0.55:.1f}L{x + wide - 14:.1f} {y + tall - 14:.1f}z", _indoor_color(s,
-        color),
+        f"M{x + 14:.1f} {y + tall - 14:.1f}L{x + wide * 0.4:.1f} {y + tall * 0.45:.1f}L{x + wide * 0.62:.1f} {y + tall * 0.7:.1f}L{x + wide * 0.76:.1f} {y + tall * 0.55:.1f}L{x + wide - 14:.1f} {y + tall - 14:.1f}z",
+        _indoor_color(s, color),
     )
 
 
@@ -97,8 +96,7 @@ def _plant(s: Stage, x: float, base: float, tall: float) -> None:
         tip_x, tip_y = x + lean * tall * 0.9, base - tall * (0.98 - abs(lean) * 0.55)
         fill = leaf if n % 2 else darker(leaf, 0.16)
         d.path(
-            f"M{x:.1f} {base - tall * 0.28:.1f}Q{x + lean * tall * 0.2 - 14:.1f} {base - tall * 0.7:.1f} {tip_x:.1f}
-            {tip_y:.1f}Q{x + lean * tall * 0.5 + 16:.1f} {base - tall * 0.5:.1f} {x:.1f} {base - tall * 0.28:.1f}z",
+            f"M{x:.1f} {base - tall * 0.28:.1f}Q{x + lean * tall * 0.2 - 14:.1f} {base - tall * 0.7:.1f} {tip_x:.1f} {tip_y:.1f}Q{x + lean * tall * 0.5 + 16:.1f} {base - tall * 0.5:.1f} {x:.1f} {base - tall * 0.28:.1f}z",
             fill,
         )
     d.polygon(
@@ -119,8 +117,8 @@ def _hanging_lamp(s: Stage, x: float, y: float, size: float, color: Color) -> No
     d.line(f"M{x:.1f} -5V{y - size * 0.5:.1f}", (40, 38, 46), 2.5)
     d.glow(x, y + size * 0.2, size * 3.2, _LAMP, 0.5 if s.light.dark else 0.28)
     d.path(
-        f"M{x - size:.1f} {y + size * 0.3:.1f}Q{x - size * 0.8:.1f} {y - size * 0.6:.1f} {x:.1f} {y - size * 0.6:.1f}Q{x
-        + size * 0.8:.1f} {y - size * 0.6:.1f} {x + size:.1f} {y + size * 0.3:.1f}z", _indoor_color(s, color),
+        f"M{x - size:.1f} {y + size * 0.3:.1f}Q{x - size * 0.8:.1f} {y - size * 0.6:.1f} {x:.1f} {y - size * 0.6:.1f}Q{x + size * 0.8:.1f} {y - size * 0.6:.1f} {x + size:.1f} {y + size * 0.3:.1f}z",
+        _indoor_color(s, color),
     )
     d.ellipse(x, y + size * 0.3, size, size * 0.14, lighter(_LAMP, 0.45))
 
@@ -213,8 +211,9 @@ def library(s: Stage) -> None:
             d.rect(v.width * n / 4 - 9 + v.pan * 0.3, 0, 18, floor, lighter(wood, 0.06))
         lx = v.width * 0.83
         d.line(
-            f"M{lx:.1f} {floor + 20:.1f}L{lx - 50 * z:.1f} {floor * 0.2:.1f}M{lx + 64 * z:.1f} {floor + 20:.1f}L{lx + 14
-            * z:.1f} {floor * 0.2:.1f}", _indoor_color(s, (206, 160, 104)), 8,
+            f"M{lx:.1f} {floor + 20:.1f}L{lx - 50 * z:.1f} {floor * 0.2:.1f}M{lx + 64 * z:.1f} {floor + 20:.1f}L{lx + 14 * z:.1f} {floor * 0.2:.1f}",
+            _indoor_color(s, (206, 160, 104)),
+            8,
         )
         d.line(
             "".join(
@@ -263,8 +262,7 @@ def cafe(s: Stage) -> None:
 
 
 def kitchen(s: Stage) -> None:
-    """Draw tiles, a window, pots on a rail and hanging lamps. The function `table` adds a countertop for small
-    subjects."""
+    """Draw tiles, a window, pots on a rail and hanging lamps. The function `table` adds a countertop for small subjects."""
     d, v = s.d, s.view
     floor = _interior(s, (222, 226, 220), (176, 150, 124))
     z = 0.62 + 0.38 * v.zoom
