@@ -32,8 +32,8 @@ class Account(NamedTuple):
 class Key(NamedTuple):
     """An API key without its secrets.
 
-    If `jwt` is true, clients sign their own JWTs with the key. `models` lists the models that clients may use with the
-    key; None means all models.
+    If `jwt` is true, clients use the key to sign JWTs. `models` lists the models that clients may use with the key;
+    None means all models.
     """
 
     id: int

@@ -21,7 +21,7 @@ def ratio_of_request(request: ImageRequest) -> str:
     if request.ratio != AUTO:
         return request.ratio
     if request.kind == "expand":
-        return AUTO  # the original image determines the aspect ratio
+        return AUTO  # depends on the size of the image to expand
     if ratio := requested_ratio(request.prompt, RATIOS):
         return ratio
     if deciding_reference(request.prompt, images=len(request.images), elements=len(request.elements)):
@@ -37,9 +37,9 @@ def default_ratio(request: ImageRequest) -> str:
 def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | None:
     """Return the reference whose aspect ratio replaces `auto`.
 
-    The result is the first reference that the prompt cites or, if the prompt cites no reference, the first image.
-    Returns None if the prompt cites no reference and there are no images. An uncited element is never the result,
-    because the images of an element show a subject and not its framing.
+    The result is the first image or element that the prompt cites. If the prompt cites neither, the result is the first
+    image. Returns None if the prompt has no such citation and there are no images. An uncited element is never the
+    result, because the images of an element show a subject and not its framing.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)
@@ -52,7 +52,7 @@ def ratio_from_references(
     """Return the supported aspect ratio that is nearest to the aspect ratio of the deciding reference.
 
     `images` and `elements` contain sizes as (width, height) in pixels. The size of an element is the size of its
-    frontal image. Returns None if there is no deciding reference.
+    frontal image. Returns None if `deciding_reference` returns None.
     """
     reference = deciding_reference(prompt, images=len(images), elements=len(elements))
     if reference is None:

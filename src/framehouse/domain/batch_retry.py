@@ -11,7 +11,7 @@ LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
-"""The number by which the maximum number of attempts is multiplied if a batch has an open order. The order may have
+"""The factor by which the maximum number of attempts is multiplied if a batch has an open order. The order may have
 been paid for, so the batch is retried more often."""
 
 
@@ -33,7 +33,7 @@ class RetryLimits:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The batch returns to the queue and is due after `after_s` seconds.
+    """The instruction to return a batch to the queue, where it becomes due after `after_s` seconds.
 
     If `route` is set, a worker that serves this route claims the batch next. If `route` is empty, the batch starts
     again at the model's first route. `failed` is false if the engine only postponed the batch.
@@ -68,8 +68,8 @@ def next_step(
         case Retry(reason):
             return Release(pause_s, reason)
         case HandOver(route, reason):
-            # If every route fails, workers that try the routes in different orders hand the batch over to each other
-            # repeatedly. The pause limits the rate of these handovers.
+            # If every route fails, workers that serve different routes hand the batch over to each other repeatedly.
+            # The pause limits the rate of these handovers.
             return Release(pause_s if reason and failing_s else 0.0, reason, route=route)
         case _:
             return outcome
@@ -85,9 +85,10 @@ def attempts_used_up(attempt: int, limits: RetryLimits, *, open_order: bool) -> 
 
 
 def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> bool:
-    """Return whether a batch may be a poison batch. A poison batch kills its workers.
+    """Return whether a batch may be a poison batch, which kills the workers that process it.
 
-    Returns True if `limits` allow at most one further attempt. Returns False for the first attempt. Returns False for a
-    batch with an open order, because an upstream generates its images and the batch cannot kill a worker.
+    `attempt` is the number of the current attempt. Returns True if `limits` allow at most one attempt after this
+    attempt. Returns False for the first attempt. Returns False for a batch with an open order, because an upstream
+    generates its images and the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

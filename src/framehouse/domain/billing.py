@@ -1,4 +1,8 @@
-"""The rules of the account endpoints: each account has one resource pack, and each charge is one row of the ledger."""
+"""The rules of the account endpoints.
+
+Each account has one resource pack (the Kling API's term for a purchased number of units). Each charge is one row of the
+ledger.
+"""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +25,7 @@ NO_LIMIT = 2**53 - 1
 _FILTER_KEYS = ("api_key_name", "product_type", "package_name", "package_id")
 _MAX_FILTER_VALUES = 100
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
-_LATEST_MS = 253_402_300_799_000  # the year 9999
+_LATEST_MS = 253_402_300_799_000  # the end of the year 9999
 
 
 @dataclass(frozen=True, slots=True)

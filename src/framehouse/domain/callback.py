@@ -13,7 +13,7 @@ from framehouse.domain.task import Status
 GIVE_UP_AFTER_S = 24 * 3600.0
 ANSWER_TIMEOUT_S = 10.0
 CONNECT_GRACE_S = 3.0
-"""The additional time for connecting, in seconds. An attempt takes at most `ANSWER_TIMEOUT_S` plus this time."""
+"""The time for connecting, in seconds. A delivery attempt takes at most `ANSWER_TIMEOUT_S` plus this time."""
 LEASE_S = 2 * ANSWER_TIMEOUT_S
 """The duration of the lease on a claimed message, in seconds."""
 RETRY_AFTER_CODES = (429, 503)

@@ -72,7 +72,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class ElementTask:
-    """The task that creates an element of an account, and the element.
+    """The task that creates an element of an account, and the element itself.
 
     The element is usable after the task has succeeded. `fields` contains the name of the request field of each image.
     A deleted element has no images.
@@ -96,7 +96,8 @@ class ElementTask:
 def read_element(body: object) -> tuple[ElementRequest, list[str]]:
     """Read the request in a JSON body. Returns the request and a list of the problems in the body.
 
-    The body can have the current form or the older, flat form. Raises Refused (1201) if the body is not an object.
+    The body can have the current form or the older, flat form of the Kling API. Raises Refused (1201) if the body is
+    not an object.
     """
     if not isinstance(body, dict):
         raise Refused(1201, "the body must be a JSON object")
@@ -116,7 +117,7 @@ def read_element(body: object) -> tuple[ElementRequest, list[str]]:
 
 
 def _images(reader: FieldReader) -> tuple[SentImage, ...]:
-    """Return the images in a body of the current or the older form, each with the name of its field."""
+    """Return the images in a body of the current or the older form. Each image has the name of its field."""
     frontal, others = "element_frontal_image", "element_refer_list"
     if reader.get("element_image_list") is not None or not (reader.get(frontal) or reader.get(others)):
         frontal, others = "frontal_image", "refer_images"

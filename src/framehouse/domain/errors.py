@@ -46,9 +46,9 @@ class FramehouseError(Exception):
 class Refused(FramehouseError):
     """The API refuses a request. The client receives the code and the message.
 
-    `status` is the HTTP status. Its default is the status of the code in HTTP_STATUS. The API passes the
-    statuses 405, 413 and 415 explicitly. `retry_after_s` is the value of the Retry-After header, and is set if the same
-    request can succeed later.
+    `status` is the HTTP status. The default is the entry for the code in HTTP_STATUS. The API passes the statuses 405,
+    413 and 415 explicitly. `retry_after_s` is the value of the Retry-After header, and is set if the same request can
+    succeed later.
     """
 
     def __init__(self, code: int, message: str, *, status: int | None = None, retry_after_s: int | None = None) -> None:

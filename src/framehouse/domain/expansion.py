@@ -1,4 +1,4 @@
-"""The size of an expanded image, and the place of the original image in it."""
+"""The size of an image that is expanded at its edges, and the place of the original image in it."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -92,7 +92,7 @@ class FieldReader:
         return None if value == "" else value
 
     def text(self, name: str, *, max_characters: int, strip: bool = False) -> str:
-        """Return a string. If `strip` is true, surrounding whitespace is removed before the length is checked."""
+        """Return the string in a field. If `strip` is true, the string is stripped before its length is checked."""
         value = self.get(name)
         if strip and isinstance(value, str):
             value = value.strip()
@@ -230,7 +230,8 @@ def ascii_host(host: str) -> str:
     if ":" in host:
         return host
     if host.isascii():
-        name = host.encode("idna").decode()  # checks only the lengths of the labels, because names may contain "_"
+        # This codec checks the lengths of the labels but not their characters, so names with "_" are accepted.
+        name = host.encode("idna").decode()
     else:
         import idna  # imported here, because its tables are large and most host names are ASCII
 

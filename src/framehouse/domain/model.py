@@ -15,7 +15,9 @@ def accept_every_prompt(prompt: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A configured model as clients see it. The registry contains the engines that generate the model's images.
+    """A configured model as clients see it.
+
+    The engines that generate the model's images are in `engines.registry.Registry`.
 
     A request can contain one of the `aliases` instead of the name. `units` contains the price of one image for each
     resolution. `kinds` contains the kinds of tasks that the model supports. `max_batch`, `whole_series` and `refusal`
@@ -39,8 +41,8 @@ class Catalog:
     """The configured models.
 
     `default` is the name or an alias of the model that is used if a request names no model. If `default` is empty,
-    requests to the endpoint `omni-image` that name no model are refused. Raises ValueError if `default` does not exist,
-    or if an alias belongs to two models.
+    requests to the endpoint `omni-image` that name no model are refused. Raises ValueError if `default` is set but no
+    model has this name or alias, or if an alias belongs to two models.
     """
 
     def __init__(self, models: Iterable[Model], default: str = "") -> None:
@@ -61,6 +63,6 @@ class Catalog:
     def find(self, name: str) -> Model | None:
         """Return the model with this name or alias, or None if there is no such model.
 
-        The case of letters is ignored, but a name with the same case takes precedence.
+        The case of letters is ignored, but a name that also matches in case takes precedence.
         """
         return self._by_name.get(name) or self._by_folded_name.get(name.casefold())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Every shot of the batch is saved, or the worker has lost the batch. There is nothing to record."""
+    """Every shot of the batch is saved, or the worker has lost its claim. In both cases, there is nothing to record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Retry:
 
     `counts_attempt` is true if the batch may have caused the failure. The attempt then counts towards the maximum
     number of attempts. `open_order` is true if the batch has an open order. The order may have been paid for, so the
-    limits are higher.
+    limits of `batch_retry.py` are higher.
     """
 
     reason: str

@@ -67,8 +67,8 @@ class Cited:
 def prompt_parts(prompt: str, *, images: int, elements: int) -> tuple[str | Cited, ...]:
     """Split a prompt into its text and its citations, in order. Empty text is omitted.
 
-    Each engine formats citations differently. A citation remains text if the request does not contain the cited image
-    or element.
+    The citations are separate parts, because each engine formats citations differently. A citation remains text if the
+    request does not contain the cited image or element.
     """
     parts: list[str | Cited] = []
     text, end = "", 0
@@ -151,7 +151,7 @@ def requested_images(prompt: str) -> int | None:
 
     The number can be a word or digits, in English or Chinese. If there are several numbers, the first number is
     returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of listed
-    shots are ignored. The result may exceed the limits of the Kling API.
+    shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt
@@ -206,9 +206,10 @@ def _marker_number(text: str) -> int:
 
 
 def _markers(prompt: str) -> list[re.Match[str]]:
-    """Return the markers of the first pattern that has at least two matches, numbered 1, 2, 3 … in this order.
+    """Return the markers that precede listed shots, such as "Frame 1:".
 
-    Returns an empty list if there is no such pattern.
+    The result contains all matches of the first pattern that matches at least twice and whose matches are numbered 1,
+    2, 3 … in this order. Returns an empty list if there is no such pattern.
     """
     for pattern in _MARKERS:
         markers = list(pattern.finditer(prompt))

@@ -26,7 +26,7 @@ means that the prompt defines the purpose.
 class Reference:
     """The location of a reference.
 
-    Before a reference has been fetched, only its `url` is known, and its `key` and size are not. A stored reference has
+    Before a reference has been fetched, its `url` is known, but its `key` and its size are not. A stored reference has
     a storage `key` and a size in pixels. `field` is the name of the request field that contained the image. `field` and
     `role` are empty for images of elements.
     """

@@ -31,9 +31,10 @@ _REFERENCE_FIELDS = tuple(dict.fromkeys(name for names in _USED_REFERENCE_FIELDS
 def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | None:
     """Return the model that a request names, or the default model for this kind of request.
 
-    For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first model in
-    this order that offers this kind of request: the model that the Kling API specifies, `default_model`, and the
-    configured models. Returns None if there is a problem. Raises Refused (1203) if the model is not configured.
+    For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first of the
+    following models that supports this kind of request: the model that the Kling API specifies, `default_model`, and
+    the configured models in their order. Returns None if no model was found. In this case, `reader.problems` contains
+    the reason. Raises Refused (1203) if the model is not configured.
     """
     name = reader.text("model_name", max_characters=200, strip=True)
     name = name or reader.text("model", max_characters=200, strip=True)
@@ -139,7 +140,7 @@ def read_elements(reader: FieldReader) -> tuple[int, ...]:
 
 
 def check_reference_count(reader: FieldReader, images: int, elements: int) -> None:
-    """Add a problem if there are too many references in total.
+    """Add a problem if the request contains too many images and elements in total.
 
     If a single list is too long, its problem has already been added, and no further problem is added.
     """

@@ -29,10 +29,10 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
-    """The result of trying a route. If `error` is None, either every shot is saved or the worker has lost the batch.
+    """The result of trying a route. If `error` is None, every shot is saved or the worker has lost its claim.
 
-    `open_order` is true if the route has an open order after the attempt. `given_up` is true if the attempt excluded
-    the route for the batch.
+    `open_order` is true if the route has an open order after the attempt. `given_up` is true if the route was excluded
+    for the batch during the attempt.
     """
 
     error: Failed | Postponed | None = None
@@ -94,7 +94,8 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    if retry is None and earlier_usable:  # the route with the order was excluded, and the earlier routes were not tried
+    # If the route with the open order was excluded, the earlier routes have not been tried yet.
+    if retry is None and earlier_usable:
         return Retry(last_error or fail.reason)
     return retry or fail
 

@@ -30,7 +30,7 @@ CANCELED = "Canceled"
 class RequestOptions:
     """The parts of a request that only some kinds of tasks have.
 
-    `negative_prompt` describes what must not be in the image. The fidelities are numbers from 0 to 1. The higher
+    `negative_prompt` describes what must not be in the image. The two fidelities are numbers from 0 to 1. The higher
     `image_fidelity`, the more similar the new image must be to the reference. The higher `human_fidelity`, the more
     similar the faces must be to the faces in the reference. None means that the engine uses its own default.
     """
@@ -117,7 +117,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """The response to an accepted request.
+    """The content of the response to an accepted request.
 
     `replayed` is true if an earlier request with the same idempotency key created the task.
     """

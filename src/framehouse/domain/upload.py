@@ -1,4 +1,7 @@
-"""The URLs of uploads. A client receives both URLs of an upload before it sends the file."""
+"""The two URLs of an upload: the client sends the file to one URL, and uses the other URL as a reference.
+
+The client receives both URLs before it sends the file.
+"""
 
 import re
 from uuid import UUID
@@ -27,8 +30,8 @@ def download_key(account_id: int, id: UUID) -> str:
 def upload_id(url: str) -> UUID | None:
     """Return the id of an upload if the URL has the form of a download URL. Otherwise, return None.
 
-    The host is not compared, because a proxy or a new value of `public_url` may change it. The signature is not
-    checked, because the database is then queried for an upload with this id that belongs to the account.
+    The host is not compared, because a proxy or a new value of `public_url` may change it. The signature need not be
+    checked, because the calling code then looks up the id among the uploads of the account.
     """
     match = _DOWNLOAD_URL.fullmatch(url)
     return UUID(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""Claims the elements that clients have requested, fetches their images, and adds the elements to the library."""
+"""Claims the elements that clients have requested, fetches and stores their images, and makes the elements usable."""
 
 import asyncio
 import logging
@@ -24,8 +24,9 @@ from framehouse.pipeline.saved_elements import gather_images
 log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _LIMIT, _SLOW_S = 4, 2.0
-"""The maximum number of elements that a worker creates at the same time. After `_SLOW_S` seconds, an element no longer
-counts towards this limit, so that a slow image server does not stop the creation of other elements."""
+"""`_LIMIT` is the maximum number of elements that a worker creates at the same time. After `_SLOW_S` seconds, an
+element no longer counts towards this limit, so that a slow image server does not stop the creation of other
+elements."""
 _FETCH_LIMIT, _TOTAL_LIMIT = 16, 32
 """While `_FETCH_LIMIT` or more elements are in progress, the worker claims only elements whose images are all stored.
 While `_TOTAL_LIMIT` elements are in progress, the worker claims no elements."""

@@ -20,7 +20,7 @@ async def poll_until_cancelled(
     subject: str,
     min_pause_s: float = 0,
 ) -> NoReturn:
-    """Call `poll_once` repeatedly until cancelled. `poll_once` returns the number of claimed entries.
+    """Call `poll_once` repeatedly until cancelled. `poll_once` returns the number of claimed queue entries.
 
     If `poll_once` claimed no entries, the loop sleeps for `min_pause_s` seconds. The loop then waits until `wake` is
     set or about `poll_s` seconds have passed. If `wake` was set during the sleep, the wait ends immediately. `subject`

@@ -41,8 +41,8 @@ _LONGEST_PAUSE = timedelta(minutes=2)
 """The maximum time until a waiting batch or element is due. No batch or element is ever delayed this long. A due
 time further in the future therefore shows that the clock was set back."""
 _STEP = 500
-"""The maximum number of rows that one transaction deletes. The transaction then takes only a few milliseconds, and
-hardly delays other transactions."""
+"""The maximum number of rows that one transaction deletes. With this limit, the transaction takes only a few
+milliseconds, and hardly delays other transactions."""
 
 
 class OrphanedBatches:

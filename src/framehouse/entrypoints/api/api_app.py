@@ -53,7 +53,7 @@ def build_api(
     """Build the ASGI app. The calling code opens and closes the database.
 
     `max_long_polls` is the maximum number of requests that wait for the end of a task. `worker_metrics` is the URL of a
-    worker's metrics. `/metrics` also exposes the metrics of this worker.
+    worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")
     context = ApiContext(
@@ -107,14 +107,15 @@ class Api:
             return
         started = time.perf_counter()
         request_id_in(scope)
-        logs.log_context.set(scope)  # each request runs in its own context
+        # The context variable is not reset, because each request runs in a separate context.
+        logs.log_context.set(scope)
         request = Request(scope, receive)
         try:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            # The response has begun, so uvicorn closes the connection. This call of error_response only logs and counts
-            # the error.
+            # The error occurred while the response was sent, so uvicorn closes the connection. This call of
+            # error_response only logs and counts the error.
             error_response(request, error)
             raise
         finally:

@@ -29,7 +29,7 @@ Found = TypeVar("Found")
 
 
 class KeyCache:
-    """A cache of the last result for each valid key, and a limit on the lookups of uncached keys.
+    """A cache of the latest lookup result for each valid key, and a limit on the lookups of uncached keys.
 
     At most four lookups of uncached keys run at the same time, and further lookups wait. Requests with guessed keys
     therefore do not overload the database, and do not delay requests with cached keys.
@@ -86,9 +86,9 @@ async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *,
     """Return the caller that an Authorization header identifies.
 
     If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
-    result was cached, so the SQL statement for the request must verify the key. Raises Refused (1000 to 1004) if
-    the key or the JWT is missing or invalid. Raises Refused (1100) if the account is disabled. Raises Refused (5001) as
-    `KeyCache.look_up` does.
+    result was cached, so the SQL statement that is run for the request must also verify the key. Raises Refused (1000
+    to 1004) if the key or the JWT is missing or invalid. Raises Refused (1100) if the account is disabled. Raises
+    Refused (5001) as `KeyCache.look_up` does.
     """
     if not header or not header.strip():
         raise Refused(1001, "the Authorization header is missing; send Authorization: Bearer <key>")

@@ -35,8 +35,8 @@ class ConnectionLimits:
 
     `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
     that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
-    request. This time starts when the connection is opened, or when the previous response ends. `unread_s` is the
-    maximum time for which a client may read nothing from its response. `check_s` is the interval between two checks of
+    request. This time starts when the connection is opened, or when the previous response ends. If a client reads
+    nothing of its response for `unread_s`, the connection is closed. `check_s` is the interval between two checks of
     all connections.
 
     If a response is sent before the complete body of the request has arrived, the server continues to read the body for
@@ -147,7 +147,7 @@ class _LimitedConnection(HttpToolsProtocol):
         self._head_complete = False
         self._unparsed_bytes = 0
         """The number of bytes that have arrived since the parser last completed headers, a piece of a body, or a
-        request. An endless header line increases this number beyond the limit."""
+        request. An endless header line increases this number beyond MAX_HEAD_BYTES."""
         self._refusal = _NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -178,7 +178,7 @@ class _LimitedConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head_complete:
-            return  # this header is a trailer; trailers are ignored, because the app has already received the headers
+            return  # this line is a trailer; trailers are ignored, because the app has already received the headers
         self._count_head_bytes(len(name) + len(value) + len(": \r\n"))
         if name.lower() == b"host":
             self._host_headers += 1
@@ -242,7 +242,7 @@ class _LimitedConnection(HttpToolsProtocol):
         self.transport.close()
 
     def close(self) -> None:
-        """Close the connection without another response."""
+        """Close the connection without sending a response."""
         if self.transport.get_write_buffer_size():
             self._drop()
         else:

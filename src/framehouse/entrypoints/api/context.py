@@ -1,4 +1,7 @@
-"""The objects that all endpoints of an API process share, and the first steps of most endpoints."""
+"""The objects that all endpoints of an API process share, and the first steps of most endpoints.
+
+These steps identify the caller and read the body.
+"""
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -98,7 +101,10 @@ class ApiContext:
             yield body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     async def small_body(self, request: Request, idempotency_key: str | None) -> tuple[Any, Idempotency | None]:
-        """Read a small body (see `is_small`). Returns the same values and raises the same errors as `body`."""
+        """Read a small body (see `request_body.is_small`).
+
+        Returns the same values and raises the same errors as `body`.
+        """
         _check_length(idempotency_key)
         body = await self.bodies.read_small(request, digest=bool(idempotency_key))
         return body.value, (idempotency_key, body.digest) if idempotency_key else None

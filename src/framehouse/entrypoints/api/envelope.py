@@ -1,4 +1,7 @@
-"""The envelope and the default headers of a response, and the id of a request."""
+"""The envelope and the default headers of a response, and the id of a request.
+
+The envelope is the JSON object with the fields `code`, `message`, `request_id` and `data`.
+"""
 
 import random
 import re

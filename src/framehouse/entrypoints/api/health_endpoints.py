@@ -39,7 +39,7 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
 
 
 def _state(results: Sequence[RouteHealth]) -> str:
-    """Return the state of a route from the results for everything that the route depends on."""
+    """Return the state of a route, given the results of its health checks."""
     if not any(result.unhealthy for result in results):
         return "ok"
     return "partly away" if any(result.healthy for result in results) else "away"

@@ -19,7 +19,7 @@ class LongPolls:
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
     At most `max_waiting` requests wait. If there are more, the oldest requests of the account with the most waiting
-    requests receive their response early. Otherwise, the requests of one account could use all connections.
+    requests receive their response early. Without this limit, the requests of one account could use all connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:
@@ -33,8 +33,8 @@ class LongPolls:
     def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the context before reading the task. Otherwise, if the task ends between reading the task and entering the
-        context, its notification is missed, and the event is set up to two seconds late.
+        Enter the `with` block before reading the task. Otherwise, if the task ends after it was read but before the
+        block is entered, its notification is missed, and the event is set up to two seconds late.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
@@ -81,9 +81,9 @@ class LongPolls:
         await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim())
 
     async def _trim(self) -> None:
-        """End excess requests at intervals.
+        """End the waits of excess requests at intervals.
 
-        Excess requests are not ended immediately, because a client could then repeat its request in a busy loop.
+        The waits are not ended immediately, because a client could then repeat its request in a busy loop.
         """
         while True:
             await asyncio.sleep(_TRIM_INTERVAL_S)

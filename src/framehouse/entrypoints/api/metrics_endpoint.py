@@ -1,6 +1,7 @@
 """The metrics that `/metrics` exposes.
 
-The shared metrics are read from the database, so all API processes expose the same values of these metrics.
+The shared metrics describe the entire deployment. Their values are read from the database, so all API processes expose
+the same values.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ _MAX_ACCOUNTS = 10_000
 class RateLimit:
     """A token bucket per account. Each API process has separate buckets.
 
-    `per_second` is the number of tokens that a bucket receives per second. 0 means no limit. A full bucket contains
-    `per_second` tokens, but at least one token.
+    `per_second` is the number of tokens that a bucket receives per second. If `per_second` is 0, there is no limit. A
+    full bucket contains `per_second` tokens, or one token if `per_second` is less than 1.
     """
 
     def __init__(self, per_second: float) -> None:

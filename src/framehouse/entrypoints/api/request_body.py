@@ -55,10 +55,10 @@ class Body:
 class BodyReader:
     """A reader for the request bodies of one process.
 
-    `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and for one
-    account at most half of this number. Further large bodies are not read until a slot is free. These limits restrict
-    the use of memory and temporary files. `stall_timeout_s` is the maximum time in seconds between two pieces of a
-    body.
+    `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
+    half of this number for the same account. Further large bodies are not read until a slot is free. These limits
+    restrict the use of memory and temporary files. `stall_timeout_s` is the maximum time in seconds between two pieces
+    of a body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
@@ -67,19 +67,19 @@ class BodyReader:
         self._large_slots = asyncio.Semaphore(max_large)
         self._max_large_per_account = max(1, max_large // 2)
         self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
-        # By default, glibc returns the block of each piece to the system, and requests a new block for the next piece.
-        # These system calls take longer than decoding the piece. After a larger block has been freed once, glibc keeps
-        # and reuses freed blocks. The following statement allocates and frees such a block. The block uses no memory,
-        # because nothing is written to it.
+        # By default, glibc returns the memory block of each piece to the system, and requests a new block for the next
+        # piece. These system calls take longer than decoding the piece. After a larger block has been freed once, glibc
+        # keeps and reuses freed blocks. The following statement allocates and frees such a block. The block uses no
+        # memory, because nothing is written to it.
         bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager
     async def read(self, request: Request, *, account_id: int = 0, digest: bool = False) -> AsyncIterator[Body]:
-        """Read the body of a JSON request. The files with its images exist until the context ends.
+        """Read the body of a JSON request. The temporary file with its images exists until the `async with` block ends.
 
         Raises Refused (1200) if the content type is not JSON, or if the body is not JSON or ends too early. Raises
-        Refused (1200) as soon as the body is too large or arrives too slowly. Raises StorageUnavailable if temporary
-        files cannot be written.
+        Refused (1200) as soon as the body is too large or arrives too slowly. Raises StorageUnavailable if the
+        temporary file cannot be written.
         """
         self._check_headers(request)
         stream = request.stream()
@@ -117,7 +117,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
-        """Read a body that is a file. The temporary file exists until the context ends.
+        """Read a body that is a file. The temporary file exists until the `async with` block ends.
 
         The limits on the number of large bodies apply after the first 64 KB. Raises Refused (1200) and
         StorageUnavailable, as `read` does.
@@ -146,7 +146,7 @@ class BodyReader:
 
     @asynccontextmanager
     async def _slot(self, account_id: int) -> AsyncIterator[None]:
-        """Wait until another large body of the account may be read."""
+        """Wait for a slot to read a large body of this account. Free the slot when the `async with` block ends."""
         account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
         async with account_slots, self._large_slots:
             yield

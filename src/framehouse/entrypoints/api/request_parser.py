@@ -1,8 +1,8 @@
 """A parser of HTTP requests that ignores the header `Upgrade`.
 
 Some clients offer HTTP/2 with every request (`Upgrade: h2c`): Java's HttpClient by default, and curl with `--http2`. A
-server may ignore the offer and must then read the body as usual (RFC 9110, section 7.8). The parser of httptools ends
-the request after its head instead. The body would then be parsed as another request.
+server may ignore the offer and must then read the body as usual (RFC 9110, section 7.8). The parser of httptools,
+however, ends the request after its head, so that the body would be parsed as another request.
 """
 
 from typing import Any
@@ -11,7 +11,9 @@ import httptools
 
 
 class RequestParser:
-    """Replaces `httptools.HttpRequestParser`. Has the methods that uvicorn uses, and calls `protocol` in the same way.
+    """A replacement for `httptools.HttpRequestParser`.
+
+    The class has the methods that uvicorn uses, and calls the methods of `protocol` in the same way.
 
     After the head of a request with `Upgrade`, a new parser continues with the body. The new parser first receives a
     head that contains only the headers that determine the length of the body.
@@ -58,7 +60,7 @@ class RequestParser:
 
 
 class _BodyOnly:
-    """Passes the calls of a parser to a protocol, except the calls for the first head."""
+    """Passes the calls of a parser to a protocol, except for the first head, which `RequestParser` has generated."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

@@ -41,7 +41,7 @@ Match = tuple[Endpoint, dict[str, str]]
 class Router:
     """A mapping from the method and the path of a request to an endpoint.
 
-    Endpoints whose paths have no parameters take precedence. All other endpoints are tried in the order of the table.
+    Endpoints whose paths have no parameters take precedence. All other endpoints are tried in the order of `endpoints`.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint], prefixes: Sequence[str]) -> None:
@@ -90,7 +90,7 @@ class Router:
         return None
 
     def find_all(self, path: str) -> list[Endpoint]:
-        """Return the endpoints of a path for all methods, in the order of the table."""
+        """Return the endpoints of a path for all methods, in the order of the router's `endpoints`."""
         endpoints = [match[0] for method in _METHODS if (match := self.find(method, path))]
         return sorted(endpoints, key=self._endpoints.index)
 

@@ -25,9 +25,9 @@ MAX_SKELETON_BYTES = 1024 * 1024
 LONG_BYTES bytes each, and a prompt that consists of escape sequences."""
 _HEAD_CHARACTERS = 512
 _UNFINISHED = re.compile(
-    rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # an escape sequence
-    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # the first half of a surrogate pair
-    rb"|[\xc2-\xf4]\Z|[\xe0-\xf4][\x80-\xbf]\Z|[\xf0-\xf4][\x80-\xbf]{2}\Z"  # a UTF-8 character
+    rb"\\(?:u[0-9a-fA-F]{0,3})?\Z"  # the start of an escape sequence
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z"  # the start of a surrogate pair
+    rb"|[\xc2-\xf4]\Z|[\xe0-\xf4][\x80-\xbf]\Z|[\xf0-\xf4][\x80-\xbf]{2}\Z"  # the start of a UTF-8 character
 )
 _MAX_UNFINISHED_BYTES = 11
 
@@ -42,7 +42,7 @@ class JsonReader:
     The methods raise ValueError if the text is not JSON, and can also raise SkeletonTooLarge and SpoolFull.
 
     The time and the memory for parsing a piece are proportional to the size of the piece, and do not depend on earlier
-    pieces. Many small pieces take longer to parse than a few large pieces.
+    pieces. In total, many small pieces take longer to parse than a few large pieces.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:
@@ -129,7 +129,10 @@ class JsonReader:
 
 
 class _LongStringReader:
-    """A parser for one long string. The parser counts the characters, and decodes base64 into the spool."""
+    """A parser for one long string.
+
+    The parser counts the characters, and decodes base64 into the spool (a temporary file).
+    """
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool

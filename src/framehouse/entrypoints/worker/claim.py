@@ -22,8 +22,8 @@ MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 `MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
-"""The number of held batches that may wait for their references. When this number is reached, the worker claims only
-batches whose references are all stored."""
+"""If this number of held batches are still loading their references, the worker claims only batches whose references
+are all stored."""
 _POISON_PAUSE_S = 3.0
 
 
@@ -47,7 +47,7 @@ class ClaimSignal:
     def slot_freed(self) -> None:
         """Wake the loop if the queue may contain more due batches.
 
-        Otherwise, the loop sleeps until a notification announces new batches or its next poll is due.
+        Otherwise, the loop sleeps until a notification announces new batches or the next regular poll is due.
         """
         if self.more_due:
             self.event.set()
@@ -60,7 +60,7 @@ class ClaimSignal:
 async def run_claim_loop(
     claim: Callable[[], Awaitable[int]], free_slots: Callable[[], int], signal: ClaimSignal
 ) -> None:
-    """Call `claim` repeatedly until stopped. `claim` returns the number of claimed batches."""
+    """Call `claim` repeatedly until `signal` stops the loop. `claim` returns the number of claimed batches."""
     misses = 0
     while not signal.stopping:
         if misses > MISSES_BEFORE_PAUSE:

@@ -17,8 +17,8 @@ _RENEW_S = 1.0
 async def renew_leases_until_stopped(db: Database, held: HeldBatches, *, lease_s: float) -> NoReturn:
     """Renew leases until cancelled.
 
-    If the database does not renew the lease of a batch, then its task has ended or the batch was requeued. The work on
-    the batch is stopped.
+    If the database does not renew the lease of a batch, then its task has ended or the batch was requeued. In both
+    cases, the work on the batch is stopped.
     """
     renewed_at = time.monotonic()
     while True:

@@ -19,7 +19,7 @@ async def get_account(context: ApiContext, request: Request) -> Response:
 
 
 async def get_costs(context: ApiContext, request: Request) -> Response:
-    """Return the resource pack of the caller's account at the end of the requested period, or its current state."""
+    """Return the caller's resource pack at the end of the requested period, or now if no end is requested."""
     caller = await context.caller(request)
     reader = FieldReader(request.query_params)
     since, until = billing.read_times(reader)
@@ -35,7 +35,7 @@ async def get_costs(context: ApiContext, request: Request) -> Response:
 
 
 async def list_charges(context: ApiContext, request: Request) -> Response:
-    """List the charges of the caller's account, newest first. `next_cursor` continues the list."""
+    """List the charges of the caller's account, newest first. A request with `next_cursor` continues the list."""
     caller = await context.caller(request)
     account = await account_store.get_account(context.db, caller.account_id)
     async with context.body(request, caller) as (body, _):

@@ -38,7 +38,7 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 
 
 def _links(*names: str, id: str) -> dict[str, Json]:
-    """Return links to the operations with these names.
+    """Return OpenAPI links to the operations with these names.
 
     `id` is a JSON pointer, relative to the response's `data`, to the value for the parameter `id` of these operations.
     """
@@ -46,7 +46,7 @@ def _links(*names: str, id: str) -> dict[str, Json]:
 
 
 def _element_links(task: str) -> dict[str, Json]:
-    """Return links to element operations. `task` is the JSON pointer to an element task in the response's `data`."""
+    """Return links to element operations. `task` is a JSON pointer, relative to `data`, to an element task."""
     id = f"{task}/task_result/elements/0/element_id"
     delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
     return _links("get_element", id=id) | {"delete_element": delete}

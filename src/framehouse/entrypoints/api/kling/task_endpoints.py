@@ -82,9 +82,9 @@ class TaskEndpoints:
     def _of_endpoint(self, idempotency: Idempotency | None) -> Idempotency | None:
         """Return the idempotency key with a digest of the body and the endpoint.
 
-        The same body at another endpoint is another request. The digest for omni-image does not include the endpoint,
-        because older versions did not include it: a request that was sent before an upgrade is recognized when it is
-        repeated afterwards.
+        The digest includes the endpoint, because the same body sent to two endpoints is not the same request. The
+        digest for omni-image does not include the endpoint, because older versions did not include it. A request that
+        was sent before an upgrade is therefore recognized when it is repeated afterwards.
         """
         if idempotency is None or self.kind in (None, "omni-image"):
             return idempotency
