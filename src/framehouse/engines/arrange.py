@@ -1,8 +1,8 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
-This module is for models that accept fewer images than a task may have, or whose prompts need a different syntax for
-citations. Every reference and every element is used. If there are more images than the model accepts, the last images
-are tiled onto one contact sheet. The metadata of the generated image describes the contact sheet.
+This module is for models that accept fewer input images than a task can have, or whose prompts need a different syntax
+for citations. Every reference and every element is used. If there are more input images than the model accepts, the
+last images are tiled onto one contact sheet. The metadata of the generated image describes the contact sheet.
 """
 
 import math
@@ -21,10 +21,10 @@ _CELL_PX, _GAP_PX = 512, 16
 
 @dataclass(frozen=True, slots=True)
 class ArrangedImages:
-    """The images of a batch, prepared for one model.
+    """The input images of a batch, prepared for one model.
 
-    `files` contains the files of the input images in order. The files are unchanged, but one file may be a contact
-    sheet (PNG) with several images. `names` maps each reference and element to its name in the prompt.
+    `files` contains the files of the input images in order. All files are unchanged, except the contact sheet (a PNG
+    file that shows several images), if there is one. `names` maps each reference and element to its name in the prompt.
     `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame. `contact_sheet`
     is the description of the contact sheet in the metadata, or empty if there is no contact sheet.
     """
@@ -40,8 +40,9 @@ def arrange_images(
 ) -> ArrangedImages:
     """Arrange the references and elements of a batch and `first_frame` in at most `max_images` files.
 
-    `max_images` must be at least 1. `cite` is the text that refers to an image in a prompt of this model. In this text,
-    `{}` stands for the number of the image, counted from 1. Drawing a contact sheet blocks the calling thread.
+    `max_images` must be at least 1. `cite` is the text that refers to an image in the prompts of the model. In this
+    text, `{}` stands for the number of the image, counted from 1. `first_frame` is the file of the first frame of a
+    series, or empty if there is no first frame. Drawing a contact sheet blocks the calling thread.
 
     The files are in this order: the references, the frontal image of each element, the first frame, and further images
     of the elements up to the limit. If there are too many images, the last references and elements share a contact

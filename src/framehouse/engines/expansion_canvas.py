@@ -15,8 +15,8 @@ MAX_INPAINT_PIXELS = 1024 * 1024
 """The maximum number of pixels for the inpainting pipelines of diffusers, which scale larger images down."""
 _MULTIPLE, _MIN_SIDE_PX = 16, 64
 _BAND = 0.22
-"""The width of the mirrored band, as a fraction of the image's width or height. Such a band rarely contains the main
-subject."""
+"""The width of the band that `continue_edges` mirrors at each edge, as a fraction of the image's width or height. Such
+a band rarely contains the main subject."""
 _OVERLAP_PX = 8
 """The model generates a strip of this width inside the edges of the original image again, so that the transition is
 smooth."""
@@ -26,7 +26,7 @@ def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: fl
     """Return the size of the canvas for an expanded image of `size`.
 
     The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the aspect
-    ratio of `size`, and at most `max_pixels` pixels. Unless `max_edge` is 0, no side is longer than `max_edge`. The
+    ratio of `size`, and at most `max_pixels` pixels. No side is longer than `max_edge`, unless `max_edge` is 0. The
     longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
     pixels, the canvas is larger than `size`: it has about a million pixels if the other limits allow it.
     """
@@ -46,7 +46,7 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
     `size` is the size of the expanded image. The expanded image is placed in the middle of the canvas, and touches two
     or four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
     removes the rest of the canvas. Around the original image, the canvas shows a blurred continuation of the edges. The
-    mask is white where the model must generate the image, and black where the original image must stay.
+    mask is white where the model must generate the image, and black where the original image must be kept.
 
     Raises Broken if the file is damaged.
     """
@@ -97,7 +97,8 @@ def _mirrored(offset: int, inner: int, outer: int) -> NDArray[np.intp]:
     """
     place = np.arange(outer) - offset
     band = max(1, round(inner * _BAND))
-    beyond = np.maximum(-1 - place, place - inner) % (2 * band)  # the distance from the edge, for pixels outside
+    # for pixels outside the image: the distance from its edge
+    beyond = np.maximum(-1 - place, place - inner) % (2 * band)
     beyond = np.minimum(beyond, 2 * band - 1 - beyond)
     outside = np.where(place < 0, beyond, inner - 1 - beyond)
     return np.where((place >= 0) & (place < inner), place, outside)

@@ -36,7 +36,7 @@ class Abilities:
     `seeds`: true if the same seed always produces the same image.
     `cancel`: true if a cancelled call stops within a second.
     `negative_prompts`: true if the engine uses the negative prompt of a batch.
-    `fidelities`: true if the engine uses the fidelities of a batch.
+    `fidelities`: true if the engine uses the fidelities of a batch (`RequestOptions`).
     `expansions`: true if the engine can expand an image. Without this ability, an engine gets no batch with a `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
         submits a task, the API calls the function `refusal` of the model's first engine. The function must return
@@ -95,9 +95,9 @@ class OpenOrder(Protocol):
     An engine saves the record before it places the order. If a worker later passes the same batch to the engine again,
     the batch contains the saved record.
 
-    While a saved record exists, the batch stays on this route. If the engine raises `Unknown`, the route is tried again
-    later. Without a saved record, any route may generate the batch. If the engine raises `Unknown` in this case,
-    the task fails.
+    While a saved record exists, the batch stays on the route of this engine. If the engine raises `Unknown`, the route
+    is tried again later. Without a saved record, any route may generate the batch. If the engine raises `Unknown` in
+    this case, the task fails.
     """
 
     @property
@@ -117,14 +117,14 @@ class OpenOrder(Protocol):
         ...
 
     async def is_wanted(self) -> bool:
-        """Return whether the images may still be needed. After the task has ended, no images are needed."""
+        """Return whether the images are still needed. They are no longer needed after the task has ended."""
         ...
 
     @property
     def upstream_callback_url(self) -> str | None:
         """The URL to which the upstream can send a POST request to end `pause` early.
 
-        None if the public address of this server is not configured.
+        The value is None if the public address of this server is not configured.
         """
         ...
 
@@ -142,9 +142,10 @@ class Batch:
     its own prompt. `series` is true if the images of the task belong together. `first_frame` is the first image of a
     series, if that image already exists. The engine generates the later images to match the first frame.
 
-    `kind` is the endpoint of the request. `options` contains the negative prompt and the fidelities. If `box` is not
-    None, the first reference must be expanded. `size` is then the size of the expanded image, and `box` is the place of
-    the reference in the expanded image. The worker later copies the pixels of the reference into this place.
+    `kind` is the kind of the task, which corresponds to an API endpoint (`domain.task_kind`). `options` contains the
+    negative prompt and the fidelities. If `box` is not None, the first reference must be expanded. In this case, `size`
+    is the size of the expanded image, and `box` is the place of the reference in the expanded image. The worker later
+    copies the pixels of the reference into this place.
     """
 
     task_id: str
@@ -207,7 +208,7 @@ class HealthCheck:
 class Engine(Protocol):
     """The interface of an engine, which generates images.
 
-    `generate` yields the image of each shot once, as soon as the image is ready, and yields progress in between.
+    `generate` yields the image of each shot once, as soon as the image is ready, and yields Progress in between.
     `generate` raises only Postponed, Declined, Broken, Unavailable and Unknown. The generation stops if the iterator is
     closed, or if the asyncio task that reads the iterator is cancelled. If `abilities().cancel` is true, the generation
     stops within one second.

@@ -5,8 +5,8 @@ Reading order of the modules:
 `model_defaults`: the default settings of known models
 `weights`: the model files on this machine; `hub` downloads them
 `diffusers_options`: the checked options of a route
-`calls`: the selection of the shots that share a call
-`devices`: one thread per device, which also recovers from failures
+`calls`: the selection of the shots that share a call to the pipeline
+`devices`: the queue of shots, and one thread per device, which also recovers from failures
 `child`: the engine's side of the child process of a device
 `wire`: the messages between the engine and the child process
 `process`: the program that runs in the child process, which is the only process that imports torch

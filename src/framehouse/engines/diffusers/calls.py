@@ -10,15 +10,15 @@ from framehouse.engines.interface import GeneratedImage, Progress
 
 
 class Recipient(Protocol):
-    """The call to `generate` that queued a shot and waits for its image.
+    """The call to `Diffusers.generate` that queued a shot and waits for its image.
 
-    `cancelled` is true after the call to `generate` has ended.
+    `cancelled` is true after this call has ended.
     """
 
     cancelled: bool
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
-        """Pass an event to the call to `generate`. Thread-safe.
+        """Pass an event to the call to `Diffusers.generate`. Thread-safe.
 
         A Progress event only signals that the progress has changed. `QueuedShot.share` contains the progress of each
         shot.
@@ -34,9 +34,9 @@ class QueuedShot:
     `final_size`: the size of the finished image, which is the same or larger.
     `files`: the input images for the model.
     `mask`: the file of the mask, whose white area must be generated again. Empty if the task does not expand an image.
-        If there is a mask, the only file in `files` is the canvas.
+        If there is a mask, the only file in `files` is the canvas (`expansion_canvas.draw_canvas`).
     `negative_prompt`: the negative prompt of the task, or empty if there is none.
-    `share`: the completed fraction of the work, which is 1 after the image has been delivered.
+    `share`: the completed fraction of the work on this shot, which is 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.
     `crashes`: the number of child processes that died during a call with only this shot.
     """
@@ -83,5 +83,5 @@ def _can_share_call(one: QueuedShot, other: QueuedShot, *, multiple_prompts: boo
         return False
     if not one.files and multiple_prompts:
         return True
-    # all shots of a recipient have the same mask
+    # `mask` is not compared, because all shots of a recipient have the same mask.
     return one.recipient is other.recipient and one.files == other.files and one.prompt == other.prompt

@@ -28,7 +28,7 @@ _FIXED_ENVIRONMENT = {
 }
 Inbox = queue.SimpleQueue[tuple[dict[str, Any], list[bytes]]]
 EXITED, WAKE = "exited", "wake"
-"""Events that the engine itself adds to an inbox.
+"""Events that the engine itself adds to the inbox of a ChildProcess.
 
 EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the
 `ShotQueue` (devices.py) is closing, and whether the recipients of the running call (calls.Recipient) are cancelled.
@@ -51,7 +51,7 @@ class ChildProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=environment_for(device),
-            start_new_session=True,  # Ctrl-C must reach only the parent process, which then stops this process
+            start_new_session=True,  # Ctrl-C must reach only the engine's process, which then stops the child process
         )
         self._threads = [
             threading.Thread(target=target, name=f"{device} {stream}", daemon=True)
@@ -78,7 +78,7 @@ class ChildProcess:
             wire.write(self._process.stdin, message, files)  # type: ignore[arg-type]
 
     def kill(self) -> str:
-        """Kill the process if it is alive. Returns the way in which it exited, for example "exited with code 1".
+        """Kill the process if it is alive. Returns how the process exited, for example "exited with code 1".
 
         This method waits up to 10 s for each thread that reads the output of the process, so that no message is added
         to the inbox after the method has returned.
@@ -153,8 +153,9 @@ def probe(command: Sequence[str], limit_s: float) -> dict[str, Any]:
     """List the devices of this machine. Runs a process that imports torch, and blocks the calling thread.
 
     The result contains `ram_bytes` (the memory of the machine) and `devices`. Each device has an `id`, a `name`,
-    `memory_bytes` and a `capability`. Only the best available kind of device is listed: NVIDIA GPUs, or else Apple's
-    GPU, or else the CPU. If the devices cannot be listed, the result contains only `reason`.
+    `memory_bytes` and a `capability` (the CUDA compute capability, or an empty string for other devices). Only the best
+    available kind of device is listed: NVIDIA GPUs, or else Apple's GPU, or else the CPU. If the devices cannot be
+    listed, the result contains only `reason`.
     """
     inbox: Inbox = queue.SimpleQueue()
     child = ChildProcess(command, "probe", inbox)

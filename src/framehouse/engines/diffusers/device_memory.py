@@ -1,7 +1,7 @@
 """Estimate whether a device has enough memory for a model.
 
-The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. The
-estimates are not based on measurements.
+The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. They
+are not based on measurements.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class WeightSize:
 
 
 def weight_size(defaults: ModelDefaults, parameter_counts: Mapping[str, int]) -> WeightSize:
-    """Return the size calculated from `parameter_counts`, which maps each part to its number of parameters.
+    """Return the size of the weights, calculated from the number of parameters of each part (`parameter_counts`).
 
     If `parameter_counts` is empty, the size in `defaults` is returned.
     """

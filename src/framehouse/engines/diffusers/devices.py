@@ -31,12 +31,12 @@ class DeviceSettings:
     """The settings that all devices of an engine share.
 
     `command`: the command that starts a child process.
-    `load_settings`: a function that returns the fields of the load command, or raises Unavailable if the weights are
-        missing.
+    `load_settings`: a function that returns the fields of the load command (see `wire`), or raises Unavailable if the
+        weights are missing.
     `max_batch`: the largest number of images per call.
     `multiple_prompts`: true if one call accepts several prompts.
     `start_limit_s`: the time limit for loading the model.
-    `hang_limit_s`: the longest allowed time between two messages during a call.
+    `hang_limit_s`: the longest allowed time between two messages from a child process during a call.
     """
 
     command: Sequence[str]
@@ -170,8 +170,8 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int, bool], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the last attempt to load the model failed. Empty if there was no attempt or the last attempt
-        succeeded."""
+        """The reason why the latest attempt to load the model failed. Empty if this attempt succeeded, or if there was
+        no attempt yet."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -203,7 +203,7 @@ class Device(threading.Thread):
                     self.cooldown.start(self.load_error)
                     log.warning("%s: %s", self.device, self.load_error)
                     self._queue.device_failed(shots)
-                except Exception as error:  # the thread must continue, and each recipient must receive an event
+                except Exception as error:  # after any error, the thread must continue and inform the recipients
                     log.exception("%s: a call failed", self.device)
                     self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
                     if self._child:
@@ -288,8 +288,9 @@ class Device(threading.Thread):
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
         """Deliver the images and the progress of a call until the call ends. Returns the event that ended the call.
 
-        The result is an event from the child process, or `died` with a `reason`. If all recipients are cancelled, one
-        cancel command is sent to the child process. If the queue closes, `cancelled` is returned immediately.
+        The result is an event from the child process, or an event `died` with a `reason`. If all recipients are
+        cancelled, one cancel command is sent to the child process. If the queue closes, an event `cancelled` is
+        returned immediately.
         """
         cancelled = False
         while True:

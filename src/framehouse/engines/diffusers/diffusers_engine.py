@@ -43,14 +43,14 @@ NOT_INSTALLED = 'the packages of the engine diffusers are not installed; run: pi
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
 _MAX_PIXELS = 8192 * 8192
-"""The largest allowed value of `max_pixels`. No task requests a larger image."""
+"""The largest allowed value of the option `max_pixels`. No task requests a larger image."""
 
 
 class Diffusers:
     """An engine that generates images on `devices` with the weights of `model` at `revision`.
 
-    `model` is a repository or a folder. docs/diffusers.md explains all options. `model_defaults` defines the default
-    options for each model.
+    `model` is a Hugging Face repository or a local folder. docs/diffusers.md explains all options. The module
+    `model_defaults` defines the default options for each model.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Diffusers:
         frame = batch.first_frame.content if batch.first_frame and self.options.max_input_images else b""
         rounds = [batch.shots]
         if batch.series and self.options.max_input_images and not frame:
-            rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input for the later frames
+            rounds = [batch.shots[:1], batch.shots[1:]]  # the first frame is an input for the later images
         done = 0
         try:
             for shots in filter(None, rounds):
@@ -317,7 +317,7 @@ class _EventQueue:
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
         if not self.cancelled:
-            with suppress(RuntimeError):  # if the event loop is closed, the call has ended
+            with suppress(RuntimeError):  # raised if the event loop is closed; the call to `generate` has then ended
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 

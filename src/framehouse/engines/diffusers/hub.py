@@ -49,7 +49,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """The result of a pull: the folder, the commit, the number of downloaded bytes, and the total size in bytes."""
+    """The result of `pull`: the folder, the commit, the number of downloaded bytes, and the total size in bytes."""
 
     folder: Path
     revision: str
@@ -58,7 +58,7 @@ class Pulled:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""A function that is called with the step ("pulling" or "checking"), and the processed and total numbers of bytes."""
+"""A function that receives the step ("pulling" or "checking"), the number of processed bytes and the total number."""
 
 
 async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:
@@ -120,7 +120,7 @@ class _Hub:
         self._client, self._endpoint, self._repository = client, endpoint, repository
 
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
-        """Return the commit of the revision, and the files that the pipeline or the single model needs.
+        """Return the commit of the revision, and the files that the repository's pipeline or single model needs.
 
         A single model is a repository without a pipeline, such as an upscaler.
         """
@@ -225,7 +225,8 @@ class _Hub:
         raise AssertionError
 
     def _check_status(self, answer: httpx.Response) -> None:
-        """Raise RemoteProtocolError if a retry may succeed after this status. Raise PullFailed for all other errors."""
+        """Raise RemoteProtocolError for an error status after which a retry can succeed, and PullFailed for all other
+        error statuses."""
         code = answer.headers.get("X-Error-Code", "")
         if code == "GatedRepo" or (answer.status_code == 403):
             raise PullFailed(
@@ -253,7 +254,7 @@ class _Hub:
 
 @contextmanager
 def _lock(blobs: Path) -> Iterator[None]:
-    """Prevent other pulls of the repository. Two pulls that write to the same file would damage the file.
+    """Prevent other pulls of the repository, because two pulls that write to the same file would damage the file.
 
     Raises PullFailed if another pull is running.
     """
@@ -300,7 +301,10 @@ def _check_disk_space(folder: Path, needed_bytes: int) -> None:
 
 
 def _verify(files: list[RemoteFile], blobs: Path, meter: _Meter) -> None:
-    """Verify the files that were in the cache before the pull. If any are damaged, remove them and raise PullFailed."""
+    """Verify the files that were in the cache before the pull.
+
+    If some of these files are damaged, the function removes them and raises PullFailed.
+    """
     damaged = [file for file in files if not _is_intact(file, blobs / file.blob, meter)]
     for file in damaged:
         (blobs / file.blob).unlink()

@@ -77,7 +77,7 @@ _QWEN_EDIT = ModelDefaults(
     licence="Apache-2.0",
 )
 _Z_IMAGE = ModelDefaults(
-    steps=9,  # only 8 of the steps change the image, because no noise is left at the last step
+    steps=9,  # only 8 of the 9 steps change the image, because no noise is left at the last step
     guidance=0.0,
     max_input_images=0,
     multiple_prompts=True,
@@ -138,8 +138,8 @@ The weights of these models may differ, but all models of a pipeline class accep
 def defaults_for(model: str, pipeline: str = "") -> ModelDefaults:
     """Return the defaults of a model.
 
-    The name of the model determines the defaults. If the name is unknown, the pipeline class in `model_index.json`
-    determines the defaults. For all other models, the general defaults are returned.
+    The name of the model determines the defaults. If the name is unknown, the class `pipeline` (from the model's
+    `model_index.json`) determines the defaults. If this class is also unknown, the general defaults are returned.
     """
     models = {name.lower(): defaults for name, defaults in KNOWN_MODELS.items()}
     return models.get(model.lower()) or _BY_PIPELINE.get(pipeline) or ModelDefaults()

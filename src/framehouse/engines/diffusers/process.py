@@ -41,7 +41,7 @@ class LoadFailed(Exception):
 class Process:
     """The main loop of the child process.
 
-    The loop executes either a probe command, or a load command and then the calls of the engine.
+    The loop executes either a probe command, or a load command and then any number of generate commands.
     """
 
     def __init__(self, commands: BinaryIO, events: BinaryIO) -> None:
@@ -263,7 +263,7 @@ class LoadedPipeline:
         """Convert an image to 8-bit values. Returns the converted image and additional metadata.
 
         If the image is smaller than `final_size` and the route has an upscaler, the image is first upscaled. `on_tile`
-        is called before each tile. An exception from `on_tile` stops the upscaler.
+        is called before each tile is upscaled. An exception from `on_tile` stops the upscaler.
         """
         height, width = image.shape[:2]
         facts: dict[str, object] = {}
@@ -275,7 +275,7 @@ class LoadedPipeline:
         return (image * 255).round().clip(0, 255).astype(np.uint8), facts
 
     def free_memory(self) -> None:
-        """After a call that was cancelled or failed, reset the pipeline's offloading and free the device's memory."""
+        """Reset the pipeline's offloading and free the device's memory, after a call was cancelled or failed."""
         import torch
 
         if self._settings["offload"] == "model":
@@ -292,7 +292,7 @@ class LoadedPipeline:
         Raises LoadFailed for an option that the pipeline does not support.
 
         If the configuration of the pipeline contains `is_distilled` (FLUX.2 klein), the defaults for steps and guidance
-        depend on this setting. The pipeline's own defaults are wrong for a distilled model.
+        depend on this setting, because the pipeline's own defaults are wrong for a distilled model.
         """
         settings, parameters = self._settings, self._parameters
         steps, guidance = settings["steps"], settings["guidance"]
@@ -313,7 +313,7 @@ class LoadedPipeline:
 
 
 def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize an array of shape (height, width, 3), because some inpainting pipelines choose their own size."""
+    """Resize an image of shape (height, width, 3), because some inpainting pipelines choose their own image size."""
     if image.shape[:2] == (height, width):
         return image
     import torch
@@ -397,7 +397,7 @@ def _has_torchvision() -> bool:
 
 
 def load_image_only_processor(folder: Path) -> Any:
-    """Load a Qwen2-VL processor without video support from a folder, because video support needs torchvision."""
+    """Load a Qwen2-VL processor from a folder, but without video support, which would need torchvision."""
     from transformers import Qwen2Tokenizer
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 

@@ -29,7 +29,7 @@ class Upscaler:
         """Enlarge an image of shape (height, width, 3) with values from 0 to 1 by the model's own factor.
 
         Each tile is enlarged with a margin around it, so that no seams are visible. `on_tile` is called before each
-        tile. An exception from `on_tile` stops the upscaling and is propagated.
+        tile is enlarged. An exception from `on_tile` stops the upscaling and is propagated.
         """
         height, width = image.shape[:2]
         enlarged: NDArray[np.float32] | None = None

@@ -29,7 +29,7 @@ class Weights:
 
     @property
     def pipeline(self) -> str:
-        """The pipeline class. Empty if the model is not a pipeline, but for example an upscaler."""
+        """The name of the pipeline class. Empty if the model is not a pipeline, for example if it is an upscaler."""
         return str(_read_json(self.folder / INDEX).get("_class_name", ""))
 
     @property
@@ -111,8 +111,8 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 def find_missing(folder: Path) -> str:
     """Return the name of a missing file or folder of a pipeline or of a single model, such as an upscaler.
 
-    Returns an empty string if the pipeline or the single model is complete. Only the files that the model's index files
-    list, and the files that every model needs, are checked.
+    Returns an empty string if the pipeline or the single model is complete. The function checks only the files that the
+    model's index files list and the files that every model needs.
     """
     index = _read_json(folder / INDEX)
     if not index:

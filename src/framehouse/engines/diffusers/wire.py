@@ -1,6 +1,7 @@
 """The messages between the engine and its child process: one line of JSON, followed by binary files.
 
-The line contains the lengths of the files. Both processes always run the same release, so the format may change.
+The line contains the lengths of the files. The format can change in any release, because both processes always run the
+same release.
 
 The engine sends commands to the child process. The first command is `{"command": "probe"}` or `{"command": "load",
 ...}`. After a load command, the engine sends any number of commands `{"command": "generate", "call": N, ...}` and

@@ -33,8 +33,8 @@ _ACQUIRE_TIMEOUT_S = 60.0
 _FIRST_POLL_S, _LONGEST_POLL_S, _POLL_GROWTH = 0.1, 5.0, 1.5
 _FIRST_LOOKUP_S, _LONGEST_LOOKUP_S = 0.5, 15.0
 _MAX_OUTAGE_S = 120.0
-"""The time for which queries for an order may fail, in seconds. After this time, `generate` raises Unknown to free the
-worker."""
+"""The maximum time in seconds during which all queries for an order may fail. After this time, `generate` raises
+Unknown to free the worker."""
 _FETCH_ATTEMPTS = 5
 
 
@@ -62,7 +62,7 @@ class OrderExecution:
         self._accounts = settings.accounts
 
     async def run(self, missing: set[int]) -> AsyncGenerator[GeneratedImage | Progress, None]:
-        """Send or resume the order, wait for the end of its task, and yield the images of the shots in `missing`."""
+        """Send or resume the order, wait until its task ends, and yield the images of the shots in `missing`."""
         async with AsyncExitStack() as slots:
             if self._order.account:
                 await self._resume(slots)
@@ -118,10 +118,11 @@ class OrderExecution:
     async def _send(self, slots: AsyncExitStack) -> None:
         """Place the order through one account.
 
-        If the upstream does not accept the order, the order has no task id afterwards. The order is saved before it is
-        sent. After a crash, a worker that resumes the batch therefore first looks up the order at the upstream, and
-        does not immediately send the order again. Raises Declined if the upstream refuses the order, Unavailable if no
-        account can be used, and the errors of `_find_lost_order`.
+        If the upstream does not accept the order but may accept it later or through another account, the order has no
+        task id afterwards. The order is saved before it is sent. After a crash, a worker that resumes the batch
+        therefore first looks up the order at the upstream, and does not immediately send the order again. Raises
+        Declined if the upstream refuses the order, Unavailable if no account can be used, and the errors of
+        `_find_lost_order`.
         """
         async with AsyncExitStack() as attempt:
             account = await attempt.enter_async_context(
@@ -217,7 +218,7 @@ class OrderExecution:
         """Fetch and decode an image of the order.
 
         The method makes up to five attempts, because the image is already paid for. Before each further attempt, the
-        upstream is queried for a new URL of the image. If all attempts fail, the method raises the error of the last
+        upstream is queried for a new URL of the image. If all attempts fail, the method raises the error of the final
         attempt (Broken or Unknown).
         """
         failure: Broken | Unknown | None = None

@@ -22,7 +22,7 @@ _ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 class Order:
     """One order for an upstream. The order becomes one task at the upstream.
 
-    `shots` contains the indexes of our shots, in the order of the upstream's images. `external_id` is our id for the
+    `shots` contains the indexes of our shots, in the sequence of the upstream's images. `external_id` is our id for the
     order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the order is sent.
     `task_id` is the upstream's id for the task. `task_id` is set after the upstream has confirmed that it accepted the
     order.
@@ -37,7 +37,7 @@ class Order:
 
     @property
     def images(self) -> int:
-        """The number of images. They count towards the concurrency limit of the account."""
+        """The number of images in the order. These images count towards the concurrency limit of the account."""
         return len(self.shots)
 
 
@@ -188,12 +188,12 @@ _BODIES: Mapping[TaskKind, Callable[[Order, Batch], dict[str, Any]]] = {
 
 
 def _images(batch: Batch, role: str) -> list[str]:
-    """Return the files of the references with this role as base64. The files are unchanged."""
+    """Return the unchanged files of the references with this role, encoded as base64."""
     return [b64encode(reference.content).decode() for reference in batch.references if reference.role == role]
 
 
 def _prompt_of(batch: Batch) -> dict[str, Any]:
-    """Return the client's own prompt, with its citations in the form that Kling documents."""
+    """Return the field `prompt`: the client's own prompt, with its citations in the form that Kling documents."""
     parts = prompt_parts(batch.prompt, images=len(batch.references), elements=0)
     prompt = "".join(part if isinstance(part, str) else f"<<<image_{part.index + 1}>>>" for part in parts)
     return {"prompt": prompt[:MAX_PROMPT_CHARACTERS]} if prompt else {}

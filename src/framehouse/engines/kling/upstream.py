@@ -128,7 +128,7 @@ class Upstream:
     async def find_in_list(
         self, kind: TaskKind, external_id: str, authorization: str
     ) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Search the newest 100 tasks for our external id. Some upstreams cannot find tasks by their external ids."""
+        """Search the newest 100 tasks for our external id, because some upstreams cannot query a task by this id."""
         answer = await self._get(f"{TASK_PATHS[kind]}?pageNum=1&pageSize={_LIST_PAGE}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer
@@ -226,7 +226,7 @@ class Upstream:
 def parse_submit_answer(status: int, answer: Mapping[str, Any] | None) -> SubmitAnswer:
     """Classify the response to an order. Returns AnswerLost if the response is unclear.
 
-    docs/errors.md describes the codes.
+    docs/errors.md describes the error codes.
     """
     code = answer.get("code") if answer else None
     if answer is None or not isinstance(code, int) or isinstance(code, bool):
@@ -283,7 +283,7 @@ def parse_task(data: Mapping[str, Any]) -> UpstreamTask | None:
 def _error_message(status: int, answer: Mapping[str, Any] | None) -> str:
     """Return the upstream's error message, or the HTTP status if the response contains no message.
 
-    Resellers send the message in different fields.
+    The function checks several fields, because resellers send the message in different fields.
     """
     message: object = (answer or {}).get("message") or (answer or {}).get("detail") or (answer or {}).get("error")
     if isinstance(message, Mapping):

@@ -109,7 +109,7 @@ class UpstreamAccounts:
 
     @asynccontextmanager
     async def acquire(self, images: int, *, timeout_s: float) -> AsyncIterator[UpstreamAccount]:
-        """Reserve `images` slots on one account while the context is active.
+        """Reserve `images` slots on one account for the duration of the `async with` block.
 
         The method chooses an account with enough free slots. If there are several such accounts, it chooses the account
         that would then use the smallest fraction of its limit. If no account has enough free slots, the call waits.
@@ -147,7 +147,7 @@ class UpstreamAccounts:
     def count_in_flight(self, account: UpstreamAccount, images: int) -> Iterator[None]:
         """Count an order of `images` images as in flight, even beyond the limit of the account.
 
-        The upstream may already be generating these images.
+        The limit does not apply, because the upstream may already be generating these images.
         """
         account.in_flight += images
         try:

@@ -86,7 +86,7 @@ async def send_request(
     """Send a request once. Returns the response even if its status reports an error.
 
     Cancelling the call closes the connection. Raises NotAccepted if nothing was sent, and OutcomeUnknown if the
-    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A longer
+    response is missing or incomplete. Raises Broken if a response with status 200 is longer than `max_bytes`. A
     response with another status is truncated after about 65,536 bytes.
     """
     import httpx

@@ -192,7 +192,7 @@ class OpenAIImages:
         return arranged, [_plain_file(content) for content in arranged.files], b""
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
-        """Request an edit if there are input images, and otherwise a generation. `mask` belongs to the first image."""
+        """Request an edit if there are input images, and otherwise a generation. `mask` belongs to the first file."""
         fields = request_fields(self._kind, request, edit=bool(files))
         body: dict[str, Any] = {"json": fields}
         if files:
@@ -220,8 +220,8 @@ class OpenAIImages:
     async def _reference_limit(self, replica: Replica) -> int:
         """Return the maximum number of references in one request to this replica.
 
-        This number is configured, or is the result of the probe. If there is no result yet, this method waits for the
-        probe. Raises NotAccepted if the probe fails.
+        This number is configured, or is the result of the reference probe. If there is no result yet, this method waits
+        for the probe. Raises NotAccepted if the probe fails.
         """
         if not self._options.probe or not self._options.max_references:
             return self._options.max_references
@@ -232,7 +232,7 @@ class OpenAIImages:
         return replica.reference_support.max_references
 
     def _ensure_probe(self, replica: Replica) -> "asyncio.Task[None]":
-        """Return the running probe of a replica. Starts a probe if none is running."""
+        """Return the asyncio task that probes a replica. Starts a probe if none is running."""
         if replica.probe_task is None or replica.probe_task.done():
             replica.probe_task = asyncio.create_task(self._probe(replica), context=contextvars.Context())
         return replica.probe_task
@@ -267,7 +267,7 @@ class OpenAIImages:
         return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
 
     async def _check(self, replica: Replica) -> HealthCheck:
-        """Check one server. A successful check ends the server's cooldown, unless the cooldown is fixed."""
+        """Check one server. A successful check ends its cooldown, unless `Replica.fixed_cooldown` is true."""
         url = f"{replica.url.removesuffix('/v1')}{self._kind.health_path}"
         try:
             reply = await send_request(
@@ -302,7 +302,7 @@ class OpenAIImages:
     async def _describe_health(self, replica: Replica) -> str:
         """Return the `reason` of a successful check, which describes how the server uses references.
 
-        Starts a probe if there is no final result yet.
+        Starts a reference probe if there is no final result (`ReferenceSupport.final`) yet.
         """
         if not self._options.max_references:
             return "the server is healthy; no references are sent"

@@ -15,7 +15,7 @@ _QUALITIES = ("low", "medium", "high", "xhigh", "max", "auto")
 class OpenAIImagesOptions:
     """The checked options of a route. Options that are omitted have the default values for the kind of server.
 
-    This class has no generated repr, because such a repr would contain the API key.
+    This class has no generated `__repr__` method, because its result would contain the API key.
     """
 
     kind: ServerKind

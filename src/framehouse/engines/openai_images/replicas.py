@@ -62,7 +62,7 @@ class Replicas:
 
     @asynccontextmanager
     async def acquire(self, refused: Mapping[Replica, str]) -> AsyncIterator[Replica]:
-        """While the context is active, reserve a slot on the usable replica with the fewest requests in flight.
+        """For the duration of an `async with` block, reserve a slot on the usable replica with the fewest requests.
 
         A replica is usable if it is neither in a cooldown nor in `refused`. The keys of `refused` are the replicas that
         have refused this call, and the values are their reasons. Waits if all usable replicas are full. Raises

@@ -24,7 +24,7 @@ class ServerKind:
     `image_part`: the name of the form part that contains a reference.
     `health_path`: the path of the health check, relative to the root of the server.
     `seeds`: true if the same seed produces the same image.
-    `tunable`: true if the server accepts steps and guidance.
+    `tunable`: true if requests can specify the number of steps and the guidance.
     `paid`: true if requests cost money.
     `max_edge`: the longest allowed side in pixels. 0 means no limit.
     `negative_prompts`: true if the requests of the server have a field for the negative prompt.
@@ -49,7 +49,7 @@ class ServerKind:
 KINDS = {
     kind.name: kind
     for kind in (
-        # The seed of each image in a request is one higher than the previous seed, like the seeds of our shots.
+        # In a request, each image has a seed that is one higher than the previous seed, like the seeds of our shots.
         # The server accepts a mask but ignores it.
         ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True, negative_prompts=True),
         # `max_n` is 1, because all images of a request share one random generator. If a request had several images,
@@ -157,7 +157,7 @@ def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) ->
 def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> Size:
     """Return the size to request for an expanded image of `size`. The sides of `size` may have any length.
 
-    The aspect ratio can differ from the aspect ratio of `size` (`expansion_canvas.draw_canvas`).
+    The result can have a different aspect ratio than `size`. `expansion_canvas.draw_canvas` handles the difference.
     """
     if _has_fixed_sizes(kind, model):
         return generated_size(kind, model, size, max_pixels)
@@ -169,7 +169,7 @@ def expanded_size(kind: ServerKind, model: str, size: Size, max_pixels: int) -> 
 def mask_file(kind: ServerKind, mask: Image.Image) -> bytes:
     """Return the PNG file of a mask for this kind of server.
 
-    `mask` is white where the server must generate the image. In a file for OpenAI, these places are transparent.
+    `mask` is white where the server must generate the image. In a file for OpenAI, this area is transparent instead.
     """
     if kind.name != "openai":
         return png_file(mask)

@@ -1,4 +1,7 @@
-"""Convert references to sprites. Subjects are cut out from plain backgrounds. Other references become cards."""
+"""Convert references to sprites. Subjects are cut out from plain backgrounds.
+
+References with other backgrounds become cards, which show the complete image in a white frame.
+"""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The class of all pictograms, and our own pictograms of subjects that the vendored pack does not contain."""
+"""The class of all pictograms, and our own pictograms, which extend the vendored pack (`pictograms.pack`)."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ class Pictogram:
     """A drawing of a subject.
 
     `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english`
-    and `chinese` contain the name, followed by the keywords. For a figure that ends at the waist or the shoulders,
+    and `chinese` contain the name in that language, followed by keywords. For a figure cut at the waist or shoulders,
     `cut` contains the left and the right x coordinate of the cut at the lower edge, and the colour at the cut.
     """
 

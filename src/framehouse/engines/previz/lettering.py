@@ -42,9 +42,10 @@ def draw_texts(
 ) -> None:
     """Draw the caption, the chips and the tag on the canvas.
 
-    `ink` is a dark colour for the tag's box, the darkened edge, and the text in light boxes. If `boxed` is true, the
-    caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the caption is drawn on a
-    darkened lower edge. `inset` is the width of the style's border, as a fraction of the shorter side.
+    If `boxed` is true, the caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the lower
+    edge of the canvas is darkened, and the caption is drawn on this edge. `ink` is a dark colour for the tag's box, the
+    darkened edge, and the text in light boxes. `inset` is the width of the style's border, as a fraction of the shorter
+    side.
     """
     height, width = canvas.shape[:2]
     unit = min(height, width)
@@ -75,7 +76,7 @@ def draw_texts(
 
 
 def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Draw a card for each noun that has no drawing, in place of the subjects. The card shows the noun."""
+    """Draw a card with the text of each chip. Used if a panel has no subjects that can be drawn."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)
@@ -102,8 +103,8 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, the rounded corners visibly overlap
-    the rest of the rectangle."""
+    """Draw a rounded rectangle at integer coordinates, because at fractional coordinates, the rounded corners would
+    visibly overlap the rest of the rectangle."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 
@@ -111,8 +112,7 @@ def _box(
 def _chips(
     draw: ImageDraw.ImageDraw, chips: Sequence[str], left: float, right: float, y: float, unit: int, ink: Color
 ) -> None:
-    """Draw a label for each noun that has no drawing. The labels are placed side by side, starting at the lower
-    left."""
+    """Draw the chips side by side from the left, above the caption. If a row is full, the next row is above it."""
     x, size, pad = left, round(unit * 0.027), unit * 0.014
     for chip in chips:
         wide = text_width(chip, size) + 2 * pad
@@ -161,8 +161,8 @@ def _shortened(line: str, size: int, width: float) -> str:
 def _pieces(text: str, size: int, width: float) -> list[str]:
     """Split a text into pieces between which a line may break.
 
-    A piece is a single Chinese character, or a word with the space after it. A word that may be longer than a line is
-    split.
+    A piece is a single Chinese character, or a word with the space after it. A word that could be longer than a line
+    is split.
     """
     max_characters = max(4, int(width / size))
     pieces: list[str] = []

@@ -37,8 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""The words for each meaning of each kind. A word may have meanings of several kinds: "snow" is both weather and a
-season."""
+"""A mapping from each kind to its meanings, and from each meaning to its words. A word can have meanings of several
+kinds: "snow" is both weather and a season."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())
@@ -51,7 +51,8 @@ HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
 def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
     """Return the entry for a drawing in a table that contains "names" and "kinds", or None if there is no entry.
 
-    An entry for the name of the drawing has priority over an entry for its group.
+    An entry for the drawing's name has priority over an entry for its kind. An entry for a kind also applies to all
+    kinds whose names begin with the name of this kind.
     """
     if name in table["names"]:
         return table["names"][name]

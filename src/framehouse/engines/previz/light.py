@@ -36,7 +36,7 @@ class Light:
         return self.graded(mix(mix(color, lit, _AMBIENT_SHARE), self.low, far))
 
     def graded(self, color: Color) -> Color:
-        """Return the colour after applying the tints, the saturation and the paleness of the image."""
+        """Return the colour after applying the tints, the saturation and the paleness of this light."""
         for tint in self.tints:
             color = mix(color, mix(tint, WHITE if luma(color) > 0.6 else tint, luma(color) * 0.6), 0.34)
         if self.saturation != 1:

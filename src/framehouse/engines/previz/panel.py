@@ -47,7 +47,8 @@ from framehouse.engines.previz.view import SHORT_SIDE, view_of
 _SCENERY_PX = 1_800_000
 """The scenery is drawn with at most this many pixels, and is then enlarged.
 
-The limit saves time. The scenery has no fine details that could get lost. Subjects and text are drawn at full size.
+The limit saves time, and no details are lost, because the scenery has no fine details. Subjects and text are drawn at
+full size.
 """
 _STYLED_PX = 1_100_000
 """The scenery and subjects of a styled panel are drawn with at most this many pixels, and are then enlarged.

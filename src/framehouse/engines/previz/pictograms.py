@@ -1,4 +1,7 @@
-"""Find drawings by name in the vendored pack and among our own drawings, and return them as vectors or pixels."""
+"""Find drawings by name in the vendored pack and among our own drawings, and return them as vectors or pixels.
+
+The pack is the file assets/pictograms/pack.json.gz.
+"""
 
 import gzip
 import json
@@ -17,7 +20,7 @@ from framehouse.engines.previz.vector import rasterized
 def pack() -> dict[str, Pictogram]:
     """Return all drawings, keyed by name. Our own drawings replace drawings in the pack that have the same name.
 
-    scripts/build_pictograms.py builds the pack.
+    The script scripts/build_pictograms.py builds the pack.
     """
     packed = (files("framehouse") / "assets" / "pictograms" / "pack.json.gz").read_bytes()
     pictograms = {}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STEPS = 10
-"""The number of times that a simulated wait reports progress."""
+"""The number of progress reports during a simulated wait."""
 _SHORTEST_STEP_S = 1.0
 
 
@@ -64,7 +64,7 @@ class Previz:
 
 
 async def _waited_s(shot: Shot, batch: Batch, slow_s: float) -> float:
-    """Return the number of seconds for which a shot has waited. The open order contains the start of the wait.
+    """Return for how many seconds a shot has waited, at most `slow_s`. The open order stores the start of the wait.
 
     If the batch has no open order, as in tests of the engine, this function itself sleeps for `slow_s` seconds.
     """

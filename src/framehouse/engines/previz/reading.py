@@ -239,7 +239,7 @@ class _Reader:
         If the meaning of the noun ends in "+", the noun also becomes a chip (a text label on the panel).
         """
         if self._place_of and self._subjects:
-            self._place_of = False  # in "<<<image_1>>>中的狗", the image already shows the dog
+            self._place_of = False  # in "<<<image_1>>>中的狗" ("the dog in <<<image_1>>>"), the image shows the dog
             return
         for name in unit.means["icon"].rstrip("+").split(","):
             self._add(Subject(name), plural="plural" in unit.means)
@@ -327,10 +327,10 @@ class _Reader:
         return False
 
     def _actor(self, before: int, *, creature: bool = False) -> Subject:
-        """Return the subject before index `before` that rides, holds or wears something.
+        """Return the subject that rides, holds or wears something. Only subjects before index `before` are considered.
 
-        If the relation is "riding" or "holding", or if `creature` is true, the last person, animal or citation is
-        returned. Otherwise, or if there is no such subject, the last subject is returned.
+        If the relation is "riding" or "holding", or if `creature` is true, the nearest preceding person, animal or
+        citation is returned. Otherwise, or if there is none, the directly preceding subject is returned.
         """
         if creature or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):

@@ -15,7 +15,7 @@ _PALETTE_PX = 64
 
 
 def apply_roles(scene: Scene, references: Sequence[ReferenceImage]) -> Scene:
-    """Return the scene with the references in their roles. The use of references without a role does not change.
+    """Return the scene with the references in their roles. References without a role are not affected.
 
     A scene image becomes the background. The two main colours of a style image tint the panel. A person wears the
     clothes. Scene images and style images are not subjects.

@@ -1,4 +1,4 @@
-"""Operations on the canvas and on sprites. A sprite contains the RGBA pixels of one subject.
+"""Operations on the canvas (the RGB pixels of a panel) and on sprites. A sprite is the RGBA pixels of one subject.
 
 Many operations process bands of rows to limit memory usage at 4k.
 """
@@ -79,7 +79,7 @@ def lay(
         _cover(canvas, sprite, left, top, box, None)
         return
     rim = max(1, round(height * 0.008))
-    # The margin makes it possible to shift the silhouette by the width of the rim.
+    # The silhouette gets a margin, so that it can be shifted by the width of the rim.
     around = np.pad(sprite[..., 3], rim, mode="edge")
     glow = np.array(mix(light.sun, (255, 255, 255), 0.25), np.float32)
     haze = np.array(light.low, np.float32)
@@ -222,7 +222,7 @@ def outlined(sprite: Pixels, width_px: int, color: Color = (255, 255, 255)) -> P
 
 
 def grain(canvas: Pixels, seed: int, *, strength: int = 3, vignette: float = 0.24) -> None:
-    """Add fine noise, which hides banding, and darken the corners. `vignette` 0 leaves the corners unchanged."""
+    """Add fine noise, which hides banding, and darken the corners. If `vignette` is 0, the corners stay unchanged."""
     height, width = canvas.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
     noise = np.random.default_rng(seed & 0x7FFFFFFF).integers(-strength, strength + 1, (height, width), dtype=np.int8)

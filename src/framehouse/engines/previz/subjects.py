@@ -119,7 +119,7 @@ def _row(
     scales = [_scale(subjects[i]) for i in roots]
     largest = max(scales)
     sizes = [view.hero * (s / largest) ** (0.75 if len(roots) > 1 else 0.0) for s in scales]
-    if len(roots) == 1:  # a single ant is smaller than a single elephant, but still large enough to see
+    if len(roots) == 1:  # a single ant is drawn smaller than a single elephant, but large enough to see
         sizes[0] *= min(1.12, max(0.62, scales[0] ** 0.32))
     widths = [
         size * min(aspects[i] * (1 + 0.55 * (subjects[i].number - 1)), 3.2)
@@ -294,7 +294,7 @@ def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubj
 
 
 def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a held subject on the side that its holder faces, or above the holder's head."""
+    """Place a held subject on the side that its holder faces. An umbrella, for example, is held above the head."""
     over = thing.name in _OVERHEAD
     share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
     height = holder.height * share

@@ -1,6 +1,6 @@
 """The vocabulary: all known words and their meanings.
 
-The meanings in the tables of `lexicon` have priority over the names and keywords of the pictogram pack.
+The meanings in the tables of `lexicon` have priority over the names and keywords of the drawings (`pictograms.pack`).
 """
 
 import re

@@ -12,8 +12,8 @@ class Place:
     """A place that a panel can show.
 
     `draw`: the function that draws the place.
-    `ground`: "land", "podium", "table" (for small subjects), "water" (boats and fish are in the water), "moon", or
-        "air" (all subjects float).
+    `ground`: the ground below the subjects, which is "land", "podium", "table" (for small subjects), "water" (boats and
+        fish are in the water), "moon", or "air" (all subjects float).
     `indoors`: true if the place is indoors, so that rain and snow are not drawn.
     """
 

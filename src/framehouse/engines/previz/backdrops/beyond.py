@@ -8,7 +8,7 @@ from framehouse.engines.previz.vector import dots, smooth
 
 
 def space(s: Stage) -> None:
-    """Draw stars, nebulae and a planet. `moon_ground` adds ground for subjects that do not fly."""
+    """Draw stars, nebulae and a planet. The function `moon_ground` adds ground for subjects that do not fly."""
     d, v, light = s.d, s.view, s.light
     deep: Color = light.graded((10, 10, 32))
     d.rect(

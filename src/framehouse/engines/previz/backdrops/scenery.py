@@ -226,7 +226,7 @@ def shadow_below(s: Stage, x: float, y: float, half: float, strength: float = 0.
 
 
 def draw_spot(s: Stage) -> None:
-    """Draw a glow and three rings on the ground around the subjects, for the view from above."""
+    """Draw a glow and three rings on the ground around the subjects. Used if the camera looks down from above."""
     d, v, light = s.d, s.view, s.light
     x, y = v.center, v.floor - v.hero * 0.45
     reach = max(v.width, v.height) * 0.62

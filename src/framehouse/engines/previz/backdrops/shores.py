@@ -49,7 +49,10 @@ def _water(s: Stage, top: float, bottom: float) -> None:
 
 
 def sea(s: Stage) -> None:
-    """Draw water to the horizon, a boat, and hills behind the boat. `quay` adds ground for subjects that do not float."""
+    """Draw water to the horizon, a boat, and hills behind the boat.
+
+    The function `quay` adds ground for subjects that do not float.
+    """
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     d.path(ridge(s, "islands", v.horizon + 2, v.height * 0.07, bumps=5), light.on((120, 138, 160), 0.5))

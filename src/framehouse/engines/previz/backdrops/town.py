@@ -120,7 +120,7 @@ def street(s: Stage) -> None:
         """Return a point on the row of houses at a side of the street.
 
         `near` is 0 at the vanishing point and 1 at the edge of the frame. `high` is the height that the point would
-        have at the edge of the frame, in units.
+        have at the edge of the frame, in the units of `View`.
         """
         return (vx + side * half * near, vy + ((v.height - vy) * 0.62 - high) * near)
 
