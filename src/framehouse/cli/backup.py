@@ -313,8 +313,8 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 def _restore_config(path: Path, content: bytes) -> None:
     """Write the settings to `path`.
 
-    If `path` already contains different settings, the settings are written to a file with the suffix `.restored`
-    instead.
+    If `path` already contains different settings, that file is not changed, and the settings are written to a file with
+    the suffix `.restored`.
     """
     if path.exists() and path.read_bytes() != content:
         echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)

@@ -169,8 +169,8 @@ async def _check_unserved(
     """Find routes that no live worker serves, and batches that are waiting for unconfigured routes.
 
     `served` contains the routes of live workers as (model, route name) pairs. A finding about an unserved route has the
-    level `problem` if batches wait for the route. The finding also has this level if the route needs labels and other
-    routes are served. Otherwise, the level is `advice`.
+    level `problem` if batches wait for the route. The finding also has this level if the route needs labels and live
+    workers serve other routes. Otherwise, the level is `advice`.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()

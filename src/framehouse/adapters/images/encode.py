@@ -59,8 +59,10 @@ def encode(
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
-    """Encode pixels of shape (height, width, 3) as a file. The metadata of the file contains `facts`, which describe
-    how the image was generated.
+    """Encode pixels of shape (height, width, 3) as a file.
+
+    The metadata of the file contains `facts`, which describe how the image was generated. `tool` is the name of this
+    software in the metadata.
 
     `enlarged` is true if the image was enlarged. An enlarged image is smooth, so its PNG file may be smaller without
     string matching. `like` is the encoded file of an image that differs from `pixels` only in `changed_rows`.
