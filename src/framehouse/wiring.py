@@ -285,7 +285,8 @@ async def run_worker(
             asyncio.create_task(callback_worker.run()),
             asyncio.create_task(build_element_worker(deployment).run()),
         ]
-        for task in background:  # a background task ends only if it fails; the process must then restart
+        # a background task ends only if it fails; the worker then stops, so that the process can be restarted
+        for task in background:
             task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()

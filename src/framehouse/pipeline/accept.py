@@ -182,6 +182,6 @@ class AcceptQueue:
     async def _notify_workers(self) -> None:
         while self._notify_pending:
             self._notify_pending = False
-            with suppress(*DATABASE_ERRORS):  # a notification may be lost, because workers also poll
+            with suppress(*DATABASE_ERRORS):  # a lost notification is harmless, because workers also poll
                 await notify(self.db, BATCHES_CHANNEL, "")
             await asyncio.sleep(_NOTIFY_EVERY_S)

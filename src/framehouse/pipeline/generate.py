@@ -281,6 +281,6 @@ async def _finish(
 def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
     """Return whether an image has the format that the engine interface requires.
 
-    An engine from a plug-in may return an image in another format.
+    The check is needed, because an engine from a plug-in can return an image in another format.
     """
     return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

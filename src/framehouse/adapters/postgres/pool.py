@@ -207,11 +207,12 @@ class Database:
     async def listen(
         self, channels: Mapping[str, Callable[[str], None]], *, lock: tuple[int, int] | None = None
     ) -> NoReturn:
-        """Listen on channels until cancelled. Call a channel's function with the payload of each notification.
+        """Listen on channels until the caller is cancelled.
 
-        The connection does not belong to the pool, and is reopened if it is lost. `lock` is an advisory lock that the
-        connection holds. Whenever the connection has been opened or reopened, each function is also called with an
-        empty payload, because notifications may have been missed.
+        Calls the function of a channel with the payload of each notification. The connection does not belong to the
+        pool, and is reopened if it is lost. `lock` is an advisory lock that the connection holds. Whenever the
+        connection has been opened or reopened, each function is also called with an empty payload, because
+        notifications may have been missed.
         """
         pause_s = 0.1
         while True:

@@ -182,7 +182,7 @@ async def _storage_errors(key: str) -> AsyncIterator[None]:
 def _error_from(message: str) -> StorageUnavailable:
     """Return the exception for an error message of obstore.
 
-    For some requests, only the message contains the HTTP status code.
+    The HTTP status code is read from the message, because some exceptions do not contain the code elsewhere.
     """
     if "builder error" in message:  # obstore's message for an http:// URL that is not allowed
         return StorageMisconfigured("storage: the endpoint is http://; set AWS_ALLOW_HTTP=true to allow it")
