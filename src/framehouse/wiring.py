@@ -98,7 +98,7 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
         settings.served_models(), settings.worker_labels, settings.default_model, sandbox=settings.sandbox
     )
     try:
-        # the database is opened first, because this creates the data folder with the right permissions
+        # the database is opened first, because opening it creates the data folder with the right permissions
         async with open_database(settings, size=size) as db:
             storage = MeasuredStorage(await open_checked_storage(settings))
             yield Deployment(settings, db, storage, registry)
@@ -109,8 +109,8 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
 async def open_checked_storage(settings: Settings) -> Storage:
     """Open the storage and check it. Raises StorageMisconfigured.
 
-    If the storage does not respond, only a warning is logged. The reason is that the storage may recover, and that
-    polls work without it.
+    If the storage does not respond, only a warning is logged, because the storage may recover, and because polls work
+    without the storage.
     """
     storage = open_storage(settings.effective_storage_url)
     try:
@@ -150,7 +150,7 @@ async def check(settings: Settings) -> None:
 def _read_logo(path: Path) -> bytes:
     """Read the logo and check that it is an image. Raises BadSettings.
 
-    The file is read only when a process starts, so that generation does not depend on the file.
+    The file is read only when a process starts, so that images can be generated even if the file is removed later.
     """
     from PIL import Image
 
@@ -241,7 +241,8 @@ async def run_api(
 
         server = Server(config)
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, server.handle_exit)  # uvicorn installs this handler only when it starts to serve
+            # the handler is installed here, because uvicorn installs it only when it starts to serve
+            signal.signal(number, server.handle_exit)
         freeze_loaded_objects()
         await server.serve(sockets=[listening])
 
@@ -284,7 +285,8 @@ async def run_worker(
             asyncio.create_task(callback_worker.run()),
             asyncio.create_task(build_element_worker(deployment).run()),
         ]
-        for task in background:  # a background task ends only if it fails; the process must then restart
+        # a background task ends only if it fails; the worker then stops, so that the process can be restarted
+        for task in background:
             task.add_done_callback(lambda _: worker.stop())
         try:
             await worker.run()

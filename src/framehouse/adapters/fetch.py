@@ -1,4 +1,4 @@
-"""Send HTTP requests to the servers of references and callbacks. Addresses, time and size are limited.
+"""Fetch references and deliver callbacks over HTTP, with limits on the addresses, the time and the size.
 
 For each request and each redirect, this module resolves the host name, checks the addresses and connects to a checked
 address. The host name is resolved only once per request, so DNS rebinding cannot bypass the check.
@@ -34,7 +34,7 @@ class FetchFailed(Exception):
     """Raised when a request fails.
 
     `message` is the end of a sentence. The caller adds the subject of the sentence, for example the request field
-    "image_list[0].image". `retry` is true if a later request may succeed.
+    "image_list[0].image". `retry` is true if a repeated request may succeed.
     """
 
     def __init__(self, message: str, *, retry: bool) -> None:
@@ -183,8 +183,8 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # Lookups run in a separate pool, so that slow lookups do not delay image generation. The pool has many threads,
-        # so that slow lookups rarely delay other lookups.
+        # Lookups run in a separate thread pool, so that slow lookups do not delay image generation. The pool has many
+        # threads, so that slow lookups rarely delay other lookups.
         lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
             results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)

@@ -1,7 +1,7 @@
 """Measure and draw text with the two bundled fonts.
 
 Roboto contains Latin, Greek and Cyrillic letters. Droid Sans Fallback contains Chinese, Japanese and Korean characters.
-Text is split into runs, and each run is drawn with one font.
+Text is split into runs of characters, and each run is drawn with one font.
 """
 
 import io

@@ -29,7 +29,7 @@ class LimitedTransport(httpx.AsyncHTTPTransport):
         self._pool = httpcore.AsyncConnectionPool(ssl_context=tls, network_backend=self._backend)
 
     def end_head(self) -> None:
-        """Remove the limit. The caller must then limit the size of the body."""
+        """Remove the limit on the number of bytes. The caller must then limit the size of the body."""
         self._backend.remaining = None
 
 

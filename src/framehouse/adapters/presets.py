@@ -1,4 +1,4 @@
-"""Read the preset elements from the package.
+"""Read the presets: the elements that are included in Framehouse.
 
 Presets are the same in every deployment and are not stored in the database.
 """
@@ -17,7 +17,7 @@ _PREFIX = "presets/"
 
 @cache
 def presets() -> Mapping[int, Element]:
-    """Return all presets by id, in the order of index.json.
+    """Return all presets by id, in the order of the file index.json.
 
     The keys of preset images are used only in URLs and as arguments of `preset_image`. The storage contains no files
     with these keys.

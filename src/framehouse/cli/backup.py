@@ -163,7 +163,8 @@ def _write(
 ) -> int:
     """Write a backup. Returns the number of image and reference files in the backup.
 
-    `folder` contains the images and references. If `folder` is None, the backup contains no images or references.
+    `folder` is the folder that contains the images and references. If `folder` is None, the backup contains no images
+    or references.
     """
     bar, row = progress
     began = datetime.now(UTC)
@@ -313,8 +314,8 @@ def _load_database(embedded: EmbeddedPostgres, content: IO[bytes]) -> str:
 def _restore_config(path: Path, content: bytes) -> None:
     """Write the settings to `path`.
 
-    If `path` already contains different settings, the settings are written to a file with the suffix `.restored`
-    instead.
+    If `path` already contains different settings, that file is not changed, and the settings are written to a file with
+    the suffix `.restored`.
     """
     if path.exists() and path.read_bytes() != content:
         echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
@@ -325,7 +326,8 @@ def _restore_config(path: Path, content: bytes) -> None:
 
 def _restore_file(path: Path, content: IO[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    part = path.with_name(path.name + "#1")  # the storage uses the same name for an unfinished file
+    # the name ends in `#1`, because the storage recognizes partial files by such names
+    part = path.with_name(path.name + "#1")
     with part.open("wb") as file:
         shutil.copyfileobj(content, file)
     part.replace(path)

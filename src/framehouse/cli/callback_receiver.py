@@ -53,7 +53,8 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         try:
             server.serve_forever()
         finally:
-            _printing.acquire()  # never released, because Python aborts if it exits while another thread is writing
+            # the lock is never released, because Python aborts if it exits while another thread is writing
+            _printing.acquire()
 
 
 def _interrupt(_number: int, _frame: object) -> None:

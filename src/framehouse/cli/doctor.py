@@ -125,7 +125,8 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
     """Check each engine of the routes that a worker with this machine's labels would serve."""
     try:
-        # The order is reversed twice, so that an engine that several routes share is reported under its first route.
+        # Several routes can share an engine, which is then reported under its first route: in the reversed order, the
+        # entry of the first route replaces the entries of the other routes.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)
@@ -169,8 +170,8 @@ async def _check_unserved(
     """Find routes that no live worker serves, and batches that are waiting for unconfigured routes.
 
     `served` contains the routes of live workers as (model, route name) pairs. A finding about an unserved route has the
-    level `problem` if batches wait for the route. The finding also has this level if the route needs labels and other
-    routes are served. Otherwise, the level is `advice`.
+    level `problem` if batches wait for the route. The finding also has this level if the route needs labels and live
+    workers serve other routes. Otherwise, the level is `advice`.
     """
     registry = open_registry(settings.served_models(), settings.worker_labels)
     await registry.close()

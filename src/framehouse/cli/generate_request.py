@@ -30,7 +30,10 @@ _SIDES = ("up", "down", "left", "right")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateOptions:
-    """The options of the command that describe the request. None or an empty value means that the option is absent."""
+    """The options of `framehouse generate` that describe the request.
+
+    None or an empty value means that the option is absent.
+    """
 
     prompt: str | None = None
     images: tuple[str, ...] = ()

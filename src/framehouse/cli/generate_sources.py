@@ -78,7 +78,7 @@ class Source(Protocol):
 class LocalDeployment:
     """A source that generates the images on this machine. This process does the work of the API and of a worker.
 
-    When the context is entered, the abandoned tasks of commands that died are also cancelled.
+    Entering the context also cancels the abandoned tasks of all commands (see `OWNER_LOCKS`).
     """
 
     def __init__(self, settings: Settings, kind: TaskKind = "omni-image") -> None:
@@ -249,7 +249,7 @@ class RemoteServer:
     async def _get(self, url: str, client: httpx.AsyncClient | None = None) -> httpx.Response:
         """Send a GET request. Retry after transport errors and HTTP 429, 500, 502, 503 or 504, with backoff and jitter.
 
-        Raises Problem after 8 attempts.
+        Raises Problem after 8 failed attempts.
         """
         for n in range(_GET_ATTEMPTS):
             try:

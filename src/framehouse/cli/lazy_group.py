@@ -1,6 +1,6 @@
 """A command group that imports a command's module only when the command is invoked.
 
-The group lists commands and completes command names without importing their modules.
+The group lists commands and completes command names without importing the modules of the commands.
 """
 
 from importlib import import_module

@@ -13,7 +13,7 @@ account_option = click.option("--account", default="default", show_default=True)
 
 
 def data_options(command: Command) -> Command:
-    """Add --data-dir and --config, which all commands that use the settings accept."""
+    """Add the options --data-dir and --config, which all commands that use the settings accept."""
     command = click.option(
         "--config", type=click.Path(path_type=Path, dir_okay=False), envvar="FRAMEHOUSE_CONFIG",
         help="Settings file. [default: framehouse.toml in the data folder]",

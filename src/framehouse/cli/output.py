@@ -33,9 +33,10 @@ def json_requested() -> bool:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text without the control characters that it contains.
+    """Print a text. Each character that cannot be printed, except a line break, is replaced with U+FFFD.
 
-    Prompts and ids come from clients. Control characters in them could change the state of a terminal, or hide text.
+    Prompts and ids come from clients. Control characters in prompts and ids could change the state of a terminal, or
+    hide text.
     """
     click.echo("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text), err=err)
 

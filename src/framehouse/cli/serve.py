@@ -74,7 +74,7 @@ def _supervise(
 ) -> None:
     """Keep the API process and the worker running until a stop signal arrives.
 
-    A second signal kills both processes immediately. If the embedded database stops, these processes restart the
+    A second signal kills both processes immediately. If the embedded database dies, these processes restart the
     database.
     """
     with parent_pipe() as pipe:

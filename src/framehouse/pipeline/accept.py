@@ -34,8 +34,8 @@ from framehouse.pipeline.uploads import find_uploads
 
 _RETRY_AFTER_S = 2
 _NOTIFY_EVERY_S = 0.005
-"""The minimum time between two notifications, in seconds. The commit of a transaction with NOTIFY takes a lock, and the
-commits of all other transactions with NOTIFY wait for that lock."""
+"""The minimum time between two notifications, in seconds. The number of notifications is limited, because the commit of
+a transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for that lock."""
 
 
 async def accept(
@@ -53,8 +53,8 @@ async def accept(
 
     One transaction reserves quota and units, and saves the task, its shots and its batches. `problems` contains the
     problems that were already found in the request. This function adds further problems. `idempotency` contains the
-    client's idempotency key and the hash of the request body. If a command waits for the task, `owner` is the number of
-    the command's advisory lock. If the command dies, the task is abandoned.
+    client's idempotency key and the hash of the request body. If a `framehouse generate` command waits for the task,
+    `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned.
 
     Raises Refused if the request is refused. A refused request creates no task. The sweeper later deletes references
     that were already stored.
@@ -182,6 +182,6 @@ class AcceptQueue:
     async def _notify_workers(self) -> None:
         while self._notify_pending:
             self._notify_pending = False
-            with suppress(*DATABASE_ERRORS):  # workers also poll
+            with suppress(*DATABASE_ERRORS):  # a lost notification is harmless, because workers also poll
                 await notify(self.db, BATCHES_CHANNEL, "")
             await asyncio.sleep(_NOTIFY_EVERY_S)

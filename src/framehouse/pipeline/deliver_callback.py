@@ -1,6 +1,6 @@
 """Sign a callback message and attempt to deliver it.
 
-The metric label `outcome` has the lower-case names of the result classes as its values.
+The label `outcome` of the metric `framehouse_deliveries` contains the name of the result class in lower case.
 """
 
 import asyncio

@@ -15,9 +15,9 @@ from framehouse.adapters.storage import Storage
 from framehouse.pipeline.save_shot import image_folder
 
 REFERENCE_GRACE = timedelta(hours=1)
-"""The time for which an unneeded reference is kept after its last use. The grace period is far longer than the time
-between storing a reference and saving its task. An image that is sent several times within the grace period is stored
-only once."""
+"""The time for which an unneeded reference is kept after its last use. This grace period is far longer than the time
+between storing a reference and saving its task, so that no reference is deleted before its task is saved. An image that
+is sent several times within the grace period is stored only once."""
 _CONCURRENCY = 16
 
 

@@ -43,9 +43,10 @@ def finish(
 ) -> FinishedImage:
     """Convert an image of any size to a file of exactly `size` pixels.
 
-    If `watermark` is true, the result also contains a second file with a watermark. If the image is an expanded image,
-    `original` contains the file of the original image and the box of the original image in the expanded image. The
-    pixels of the original image then replace the pixels in this box.
+    The metadata of the file contains `facts`, which describe how the image was generated. If `watermark` is true, the
+    result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
+    of the original image and the box of the original image in the expanded image. The pixels of the original image then
+    replace the pixels in this box.
 
     This function blocks, so call it in a thread. If a PNG already has the right size and format, `original` is None and
     no watermark is requested, the compressed data of the PNG is used unchanged.

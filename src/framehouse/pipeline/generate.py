@@ -1,4 +1,4 @@
-"""Generate the shots of a claimed batch with one of its routes.
+"""Generate the shots of a claimed batch with one of the routes of its model.
 
 Each image is finished and saved as soon as it is generated.
 """
@@ -127,7 +127,7 @@ async def _try_route(
     """Generate the shots that are not in `saved` with this route, in as many calls as the engine needs.
 
     Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns None if every
-    shot is saved or the batch was lost.
+    shot is saved or this worker has lost its claim.
     """
     abilities = route.engine.abilities()
     try:
@@ -240,7 +240,10 @@ async def _save(
 
 
 def unused_options(options: RequestOptions, abilities: Abilities) -> dict[str, object]:
-    """Return a metadata entry that names the unused options, or no entry if the engine uses all options."""
+    """Return a metadata entry that names the request options that the engine does not use.
+
+    Returns an empty dictionary if the engine uses all options.
+    """
     unused = []
     if options.negative_prompt and not abilities.negative_prompts:
         unused.append("negative_prompt")
@@ -278,6 +281,6 @@ async def _finish(
 def _is_rgb(image: NDArray[np.uint8] | Png) -> bool:
     """Return whether an image has the format that the engine interface requires.
 
-    An engine from a plug-in may return an image in another format.
+    The check is needed, because an engine from a plug-in can return an image in another format.
     """
     return isinstance(image, Png) or (image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8)

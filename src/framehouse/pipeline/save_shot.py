@@ -74,8 +74,8 @@ async def settle_shot(
 
     If the result is `lost`, the task has ended or another worker has claimed the batch, and the database is unchanged.
 
-    The file name contains part of the claim. A late worker that generates the same shot therefore never overwrites the
-    file of a recorded image. The late worker's files are deleted later, with the folder of the task.
+    The file name contains part of the id of the claim. A late worker that generates the same shot therefore never
+    overwrites the file of a recorded image. The late worker's files are deleted later, with the folder of the task.
     """
     name = f"{image_folder(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]

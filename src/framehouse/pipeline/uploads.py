@@ -31,9 +31,10 @@ async def save_upload(content: Content, *, id: UUID, account_id: int, db: Databa
 async def find_uploads(
     db: Database, account_id: int, images: Sequence[SentImage]
 ) -> tuple[dict[str, Reference], list[str]]:
-    """Find the images that are uploads. Return their stored files, keyed by request field, and a list of problems.
+    """Find the uploads that `images` refers to.
 
-    There is a problem for each upload that does not exist, has expired or belongs to another account.
+    Returns the stored files of the uploads, keyed by request field, and a list of problems. There is a problem for each
+    upload that does not exist, has expired or belongs to another account.
     """
     ids = {
         sent.field: id for sent in images if isinstance(sent.image, str) and (id := upload_id(sent.image)) is not None

@@ -10,7 +10,7 @@ _CHECK_S = 0.5
 
 
 async def keep_database_running(embedded: EmbeddedPostgres) -> None:
-    """Check the server periodically, and restart it if it has died. If a restart fails, the next check retries it."""
+    """Check the server periodically, and restart it if it has died. A failed restart is retried at the next check."""
     while True:
         await asyncio.sleep(_CHECK_S)
         try:

@@ -20,7 +20,7 @@ class StopSignals:
 
 
 def catch_stop_signals() -> StopSignals:
-    """Start counting both signals. SIGINT then no longer raises KeyboardInterrupt."""
+    """Start counting SIGTERM and SIGINT. SIGINT then no longer raises KeyboardInterrupt."""
     signals = StopSignals()
 
     def count(_number: int, _frame: object) -> None:

@@ -9,7 +9,7 @@ from types import FrameType
 
 @asynccontextmanager
 async def stoppable_start() -> AsyncIterator[None]:
-    """Run the `with` body. A signal cancels the body, and the context then exits without an exception.
+    """Run the `with` body. SIGTERM or SIGINT cancels the body, and no exception then leaves the `with` statement.
 
     The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
     cancels the body, even if the event loop does not run in between. `loop.add_signal_handler` would lose such a

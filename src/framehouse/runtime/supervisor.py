@@ -88,7 +88,7 @@ def keep_running(
 ) -> bool:
     """Keep the processes running until a signal arrives or `until` returns true.
 
-    Returns False if `limit_s` seconds have passed before that. Otherwise, returns True.
+    Returns False if `limit_s` seconds pass before either event. Otherwise, returns True.
     """
     deadline = time.monotonic() + limit_s
     while not signals.stop:

@@ -20,7 +20,8 @@ async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIte
 
     async def send_heartbeats() -> None:
         while True:
-            # faulthandler's thread does not need the GIL, so the process exits even if another thread never releases it
+            # faulthandler's thread does not need the GIL, so the process exits even if another thread never releases
+            # the GIL
             faulthandler.dump_traceback_later(hung_after_s, exit=True)
             if heartbeat_fd is not None:
                 with contextlib.suppress(OSError):  # the pipe is full or closed

@@ -1,4 +1,5 @@
 """Decode, check, resize, watermark and encode images.
 
-All functions except the methods of `checker.ImageChecker` block the event loop, so call these functions in a thread.
+The functions of this package block the event loop, so call them in a thread. Only the methods of `checker.ImageChecker`
+do not block.
 """

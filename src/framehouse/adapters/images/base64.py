@@ -19,7 +19,7 @@ class NotBase64(Exception):
 class Decoder:
     """A decoder for base64 text that arrives in chunks.
 
-    Whitespace is ignored, because some encoders insert line breaks. The padding is optional.
+    Whitespace is ignored, because some encoders insert line breaks. The padding at the end of the text is optional.
     """
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Decoder:
     def feed(self, text: bytes, *, last: bool = False) -> bytes:
         """Decode the next chunk of ASCII text. Returns the decoded bytes.
 
-        If a chunk ends with an incomplete group of characters, the next call decodes this group. `last` marks the last
-        chunk. Raises NotBase64.
+        If a chunk ends with an incomplete group of characters, the next call decodes this group. `last` must be true
+        for the last chunk. Raises NotBase64.
         """
         text = self._pending + text
         if not self._started:

@@ -1,4 +1,4 @@
-"""Decode each untrusted image in a separate process, which has limits on time and memory, before the image is used."""
+"""Check untrusted images: decode each image in a separate process, which has limits on time and memory."""
 
 import asyncio
 import json

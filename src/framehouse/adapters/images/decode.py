@@ -41,10 +41,10 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely, rotate it and convert it to RGB, so that any error that an engine would encounter
-    occurs here.
+    """Decode an image completely, rotate it and convert it to RGB.
 
-    Returns the width and height in pixels after the EXIF rotation. Raises BadImage.
+    Any error that the image would cause in an engine therefore occurs here. Returns the width and height in pixels
+    after the EXIF rotation. Raises BadImage.
     """
     width, height = inspect(io.BytesIO(content), len(content))
     if content.startswith(b"\xff\xd8"):
@@ -64,7 +64,8 @@ def check_image(content: bytes) -> tuple[int, int]:
         raise BadImage("is damaged or malicious: it needs too much memory to decode") from error
     except (OSError, ValueError, SyntaxError, struct.error, KeyError, IndexError, TypeError) as error:
         raise BadImage(f"is damaged: {error}") from error
-    if problem := reference_problem(width, height):  # a second header may contradict the first header
+    # the decoded size is also checked, because a second header may contradict the first header
+    if problem := reference_problem(width, height):
         raise BadImage(problem)
     return width, height
 
@@ -110,7 +111,7 @@ def _check_chunks(content: bytes) -> None:
 
 
 def main() -> None:
-    # after Ctrl-C, the worker first finishes its batches and then stops this process
+    # this process ignores Ctrl-C, because the worker first finishes its batches and then kills this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Image.preinit()
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)

@@ -28,8 +28,8 @@ _BAND_ROWS = 256
 _LEVEL = 1
 _SAMPLE_EVERY_ROWS = 16
 """The interval between the rows that are sampled from a band of an enlarged image. The encoder compresses the sample
-with and without string matching. The encoder then compresses the entire band with the method whose result was
-smaller."""
+with and without string matching (the search for repeated bytes). The encoder then compresses the entire band with the
+method whose result was smaller."""
 _band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
 """One thread per core. Compression releases the GIL and does no I/O, so a single image uses all cores."""
 _NO_FILTER, _UP_FILTER = 0, 2
@@ -59,12 +59,15 @@ def encode(
     like: Encoded | None = None,
     changed_rows: tuple[int, int] | None = None,
 ) -> Encoded:
-    """Encode pixels of shape (height, width, 3) as a file. The metadata of the file contains `facts`.
+    """Encode pixels of shape (height, width, 3) as a file.
+
+    The metadata of the file contains `facts`, which describe how the image was generated. `tool` is the name of this
+    software in the metadata.
 
     `enlarged` is true if the image was enlarged. An enlarged image is smooth, so its PNG file may be smaller without
-    string matching. `like` is the encoded file of a similar image that differs only in `changed_rows`. `changed_rows`
-    contains the index of the first changed row and the index of the row after the last changed row. The PNG encoder
-    reuses the bands of `like` that contain no changed rows.
+    string matching. `like` is the encoded file of an image that differs from `pixels` only in `changed_rows`.
+    `changed_rows` contains the index of the first changed row and the index of the row after the last changed row. The
+    PNG encoder reuses the bands of `like` that contain no changed rows.
     """
     if format == "png":
         return _encode_png(pixels, facts, tool, enlarged, like, changed_rows)

@@ -1,9 +1,9 @@
 """Read the type, the size and the orientation of an image from its header, without decoding pixels.
 
 The first bytes of the file determine the type. This parser runs in processes that have no limits on time and memory.
-This parser does not use Pillow, because Pillow keeps in memory all data that precedes the pixels. For a file with ten
-megabytes of tiny segments, Pillow needs several seconds and hundreds of megabytes of memory. `decode` later detects
-headers with false values.
+The parser therefore does not use Pillow, which keeps all data that precedes the pixels in memory. For a file with ten
+megabytes of tiny segments, Pillow needs several seconds and hundreds of megabytes of memory. False values in a header
+are detected later, by the module `decode`.
 """
 
 import struct

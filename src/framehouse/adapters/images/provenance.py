@@ -1,4 +1,7 @@
-"""Create the XMP packet that describes how an image was generated. PNG, JPEG and WebP files can contain the packet."""
+"""Create the XMP packet that describes how an image was generated. PNG, JPEG and WebP files can contain the packet.
+
+The packet contains facts about the image, such as the model, the prompt and the seed.
+"""
 
 import json
 from collections.abc import Mapping

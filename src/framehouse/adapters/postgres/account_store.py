@@ -111,7 +111,10 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | No
 
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
-    """Create a bearer key and return it. The key cannot be displayed again, because only its hash is stored."""
+    """Create a bearer key and return it. The key cannot be displayed again, because only its hash is stored.
+
+    `models` contains the names of the models that the key may use. None means all models.
+    """
     key = new_key()
     await db.row(
         "insert into api_keys (account_id, prefix, hash, models) values (:account_id, :prefix, :hash, :models) "
@@ -125,7 +128,10 @@ async def create_key(db: Database, account_id: int, *, models: list[str] | None 
 
 
 async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
-    """Create an access key and a secret key for a client that signs its own JWTs. Returns both keys."""
+    """Create an access key and a secret key for a client that signs its own JWTs. Returns both keys.
+
+    For `models`, see `create_key`.
+    """
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
         "insert into api_keys (account_id, prefix, access_key, secret_key, models) "

@@ -144,11 +144,11 @@ async def release_batch(
     route: str | None = None,
     progress: float = 0.0,
 ) -> None:
-    """Release a batch. Any worker that serves `route` can claim the batch after `after` has passed.
+    """Release a batch. Any worker that serves `route` can claim the batch when the period `after` has passed.
 
     An empty `route` means the model's first route. None means the current route. A batch with an open order is assigned
     to the route of that order. If `error` is empty, the saved error does not change. If `count_attempt` is false, the
-    attempt is not counted. `progress` is from 0 to 1. Changes nothing if the worker has lost the claim.
+    attempt is not counted. `progress` is a number from 0 to 1. Changes nothing if the worker has lost the claim.
     """
     await db.row(
         sql("release_batch"),
@@ -213,7 +213,7 @@ async def save_open_order(
 ) -> bool:
     """Save the state of a batch's open order on a route, or delete the state if `order` is None.
 
-    Returns False if the worker has lost the claim.
+    `order` has the form of the values of `Claimed.open_orders`. Returns False if the worker has lost the claim.
     """
     text = None if order is None else json.dumps(order)
     return bool(await db.value(sql("save_open_order"), batch_id=batch_id, claim=claim, route=route, stored_order=text))

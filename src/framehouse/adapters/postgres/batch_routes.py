@@ -19,8 +19,8 @@ async def claim_unserved_batches(
 ) -> list[tuple[int, UUID, UUID]]:
     """Claim up to 100 batches that have waited for these routes for longer than `waited`.
 
-    The caller then fails the batches. If `open_orders` is true, batches that have an open order are included. `task_id`
-    restricts the claim to one task. Returns the id, the claim and the task id of each batch.
+    The caller must then fail these batches. If `open_orders` is true, batches that have an open order are included.
+    `task_id` restricts the claim to one task. Returns the id, the claim and the task id of each batch.
     """
     claim = uuid4()
     rows = await db.rows(
@@ -42,7 +42,7 @@ async def route_to_open_orders(db: Database) -> None:
 
 
 async def restart_at_first_route(db: Database, model: str, route: str) -> None:
-    """Assign batches that wait for a removed route to the model's first route.
+    """Assign the batches that wait for `route`, a removed route, to the model's first route.
 
     Batches with an open order are not changed.
     """

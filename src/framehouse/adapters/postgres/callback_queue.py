@@ -26,7 +26,7 @@ class HostLimits:
     """The maximum number of concurrent deliveries to one host.
 
     `healthy` is the maximum for a host that has recently accepted a message. For a failing host, the maximum is one.
-    `unknown` is the maximum for all other hosts.
+    `unknown` is the maximum for all other hosts. `entrypoints.callback_worker` defines which hosts are failing.
     """
 
     healthy: int = 8
@@ -116,7 +116,7 @@ async def list_callbacks(
     """Return an account's messages, newest first.
 
     `either_id` is a task id or an external id, and restricts the list to one task. `failed` restricts the list to
-    messages that will not be sent again after a failure, or whose last attempt failed.
+    messages whose last attempt failed, whether or not another attempt follows.
     """
     task_id = read_task_id(either_id) if either_id else None
     rows = await db.rows(

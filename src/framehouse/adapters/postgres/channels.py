@@ -19,9 +19,9 @@ async def notify(db: Database, channel: str, payload: str) -> None:
     """Send a notification to the listeners of a channel.
 
     Call this function after the transaction that causes the event has committed, not inside that transaction. The
-    commit of a transaction with NOTIFY takes a lock, and the commits of all other transactions with NOTIFY wait for
-    that lock. The commit of the notification does not wait for the disk, because a crash would lose only the
-    notification.
+    reason is that the commit of a transaction with NOTIFY takes a lock, and the commits of all other transactions with
+    NOTIFY wait for that lock. The commit of the notification itself does not wait for the disk, because a crash would
+    lose only the notification.
     """
     await db.row(
         "select pg_notify(:channel, :payload), set_config('synchronous_commit', 'off', true)",

@@ -12,7 +12,8 @@ ResultT = TypeVar("ResultT")
 MAX_GROUP = 64
 """The maximum number of requests that share a statement."""
 MIN_HALF = 8
-"""If `in_halves` is true, a statement executes at least this number of requests, unless fewer requests are waiting."""
+"""The minimum number of requests that share a statement if `in_halves` is true (see `Coalesced`) and enough requests
+are waiting."""
 
 
 class Coalesced(Generic[RequestT, ResultT]):
@@ -20,8 +21,8 @@ class Coalesced(Generic[RequestT, ResultT]):
 
     `execute` runs one statement for a list of requests and returns one result per request, in the same order. If no
     statement is running, a request is executed immediately. Otherwise, the request is executed with the next statement.
-    A caller receives its result when the statement with its request ends. The cancellation of one caller does not
-    affect the other callers.
+    A caller receives its result when the statement that contains its request ends. The cancellation of one caller does
+    not affect the other callers.
 
     If a statement for several requests fails, each request is executed again in a separate statement, so an invalid
     request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
@@ -44,7 +45,7 @@ class Coalesced(Generic[RequestT, ResultT]):
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._task is None or self._task.done():
-            # the context is empty, because log lines of this task must not contain the id of the first caller's request
+            # the task gets an empty context: its log lines must not contain the id of the first caller's request
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return await future
 
@@ -58,7 +59,8 @@ class Coalesced(Generic[RequestT, ResultT]):
     async def _gather(self) -> None:
         """Yield to the event loop until an iteration of the loop adds no requests, or the group is full.
 
-        Requests that have arrived but have not been read from their sockets can then share the statement.
+        The event loop can then read requests that have already arrived at their sockets, so that they share the
+        statement.
         """
         count = 0
         while count < len(self._waiting) < MAX_GROUP:

@@ -40,9 +40,9 @@ class NewElement:
 class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
-    `replayed` means that an earlier request used the idempotency key with the same body. `task_id` is then the task of
-    that request. `key_reused` means that an earlier request used the key with another body. `external_taken` means that
-    the external id is already used.
+    `replayed` means that an earlier request had the same idempotency key and the same body. `task_id` is then the task
+    of that request. `key_reused` means that an earlier request had the same idempotency key and another body.
+    `external_taken` means that the external id is already used.
     """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
@@ -155,7 +155,7 @@ async def _end(db: Database, claimed: ClaimedElement, status: str, message: str,
 async def release_element(
     db: Database, claimed: ClaimedElement, *, after: timedelta, error: str = "", count_attempt: bool = True
 ) -> None:
-    """Release an element. Any element worker can claim the element once the time `after` has passed.
+    """Release an element. Any element worker can claim the element when the period `after` has passed.
 
     If `error` is empty, the saved error does not change. If `count_attempt` is false, the attempt is not counted.
     Changes nothing if the worker has lost the claim.

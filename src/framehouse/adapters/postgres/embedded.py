@@ -29,7 +29,7 @@ from urllib.parse import quote
 log = logging.getLogger(__name__)
 _MAX_SOCKET_PATH = 100
 _SILENT_LOCK_ATTEMPTS, _LOCK_PAUSE_S = 30, 0.1
-"""After three seconds of waiting for the lock, the reason for the wait is logged."""
+"""After three seconds of waiting for the lock of `_start_stop_lock`, the reason for the wait is logged."""
 _START_TIMEOUT_S = 600
 _START_ATTEMPTS = 5
 _STOP_TIMEOUT_S = 30.0
@@ -112,7 +112,7 @@ class EmbeddedPostgres:
         shutil.rmtree(self._data_dir, ignore_errors=True)
 
     def ensure_running(self) -> None:
-        """Restart the server if it has died. While the server runs, the check is fast. Raises EmbeddedError."""
+        """Restart the server if it has died. If the server is running, this call is fast. Raises EmbeddedError."""
         if self._server_pid() is None:
             with self._os_errors(), self._start_stop_lock():
                 self._ensure_running()
@@ -174,7 +174,7 @@ class EmbeddedPostgres:
         self._create_database()
 
     def _create_cluster(self) -> None:
-        """Create the cluster in a temporary folder, then rename the folder.
+        """Create the cluster (the files of the server) in a temporary folder, then rename the folder.
 
         An incomplete cluster is therefore never used.
         """
@@ -306,7 +306,8 @@ class EmbeddedPostgres:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
         user = self._system_user()
-        status = folder.lstat()  # another user may have created a symbolic link with this name
+        # lstat does not follow links: another user may have created a symbolic link with this name
+        status = folder.lstat()
         if user and stat.S_ISDIR(status.st_mode) and status.st_uid == 0:
             os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
             status = folder.lstat()
@@ -335,7 +336,7 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Change a command and its options so that they run a program of the wheel as the owner of the cluster.
+        """Return a command and subprocess options that run a program of the wheel as the owner of the cluster.
 
         If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
         these folders stay unchanged. Instead, the program receives the capability to search folders. Raises

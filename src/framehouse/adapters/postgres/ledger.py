@@ -1,4 +1,4 @@
-"""Read the ledger, which contains one row for each charge. The function charge_account writes the rows."""
+"""Read the ledger, which contains one row for each charge. The database function charge_account writes the rows."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -37,7 +37,7 @@ async def list_charges(
 
 
 async def units_used_at(db: Database, account_id: int, moment: datetime) -> int:
-    """Return the number of units that an account had used by this moment."""
+    """Return the number of units that an account had used before `moment`."""
     used = await db.value(
         "select units_after from charges where account_id = :account_id and charged_at < :moment "
         "order by id desc limit 1",

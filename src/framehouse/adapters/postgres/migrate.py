@@ -1,8 +1,8 @@
-"""Migrate the database: apply the numbered SQL files in order, then replace the functions.
+"""Migrate the database: apply the numbered SQL files in order, then replace the database functions.
 
-A lock ensures that only one process migrates at a time. Processes of an older version may serve requests during the
-migration. A migration waits at most one second for the lock on a table, because all later statements on that table wait
-behind the migration.
+A lock ensures that only one process migrates at a time. Processes of an older version can serve requests during the
+migration. A migration waits at most one second for the lock on a table and is then retried, because all later
+statements on that table wait behind the migration.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _LOCK_TIMEOUT = "1s"
 _ATTEMPTS = 120
 _OUTSIDE_TRANSACTION = "-- Outside a transaction"
 FUNCTIONS = "functions"
-"""The folder that contains the functions, and the name of the step that replaces the functions."""
+"""The name of the folder that contains the database functions, and of the step that replaces them."""
 
 
 class NewerDatabase(Exception):
@@ -38,7 +38,7 @@ def functions() -> str:
 
 
 async def migrate(url: str) -> list[str]:
-    """Apply all pending steps. Returns the names of the applied steps.
+    """Apply the pending migrations and replace the functions. Returns the names of the applied steps.
 
     If a migration is interrupted, the next call of this function continues the migration. Raises NewerDatabase.
     """
@@ -99,7 +99,7 @@ async def _apply_in_transaction(
 
 
 async def _replace_functions(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
-    """Replace all functions if a file has changed. Returns whether the functions were replaced.
+    """Replace all database functions if one of their files has changed. Returns whether they were replaced.
 
     functions/README.md contains the rules for these files.
     """

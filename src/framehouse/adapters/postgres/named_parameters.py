@@ -11,7 +11,7 @@ _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|::|:([a-z_][a-z0-9_]*)")
 
 @lru_cache(maxsize=1000)
 def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """Return the statement with `$1`, `$2`, … in place of the named parameters, and the names in this order."""
+    """Return the statement with `$1`, `$2`, … in place of its named parameters, and the names in the order of `$N`."""
     numbers: dict[str, str] = {}
 
     def number(token: re.Match[str]) -> str:

@@ -18,12 +18,12 @@ from framehouse.domain.task_kind import TaskKind
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A planned task that has not been accepted yet.
+    """A task whose shots are planned (see `domain.plan_shots`) and that has not been accepted yet.
 
-    The images of `elements` are already stored. `idempotency` contains the client's idempotency key and the hash of the
-    request body. `key_id` is the id of the API key that accept_tasks checks. If `key_id` is None, no key is checked. If
-    a command waits for the task, `owner` is the number of the command's advisory lock. If an API client sent the
-    request, `owner` is None.
+    `batches` contains the shot indexes of each batch. The images of `elements` are already stored. `idempotency`
+    contains the client's idempotency key and the hash of the request body. `key_id` is the id of the API key that
+    accept_tasks checks. If `key_id` is None, no key is checked. If a `framehouse generate` command waits for the task,
+    `owner` is the number of the command's advisory lock. If an API client sent the request, `owner` is None.
     """
 
     task_id: UUID
@@ -49,7 +49,10 @@ class NewTask:
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
-    """Return the argument of accept_tasks: a JSON array of `accept_row` objects (migration 0005), numbered from 0."""
+    """Return the argument of accept_tasks: a JSON array of objects, numbered from 0.
+
+    The objects have the SQL type `accept_row`, which migration 0005 defines.
+    """
     return pydantic_core.to_json([_row(task, ordinal) for ordinal, task in enumerate(tasks)]).decode()
 
 

@@ -14,7 +14,7 @@ from framehouse.adapters.postgres.pool import Database, sql
 
 @dataclass(frozen=True, slots=True)
 class UnrenewedBatch:
-    """A claimed batch whose lease does not seem to have been renewed recently.
+    """An observation of a claimed batch whose lease does not seem to have been renewed recently.
 
     Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the worker is
     connected to the database. Comparisons ignore `alive`. Two observations are never equal if the database server was

@@ -82,7 +82,7 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
     """Set timeouts at both ends of a new connection. These timeouts detect a network that drops all packets.
 
-    Without timeouts, this process would detect the failure only after two minutes if it is waiting for a statement.
+    Without timeouts, this process would detect such a failure only after two minutes if it is waiting for a statement.
     Between two statements, this process would never detect the failure. The database server would keep the session and
     its locks for hours. A long statement does not cause a timeout, because a live machine acknowledges packets even
     while it executes a statement.
@@ -121,12 +121,12 @@ _Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 class Database:
     """A pool of connections. If a connection is lost, its statement is retried for up to `retry_for_s` seconds.
 
-    The statement may have been committed before the connection was lost, so a statement can run twice. Every statement
-    must therefore be safe to run twice.
+    A statement may have been committed before the connection was lost, so it can run twice. Every statement must
+    therefore be safe to run twice.
 
-    If `url` is the address of a pooler, `direct_url` must be the address of the database server itself. LISTEN and
-    session-level locks use `direct_url`. If a pooler is used, prepared statements are not cached, because the next
-    statement may run in another session.
+    If `url` is the address of a pooler such as PgBouncer, `direct_url` must be the address of the database server
+    itself. LISTEN and session-level locks use `direct_url`. If a pooler is used, prepared statements are not cached,
+    because the next statement may run in another session.
     """
 
     def __init__(self, url: str, *, size: int, retry_for_s: float = 10.0, direct_url: str = "") -> None:
@@ -207,11 +207,12 @@ class Database:
     async def listen(
         self, channels: Mapping[str, Callable[[str], None]], *, lock: tuple[int, int] | None = None
     ) -> NoReturn:
-        """Listen on channels until cancelled. Call a channel's function with the payload of each notification.
+        """Listen on channels until the caller is cancelled.
 
-        The connection does not belong to the pool, and is reopened if it is lost. `lock` is an advisory lock that the
-        connection holds. Whenever the connection has been opened or reopened, each function is also called with an
-        empty payload, because notifications may have been missed.
+        Calls the function of a channel with the payload of each notification. The connection does not belong to the
+        pool, and is reopened if it is lost. `lock` is an advisory lock that the connection holds. Whenever the
+        connection has been opened or reopened, each function is also called with an empty payload, because
+        notifications may have been missed.
         """
         pause_s = 0.1
         while True:

@@ -9,8 +9,8 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.callback import GIVE_UP_AFTER_S
 
 _CALLBACKS_AGE = timedelta(seconds=GIVE_UP_AFTER_S, hours=1)
-"""The maximum age of the messages that are counted. A message is retried for 24 hours. If a message has not been
-delivered by then, it is not sent again, but is counted for one more hour."""
+"""The maximum age of the callback messages that are counted. A message is retried for 24 hours. If a message has not
+been delivered by then, it is not sent again, but is counted for one more hour."""
 
 
 class RouteQueue(NamedTuple):
@@ -28,10 +28,10 @@ class RouteQueue(NamedTuple):
 
 
 class CallbackCount(NamedTuple):
-    """The number of messages with the same state and the same class of last response (`2xx`, `none`, `other`, …).
+    """The number of callback messages with the same state and the same `answer`.
 
-    `attempts` is the total number of attempts for these messages. `oldest_s` is the age of the oldest message in
-    seconds.
+    `answer` is the class of the last response (`2xx`, `none`, `other`, …). `attempts` is the total number of attempts
+    for these messages. `oldest_s` is the age of the oldest message in seconds.
     """
 
     state: str
@@ -63,5 +63,5 @@ async def count_workers(db: Database) -> int:
 
 
 async def count_callbacks(db: Database) -> list[CallbackCount]:
-    """Count the messages from the last 25 hours by state and class of the last response."""
+    """Count the callback messages from the last 25 hours, by state and class of the last response."""
     return [CallbackCount(*row) for row in await db.rows(sql("count_callbacks"), age=_CALLBACKS_AGE)]

@@ -40,8 +40,8 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
     """Check up to `limit` stored references that have not been used for `grace`.
 
-    The rows of unneeded references are deleted. Returns the number of checked references. The files are deleted later
-    (see `files_to_delete`).
+    Deletes the rows of unneeded references, which the view `needed_references` does not list. Their files are deleted
+    later (see `files_to_delete`). Returns the number of checked references.
     """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 

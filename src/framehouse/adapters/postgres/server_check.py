@@ -29,7 +29,7 @@ class DatabaseServer:
 
 
 async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
-    """Check the database server at `url` and, if it is set, at `direct_url`. Raises only BadServer."""
+    """Check the database server at `url` and, if it is set, at `direct_url`. Raises BadServer for every error."""
     direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
     )

@@ -125,7 +125,7 @@ class _Store:
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
     """Delete old partial files. Their names end in `#1`, because obstore writes to `name#1` and then renames the file.
 
-    The method `list` of obstore omits partial files.
+    This function searches the folder itself, because the method `list` of obstore omits partial files.
     """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
@@ -142,7 +142,7 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # the folders are also flushed, because they contain the new name of the file and the name of a new folder
+    # the parent folder contains the new name of the file, and its own parent may contain the name of a new folder
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:
@@ -182,7 +182,7 @@ async def _storage_errors(key: str) -> AsyncIterator[None]:
 def _error_from(message: str) -> StorageUnavailable:
     """Return the exception for an error message of obstore.
 
-    For some requests, only the message contains the HTTP status code.
+    The HTTP status code is read from the message, because some exceptions do not contain the code elsewhere.
     """
     if "builder error" in message:  # obstore's message for an http:// URL that is not allowed
         return StorageMisconfigured("storage: the endpoint is http://; set AWS_ALLOW_HTTP=true to allow it")

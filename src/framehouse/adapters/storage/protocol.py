@@ -30,9 +30,10 @@ class Storage(Protocol):
         ...
 
     async def presign(self, key: str, method: str, *, valid_s: int) -> str | None:
-        """Return a URL with which anyone can request the file. The URL is valid for `valid_s` seconds, at most a week.
+        """Return a URL with which anyone can request the file for the next `valid_s` seconds.
 
-        `method` is GET or HEAD. Returns None if the storage does not support presigned URLs.
+        `valid_s` must be at most a week. `method` is GET or HEAD. Returns None if the storage does not support
+        presigned URLs.
         """
         ...
 
@@ -55,7 +56,7 @@ class Storage(Protocol):
         ...
 
     async def get_range(self, key: str, start: int, end: int) -> bytes:
-        """Return the bytes from `start` up to but not including `end`.
+        """Return the bytes of a file from `start` up to but not including `end`.
 
         Raises FileNotFoundError if the file does not exist.
         """
@@ -70,9 +71,9 @@ class Storage(Protocol):
         ...
 
     async def delete_partial_files(self, *, older_than_s: float) -> int:
-        """Delete the partial files of crashed writers if the files are older than `older_than_s` seconds.
+        """Delete partial files that are older than `older_than_s` seconds. Returns the number of deleted files.
 
-        Returns the number of deleted files.
+        A process that crashes while it writes a file leaves a partial file.
         """
         ...
 

@@ -73,8 +73,8 @@ def span(
 ) -> AbstractContextManager[None]:
     """Return a context manager that records the duration of its block as a span.
 
-    The parent is the root span of `task`, or the current span if `task` is None. `client` must be true for the span of
-    a request to another server.
+    The parent of this span is the root span of `task`, or the current span if `task` is None. `client` must be true for
+    the span of a request to another server.
     """
     return _tracing.span(name, task, client, attributes) if _tracing else _NO_SPAN
 
@@ -160,7 +160,8 @@ class _Tracing:
         self._tracer = self._provider.get_tracer("framehouse", version)
 
     def stop(self) -> None:
-        stopping = threading.Thread(target=self._provider.shutdown, daemon=True)  # a shutdown may take half a minute
+        # the shutdown runs in a thread, because it may take half a minute
+        stopping = threading.Thread(target=self._provider.shutdown, daemon=True)
         stopping.start()
         stopping.join(_STOP_TIMEOUT_S)
 
