@@ -18,16 +18,16 @@ _BAND = 0.22
 """The width of the band that `continue_edges` mirrors at each edge, as a fraction of the image's width or height. Such
 a band rarely contains the main subject."""
 _OVERLAP_PX = 8
-"""The model generates a strip of this width inside the edges of the original image again, so that the transition is
+"""The model regenerates a strip of this width inside the edges of the original image, so that the transition is
 smooth."""
 
 
 def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: float = 8.0) -> Size:
     """Return the size of the canvas for an expanded image of `size`.
 
-    The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the aspect
-    ratio of `size`, and at most `max_pixels` pixels. No side is longer than `max_edge`, unless `max_edge` is 0. The
-    longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
+    The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the same
+    aspect ratio as `size`, and at most `max_pixels` pixels. No side is longer than `max_edge`, unless `max_edge` is 0.
+    The longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
     pixels, the canvas is larger than `size`: it has about a million pixels if the other limits allow it.
     """
     width, height = max(size.width, size.height / max_ratio), max(size.height, size.width / max_ratio)
@@ -43,8 +43,8 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
     """Draw the canvas (RGB) and the mask (greyscale), both with the size `canvas`. Blocks the calling thread.
 
     `content` is the file of the original image, and `box` is the place of the original image in the expanded image.
-    `size` is the size of the expanded image. The expanded image is placed in the middle of the canvas, and touches two
-    or four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
+    `size` is the size of the expanded image. The area of the expanded image is centred on the canvas, and touches two
+    or all four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
     removes the rest of the canvas. Around the original image, the canvas shows a blurred continuation of the edges. The
     mask is white where the model must generate the image, and black where the original image must be kept.
 
@@ -90,7 +90,7 @@ def _place(offset: int, inner: int, outer: int, canvas: int, scale: float) -> tu
 
 
 def _mirrored(offset: int, inner: int, outer: int) -> NDArray[np.intp]:
-    """For each pixel of an expanded row or column, return the index of the image's pixel that it shows.
+    """Return the index of the pixel of the image from which each pixel of an expanded row or column is copied.
 
     `offset` and `inner` are the offset and the length of the image. `outer` is the length of the expanded row or
     column.

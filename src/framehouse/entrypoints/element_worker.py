@@ -51,7 +51,8 @@ class ElementWorker:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Create elements until cancelled. The cancellation returns unfinished elements to the queue."""
+        """Create elements until cancelled. When the method is cancelled, it returns unfinished elements to the
+        queue."""
         listener = asyncio.create_task(self._db.listen({ELEMENTS_CHANNEL: lambda _: self._wake.set()}))
         try:
             await poll_until_cancelled(self.poll_once, self._wake, poll_s=_POLL_S, subject="elements")

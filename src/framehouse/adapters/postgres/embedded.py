@@ -357,7 +357,7 @@ class EmbeddedPostgres:
                 "Use folders that other users can enter (--data-dir /var/lib/framehouse), "
                 "or run framehouse as an ordinary user."
             )
-        # without this bit, access(2) ignores the capabilities of users other than root
+        # without no_setuid_fixup, access(2) ignores the capabilities of users other than root
         drop = [setpriv, "--securebits=+no_setuid_fixup", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
         return [
             *drop,

@@ -43,8 +43,8 @@ def draw_texts(
     """Draw the caption, the chips and the tag on the canvas.
 
     If `boxed` is true, the caption is drawn in a light box, which suits styles that imitate paper. Otherwise, the lower
-    edge of the canvas is darkened, and the caption is drawn on this edge. `ink` is a dark colour for the tag's box, the
-    darkened edge, and the text in light boxes. `inset` is the width of the style's border, as a fraction of the shorter
+    part of the canvas is darkened, and the caption is drawn on this part. `ink` is a dark colour for the tag's box, the
+    darkened part, and the text in light boxes. `inset` is the width of the style's border, as a fraction of the shorter
     side.
     """
     height, width = canvas.shape[:2]

@@ -110,9 +110,9 @@ class ApiContext:
         return body.value, (idempotency_key, body.digest) if idempotency_key else None
 
     def links_for(self, request: Request) -> Links:
-        """Return links with the base URL from the settings or, if the setting is empty, from the Host header.
+        """Return links that start with the configured base URL or, if none is configured, with the Host header.
 
-        If the Host header is not a valid host, the links contain the address of the server's socket.
+        If the Host header is not a valid host, the links start with the address of the server's socket.
         """
         if self.links.base:
             return self.links
