@@ -50,7 +50,7 @@ class ModelSettings(BaseModel):
     series: bool = Field(default=True, description="Whether the model offers series.")
     aliases: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         default=None,
-        description="Other names of the model in requests. Upper and lower case are treated as equal. "
+        description="Other names of the model in requests. Aliases are not case-sensitive. "
         "If not set, `kling-v3-omni` and `kling-image-o1` have the aliases that clients of Kling use.",
     )
     endpoints: list[TaskKind] | None = Field(
@@ -191,7 +191,7 @@ class Settings(BaseSettings):
         default=0,
         ge=0,
         le=1000,
-        description="Maximum number of batches that one worker generates at the same time. "
+        description="Maximum number of batches that one worker processes at the same time. "
         "If 0, the maximum is the sum of the concurrency limits of the worker's engines, but at least 2.",
     )
     worker_labels: dict[Annotated[str, Field(min_length=1)], Annotated[str, Field(min_length=1)]] = Field(

@@ -39,7 +39,7 @@ normally end within this time, unless an upstream generates them."""
 class Limits:
     """The limits of a worker.
 
-    `concurrency` is the number of batches that the worker generates at the same time. The other limits are the settings
+    `concurrency` is the number of batches that the worker processes at the same time. The other limits are the settings
     with the same names.
     """
 
