@@ -158,13 +158,13 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "Other endpoints use this model only if they have no default model of their own, "
-        "or if that model is not available.",
+        "Another endpoint uses `default_model` only if the endpoint has no default model of its own, "
+        "or if its own default model is not available.",
     )
     sandbox: bool = Field(
         default=True,
         description="Whether the engine previz responds to sandbox triggers in prompts, which simulate failures. "
-        "If another engine also serves the model, previz ignores the triggers.",
+        "If the model also has a route with another engine, previz ignores the triggers.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."
@@ -241,7 +241,7 @@ class Settings(BaseSettings):
         default=False,
         description="Whether references may be fetched from private addresses, and whether callbacks may be sent to "
         "private addresses. "
-        "Use this setting only for development.",
+        "Set the value to `true` only for development.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
@@ -332,8 +332,8 @@ class Settings(BaseSettings):
     def hung_after_s(self) -> float:
         """A process is treated as hung if it sends no heartbeat for this many seconds.
 
-        After this time, the leases of the process have expired. The minimum is 10 seconds, so that a short pause of the
-        machine does not cause a restart.
+        The value is at least `lease_s`, so the leases of the process have expired before it is restarted. The value is
+        also at least 10 seconds, so that a short pause of the machine does not cause a restart.
         """
         return max(10.0, self.lease_s)
 
@@ -341,7 +341,8 @@ class Settings(BaseSettings):
     def image_base_url(self) -> str:
         """The base URL of the images in callbacks.
 
-        A callback is not a response to a request, so no `Host` header is available.
+        The URLs in a response can start with the request's `Host` header. A callback has no such request, so its URLs
+        need a base URL.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"

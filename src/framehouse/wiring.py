@@ -62,8 +62,9 @@ class Deployment:
 async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIterator[Database]:
     """Open the database that the settings specify, and migrate it.
 
-    An embedded server is started, and restarted if it dies. The last process that uses the server stops it. Starting
-    and stopping the server block the event loop, so that a cancellation cannot interrupt these steps.
+    If the settings contain no database URL, this function starts the embedded database, and restarts it if it dies. The
+    last process that uses the embedded database stops it. Starting and stopping the server block the event loop, so
+    that a cancellation cannot interrupt these steps.
     """
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     restarter = None

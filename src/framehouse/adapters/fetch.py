@@ -104,9 +104,9 @@ async def post(
     """Send a POST request. Returns the status code and the headers of the response. The response's body is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s` seconds. The caller must also limit the total time. This limit must be longer than `idle_timeout_s`
-    seconds, because a shorter limit could cancel the TLS handshake. The connection would then stay open until it is
-    garbage-collected.
+    `idle_timeout_s` seconds. The caller must also limit the total time. This total limit must be longer than
+    `idle_timeout_s` seconds. Otherwise, the total limit could cancel the TLS handshake before the idle timeout ends the
+    handshake. The connection would then stay open until it is garbage-collected.
     """
     async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
         return response.status_code, response.headers

@@ -183,7 +183,8 @@ def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
     `total` is the current unit limit of the account. The object contains the units that remained of `total` before and
-    after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`.
+    after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`, so that no
+    remaining quantity is negative.
     """
     total = max(total, charge.units_after)
     return {

@@ -94,7 +94,8 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    # If the route with the open order was excluded, the earlier routes have not been tried yet.
+    # An earlier route may have been skipped because of the open order. If this earlier route is usable, the batch is
+    # retried and the task does not fail.
     if retry is None and earlier_usable:
         return Retry(last_error or fail.reason)
     return retry or fail

@@ -45,9 +45,9 @@ def arrange_images(
     series, or empty if there is no first frame. Drawing a contact sheet blocks the calling thread.
 
     The files are in this order: the references, the frontal image of each element, the first frame, and further images
-    of the elements up to the limit. If there are too many images, the last references and elements share a contact
-    sheet, and the further images of elements are omitted. If `max_images` is 1, the contact sheet also contains the
-    first frame.
+    of the elements up to the limit. If the references, the frontal images and the first frame exceed the limit, the
+    last references and elements share a contact sheet. The further images of elements are then omitted. If `max_images`
+    is 1, the contact sheet also contains the first frame.
     """
     images = [(Cited("image", i), r.content) for i, r in enumerate(batch.references)]
     images += [(Cited("element", i), e.images[0].content) for i, e in enumerate(batch.elements)]

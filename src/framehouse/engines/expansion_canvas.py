@@ -45,8 +45,9 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
     `content` is the file of the original image, and `box` is the place of the original image in the expanded image.
     `size` is the size of the expanded image. The area of the expanded image is centred on the canvas, and touches two
     or all four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
-    removes the rest of the canvas. Around the original image, the canvas shows a blurred continuation of the edges. The
-    mask is white where the model must generate the image, and black where the original image must be kept.
+    removes the part of the canvas outside this area. Around the original image, the canvas shows a blurred continuation
+    of the edges. The mask is white where the model must generate the image, and black where the original image must be
+    kept.
 
     Raises Broken if the file is damaged.
     """

@@ -77,9 +77,10 @@ def png_file(image: Image.Image) -> bytes:
 def read_answer(content: bytes) -> NDArray[np.uint8] | Png:
     """Verify or decode an image file from an upstream.
 
-    An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. Framehouse itself writes such
-    files, and decoding a file takes four times as long as verifying it. Other images are decoded to RGB arrays of shape
-    (height, width, 3). Raises Broken in the same cases as `decode_answer`.
+    An intact PNG file with 8-bit RGB pixels is only verified, and is returned as a Png. An upstream that is a
+    Framehouse server returns such files. They are not decoded, because decoding takes four times as long as verifying.
+    Other images are decoded to RGB arrays of shape (height, width, 3). Raises Broken in the same cases as
+    `decode_answer`.
     """
     return _verified_png(content) or decode_answer(content)
 

@@ -30,9 +30,9 @@ class BadRoute(Exception):
 class Route:
     """An entry in a model's list of routes: an engine with its options.
 
-    `name` appears in the metadata of images, in metrics and in the output of `framehouse doctor`. The names of a
-    model's routes differ, because a waiting batch stores the name of its route. A worker serves the route only if the
-    worker has all labels in `needs`. `served` is true if this process has these labels.
+    `name` appears in the metadata of images, in metrics and in the output of `framehouse doctor`. Each route of a model
+    must have a different name, because a waiting batch identifies its route by this name. A worker serves the route
+    only if the worker has all labels in `needs`. `served` is true if this process has these labels.
     """
 
     name: str

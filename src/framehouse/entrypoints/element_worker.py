@@ -115,11 +115,11 @@ class ElementWorker:
         except Unavailable as error:
             after = timedelta(seconds=min(_LONGEST_PAUSE_S, 2.0**claimed.attempt) * random.uniform(0.8, 1.2))
             await element_store.release_element(self._db, claimed, after=after, error=error.message)
-        except TimeoutError:  # the attempt counts, because the images may be the cause
+        except TimeoutError:  # this attempt counts, because the images may have caused the timeout
             await element_store.release_element(
                 self._db, claimed, after=timedelta(0), error="the images could not be fetched and checked in time"
             )
-        except StorageUnavailable as error:  # the attempt does not count, because the element is not the cause
+        except StorageUnavailable as error:  # this attempt does not count, because only the storage failed
             log.warning("element %s will be retried later: %s", claimed.task.id, error)
             after = timedelta(seconds=_STORAGE_PAUSE_S)
             await element_store.release_element(self._db, claimed, after=after, count_attempt=False)

@@ -38,8 +38,8 @@ _PARTIAL_FILE_AGE_S = 3600.0
 """The age after which an unfinished file is deleted, in seconds. Writing a file never takes this long."""
 _CALLBACK_RETENTION = timedelta(days=30)
 _LONGEST_PAUSE = timedelta(minutes=2)
-"""The maximum time until a waiting batch or element is due. No batch or element is ever delayed this long. A due
-time further in the future therefore shows that the clock was set back."""
+"""An upper limit for the time until a waiting batch or element is due. All actual delays are shorter. A due time
+further in the future therefore shows that the clock was set back."""
 _STEP = 500
 """The maximum number of rows that one transaction deletes. With this limit, the transaction takes only a few
 milliseconds, and hardly delays other transactions."""

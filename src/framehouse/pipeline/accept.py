@@ -142,7 +142,7 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
             raise Refused(1100, "the account is disabled")
         case "external_taken":
             raise Refused(1201, f"External_task_id {request.external_task_id} already exists")
-        case "element_gone":  # the element was deleted after the check above
+        case "element_gone":  # the element was deleted after `accept` had found it
             element_id = int(result.detail)
             raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":

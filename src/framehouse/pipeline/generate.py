@@ -152,8 +152,8 @@ def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: b
 def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
     """Return whether a call needs the first image of a series, so that the later images match the first image.
 
-    Only an engine that must receive all shots of a series in one call needs this image. The engine needs it to continue
-    a series whose first image is already saved.
+    Only an engine with the ability `whole_series` needs this image, because such an engine generates the later images
+    from the first image. The engine needs the image if a call continues a series whose first image is already saved.
     """
     return series and abilities.whole_series and shots[0].index != 0
 

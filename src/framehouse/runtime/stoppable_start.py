@@ -12,8 +12,9 @@ async def stoppable_start() -> AsyncIterator[None]:
     """Run the `with` body. SIGTERM or SIGINT cancels the body, and no exception then leaves the `with` statement.
 
     The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
-    cancels the body, even if the event loop does not run in between. `loop.add_signal_handler` would lose such a
-    signal, because the loop calls a handler with a delay, and not at all if the handler has been replaced by then.
+    cancels the body, even if the event loop does not run between the signal and the replacement.
+    `loop.add_signal_handler` would lose such a signal. The loop calls a handler only in its next iteration, and does
+    not call a handler that was replaced in the meantime.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

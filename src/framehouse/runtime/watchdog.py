@@ -14,8 +14,8 @@ async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIte
     """Send heartbeats to `heartbeat_fd` while the `with` body runs.
 
     If `heartbeat_fd` is None, no heartbeats are sent, but the event loop is still watched. If the event loop hangs for
-    `hung_after_s` seconds, the process writes a traceback to standard error and exits. At that time, the leases of the
-    process have already expired.
+    `hung_after_s` seconds, the process writes a traceback to standard error and exits. `hung_after_s` must not be
+    shorter than a lease, so the leases of the batches of this process have then expired.
     """
 
     async def send_heartbeats() -> None:

@@ -20,8 +20,8 @@ _OPACITY = 0.82
 def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Return a watermarked copy of `pixels`, an array of shape (height, width, 3), and the range of changed rows.
 
-    The changed rows are returned as the index of the first row and the index of the row after the last row. `logo` is
-    the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.
+    The range consists of the index of the first changed row and the index of the row after the last changed row. `logo`
+    is the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.
     """
     height, width = pixels.shape[:2]
     size = max(12, round(min(width, height) * _HEIGHT_SHARE))

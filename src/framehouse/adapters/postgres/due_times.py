@@ -14,7 +14,8 @@ async def fix_due_times(db: Database, longest_pause: timedelta) -> int:
     """Make batches, elements and callbacks due if they wait only because the clock was set back.
 
     The function also shortens leases that are too long because the clock was set back. `longest_pause` is an upper
-    limit for the pause between two attempts of a batch or an element. Returns the number of changed rows.
+    limit for the pause between two attempts of a batch or an element. The limits for callbacks come from
+    `domain.callback`. Returns the number of changed rows.
     """
     changed_rows = await db.value(
         sql("fix_due_times"),

@@ -185,7 +185,7 @@ def _row(element: NewElement) -> dict[str, object]:
         "element_id": element.element_id,
         "account_id": element.account_id,
         "external_task_id": element.external_task_id or None,
-        # the prefix keeps these keys distinct from the keys of image tasks: a client cannot send a key with this
+        # the prefix keeps the idempotency keys of elements distinct from those of image tasks. A client cannot send the
         # prefix, because a header cannot contain the character \x1f
         "idempotency_key": None if key is None else f"elements\x1f{key}",
         "body_hash": None if body_hash is None else "\\x" + body_hash.hex(),

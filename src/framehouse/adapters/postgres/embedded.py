@@ -1,4 +1,5 @@
-"""An embedded PostgreSQL server. A Python wheel contains the server's programs. The data folder contains its data.
+"""An embedded PostgreSQL server. A Python wheel contains the server's programs. The data folder contains the database
+of the server.
 
 Each process that uses the server holds a shared file lock. The operating system releases the lock when the process
 ends, even if the process is killed. A process that needs the server starts it, unless the server is already running.
@@ -170,7 +171,7 @@ class EmbeddedPostgres:
                     f"The embedded PostgreSQL did not start. The last lines of {self._log_path}:\n{self._log_tail()}\n"
                     "If the disk is full, free some space. If the folder is damaged, restore it from a backup."
                 )
-            time.sleep(0.5)  # wait until the processes of a killed server have exited
+            time.sleep(0.5)  # if the previous server was killed, its processes may need this time to exit
         self._create_database()
 
     def _create_cluster(self) -> None:
@@ -336,7 +337,7 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Return a command and subprocess options that run a program of the wheel as the owner of the cluster.
+        """Return a command and subprocess options, which together run a program of the wheel as the cluster's owner.
 
         If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
         these folders stay unchanged. Instead, the program receives the capability to search folders. Raises

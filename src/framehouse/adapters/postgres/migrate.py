@@ -1,8 +1,8 @@
 """Migrate the database: apply the numbered SQL files in order, then replace the database functions.
 
 A lock ensures that only one process migrates at a time. Processes of an older version can serve requests during the
-migration. A migration waits at most one second for the lock on a table and is then retried, because all later
-statements on that table wait behind the migration.
+migration. While a migration waits for the lock on a table, all later statements on that table also wait. A migration
+therefore waits at most one second, and is then retried.
 """
 
 import asyncio
@@ -66,7 +66,8 @@ async def migrate(url: str) -> list[str]:
         for number, name, statements in available:
             if number in applied_before:
                 continue
-            # each statement runs separately; if the migration is interrupted, all its statements run again
+            # without a transaction, each statement runs separately; if the migration is interrupted, all its statements
+            # run again
             if statements.startswith(_OUTSIDE_TRANSACTION):
                 for statement in filter(str.strip, statements.split(";\n")):
                     await connection.execute(statement)
@@ -110,7 +111,7 @@ async def _replace_functions(connection: "asyncpg.Connection[asyncpg.Record]") -
     async with connection.transaction():
         await connection.execute(
             "set local check_function_bodies = off"
-        )  # some functions call functions that later files create
+        )  # function bodies are not checked, because some functions call functions that later files create
         await connection.execute(text)
         await connection.execute(
             "insert into settings (name, value) values ('functions', $1) "

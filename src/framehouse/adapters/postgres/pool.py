@@ -26,7 +26,7 @@ _CLIENT_TIMEOUT_S = 20
 server then ends the session and releases the locks of the session.
 
 The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over the work of this process after its locks
-are released. This process must detect that a connection has failed before that happens.
+are released. This process must detect the failed connection before other processes take over its work.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,
@@ -35,7 +35,7 @@ CONNECTION_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg's state is inconsistent if the server dies between two statements
+    asyncpg.InternalClientError,  # raised if the server dies between two statements, which asyncpg does not expect
     OSError,
 )
 """The errors of the connection or the database server. These errors are not caused by the statement, so a retry can
@@ -146,7 +146,7 @@ class Database:
             command_timeout=60,
             timeout=10,
             init=partial(set_tcp_timeouts, pooled=pooled),
-            statement_cache_size=0 if pooled else 100,  # with 0, every execution parses the statement
+            statement_cache_size=0 if pooled else 100,  # with size 0, the server parses a statement at every execution
         )
 
     async def close(self) -> None:
@@ -189,7 +189,7 @@ class Database:
                 try:
                     return await statement(connection)
                 except asyncpg.InternalClientError:
-                    connection.terminate()  # otherwise, the pool would reuse the connection
+                    connection.terminate()  # otherwise, the pool would reuse this inconsistent connection
                     raise
                 finally:
                     with suppress(TimeoutError):  # after a timeout, the pool has closed the connection

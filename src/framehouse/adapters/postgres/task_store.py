@@ -134,7 +134,8 @@ async def ended_tasks(db: Database, task_ids: Sequence[UUID]) -> list[UUID]:
 async def abandoned_tasks(db: Database, lock_class: int) -> list[UUID]:
     """Return the ids of unfinished tasks whose `framehouse generate` commands have died.
 
-    A command has died if no process holds its advisory lock. `lock_class` is the first key of these locks.
+    A command has died if no process holds the advisory lock of this command. `lock_class` is the first key of the
+    advisory locks of all such commands.
     """
     return [row["id"] for row in await db.rows(sql("list_abandoned_tasks"), lock_class=lock_class)]
 

@@ -71,7 +71,7 @@ class _Store:
             return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=valid_s))
 
     async def put(self, key: str, content: bytes) -> None:
-        # the bucket sends this media type to redirected clients
+        # the bucket sends this media type to clients that the API redirects to a presigned URL
         media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)
         async with _missing_bucket_errors(key):
             await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)
@@ -125,7 +125,7 @@ class _Store:
 def _delete_partial_files(folder: Path, older_than_s: float) -> int:
     """Delete old partial files. Their names end in `#1`, because obstore writes to `name#1` and then renames the file.
 
-    This function searches the folder itself, because the method `list` of obstore omits partial files.
+    This function does not use the method `list` of obstore to find the files, because `list` omits partial files.
     """
     deleted = 0
     for path in folder.rglob("*#[0-9]*"):
@@ -142,7 +142,8 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # the parent folder contains the new name of the file, and its own parent may contain the name of a new folder
+    # the parent folder is flushed, because it contains the new file name; the next folder is flushed, because it may
+    # contain the name of a new parent folder
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:

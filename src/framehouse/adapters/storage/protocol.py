@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 class StorageUnavailable(Exception):
     """Raised when the storage does not respond or rejects a request. The message contains the reason.
 
-    A retry may succeed.
+    A retry may succeed, unless the error is a StorageMisconfigured.
     """
 
 

@@ -126,7 +126,8 @@ class _Tracing:
         root_of: ContextVar[UUID | None] = ContextVar("root_of", default=None)
 
         class Ids(RandomIdGenerator):
-            """An id generator. It derives the ids from the task id in `root_of`. Without a task, the ids are random."""
+            """An id generator. If `root_of` contains a task id, the ids are derived from this task id. Otherwise, the
+            ids are random."""
 
             def generate_trace_id(self) -> int:
                 task = root_of.get()

@@ -66,8 +66,9 @@ def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bo
     The result contains at most `limit` shots. `waiting` must not be empty. The first shot in `waiting` is the oldest
     shot.
 
-    Shots can share a call if their sizes, recipients, files and prompts are equal. If the pipeline accepts several
-    prompts, shots without files may have different recipients and prompts. An isolated shot never shares a call.
+    Shots can share a call if their sizes, negative prompts, recipients, files and prompts are equal. If the pipeline
+    accepts several prompts, shots without files may have different recipients and prompts. An isolated shot never
+    shares a call.
     """
     oldest = waiting[0]
     if oldest.isolated:

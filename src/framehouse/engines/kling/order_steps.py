@@ -118,11 +118,11 @@ class OrderExecution:
     async def _send(self, slots: AsyncExitStack) -> None:
         """Place the order through one account.
 
-        If the upstream does not accept the order but may accept it later or through another account, the order has no
-        task id afterwards. The order is saved before it is sent. After a crash, a worker that resumes the batch
-        therefore first looks up the order at the upstream, and does not immediately send the order again. Raises
-        Declined if the upstream refuses the order, Unavailable if no account can be used, and the errors of
-        `_find_lost_order`.
+        Afterwards, the order has a task id if the upstream accepted it. If the order has no task id, it may be sent
+        again later or through another account. The order is saved before it is sent. After a crash, a worker that
+        resumes the batch therefore first looks up the order at the upstream, and does not immediately send the order
+        again. Raises Declined if the upstream refuses the order, Unavailable if no account can be used, and the errors
+        of `_find_lost_order`.
         """
         async with AsyncExitStack() as attempt:
             account = await attempt.enter_async_context(

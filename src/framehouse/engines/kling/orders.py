@@ -22,10 +22,10 @@ _ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
 class Order:
     """One order for an upstream. The order becomes one task at the upstream.
 
-    `shots` contains the indexes of our shots, in the sequence of the upstream's images. `external_id` is our id for the
-    order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the order is sent.
-    `task_id` is the upstream's id for the task. `task_id` is set after the upstream has confirmed that it accepted the
-    order.
+    `shots` contains the indexes of our shots, in the order in which the upstream returns their images. `external_id` is
+    our id for the order and never changes. `kind` determines the endpoint of the upstream. `account` is set before the
+    order is sent. `task_id` is the upstream's id for the task. `task_id` is set after the upstream has confirmed that
+    it accepted the order.
     """
 
     external_id: str
@@ -72,8 +72,8 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
     """Return the orders as the JSON data of an open order. The data is empty if there are no orders.
 
-    Workers of an older release, which does not have the field `kind`, can continue omni-image orders, because the data
-    of these orders does not contain `kind`.
+    The data of an omni-image order does not contain the field `kind`. Workers of an older release, which does not know
+    this field, can therefore continue these orders.
     """
     entries = [
         {

@@ -43,8 +43,8 @@ class UpstreamAccount:
     def limit(self) -> int:
         """The estimated number of images that the account may have in flight.
 
-        The estimate decreases when the upstream refuses an order because of its limit on images in flight. The estimate
-        then increases by one image per minute, up to `concurrency`.
+        The estimate decreases when the upstream refuses an order because too many images are in flight. Afterwards, the
+        estimate increases by one image per minute, up to `concurrency`.
         """
         raised_by = int((time.monotonic() - self._learned_at) / _LIMIT_RAISE_S)
         return min(self.concurrency, self._learned_limit + raised_by)

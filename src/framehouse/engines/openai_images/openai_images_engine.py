@@ -178,7 +178,7 @@ class OpenAIImages:
     def _arrange(
         self, batch: Batch, first_frame: bytes, max_references: int, size: Size
     ) -> tuple[ArrangedImages, list[bytes], bytes]:
-        """Return the input images for the model, their files, and the file of the mask.
+        """Return the arranged input images, the files to send, and the file of the mask.
 
         The files have a format that all servers interpret identically. If the task expands an image, the only file is a
         canvas of `size`. Otherwise, the mask is empty. Blocks the calling thread.

@@ -49,7 +49,7 @@ class ServerKind:
 KINDS = {
     kind.name: kind
     for kind in (
-        # In a request, each image has a seed that is one higher than the previous seed, like the seeds of our shots.
+        # In a request, the seed of each image is one higher than the seed of the previous image, as with our shots.
         # The server accepts a mask but ignores it.
         ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True, negative_prompts=True),
         # `max_n` is 1, because all images of a request share one random generator. If a request had several images,
@@ -84,7 +84,7 @@ KINDS = {
         ),
     )
 }
-_MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3; the difference is a margin for rounding to multiples of 16
+_MAX_OPENAI_RATIO = 2.9  # OpenAI allows 3, but rounding the sides to multiples of 16 can increase the ratio
 _OPENAI_FIXED_SIZES = (Size(1024, 1024), Size(1536, 1024), Size(1024, 1536))
 
 

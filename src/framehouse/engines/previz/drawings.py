@@ -7,9 +7,7 @@ from dataclasses import dataclass
 class Pictogram:
     """A drawing of a subject.
 
-    `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english`
-    and `chinese` contain the name in that language, followed by keywords. For a figure cut at the waist or shoulders,
-    `cut` contains the left and the right x coordinate of the cut at the lower edge, and the colour at the cut.
+    `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english` and `chinese` each contain the name and then keywords, in English or in Chinese. Some figures end at the waist or the shoulders. For such a figure, `cut` contains the left and right x coordinates of its lower edge, and the colour there.
     """
 
     name: str

@@ -309,8 +309,8 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """If `thing` is clothing or headwear that an earlier subject wears, apply it to that subject. Returns whether
-        an earlier subject wears `thing`.
+        """If an earlier subject wears `thing`, which is clothing or headwear, dress the earlier subject with `thing`.
+        Returns whether an earlier subject wears `thing`.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.
         """

@@ -17,8 +17,8 @@ _PALETTE_PX = 64
 def apply_roles(scene: Scene, references: Sequence[ReferenceImage]) -> Scene:
     """Return the scene with the references in their roles. References without a role are not affected.
 
-    A scene image becomes the background. The two main colours of a style image tint the panel. A person wears the
-    clothes. Scene images and style images are not subjects.
+    A scene image becomes the background. The two main colours of a style image tint the panel. If there are images of a
+    person and of clothes, the person wears the clothes. Scene images and style images are not subjects.
     """
     by_role = {reference.role: Cited("image", i) for i, reference in enumerate(references) if reference.role}
     hidden = {cited for role, cited in by_role.items() if role in ("scene", "style")}

@@ -60,6 +60,7 @@ class Scene:
 def stream(seed: int, decision: str) -> random.Random:
     """Return a random number generator for one decision.
 
-    Each decision has an independent generator. An additional decision therefore does not change other decisions.
+    Each decision has an independent generator. If code for a new decision is added, the results of the other decisions
+    therefore stay the same.
     """
     return random.Random(seed * 0x9E3779B1 + zlib.crc32(decision.encode()))

@@ -135,7 +135,8 @@ class _OpenConnections:
 
 
 class _LimitedConnection(HttpToolsProtocol):
-    """uvicorn's connection class with limits. A periodic check of all connections replaces a timer per connection."""
+    """uvicorn's connection class with limits. The connections have no timers. Instead, the server checks the time
+    limits of all connections periodically."""
 
     def __init__(self, open_connections: _OpenConnections, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)

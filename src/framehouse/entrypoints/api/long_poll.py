@@ -18,8 +18,9 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    At most `max_waiting` requests wait. If there are more, the oldest requests of the account with the most waiting
-    requests receive their response early. Without this limit, the requests of one account could use all connections.
+    If more than `max_waiting` requests wait, the account with the most waiting requests is determined. The oldest
+    requests of this account receive their response early. Without this limit, the requests of one account could use all
+    connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:
@@ -33,8 +34,8 @@ class LongPolls:
     def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the `with` block before reading the task. Otherwise, if the task ends after it was read but before the
-        block is entered, its notification is missed, and the event is set up to two seconds late.
+        Enter the `with` block before reading the task. Otherwise, the task can end between the two steps, and its
+        notification is missed. The event is then set with a delay of up to two seconds.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
@@ -83,7 +84,7 @@ class LongPolls:
     async def _trim(self) -> None:
         """End the waits of excess requests at intervals.
 
-        The waits are not ended immediately, because a client could then repeat its request in a busy loop.
+        If the wait of an excess request ended immediately, its client could repeat the request in a busy loop.
         """
         while True:
             await asyncio.sleep(_TRIM_INTERVAL_S)

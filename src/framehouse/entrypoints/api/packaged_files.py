@@ -54,7 +54,8 @@ class PackagedFile:
 class _PieceResponse(Response):
     """A response that is sent in pieces. Each piece waits until the client has read most of the pieces before it.
 
-    If the response were sent in one piece, the entire piece would be copied for each client that does not read it.
+    If a response were sent in one piece, the memory would hold a copy of the entire file for each client that reads
+    nothing.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -177,7 +177,7 @@ class BodyReader:
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
                     if reader.in_long_string:
-                        feed(bytes(pending))  # takes a fraction of a millisecond, less than a switch to a thread
+                        feed(bytes(pending))  # not in a thread, because the call is faster than a switch to a thread
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()

@@ -33,7 +33,8 @@ async def create_upload(context: ApiContext, request: Request) -> Response:
 
 
 async def create_comfyui_upload(context: ApiContext, request: Request) -> Response:
-    """Return both URLs without the envelope of the Kling API, as the API nodes of ComfyUI expect them."""
+    """Return the same two URLs as `create_upload`, but without the envelope of the Kling API. The API nodes of ComfyUI
+    expect this format."""
     urls, _ = await _create(context, request)
     return JSONResponse(urls, headers={"X-Request-Id": request_id_of(request)})
 

@@ -56,8 +56,8 @@ class HeldBatches:
     def remove(self, held: HeldBatch) -> None:
         """Remove this entry, but not a newer entry for the same batch.
 
-        A newer entry can exist if the database has released the batch, but the response of the database was lost. This
-        worker may then claim the batch again before it repeats the release.
+        If the response to a release is lost, the worker repeats the release, although the database has already released
+        the batch. Before the repetition, this worker may claim the batch again and add a newer entry.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]

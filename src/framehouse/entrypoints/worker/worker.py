@@ -94,7 +94,7 @@ class Worker:
         """Claim and generate batches until `stop` is called.
 
         Lost connections and restarts of PostgreSQL do not stop the worker. If one of the loops raises an error, the
-        worker stops and raises the error, because it might not be renewing leases any more.
+        worker stops and raises the error. It must stop, because the failed loop may be the loop that renews the leases.
         """
         loops = [asyncio.create_task(loop) for loop in self._loops()]
         for loop in loops:

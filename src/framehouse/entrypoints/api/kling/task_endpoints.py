@@ -82,9 +82,9 @@ class TaskEndpoints:
     def _of_endpoint(self, idempotency: Idempotency | None) -> Idempotency | None:
         """Return the idempotency key with a digest of the body and the endpoint.
 
-        The digest includes the endpoint, because the same body sent to two endpoints is not the same request. The
-        digest for omni-image does not include the endpoint, because older versions did not include it. A request that
-        was sent before an upgrade is therefore recognized when it is repeated afterwards.
+        The digest includes the endpoint, because the same body sent to two endpoints is not the same request. Only the
+        digest for omni-image does not include the endpoint, as in older versions. The server therefore recognizes an
+        omni-image request that is sent before an upgrade and repeated after the upgrade.
         """
         if idempotency is None or self.kind in (None, "omni-image"):
             return idempotency
@@ -115,8 +115,9 @@ class TaskEndpoints:
     async def list_callbacks(self, context: ApiContext, request: Request) -> Response:
         """List the callback messages of a task.
 
-        The path can also refer to a task whose external id ends in `/callbacks`. If such a task exists, the response
-        contains that task, because the Kling API takes precedence over this extension.
+        In the Kling API, the same path gets a task whose external id ends in `/callbacks`. If such a task exists, the
+        response contains the task and not the callback messages. The list of callback messages is an extension, and the
+        Kling API takes precedence.
         """
         caller, id = await context.caller(request), request.path_params["id"]
         with suppress(Refused):
