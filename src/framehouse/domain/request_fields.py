@@ -33,8 +33,8 @@ def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | 
 
     For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first of the
     following models that supports this kind of request: the model that the Kling API specifies, `default_model`, and
-    the configured models in their order. Returns None if no model was found. In this case, `reader.problems` contains
-    the reason. Raises Refused (1203) if the model is not configured.
+    the other models in the order of the configuration. Returns None if no model was found. In this case,
+    `reader.problems` contains the reason. Raises Refused (1203) if the model is not configured.
     """
     name = reader.text("model_name", max_characters=200, strip=True)
     name = name or reader.text("model", max_characters=200, strip=True)
@@ -103,7 +103,8 @@ def read_subjects(reader: FieldReader, max_subjects: int) -> tuple[SentImage, ..
 
 
 def _sent_image(reader: FieldReader, field: str, item: object, keys: tuple[str, ...], role: ReferenceRole) -> SentImage:
-    """Return one image. `field` is the path of `item`. The image is an empty string if the item is invalid."""
+    """Return one image. `field` is the path of `item`. If the item is invalid, the attribute `image` of the result is
+    an empty string."""
     if isinstance(item, dict):
         sent = [key for key in keys if item.get(key) not in (None, "")]
         key = sent[0] if sent else keys[0]
@@ -119,7 +120,7 @@ def _sent_image(reader: FieldReader, field: str, item: object, keys: tuple[str, 
 def check_unused_references(reader: FieldReader, kind: TaskKind) -> None:
     """Add a problem for each field with references that this kind of request does not use.
 
-    Without this check, the request would be accepted, and the generated image would ignore the references.
+    Without this check, the request would be accepted, but no engine would use its references.
     """
     for name in _REFERENCE_FIELDS:
         if name not in _USED_REFERENCE_FIELDS[kind] and reader.get(name) not in (None, [], {}):
@@ -142,7 +143,7 @@ def read_elements(reader: FieldReader) -> tuple[int, ...]:
 def check_reference_count(reader: FieldReader, images: int, elements: int) -> None:
     """Add a problem if the request contains too many images and elements in total.
 
-    If a single list is too long, its problem has already been added, and no further problem is added.
+    If one of the lists is too long by itself, this problem has already been added, and no further problem is added.
     """
     names = [name for name in ("image", "image_list", "element_list") if reader.get(name) not in (None, [])]
     longest = max(len(value) if isinstance(value := reader.get(name), list) else 1 for name in names) if names else 0

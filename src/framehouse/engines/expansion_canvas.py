@@ -43,11 +43,11 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
     """Draw the canvas (RGB) and the mask (greyscale), both with the size `canvas`. Blocks the calling thread.
 
     `content` is the file of the original image, and `box` is the place of the original image in the expanded image.
-    `size` is the size of the expanded image. The area of the expanded image is centred on the canvas, and touches two
-    or all four edges of the canvas. If the canvas and the expanded image have different aspect ratios, the worker later
-    removes the part of the canvas outside this area. Around the original image, the canvas shows a blurred continuation
-    of the edges. The mask is white where the model must generate the image, and black where the original image must be
-    kept.
+    `size` is the size of the expanded image. The expanded image is scaled and centred, so that it touches two opposite
+    edges of the canvas, or all four edges. If the canvas and the expanded image have different aspect ratios, the
+    worker later removes the part of the canvas outside the expanded image. Around the original image, the canvas shows
+    a blurred continuation of the edges. The mask is white where the model must generate the image, and black where the
+    original image must be kept.
 
     Raises Broken if the file is damaged.
     """
@@ -74,7 +74,7 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
 
 
 def continue_edges(image: Image.Image, left: int, top: int, size: Size) -> NDArray[np.uint8]:
-    """Place the image at (`left`, `top`), continue it to all edges of `size`, and return an RGB array.
+    """Place the image at (`left`, `top`) on a canvas of `size`, continue it to all edges of the canvas, and return RGB.
 
     The array has the shape (height, width, 3). A band along each edge of the image is mirrored outwards repeatedly.
     Shapes and colours therefore continue without a seam, the sky stays sky, and the ground stays ground.
@@ -91,7 +91,7 @@ def _place(offset: int, inner: int, outer: int, canvas: int, scale: float) -> tu
 
 
 def _mirrored(offset: int, inner: int, outer: int) -> NDArray[np.intp]:
-    """Return the index of the pixel of the image from which each pixel of an expanded row or column is copied.
+    """Return one index for each pixel of an expanded row or column: the index of the image pixel that it copies.
 
     `offset` and `inner` are the offset and the length of the image. `outer` is the length of the expanded row or
     column.

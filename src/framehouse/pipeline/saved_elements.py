@@ -44,9 +44,9 @@ async def create_element(
     """Accept a request to create an element. An element worker processes the element later.
 
     Creating an element uses no quota and no units. `problems` contains the problems that were already found in the
-    request. This function adds the problems with the images. Raises Refused if there are problems, if the external task
-    id is already used, or if the idempotency key was used with another body. A refused request creates no element. The
-    sweeper later deletes images that were already stored.
+    request. This function also checks the images, and adds the problems that it finds. Raises Refused if there are
+    problems, if the external task id is already used, or if the idempotency key was used with another body. A refused
+    request creates no element. The sweeper later deletes images that were already stored.
     """
     uploads, upload_problems = await find_uploads(db, account_id, request.images)
     inspected = [
@@ -96,7 +96,7 @@ async def gather_images(
     """Store all images of an element, and decode them completely. All URLs are fetched concurrently.
 
     Raises Declined if at least one image can never be used. Otherwise, raises Unavailable if at least one image cannot
-    be used now but may be usable later. The message describes the problems with all of these images.
+    be used now but may be usable later. The message describes the problem of each image that caused the error.
     """
 
     async def load(field: str, image: Reference) -> Reference:

@@ -11,7 +11,7 @@ _MASK_PX = 900
 
 
 def draw_front(canvas: Pixels, stage: Stage) -> None:
-    """Draw the weather on the canvas, and in an over-the-shoulder shot also the observer's shoulder."""
+    """Draw the weather on the canvas and, in an over-the-shoulder shot, the observer's shoulder."""
     view, weather = stage.view, stage.scene.weather
     small = _MASK_PX / max(view.width, view.height)
     size = (round(view.width * small), round(view.height * small))

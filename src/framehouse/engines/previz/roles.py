@@ -15,7 +15,7 @@ _PALETTE_PX = 64
 
 
 def apply_roles(scene: Scene, references: Sequence[ReferenceImage]) -> Scene:
-    """Return the scene with the references in their roles. References without a role are not affected.
+    """Return a copy of the scene in which each reference plays its role. References without a role are not affected.
 
     A scene image becomes the background. The two main colours of a style image tint the panel. If there are images of a
     person and of clothes, the person wears the clothes. Scene images and style images are not subjects.

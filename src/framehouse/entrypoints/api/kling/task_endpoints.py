@@ -82,9 +82,9 @@ class TaskEndpoints:
     def _of_endpoint(self, idempotency: Idempotency | None) -> Idempotency | None:
         """Return the idempotency key with a digest of the body and the endpoint.
 
-        The digest includes the endpoint, because the same body sent to two endpoints is not the same request. Only the
-        digest for omni-image does not include the endpoint, as in older versions. The server therefore recognizes an
-        omni-image request that is sent before an upgrade and repeated after the upgrade.
+        The digest includes the endpoint, because the same body sent to two endpoints is not the same request. The
+        digest for omni-image is an exception: as in older versions, it does not include the endpoint. The server
+        therefore recognizes an omni-image request that is sent before an upgrade and repeated after the upgrade.
         """
         if idempotency is None or self.kind in (None, "omni-image"):
             return idempotency
