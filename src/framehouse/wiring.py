@@ -63,8 +63,8 @@ async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIt
     """Open the database that the settings specify, and migrate it.
 
     If the settings contain no database URL, this function starts the embedded database, and restarts it if it dies. The
-    last process that uses the embedded database stops it. Starting and stopping the server block the event loop, so
-    that a cancellation cannot interrupt these steps.
+    last process that uses the embedded database stops it. Starting and stopping the embedded database deliberately
+    block the event loop. A cancellation therefore cannot interrupt these steps.
     """
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     restarter = None
@@ -128,8 +128,8 @@ async def check(settings: Settings) -> None:
 
     Run this check before the processes start.
 
-    Logs a warning for each route that needs labels that this server's own worker does not have. Raises BadRoute,
-    BadSettings or BadServer.
+    Logs a warning for each route that this server's own worker does not serve, because the worker lacks a label. Raises
+    BadRoute, BadSettings or BadServer.
     """
     from framehouse.engines.registry import open_registry
 
@@ -242,7 +242,8 @@ async def run_api(
 
         server = Server(config)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # the handler is installed here, because uvicorn installs it only when it starts to serve
+            # uvicorn installs this handler only when it starts to serve, so an earlier signal would not reach the
+            # handler
             signal.signal(number, server.handle_exit)
         freeze_loaded_objects()
         await server.serve(sockets=[listening])

@@ -53,7 +53,7 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         try:
             server.serve_forever()
         finally:
-            # the lock is never released, because Python aborts if it exits while another thread is writing
+            # the lock is kept until the process exits, because Python aborts if another thread is writing at that time
             _printing.acquire()
 
 

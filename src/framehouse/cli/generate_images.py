@@ -78,7 +78,7 @@ async def _generate(source: Source, body: dict[str, Any], out: Path, *, quiet: b
                     raise Problem(f"The task failed: {state.message or 'no reason given'} (task {task_id})")
                 return await _save(source, task_id, state, out, quiet=quiet)
             except asyncio.CancelledError:
-                with suppress(Exception):  # the task may have been accepted before Ctrl-C
+                with suppress(Exception):  # cancels a task that was already accepted
                     await source.cancel(await submitting)
                 raise
 

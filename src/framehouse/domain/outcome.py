@@ -10,7 +10,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """The engine needs the batch again after `after_s` seconds. Nothing failed."""
+    """The engine must be called again for the batch after `after_s` seconds. Nothing failed."""
 
     after_s: float
 
@@ -20,8 +20,8 @@ class Retry:
     """The batch is retried later.
 
     `counts_attempt` is true if the batch may have caused the failure. The attempt then counts towards the maximum
-    number of attempts. `open_order` is true if the batch has an open order. The order may have been paid for, so the
-    limits of `batch_retry.py` are higher.
+    number of attempts. `open_order` is true if the batch has an open order. The order may have been paid for, so
+    `batch_retry.py` permits more attempts and a longer time.
     """
 
     reason: str

@@ -118,7 +118,7 @@ _COUNTS = (
     # "three-frame", "4 panels", "5 images"
     re.compile(rf"({_EN_NUMBER})[\s-]{{0,4}}(?:{_UNITS})s?\b", re.IGNORECASE),
     # "three product storyboard frames": one to three words are allowed before the noun. None of these words may end in
-    # "s", because the number would then refer to this plural ("two cats watching images").
+    # "s": in "two cats watching images", the number refers to "cats" and not to "images".
     re.compile(
         rf"({_EN_NUMBER})[\s-]{{1,4}}(?:(?!\w{{0,30}}s\b)\w[\w-]{{0,30}}\s{{1,4}}){{1,3}}(?:{_UNITS})s\b", re.IGNORECASE
     ),

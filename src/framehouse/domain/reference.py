@@ -85,7 +85,8 @@ class SentImage:
 
 
 def is_url(image: str) -> bool:
-    """Return whether an image in a request is an http or https URL. Otherwise, the string contains the image itself."""
+    """Return whether an image in a request is an http or https URL. If the result is false, the string contains the
+    image itself."""
     return image[:8].lower().startswith(("http://", "https://"))
 
 

@@ -207,7 +207,8 @@ def _resolution(reader: FieldReader, model: Model | None) -> str:
 
 
 def _fidelity(reader: FieldReader, name: str, default: float) -> float | None:
-    """Return a fidelity (see `RequestOptions`), or None if the field is absent and the engine uses its own default."""
+    """Return a fidelity (see `RequestOptions`). If the field is absent, return None: the engine then uses its own
+    default."""
     return reader.number(name, 0, 1, default) if reader.get(name) is not None else None
 
 

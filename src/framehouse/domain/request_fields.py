@@ -143,7 +143,7 @@ def read_elements(reader: FieldReader) -> tuple[int, ...]:
 def check_reference_count(reader: FieldReader, images: int, elements: int) -> None:
     """Add a problem if the request contains too many images and elements in total.
 
-    If one of the lists is too long by itself, this problem has already been added, and no further problem is added.
+    If one list alone is too long, a problem for this list has already been added, and no further problem is added.
     """
     names = [name for name in ("image", "image_list", "element_list") if reader.get(name) not in (None, [])]
     longest = max(len(value) if isinstance(value := reader.get(name), list) else 1 for name in names) if names else 0

@@ -23,10 +23,10 @@ _CELL_PX, _GAP_PX = 512, 16
 class ArrangedImages:
     """The input images of a batch, prepared for one model.
 
-    `files` contains the files of the input images in order. All files are unchanged, except the contact sheet (a PNG
-    file that shows several images), if there is one. `names` maps each reference and element to its name in the prompt.
-    `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame. `contact_sheet`
-    is the description of the contact sheet in the metadata, or empty if there is no contact sheet.
+    `files` contains the files of the input images in order. All files are unchanged input files, except that one file
+    may be a contact sheet (a PNG file that shows several images). `names` maps each reference and element to its name
+    in the prompt. `first_frame_name` is the name of the first frame of a series, or empty if there is no first frame.
+    `contact_sheet` is the description of the contact sheet in the metadata, or empty if there is no contact sheet.
     """
 
     files: tuple[bytes, ...]
@@ -38,7 +38,7 @@ class ArrangedImages:
 def arrange_images(
     batch: Batch, *, max_images: int, cite: str = "image {}", first_frame: bytes = b""
 ) -> ArrangedImages:
-    """Arrange the references and elements of a batch and `first_frame` in at most `max_images` files.
+    """Arrange `first_frame` and the references and elements of a batch in at most `max_images` files.
 
     `max_images` must be at least 1. `cite` is the text that refers to an image in the prompts of the model. In this
     text, `{}` stands for the number of the image, counted from 1. `first_frame` is the file of the first frame of a

@@ -20,7 +20,7 @@ class Cooldown:
         """Start a pause.
 
         The first pause lasts about `first_s`. Each further pause is twice as long as the previous pause, up to
-        `longest_s`. The actual length of each pause differs randomly from this value by up to 20 %.
+        `longest_s`. Each pause is randomly shorter or longer than this calculated length, by up to 20 %.
 
         `at_least_s` is the minimum length of the pause, and may exceed `longest_s`. Calling this method during a pause
         replaces `reason`, but does not extend the pause.

@@ -91,14 +91,14 @@ def _place(offset: int, inner: int, outer: int, canvas: int, scale: float) -> tu
 
 
 def _mirrored(offset: int, inner: int, outer: int) -> NDArray[np.intp]:
-    """Return one index for each pixel of an expanded row or column: the index of the image pixel that it copies.
+    """For each pixel of an expanded row or column, return the index of the image pixel to copy.
 
     `offset` and `inner` are the offset and the length of the image. `outer` is the length of the expanded row or
     column.
     """
     place = np.arange(outer) - offset
     band = max(1, round(inner * _BAND))
-    # for pixels outside the image: the distance from its edge
+    # for pixels outside the image: the distance from the edge of the image
     beyond = np.maximum(-1 - place, place - inner) % (2 * band)
     beyond = np.minimum(beyond, 2 * band - 1 - beyond)
     outside = np.where(place < 0, beyond, inner - 1 - beyond)

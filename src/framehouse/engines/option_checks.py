@@ -20,8 +20,8 @@ def check_number(name: str, value: object, minimum: float, maximum: float) -> fl
 
 
 def check_cite(cite: object) -> str:
-    """Check the text that refers to an input image in a prompt. `{}` stands for the image's number (see the module
-    `engines.arrange`)."""
+    """Check the option `cite`, which is the text that refers to an input image in a prompt. `{}` stands for the image's
+    number (see the module `engines.arrange`)."""
     if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
         raise BadOption(
             'cite must be the text that refers to an image in a prompt, such as "image {}": '

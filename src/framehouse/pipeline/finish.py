@@ -48,8 +48,8 @@ def finish(
     of the original image and the box of the original image in the expanded image. The pixels of the original image then
     replace the pixels in this box.
 
-    This function blocks, so call it in a thread. If a PNG already has the right size and format, `original` is None and
-    no watermark is requested, the compressed data of the PNG is used unchanged.
+    This function blocks, so call it in a thread. A PNG's compressed data is used unchanged if the PNG has the right
+    size and format, `original` is None, and no watermark is requested.
     """
     facts = {**facts, "ai": "made by AI"}
     if isinstance(image, Png):

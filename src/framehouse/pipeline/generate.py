@@ -124,7 +124,7 @@ async def _try_route(
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
     on_progress: Callable[[float], None],
 ) -> Failed | Postponed | None:
-    """Generate the shots that are not in `saved` with this route, in as many calls as the engine needs.
+    """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
 
     Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns None if every
     shot is saved or this worker has lost its claim.
@@ -150,7 +150,7 @@ def _shots_of_call(missing: tuple[Shot, ...], abilities: Abilities, *, series: b
 
 
 def _needs_first_frame(shots: tuple[Shot, ...], abilities: Abilities, *, series: bool) -> bool:
-    """Return whether a call needs the first image of a series, so that the later images match the first image.
+    """Return whether an engine call needs the first image of a series as an input for the later images.
 
     Only an engine with the ability `whole_series` needs this image, because such an engine generates the later images
     from the first image. The engine needs the image if a call continues a series whose first image is already saved.

@@ -146,8 +146,8 @@ async def store_preset_images(element: Element, db: Database, storage: Storage) 
 async def delete_element(db: Database, account_id: int, element_id: int) -> UUID:
     """Delete an element of the account. Returns the id of the task that created the element.
 
-    Accepted tasks that use the element have their own copies. Raises Refused (1201) if the element is a preset, or if
-    the account has no such element.
+    Accepted tasks that use the element have their own copies of the element. Raises Refused (1201) if the element is a
+    preset, or if the account has no such element.
     """
     if element_id in presets():
         raise Refused(1201, f"element_id {element_id} is a preset, which cannot be deleted")

@@ -49,8 +49,8 @@ class Silence:
 def measure_silence(silence: Silence, *, now: float, heartbeat: bool) -> Silence:
     """Return the updated silence after a check. `heartbeat` is true if a heartbeat has arrived since the last check.
 
-    Each check adds at most half a second, because the machine may have been suspended since the last check. The process
-    then has time to send its next heartbeat after the machine has resumed.
+    Each check adds at most half a second, because the machine may have been suspended since the last check. With this
+    limit, the process has time to send its next heartbeat after the machine has resumed.
     """
     if heartbeat:
         return Silence(now, 0.0)

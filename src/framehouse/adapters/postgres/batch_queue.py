@@ -33,13 +33,13 @@ images, so the task has succeeded.
 class Claimed:
     """A batch that a worker has claimed, with all data that is needed to generate its images.
 
-    `attempt` counts from 1. `elements` contains the copies of elements that were saved with the task. `ratio` is `auto`
-    until a reference determines the aspect ratio. `shots` contains the shots that have no image yet. `batch_size` is
-    the total number of shots in the batch, including the finished shots. `failing_s` is the number of seconds since the
-    batch first failed, or 0 if the batch has not failed. The clock of the database measures this time. `open_orders`
-    maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is the name of the
-    route for which the batch has waited. The worker tries this route first. An empty name means the model's first
-    route.
+    `attempt` counts from 1. `elements` contains copies of the elements. The copies were saved with the task. `ratio` is
+    `auto` until a reference determines the aspect ratio. `shots` contains the shots that have no image yet.
+    `batch_size` is the total number of shots in the batch, including the finished shots. `failing_s` is the number of
+    seconds since the batch first failed, or 0 if the batch has not failed. The clock of the database measures this
+    time. `open_orders` maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is
+    the name of the route for which the batch has waited. The worker tries this route first. An empty name means the
+    model's first route.
     """
 
     id: int

@@ -45,7 +45,8 @@ class Coalesced(Generic[RequestT, ResultT]):
         future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._task is None or self._task.done():
-            # the task gets an empty context: its log lines must not contain the id of the first caller's request
+            # the asyncio task gets an empty context, because its log lines must not contain the id of the first
+            # caller's request
             self._task = asyncio.create_task(self._run(), context=contextvars.Context())
         return await future
 

@@ -7,7 +7,7 @@ from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
 """The number of seconds that `fix_due_times` adds to the maximum lease of an element, and to the maximum lease and the
-maximum pauses of a callback message. Small corrections of the clock therefore have no effect."""
+maximum pauses of a callback message. A lease or pause that is only slightly too long is therefore not changed."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:

@@ -339,9 +339,9 @@ class EmbeddedPostgres:
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """Return a command and subprocess options, which together run a program of the wheel as the cluster's owner.
 
-        If this process runs as root, the owner of the cluster often cannot enter root's folders. The permissions of
-        these folders stay unchanged. Instead, the program receives the capability to search folders. Raises
-        EmbeddedError if the system does not permit this capability.
+        If this process runs as root, the owner of the cluster often cannot enter root's folders. The program then
+        receives the capability to search folders. The permissions of these folders stay unchanged. Raises EmbeddedError
+        if the system does not permit this capability.
         """
         command = [str(binaries() / command[0]), *command[1:]]
         options.setdefault("cwd", "/")

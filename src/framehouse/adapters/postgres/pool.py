@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 _MAX_TEXT_CHARACTERS = 1000
 _SERVER_TIMEOUT_S = 10
 """The maximum time for which packets on a connection may stay unacknowledged by the machine of the database server, in
-seconds. This process then closes the connection."""
+seconds. After this time, this process closes the connection."""
 _CLIENT_TIMEOUT_S = 20
-"""The maximum time for which packets of a session may stay unacknowledged by this machine, in seconds. The database
-server then ends the session and releases the locks of the session.
+"""The maximum time for which packets of a session may stay unacknowledged by this machine, in seconds. After this time,
+the database server ends the session and releases the locks of the session.
 
-The value is larger than `_SERVER_TIMEOUT_S`, because other processes take over the work of this process after its locks
-are released. This process must detect the failed connection before other processes take over its work.
+After its locks are released, other processes take over the work of this process. This process must detect the failed
+connection earlier, so the value is larger than `_SERVER_TIMEOUT_S`.
 """
 CONNECTION_ERRORS = (
     asyncpg.PostgresConnectionError,

@@ -154,7 +154,7 @@ async def mark_expired(db: Database, task_ids: Sequence[UUID]) -> None:
 
 
 async def delete_old_tasks(db: Database, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` tasks whose images were deleted more than `age` ago, and all dependent rows.
+    """Delete up to `limit` tasks, with all dependent rows, if their images were deleted more than `age` ago.
 
     The external ids of the tasks cannot be used again. Returns the number of deleted tasks.
     """

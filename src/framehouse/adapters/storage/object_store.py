@@ -142,8 +142,8 @@ def _flush(path: Path) -> None:
     obstore renames a complete file to its final name but does not flush the file. Without this flush, the file could be
     lost in a power failure.
     """
-    # the parent folder is flushed, because it contains the new file name; the next folder is flushed, because it may
-    # contain the name of a new parent folder
+    # the parent folder is flushed, because it contains the new file name; the folder above it is flushed, because the
+    # parent folder may also be new
     for flushed in (path, path.parent, path.parent.parent):
         descriptor = os.open(flushed, os.O_RDONLY)
         try:

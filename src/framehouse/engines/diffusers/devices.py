@@ -83,7 +83,7 @@ class ShotQueue:
     def requeue(self, shots: Sequence[QueuedShot]) -> None:
         """Insert shots at the front of the queue. The shots of cancelled recipients are discarded.
 
-        If the queue is closing, Unavailable is delivered to the recipients of all shots instead.
+        If the queue is closing, Unavailable is delivered to the recipients of these shots instead.
         """
         with self._changed:
             if not self.closing:

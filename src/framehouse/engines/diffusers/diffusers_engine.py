@@ -305,7 +305,8 @@ class Diffusers:
 
 
 class _EventQueue:
-    """A Recipient that passes the events of one call to `generate` from the device threads to the event loop."""
+    """A Recipient for one call to `generate`. It passes the events of the call from the device threads to the event
+    loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.cancelled = False

@@ -1,6 +1,6 @@
 """Download weights from the Hugging Face hub into the cache that all Hugging Face programs share.
 
-An interrupted download resumes in the middle of a file, and the checksum of every file is verified. The
+This module resumes an interrupted download in the middle of a file, and verifies the checksum of every file. The
 `huggingface_hub` library downloads an interrupted file again from its beginning, and a file can be as large as 10 GB.
 Therefore this module does not use the library, but calls the few endpoints of the hub that a download needs.
 """
@@ -102,7 +102,7 @@ async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulle
 
 
 class _Meter:
-    """A counter for the processed bytes of a step. The counter reports each change to `on_progress`."""
+    """A counter for the processed bytes of a step. The counter calls `on_progress` after each change."""
 
     def __init__(self, on_progress: OnProgress, step: str, total: int, done: int = 0) -> None:
         self._on_progress, self._step, self._total, self._done = on_progress, step, total, done

@@ -172,7 +172,7 @@ class LoadedPipeline:
         `on_progress` is called after each step with the completed fraction. An exception from `on_progress` stops the
         call.
 
-        If there is a mask, the first reference is generated again in the area in which the mask is white. The pixels
+        If there is a mask, the model replaces the part of the first reference in which the mask is white. The pixels
         outside this area may differ slightly from the reference.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions

@@ -131,7 +131,7 @@ class Kling:
 
 
 class _UnsavedOrder:
-    """The open order of a call that is never resumed. Its data is kept only in memory."""
+    """A replacement for the open order of a batch that has none. The data is kept only in memory."""
 
     upstream_callback_url = None
 

@@ -44,10 +44,10 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Return orders for all shots of a batch that are not in a saved order.
 
-    If no shot has been generated yet and no shot is in a saved order, the complete task becomes one order, provided
-    that the task is a series or has at most `largest` images. The order then contains the prompt of the task, because
-    the upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
-    `largest` shots, which have the same prompt and framing.
+    The complete task becomes one order if it is a series or has at most `largest` images. In addition, no shot may be
+    generated already or be in a saved order. The order then contains the prompt of the task, because the upstream
+    derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most `largest`
+    shots, which have the same prompt and framing.
 
     The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
     send the same external id.

@@ -267,7 +267,8 @@ class OpenAIImages:
         return list(await asyncio.gather(*(self._check(replica) for replica in self._replicas.all)))
 
     async def _check(self, replica: Replica) -> HealthCheck:
-        """Check one server. A successful check ends its cooldown, unless `Replica.fixed_cooldown` is true."""
+        """Check one server. A successful check ends the cooldown of the server, unless `Replica.fixed_cooldown` is
+        true."""
         url = f"{replica.url.removesuffix('/v1')}{self._kind.health_path}"
         try:
             reply = await send_request(

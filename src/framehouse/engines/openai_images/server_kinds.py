@@ -27,7 +27,7 @@ class ServerKind:
     `tunable`: true if requests can specify the number of steps and the guidance.
     `paid`: true if requests cost money.
     `max_edge`: the longest allowed side in pixels. 0 means no limit.
-    `negative_prompts`: true if the requests of the server have a field for the negative prompt.
+    `negative_prompts`: true if requests to the server have a field for the negative prompt.
     `mask_part`: the name of the form part that contains the mask of an edit, or empty if the server uses no mask.
     """
 
@@ -122,7 +122,8 @@ def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> d
     }
     match kind.name:
         case "sglang" | "vllm_omni":
-            # Noise from the CPU is the same on every replica, but noise from a GPU depends on the model of the GPU.
+            # The CPU generates the noise, because its noise is the same on every replica. Noise from a GPU depends on
+            # the model of the GPU.
             fields |= {"response_format": "b64_json", "output_format": "png", "seed": request.seed}
             fields |= {"generator_device": "cpu"} | tuning
             if request.negative_prompt:

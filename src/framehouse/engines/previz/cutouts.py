@@ -18,8 +18,8 @@ _LARGEST_PX = 1400
 _PLAIN_RANGE = 26
 _BACKGROUND_RANGE = 10
 _SAME_HUE, _DARKEST_SHADOW = 0.05, 0.84
-"""The limits for shadows. A pixel with the hue of the background that is slightly darker than the background is a
-shadow. `_DARKEST_SHADOW` is the lowest brightness of a shadow, relative to the background."""
+"""The limits for shadows. A pixel is a shadow if it has the hue of the background and is slightly darker than the
+background. `_DARKEST_SHADOW` is the lowest brightness of a shadow, relative to the background."""
 
 
 @lru_cache(maxsize=10)

@@ -212,8 +212,8 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # If a prompt specifies several times of day or weather conditions, the last one takes precedence, because the
-        # text for a single shot comes after the text that all shots share.
+        # The last time of day and weather condition take precedence, because the text for a single shot comes after the
+        # text that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -295,9 +295,9 @@ class _Reader:
         """Update the list of subjects if `thing` belongs to the previous subject, as its part or its content. Returns
         whether `thing` belongs to the previous subject.
 
-        If the drawing of the previous subject already shows `thing`, as the drawing of a knight shows a sword, `thing`
-        is removed. If the previous subject is a container, as in "a bottle of perfume", `thing` replaces the
-        previous subject.
+        If the drawing of the previous subject already shows `thing`, for example the sword of a knight, `thing` is
+        removed. If the previous subject is a container, as in "a bottle of perfume", `thing` replaces the previous
+        subject.
         """
         before = self._subjects[index - 1].name if index else ""
         if thing.name and thing.name in _SHOWN_WITH.get(before, ()):

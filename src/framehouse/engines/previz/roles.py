@@ -37,7 +37,8 @@ def apply_roles(scene: Scene, references: Sequence[ReferenceImage]) -> Scene:
 
 
 def _without(subjects: Sequence[Subject], hidden: set[Cited]) -> tuple[Subject, ...]:
-    """Return the subjects that do not cite a hidden reference. Relations to hidden subjects are removed."""
+    """Return the subjects that do not cite a reference in `hidden`. Relations to the removed subjects are also
+    removed."""
     places: dict[int, int] = {}
     for index, subject in enumerate(subjects):
         if subject.cited not in hidden:

@@ -20,7 +20,7 @@ _BAND_ROWS = 192
 def enlarged(canvas: Pixels, size: tuple[int, int], resampling: Image.Resampling) -> Pixels:
     """Return the canvas scaled to another size (width, height).
 
-    The result is copied in bands, because a complete frame at 4k occupies 50 MB.
+    The result is copied in bands, because a second complete frame at 4k would occupy 50 MB.
     """
     image = Image.fromarray(canvas).resize(size, resampling)
     result: Pixels = np.empty((size[1], size[0], 3), np.uint8)

@@ -260,7 +260,7 @@ def _attach(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubje
 
 
 def _on_body(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place the clothes of a reference image on the upper part of a standing person's body."""
+    """Place clothes, which a reference image shows, on the upper part of a standing person's body."""
     height = min(base.height * 0.38, base.width * 1.25 / aspect)
     middle = base.base - base.height * 0.48
     return replace(base, subject=subject, height=height, aspect=aspect, base=middle + height / 2, afloat=True, sunk=0.0)

@@ -12,7 +12,7 @@ from framehouse.engines.previz.drawings import Pictogram
 from framehouse.engines.previz.pictograms import pack
 
 Meanings = dict[str, str]
-"""A mapping from the kind of each meaning to the meaning.
+"""The meanings of a word or phrase, keyed by the kind of meaning.
 
 For example, "snow" has the meanings {"weather": "snow", "season": "winter"}.
 """

@@ -52,7 +52,7 @@ def build_api(
 ) -> "Api":
     """Build the ASGI app. The calling code opens and closes the database.
 
-    `max_long_polls` is the maximum number of requests that wait for the end of a task. `worker_metrics` is the URL of a
+    `max_long_polls` is the maximum number of long polls that wait at the same time. `worker_metrics` is the URL of a
     worker's metrics, or empty. The endpoint `/metrics` also exposes the metrics of this worker.
     """
     prefix = CANONICAL_PREFIX if CANONICAL_PREFIX in path_prefixes else next(iter(path_prefixes), "")

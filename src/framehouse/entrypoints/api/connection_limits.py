@@ -207,7 +207,7 @@ class _LimitedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
         if self.parser.should_upgrade():
-            return  # httptools ends the request after the head, but the body still follows (request_parser.py)
+            return  # with `Upgrade`, httptools ends the request before its body is parsed (request_parser.py)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

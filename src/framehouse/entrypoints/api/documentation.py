@@ -1,4 +1,4 @@
-"""The documentation of an endpoint in the OpenAPI document, in addition to the endpoint's method and path."""
+"""The documentation of an endpoint in the OpenAPI document, except for the endpoint's method and path."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

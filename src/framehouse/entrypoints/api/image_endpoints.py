@@ -44,9 +44,9 @@ SIGNATURE = (Parameter("query", "expires", default=""), Parameter("query", "sign
 async def get_image(context: ApiContext, request: Request) -> Response:
     """Respond with an image, a part of the image, or a redirect to the image in the bucket.
 
-    The response is a redirect if the setting `image_delivery` is `redirect` and the storage can presign URLs. Requests
-    for references and requests from pages of this server are never redirected. Raises Refused (1203) if the image does
-    not exist, the URL has expired, or the signature is wrong.
+    The response is a redirect if the setting `image_delivery` is `redirect` and the storage can presign URLs. A request
+    for a reference is never redirected, and neither is a request from a page of this server. Raises Refused (1203) if
+    the image does not exist, the URL has expired, or the signature is wrong.
     """
     key = request.scope["path"][1:]
     match = _KEY.fullmatch(key)
@@ -55,7 +55,8 @@ async def get_image(context: ApiContext, request: Request) -> Response:
     total = await context.storage.size(key) if left_s else None
     if total is None or match is None:
         raise _gone()
-    # The console's content security policy forbids images from other hosts, so its requests are not redirected.
+    # The console's content security policy forbids images from other hosts, so requests from the console are not
+    # redirected.
     if context.redirect_images and match[1] and request.headers.get("sec-fetch-site") != "same-origin":
         valid_s = min(left_s, _PRESIGNED_S)
         if url := await context.storage.presign(key, request.method, valid_s=valid_s):

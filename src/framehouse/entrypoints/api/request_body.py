@@ -194,9 +194,9 @@ class BodyReader:
     async def _next(self, stream: AsyncGenerator[bytes, None], started: float, size: int) -> bytes:
         """Return the next bytes of the body, or `b""` at the end of the body.
 
-        `size` is the number of bytes that have arrived so far. Raises Refused if no bytes arrive for
-        `stall_timeout_s` seconds. Raises Refused if `size` is less than the minimum for the time since `started`. For
-        this minimum, the first `stall_timeout_s` seconds do not count.
+        `size` is the number of bytes that have arrived so far. Raises Refused if no bytes arrive for `stall_timeout_s`
+        seconds. Raises Refused if `size` is too small for the minimum rate since `started`. The first `stall_timeout_s`
+        seconds do not count.
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:

@@ -60,7 +60,8 @@ class RequestParser:
 
 
 class _BodyOnly:
-    """Passes the calls of a parser to a protocol, except for the first head, which `RequestParser` has generated."""
+    """Passes a parser's calls to a protocol, except the calls for the first head, which `RequestParser` has
+    generated."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

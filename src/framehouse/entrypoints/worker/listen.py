@@ -16,8 +16,8 @@ from framehouse.entrypoints.worker.held_batches import HeldBatches
 async def listen(db: Database, held: HeldBatches, signal: ClaimSignal, *, worker: int) -> NoReturn:
     """Listen until cancelled.
 
-    The connection also holds an advisory lock. While the connection holds the lock, other processes consider this
-    worker alive.
+    The listening connection also holds an advisory lock. While the connection holds the lock, other processes consider
+    this worker alive.
     """
     channels = {
         BATCHES_CHANNEL: lambda _: signal.notify(),

@@ -19,7 +19,7 @@ async def get_account(context: ApiContext, request: Request) -> Response:
 
 
 async def get_costs(context: ApiContext, request: Request) -> Response:
-    """Return the caller's resource pack at the end of the requested period, or now if no end is requested."""
+    """Return the caller's resource pack. Its used units are counted up to the requested end time, or up to now."""
     caller = await context.caller(request)
     reader = FieldReader(request.query_params)
     since, until = billing.read_times(reader)

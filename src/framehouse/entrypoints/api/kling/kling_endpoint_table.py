@@ -40,7 +40,8 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 def _links(*names: str, id: str) -> dict[str, Json]:
     """Return OpenAPI links to the operations with these names.
 
-    `id` is a JSON pointer, relative to the response's `data`, to the value for the parameter `id` of these operations.
+    `id` is a JSON pointer to the value for the parameter `id` of these operations. The pointer is relative to the
+    response's `data`.
     """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 
