@@ -76,6 +76,7 @@ class SupervisedProcess:
         if is_hung(self._silence, hung_after_s=self.hung_after_s):
             log.error("the %s process is hung; killing it", self.name)
             process.kill()
+            self._silence = Silence(now)  # do not kill the process again while it exits
 
 
 def keep_running(
