@@ -158,8 +158,7 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "Another endpoint uses `default_model` only if the endpoint has no default model of its own, "
-        "or if its own default model is not available.",
+        "The other endpoints use `default_model` only if no default model of their own is available.",
     )
     sandbox: bool = Field(
         default=True,
@@ -341,8 +340,8 @@ class Settings(BaseSettings):
     def image_base_url(self) -> str:
         """The base URL of the images in callbacks.
 
-        The URLs in a response can start with the request's `Host` header. A callback has no such request, so its URLs
-        need a base URL.
+        The URLs in a response can start with the request's `Host` header. A callback does not respond to a request, so
+        its URLs need this base URL.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"

@@ -128,7 +128,7 @@ async def check(settings: Settings) -> None:
 
     Run this check before the processes start.
 
-    Logs a warning for each route that this server's own worker does not serve, because the worker lacks a label. Raises
+    Logs a warning for each route that needs a label which this server's own worker does not have. Raises
     BadRoute, BadSettings or BadServer.
     """
     from framehouse.engines.registry import open_registry
@@ -151,7 +151,7 @@ async def check(settings: Settings) -> None:
 def _read_logo(path: Path) -> bytes:
     """Read the logo and check that it is an image. Raises BadSettings.
 
-    The file is read only when a process starts, so that images can be generated even if the file is removed later.
+    A process reads the file only during startup. Images can therefore be generated even if the file is removed later.
     """
     from PIL import Image
 

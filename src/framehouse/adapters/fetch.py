@@ -178,7 +178,8 @@ def _tls_context() -> ssl.SSLContext:
 async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[str]:
     """Resolve a host and return at most four of its addresses.
 
-    Raises FetchFailed if the name cannot be resolved, or if any address is not public and `allow_private` is false.
+    Raises FetchFailed if the name cannot be resolved. If `allow_private` is false, also raises FetchFailed if at least
+    one address is not public.
     """
     try:
         addresses = [str(ipaddress.ip_address(host))]

@@ -163,7 +163,7 @@ def set_account(
 def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Create a new secret for the account's callbacks.
 
-    During the overlap, each message is signed with both the new secret and the old secret.
+    During the next `--overlap-hours` hours, each message is signed with both the new secret and the old secret.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database

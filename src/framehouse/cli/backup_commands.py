@@ -22,8 +22,8 @@ def backup(file: Path, without_images: bool, data_dir: Path | None, config: Path
 
     A server can run during the backup. If FILE is "-", the backup is written to stdout.
 
-    A backup contains secrets: anyone who can read the backup can use all accounts. FILE is created so that only you can
-    read it.
+    A backup contains secrets: anyone who can read the backup can use all accounts. The permissions of the new FILE
+    allow only you to read it.
     """
     from framehouse.cli.backup import back_up
 

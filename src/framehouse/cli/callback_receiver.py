@@ -53,7 +53,8 @@ def run_receiver(host: str, port: int, secrets: list[str], *, as_json: bool) -> 
         try:
             server.serve_forever()
         finally:
-            # the lock is kept until the process exits, because Python aborts if another thread is writing at that time
+            # the lock is kept until the process exits, because Python aborts if a thread writes to stdout during the
+            # exit
             _printing.acquire()
 
 

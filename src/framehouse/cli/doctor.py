@@ -125,8 +125,8 @@ def _check_engines(settings: Settings) -> list[DoctorFinding]:
 async def _check_routes(registry: Registry) -> list[DoctorFinding]:
     """Check each engine of the routes that a worker with this machine's labels would serve."""
     try:
-        # Several routes can share an engine. Its findings then name the first of these routes, because in reversed
-        # order, the entry of the first route replaces the other entries.
+        # Several routes can share an engine. Its findings then name the first of these routes. The loop runs in reverse
+        # order, so the entry of the first route replaces the other entries.
         by_engine = {id(route.engine): (route.name, checks) for _, route, checks in reversed(await registry.check())}
         return [
             DoctorFinding(10, "ok" if check.ok else "problem", f"{name}: {check.subject}: {check.reason}", check.advice)

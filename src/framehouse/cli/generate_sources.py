@@ -28,7 +28,8 @@ from framehouse.settings import Settings
 from framehouse.wiring import Deployment, build_worker, open_deployment
 
 OWNER_LOCKS = 1718774121
-"""The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task.
+"""The first key of the advisory locks of `framehouse generate`. The second key is the owner number of a task: a random
+number that the command chooses.
 
 While a command waits for its task, the command holds the lock for its owner number. A task is abandoned if no process
 holds the lock for the task's owner number.

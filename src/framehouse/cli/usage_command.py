@@ -49,7 +49,7 @@ def usage(
     from framehouse.domain.billing import FIRST_ID
 
     for name, value in (("--account", account), ("--key", key)):
-        # the value may come from an empty shell variable; the command must then not show the charges of all accounts
+        # an empty value, for example from an empty shell variable, must not select the charges of all accounts
         if value is not None and not value.strip():
             raise click.UsageError(f"the value of {name} is empty")
     if as_csv and as_json:

@@ -12,7 +12,7 @@ _SHORTEST_PAUSE_S = 1.0
 _OPEN_ORDER_GIVE_UP_S = 86_400.0
 _OPEN_ORDER_ATTEMPTS = 10
 """The factor by which the maximum number of attempts is multiplied if a batch has an open order. The order may have
-been paid for, so the batch is retried more often."""
+been paid for, so the batch is allowed more attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> boo
     """Return whether a batch may be a poison batch, which kills the workers that process it.
 
     `attempt` is the number of the current attempt. Returns True if `limits` allow at most one attempt after this
-    attempt. Returns False for the first attempt. Returns False for a batch with an open order, because an upstream
-    generates its images and the batch cannot kill a worker.
+    attempt. Returns False for the first attempt. Returns False for a batch with an open order: an upstream generates
+    its images, so the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

@@ -182,9 +182,9 @@ def total_units(account: Account) -> int:
 def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
-    `total` is the current unit limit of the account. The object contains the units that remained of `total` before and
-    after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`, so that no
-    remaining quantity is negative.
+    `total` is the current unit limit of the account. The object contains the units of `total` that were still unused
+    before and after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`, so
+    that no remaining quantity is negative.
     """
     total = max(total, charge.units_after)
     return {

@@ -1,6 +1,7 @@
 """Plan the shots of a request: their number, their aspect ratio and their prompts.
 
-Planning does no I/O. The API can therefore choose the number for `series_amount: auto` when it accepts the task.
+Planning does no I/O. The API can therefore choose the number of images for `series_amount: auto` when it accepts the
+task.
 """
 
 from collections.abc import Mapping

@@ -16,9 +16,9 @@ needs at most 160 MB of memory (4 bytes per pixel)."""
 ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]
 """The purpose of a reference.
 
-A `subject` or a `face` must be recognizable in the new image. The new image shows the place of the `scene`, in the
-style of the `style` image. An `original` is expanded. In the new image, the `human` wears the `cloth`. An empty role
-means that the prompt defines the purpose.
+A `subject` or a `face` must be recognizable in the new image. A `scene` defines the place that the new image shows, and
+a `style` defines the style of the new image. An `original` is expanded. In the new image, the `human` wears the
+`cloth`. An empty role means that the prompt defines the purpose.
 """
 
 
@@ -54,7 +54,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LongString:
-    """A string in a request body that is too long to be kept in memory.
+    """A string that was sent in a request body and is too long to be kept in memory.
 
     `head` is the beginning of the string, and `characters` is the length of the string. The string was decoded as a
     base64 image while it arrived. `content` is the decoded image. If decoding failed, `content` is None and `problem`

@@ -118,9 +118,9 @@ def _sent_image(reader: FieldReader, field: str, item: object, keys: tuple[str, 
 
 
 def check_unused_references(reader: FieldReader, kind: TaskKind) -> None:
-    """Add a problem for each field with references that this kind of request does not use.
+    """Add a problem for each field whose references this kind of request does not use.
 
-    Without this check, the request would be accepted, but no engine would use its references.
+    Without this check, the request would be accepted, but no engine would use these references.
     """
     for name in _REFERENCE_FIELDS:
         if name not in _USED_REFERENCE_FIELDS[kind] and reader.get(name) not in (None, [], {}):
@@ -155,7 +155,7 @@ def check_reference_count(reader: FieldReader, images: int, elements: int) -> No
 
 
 def check_citations(reader: FieldReader, prompt: str, images: int, elements: int) -> None:
-    """Add a problem for each citation of an image or element that the request does not contain."""
+    """Add a problem for each citation whose image or element is not in the request."""
     for citation in citations(prompt):
         resolved = resolve_citation(citation, images=images, elements=elements)
         if resolved is None and citation.must_exist:

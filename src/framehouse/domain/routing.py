@@ -57,8 +57,8 @@ def choose_routes(
 
     `order_at` is the route with an open order, or None. This route is tried first, and no other route is tried while
     the order is open. `resume_at` is the route to which another worker has handed the batch over after trying the
-    earlier routes. If `resume_at` is empty or unknown, the first route is tried first. `last_error` is the error of the
-    previous attempt.
+    earlier routes. If there is no open order and `resume_at` is empty or unknown, the first route is tried first.
+    `last_error` is the error of the previous attempt.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -94,8 +94,8 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    # An earlier route may have been skipped because of the open order. If this earlier route is usable, the batch is
-    # retried and the task does not fail.
+    # If the batch had an open order at the start, the earlier routes were skipped. If one of them is usable, the batch
+    # is retried and the task does not fail.
     if retry is None and earlier_usable:
         return Retry(last_error or fail.reason)
     return retry or fail

@@ -129,8 +129,8 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 def delivery_data(message: Delivery) -> dict[str, Any]:
     """Return the JSON object for a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
-    # Before its first attempt, a message is due or waits for an earlier message of its task, so no time is scheduled
-    # for the attempt.
+    # No time is scheduled for the first attempt. The message is already due, or it waits for an earlier message of its
+    # task.
     scheduled = message.tries > 0
     return {
         "id": str(message.id),

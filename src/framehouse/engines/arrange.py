@@ -1,8 +1,9 @@
 """Prepare the input of a model: numbered images, and a prompt that refers to each image by its number.
 
 This module is for models that accept fewer input images than a task can have, or whose prompts need a different syntax
-for citations. Every reference and every element is used. If there are more input images than the model accepts, the
-last images are tiled onto one contact sheet. The metadata of the generated image describes the contact sheet.
+for citations. Every reference and every element is used. If the references, frontal images and first frame exceed the
+limit of the model, the last references and elements share one contact sheet. The metadata of the generated image
+describes the contact sheet.
 """
 
 import math

@@ -95,10 +95,9 @@ class OpenOrder(Protocol):
     An engine saves the record before it places the order. If a worker later passes the same batch to the engine again,
     the batch contains the saved record.
 
-    While a saved record exists, the batch stays on the route of this engine. The engine raises `Unknown` if the
-    response to a request was lost. If the engine raises `Unknown` while a saved record exists, the route is tried again
-    later. Without a saved record, any route may generate the batch. If the engine raises `Unknown` without a saved
-    record, the task fails.
+    While a saved record exists, the batch stays on the route of this engine. Without a saved record, any route may
+    generate the batch. The engine raises `Unknown` if the response to a request was lost. If a saved record exists at
+    this time, the route is tried again later. Otherwise, the task fails.
     """
 
     @property

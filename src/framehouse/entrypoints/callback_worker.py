@@ -38,8 +38,9 @@ _LEASE = timedelta(seconds=LEASE_S)
 class HostHistory:
     """The recent results of deliveries, by host.
 
-    A host counts as healthy for five minutes after a successful delivery. Later failed deliveries do not change this,
-    because the failures may be limited to a single URL. A host counts as failing after three failures in a row.
+    A host counts as healthy for five minutes after a successful delivery. Failed deliveries do not shorten these five
+    minutes, because the failures may be limited to a single URL. A host counts as failing after three failures in a
+    row.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Claims the elements that clients have requested, fetches and stores their images, and makes the elements usable."""
+"""Claim the elements that clients have requested, fetch and store their images, and make the elements usable."""
 
 import asyncio
 import logging

@@ -1,6 +1,7 @@
 """Sign a callback message and attempt to deliver it.
 
-The label `outcome` of the metric `framehouse_deliveries` contains the name of the result class in lower case.
+The result of an attempt is a `Delivered`, `Again` or `Ended`. The label `outcome` of the metric `framehouse_deliveries`
+is the name of the result's class in lower case.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Delete files that are no longer needed.
 
-Each file is deleted before the database records the deletion. If the process crashes in between, a later run repeats
-the deletion.
+Each file is deleted before the database records the deletion. If the process crashes between these two steps, a later
+run repeats the deletion.
 """
 
 import asyncio
@@ -45,7 +45,8 @@ async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> 
 async def remove_references(
     db: Database, storage: Storage, *, grace: timedelta = REFERENCE_GRACE, limit: int = 100
 ) -> int:
-    """Check up to `limit` references that have not been used for `grace`. Delete unneeded references and their files.
+    """Check whether up to `limit` references, unused for `grace`, are still needed. Delete unneeded references and
+    their files.
 
     Returns the number of checked references. One statement deletes the rows of the unneeded references, and records the
     keys of their files. If the storage then fails to delete a file, a later call deletes the file.

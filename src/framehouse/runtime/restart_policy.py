@@ -39,7 +39,7 @@ def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
 class Silence:
     """The time for which a process has sent no heartbeat.
 
-    `silent_s` is None until the first heartbeat, because a process needs time to start.
+    `silent_s` is None until the first heartbeat, so that a process that is still starting does not count as hung.
     """
 
     checked_at: float

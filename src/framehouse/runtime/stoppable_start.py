@@ -12,9 +12,9 @@ async def stoppable_start() -> AsyncIterator[None]:
     """Run the `with` body. SIGTERM or SIGINT cancels the body, and no exception then leaves the `with` statement.
 
     The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
-    cancels the body, even if the event loop does not run between the signal and the replacement.
-    `loop.add_signal_handler` would lose such a signal. The loop calls a handler only in its next iteration, and does
-    not call a handler that was replaced in the meantime.
+    cancels the body, even if the event loop does not run between the signal and the replacement. With
+    `loop.add_signal_handler`, such a signal would be lost. The loop calls a handler only in the loop's next iteration,
+    and not if the handler was replaced in the meantime.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

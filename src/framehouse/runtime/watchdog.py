@@ -15,7 +15,7 @@ async def watchdog(heartbeat_fd: int | None, *, hung_after_s: float) -> AsyncIte
 
     If `heartbeat_fd` is None, no heartbeats are sent, but the event loop is still watched. If the event loop hangs for
     `hung_after_s` seconds, the process writes a traceback to standard error and exits. `hung_after_s` must not be
-    shorter than a lease, so that the leases of its batches have expired when this process exits.
+    shorter than a lease, so that the leases of a worker's batches have expired when the worker exits.
     """
 
     async def send_heartbeats() -> None:

@@ -1,7 +1,7 @@
 """Read the type, the size and the orientation of an image from its header, without decoding pixels.
 
 The first bytes of the file determine the type. This parser runs in processes that have no limits on time and memory.
-The parser therefore does not use Pillow, which keeps all data that precedes the pixels in memory. For a file with ten
+The parser therefore does not use Pillow. Pillow keeps in memory all data that precedes the pixels. For a file with ten
 megabytes of tiny segments, Pillow needs several seconds and hundreds of megabytes of memory. False values in a header
 are detected later, by the module `decode`.
 """

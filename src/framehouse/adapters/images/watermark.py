@@ -18,7 +18,7 @@ _OPACITY = 0.82
 
 
 def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Return a watermarked copy of `pixels`, an array of shape (height, width, 3), and the range of changed rows.
+    """Return a watermarked copy of `pixels`, and the range of changed rows. `pixels` has the shape (height, width, 3).
 
     The range consists of the index of the first changed row and the index of the row after the last changed row. `logo`
     is the content of an image file with transparency. If `logo` is empty, `text` is drawn instead.

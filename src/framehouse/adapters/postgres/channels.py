@@ -18,7 +18,7 @@ WAKE_CHANNEL = "framehouse_hasten"
 async def notify(db: Database, channel: str, payload: str) -> None:
     """Send a notification to the listeners of a channel.
 
-    Call this function after the transaction that causes the event has committed, not inside that transaction. The
+    Call this function only after the commit of the transaction that causes the event, not inside that transaction. The
     reason is that the commit of a transaction with NOTIFY takes a lock, and the commits of all other transactions with
     NOTIFY wait for that lock. The commit of the notification itself does not wait for the disk, because a crash would
     lose only the notification.

@@ -18,7 +18,7 @@ _LOCK_TIMEOUT = "1s"
 _ATTEMPTS = 120
 _OUTSIDE_TRANSACTION = "-- Outside a transaction"
 FUNCTIONS = "functions"
-"""The name of the folder that contains the database functions, and of the step that replaces them."""
+"""The name of the folder with the database functions. The step that replaces these functions has the same name."""
 
 
 class NewerDatabase(Exception):
@@ -45,8 +45,8 @@ async def migrate(url: str) -> list[str]:
     connection = await asyncpg.connect(url, timeout=30)
     try:
         await set_tcp_timeouts(connection)
-        # this loop polls for the lock, because a statement that waits for the lock would keep a transaction open, and
-        # `create index concurrently` in another process waits for all open transactions
+        # This loop polls for the lock, because a statement that waits for the lock would keep a transaction open.
+        # `create index concurrently` in another process would wait for this transaction.
         while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.05)
         await connection.execute(

@@ -49,7 +49,7 @@ class NewTask:
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
-    """Return the argument of accept_tasks: a JSON array of objects, which `ordinal` numbers from 0.
+    """Return the argument of accept_tasks: a JSON array of objects. The field `ordinal` is the object's index.
 
     The objects have the SQL type `accept_row`, which migration 0005 defines.
     """

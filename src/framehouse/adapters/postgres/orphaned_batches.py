@@ -17,8 +17,9 @@ class UnrenewedBatch:
     """An observation of a claimed batch whose lease does not seem to have been renewed recently.
 
     Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the worker is
-    connected to the database. Comparisons ignore `alive`. If the database server was restarted between them, they are
-    never equal. A restart closes all connections, so live workers seem to be dead until they have reconnected.
+    connected to the database. Comparisons ignore `alive`. Two observations are never equal if the database server was
+    restarted between them. A restart closes all connections, so live workers seem to be dead until they have
+    reconnected.
     """
 
     id: int

@@ -28,7 +28,8 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Record that an image was decoded completely, and save its width and height in pixels after the EXIF rotation."""
+    """Record that an image was decoded completely, and save the width and height of the rotated image (EXIF) in
+    pixels."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,
@@ -38,7 +39,7 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Check up to `limit` stored references that have not been used for `grace`.
+    """Check whether up to `limit` stored references, unused for `grace`, are still needed.
 
     Deletes the rows of unneeded references, which the view `needed_references` does not list. Their files are deleted
     later (see `files_to_delete`). Returns the number of checked references.

@@ -30,7 +30,7 @@ class RouteCheck(NamedTuple):
 
 
 class RouteHealth(NamedTuple):
-    """The results of all live workers for one dependency of a route, which `subject` names.
+    """The results of all live workers for one dependency of a route. `subject` names the dependency.
 
     `healthy` and `unhealthy` are the numbers of workers with a healthy and with an unhealthy result. `reason` is the
     reason of the latest unhealthy result. If all results are healthy, `reason` is the reason of the latest result.

@@ -71,7 +71,7 @@ class _Store:
             return await obstore.sign_async(self._store, cast("HTTP_METHOD", method), key, timedelta(seconds=valid_s))
 
     async def put(self, key: str, content: bytes) -> None:
-        # the bucket sends this media type to clients that the API redirects to a presigned URL
+        # if the API redirects a client to a presigned URL, the bucket sends this media type
         media_type = None if self._folder else _MEDIA_TYPES.get(Path(key).suffix)
         async with _missing_bucket_errors(key):
             await self._store.put_async(key, content, attributes={"Content-Type": media_type} if media_type else None)

@@ -12,7 +12,7 @@ from framehouse.engines.interface import GeneratedImage, Progress
 class Recipient(Protocol):
     """The call to `Diffusers.generate` that queued a shot and waits for its image.
 
-    `cancelled` is true after this call has ended.
+    `cancelled` is true after this call has ended for any reason, even if it succeeded.
     """
 
     cancelled: bool
@@ -33,8 +33,9 @@ class QueuedShot:
     `size`: the size of the image that the pipeline generates.
     `final_size`: the size of the finished image, which is the same or larger.
     `files`: the input images for the model.
-    `mask`: the file of the mask. The model must generate the white area of the mask. Empty if the task does not expand
-        an image. If there is a mask, the only file in `files` is the canvas (`expansion_canvas.draw_canvas`).
+    `mask`: the file of the mask. The model must generate the white area of the mask. `mask` is empty if the task does
+        not expand an image. If there is a mask, the only file in `files` is the canvas
+        (`expansion_canvas.draw_canvas`).
     `negative_prompt`: the negative prompt of the task, or empty if there is none.
     `share`: the completed fraction of the work on this shot, which is 1 after the image has been delivered.
     `isolated`: true if a child process died during a call with this shot. An isolated shot never shares a call.

@@ -1,7 +1,7 @@
 """Estimate whether a device has enough memory for a model.
 
-The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. They
-are not based on measurements.
+The estimates are based on the sizes of the weights, and on numbers that the authors of the models have published. The
+estimates are not based on measurements.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,8 @@ _BFLOAT_CAPABILITY = 8.0
 
 @dataclass(frozen=True, slots=True)
 class WeightSize:
-    """The size of all parts of a model and of its largest part in GB, at 16 bits per parameter. 0 means unknown."""
+    """The total size of a model's parts and the size of its largest part, in GB, at 16 bits per parameter. 0 means
+    unknown."""
 
     all_gb: float
     largest_gb: float

@@ -24,9 +24,8 @@ class ModelDefaults:
     `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the
         guidance is above 1.
     `inpaint_pipeline`: the diffusers class that generates a masked area with the same weights. Empty if there is no
-        such class.
-    `all_gb`, `largest_gb`: the size of all parts of the model and of its largest part in GB, at 16 bits per parameter.
-        0 means unknown.
+        such class. `all_gb`, `largest_gb`: the total size of all parts of the model, and the size of its largest part,
+        in GB at 16 bits per parameter. 0 means unknown.
     """
 
     steps: int | None = None

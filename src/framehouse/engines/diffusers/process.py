@@ -313,7 +313,8 @@ class LoadedPipeline:
 
 
 def _resize(image: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
-    """Resize an image of shape (height, width, 3), because some inpainting pipelines choose their own image size."""
+    """Resize an image of shape (height, width, 3) to the requested size. Some inpainting pipelines return another
+    size."""
     if image.shape[:2] == (height, width):
         return image
     import torch

@@ -26,7 +26,8 @@ class Upscaler:
         self._model.to(device).eval()
 
     def enlarge(self, image: NDArray[np.float32], on_tile: Callable[[], None]) -> NDArray[np.float32]:
-        """Enlarge an image of shape (height, width, 3) with values from 0 to 1 by the model's own factor.
+        """Enlarge an image by the model's own factor. The image has the shape (height, width, 3), and values from 0 to
+        1.
 
         Each tile is enlarged with a margin around it, so that no seams are visible. `on_tile` is called before each
         tile is enlarged. An exception from `on_tile` stops the upscaling and is propagated.

@@ -131,7 +131,7 @@ class Kling:
 
 
 class _UnsavedOrder:
-    """A replacement for the open order of a batch that has none. The data is kept only in memory."""
+    """A temporary order that the engine uses if a batch has no open order. The data is kept only in memory."""
 
     upstream_callback_url = None
 

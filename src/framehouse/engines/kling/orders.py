@@ -42,10 +42,10 @@ class Order:
 
 
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
-    """Return orders for all shots of a batch that are not in a saved order.
+    """Return orders for those shots of a batch that no saved order contains.
 
-    The complete task becomes one order if it is a series or has at most `largest` images. In addition, no shot may be
-    generated already or be in a saved order. The order then contains the prompt of the task, because the upstream
+    The complete task becomes one order under two conditions. The task is a series or has at most `largest` images, and
+    none of its shots is generated or in a saved order. This order contains the prompt of the task, because the upstream
     derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most `largest`
     shots, which have the same prompt and framing.
 

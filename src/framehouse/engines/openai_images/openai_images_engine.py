@@ -96,7 +96,8 @@ class OpenAIImages:
             done += len(shots)
 
     def _next_group(self, shots: Sequence[Shot], *, single: bool) -> Sequence[Shot]:
-        """Return the first shot and the shots directly after it that can share its request, at most `max_n` shots.
+        """Return the first shot and the directly following shots that can share its request. At most `max_n` shots are
+        returned.
 
         Shots can share a request if they have the same prompt and framing. If the server supports seeds, the seed of
         each shot must also be one higher than the seed of the previous shot. If `single` is true, only the first shot
@@ -180,8 +181,8 @@ class OpenAIImages:
     ) -> tuple[ArrangedImages, list[bytes], bytes]:
         """Return the arranged input images, the files to send, and the file of the mask.
 
-        The files have a format that all servers interpret identically. If the task expands an image, the only file is a
-        canvas of `size`. Otherwise, the mask is empty. Blocks the calling thread.
+        The files have a format that all servers interpret identically. If the task expands an image, the only file to
+        send is a canvas of `size`. For other tasks, the mask is empty. Blocks the calling thread.
         """
         arranged = arrange_images(
             batch, max_images=max(1, max_references), cite=self._options.cite, first_frame=first_frame
@@ -192,7 +193,8 @@ class OpenAIImages:
         return arranged, [_plain_file(content) for content in arranged.files], b""
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
-        """Request an edit if there are input images, and otherwise a generation. `mask` belongs to the first file."""
+        """Request an edit if `files` is not empty. Otherwise, request a generation. `mask` belongs to the first
+        file."""
         fields = request_fields(self._kind, request, edit=bool(files))
         body: dict[str, Any] = {"json": fields}
         if files:

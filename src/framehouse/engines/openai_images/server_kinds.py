@@ -19,7 +19,8 @@ class ServerKind:
     """The limits and defaults of a kind of server.
 
     `max_pixels`: the largest number of pixels per image.
-    `max_n`: the largest number of images per request. If `seeds` is true, each image of a request has its own seed.
+    `max_n`: the largest number of images per request. If `max_n` exceeds 1 and `seeds` is true, each image has its own
+        seed.
     `concurrency`: the number of concurrent requests per server.
     `image_part`: the name of the form part that contains a reference.
     `health_path`: the path of the health check, relative to the root of the server.

@@ -115,8 +115,8 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 def _chinese_units(run: str) -> Iterator[_Unit]:
     """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    The characters between two known words form one unknown unit. A unit that consists of a single unknown character
-    counts as a noun only after a number.
+    The characters between two known words form one unknown unit. A single unknown character counts as an unknown word
+    (`known` is false) only after a number.
     """
     known = chinese()
     at, unknown, counted = 0, "", False
@@ -212,8 +212,8 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # The last time of day and weather condition take precedence, because the text for a single shot comes after the
-        # text that all shots share.
+        # A later time of day or weather condition replaces an earlier one, because a shot's own text follows the text
+        # that all shots share.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -309,7 +309,7 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """If an earlier subject wears `thing`, which is clothing or headwear, dress the earlier subject with `thing`.
+        """If `thing` is clothing or headwear and an earlier subject wears it, dress this subject with `thing`.
         Returns whether an earlier subject wears `thing`.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.

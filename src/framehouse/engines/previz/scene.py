@@ -31,7 +31,8 @@ class Subject:
 class Scene:
     """The content that the prompt specifies.
 
-    If the prompt does not specify a value, the value is empty. The seed later determines this value.
+    If the prompt does not specify a value, the value is empty. The seed later determines some empty values, for example
+    the backdrop.
 
     `tints`: colours for the entire image.
     `chips`: the nouns in the prompt for which there is no drawing. The panel shows them as text.

@@ -294,7 +294,8 @@ def _on_head(subject: Subject, base: PlacedSubject, aspect: float) -> PlacedSubj
 
 
 def _in_hands(thing: Subject, holder: PlacedSubject, aspect: float) -> PlacedSubject:
-    """Place a held subject on the side that its holder faces. An umbrella, for example, is held above the head."""
+    """Place a held subject on the side that its holder faces. Some subjects, such as an umbrella, are held above the
+    head."""
     over = thing.name in _OVERHEAD
     share = 0.62 if over else min(0.62, max(0.26, _scale(thing) / max(0.2, _scale(holder.subject)) * 0.72))
     height = holder.height * share

@@ -74,7 +74,7 @@ class ApiContext:
 
         If the key is cached, this method runs no separate query to verify the key, so the SQL statement that `work`
         runs must also verify the key. If the rate limit or `work` refuses the request, this method verifies the key
-        itself, and an authentication error takes precedence. Raises Refused as `caller` does.
+        itself, and an authentication error takes precedence over the refusal. Raises Refused as `caller` does.
         """
         header = authorization_of(request.scope)
         caller = await authenticate(self.db, header, self.key_cache, use_cached=True)
@@ -91,9 +91,9 @@ class ApiContext:
     ) -> AsyncIterator[tuple[Any, Idempotency | None]]:
         """Read the JSON body. Yield its value, and a pair of the idempotency key and the digest of the body.
 
-        If there is no idempotency key, the second value is None. The temporary file with the images of a large body is
-        deleted when the `async with` block ends. Raises the same errors as `BodyReader.read`. Raises Refused (1201) if
-        the idempotency key is too long.
+        If there is no idempotency key, None is yielded instead of the pair. The temporary file with the images of a
+        large body is deleted when the `async with` block ends. Raises the same errors as `BodyReader.read`. Raises
+        Refused (1201) if the idempotency key is too long.
         """
         _check_length(idempotency_key)
         account_id = caller.account_id if caller else 0

@@ -1,4 +1,4 @@
-"""Long polls. Each process listens for the end of tasks on one database connection, and wakes the waiting requests."""
+"""Long polls. Each process uses one database connection to listen for ended tasks, and wakes the waiting requests."""
 
 import asyncio
 from collections.abc import Iterator
@@ -18,9 +18,8 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    If more than `max_waiting` requests wait, the account with the most waiting requests is determined. The oldest
-    requests of this account receive their response early. Without this limit, the requests of one account could use all
-    connections.
+    If more than `max_waiting` requests wait, the oldest requests of the account with the most waiting requests receive
+    their responses early. Without this limit, the requests of one account could use all connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:
@@ -34,8 +33,8 @@ class LongPolls:
     def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the `with` block before reading the task. Otherwise, the task can end between the two steps, and its
-        notification is missed. The event is then set with a delay of up to two seconds.
+        Enter the `with` block before reading the task. Otherwise, the task can end between the reading and the start of
+        the block, and its notification is missed. The event is then set with a delay of up to two seconds.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)

@@ -2,7 +2,7 @@
 
 Some clients offer HTTP/2 with every request (`Upgrade: h2c`): Java's HttpClient by default, and curl with `--http2`. A
 server may ignore the offer and must then read the body as usual (RFC 9110, section 7.8). The parser of httptools,
-however, ends the request after its head, so that the body would be parsed as another request.
+however, ends the request after its head. The body would therefore be parsed as another request.
 """
 
 from typing import Any
@@ -60,8 +60,8 @@ class RequestParser:
 
 
 class _BodyOnly:
-    """Passes a parser's calls to a protocol, except the calls for the first head, which `RequestParser` has
-    generated."""
+    """Passes a parser's calls to a protocol, except the calls for the first head. `RequestParser` has generated this
+    head."""
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

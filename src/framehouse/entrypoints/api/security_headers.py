@@ -12,8 +12,8 @@ class SecurityHeaders:
     """An ASGI app that adds DEFAULT_HEADERS to the responses of `app`. Existing headers are not replaced.
 
     For a response with an ETag, the Cache-Control header is `no-cache` instead of `no-store`, so that clients may store
-    and revalidate the response. Images have no content security policy, because `nosniff` makes browsers treat an image
-    only as an image.
+    and revalidate the response. Images need no content security policy, because `nosniff` already prevents browsers
+    from treating an image as a page.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -42,7 +42,7 @@ class JsonReader:
     The methods raise ValueError if the text is not JSON, and can also raise SkeletonTooLarge and SpoolFull.
 
     The time and the memory for parsing a piece are proportional to the size of the piece, and do not depend on earlier
-    pieces. In total, many small pieces take longer to parse than a few large pieces.
+    pieces. The same text takes longer to parse in many small pieces than in a few large pieces.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:

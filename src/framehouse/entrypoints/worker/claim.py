@@ -22,7 +22,7 @@ MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 `MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 _LOADING_LIMIT = 16
-"""If this number of held batches are still loading their references, the worker claims only batches whose references
+"""If at least this number of held batches are still loading references, the worker claims only batches whose references
 are all stored."""
 _POISON_PAUSE_S = 3.0
 

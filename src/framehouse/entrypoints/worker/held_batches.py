@@ -16,8 +16,8 @@ class HeldBatch:
     """A claimed batch and the asyncio task that processes the batch.
 
     `isolated` is true if the batch may be poison. The worker then claims no further batch until this batch has ended.
-    `progress` is between 0 and 1. `loaded` is true after the references have been loaded. Setting `wake` ends a pause
-    of the engine early.
+    `progress` is between 0 and 1. `loaded` is true after the references have been loaded. If the engine is waiting
+    before it polls its upstream again, setting `wake` ends this wait early.
     """
 
     batch: Claimed
@@ -54,10 +54,10 @@ class HeldBatches:
         self._by_id[held.batch.id] = held
 
     def remove(self, held: HeldBatch) -> None:
-        """Remove this entry, but not a newer entry for the same batch.
+        """Remove the entry `held`, but not a newer entry for the same batch.
 
-        If the response to a release is lost, the worker repeats the release, although the database has already released
-        the batch. Before the repetition, this worker may claim the batch again and add a newer entry.
+        If the response to a release is lost, the worker repeats the release, even if the database has already released
+        the batch. Before it repeats the release, this worker may claim the batch again and add a newer entry.
         """
         if self._by_id.get(held.batch.id) is held:
             del self._by_id[held.batch.id]

@@ -51,7 +51,8 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
     else:
         metrics.FAILURES.labels(batch.model, "retry").inc()
         log.warning("batch %s of task %s will be retried in %.1f s", batch.id, batch.task_id, release.after_s)
-        # The reason may quote the prompt, so it is logged only at level debug. The batch's row contains the reason.
+        # The reason may quote the prompt, so it is logged only at level debug. The batch's row always contains the
+        # reason.
         log.debug("batch %s: %s", batch.id, release.reason)
         operation, error = f"releasing batch {batch.id}", release.reason or _NO_REASON
 

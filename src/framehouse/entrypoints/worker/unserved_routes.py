@@ -1,7 +1,7 @@
 """Find unserved routes for which batches wait. Log a warning, and later fail the tasks of these batches.
 
-This process itself measures the time for which a route has been unserved, so a worker that has just started does not
-fail any tasks. This module never fails tasks of a served route, even if their batches wait for a long time.
+Each worker measures for itself how long a route has been unserved, so a worker that has just started does not fail any
+tasks. This module never fails tasks of a served route, even if their batches wait for a long time.
 """
 
 import asyncio

@@ -11,7 +11,7 @@ _WALLS: tuple[Color, ...] = ((196, 150, 130), (170, 176, 196), (206, 186, 150), 
 
 
 def city(s: Stage) -> None:
-    """Draw a skyline in three layers with a square in front of it. At night, windows are lit."""
+    """Draw a skyline in three layers with a paved plaza in front of it. At night, windows are lit."""
     d, v, light = s.d, s.view, s.light
     draw_sky(s)
     for layer in range(3):
@@ -117,7 +117,7 @@ def street(s: Stage) -> None:
     half = v.width * 0.62
 
     def at(side: int, near: float, high: float) -> Point:
-        """Return a point on the row of houses at a side of the street.
+        """Return a point on the row of houses on one side of the street (-1: left, 1: right).
 
         `near` is 0 at the vanishing point and 1 at the edge of the frame. `high` is the height that the point would
         have at the edge of the frame, in the units of `View`.
