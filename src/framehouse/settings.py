@@ -340,7 +340,7 @@ class Settings(BaseSettings):
     def image_base_url(self) -> str:
         """The base URL of the images in callbacks.
 
-        The URLs in a response can start with the request's `Host` header. A callback does not respond to a request, so
+        The URLs in a response can start with the request's `Host` header. A callback is not a response to a request, so
         its URLs need this base URL.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -17,8 +17,8 @@ ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "hu
 """The purpose of a reference.
 
 A `subject` or a `face` must be recognizable in the new image. A `scene` defines the place that the new image shows, and
-a `style` defines the style of the new image. An `original` is expanded. In the new image, the `human` wears the
-`cloth`. An empty role means that the prompt defines the purpose.
+a `style` defines the style of the new image. An `original` is expanded beyond its edges. In the new image, the `human`
+wears the `cloth`. An empty role means that the prompt defines the purpose.
 """
 
 
@@ -56,9 +56,9 @@ class Content:
 class LongString:
     """A string that was sent in a request body and is too long to be kept in memory.
 
-    `head` is the beginning of the string, and `characters` is the length of the string. The string was decoded as a
-    base64 image while it arrived. `content` is the decoded image. If decoding failed, `content` is None and `problem`
-    is the reason.
+    `head` is the beginning of the string, and `characters` is the length of the string. The server tried to decode the
+    string as a base64 image as the string arrived. `content` is the decoded image. If decoding failed, `content` is
+    None and `problem` is the reason.
     """
 
     head: str

@@ -2,7 +2,7 @@
 
 The process reads commands from standard input and writes events to standard output. `wire` defines their format. The
 output of libraries is redirected to standard error, which the engine copies into its log. The process exits when
-standard input is closed, because the engine has then exited.
+standard input is closed, because this means that the engine has exited.
 """
 
 import gc
@@ -199,7 +199,7 @@ class LoadedPipeline:
         if mask:
             arguments |= {"image": references[0], "mask_image": mask}
             if "strength" in parameters:
-                arguments["strength"] = 1.0  # the canvas shows only a rough continuation, which the model must replace
+                arguments["strength"] = 1.0  # the masked area is only a rough continuation of the image
         elif references:
             name = next((name for name in ("image", "images") if name in parameters), None)
             if name is None:
@@ -275,7 +275,8 @@ class LoadedPipeline:
         return (image * 255).round().clip(0, 255).astype(np.uint8), facts
 
     def free_memory(self) -> None:
-        """Reset the pipeline's offloading and free the device's memory, after a call was cancelled or failed."""
+        """Reset the pipeline's offloading and free the device's memory after a call has failed or has been
+        cancelled."""
         import torch
 
         if self._settings["offload"] == "model":
