@@ -170,8 +170,8 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int, bool], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the latest attempt to load the model failed. Empty if this attempt succeeded, or if there was
-        no attempt yet."""
+        """The reason why the latest attempt to load the model failed. Empty if this attempt succeeded, or if there has
+        been no attempt yet."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
@@ -189,7 +189,7 @@ class Device(threading.Thread):
         return child.pid if child else None
 
     def wake(self) -> None:
-        """Make a running call check whether its recipients are cancelled and whether the queue is closing."""
+        """Cause a running call to check whether its recipients are cancelled and whether the queue is closing."""
         self._inbox.put(({"event": WAKE}, []))
 
     def run(self) -> None:
@@ -288,9 +288,9 @@ class Device(threading.Thread):
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
         """Deliver the images and the progress of a call until the call ends. Returns the event that ended the call.
 
-        The result is an event from the child process, or an event `died` with a `reason`. If all recipients are
-        cancelled, one cancel command is sent to the child process. If the queue closes, an event `cancelled` is
-        returned immediately.
+        The result is an event from the child process, or a `died` event with a `reason`. If all recipients are
+        cancelled, one cancel command is sent to the child process. If the queue closes, a `cancelled` event is returned
+        immediately.
         """
         cancelled = False
         while True:

@@ -45,9 +45,9 @@ async def probe(
     result is also one reference. If the two requests with A alone produce different images, the probe cannot detect
     dropped references. The `problem` of the result then describes this limitation.
 
-    If `seeded` is false, the server's edits accept no seed. In this case, or if `max_references` is 1, only the first
-    image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of `edit` are
-    propagated.
+    If `seeded` is false, the server does not accept a seed in edit requests. In this case, or if `max_references` is 1,
+    only the first image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of
+    `edit` are propagated.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):

@@ -38,7 +38,7 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "people": _words("people"),
 }
 """A mapping from each kind to its meanings, and from each meaning to its words. A word can have meanings of several
-kinds: "snow" is both weather and a season."""
+kinds: "雪" (snow) means both the weather "snow" and the season "winter"."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())

@@ -19,7 +19,7 @@ from framehouse.adapters.spool import Spool
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, LongString
 
 LONG_BYTES = 64 * 1024
-"""The maximum number of bytes between the quotes of a string. A string with more bytes is a long string."""
+"""The maximum number of bytes between the quotes of a short string. A string with more bytes is a long string."""
 MAX_SKELETON_BYTES = 1024 * 1024
 """The maximum size of a skeleton in bytes. A skeleton of this size can contain ten images of slightly less than
 LONG_BYTES bytes each, and a prompt that consists of escape sequences."""
