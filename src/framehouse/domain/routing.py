@@ -94,8 +94,8 @@ def choose_routes(
                 )
             case error:
                 return Fail(error.message)
-    # If the batch had an open order at the start, the earlier routes were skipped. If one of them is usable, the batch
-    # is retried and the task does not fail.
+    # If the batch had an open order at the start, the routes before the order's route were skipped. If one of them is
+    # usable, the batch is retried and the task does not fail.
     if retry is None and earlier_usable:
         return Retry(last_error or fail.reason)
     return retry or fail

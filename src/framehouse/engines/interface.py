@@ -37,7 +37,8 @@ class Abilities:
     `cancel`: true if a cancelled call stops within a second.
     `negative_prompts`: true if the engine uses the negative prompt of a batch.
     `fidelities`: true if the engine uses the fidelities of a batch (`RequestOptions`).
-    `expansions`: true if the engine can expand an image. Without this ability, an engine gets no batch with a `box`.
+    `expansions`: true if the engine can expand an image. An engine without this ability never receives a batch with a
+        `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
         submits a task, the API calls the function `refusal` of the model's first engine. The function must return
         immediately and must not do I/O.
@@ -96,8 +97,8 @@ class OpenOrder(Protocol):
     the batch contains the saved record.
 
     While a saved record exists, the batch stays on the route of this engine. Without a saved record, any route may
-    generate the batch. The engine raises `Unknown` if the response to a request was lost. If a saved record exists at
-    this time, the route is tried again later. Otherwise, the task fails.
+    generate the batch. The engine raises `Unknown` if the response to a request was lost. If a saved record exists when
+    the engine raises `Unknown`, the route is tried again later. Otherwise, the task fails.
     """
 
     @property

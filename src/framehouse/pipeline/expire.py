@@ -24,8 +24,9 @@ _CONCURRENCY = 16
 async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> int:
     """Delete the image folders of up to `limit` expired tasks, several folders at a time. Returns the number of tasks.
 
-    The entire folder is deleted, because the folder may also contain files of late workers, which the database does not
-    list. If the storage fails to delete a folder, the other folders are still deleted before the error is raised.
+    The entire folder is deleted, because it may also contain files that a worker stored too late, and that the database
+    does not list. If the storage fails to delete a folder, the other folders are still deleted before the error is
+    raised.
     """
     task_ids = await tasks_to_expire(db, limit)
     slots = asyncio.Semaphore(_CONCURRENCY)

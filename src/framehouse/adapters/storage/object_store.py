@@ -25,7 +25,7 @@ _FOLDER_PART_BYTES, _BUCKET_PART_BYTES = 512 * 1024, 5 * 1024 * 1024
 """The sizes of the parts in which a file is written to a folder and to a bucket, in bytes. A few parts are in memory at
 the same time. S3 rejects parts that are smaller than 5 MiB."""
 _RETRY: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
-"""The limits on retries of one request. A client may be waiting, so an unavailable bucket must be reported soon. The
+"""The limits on retries of one request. A client may be waiting, so an unavailable bucket must be reported quickly. The
 code that saves generated images has its own retries, without these limits."""
 _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"}
 
