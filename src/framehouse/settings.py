@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "The other endpoints use `default_model` only if no default model of their own is available.",
+        "Another endpoint uses `default_model` only if its own default model is not available, or if it has none.",
     )
     sandbox: bool = Field(
         default=True,

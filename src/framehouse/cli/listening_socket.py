@@ -11,7 +11,8 @@ _PORT_WAIT_S = 3.0
 
 
 def listen(host: str, port: int, *, options: str = "--host and --port") -> socket.socket:
-    """Open a listening socket. If the port is in use, retry for 3 s, because a stopping process may still use the port.
+    """Open a listening socket. If the port is in use, retry for 3 s, because a process that is shutting down may still
+    be using the port.
 
     Raises Problem if the socket cannot be opened. The error message contains `options`, the names of the options for
     the address and the port.

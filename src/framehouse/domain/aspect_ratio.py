@@ -38,8 +38,8 @@ def deciding_reference(prompt: str, *, images: int, elements: int) -> Cited | No
     """Return the reference whose aspect ratio replaces `auto`.
 
     The result is the first image or element that the prompt cites. If the prompt cites neither, the result is the first
-    image. Returns None if the prompt has no such citation and there are no images. An element is the result only if the
-    prompt cites it. The images of an uncited element show only a subject, so they do not determine the framing.
+    image. Returns None if the prompt has no such citation and there are no images. An uncited element is never
+    returned, because its images show only a subject and do not determine the framing.
     """
     resolved = (resolve_citation(c, images=images, elements=elements) for c in citations(prompt))
     first_cited = next((Cited(*reference) for reference in resolved if reference), None)

@@ -40,14 +40,15 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 def _links(*names: str, id: str) -> dict[str, Json]:
     """Return OpenAPI links to the operations with these names.
 
-    `id` is a JSON pointer to the value for the parameter `id` of these operations. The pointer is relative to the
-    response's `data`.
+    The argument `id` is a JSON pointer to the field of the response that each operation receives as its parameter `id`.
+    The pointer is relative to the response's `data`.
     """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 
 
 def _element_links(task: str) -> dict[str, Json]:
-    """Return links to element operations. `task` is a JSON pointer, relative to `data`, to an element task."""
+    """Return links to element operations. `task` is a JSON pointer to the task that creates the element. The pointer is
+    relative to the response's `data`."""
     id = f"{task}/task_result/elements/0/element_id"
     delete = {"requestBody": {"element_id": f"$response.body#/data{id}"}}
     return _links("get_element", id=id) | {"delete_element": delete}

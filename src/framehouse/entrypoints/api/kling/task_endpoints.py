@@ -115,9 +115,9 @@ class TaskEndpoints:
     async def list_callbacks(self, context: ApiContext, request: Request) -> Response:
         """List the callback messages of a task.
 
-        In the Kling API, the same path gets a task whose external id ends in `/callbacks`. If such a task exists, the
-        response contains the task and not the callback messages. The list of callback messages is an extension, and the
-        Kling API takes precedence.
+        In the Kling API, a GET request to the same path returns the task whose external id ends in `/callbacks`. If
+        such a task exists, the response contains the task and not the callback messages. The list of callback messages
+        is an extension, and the Kling API takes precedence.
         """
         caller, id = await context.caller(request), request.path_params["id"]
         with suppress(Refused):
