@@ -135,7 +135,7 @@ def request_body(options: GenerateOptions, kind: TaskKind) -> dict[str, Any]:
     if kind == "expand":
         return body | _expansion_ratios(options.expand or "") | {"image": image_to_send(options.images[0])}
     if kind == "generations":
-        # The Kling API allows only one image in this request. More images are an extension.
+        # The Kling API allows only one image in this request. Sending more than one image is an extension.
         if len(options.images) == 1:
             return body | {"image": image_to_send(options.images[0])}
         return body | ({"image_list": _image_list(options)} if options.images else {})

@@ -33,8 +33,8 @@ async def find_uploads(
 ) -> tuple[dict[str, Reference], list[str]]:
     """Find the uploads that `images` refers to.
 
-    Returns the stored files of the uploads, keyed by request field, and a list of problems. There is a problem for each
-    upload that does not exist, has expired or belongs to another account.
+    Returns the stored files of the uploads, keyed by request field, and a list of problems. The list contains a problem
+    for each upload that does not exist, has expired or belongs to another account.
     """
     ids = {
         sent.field: id for sent in images if isinstance(sent.image, str) and (id := upload_id(sent.image)) is not None

@@ -103,8 +103,8 @@ async def set_account(
 async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
     """Create a new callback secret and return the secret.
 
-    Until the period `overlap` has passed, callbacks are signed with the new secret and also with the previous secrets
-    that are still valid. Returns None if the account does not exist.
+    During the period `overlap`, callbacks are signed with the new secret, and with all secrets that were valid at the
+    time of the call. Returns None if the account does not exist.
     """
     secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap)
     return str(secret) if secret else None
