@@ -44,7 +44,7 @@ def _citation(match: re.Match[str]) -> Citation:
 
 
 def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple[str, int] | None:
-    """Return the cited image or element as `("image", index)` or `("element", index)`. The index counts from 0.
+    """Return the cited image or element as `("image", index)` or `("element", index)`. The index starts at 0.
 
     `<<<object_2>>>` cites the second element, or the second image if the request has no elements. Returns None if the
     request does not contain the cited image or element.
@@ -58,7 +58,7 @@ def resolve_citation(citation: Citation, *, images: int, elements: int) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Cited:
-    """An image or element that a prompt cites. `kind` is "image" or "element". `index` counts from 0."""
+    """An image or element that a prompt cites. `kind` is "image" or "element". `index` starts at 0."""
 
     kind: str
     index: int

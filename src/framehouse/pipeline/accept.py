@@ -56,8 +56,8 @@ async def accept(
     client's idempotency key and the hash of the request body. If a `framehouse generate` command waits for the task,
     `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned.
 
-    Raises Refused if the request is refused. A refused request creates no task. The sweeper later deletes references
-    that were already stored.
+    Raises Refused if the request is refused. A refused request creates no task. If references of the refused request
+    were already stored, the sweeper deletes them later.
     """
     if not caller.may_use(request.model):
         raise Refused(1103, f"this key may not use {request.model}")

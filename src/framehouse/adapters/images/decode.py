@@ -1,6 +1,6 @@
 """Decode references completely, with limits on time and memory. `checker` runs this module as a separate process.
 
-The process reads files from standard input. Each file consists of its length (four bytes, big-endian) and its content.
+The process reads files from standard input. Each file is preceded by its length (four bytes, big-endian).
 For each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of
 its input, the process exits.
 """
@@ -26,8 +26,8 @@ convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
-"""The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk has 4
-KiB, a file of ten megabytes contains about 2,500 IDAT chunks."""
+"""The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk is 4
+KiB long, a file of ten megabytes contains about 2,500 IDAT chunks."""
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100

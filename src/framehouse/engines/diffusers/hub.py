@@ -122,7 +122,7 @@ class _Hub:
     async def list_files(self, revision: str) -> tuple[str, list[RemoteFile]]:
         """Return the commit of the revision, and the files that the repository's pipeline or single model needs.
 
-        A single model is a repository without a pipeline, such as an upscaler.
+        A repository without a pipeline contains a single model, such as an upscaler.
         """
         info = (await self._get(f"/api/models/{self._repository}/revision/{revision.replace('/', '%2F')}")).json()
         commit = str(info["sha"])
