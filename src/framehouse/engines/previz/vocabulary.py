@@ -107,9 +107,8 @@ def _curated() -> Iterable[tuple[str, str, str]]:
 def _best(pictograms: Iterable[Pictogram], *, chinese: bool) -> dict[tuple[str, ...], str]:
     """Return the best drawing for each phrase in the pack.
 
-    The best drawing is a drawing whose name is the phrase. The second-best drawing is a drawing whose name ends in the
-    phrase. Among all other drawings that have the phrase as a keyword, the drawing with the fewest keywords is
-    preferred.
+    A drawing whose name is the phrase is preferred. The next choice is a drawing whose name ends with the phrase. Among
+    all other drawings that have the phrase as a keyword, the drawing with the fewest keywords is preferred.
     """
     best: dict[tuple[str, ...], tuple[float, str]] = {}
     for drawn in pictograms:

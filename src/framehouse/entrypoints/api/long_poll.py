@@ -18,8 +18,9 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    If more than `max_waiting` requests wait, the oldest requests of the account with the most waiting requests receive
-    their responses early. Without this limit, the requests of one account could use all connections.
+    If more than `max_waiting` requests wait, the API finds the account with the most waiting requests. The oldest
+    requests of this account receive their responses early. Without this limit, the requests of one account could use
+    all connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:
@@ -55,7 +56,8 @@ class LongPolls:
             self._waiting.pop(account_id, None)
 
     def end_excess(self) -> None:
-        """Wake the oldest requests of the accounts with the most waiting requests until at most `max_waiting` wait."""
+        """Wake the oldest requests of the accounts with the most waiting requests until at most `max_waiting` requests
+        still wait."""
         excess = sum(map(len, self._waiting.values())) - self._max_waiting
         for _ in range(excess):
             account_id = max(self._waiting, key=lambda account_id: len(self._waiting[account_id]))
@@ -81,7 +83,7 @@ class LongPolls:
         await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim())
 
     async def _trim(self) -> None:
-        """End the waits of excess requests at intervals.
+        """Periodically wake the excess requests.
 
         If the wait of an excess request ended immediately, its client could repeat the request in a busy loop.
         """
