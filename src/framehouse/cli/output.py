@@ -33,7 +33,7 @@ def json_requested() -> bool:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a text. Each character that cannot be printed, except a line break, is replaced with U+FFFD.
+    """Print text. Each character that cannot be printed, except a line break, is replaced with U+FFFD.
 
     Prompts and ids come from clients. Control characters in prompts and ids could change the state of a terminal, or
     hide text.

@@ -1,8 +1,8 @@
 """Decode references completely, with limits on time and memory. `checker` runs this module as a separate process.
 
-The process reads files from standard input. Each file is preceded by its length (four bytes, big-endian).
-For each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of
-its input, the process exits.
+The process reads files from standard input. Each file is preceded by its length (four bytes, big-endian). For
+each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of its
+input, the process exits.
 """
 
 import io

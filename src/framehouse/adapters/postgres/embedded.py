@@ -211,9 +211,9 @@ class EmbeddedPostgres:
         # dies, pg_ctl fails.
         start = ["pg_ctl", "start", "-s", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self._cluster)]
         server_options = " ".join(shlex.quote(f"--{name}={value}") for name, value in options.items())
-        with self._log_path.open("ab") as log:
+        with self._log_path.open("ab") as log_file:
             command = [*start, "-o", server_options]
-            result = self._run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self._cluster)
+            result = self._run(command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, cwd=self._cluster)
         return result.returncode == 0
 
     def _clear_stale_locks(self) -> None:

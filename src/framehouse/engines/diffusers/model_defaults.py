@@ -24,8 +24,9 @@ class ModelDefaults:
     `negative_prompts`: true if the pipeline accepts negative prompts. The pipeline uses negative prompts only if the
         guidance is above 1.
     `inpaint_pipeline`: the diffusers class that generates a masked area with the same weights. Empty if there is no
-        such class. `all_gb`, `largest_gb`: the total size of all parts of the model, and the size of its largest part,
-        in GB at 16 bits per parameter. 0 means unknown.
+        such class.
+    `all_gb`, `largest_gb`: the total size of all parts of the model, and the size of its largest part, in GB at 16 bits
+        per parameter. 0 means unknown.
     """
 
     steps: int | None = None
@@ -94,8 +95,6 @@ KNOWN_MODELS: dict[str, ModelDefaults] = {
     "Qwen/Qwen-Image-Edit-2509": _QWEN_EDIT,
     "Tongyi-MAI/Z-Image-Turbo": _Z_IMAGE,
 }
-
-
 _BY_PIPELINE = {
     "Flux2KleinPipeline": ModelDefaults(
         max_input_images=4,
