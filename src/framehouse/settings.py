@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         default="",
         description="Base URL at which clients reach this server. "
         "Image URLs start with this URL. "
-        "If empty, image URLs use the host of the client's request, "
+        "If empty, image URLs in responses use the host of the client's request, "
         "and image URLs in callbacks use the values of `host` and `port`.",
     )
     path_prefixes: list[str] = Field(
@@ -158,7 +158,8 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "Another endpoint uses `default_model` only if its own default model is not available, or if it has none.",
+        "Any other endpoint uses `default_model` only if the endpoint has no default model of its own, "
+        "or if that model is not available.",
     )
     sandbox: bool = Field(
         default=True,

@@ -57,7 +57,7 @@ def test_a_killed_process_is_not_counted_as_a_user(tmp_path: Path) -> None:
     server.start()
     assert server_pid(tmp_path) == pid
     server.stop()
-    assert not alive(pid)
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
 
 
 def test_a_killed_server_is_restarted(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_the_error_of_an_unusable_server_has_its_reason(
         server.url(user="guest", password="a secret")
     )
     monkeypatch.setattr(checks, "_MIN_VERSION", 99)
-    assert "too old: it must be 99 or newer" in await error_text(server.url())
+    assert "is too old. Version 99 or newer is required." in await error_text(server.url())
 
 
 async def test_tls_is_used_as_the_url_specifies(certificate: dict[str, str], tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import time
 from base64 import b64encode, encodebytes
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -82,6 +83,18 @@ async def test_the_list_is_paged_with_the_newest_first(api: Api) -> None:
     second_page = (await api.alice.get(f"{PATH}?pageNum=2&pageSize=3")).json()["data"]
     assert [task["task_id"] for task in second_page] == ids[1::-1]
     assert (await api.bob.get(PATH)).json()["data"] == []
+
+
+async def test_the_priority_of_a_task_is_low_or_normal(api: Api) -> None:
+    for value, low in (("low", True), ("LOW", True), ("normal", False), (None, False)):
+        headers = {"X-Framehouse-Priority": value} if value else {}
+        answer = await api.alice.post(PATH, json=BODY, headers=headers)
+        assert answer.status_code == 200, answer.text
+        saved = "select low from batches where task_id = $1"
+        assert await api.deployment.db.value(saved, UUID(answer.json()["data"]["task_id"])) is low
+    for value in ("high", "", "\u00fc"):
+        answer = await api.alice.post(PATH, json=BODY, headers=[(b"X-Framehouse-Priority", value.encode("latin-1"))])
+        assert "X-Framehouse-Priority must be low or normal, not" in error(answer, 400, 1201)
 
 
 @pytest.mark.parametrize(

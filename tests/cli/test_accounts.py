@@ -24,7 +24,7 @@ def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) 
         key = run_json("key", "create", "acme", *data)["key"]
         with client(server.url, key) as http:
             assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 1303
-            run("account", "set", "acme", "--concurrency", "9", *data)
+            run("account", "set", "acme", "--concurrency", "9", "--weight", "2.5", *data)
             assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 1102
             run("account", "set", "acme", "--units", "none", *data)
             assert http.post(PATH, json=BODY | {"n": 3}).json()["code"] == 0
@@ -41,6 +41,7 @@ def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) 
         assert [(k["jwt"], bool(k["revoked_at"])) for k in listed] == [(False, True), (True, False)]
         shown = run_json("account", "show", "acme", *data)
         assert {"images_in_flight", "units_used", "callback_secret"} <= set(shown)
+        assert shown["weight"] == 2.5
         assert [a["name"] for a in run_json("account", "list", *data)] == ["acme", "default"]
         for words in (["account", "list"], ["account", "show", "acme"], ["key", "list", "acme"], ["task", "list"]):
             assert run(*words, *data).stdout
@@ -54,6 +55,7 @@ def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) 
         (["account", "create", "default"], 1, "already exists"),
         (["account", "set", "default"], 2, "nothing to change"),
         (["account", "set", "default", "--units", "many"], 2, "whole number or none"),
+        (["account", "set", "default", "--weight", "0"], 2, "0.01<=x<=100"),
         (["key", "create", "nobody"], 1, "There is no account"),
         (["key", "create", "default", "--model", "dall-e"], 2, "not configured"),
         (["key", "revoke", "default", "fh_nothing"], 1, "no active key"),

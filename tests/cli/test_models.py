@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import random
 import re
 import signal
 import subprocess
@@ -27,7 +27,7 @@ FILES = {
     "model_index.json": json.dumps(INDEX).encode(),
     "scheduler/scheduler_config.json": b"{}",
     "transformer/config.json": b'{"a": 1}',
-    WEIGHTS: os.urandom(3_000_000),
+    WEIGHTS: random.Random(7).randbytes(3_000_000),
     "transformer/model.fp16.safetensors": b"the same weights in half precision",
     "flux-2-klein-4b.safetensors": b"the same weights for other programs",
     "README.md": b"# Read me",
@@ -218,7 +218,7 @@ def test_a_damaged_local_file_is_removed_and_downloaded_again(hub: Hub, home: Pa
     weights = find_weights(REPOSITORY)
     assert weights
     content = FILES[path]
-    (weights.folder / path).resolve().write_bytes(content[:-1] + b"x")
+    (weights.folder / path).resolve().write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     output = run_json("models", "pull", REPOSITORY, code=1, HF_ENDPOINT=hub.url)
     assert output["error"]["message"] == f"Damaged files were removed: {path}. Pull again to download them."
     assert run_json("models", "pull", REPOSITORY, HF_ENDPOINT=hub.url)["fetched_bytes"] == len(content)

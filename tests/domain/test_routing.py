@@ -26,7 +26,9 @@ FINAL = {
     ORDER_PENDING: Retry("still working", open_order=True),
     DECLINED: Fail("no"),
     BAD_ANSWER: Fail("bad answer"),
-    ANSWER_LOST: Fail("lost (the response to an accepted request was lost; the request is not sent again)"),
+    ANSWER_LOST: Fail(
+        "lost (the upstream may have accepted the request, but its response was lost; the request is not sent again)"
+    ),
     ORDER_LOST: Retry("lost", open_order=True),
 }
 

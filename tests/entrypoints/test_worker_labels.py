@@ -271,6 +271,8 @@ async def test_a_claim_does_not_read_batches_of_other_routes(make_deployment: Ma
             count,
         )
     await deployment.db.row("analyze batches")
+    for _ in range(6):  # then PostgreSQL no longer plans the statements of the function
+        await batch_queue.claim_batches(deployment.db, worker=1, limit=2, lease=LEASE, routes=[(MODEL, "none")])
     plan = await deployment.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=[MODEL, MODEL, "unknown"], routes=["", "gpu", ""],

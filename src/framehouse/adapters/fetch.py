@@ -33,8 +33,8 @@ IDLE_TIMEOUT_S = 10.0
 class FetchFailed(Exception):
     """Raised when a request fails.
 
-    `message` is the end of a sentence. The caller adds the subject of the sentence, for example the request field
-    "image_list[0].image". `retry` is true if a repeated request may succeed.
+    `message` is the end of a sentence. The calling code adds the subject of the sentence, for example the request
+    field "image_list[0].image". `retry` is true if a repeated request may succeed.
     """
 
     def __init__(self, message: str, *, retry: bool) -> None:
@@ -87,7 +87,7 @@ async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
             # compressed responses are refused: a few bytes could expand to gigabytes, and compression saves no space
             # for images
             raise FetchFailed("was sent with a Content-Encoding, although none was requested", retry=False)
-        too_large = FetchFailed(f"has more than {max_bytes:,} bytes, which is the maximum", retry=False)
+        too_large = FetchFailed(f"is too large: it has more than {max_bytes:,} bytes", retry=False)
         if int(response.headers.get("Content-Length", "0")) > max_bytes:
             raise too_large
         body = bytearray()
@@ -104,7 +104,7 @@ async def post(
     """Send a POST request. Returns the status code and the headers of the response. The response's body is not read.
 
     Redirects are not followed. Raises FetchFailed if the request fails or the remote server sends nothing for
-    `idle_timeout_s` seconds. The caller must also limit the total time. This total limit must be longer than
+    `idle_timeout_s` seconds. The calling code must also limit the total time. This total limit must be longer than
     `idle_timeout_s` seconds. Otherwise, the total limit could cancel the TLS handshake before the idle timeout ends the
     handshake. The connection would then stay open until it is garbage-collected.
     """
@@ -157,7 +157,7 @@ async def _request(
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise FetchFailed("is not a valid URL", retry=False) from error
     except HeadTooLarge as error:
-        raise FetchFailed("sent too many bytes before its response", retry=True) from error
+        raise FetchFailed("sent too many bytes before its response headers ended", retry=True) from error
     except httpx.TimeoutException as error:
         raise FetchFailed(f"did not respond for {idle_timeout_s:g} s", retry=True) from error
     except httpx.HTTPError as error:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from framehouse.domain.account import Account
 
 _name = click.argument("name")
+_weight = click.option(
+    "--weight",
+    type=click.FloatRange(0.01, 100),
+    help="Share of the workers, in comparison with other accounts. An account with the weight 2 gets twice as much as "
+    "an account with the weight 1. [default: 1]",
+)
 
 
 @click.group()
@@ -31,10 +37,17 @@ def account() -> None:
 @click.option(
     "--units", type=click.IntRange(0, 10**15), help="Units that the account may use in total. [default: no limit]"
 )
+@_weight
 @data_options
 @json_option
 def create_account(
-    name: str, concurrency: int | None, units: int | None, data_dir: Path | None, config: Path | None, as_json: bool
+    name: str,
+    concurrency: int | None,
+    units: int | None,
+    weight: float | None,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
 ) -> None:
     """Create an account. To create a key for the account: framehouse key create NAME"""
     from framehouse.adapters.postgres import account_store
@@ -45,7 +58,9 @@ def create_account(
         images = DEFAULT_CONCURRENCY if concurrency is None else concurrency
         if not name.strip() or "\0" in name or len(name) > 100:
             raise Problem("The name of an account must have 1 to 100 characters and must not be blank.")
-        if not await account_store.create_account(db, name, concurrency=images, units_limit=units):
+        if not await account_store.create_account(
+            db, name, concurrency=images, units_limit=units, weight=1.0 if weight is None else weight
+        ):
             raise Problem(
                 f'The account "{name}" already exists. To change the account: framehouse account set {name} …'
             )
@@ -108,6 +123,7 @@ def show_account(name: str, data_dir: Path | None, config: Path | None, as_json:
 @_name
 @click.option("--concurrency", type=click.IntRange(0, 1_000_000), help="Maximum number of images in flight.")
 @click.option("--units", metavar="N|none", help='Units that the account may use in total. "none" removes the limit.')
+@_weight
 @click.option(
     "--disable/--enable", "disabled", default=None, help="Refuse all requests of the account, or accept them again."
 )
@@ -117,6 +133,7 @@ def set_account(
     name: str,
     concurrency: int | None,
     units: str | None,
+    weight: float | None,
     disabled: bool | None,
     data_dir: Path | None,
     config: Path | None,
@@ -133,12 +150,18 @@ def set_account(
     if units is not None and not no_limit and not (units.isascii() and units.isdecimal() and len(units) < 18):
         raise click.UsageError(f'--units must be a whole number or none, not "{units}"')
     limit = int(units) if units is not None and not no_limit else None
-    if concurrency is None and units is None and disabled is None:
-        raise click.UsageError("nothing to change: use --concurrency, --units, --disable or --enable")
+    if concurrency is None and units is None and weight is None and disabled is None:
+        raise click.UsageError("nothing to change: use --concurrency, --units, --weight, --disable or --enable")
 
     async def work(db: Database) -> Account:
         await account_store.set_account(
-            db, name, concurrency=concurrency, units_limit=limit, no_limit=no_limit, disabled=disabled
+            db,
+            name,
+            concurrency=concurrency,
+            units_limit=limit,
+            no_limit=no_limit,
+            disabled=disabled,
+            weight=weight,
         )
         return await get_account(db, name)
 
@@ -185,5 +208,7 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
 
 
 def _public_fields(account: Account) -> dict[str, Any]:
-    names = ("name", "disabled", "concurrency", "images_in_flight", "units_limit", "units_reserved", "units_used")
+    names = (
+        "name", "disabled", "concurrency", "images_in_flight", "units_limit", "units_reserved", "units_used", "weight"
+    )  # fmt: skip
     return {name: getattr(account, name) for name in names} | {"created_at": account.created_at.isoformat()}

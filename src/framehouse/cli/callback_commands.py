@@ -94,7 +94,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     if as_json:
         print_json({"id": str(message), "state": "waiting"})
     else:
-        echo(f"The message {message} is due now. A running server or worker sends the message.")
+        echo(f"The message {message} is due now or is already being sent. A running server or worker sends messages.")
 
 
 @callback.command("listen")

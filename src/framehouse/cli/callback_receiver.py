@@ -66,7 +66,7 @@ def _problem(secrets: list[str], headers: Message, body: bytes) -> str | None:
     """Return the problem with the signature headers of a message, or None if the headers are valid."""
     id, timestamp, signatures = (headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature"))
     if not id or not _is_number(timestamp[:12]) or not signatures:
-        return "webhook-id, webhook-timestamp or webhook-signature is missing"
+        return "webhook-id, webhook-timestamp or webhook-signature is missing or invalid"
     if abs(time.time() - int(timestamp[:12])) > _TOLERANCE_S:
         return "the timestamp differs from the current time by more than five minutes"
     expected = signature(secrets, id, int(timestamp[:12]), body).split()

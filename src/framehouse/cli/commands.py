@@ -29,7 +29,7 @@ def cli() -> None:
 
 _COMMANDS = {
     "account_commands:account": "Manage accounts and their limits.",
-    "backup_commands:backup": "Copy the embedded database, the images and framehouse.toml to FILE.",
+    "backup_commands:backup": "Copy the embedded database, the images, the references and framehouse.toml to FILE.",
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
     "callback_commands:callback": "List and resend callbacks, or receive them for development.",
     "doctor_command:doctor": "Find problems and print advice on how to solve them.",

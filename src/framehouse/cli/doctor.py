@@ -190,7 +190,7 @@ async def _check_unserved(
         if count and (model, name) not in served:
             text = f"{count} batches wait for {f'the route {name}' if name else 'the first route'} of {model}"
             advice = "Configure this route again, or cancel the tasks of these batches."
-            findings.append(DoctorFinding(12, "problem", f"{text}, which is not configured", advice))
+            findings.append(DoctorFinding(12, "problem", f"{text}, but this route is not configured", advice))
     return findings
 
 

@@ -48,7 +48,7 @@ def create_element(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Create an element with the name NAME from two to four images.
+    """Create an element with the name NAME, using two to four images.
 
     Example: framehouse element create "Red bag" --frontal bag.png --refer bag-side.png --tag o_104
     """
@@ -123,7 +123,7 @@ def list_elements(
 @data_options
 @json_option
 def delete_element(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Delete the element ID. Tasks that were already accepted are not affected."""
+    """Delete the element with the id ID. Tasks that were already accepted are not affected."""
     from framehouse.cli.local_database import get_account, with_database
     from framehouse.domain.errors import Refused
     from framehouse.domain.field_reader import read_int

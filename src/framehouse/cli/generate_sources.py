@@ -262,7 +262,8 @@ class RemoteServer:
                 reason = str(error) or type(error).__name__
             await asyncio.sleep(min(10.0, 0.5 * 2**n) * random.uniform(0.5, 1.0))
         raise Problem(
-            f"No response from {url.split('?')[0]}: {reason}. The task was not canceled; you can query the task later."
+            f"No successful response from {url.split('?')[0]}: {reason}. "
+            "The task was not canceled; you can query the task later."
         )
 
     def _data(self, response: httpx.Response) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
 def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Revoke the key of ACCOUNT that starts with PREFIX. The key becomes invalid immediately.
 
-    PREFIX is the entire key, or at least the first 6 characters of the prefix that `framehouse key list` shows.
+    PREFIX is the entire API key or access key, or at least the first 6 characters of the prefix that `framehouse key
+    list` shows.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database

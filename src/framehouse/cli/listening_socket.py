@@ -14,8 +14,8 @@ def listen(host: str, port: int, *, options: str = "--host and --port") -> socke
     """Open a listening socket. If the port is in use, retry for 3 s, because a process that is shutting down may still
     be using the port.
 
-    Raises Problem if the socket cannot be opened. The error message contains `options`, the names of the options for
-    the address and the port.
+    Raises Problem if the socket cannot be opened. The error message contains `options`, the names of the options or
+    settings for the address and the port.
     """
     end = time.monotonic() + _PORT_WAIT_S
     while True:

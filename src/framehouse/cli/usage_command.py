@@ -24,10 +24,10 @@ _DATE = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"))
 
 @click.command()
 @click.option("--account", help="Show only the charges of this account. [default: all accounts]")
-@click.option("--key", help="Show only the charges of this API key. Its prefix is sufficient.")
+@click.option("--key", help="Show only the charges of this API key, or of the key with this prefix (see `key list`).")
 @click.option("--from", "since", type=_DATE, help="Show only charges from this time (UTC) on.")
 @click.option("--to", "until", type=_DATE, help="Show only charges before this time (UTC).")
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with all charges.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the charges as CSV.")
 @data_options
 @json_option
 def usage(

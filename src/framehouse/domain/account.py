@@ -13,7 +13,9 @@ class Account(NamedTuple):
     """An account with its quota.
 
     `concurrency` is the maximum value of `images_in_flight`. `units_limit` is None if the account may use any number of
-    units. `callback_secret_old` contains the previous callback secrets, separated by spaces.
+    units. `callback_secret_old` contains the previous callback secrets, separated by spaces. `weight` is the account's
+    share of the workers: while other accounts wait, an account with the weight 2 gets twice as many images as an
+    account with the weight 1.
     """
 
     id: int
@@ -26,6 +28,7 @@ class Account(NamedTuple):
     units_used: int
     callback_secret: str
     callback_secret_old: str | None
+    weight: float
     created_at: datetime
 
 

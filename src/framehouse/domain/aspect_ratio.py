@@ -7,6 +7,8 @@ The sources, in order of priority:
 3. the aspect ratio of the reference that `deciding_reference` returns (if the client sent a URL, the server must fetch
    the image first)
 4. the default: `16:9` for a series, `1:1` for single images
+
+If the kind of the task is `expand`, the prompt is not a source: the image to expand determines the aspect ratio.
 """
 
 from collections.abc import Sequence

@@ -36,7 +36,8 @@ class Release:
     """The instruction to return a batch to the queue, where it becomes due after `after_s` seconds.
 
     If `route` is set, a worker that serves this route claims the batch next. If `route` is empty, the batch starts
-    again at the model's first route. `failed` is false if the engine only postponed the batch.
+    again at the model's first route. A batch with an open order instead returns to the route of that order. `failed` is
+    false if the engine only postponed the batch.
     """
 
     after_s: float
@@ -51,7 +52,7 @@ def next_step(
 ) -> Done | Release | Fail:
     """Convert the outcome of an attempt to `Done`, `Release` or `Fail`.
 
-    `attempt` counts from 1. `failing_s` is the time since the batch's first failure in seconds, or 0 before the first
+    `attempt` counts from 1. `failing_s` is the time in seconds since the batch's first failure, or 0 before the first
     failure. `jitter` is a random factor around 1. The pauses are multiplied by `jitter`, so that batches that failed at
     the same time are not retried at the same time.
     """

@@ -1,7 +1,7 @@
 """The rules of the account endpoints.
 
-Each account has one resource pack (the Kling API's term for a purchased number of units). Each charge is one row of the
-ledger.
+Each account has one resource pack (the Kling API's term for a quantity of purchased units). Each charge is one row of
+the ledger.
 """
 
 import re
@@ -21,7 +21,7 @@ FIRST_ID = 2**63 - 1
 """The cursor of a list that starts with the newest charge: a number that is greater than the id of every charge."""
 PRODUCT_TYPE = "image"
 NO_LIMIT = 2**53 - 1
-"""The quantity of a resource pack without a limit: the largest integer that JavaScript represents exactly."""
+"""The quantity of a resource pack without a limit: JavaScript's largest safe integer (`Number.MAX_SAFE_INTEGER`)."""
 _FILTER_KEYS = ("api_key_name", "product_type", "package_name", "package_id")
 _MAX_FILTER_VALUES = 100
 _NEVER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -129,7 +129,9 @@ def _filters(reader: FieldReader) -> list[tuple[str, tuple[str, ...]]]:
     if value is None:
         return []
     if not isinstance(value, list) or len(value) > _MAX_FILTER_VALUES:
-        reader.add_problem("filters", f"must be a list of at most {_MAX_FILTER_VALUES} objects with key and values")
+        reader.add_problem(
+            "filters", f"must be a list of at most {_MAX_FILTER_VALUES} objects with the fields key and values"
+        )
         return []
     filters = []
     for index, item in enumerate(value):
@@ -152,7 +154,7 @@ def resource_packs(
 ) -> list[dict[str, Any]]:
     """Return a list that contains the resource pack of an account, in the format of the Kling API.
 
-    `used` is the number of units that the account had used at the end of the period. The list is empty if `name`
+    `used` is the number of units that the account had used by the end of the period. The list is empty if `name`
     is the name of another resource pack, or if the resource pack did not exist in the period.
     """
     if (name and name != account.name) or (until and until < account.created_at) or (since and since > _NEVER):
@@ -182,9 +184,9 @@ def total_units(account: Account) -> int:
 def charge_data(charge: Charge, total: int) -> Mapping[str, object]:
     """Return the JSON object for a charge.
 
-    `total` is the current unit limit of the account. The object contains the units of `total` that were still unused
-    before and after the charge. If `total` is less than `units_after` of the charge, `units_after` replaces `total`, so
-    that no remaining quantity is negative.
+    `total` is the current unit limit of the account. The object contains two remaining quantities: how many of these
+    units were unused before the charge, and how many were unused after it. If `total` is less than `units_after` of the
+    charge, `units_after` replaces `total`, so that no remaining quantity is negative.
     """
     total = max(total, charge.units_after)
     return {

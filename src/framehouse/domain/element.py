@@ -18,7 +18,8 @@ MAX_REFER_IMAGES = 3
 MAX_ELEMENT_ID = 2**53 - 1
 """The largest possible element id. JavaScript numbers represent all integers up to this value exactly."""
 FIRST_OWN_ID = 2**40
-"""The smallest id of an element that an account has created. Such ids are random. All presets have smaller ids."""
+"""The smallest possible id of an element that an account creates. Such ids are random. All presets have smaller
+ids."""
 CREATION_TIMEOUT_S = 75.0
 """The time limit for creating an element, in seconds. All images are fetched at the same time, in at most 60 seconds.
 The remaining 15 seconds are for storing the images."""

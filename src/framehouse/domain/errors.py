@@ -1,13 +1,15 @@
 """The expected errors, grouped by the part of the system that handles them.
 
-FramehouseError ├── Refused        The API refuses the request. The client receives the code and the message. ├──
-Postponed      Nothing failed, but the engine cannot continue with the batch until a pause is over. └── Failed         A
-batch could not be generated. The subclass determines the next step of the worker: ├── Declined     The engine refuses
-to generate the batch. The task fails, and the client receives the reason. ├── Broken       The response of the engine
-is unusable. The task fails. ├── Unavailable  The engine cannot generate the batch now. The worker tries the next route.
-If no route is left, all │                routes are tried again later. └── Unknown      The upstream may have accepted
-the request, but its response was lost. The request is not sent again and the task fails, unless the engine has saved an
-open order.
+FramehouseError
+├── Refused        The API refuses the request. The client receives the code and the message.
+├── Postponed      Nothing failed, but the engine cannot continue with the batch until a pause is over.
+└── Failed         A batch could not be generated. The subclass determines the next step of the worker:
+    ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
+    ├── Broken       The response of the engine is unusable. The task fails.
+    ├── Unavailable  The engine cannot generate the batch now. The worker tries the next route. If no route is left, all
+    │                routes are tried again later.
+    └── Unknown      The upstream may have accepted the request, but its response was lost. The request is not sent
+                     again and the task fails, unless the engine has saved an open order.
 """
 
 from collections.abc import Iterable

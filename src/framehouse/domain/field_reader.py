@@ -63,7 +63,10 @@ def read_int(value: object) -> int | None:
 
 
 def read_number(value: object) -> float | None:
-    """Return the value of a JSON number or a decimal string, such as "0.5". Returns None for all other values."""
+    """Return the value of a JSON number or a decimal string, such as "0.5". Returns None for all other values.
+
+    JSON numbers whose absolute value is greater than 2**53 are not accepted.
+    """
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}(?:\.[0-9]{1,18})?", value.strip()):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 2**53:

@@ -149,9 +149,10 @@ _NAMED_COUNTS = {"diptych": 2, "triptych": 3, "quadriptych": 4}
 def requested_images(prompt: str) -> int | None:
     """Return the number of images that a prompt requests, or None if the prompt contains no such number.
 
-    The number can be a word or digits, in English or Chinese. If there are several numbers, the first number is
-    returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of listed
-    shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
+    The number can be a word or digits, in English or Chinese. A grid ("2x3 grid") takes precedence over a word such as
+    "triptych", and this word takes precedence over other numbers. If there are several other numbers, the first number
+    is returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of
+    listed shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt

@@ -151,8 +151,8 @@ def _read_expansion(reader: FieldReader, model: Model | None) -> ImageRequest:
     elif expansion.area > MAX_AREA + 1e-9:
         reader.add_problem(
             "up_expansion_ratio",
-            f"and the other ratios result in {ceil(expansion.area * 100) / 100:g} times the area; "
-            f"at most {MAX_AREA:g} times is allowed",
+            f"and the other ratios result in {ceil(expansion.area * 100) / 100:g} times the area of the image; "
+            f"at most {MAX_AREA:g} times this area is allowed",
         )
     if model and not model.expansions:
         reader.add_problem("model_name", f"{model.name} cannot expand images, because none of its engines can")

@@ -90,7 +90,8 @@ def choose_routes(
                 retry = Retry(error.message)
             case Unknown() as error:
                 return Fail(
-                    f"{error.message} (the response to an accepted request was lost; the request is not sent again)"
+                    f"{error.message} (the upstream may have accepted the request, but its response was lost; "
+                    "the request is not sent again)"
                 )
             case error:
                 return Fail(error.message)

@@ -1,4 +1,4 @@
-"""An image task: the request, its state and its images."""
+"""An image task: its request, its status and its images."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,7 +32,7 @@ class RequestOptions:
 
     `negative_prompt` describes what must not be in the image. The two fidelities are numbers from 0 to 1. The higher
     `image_fidelity`, the more similar the new image must be to the reference. The higher `human_fidelity`, the more
-    similar the faces must be to the faces in the reference. None means that the engine uses its own default.
+    similar the faces must be to the faces in the reference. If a fidelity is None, the engine uses its own default.
     """
 
     negative_prompt: str = ""

@@ -9,7 +9,7 @@ from uuid import UUID
 UPLOAD_VALID_S = 3600
 DOWNLOAD_VALID_S = 24 * 3600
 MAX_UPLOADS = 1000
-"""The maximum number of uploads per account. The files of all these uploads have at most 10 GB in total."""
+"""The maximum number of stored uploads per account. Each file has at most 10 MB, so all files have at most 10 GB."""
 _DOWNLOAD_URL = re.compile(
     r"https?://[^/?#]+(?:/[^?#]*)?/uploads/[0-9]{1,19}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"\?expires=[0-9]{1,12}&signature=[0-9a-f]{40}",

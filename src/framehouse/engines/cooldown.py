@@ -1,4 +1,4 @@
-"""Cooldowns with exponential backoff, in which an unhealthy server, account or device is not used."""
+"""Cooldowns with exponential backoff. During a cooldown, an unhealthy server, account or device is not used."""
 
 import random
 import time

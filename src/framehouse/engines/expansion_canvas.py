@@ -28,7 +28,7 @@ def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: fl
     The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the same
     aspect ratio as `size`, and at most `max_pixels` pixels. No side is longer than `max_edge`, unless `max_edge` is 0.
     The longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
-    pixels, the canvas is larger than `size`: it has about a million pixels if the other limits allow it.
+    pixels, the canvas has about a million pixels, or fewer if the other limits require it.
     """
     width, height = max(size.width, size.height / max_ratio), max(size.height, size.width / max_ratio)
     pixels = min(max_pixels, max(_USUAL_PIXELS, size.width * size.height))
@@ -74,9 +74,9 @@ def draw_canvas(content: bytes, size: Size, box: Box, canvas: Size) -> tuple[Ima
 
 
 def continue_edges(image: Image.Image, left: int, top: int, size: Size) -> NDArray[np.uint8]:
-    """Place the image at (`left`, `top`) on a canvas of `size`, continue it to all edges of the canvas, and return RGB.
+    """Place the image at (`left`, `top`) on a canvas of `size`, and continue the image to all edges of the canvas.
 
-    The array has the shape (height, width, 3). A band along each edge of the image is mirrored outwards repeatedly.
+    Returns RGB pixels of shape (height, width, 3). A band along each edge of the image is mirrored outwards repeatedly.
     Shapes and colours therefore continue without a seam, the sky stays sky, and the ground stays ground.
     """
     rows, columns = _mirrored(top, image.height, size.height), _mirrored(left, image.width, size.width)

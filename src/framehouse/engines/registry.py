@@ -23,7 +23,7 @@ _PREVIZ = "previz"
 
 
 class BadRoute(Exception):
-    """Raised when a configured route cannot be used. The message names the route and the reason."""
+    """Raised when a configured route cannot be used. The message names the route and states the reason."""
 
 
 @dataclass(frozen=True, slots=True)

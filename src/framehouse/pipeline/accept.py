@@ -48,13 +48,15 @@ async def accept(
     problems: Sequence[str] = (),
     idempotency: tuple[str, bytes] | None = None,
     owner: int | None = None,
+    low: bool = False,
 ) -> Ticket:
     """Create a task for a request, or refuse the request.
 
     One transaction reserves quota and units, and saves the task, its shots and its batches. `problems` contains the
     problems that were already found in the request. This function adds further problems. `idempotency` contains the
     client's idempotency key and the hash of the request body. If a `framehouse generate` command waits for the task,
-    `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned.
+    `owner` is the number of the command's advisory lock. If the command dies, the task is abandoned. If `low` is true,
+    the task has low priority.
 
     Raises Refused if the request is refused. A refused request creates no task. If references of the refused request
     were already stored, the sweeper deletes them later.
@@ -115,6 +117,7 @@ async def accept(
         idempotency=idempotency,
         key_id=caller.key_id,
         owner=owner,
+        low=low,
     )
     started_ns = spans.now_ns()
     result = await accept_queue.submit(task)

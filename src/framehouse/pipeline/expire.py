@@ -46,8 +46,8 @@ async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> 
 async def remove_references(
     db: Database, storage: Storage, *, grace: timedelta = REFERENCE_GRACE, limit: int = 100
 ) -> int:
-    """Check whether up to `limit` references, unused for `grace`, are still needed. Delete unneeded references and
-    their files.
+    """Check up to `limit` references that were not used for `grace`. Delete the references that are no longer needed,
+    and their files.
 
     Returns the number of checked references. One statement deletes the rows of the unneeded references, and records the
     keys of their files. If the storage then fails to delete a file, a later call deletes the file.

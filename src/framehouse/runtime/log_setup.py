@@ -7,7 +7,10 @@ log = logging.getLogger(__name__)
 
 
 def set_up_logging(level: str, format: str = "text") -> None:
-    """Write log lines to standard error, as text or JSON. Log lines never contain prompts, keys or images."""
+    """Write log lines to standard error, as text or JSON. Log lines never contain keys or images.
+
+    Only at level debug, log lines may contain prompts, because messages of engines may quote a prompt.
+    """
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )

@@ -1,4 +1,4 @@
-"""Set the limits of a process on open files and malloc arenas, and reduce the cost of its garbage collection."""
+"""Set a process's limits on open files and malloc arenas, and reduce the cost of its garbage collection."""
 
 import contextlib
 import ctypes

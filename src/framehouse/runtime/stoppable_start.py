@@ -13,8 +13,8 @@ async def stoppable_start() -> AsyncIterator[None]:
 
     The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
     cancels the body, even if the event loop does not run between the signal and the replacement. With
-    `loop.add_signal_handler`, such a signal would be lost. The loop calls a handler only in the loop's next iteration,
-    and not if the handler was replaced in the meantime.
+    `loop.add_signal_handler`, such a signal would be lost, because the loop calls such a handler only in the loop's
+    next iteration, and does not call the handler if it was replaced in the meantime.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -31,7 +31,7 @@ def export_traces(process: str, *, endpoint: str, ratio: float) -> Iterator[None
     except spans.NoTracing as error:
         if endpoint:
             raise BadSettings(f"Settings: otlp_endpoint: {error}") from error
-        log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not exported: %s", error)
+        log.warning("the environment specifies an OTLP endpoint, but traces are not exported: %s", error)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 
 
 class Misbehaving:
-    """An engine whose images have a single shade of grey. Certain words in the prompt cause faults.
+    """An engine that fills each image with a single shade of grey. Certain words in the prompt cause faults.
 
     The methods `_misbehave` and `generate` define the words and their faults.
 

@@ -75,7 +75,7 @@ def _without_head(text: bytes) -> bytes:
         return text
     head = DATA_URL.match(text[:MAX_HEAD_CHARACTERS].decode("ascii", "replace"))
     if head is None:
-        raise NotBase64("is a data URL without base64 content; it must start with data:image/png;base64,")
+        raise NotBase64("is a data URL without base64 content; its start must have the form data:image/png;base64,")
     return text[head.end() :]
 
 

@@ -73,8 +73,8 @@ def check_image(content: bytes) -> tuple[int, int]:
 def _check_scans(content: bytes, pixels: int) -> None:
     """Raise BadImage for a JPEG with too many scans for its number of pixels.
 
-    The content of segments is skipped. Data after the end of the image is ignored. For example, some phones append a
-    video.
+    The content of segments is skipped. Data after the end of the image, such as the video that some phones append, is
+    ignored.
     """
     max_scans = min(_MAX_JPEG_SCANS, _MAX_SCANNED_PIXELS // pixels)
     at, scans = 2, 0
@@ -105,7 +105,9 @@ def _check_chunks(content: bytes) -> None:
         if name in unique:
             unique[name] += 1
         if other_chunks > _MAX_OTHER_CHUNKS or idat_chunks > _MAX_IDAT_CHUNKS or max(unique.values()) > 1:
-            raise BadImage("is damaged or malicious: it has too many PNG chunks")
+            raise BadImage(
+                "is damaged or malicious: it has too many PNG chunks, or more than one header or colour profile"
+            )
         if name == b"IEND":
             return
 

@@ -31,7 +31,7 @@ _SAMPLE_EVERY_ROWS = 16
 with and without string matching (the search for repeated bytes). The encoder then compresses the entire band with the
 method whose result was smaller."""
 _band_threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="bands")
-"""One thread per core. Compression releases the GIL and does no I/O, so a single image uses all cores."""
+"""One thread per core. Compression releases the GIL and does no I/O, so a single image can use all cores."""
 _NO_FILTER, _UP_FILTER = 0, 2
 
 

@@ -1,9 +1,9 @@
 """Read the type, the size and the orientation of an image from its header, without decoding pixels.
 
-The first bytes of the file determine the type. This parser runs in processes that have no limits on time and memory.
-The parser therefore does not use Pillow. Pillow keeps in memory all data that precedes the pixels. For a file with ten
-megabytes of tiny segments, Pillow needs several seconds and hundreds of megabytes of memory. False values in a header
-are detected later, by the module `decode`.
+The first bytes of the file determine the type. This parser does not use Pillow, because Pillow keeps in memory all data
+that precedes the pixels: for a file with ten megabytes of tiny segments, Pillow needs several seconds and hundreds of
+megabytes of memory. The processes in which this parser runs have no limits on time and memory that could stop Pillow.
+False values in a header are detected later, by the module `decode`.
 """
 
 import struct

@@ -10,8 +10,8 @@ from framehouse.domain.sizes import Size
 def resize_and_crop(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
     """Resize pixels of shape (height, width, 3) to exactly `size` with a Lanczos filter.
 
-    If the aspect ratio of `size` differs, the image is cropped around its centre. If the pixels already have this size,
-    the function returns the same array.
+    If the aspect ratio of `size` differs from that of the pixels, the edges are cropped and the centre is kept. If the
+    pixels already have this size, the function returns the same array.
     """
     height, width = pixels.shape[:2]
     if (width, height) == size:

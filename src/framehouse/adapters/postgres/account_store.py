@@ -50,15 +50,21 @@ def _new_secret() -> str:
 
 
 async def create_account(
-    db: Database, name: str, *, concurrency: int = DEFAULT_CONCURRENCY, units_limit: int | None = None
+    db: Database,
+    name: str,
+    *,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    units_limit: int | None = None,
+    weight: float = 1.0,
 ) -> bool:
     """Create an account with a new callback secret. Returns False and changes nothing if the name is already used."""
     account_id = await db.value(
-        "insert into accounts (name, concurrency, units_limit, callback_secret) "
-        "values (:name, :concurrency, :units_limit, :secret) on conflict (name) do nothing returning id",
+        "insert into accounts (name, concurrency, units_limit, weight, callback_secret) "
+        "values (:name, :concurrency, :units_limit, :weight, :secret) on conflict (name) do nothing returning id",
         name=name,
         concurrency=concurrency,
         units_limit=units_limit,
+        weight=weight,
         secret=_new_secret(),
     )
     return account_id is not None
@@ -83,11 +89,19 @@ async def find_account(db: Database, name: str) -> Account | None:
 
 
 async def set_account(
-    db: Database, name: str, *, concurrency: int | None, units_limit: int | None, no_limit: bool, disabled: bool | None
+    db: Database,
+    name: str,
+    *,
+    concurrency: int | None,
+    units_limit: int | None,
+    no_limit: bool,
+    disabled: bool | None,
+    weight: float | None = None,
 ) -> bool:
     """Change an account. An argument that is None changes nothing. `no_limit` removes the units limit.
 
-    Tasks in progress are not affected. Returns False if the account does not exist.
+    `weight` is the share of the account in comparison with other accounts. Tasks that are already accepted are not
+    affected. Returns False if the account does not exist.
     """
     changed = await db.value(
         sql("set_account"),
@@ -96,6 +110,7 @@ async def set_account(
         units_limit=units_limit,
         no_limit=no_limit,
         disabled=disabled,
+        weight=weight,
     )
     return changed is not None
 

@@ -93,7 +93,7 @@ async def claim_batches(
     task_id: UUID | None = None,
     ready: bool = False,
 ) -> list[Claimed]:
-    """Claim up to `limit` due batches, oldest first, and mark their tasks as processing.
+    """Claim up to `limit` due batches, and mark their tasks as processing. The accounts are served in turn.
 
     `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
     `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been

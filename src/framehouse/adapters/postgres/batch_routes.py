@@ -19,8 +19,8 @@ async def claim_unserved_batches(
 ) -> list[tuple[int, UUID, UUID]]:
     """Claim up to 100 batches of `model` that have waited for one of the `routes` for longer than `waited`.
 
-    The caller must then fail these batches. If `open_orders` is true, batches that have an open order are included.
-    `task_id` restricts the claim to one task. Returns the id, the claim and the task id of each batch.
+    The calling code must then fail these batches. If `open_orders` is true, batches that have an open order are
+    included. `task_id` restricts the claim to one task. Returns the id, the claim and the task id of each batch.
     """
     claim = uuid4()
     rows = await db.rows(

@@ -25,8 +25,9 @@ EndState = Literal["delivered", "gone", "given_up"]
 class HostLimits:
     """The maximum number of concurrent deliveries to one host.
 
-    `healthy` is the maximum for a host that has recently accepted a message. For a failing host, the maximum is one.
-    `unknown` is the maximum for all other hosts. `entrypoints.callback_worker` defines which hosts are failing.
+    `healthy` is the maximum for a host that has recently accepted a message, even if this host is failing now. For any
+    other failing host, the maximum is one. `unknown` is the maximum for all other hosts.
+    `entrypoints.callback_worker` defines which hosts are failing.
     """
 
     healthy: int = 8

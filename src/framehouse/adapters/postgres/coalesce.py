@@ -1,4 +1,4 @@
-"""Coalesce concurrent requests: all requests that arrive while a statement runs share the next statement."""
+"""Coalesce concurrent requests: the requests that arrive while a statement runs share the next statements."""
 
 import asyncio
 import contextvars

@@ -42,7 +42,7 @@ exists."""
 
 
 class EmbeddedError(Exception):
-    """Raised when the embedded database cannot be used. The message contains advice."""
+    """Raised when the embedded database cannot be used. Most messages contain advice."""
 
 
 class EmbeddedPostgres:
@@ -169,7 +169,7 @@ class EmbeddedPostgres:
             if not attempts_left:
                 raise EmbeddedError(
                     f"The embedded PostgreSQL did not start. The last lines of {self._log_path}:\n{self._log_tail()}\n"
-                    "If the disk is full, free some space. If the folder is damaged, restore it from a backup."
+                    "If the disk is full, free some space. If the data folder is damaged, restore it from a backup."
                 )
             time.sleep(0.5)  # if the previous server was killed, its processes may need this time to exit
         self._create_database()
@@ -318,7 +318,7 @@ class EmbeddedPostgres:
 
     @staticmethod
     def _system_user() -> pwd.struct_passwd | None:
-        """Return the user that must run PostgreSQL. Returns None if this process does not run as root.
+        """Return the user that PostgreSQL must run as. Returns None if this process does not run as root.
 
         Raises EmbeddedError if none of SYSTEM_USERS exists.
         """

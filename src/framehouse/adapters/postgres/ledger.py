@@ -1,4 +1,4 @@
-"""Read the ledger, which contains one row for each charge. The database function charge_account writes the rows."""
+"""Read the charges in the ledger. The database function charge_account writes one row for each charge."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,8 @@ async def list_charges(
     """Return up to `limit` charges with an id below `before`, newest first.
 
     If `account_id` is None, the result contains the charges of all accounts. `since` and `until` limit the times of the
-    charges: `since` is included, and `until` is excluded. `keys` contains the prefixes of API keys. None means any key.
+    charges: `since` is included, and `until` is excluded. `keys` restricts the result to the charges of API keys with
+    these prefixes. None means any key.
     """
     rows = await db.rows(
         sql("list_charges"),

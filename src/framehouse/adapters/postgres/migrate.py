@@ -40,7 +40,7 @@ def functions() -> str:
 async def migrate(url: str) -> list[str]:
     """Apply the pending migrations and replace the functions. Returns the names of the applied steps.
 
-    If a migration is interrupted, the next call of this function continues the migration. Raises NewerDatabase.
+    If this function is interrupted, the next call applies the migrations that are still pending. Raises NewerDatabase.
     """
     connection = await asyncpg.connect(url, timeout=30)
     try:

@@ -14,6 +14,7 @@ from framehouse.domain.reference import Reference
 from framehouse.domain.shot import Shot
 from framehouse.domain.task import NO_OPTIONS, RequestOptions
 from framehouse.domain.task_kind import TaskKind
+from framehouse.domain.turn_cost import shot_cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class NewTask:
     `batches` contains the shot indexes of each batch. The images of `elements` are already stored. `idempotency`
     contains the client's idempotency key and the hash of the request body. `key_id` is the id of the API key that
     accept_tasks checks. If `key_id` is None, no key is checked. If a `framehouse generate` command waits for the task,
-    `owner` is the number of the command's advisory lock. If an API client sent the request, `owner` is None.
+    `owner` is the number of the command's advisory lock. If an API client sent the request, `owner` is None. If `low`
+    is true, the task has low priority.
     """
 
     task_id: UUID
@@ -46,12 +48,13 @@ class NewTask:
     owner: int | None = None
     kind: TaskKind = "omni-image"
     options: RequestOptions = NO_OPTIONS
+    low: bool = False
 
 
 def accept_rows(tasks: Sequence[NewTask]) -> str:
     """Return the argument of accept_tasks: a JSON array of objects. The field `ordinal` is the object's index.
 
-    The objects have the SQL type `accept_row`, which migration 0005 defines.
+    The objects have the SQL type `accept_row`, which migration 0005 creates and later migrations extend.
     """
     return pydantic_core.to_json([_row(task, ordinal) for ordinal, task in enumerate(tasks)]).decode()
 
@@ -83,6 +86,8 @@ def _row(task: NewTask, ordinal: int) -> dict[str, object]:
         "callback_url": task.callback_url or None,
         "owner": task.owner,
         "units": task.units,
+        "low": task.low,
+        "shot_cost": shot_cost(task.resolution),
         "shots": [{"index": s.index, "prompt": s.prompt, "framing": s.framing, "seed": s.seed} for s in task.shots],
         "batches": task.batches,
         "task_elements": [

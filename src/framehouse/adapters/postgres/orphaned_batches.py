@@ -16,10 +16,9 @@ from framehouse.adapters.postgres.pool import Database, sql
 class UnrenewedBatch:
     """An observation of a claimed batch whose lease does not seem to have been renewed recently.
 
-    Two observations of a batch are equal if the lease was not renewed between them. `alive` is true if the worker is
-    connected to the database. Comparisons ignore `alive`. Two observations are never equal if the database server was
-    restarted between them. A restart closes all connections, so live workers seem to be dead until they have
-    reconnected.
+    Two observations of a batch are equal if, between them, the lease was not renewed and the database server was not
+    restarted. The restart matters because it closes all connections, so live workers seem to be dead until they have
+    reconnected. `alive` is true if the worker is connected to the database. Comparisons ignore `alive`.
     """
 
     id: int

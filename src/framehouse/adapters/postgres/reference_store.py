@@ -11,7 +11,7 @@ async def use_reference(db: Database, sha256: str, new_key: str) -> str:
     """Return the storage key of a reference, and protect its file from deletion for a grace period that starts now.
 
     `sha256` is the hash of the file's content. If no stored reference has this hash, the key is `new_key`. If the
-    storage does not contain the file yet, the caller must write the file.
+    storage does not contain the file yet, the calling code must write the file.
     """
     return str(await db.value(sql("use_reference"), sha256=sha256, key=new_key))
 

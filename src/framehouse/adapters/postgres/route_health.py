@@ -17,7 +17,7 @@ _AGE = timedelta(seconds=4 * REPORT_S)
 
 
 class RouteCheck(NamedTuple):
-    """The result of one health check of a worker.
+    """The result of one health check that a worker has run.
 
     `subject` names the dependency that was checked. `subject` is empty if the route's engine has no dependencies.
     """
@@ -32,8 +32,8 @@ class RouteCheck(NamedTuple):
 class RouteHealth(NamedTuple):
     """The results of all live workers for one dependency of a route. `subject` names the dependency.
 
-    `healthy` and `unhealthy` are the numbers of workers with a healthy and with an unhealthy result. `reason` is the
-    reason of the latest unhealthy result. If all results are healthy, `reason` is the reason of the latest result.
+    `healthy` is the number of workers whose result is healthy, and `unhealthy` is the number of the others. `reason` is
+    taken from the latest unhealthy result. If all results are healthy, `reason` is taken from the latest result.
     """
 
     model: str

@@ -11,7 +11,7 @@ _TIMEOUT_S = 10
 
 
 class BadServer(Exception):
-    """Raised when the database server cannot be used. The message contains advice, but never the password."""
+    """Raised when the database server cannot be used. Most messages contain advice, and none contains the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,10 @@ class DatabaseServer:
 
 
 async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
-    """Check the database server at `url` and, if it is set, at `direct_url`. Raises BadServer for every error."""
+    """Check the server at `url` and, if `direct_url` is not empty, also the server at `direct_url`.
+
+    Raises BadServer for every error.
+    """
     direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
     )
@@ -63,7 +66,9 @@ async def _check_url(url: str, setting: str) -> DatabaseServer:
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise BadServer(f"{setting}: {_explain(error, url)}") from error
     if row["number"] < _MIN_VERSION * 10_000:
-        raise BadServer(f"{setting}: PostgreSQL {row['version']} is too old: it must be {_MIN_VERSION} or newer.")
+        raise BadServer(
+            f"{setting}: PostgreSQL {row['version']} is too old. Version {_MIN_VERSION} or newer is required."
+        )
     if row["standby"]:
         raise BadServer(f"{setting}: {_address(url)} is a read-only standby server. Use the URL of the primary server.")
     if not row["may_create"]:
@@ -104,7 +109,7 @@ def _explain(error: Exception, url: str) -> str:
                 "Check that the database server is running."
             )
         case _:
-            return f"not a valid database URL ({error}). The form is postgresql://user:password@host:5432/name."
+            return f"not a valid database URL ({error}). Use the form postgresql://user:password@host:5432/name."
 
 
 def _address(url: str) -> str:

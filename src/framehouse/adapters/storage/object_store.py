@@ -33,8 +33,8 @@ _MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp"
 def open_storage(url: str) -> Storage:
     """Open the storage at `file:///folder`, `s3://bucket/prefix`, `gs://…` or `az://…`. A missing folder is created.
 
-    The credentials for a bucket are read from the provider's usual environment variables, such as AWS_ACCESS_KEY_ID and
-    AWS_ENDPOINT. Raises StorageUnavailable if the URL cannot be used.
+    The credentials and the endpoint of a bucket are read from the provider's usual environment variables, such as
+    AWS_ACCESS_KEY_ID and AWS_ENDPOINT. Raises StorageUnavailable if the URL cannot be used.
     """
     try:
         if folder := folder_of(url):

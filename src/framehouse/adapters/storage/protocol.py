@@ -1,4 +1,4 @@
-"""The interface of an object storage, and its errors."""
+"""The interface of the object storage, and its errors."""
 
 from collections.abc import Sequence
 from typing import BinaryIO, Protocol
@@ -19,7 +19,7 @@ class StorageMisconfigured(StorageUnavailable):
 
 
 class Storage(Protocol):
-    """An object storage.
+    """The object storage: a folder or a bucket.
 
     Keys are relative paths that consist of the characters `[A-Za-z0-9._/-]`. Each method raises StorageUnavailable if
     the storage does not respond or rejects the request.

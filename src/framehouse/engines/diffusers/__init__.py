@@ -11,6 +11,7 @@ Reading order of the modules:
 `wire`: the messages between the engine and the child process
 `process`: the program that runs in the child process, which is the only process that imports torch
 `upscaling`: the part of `process` that upscales images
+`device_memory`: an estimate of whether a device has enough memory for a model
 `diffusers_engine`: the engine
 """
 

@@ -1,4 +1,4 @@
-"""Choose the queued shots that share one call to the pipeline."""
+"""Choose the queued shots that share one call to the model's diffusers pipeline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

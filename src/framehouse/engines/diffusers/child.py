@@ -31,7 +31,7 @@ EXITED, WAKE = "exited", "wake"
 """Events that the engine itself adds to the inbox of a ChildProcess.
 
 EXITED means that the child process has exited. After WAKE, the thread that reads the inbox must check whether the
-`ShotQueue` (devices.py) is closing, and whether the recipients of the running call (calls.Recipient) are cancelled.
+`ShotQueue` (devices.py) is closing, and whether the recipients (`calls.Recipient`) of the running call are cancelled.
 """
 
 
@@ -95,7 +95,7 @@ class ChildProcess:
         return self._describe_exit()
 
     def wait(self) -> str:
-        """Wait up to 10 s for the process to exit, then kill it. Returns how the process exited."""
+        """Wait up to 10 s for the process to exit, then kill it if it is alive. Returns how the process exited."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_LIMIT_S)
         return self.kill()

@@ -77,7 +77,7 @@ def check_device(
         )
     if options.offload and ram_bytes and size.all_gb > ram_bytes / _GB:
         too_little = f"{description}; offload stores {options.model_name} in RAM, and "
-        too_little += f"{ram_bytes / _GB:.0f} GB of RAM are not enough"
+        too_little += f"{ram_bytes / _GB:.0f} GB of RAM is not enough"
         return HealthCheck(name, ok=False, reason=too_little, advice="Choose a smaller model, or set quantize.")
     if name == "cpu":
         slow = "A large model takes many minutes per image on a CPU"
@@ -90,7 +90,7 @@ def check_device(
 def _smaller_settings(device: Mapping[str, Any], size: WeightSize, dtype: str, has_gb: float) -> str:
     """Suggest the fastest settings with which the model needs at most `has_gb` GB, or suggest a smaller model."""
     if dtype == "float32":
-        return 'Set dtype = "bfloat16", which halves the needed memory.'
+        return 'Set dtype = "bfloat16", which halves the required memory.'
     settings: list[tuple[str | None, str | None]] = [("int8", None)]
     if device["id"] not in ("cpu", "mps"):
         settings = [(None, "model"), ("int8", None), ("fp8", "model"), ("int8", "model"), (None, "sequential")]

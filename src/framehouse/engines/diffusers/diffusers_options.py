@@ -45,7 +45,7 @@ class DiffusersOptions:
     def max_references(self) -> int:
         """The largest number of references per task.
 
-        References beyond `max_input_images` are tiled onto a contact sheet.
+        If there are more references than `max_input_images`, the last references are tiled onto a contact sheet.
         """
         return MAX_REFERENCES if self.max_input_images else 0
 
@@ -60,7 +60,7 @@ class DiffusersOptions:
 
 
 def public_name(model: str) -> str:
-    """Return a name without paths of this machine: the repository, or the last part of the folder's path."""
+    """Return a name that reveals no path on this machine: the repository, or the last part of the folder's path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 

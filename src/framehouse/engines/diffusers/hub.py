@@ -29,7 +29,7 @@ _VARIANTS = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", ".ema.")
 
 
 class PullFailed(Exception):
-    """Raised when weights cannot be downloaded. The message states the reason and the fix in one or two sentences."""
+    """Raised when weights cannot be downloaded. The message states the reason and, where there is one, the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,7 @@ class _Hub:
         if code == "GatedRepo" or (answer.status_code == 403):
             raise PullFailed(
                 f"{self._repository} is gated: accept its licence on {self._endpoint}/{self._repository}, "
-                "create a token there, and set HF_TOKEN to the token."
+                "create an access token in your account, and set HF_TOKEN to the token."
             )
         if code == "RevisionNotFound":
             raise PullFailed(f"{self._repository} has no such revision.")

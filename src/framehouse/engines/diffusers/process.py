@@ -172,7 +172,7 @@ class LoadedPipeline:
         `on_progress` is called after each step with the completed fraction. An exception from `on_progress` stops the
         call.
 
-        If there is a mask, the model replaces the part of the first reference in which the mask is white. The pixels
+        If there is a mask, the model replaces the area of the first reference where the mask is white. The pixels
         outside this area may differ slightly from the reference.
 
         Raises Broken if the pipeline does not support references, or if it generates NaN or infinite values. Exceptions
@@ -199,7 +199,8 @@ class LoadedPipeline:
         if mask:
             arguments |= {"image": references[0], "mask_image": mask}
             if "strength" in parameters:
-                arguments["strength"] = 1.0  # the masked area is only a rough continuation of the image
+                # replace the masked area completely, because it contains only a rough continuation of the image
+                arguments["strength"] = 1.0
         elif references:
             name = next((name for name in ("image", "images") if name in parameters), None)
             if name is None:

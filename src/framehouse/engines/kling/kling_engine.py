@@ -131,7 +131,7 @@ class Kling:
 
 
 class _UnsavedOrder:
-    """A temporary order that the engine uses if a batch has no open order. The data is kept only in memory."""
+    """A replacement for the record of an order if `Batch.open_order` is None. The data is kept only in memory."""
 
     upstream_callback_url = None
 

@@ -44,10 +44,10 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Return orders for those shots of a batch that no saved order contains.
 
-    The complete task becomes one order under two conditions. The task is a series or has at most `largest` images, and
-    none of its shots is generated or in a saved order. This order contains the prompt of the task, because the upstream
-    derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most `largest`
-    shots, which have the same prompt and framing.
+    The complete task becomes one order if two conditions are met: the task is a series or has at most `largest` images,
+    and none of its shots is generated or in a saved order. This order contains the prompt of the task, because the
+    upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
+    `largest` shots, which have the same prompt and framing.
 
     The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
     send the same external id.

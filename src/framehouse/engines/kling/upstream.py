@@ -128,7 +128,7 @@ class Upstream:
     async def find_in_list(
         self, kind: TaskKind, external_id: str, authorization: str
     ) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Search the newest 100 tasks for our external id, because some upstreams cannot query a task by this id."""
+        """Search the newest 100 tasks for our external id, because some upstreams cannot find a task by this id."""
         answer = await self._get(f"{TASK_PATHS[kind]}?pageNum=1&pageSize={_LIST_PAGE}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer

@@ -1,7 +1,7 @@
 """Send one request to one server, and classify the response.
 
     NotAccepted      the request was not sent, or was clearly refused; it may be sent to another server
-    OutcomeUnknown   the server may have accepted the request: the engine never sends the request again
+    OutcomeUnknown   the server may have accepted the request, so the engine never sends the request again
     Declined         the server refuses the content
     Broken           the response is invalid, or reports that the request is invalid
 

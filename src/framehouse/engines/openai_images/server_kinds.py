@@ -109,7 +109,7 @@ class ServerRequest:
 
 
 def request_fields(kind: ServerKind, request: ServerRequest, *, edit: bool) -> dict[str, object]:
-    """Return the JSON fields of a generation, or the form fields of an edit without its files."""
+    """Return the JSON fields of a generation, or the form fields of an edit. The files of an edit are not included."""
     fields: dict[str, object] = {
         "model": request.model,
         "prompt": request.prompt,

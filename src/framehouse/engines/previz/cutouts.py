@@ -84,9 +84,9 @@ def _open(reference: ReferenceImage) -> Image.Image:
 def _plain_mask(image: Image.Image) -> NDArray[np.uint8] | None:
     """Return a mask of the subject (255) in front of a plain background (0), or None.
 
-    The search starts at the border of a reduced image. The background grows through pixels of similar colour until
-    nothing changes. Returns None if too many border pixels differ from the background colour, or if the subject covers
-    less than 2 % or more than 90 % of the image.
+    The search for the background starts at the border of a scaled-down copy of the image. The background then grows
+    through pixels of similar colour until nothing changes. Returns None if too many border pixels differ from the
+    background colour, or if the subject covers less than 2 % or more than 90 % of the image.
     """
     small = image.convert("RGB")
     small.thumbnail((_MASK_PX, _MASK_PX), Image.Resampling.BILINEAR)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 class Pictogram:
     """A drawing of a subject.
 
-    `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english` and `chinese` each contain the name and then keywords, in English or in Chinese. Some figures end at the waist or the shoulders. For such a figure, `cut` contains the x coordinates of both ends of the lower edge, and the colour at this edge.
+    `body` contains SVG code, and `view` (x, y, width, height) is its tight bounding box in SVG coordinates. `english`
+    contains the English name and then English keywords. `chinese` contains the same in Chinese, or is empty. Some
+    figures end at the waist or the shoulders. For such a figure, `cut` contains the x coordinates of both ends of the
+    lower edge, and the colour at this edge.
     """
 
     name: str

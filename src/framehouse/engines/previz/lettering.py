@@ -76,7 +76,7 @@ def draw_texts(
 
 
 def draw_missing_cards(canvas: Pixels, chips: Sequence[str], ink: Color) -> None:
-    """Draw a card with the text of each chip. Used if a panel has no subjects that can be drawn."""
+    """Draw one card for each chip, with the text of the chip. Used if a panel has no subjects that can be drawn."""
     height, width = canvas.shape[:2]
     unit = min(height, width)
     wide = min(width * 0.8 / len(chips), unit * 0.52)
@@ -103,8 +103,8 @@ def _box(
     outline: Ink | None = None,
     width: int = 1,
 ) -> None:
-    """Draw a rounded rectangle at integer coordinates, because at fractional coordinates, the rounded corners would
-    visibly overlap the rest of the rectangle."""
+    """Draw a rounded rectangle at integer coordinates. At fractional coordinates, the rounded corners would visibly
+    overlap the rest of the rectangle."""
     left, top, right, bottom = map(round, box)
     draw.rounded_rectangle((left, top, right, bottom), round(radius), fill=fill, outline=outline, width=width)
 

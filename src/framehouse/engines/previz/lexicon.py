@@ -49,10 +49,11 @@ HOMES: Mapping[str, Mapping[str, str]] = _TABLES["homes"]
 
 
 def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any:
-    """Return the entry for a drawing in a table that contains "names" and "kinds", or None if there is no entry.
+    """Look up the drawing `name` of the kind `kind` in `table`, which contains the tables "names" and "kinds".
 
-    An entry for the drawing's name has priority over an entry for its kind. An entry for a kind also applies to all
-    kinds whose names begin with the name of this kind.
+    Returns the entry, or None if there is no entry. An entry for the drawing's name has priority over an entry for its
+    kind. An entry for a kind also applies to all kinds whose names begin with the name of this kind. If several entries
+    for kinds apply, the first entry in the table is returned.
     """
     if name in table["names"]:
         return table["names"][name]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STEPS = 10
-"""The number of progress reports during a simulated wait."""
+"""The maximum number of steps into which a simulated wait is divided. Progress is reported after each step."""
 _SHORTEST_STEP_S = 1.0
 
 

@@ -309,7 +309,7 @@ class _Reader:
         return False
 
     def _wears(self, thing: Subject, index: int) -> bool:
-        """If `thing` is clothing or headwear and an earlier subject wears it, dress this subject with `thing`.
+        """If `thing` is clothing or headwear and an earlier subject wears it, dress that subject in `thing`.
         Returns whether an earlier subject wears `thing`.
 
         A coat sets the colour of the figure. A hat is drawn on the head of the figure.
@@ -327,7 +327,9 @@ class _Reader:
         return False
 
     def _actor(self, before: int, *, creature: bool = False) -> Subject:
-        """Return the subject that rides, holds or wears something. Only subjects before index `before` are considered.
+        """Return the subject of the current relation, such as the subject that rides, holds or wears something.
+
+        Only subjects before index `before` are considered.
 
         If the relation is "riding" or "holding", or if `creature` is true, the nearest preceding person, animal or
         citation is returned. Otherwise, or if there is none, the directly preceding subject is returned.

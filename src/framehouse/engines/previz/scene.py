@@ -35,7 +35,8 @@ class Scene:
     the backdrop.
 
     `tints`: colours for the entire image.
-    `chips`: the nouns in the prompt for which there is no drawing. The panel shows them as text.
+    `chips`: the nouns in the prompt that have no drawing, or whose drawing shows only a part of their meaning. The
+        panel shows these nouns as text.
     `setting`: the reference or element that the prompt uses as the background.
     `people`: false if the prompt excludes people.
     `unwanted`: the names of drawings and weather conditions that the prompt excludes.

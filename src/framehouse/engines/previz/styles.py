@@ -280,7 +280,7 @@ def _pixel(pixels: Pixels, seed: int) -> Pixels:
 
 
 def _riso(pixels: Pixels, seed: int) -> Pixels:
-    """Imitate a print of slightly misaligned layers of four inks on cream-coloured paper."""
+    """Imitate a print: slightly misaligned layers of four inks on cream-coloured paper."""
     u = _unit(pixels)
     shape = pixels.shape[:2]
     tone = _blur(_luma(pixels), 1.4 * u) / 255

@@ -17,7 +17,7 @@ Fill = Color | str
 
 
 class Drawing:
-    """A vector drawing. Coordinates are in the units of the frame, and (0, 0) is the upper left corner."""
+    """A vector drawing. Coordinates are in the units of `width` and `height`. (0, 0) is the upper left corner."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height

@@ -14,7 +14,7 @@ from framehouse.engines.previz.pictograms import pack
 Meanings = dict[str, str]
 """The meanings of a word or phrase, keyed by the kind of meaning.
 
-For example, "snow" has the meanings {"weather": "snow", "season": "winter"}.
+For example, "雪" (snow) has the meanings {"weather": "snow", "season": "winter"}.
 """
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -39,8 +39,8 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""The groups in the pack whose keywords are feelings and gestures. For the drawings in these groups, the vocabulary
-contains only the names, not the keywords."""
+"""The beginnings of the kinds (`Pictogram.kind`) whose keywords are feelings and gestures. For the drawings of these
+kinds, the vocabulary contains only the names, not the keywords."""
 
 
 def words_of(text: str) -> list[str]:

@@ -86,8 +86,8 @@ async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *,
     """Return the caller that an Authorization header identifies.
 
     If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
-    result was cached, so the caller must also verify the key in the SQL statement that it runs for the request. Raises
-    Refused (1000 to 1004) if the key or the JWT is missing or invalid. Raises Refused (1100) if the account is
+    result was cached, so the calling code must also verify the key in the SQL statement that it runs for the request.
+    Raises Refused (1000 to 1004) if the key or the JWT is missing or invalid. Raises Refused (1100) if the account is
     disabled. Raises Refused (5001) as `KeyCache.look_up` does.
     """
     if not header or not header.strip():

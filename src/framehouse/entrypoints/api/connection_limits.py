@@ -36,11 +36,11 @@ class ConnectionLimits:
     `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
     that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
     request. This time starts when the connection is opened, or when the previous response ends. If a client reads
-    nothing of its response for `unread_s`, the connection is closed. `check_s` is the interval between two checks of
+    none of its response for `unread_s`, the connection is closed. `check_s` is the interval between two checks of
     all connections.
 
     If a response is sent before the complete body of the request has arrived, the server continues to read the body for
-    up to `linger_s`, and discards it. If the connection were closed while the client is still sending the body, the
+    up to `linger_s`, and discards it. If the connection were closed while the client was still sending the body, the
     client might not receive the response.
     """
 
@@ -86,7 +86,7 @@ _TWO_HOSTS = _Refusal(400, 1200, "the request has more than one Host header")
 _TOO_LARGE = _Refusal(
     431, 1200, f"the request line and the headers are too large; at most {MAX_HEAD_BYTES:,} bytes are allowed"
 )
-_TOO_SLOW = _Refusal(408, 1200, "the request line and the headers arrive too slowly")
+_TOO_SLOW = _Refusal(408, 1200, "the request line and the headers arrived too slowly")
 _FULL = _Refusal(503, 5001, "the server has too many connections; try again")
 
 
@@ -224,7 +224,7 @@ class _LimitedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse the request. uvicorn calls this method if the input cannot be parsed, even inside a body."""
+        """Refuse the request. uvicorn calls this method if it cannot parse the input, even if the input is a body."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: _Refusal) -> None:

@@ -1,4 +1,4 @@
-"""The table of all endpoints: the Kling dialect, images, upstream callbacks, health, metrics and browser pages."""
+"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, metrics, browser pages."""
 
 from framehouse.entrypoints.api import (
     console_endpoints,

@@ -18,9 +18,9 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    If more than `max_waiting` requests wait, the API finds the account with the most waiting requests. The oldest
-    requests of this account receive their responses early. Without this limit, the requests of one account could use
-    all connections.
+    If more than `max_waiting` requests are waiting, the API finds the account with the most waiting requests. The
+    oldest requests of this account receive their responses early. Without this limit, the requests of one account
+    could use all connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:
@@ -34,8 +34,8 @@ class LongPolls:
     def watch(self, task_id: UUID, account_id: int) -> Iterator[asyncio.Event]:
         """Yield an event that is set when the task ends.
 
-        Enter the `with` block before reading the task. Otherwise, the task can end between the reading and the start of
-        the block, and its notification is missed. The event is then set with a delay of up to two seconds.
+        Enter the `with` block before reading the task. Otherwise, the task can end after it has been read but before
+        the block starts, so that its notification is missed. The event is then set with a delay of up to two seconds.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
@@ -56,8 +56,8 @@ class LongPolls:
             self._waiting.pop(account_id, None)
 
     def end_excess(self) -> None:
-        """Wake the oldest requests of the accounts with the most waiting requests until at most `max_waiting` requests
-        still wait."""
+        """Wake the oldest requests of the accounts with the most waiting requests, until at most `max_waiting` requests
+        are still waiting."""
         excess = sum(map(len, self._waiting.values())) - self._max_waiting
         for _ in range(excess):
             account_id = max(self._waiting, key=lambda account_id: len(self._waiting[account_id]))
@@ -85,7 +85,7 @@ class LongPolls:
     async def _trim(self) -> None:
         """Periodically wake the excess requests.
 
-        If the wait of an excess request ended immediately, its client could repeat the request in a busy loop.
+        The excess requests are not woken immediately, because their clients could then repeat them in a busy loop.
         """
         while True:
             await asyncio.sleep(_TRIM_INTERVAL_S)

@@ -23,7 +23,7 @@ def make_document(endpoints: Iterable[Endpoint], prefix: str) -> Json:
         "openapi": "3.1.0",
         "info": {
             "title": "Framehouse",
-            "description": "The omni-image task API. Send `Authorization: Bearer <key>` with every request. "
+            "description": "The API for image tasks. Send `Authorization: Bearer <key>` with every request. "
             "When a task has succeeded, its result contains image URLs. To find out when a task has ended, poll the "
             "task, use a long poll, or receive callbacks.",
             "version": __version__,

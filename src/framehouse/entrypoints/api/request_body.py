@@ -58,7 +58,7 @@ class BodyReader:
     `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
     half of this number for the same account. Further large bodies are not read until a slot is free. These limits
     restrict the use of memory and temporary files. `stall_timeout_s` is the maximum time in seconds between two pieces
-    of a body.
+    of a body, and the maximum time in which `read_small` reads a complete body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:

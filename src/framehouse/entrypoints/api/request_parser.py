@@ -13,7 +13,7 @@ import httptools
 class RequestParser:
     """A replacement for `httptools.HttpRequestParser`.
 
-    The class has the methods that uvicorn uses, and calls the methods of `protocol` in the same way.
+    The class has the methods that uvicorn uses, and calls the methods of `protocol` as the original class does.
 
     After the head of a request with `Upgrade`, a new parser continues with the body. The new parser first receives a
     head that contains only the headers that determine the length of the body.

@@ -20,7 +20,7 @@ class Endpoint:
     """One row of the table in endpoint_table.py.
 
     `path` may contain `{name}`, which matches any text without a slash, and `{name:path}`, which matches any text.
-    `operation` is the name of the request in metrics and traces. If `prefixed` is true, the endpoint is served under
+    `operation` is the name of the endpoint in metrics and traces. If `prefixed` is true, the endpoint is served under
     every path prefix and requires a key. If `at_root` is also true, the endpoint is also served without a prefix. If
     `documentation` is None, the OpenAPI document omits the endpoint.
     """

@@ -1,4 +1,4 @@
-"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images are part of the package."""
+"""Serves the OpenAPI document, Swagger UI and the preset images. Swagger UI and the images come with Framehouse."""
 
 import posixpath
 from importlib.resources import files

@@ -41,8 +41,9 @@ class JsonReader:
 
     The methods raise ValueError if the text is not JSON, and can also raise SkeletonTooLarge and SpoolFull.
 
-    The time and the memory for parsing a piece are proportional to the size of the piece, and do not depend on earlier
-    pieces. The same text takes longer to parse in many small pieces than in a few large pieces.
+    The time and the memory for parsing a piece increase linearly with the size of the piece, and do not depend on
+    earlier pieces. Each piece also takes a short fixed time, so the same text takes longer to parse in many small
+    pieces than in a few large pieces.
     """
 
     def __init__(self, spool: Spool, *, long_bytes: int = LONG_BYTES) -> None:

@@ -43,7 +43,7 @@ async def _create(context: ApiContext, request: Request) -> tuple[dict[str, str]
     caller = await context.caller(request)
     async with context.body(request, caller) as (body, _):
         reader = FieldReader(body if isinstance(body, dict) else {})
-        reader.text("file_name", max_characters=1000)  # the name is not used, because the content determines the type
+        reader.text("file_name", max_characters=1000)  # only checked: the content of the file determines its type
         reader.text("content_type", max_characters=200)
         if not isinstance(body, dict):
             raise Refused(1201, "the body must be a JSON object")

@@ -92,7 +92,7 @@ async def claim_batches(
     limits: RetryLimits,
     only_task: UUID | None = None,
 ) -> list[HeldBatch]:
-    """Claim batches for the free slots once, and add the claimed batches to `held`.
+    """Make one claim of batches for the free slots, and add the claimed batches to `held`.
 
     A batch that may be poison can kill this process. If several claimed batches may be poison, only one of these
     batches is added. The other possible poison batches are released before any work starts.

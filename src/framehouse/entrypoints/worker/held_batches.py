@@ -15,7 +15,7 @@ _SLOW_LOADING_S = 0.5
 class HeldBatch:
     """A claimed batch and the asyncio task that processes the batch.
 
-    `isolated` is true if the batch may be poison. The worker then claims no further batch until this batch has ended.
+    `isolated` is true if the batch may be poison. The worker then claims no further batch while it holds this batch.
     `progress` is between 0 and 1. `loaded` is true after the references have been loaded. If the engine is waiting
     before it polls its upstream again, setting `wake` ends this wait early.
     """

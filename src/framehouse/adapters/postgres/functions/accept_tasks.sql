@@ -112,11 +112,40 @@ begin
         insert into shots (task_id, index, prompt, framing, seed)
         select o.task_id, s.index, s.prompt, s.framing, s.seed
         from o, jsonb_to_recordset(o.shots) as s (index smallint, prompt text, framing text, seed bigint)
+    ), new_batches as materialized (
+        select o.ordinal, b.place, o.task_id, o.account_id, o.model, coalesce(o.low, false) as low, c.cost,
+               array(select jsonb_array_elements_text(b.value)::smallint) as shot_indexes,
+               sum(c.cost) over (queue order by o.ordinal, b.place) - c.cost as earlier, sum(c.cost) over queue as total
+        from o
+        join accounts a on a.id = o.account_id
+        cross join jsonb_array_elements(o.batches) with ordinality as b (value, place)
+        cross join lateral (select jsonb_array_length(b.value) * coalesce(o.shot_cost, 1) / a.weight as cost) c
+        window queue as (partition by o.account_id, o.model, coalesce(o.low, false))
+    ), new_queues as (
+        insert into batch_queues (model, route, low) select distinct n.model, '', n.low from new_batches n order by 1, 3
+        on conflict do nothing
+    ), first_turns as materialized (
+        -- The rows of account_turns do not change at the same time, because this transaction has locked the accounts.
+        -- If the account has no other images in flight, its deleted batches no longer count. The turn of a new account
+        -- is just before the turns of all accounts that already wait.
+        select n.account_id, n.model, n.low, n.total,
+               greatest(s.next_turn - case a.images_in_flight when 0 then s.refund else 0 end, coalesce(q.virtual_time, 0) - 1) as turn,
+               case a.images_in_flight when 0 then 0 else coalesce(s.refund, 0) end as refund
+        from (select distinct n.account_id, n.model, n.low, n.total from new_batches n) n
+        join accounts a on a.id = n.account_id
+        left join batch_queues q on q.model = n.model and q.route = '' and q.low = n.low
+        left join account_turns s on s.account_id = n.account_id and s.model = n.model and s.route = '' and s.low = n.low and not s.postponed
+    ), next_turns as (
+        insert into account_turns (account_id, model, route, low, postponed, next_turn, refund)
+        select f.account_id, f.model, '', f.low, false, f.turn + f.total, f.refund from first_turns f
+        on conflict (account_id, model, route, low, postponed) do update
+        set next_turn = excluded.next_turn, refund = excluded.refund
     ), b as (
-        insert into batches (task_id, model, shot_indexes)
-        select o.task_id, o.model, array(select jsonb_array_elements_text(b.value)::smallint)
-        from o, jsonb_array_elements(o.batches) with ordinality as b (value, place)
-        order by o.ordinal, b.place
+        insert into batches (task_id, model, shot_indexes, low, turn, turn_cost)
+        select n.task_id, n.model, n.shot_indexes, n.low, f.turn + n.earlier, n.cost
+        from new_batches n
+        join first_turns f on f.account_id = n.account_id and f.model = n.model and f.low = n.low
+        order by n.ordinal, n.place
     )
     update accounts a
     set images_in_flight = a.images_in_flight + sums.images, units_reserved = a.units_reserved + sums.units

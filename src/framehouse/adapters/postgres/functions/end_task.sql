@@ -15,7 +15,18 @@ begin
         return;
     end if;
     -- batches are locked in the order of their ids, as in renew_leases.sql, to prevent deadlocks
-    delete from batches where id in (select id from batches where task_id = p_task order by id for update);
+    perform from batches where task_id = p_task order by id for update;
     perform charge_account(t);
+    if p_status = 'failed' then
+        update account_turns a set refund = a.refund + unused.cost
+        from (
+            select b.model, b.route, b.low, sum(b.turn_cost) as cost from batches b
+            where b.task_id = p_task and b.attempt = 0 and b.claim is null and b.turn is not null
+            group by b.model, b.route, b.low
+        ) unused
+        where a.account_id = t.account_id and a.model = unused.model and a.route = unused.route and a.low = unused.low
+          and not a.postponed;
+    end if;
+    delete from batches where task_id = p_task;
     perform queue_callback(t);
 end $$;

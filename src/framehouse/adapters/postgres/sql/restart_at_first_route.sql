@@ -1,6 +1,6 @@
 -- Assigns batches that wait for a removed route to the first route of the model. Batches that have an open order are
 -- not changed.
-update batches set route = ''
+update batches set route = '', turn = null
 where id in (
     select id from batches
     where claim is null and model = :model and route = :route and not exists (select from jsonb_each(notes) n where n.value ? 'note')

@@ -2,6 +2,7 @@
 update accounts
 set concurrency = coalesce(:concurrency, concurrency),
     units_limit = case when :no_limit then null else coalesce(:units_limit, units_limit) end,
-    disabled = coalesce(:disabled, disabled)
+    disabled = coalesce(:disabled, disabled),
+    weight = coalesce(:weight, weight)
 where name = :name
 returning id;

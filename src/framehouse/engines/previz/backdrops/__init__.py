@@ -14,7 +14,7 @@ class Place:
     `draw`: the function that draws the place.
     `ground`: the ground below the subjects, which is "land", "podium", "table" (for small subjects), "water" (boats and
         fish are in the water), "moon", or "air" (all subjects float).
-    `indoors`: true if the place is indoors, so that rain and snow are not drawn.
+    `indoors`: true if rain and snow are not drawn, because the place is indoors, underwater or in space.
     """
 
     draw: Callable[[Stage], None]

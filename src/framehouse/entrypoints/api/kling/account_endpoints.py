@@ -35,7 +35,10 @@ async def get_costs(context: ApiContext, request: Request) -> Response:
 
 
 async def list_charges(context: ApiContext, request: Request) -> Response:
-    """List the charges of the caller's account, newest first. A request with `next_cursor` continues the list."""
+    """List the charges of the caller's account, newest first.
+
+    To continue the list, a request contains the `next_cursor` of the previous response as its `cursor`.
+    """
     caller = await context.caller(request)
     account = await account_store.get_account(context.db, caller.account_id)
     async with context.body(request, caller) as (body, _):

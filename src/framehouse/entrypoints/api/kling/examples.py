@@ -40,7 +40,7 @@ CREATE_GENERATION = {
         },
     },
     "subject": {
-        "summary": "The subject of an image in a new place",
+        "summary": "The subject of an image, moved to a new place",
         "value": {
             "model_name": "kling-v3",
             "prompt": "The bag on a beach at sunset",
@@ -65,7 +65,7 @@ CREATE_COMBINATION = {
 }
 CREATE_EXPANSION = {
     "wide": {
-        "summary": "An image that is twice as wide",
+        "summary": "An image expanded to twice its width",
         "value": {
             "image": "https://example.com/beach.png",
             "left_expansion_ratio": 0.5,

@@ -9,7 +9,7 @@ from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.api.documentation import BodySchema, Json, Operation, Parameter
 from framehouse.entrypoints.api.kling import account_endpoints, element_endpoints, examples
 from framehouse.entrypoints.api.kling.billing_schemas import ChargeRequest, ChargesOut, CostsOut
-from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, WAIT
+from framehouse.entrypoints.api.kling.parameters import IDEMPOTENCY_KEY, INCLUDE, PAGE, PREFER, PRIORITY, WAIT
 from framehouse.entrypoints.api.kling.responses import ERRORS, ID_ERRORS, READ_ERRORS, SAVE_ERRORS, success_of
 from framehouse.entrypoints.api.kling.schemas import (
     Accepted,
@@ -98,7 +98,7 @@ def _task_endpoints(kind: TaskKind, docs: _TaskDocs) -> Iterator[Endpoint]:
             "tasks",
             docs.create,
             success_of(Envelope[Accepted], ERRORS),
-            parameters=(IDEMPOTENCY_KEY,),
+            parameters=(IDEMPOTENCY_KEY, PRIORITY),
             body=BodySchema(docs.body, docs.examples),
             links=_links(get, cancel, callbacks, id="/task_id"),
         ),
@@ -255,8 +255,8 @@ _BILLING_ENDPOINTS = (
             success_of(Envelope[CostsOut], READ_ERRORS),
             parameters=(
                 Parameter("query", "start_time", "Unix time in milliseconds"),
-                Parameter("query", "end_time", "Unix time in milliseconds; the pack is described at this time"),
-                Parameter("query", "resource_pack_name", "The name of the account"),
+                Parameter("query", "end_time", "Unix time in milliseconds; units used after this time do not count"),
+                Parameter("query", "resource_pack_name", "The name of the pack, which is the name of the account"),
             ),
         ),
     ),

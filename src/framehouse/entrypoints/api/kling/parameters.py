@@ -18,6 +18,12 @@ IDEMPOTENCY_KEY = Parameter(
     "If a request with the same key and body is repeated within 24 hours, the response contains the task that the "
     "first request created",
 )
+PRIORITY = Parameter(
+    "header",
+    "X-Framehouse-Priority",
+    "Extension: `low` or `normal`. A task with low priority is generated when no task with normal priority waits",
+    default="normal",
+)
 PAGE = (
     Parameter("query", "pageNum", f"1 to {MAX_PAGE}", default="1"),
     Parameter("query", "pageSize", f"1 to {MAX_PAGE_SIZE}", default=str(_PAGE_SIZE)),
@@ -84,6 +90,16 @@ def _find(request: Request, parameter: Parameter) -> str | None:
 
 def read_idempotency_key(request: Request) -> str | None:
     return find_header(request.scope, b"idempotency-key")
+
+
+def read_low_priority(request: Request) -> bool:
+    """Return whether the task has low priority. Raises Refused (1201) if the header has any other value."""
+    priority = find_header(request.scope, b"x-framehouse-priority")
+    if priority is None or (name := priority.strip().lower()) == "normal":
+        return False
+    if name != "low":
+        raise Refused(1201, f"X-Framehouse-Priority must be low or normal, not {quoted(priority)}")
+    return True
 
 
 def can_be_id(text: str) -> bool:

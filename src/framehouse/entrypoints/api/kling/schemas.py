@@ -136,14 +136,22 @@ class CombinationRequest(CommonFields):
 
 
 class ExpansionRequest(CommonFields):
-    """The image to expand. At least one ratio must be greater than 0, and the area may at most triple."""
+    """The image to expand. At least one ratio must be greater than 0. The area of the image may at most triple."""
 
     model_name: str | None = Field(None, description=_MODEL)
     image: str = Field(description=_IMAGE)
-    up_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's height")
-    down_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's height")
-    left_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's width")
-    right_expansion_ratio: float | None = Field(0, ge=0, le=MAX_RATIO, description="A multiple of the image's width")
+    up_expansion_ratio: float | None = Field(
+        0, ge=0, le=MAX_RATIO, description="The height of the area added at the top, divided by the image's height"
+    )
+    down_expansion_ratio: float | None = Field(
+        0, ge=0, le=MAX_RATIO, description="The height of the area added at the bottom, divided by the image's height"
+    )
+    left_expansion_ratio: float | None = Field(
+        0, ge=0, le=MAX_RATIO, description="The width of the area added on the left, divided by the image's width"
+    )
+    right_expansion_ratio: float | None = Field(
+        0, ge=0, le=MAX_RATIO, description="The width of the area added on the right, divided by the image's width"
+    )
     prompt: str | None = Field(None, max_length=MAX_PROMPT_CHARACTERS)
     n: int | None = Field(1, ge=1, le=MAX_N)
 
@@ -157,7 +165,7 @@ class TryOnRequest(CommonFields):
 
 
 class ReferImage(BaseModel):
-    image_url: str = Field(description="An image in the same formats as frontal_image")
+    image_url: str = Field(description="An image in one of the formats that frontal_image accepts")
 
 
 class ElementImages(BaseModel):

@@ -1,6 +1,6 @@
 """The endpoints that create, get, list and cancel tasks, and list the callback messages of tasks.
 
-Each kind of task has the same endpoints.
+Each kind of task has its own set of these endpoints.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from framehouse.entrypoints.api.kling.parameters import (
     not_found,
     read_idempotency_key,
     read_include,
+    read_low_priority,
     read_page,
     read_wait,
 )
@@ -53,20 +54,22 @@ class TaskEndpoints:
         idempotency_key = read_idempotency_key(request)
 
         async def accept_small(caller: Caller) -> Ticket:
-            return await self._accept(context, caller, *await context.small_body(request, idempotency_key))
+            return await self._accept(context, request, caller, *await context.small_body(request, idempotency_key))
 
         if is_small(request):
             ticket = await context.serve(request, accept_small)
         else:
             caller = await context.caller(request)
             async with context.body(request, caller, idempotency_key) as (body, idempotency):
-                ticket = await self._accept(context, caller, body, idempotency)
+                ticket = await self._accept(context, request, caller, body, idempotency)
         request.scope["task_id"] = ticket.task_id
         if not ticket.replayed:
             request.scope[CREATED_TASK] = ticket.task_id
         return accepted(request, ticket)
 
-    async def _accept(self, context: ApiContext, caller: Caller, body: Any, idempotency: Idempotency | None) -> Ticket:
+    async def _accept(
+        self, context: ApiContext, request: Request, caller: Caller, body: Any, idempotency: Idempotency | None
+    ) -> Ticket:
         assert self.kind is not None, "tasks are created at the endpoint of their kind"
         task_request, problems = read_request(body, context.registry.catalog, self.kind)
         return await accept(
@@ -77,6 +80,7 @@ class TaskEndpoints:
             storage=context.storage,
             problems=problems,
             idempotency=self._of_endpoint(idempotency),
+            low=read_low_priority(request),
         )
 
     def _of_endpoint(self, idempotency: Idempotency | None) -> Idempotency | None:
@@ -115,9 +119,9 @@ class TaskEndpoints:
     async def list_callbacks(self, context: ApiContext, request: Request) -> Response:
         """List the callback messages of a task.
 
-        In the Kling API, a GET request to the same path returns the task whose external id ends in `/callbacks`. If
-        such a task exists, the response contains the task and not the callback messages. The list of callback messages
-        is an extension, and the Kling API takes precedence.
+        In the Kling API, a GET request to the path of this endpoint returns the task whose external id is
+        `<id>/callbacks`. If such a task exists, the response contains the task and not the callback messages. The list
+        of callback messages is an extension, and the Kling API takes precedence.
         """
         caller, id = await context.caller(request), request.path_params["id"]
         with suppress(Refused):

@@ -1,0 +1,85 @@
+-- Claims up to p_limit due batches of the given routes. p_routes[i] is a route of the model p_models[i].
+-- docs/adr/0022-fair-turns.md describes the order. If p_ready is true, only batches whose references are all fetched
+-- and decoded are claimed. If p_task is not null, only batches of that task are claimed. A claimed batch must be
+-- requeued before another claim. An expired lease is not sufficient, because the clock may have been changed.
+create or replace function claim_batches(
+    p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean
+) returns setof batches language plpgsql rows 16 as $$
+begin
+    perform queue_postponed_batches(p_models, p_routes);
+    return query
+    with own as (
+        -- the batches that an earlier call of this function claimed, if the call is repeated because its result was
+        -- lost
+        select b.id from batches b where b.claim is not null and b.claim = p_claim for update
+    ), queues as materialized (
+        select served.model, served.route, priority.low, q.claimed_at,
+               -- one batch with low priority is claimed first if no such batch was claimed within the last minute
+               priority.low and coalesce(q.claimed_at > now() - interval '1 minute', true) as must_wait
+        from unnest(p_models, p_routes) as served (model, route)
+        cross join (values (false), (true)) as priority (low)
+        left join batch_queues q on q.model = served.model and q.route = served.route and q.low = priority.low
+    ), candidates as materialized (
+        -- Each queue is searched separately, so that the batches of other queues are skipped. 100 additional batches
+        -- are selected, because other workers may claim some of the batches at the same time.
+        select q.model, q.route, q.low, q.claimed_at, c.id, q.must_wait or q.low and c.place > 1 as must_wait, c.place
+        from queues q
+        cross join lateral (
+            select o.id, row_number() over (order by o.turn, o.id) as place
+            from (
+                select b.id, b.turn
+                from batches b
+                where b.claim is null and b.turn is not null and b.run_at <= now()
+                  and b.model = q.model and b.route = q.route and b.low = q.low
+                  and (p_task is null or b.task_id = p_task)
+                  and (not p_ready or not exists (select from pictures_to_load p where p.task_id = b.task_id))
+                order by b.turn, b.id
+                limit p_limit + 100
+            ) o
+        ) c
+    ), waiting as (
+        -- Batches are locked one by one until the limit is reached, so that only the claimed batches are locked. The
+        -- queues of several routes are served in turn.
+        select b.id
+        from (select c.id from candidates c order by c.must_wait, c.place, c.claimed_at nulls first, c.id) o
+        cross join lateral (
+            select b.id from batches b
+            where b.id = o.id and b.claim is null and b.run_at <= now()
+            for update skip locked
+        ) b
+        limit p_limit
+    ), due as (
+        select d.id from (select o.id, 0 as place from own o union all select w.id, 1 from waiting w) d order by d.place limit p_limit
+    ), claimed as (
+        update batches b
+        set claim = p_claim, worker = p_worker, lease_until = now() + p_lease, attempt = b.attempt + 1
+        from due
+        where b.id = due.id
+        returning b.*
+    ), served_queues as (
+        select q.model, q.route, q.low, max(c.turn) as turn, max(c.turn + c.turn_cost) as turn_end,
+               -- If the claim has emptied the queue, no account is waiting, and all accounts are equal again.
+               p_task is null and not p_ready and not exists (
+                   select from candidates o
+                   where o.model = q.model and o.route = q.route and o.low = q.low and o.id not in (select d.id from due d)
+               ) as emptied
+        from queues q
+        left join claimed c on c.model = q.model and c.route = q.route and c.low = q.low
+        group by q.model, q.route, q.low
+    ), changed_queues as (
+        -- if another worker is changing the row, this worker skips it, so that workers never wait for each other
+        select q.model, q.route, q.low, s.turn, s.turn_end, s.emptied
+        from served_queues s
+        join batch_queues q on q.model = s.model and q.route = s.route and q.low = s.low
+        where s.turn is not null or s.emptied and q.virtual_time < q.last_end
+        for update of q skip locked
+    ), advanced as (
+        update batch_queues q
+        set virtual_time = greatest(q.virtual_time, c.turn, case when c.emptied then greatest(q.last_end, c.turn_end) end),
+            last_end = greatest(q.last_end, c.turn_end),
+            claimed_at = case when c.turn is null then q.claimed_at else now() end
+        from changed_queues c
+        where q.model = c.model and q.route = c.route and q.low = c.low
+    )
+    select * from claimed;
+end $$;
