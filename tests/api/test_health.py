@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.route_health import RouteHealth
+from framehouse.adapters.postgres.route_health import RouteCheck, RouteHealth, list_route_health, report_route_health
 from framehouse.entrypoints.api import health_endpoints
 from framehouse.entrypoints.api.shared_call import SharedCall
 from tests.support.api_server import Api
@@ -39,6 +40,33 @@ async def test_simultaneous_health_requests_are_all_answered(api: Api) -> None:
         answers = await asyncio.gather(*(api.anonymous.get(path) for _ in range(50)))
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.headers["x-request-id"] for answer in answers}) == 50
+
+
+async def test_an_unavailable_database_is_reported_before_all_retries_have_failed(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cancellation of a statement on a hung connection takes seconds, too."""
+
+    async def hang(*_: object, **__: object) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(30)
+
+    monkeypatch.setattr(api.deployment.db, "value", hang)
+    for path, text in (("/readyz", '"database":"away"'), ("/metrics", "framehouse_database_up 0.0")):
+        answer = await asyncio.wait_for(api.anonymous.get(path), 15)
+        assert text in answer.text
+
+
+async def test_reports_of_dead_workers_are_ignored(api: Api) -> None:
+    db = api.deployment.db
+    await report_route_health(db, 4242, [RouteCheck("kling-v3-omni", "gpu", "", True, "has no dependencies")])
+    assert await list_route_health(db) == []
+    async with db._connection() as worker:
+        await worker.execute("select pg_advisory_lock($1, 4242)", WORKER_LOCKS)
+        assert [(health.route, health.healthy) for health in await list_route_health(db)] == [("gpu", 1)]
+    assert await list_route_health(db) == []
 
 
 async def test_a_route_is_partly_away_if_something_that_it_depends_on_is_healthy(

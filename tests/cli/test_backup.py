@@ -165,6 +165,25 @@ def test_a_modified_or_truncated_backup_is_refused_and_restores_nothing(deployme
     run("restore", deployment / "backup.tar", "--data-dir", tmp_path / "data")
 
 
+@pytest.mark.parametrize("prefix", ["files/", "framehouse.toml"])
+def test_a_damaged_file_is_found_and_not_restored(deployment: Path, tmp_path: Path, prefix: str) -> None:
+    (deployment / "data" / "framehouse.toml").write_text('image_format = "jpeg"\n')
+    damaged = tmp_path / "damaged.tar"
+    run("backup", damaged, "--data-dir", deployment / "data")
+    with tarfile.open(damaged) as tar:
+        member = next(member for member in tar if member.name.startswith(prefix))
+    with damaged.open("r+b") as file:
+        file.seek(member.offset_data + member.size // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    errors = run("restore", damaged, "--data-dir", tmp_path / "data", code=1).stderr
+    assert f"the checksum of {member.name} does not match" in re.sub(r"\s+", " ", errors)
+    assert not (tmp_path / "data" / "postgres").exists()
+    restored = {path.name for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert not restored & {Path(member.name).name, f"{Path(member.name).name}#1"}
+
+
 def test_a_restore_can_be_repeated_after_a_kill(deployment: Path, tmp_path: Path) -> None:
     words = [*FRAMEHOUSE, "restore", str(deployment / "backup.tar"), "--data-dir", str(tmp_path / "data")]
     process = subprocess.Popen(words, env=environment(), start_new_session=True)

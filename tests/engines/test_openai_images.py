@@ -576,7 +576,7 @@ async def test_a_server_that_refuses_the_second_reference_gets_one_reference() -
     faults: list[Any] = ["", "", (400, {}, "Only a single image is supported")]
     async with serving("vllm_omni", faults=faults) as server, running(server, probe=True) as engine:
         (check,) = await engine.check()
-        assert "accepts one reference (HTTP 400: Only a single image is supported)" in check.reason
+        assert "accepts only one reference (HTTP 400: Only a single image is supported)" in check.reason
 
 
 async def test_a_server_that_ignores_seeds_is_not_probed_for_dropped_references() -> None:
@@ -624,8 +624,8 @@ async def test_openai_is_never_probed() -> None:
         ({"base_urls": None}, "base_urls must be a list"),
         ({"base_urls": "http://a"}, "base_urls must be a list"),
         ({"base_urls": ["gpu-1:30000"]}, '"gpu-1:30000" must be an http or https URL'),
-        ({"base_urls": ["http://me:secret@a"]}, "without user name"),
-        ({"base_urls": ["http://a", "http://a/v1/"]}, "must not contain a URL twice"),
+        ({"base_urls": ["http://me:secret@a"]}, "without a user name"),
+        ({"base_urls": ["http://a", "http://a/v1/"]}, "must not contain the same URL twice"),
         ({"model": ""}, "model must be"),
         ({"api_key": "a\nb"}, "api_key must contain"),
         ({"max_references": -1}, "max_references must be a whole number from 0 to 100; it is -1"),
@@ -634,7 +634,7 @@ async def test_openai_is_never_probed() -> None:
         ({"steps": 0}, "steps must be"),
         ({"guidance": "1"}, "guidance must be"),
         ({"quality": "high"}, "quality must be one of low"),
-        ({"kind": "openai", "steps": 4}, 'servers of kind "openai" do not accept steps and guidance'),
+        ({"kind": "openai", "steps": 4}, 'servers of kind "openai" do not accept steps or guidance'),
         ({"cite": "image"}, "cite must be the text"),
         ({"timeout_s": 0}, "timeout_s must be"),
         ({"paid": "no"}, "paid must be true or false"),

@@ -1,8 +1,6 @@
 """The sweeper: orphaned batches, clocks that jump, and the deletion of expired images and old rows."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
@@ -10,7 +8,6 @@ from typing import Any, cast
 import pytest
 
 from framehouse.adapters.postgres import batch_queue, callback_queue, element_store, orphaned_batches, task_store
-from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.entrypoints.poll_loop import poll_until_cancelled
@@ -18,7 +15,7 @@ from framehouse.entrypoints.sweeper import OrphanedBatches, sweep
 from framehouse.pipeline.expire import expire_images
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
-from tests.support.in_process_deployment import Deployment, MakeDeployment
+from tests.support.in_process_deployment import Deployment, MakeDeployment, live_worker
 from tests.support.receivers import receiving
 
 LEASE = timedelta(seconds=30)
@@ -29,14 +26,6 @@ async def claim(deployment: Deployment, *, worker: int) -> list[Claimed]:
     return await batch_queue.claim_batches(
         deployment.db, worker=worker, limit=1, lease=LEASE, routes=[("kling-v3-omni", "")]
     )
-
-
-@asynccontextmanager
-async def live_worker(deployment: Deployment, worker: int) -> AsyncIterator[None]:
-    """Hold the advisory lock that shows that the worker is alive."""
-    async with deployment.db._connection() as connection:
-        await connection.execute("select pg_advisory_lock($1, $2)", WORKER_LOCKS, worker)
-        yield
 
 
 @dataclass

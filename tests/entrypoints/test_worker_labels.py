@@ -22,7 +22,7 @@ from framehouse.pipeline.cancel import cancel
 from tests.support.api_server import serving
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
-from tests.support.in_process_deployment import MISBEHAVING, RULES, Deployment, MakeDeployment
+from tests.support.in_process_deployment import MISBEHAVING, RULES, Deployment, MakeDeployment, live_worker
 from tests.support.named_engine import API, GPU, H100, MODEL, SITE_A, NamedEngine, route
 from tests.support.tasks import LEASE, assert_nothing_left, get_task, wait_for_task, waiting_route
 
@@ -221,7 +221,8 @@ async def test_unserved_routes_are_logged_and_their_batches_fail_after_a_while(
     assert (await get_task(deployment, ordered.task_id)).ended
     await report_route_health(deployment.db, 7, [RouteCheck(MODEL, "gpu", "", True, "has no dependencies")])
     await deployment.db.row("update batches set run_at = now() - interval '2 days'")
-    await unserved_routes.check_once()
+    async with live_worker(deployment, 7):
+        await unserved_routes.check_once()
     assert not (await get_task(deployment, new.task_id)).ended, "a worker serves the route again"
     assert not unserved_routes._since
 
@@ -233,10 +234,10 @@ async def test_health_and_metrics_are_reported_by_route(make_deployment: MakeDep
     await deployment.db.row("update batches set route = 'api' where id = (select min(id) from batches)")
     await deployment.db.row("update batches set run_at = now() - interval '90 seconds' where route = ''")
     registry = open_registry([(Model(MODEL), list(routes))], SITE_A)
-    checking = asyncio.create_task(check_routes_until_cancelled(deployment.db, registry, worker=1))
-    await eventually(lambda: list_route_health(deployment.db))
-    checking.cancel()
-    async with serving(deployment) as api:
+    async with live_worker(deployment, 1), serving(deployment) as api:
+        checking = asyncio.create_task(check_routes_until_cancelled(deployment.db, registry, worker=1))
+        await eventually(lambda: list_route_health(deployment.db))
+        checking.cancel()
         ready = (await api.anonymous.get("/readyz")).json()
         metrics = (await api.anonymous.get("/metrics")).text
     assert ready["engines"][MODEL] == {"gpu": "no worker", "api": "ok"}

@@ -1,12 +1,14 @@
 """A complete Framehouse in the process of the test: database, storage, engines, and workers on request."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from framehouse.adapters.postgres import account_store
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
 from framehouse.domain.account import Caller
@@ -88,6 +90,14 @@ class Deployment:
             element_worker.cancel()
         await asyncio.gather(*self.element_workers, return_exceptions=True)
         await self.registry.close()
+
+
+@asynccontextmanager
+async def live_worker(deployment: Deployment, worker: int) -> AsyncIterator[None]:
+    """Hold the advisory lock that shows that the worker is alive."""
+    async with deployment.db._connection() as connection:
+        await connection.execute("select pg_advisory_lock($1, $2)", WORKER_LOCKS, worker)
+        yield
 
 
 async def build_deployment(

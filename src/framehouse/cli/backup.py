@@ -2,7 +2,8 @@
 
 A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (in
 pg_dump's custom format), `framehouse.toml` (if the file exists), `files/…` (images and references) and
-`complete.json`. A backup without `complete.json` is incomplete.
+`complete.json`. A backup without `complete.json` is incomplete. A header of each member contains the SHA-256 digest of
+its content. Backups of older versions have no such headers.
 
 The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
 writes the row that refers to the file. Therefore, the backup contains all files to which the dump refers. The only
@@ -39,6 +40,8 @@ _ABOUT, _DUMP, _COMPLETE, _FILES = "backup.json", "database.dump", "complete.jso
 _KEY = re.compile(r"files/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 _FORMAT = 1
 _MAX_TEXT_BYTES = 10_000_000
+_SHA256 = "FRAMEHOUSE.sha256"
+"""The name of the pax header with the digest of a member. Other programs ignore pax headers with vendor names."""
 _STDIO = Path("-")
 
 
@@ -174,7 +177,7 @@ def _write(
         embedded.dump(dump)
         digest = _digest(dump)
         _add(tar, _ABOUT, io.BytesIO(json.dumps(about).encode()))
-        _add(tar, _DUMP, dump, os.fstat(dump.fileno()).st_size)
+        _add(tar, _DUMP, dump)
         with suppress(FileNotFoundError):
             _add(tar, CONFIG_NAME, io.BytesIO(toml.read_bytes()))
         files = list(_files_before(folder, began.timestamp())) if folder else []
@@ -182,7 +185,7 @@ def _write(
         count = 0
         for path, _ in files:
             with suppress(FileNotFoundError), path.open("rb") as file:  # the file may have expired and been deleted
-                _add(tar, f"{_FILES}{path.relative_to(folder or path)}", file, os.fstat(file.fileno()).st_size)
+                _add(tar, f"{_FILES}{path.relative_to(folder or path)}", file)
                 count += 1
                 bar.advance(row, file.tell())
         complete = {"files": count, "database_sha256": digest}
@@ -206,9 +209,11 @@ def _files_before(folder: Path, start: float) -> Iterator[tuple[Path, int]]:
                     yield path, status.st_size
 
 
-def _add(tar: tarfile.TarFile, name: str, file: IO[bytes], size: int | None = None) -> None:
+def _add(tar: tarfile.TarFile, name: str, file: IO[bytes]) -> None:
     member = tarfile.TarInfo(name)
-    member.size = len(cast("io.BytesIO", file).getbuffer()) if size is None else size
+    member.pax_headers = {_SHA256: _digest(file)}
+    member.size = file.seek(0, io.SEEK_END)
+    file.seek(0)
     member.mode = 0o600
     member.mtime = int(datetime.now(UTC).timestamp())
     tar.addfile(member, file)
@@ -257,12 +262,14 @@ def _read(source: IO[bytes], settings: Settings, progress: tuple[Progress, TaskI
                 elif member.name == _DUMP:
                     digest = _load_database(embedded, content)
                 elif member.name == CONFIG_NAME:
-                    _restore_config(data_dir / CONFIG_NAME, content.read(_MAX_TEXT_BYTES))
+                    settings_file = content.read(_MAX_TEXT_BYTES)
+                    _check_digest(member, hashlib.sha256(settings_file).hexdigest())
+                    _restore_config(data_dir / CONFIG_NAME, settings_file)
                 elif member.name == _COMPLETE:
                     complete = _json(content, member)
                 elif _KEY.fullmatch(member.name) and ".." not in member.name.split("/"):
                     if folder:
-                        _restore_file(folder / member.name.removeprefix(_FILES), content)
+                        _restore_file(folder / member.name.removeprefix(_FILES), content, member)
                     count += 1
                 else:
                     raise tarfile.ReadError(_unexpected(member))
@@ -324,10 +331,21 @@ def _restore_config(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _restore_file(path: Path, content: IO[bytes]) -> None:
+def _restore_file(path: Path, content: IO[bytes], member: tarfile.TarInfo) -> None:
+    """Write a file, unless its content is damaged. Raises TarError if it is damaged."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # the name ends in `#1`, because the storage recognizes partial files by such names
     part = path.with_name(path.name + "#1")
-    with part.open("wb") as file:
-        shutil.copyfileobj(content, file)
-    part.replace(path)
+    try:
+        with part.open("w+b") as file:
+            shutil.copyfileobj(content, file)
+            _check_digest(member, _digest(file))
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_digest(member: tarfile.TarInfo, digest: str) -> None:
+    """Raise TarError if the digest of a member's content is not the digest in its header."""
+    if member.pax_headers.get(_SHA256, digest) != digest:
+        raise tarfile.ReadError(f"the checksum of {member.name} does not match")

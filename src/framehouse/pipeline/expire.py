@@ -24,9 +24,9 @@ _CONCURRENCY = 16
 async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> int:
     """Delete the image folders of up to `limit` expired tasks, several folders at a time. Returns the number of tasks.
 
-    The entire folder is deleted, because it may also contain files that a worker stored too late, and that the database
-    does not list. If the storage fails to delete a folder, the other folders are still deleted before the error is
-    raised.
+    Each folder is deleted entirely, because it may also contain files that a worker stored too late and that the
+    database does not list. If the storage fails to delete a folder, the other folders are still deleted before the
+    error is raised.
     """
     task_ids = await tasks_to_expire(db, limit)
     slots = asyncio.Semaphore(_CONCURRENCY)
@@ -46,8 +46,8 @@ async def expire_images(db: Database, storage: Storage, *, limit: int = 100) -> 
 async def remove_references(
     db: Database, storage: Storage, *, grace: timedelta = REFERENCE_GRACE, limit: int = 100
 ) -> int:
-    """Check up to `limit` references that were not used for `grace`. Delete the references that are no longer needed,
-    and their files.
+    """Check up to `limit` references that have not been used for the period `grace`. Delete the references that are no
+    longer needed, and their files.
 
     Returns the number of checked references. One statement deletes the rows of the unneeded references, and records the
     keys of their files. If the storage then fails to delete a file, a later call deletes the file.

@@ -144,9 +144,9 @@ def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, 
 def _deflate(raw: memoryview, *, huffman_only: bool) -> bytes:
     """Compress `raw` to raw deflate data.
 
-    If `huffman_only` is true, string matching is skipped. The filtered rows of an enlarged photo contain small numbers
-    without repetitions. For such rows, `huffman_only` reduces the size by up to a quarter. Compression takes three
-    times as long, because this mode uses zlib and not ISA-L.
+    If `huffman_only` is true, string matching is skipped. The filtered rows of an enlarged photo contain small values,
+    but few repeated sequences. For such rows, `huffman_only` reduces the size by up to a quarter. Compression takes
+    three times as long, because this mode uses zlib and not ISA-L.
     """
     if huffman_only:
         deflater = zlib.compressobj(_LEVEL, zlib.DEFLATED, -15, zlib.DEF_MEM_LEVEL, zlib.Z_HUFFMAN_ONLY)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
+from framehouse.adapters.postgres.advisory_locks import WORKER_LOCKS
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
 
 REPORT_S = 30.0
 """The interval between two reports of a worker, in seconds."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""The maximum age of a report. If the last report of a worker is older, the worker counts as stopped."""
+"""The maximum age of a report. If the last report of a worker is older, its checks hang, and the worker is ignored."""
 
 
 class RouteCheck(NamedTuple):
@@ -55,4 +56,4 @@ async def report_route_health(db: Database, worker: int, checks: Sequence[RouteC
 
 async def list_route_health(db: Database) -> list[RouteHealth]:
     """Return the health of all routes, sorted by model, route and subject."""
-    return [RouteHealth(*row) for row in await db.rows(sql("list_route_health"), age=_AGE)]
+    return [RouteHealth(*row) for row in await db.rows(sql("list_route_health"), age=_AGE, lock_class=WORKER_LOCKS)]

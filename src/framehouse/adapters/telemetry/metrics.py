@@ -49,7 +49,7 @@ FAILURES = Counter(
 )
 GENERATION_SECONDS = Histogram(
     "framehouse_generation_seconds",
-    "Duration of engine calls, without the time to finish and store the images.",
+    "Duration of engine calls, excluding the time to finish and store the images.",
     ["model", "route"],
     registry=PROCESS_REGISTRY,
     buckets=_LONG,
@@ -160,7 +160,7 @@ def create_api_series() -> None:
 
 
 def create_worker_series(routes: Iterable[tuple[str, Sequence[str]]]) -> None:
-    """Create the series of a worker with the value 0, for the same reason as `create_api_series`.
+    """Create the series of a worker with the value 0, for the same reason as in `create_api_series`.
 
     `routes` contains pairs of a model and the names of its routes.
     """

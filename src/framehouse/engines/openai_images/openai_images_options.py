@@ -61,16 +61,16 @@ def check_options(
     if server_kind is None:
         raise BadOption(f"kind must be one of {', '.join(KINDS)}; it is {as_json(kind)}")
     if not server_kind.tunable and (steps is not None or guidance is not None):
-        raise BadOption(f'servers of kind "{server_kind.name}" do not accept steps and guidance; remove these options')
+        raise BadOption(f'servers of kind "{server_kind.name}" do not accept steps or guidance; remove these options')
     if quality and (server_kind.name != "openai" or quality not in _QUALITIES):
         raise BadOption(f'quality must be one of {", ".join(_QUALITIES)}, and is allowed only for kind "openai"')
     if not isinstance(model, str) or not model:
         raise BadOption("model must be the name of the model on the server")
     if not isinstance(api_key, str) or not api_key.isascii() or any(c <= " " for c in api_key):
-        raise BadOption("api_key must contain only ASCII characters without spaces; omit it if no key is needed")
+        raise BadOption("api_key must contain only ASCII characters and no spaces; omit it if no key is needed")
     uses_masks = _check_bool("masks", masks, bool(server_kind.mask_part) and _model_uses_masks(server_kind, model))
     if uses_masks and not server_kind.mask_part:
-        raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the option masks')
+        raise BadOption(f'servers of kind "{server_kind.name}" do not use masks; remove the masks option')
     return OpenAIImagesOptions(
         kind=server_kind,
         urls=_check_urls(base_urls, server_kind),
@@ -102,7 +102,7 @@ def _check_urls(value: object, kind: ServerKind) -> tuple[str, ...]:
         raise BadOption('base_urls must be a list of at least one URL, such as ["http://gpu-1:30000/v1"]')
     urls = [_check_url(url) for url in value]
     if len(set(urls)) < len(urls):
-        raise BadOption("base_urls must not contain a URL twice")
+        raise BadOption("base_urls must not contain the same URL twice")
     return tuple(urls)
 
 
@@ -116,7 +116,7 @@ def _check_url(value: object) -> str:
         usable = False
     if not usable or "@" in parts.netloc or parts.query or parts.fragment or not url.isascii() or " " in url:
         raise BadOption(
-            f"base_urls: {as_json(value)} must be an http or https URL without user name, query or fragment"
+            f"base_urls: {as_json(value)} must be an http or https URL without a user name, query or fragment"
         )
     return url if url.endswith("/v1") else f"{url}/v1"
 

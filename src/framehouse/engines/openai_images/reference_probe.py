@@ -18,7 +18,7 @@ Edit = Callable[[Sequence[bytes]], Awaitable[Reply]]
 
 
 class ProbeFailed(Exception):
-    """Raised when the server returned no response that the probe can use. The probe may be repeated."""
+    """Raised when the server returns no response that the probe can use. The probe may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ async def probe(
     dropped references. The `problem` of the result then describes this limitation.
 
     If `seeded` is false, the server does not accept a seed in edit requests. In this case, or if `max_references` is 1,
-    only the first image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions of
-    `edit` are propagated.
+    only the first image is requested. Raises ProbeFailed if a response is neither an image nor a refusal. Exceptions
+    raised by `edit` are propagated.
     """
     first = await _try_edit(edit, [_reference_a()], decode)
     if isinstance(first, str):
@@ -65,7 +65,7 @@ async def probe(
     both = await _try_edit(edit, [_reference_a(), _reference_b()], decode)
     if isinstance(both, str):
         return ReferenceSupport(
-            1, f"accepts one reference ({both}); several references are tiled onto one contact sheet"
+            1, f"accepts only one reference ({both}); several references are tiled onto one contact sheet"
         )
     if isinstance(again, str) or not _same_image(first, again):
         return unknown

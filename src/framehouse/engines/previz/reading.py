@@ -115,8 +115,8 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 def _chinese_units(run: str) -> Iterator[_Unit]:
     """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    The characters between two known words form one unknown unit. A single unknown character counts as an unknown word
-    (`known` is false) only after a number.
+    Consecutive characters that belong to no known word form one unit. For such a unit, `known` is false, unless the
+    unit is a single character that does not follow a number.
     """
     known = chinese()
     at, unknown, counted = 0, "", False
@@ -145,8 +145,8 @@ def _chinese_units(run: str) -> Iterator[_Unit]:
 class _Reader:
     """A reader that processes the units in order and builds the scene.
 
-    Numbers, sizes, colours, relations and negations precede their noun, so the reader stores them until the noun
-    follows.
+    Numbers, sizes, colours, relations and negations precede their noun, so the reader stores them until it reaches the
+    noun.
     """
 
     def __init__(self) -> None:
@@ -292,8 +292,8 @@ class _Reader:
         self._relation, self._somewhere = "", False
 
     def _is_part(self, thing: Subject, index: int) -> bool:
-        """Update the list of subjects if `thing` belongs to the previous subject, as its part or its content. Returns
-        whether `thing` belongs to the previous subject.
+        """Update the list of subjects if `thing` belongs to the previous subject, as a part of it or as its contents.
+        Returns whether `thing` belongs to the previous subject.
 
         If the drawing of the previous subject already shows `thing`, for example the sword of a knight, `thing` is
         removed. If the previous subject is a container, as in "a bottle of perfume", `thing` replaces the previous
@@ -312,7 +312,7 @@ class _Reader:
         """If `thing` is clothing or headwear and an earlier subject wears it, dress that subject in `thing`.
         Returns whether an earlier subject wears `thing`.
 
-        A coat sets the colour of the figure. A hat is drawn on the head of the figure.
+        The colour of a garment, such as a coat, becomes the colour of the figure. A hat is drawn on the figure's head.
         """
         wearer = self._actor(index, creature=True) if self._relation in ("in", "holding", "beside") else None
         if wearer is None or wearer is thing:

@@ -1,5 +1,6 @@
 """The endpoints for liveness, readiness and metrics."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -8,24 +9,20 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
-from framehouse.adapters.storage import Storage, StorageUnavailable
+from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.context import ApiContext, Readiness
+from framehouse.entrypoints.api.dependency_checks import database_responds, storage_responds
 from framehouse.entrypoints.api.envelope import request_id_of
 
 
 async def check_readiness(db: Database, storage: Storage, registry: Registry) -> Readiness:
-    checks = {"database": "ok", "storage": "ok"}
-    try:
-        await db.value("select 1")
-    except DatabaseUnavailable:
-        checks["database"] = "away"
-    try:
-        await storage.check()
-    except StorageUnavailable:
-        checks["storage"] = "away"
+    database_up, storage_up = await asyncio.gather(database_responds(db), storage_responds(storage))
+    checks = {"database": "ok" if database_up else "away", "storage": "ok" if storage_up else "away"}
     engines: dict[str, dict[str, str]] = {}
+    if not database_up:
+        return checks, engines
     with suppress(DatabaseUnavailable):
         subjects: dict[tuple[str, str], list[RouteHealth]] = {}
         for health in await list_route_health(db):

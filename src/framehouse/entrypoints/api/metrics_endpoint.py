@@ -28,13 +28,14 @@ from framehouse.adapters.postgres.queue_metrics import (
     measure_queue,
 )
 from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
-from framehouse.adapters.storage import Storage, StorageUnavailable
+from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics
 from framehouse.engines.registry import Registry
+from framehouse.entrypoints.api.dependency_checks import database_responds, storage_responds
 
-_CHECK_TIMEOUT_S = 6.0
-"""The time limit for database queries and for the storage check, in seconds. This limit must be shorter than
-Prometheus's scrape timeout of ten seconds, because a scrape that times out returns no metrics."""
+_QUERIES_TIMEOUT_S = 6.0
+"""The time limit for the queries of the shared metrics, in seconds. This limit must be shorter than Prometheus's scrape
+timeout of ten seconds, because a scrape that times out returns no metrics."""
 _WORKER_TIMEOUT_S = 2.0
 
 
@@ -56,15 +57,17 @@ async def render_metrics(db: Database, storage: Storage, registry: Registry, wor
     `worker_metrics` is a URL, or empty if there is no such worker.
     """
     shared, storage_up, worker = await asyncio.gather(
-        _read_shared(db), _is_storage_up(storage), fetch_worker_metrics(worker_metrics)
+        _read_shared(db), storage_responds(storage), fetch_worker_metrics(worker_metrics)
     )
     return metrics.metrics_text("api", shared=shared_families(shared, storage_up, registry), other_process=worker)
 
 
 async def _read_shared(db: Database) -> SharedMetrics | None:
     """Read the shared metrics. Returns None if the database does not respond."""
+    if not await database_responds(db):
+        return None
     try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
+        async with asyncio.timeout(_QUERIES_TIMEOUT_S):
             return SharedMetrics(
                 queue=await measure_queue(db),
                 tasks=await count_tasks_in_flight(db),
@@ -75,15 +78,6 @@ async def _read_shared(db: Database) -> SharedMetrics | None:
             )
     except (DatabaseUnavailable, TimeoutError):
         return None
-
-
-async def _is_storage_up(storage: Storage) -> bool:
-    try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_S):
-            await storage.check()
-    except (StorageUnavailable, TimeoutError):
-        return False
-    return True
 
 
 async def fetch_worker_metrics(url: str) -> str:

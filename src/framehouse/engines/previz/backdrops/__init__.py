@@ -12,7 +12,7 @@ class Place:
     """A place that a panel can show.
 
     `draw`: the function that draws the place.
-    `ground`: the ground below the subjects, which is "land", "podium", "table" (for small subjects), "water" (boats and
+    `ground`: the ground below the subjects. One of "land", "podium", "table" (for small subjects), "water" (boats and
         fish are in the water), "moon", or "air" (all subjects float).
     `indoors`: true if rain and snow are not drawn, because the place is indoors, underwater or in space.
     """
