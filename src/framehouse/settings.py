@@ -50,7 +50,7 @@ class ModelSettings(BaseModel):
     series: bool = Field(default=True, description="Whether the model offers series.")
     aliases: list[Annotated[str, Field(min_length=1, max_length=200)]] | None = Field(
         default=None,
-        description="Other names of the model in requests. Aliases are not case-sensitive. "
+        description="Other names that requests can use for the model. Aliases are not case-sensitive. "
         "If not set, `kling-v3-omni` and `kling-image-o1` have the aliases that clients of Kling use.",
     )
     endpoints: list[TaskKind] | None = Field(
@@ -135,7 +135,7 @@ class Settings(BaseSettings):
     )
     direct_database_url: str = Field(
         default="",
-        description="URL of the same database without the connection pooler. "
+        description="URL for connecting to the same database directly, without the connection pooler. "
         "Required only if `database_url` is the URL of a pooler.",
     )
     storage_url: str = Field(
@@ -163,7 +163,7 @@ class Settings(BaseSettings):
     )
     sandbox: bool = Field(
         default=True,
-        description="Whether the engine previz responds to sandbox triggers in prompts, which simulate failures. "
+        description="Whether the engine previz simulates failures when a prompt contains sandbox triggers. "
         "If the model also has a route with another engine, previz ignores the triggers.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
@@ -184,7 +184,7 @@ class Settings(BaseSettings):
         default=365,
         gt=0,
         le=36500,
-        description="Number of days for which tasks can be queried after their images were deleted. "
+        description="Number of days for which tasks can be queried after their images have been deleted. "
         "After this time, the tasks are deleted, but each `external_task_id` stays reserved.",
     )
     worker_concurrency: int = Field(
@@ -341,8 +341,8 @@ class Settings(BaseSettings):
     def image_base_url(self) -> str:
         """The base URL of the images in callbacks.
 
-        The URLs in a response can start with the request's `Host` header. A callback is not a response to a request, so
-        its URLs need this base URL.
+        The URLs in a response can use the host from the request's `Host` header. A callback is not a response to a
+        request, so its URLs need this base URL.
         """
         host = f"[{self.host}]" if ":" in self.host else self.host
         return self.public_url.rstrip("/") or f"http://{host}:{self.port}"

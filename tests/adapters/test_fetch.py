@@ -61,8 +61,8 @@ async def test_an_image_is_fetched_after_at_most_three_redirects() -> None:
         ("/packed", "Content-Encoding", False),
         ("/big-by-its-length", "more than 1,000 bytes", False),
         ("/short", "could not be reached", True),
-        ("/endless", "too many bytes before its response", True),
-        ("/long-head", "too many bytes before its response", True),
+        ("/endless", "too many bytes before the end of its response headers", True),
+        ("/long-head", "too many bytes before the end of its response headers", True),
     ],
 )
 async def test_the_error_has_the_reason_and_says_whether_to_retry(path: str, reason: str, retry: bool) -> None:
@@ -77,18 +77,18 @@ async def test_interim_responses_are_skipped() -> None:
 
 
 async def test_endless_interim_responses_do_not_occupy_the_event_loop() -> None:
-    longest_s, last = 0.0, time.monotonic()
+    longest_s, last = 0.0, time.thread_time()  # the CPU time of this thread, without the pauses of a busy machine
 
     async def measure() -> None:
         nonlocal longest_s, last
         while True:
             await asyncio.sleep(0.01)
-            longest_s, last = max(longest_s, time.monotonic() - last), time.monotonic()
+            longest_s, last = max(longest_s, time.thread_time() - last), time.thread_time()
 
     measuring = asyncio.create_task(measure())
-    began = time.monotonic()
+    began = time.thread_time()
     await fetch_error("/endless")
-    assert time.monotonic() - began < 10
+    assert time.thread_time() - began < 10
     measuring.cancel()
     assert longest_s < 2, "the server of this test runs in the same event loop"
 

@@ -195,7 +195,7 @@ def test_an_expansion_has_ratios_within_the_limits() -> None:
     ).options.expansion == Expansion(0.25, 0.25, 0.5, 0.5), "exactly three times the area is allowed"
     assert problem("expand", up_expansion_ratio=2.1) == 'up_expansion_ratio must be a number from 0 to 2, not "2.1"'
     assert "must be greater than 0" in problem("expand", up_expansion_ratio=0)
-    assert "result in 4 times the area of the image; at most 3 times this area is allowed" in problem(
+    assert "enlarge the image to 4 times its original area; at most 3 times the original area is allowed" in problem(
         "expand", up_expansion_ratio=1, left_expansion_ratio=1
     )
     assert problem("expand", image=None) == "image is required and must not be empty"

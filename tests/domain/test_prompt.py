@@ -200,9 +200,13 @@ def test_a_prompt_is_split_into_text_and_citations(prompt: str, parts: tuple[str
 )
 def test_no_prompt_takes_long_to_parse(prompt: str) -> None:
     """The API process parses prompts. Before the patterns limited the number of spaces, these took seconds."""
-    start = time.process_time()
-    listed_shots(prompt), requested_images(prompt), requested_ratio(prompt, RATIOS), citations(prompt)
-    assert time.process_time() - start < 0.3
+
+    def parse_s() -> float:
+        start = time.thread_time()
+        listed_shots(prompt), requested_images(prompt), requested_ratio(prompt, RATIOS), citations(prompt)
+        return time.thread_time() - start
+
+    assert min(parse_s() for _ in range(3)) < 0.3  # a garbage collection may delay one of them
 
 
 @given(st.data())

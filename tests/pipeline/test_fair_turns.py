@@ -256,7 +256,7 @@ async def test_100_000_postponed_batches_are_not_read(queue: Queue) -> None:
     await queue.db.row("analyze batches")
     plan = await queue.db.rows(
         "explain (analyze, buffers, format text) select * from claim_batches(:models, :routes, 4, :claim, 1, "
-        "interval '30 s', null, false)",
+        "interval '30 s', null, false, '{}')",
         models=[MODEL], routes=[""], claim=uuid4(),
     )  # fmt: skip
     text = "\n".join(row[0] for row in plan)

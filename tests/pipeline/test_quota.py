@@ -836,13 +836,13 @@ async def test_fifty_clients_of_two_processes_never_exceed_the_limit(database_ur
         """Query the number of images in flight again and again. Returns how often each number was seen."""
         seen: Counter[int] = Counter()
         connection = await asyncpg.connect(database_url)
-        while time.monotonic() < end:
+        while not seen or time.monotonic() < end:
             seen[await connection.fetchval("select sum(image_count) from tasks where ended_at is null") or 0] += 1
         await connection.close()
         return seen
 
     with processes(tmp_path, database_url) as (urls, replace_worker):
-        apis = [httpx.AsyncClient(base_url=url, headers=headers, timeout=30) for url in urls]
+        apis = [httpx.AsyncClient(base_url=url, headers=headers, timeout=120) for url in urls]
 
         async def ready() -> bool:
             with suppress(httpx.TransportError):

@@ -10,17 +10,20 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import cache, partial
+from contextlib import asynccontextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from framehouse.adapters.account_slots import AccountSlots
 from framehouse.domain.field_reader import ascii_host
 
 if TYPE_CHECKING:
     import httpx
 
-_LOOKUPS = ThreadPoolExecutor(256, thread_name_prefix="lookup")
+_LOOKUP_THREADS = 256
+_LOOKUPS = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="lookup")
+_LOOKUP_SLOTS = AccountSlots(_LOOKUP_THREADS)
 _MAX_ADDRESSES = 4
 _GLOBAL_UNICAST_IPV6 = ipaddress.ip_network("2000::/3")
 _DOCUMENTATION_IPV6 = tuple(map(ipaddress.ip_network, ("2001:db8::/32", "3fff::/20")))
@@ -43,18 +46,18 @@ class FetchFailed(Exception):
         self.retry = retry
 
 
-async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: str = "") -> bytes:
+async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: str = "", account_id: int = 0) -> bytes:
     """Send a GET request to a URL, and return the body of the response.
 
-    Follows at most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private
-    addresses for every host. If `allow_private` is false, private addresses are permitted only for `private_host`.
-    Raises FetchFailed.
+    `account_id` is the account for which the URL is fetched, or 0. Follows at most three redirects. Sends no cookies or
+    credentials, and uses no proxy. `allow_private` permits private addresses for every host. If `allow_private` is
+    false, private addresses are permitted only for `private_host`. Raises FetchFailed.
     """
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT_S):
             for _ in range(MAX_REDIRECTS + 1):
                 private_allowed = allow_private or bool(private_host and host_of(url) == private_host)
-                result = await _get(url, max_bytes, private_allowed)
+                result = await _get(url, max_bytes, private_allowed, account_id)
                 if isinstance(result, bytes):
                     return result
                 try:
@@ -74,10 +77,10 @@ def host_of(url: str) -> str:
         return ""
 
 
-async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
+async def _get(url: str, max_bytes: int, allow_private: bool, account_id: int) -> bytes | str:
     """Send one GET request. Returns the body as bytes or, for a redirect, the Location header as a string."""
     request_headers = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
-    async with _request("GET", url, request_headers, None, IDLE_TIMEOUT_S, allow_private) as response:
+    async with _request("GET", url, request_headers, None, IDLE_TIMEOUT_S, allow_private, account_id) as response:
         if response.has_redirect_location:
             return response.headers["Location"]
         if response.status_code != 200:
@@ -99,7 +102,13 @@ async def _get(url: str, max_bytes: int, allow_private: bool) -> bytes | str:
 
 
 async def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, idle_timeout_s: float, allow_private: bool
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    idle_timeout_s: float,
+    allow_private: bool,
+    account_id: int = 0,
 ) -> tuple[int, Mapping[str, str]]:
     """Send a POST request. Returns the status code and the headers of the response. The response's body is not read.
 
@@ -108,13 +117,19 @@ async def post(
     `idle_timeout_s` seconds. Otherwise, the total limit could cancel the TLS handshake before the idle timeout ends the
     handshake. The connection would then stay open until it is garbage-collected.
     """
-    async with _request("POST", url, headers, body, idle_timeout_s, allow_private) as response:
+    async with _request("POST", url, headers, body, idle_timeout_s, allow_private, account_id) as response:
         return response.status_code, response.headers
 
 
 @asynccontextmanager
 async def _request(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None, idle_timeout_s: float, allow_private: bool
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    idle_timeout_s: float,
+    allow_private: bool,
+    account_id: int,
 ) -> AsyncIterator["httpx.Response"]:
     """Open a new connection to a checked address and send a request.
 
@@ -134,7 +149,7 @@ async def _request(
         port = parts.port or (443 if parts.scheme == "https" else 80)
         bracketed = f"[{name}]" if ":" in name else name
         headers = {**headers, "Host": f"{bracketed}:{parts.port}" if parts.port else bracketed}
-        addresses = await _checked_addresses(name, port, allow_private)
+        addresses = await _checked_addresses(name, port, allow_private, account_id)
         transport = LimitedTransport(_tls_context())
         async with httpx.AsyncClient(trust_env=False, timeout=idle_timeout_s, transport=transport) as client:
             for remaining, address in zip(reversed(range(len(addresses))), addresses, strict=True):
@@ -157,7 +172,7 @@ async def _request(
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
         raise FetchFailed("is not a valid URL", retry=False) from error
     except HeadTooLarge as error:
-        raise FetchFailed("sent too many bytes before its response headers ended", retry=True) from error
+        raise FetchFailed("sent too many bytes before the end of its response headers", retry=True) from error
     except httpx.TimeoutException as error:
         raise FetchFailed(f"did not respond for {idle_timeout_s:g} s", retry=True) from error
     except httpx.HTTPError as error:
@@ -175,7 +190,7 @@ def _tls_context() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
-async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[str]:
+async def _checked_addresses(host: str, port: int, allow_private: bool, account_id: int) -> list[str]:
     """Resolve a host and return at most four of its addresses.
 
     Raises FetchFailed if the name cannot be resolved. If `allow_private` is false, also raises FetchFailed if at least
@@ -184,18 +199,32 @@ async def _checked_addresses(host: str, port: int, allow_private: bool) -> list[
     try:
         addresses = [str(ipaddress.ip_address(host))]
     except ValueError:
-        # Lookups run in a separate thread pool, so that slow lookups do not delay image generation. The pool has many
-        # threads, so that slow lookups rarely delay other lookups.
-        lookup = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            results = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, lookup)
+            addresses = await _look_up(host, port, account_id)
         except OSError as error:
             retry = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
             raise FetchFailed("points to a host name that cannot be resolved", retry=retry) from error
-        addresses = list(dict.fromkeys(str(result[4][0]) for result in results))
     if not allow_private and not all(map(is_public, addresses)):
         raise FetchFailed("points to a private or special address, which is not allowed", retry=False)
     return addresses[:_MAX_ADDRESSES]
+
+
+async def _look_up(host: str, port: int, account_id: int) -> list[str]:
+    """Return the addresses of a host name.
+
+    The lookup runs in a separate thread, so that a slow lookup does not delay image generation. A cancelled lookup
+    continues in its thread, and occupies its slot until the thread is free.
+    """
+    await _LOOKUP_SLOTS.acquire(account_id)
+    loop = asyncio.get_running_loop()
+
+    def release(_: object) -> None:
+        with suppress(RuntimeError):  # the event loop may be closed
+            loop.call_soon_threadsafe(_LOOKUP_SLOTS.release, account_id)
+
+    lookup = _LOOKUPS.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    lookup.add_done_callback(release)
+    return list(dict.fromkeys(str(result[4][0]) for result in await asyncio.wrap_future(lookup)))
 
 
 def is_public(address: str) -> bool:

@@ -24,6 +24,8 @@ from framehouse.wiring import check, open_checked_storage, open_database
 
 _READY_CHECK_S = 0.05
 _READY_LIMIT_S = 60.0
+_WATCHDOG_MARGIN_S = 1.0
+"""A hung process can usually write a traceback and exit. The supervisor kills the process only if it does not exit."""
 
 
 def run_server(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
@@ -114,7 +116,7 @@ def _processes(
             [sys.executable, "-m", "framehouse", *commands[name], *options],
             pass_fds=(pipe, fd),
             environment={"FRAMEHOUSE_HOST": settings.host, "FRAMEHOUSE_PORT": str(settings.port)},
-            hung_after_s=settings.hung_after_s,
+            hung_after_s=settings.hung_after_s + _WATCHDOG_MARGIN_S,
         )
         for name, fd in (("API", api_fd), ("worker", metrics_fd))
     ]

@@ -25,7 +25,7 @@ _DATE = click.DateTime(("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"))
 @click.command()
 @click.option("--account", help="Show only the charges of this account. [default: all accounts]")
 @click.option("--key", help="Show only the charges of this API key, or of the key with this prefix (see `key list`).")
-@click.option("--from", "since", type=_DATE, help="Show only charges from this time (UTC) on.")
+@click.option("--from", "since", type=_DATE, help="Show only charges at or after this time (UTC).")
 @click.option("--to", "until", type=_DATE, help="Show only charges before this time (UTC).")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the charges as CSV.")
 @data_options
@@ -85,7 +85,7 @@ def usage(
         if not charges:
             echo("No charges.")
         for charge in charges:
-            task = str(charge.task_id or "before the ledger")
+            task = str(charge.task_id or "from before the ledger existed")
             echo(
                 f"{charge.charged_at:%Y-%m-%d %H:%M:%S}  {charge.account:12}  {charge.key:11}  {task:36}  "
                 f"{charge.kind:17}  {charge.model:20}  {charge.amount:6}"

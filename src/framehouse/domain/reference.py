@@ -56,9 +56,9 @@ class Content:
 class LongString:
     """A string that was sent in a request body and is too long to be kept in memory.
 
-    `head` is the beginning of the string, and `characters` is the length of the string. While the string arrived, the
-    server tried to decode it as a base64 image. `content` is the decoded image. If decoding failed, `content` is None
-    and `problem` is the reason.
+    `head` is the beginning of the string, and `characters` is the length of the string. While the string was arriving,
+    the server tried to decode it as a base64 image. `content` is the decoded image. If decoding failed, `content` is
+    None and `problem` is the reason.
     """
 
     head: str

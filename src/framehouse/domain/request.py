@@ -39,7 +39,8 @@ _Reader = Callable[[FieldReader, Model | None], ImageRequest]
 def parse_request(body: object, models: Catalog, kind: TaskKind = "omni-image") -> ImageRequest:
     """Read the request in a JSON body.
 
-    Raises Refused as `read_request` does. Raises Refused (1201) with a list of all problems if the request is invalid.
+    Raises Refused in the same cases as `read_request`. In addition, raises Refused (1201) with a list of all problems
+    if the request is invalid.
     """
     request, problems = read_request(body, models, kind)
     if problems:
@@ -151,8 +152,8 @@ def _read_expansion(reader: FieldReader, model: Model | None) -> ImageRequest:
     elif expansion.area > MAX_AREA + 1e-9:
         reader.add_problem(
             "up_expansion_ratio",
-            f"and the other ratios result in {ceil(expansion.area * 100) / 100:g} times the area of the image; "
-            f"at most {MAX_AREA:g} times this area is allowed",
+            f"and the other ratios enlarge the image to {ceil(expansion.area * 100) / 100:g} times its original area; "
+            f"at most {MAX_AREA:g} times the original area is allowed",
         )
     if model and not model.expansions:
         reader.add_problem("model_name", f"{model.name} cannot expand images, because none of its engines can")

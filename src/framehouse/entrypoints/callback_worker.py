@@ -6,7 +6,7 @@ Deliveries run independently of generation, so a slow receiver never delays a ba
 import asyncio
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from datetime import timedelta
 
@@ -69,7 +69,11 @@ class HostHistory:
 
 
 class CallbackWorker:
-    """A worker that delivers callback messages. At most `max_deliveries` deliveries run at the same time."""
+    """A worker that delivers callback messages.
+
+    At most `max_deliveries` deliveries run at the same time, and at most half of this number for one account. Many dead
+    hosts of one account therefore do not delay the messages of other accounts.
+    """
 
     def __init__(
         self,
@@ -86,7 +90,8 @@ class CallbackWorker:
         self._max_deliveries = max_deliveries
         self._host_limits = host_limits or HostLimits()
         self._hosts = HostHistory()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], int] = {}
+        """The running deliveries, and the account of each of them."""
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -118,16 +123,18 @@ class CallbackWorker:
             host_limits=self._host_limits,
             healthy=self._hosts.healthy,
             failing=self._hosts.failing,
+            deliveries=Counter(self._running.values()),
+            account_limit=max(1, self._max_deliveries // 2),
             lease=_LEASE,
         )
         for message in claimed:
             task = asyncio.create_task(self._deliver(message))
-            self._running.add(task)
+            self._running[task] = message.account_id
             task.add_done_callback(self._done)
         return len(claimed)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         self._wake.set()
         if not task.cancelled() and (error := task.exception()):
             log.error("internal error in a delivery: %s", safe_traceback(error))

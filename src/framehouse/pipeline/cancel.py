@@ -1,4 +1,4 @@
-"""Cancel a task, and notify the clients that wait for the task and the workers that generate its images."""
+"""Cancel a task. Notify the clients that wait for the task, and notify the workers that generate its images."""
 
 from contextlib import suppress
 from datetime import timedelta

@@ -80,7 +80,12 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S + CONNECT_GRACE_S):
             code, response_headers = await post(
-                message.url, body, headers, idle_timeout_s=ANSWER_TIMEOUT_S, allow_private=allow_private
+                message.url,
+                body,
+                headers,
+                idle_timeout_s=ANSWER_TIMEOUT_S,
+                allow_private=allow_private,
+                account_id=message.account_id,
             )
         if 200 <= code < 300:
             return Delivered(code)

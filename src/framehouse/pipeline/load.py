@@ -23,7 +23,7 @@ async def load_batch(
     """
     try:
         references = await load_references(batch, db, storage, checker, allow_private=allow_private)
-        elements = await load_elements(batch.elements, db, storage, checker)
+        elements = await load_elements(batch, db, storage, checker)
     except Unavailable as error:
         return Retry(error.message, counts_attempt=True)
     except Declined as error:

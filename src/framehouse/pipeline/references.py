@@ -18,7 +18,6 @@ from framehouse.adapters.postgres import batch_queue, reference_store
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
 from framehouse.adapters.storage import Storage
-from framehouse.domain.element import Element
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, ImageInput, Reference, is_url
 from framehouse.engines.interface import ReferenceImage, SavedElement
@@ -70,7 +69,7 @@ async def store(db: Database, storage: Storage, image: Reference | InspectedImag
 
 
 async def fetch_image(
-    field: str, url: str, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
+    field: str, url: str, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool, account_id: int
 ) -> Reference:
     """Fetch the image at a URL, decode it completely and store it. `field` is the request field that contains the URL.
 
@@ -78,8 +77,8 @@ async def fetch_image(
     messages of both errors contain `field`.
     """
     try:
-        content = await fetch(url, max_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private)
-        width, height = await checker.check(content)
+        content = await fetch(url, max_bytes=MAX_REFERENCE_BYTES, allow_private=allow_private, account_id=account_id)
+        width, height = await checker.check(content, account_id=account_id)
     except FetchFailed as error:
         kind = Unavailable if error.retry else Declined
         raise kind(f"{field} {error.message}") from error
@@ -103,30 +102,37 @@ async def load_references(
     for index, reference in enumerate(batch.references):
         field = reference.field
         if not reference.key:
-            fetched = await fetch_image(field, reference.url, db, storage, checker, allow_private=allow_private)
+            fetched = await fetch_image(
+                field, reference.url, db, storage, checker, allow_private=allow_private, account_id=batch.account_id
+            )
             # if another batch of the task has already fetched this reference, all batches use the file of that batch
             reference = await batch_queue.save_reference(db, batch.task_id, index, fetched)
-        image = await load_stored(field, reference.key, db, storage, checker)
+        image = await load_stored(field, reference.key, db, storage, checker, account_id=batch.account_id)
         loaded.append(replace(image, role=reference.role))
     return tuple(loaded)
 
 
 async def load_elements(
-    elements: tuple[Element, ...], db: Database, storage: Storage, checker: ImageChecker
+    batch: Claimed, db: Database, storage: Storage, checker: ImageChecker
 ) -> tuple[SavedElement, ...]:
-    """Load the elements of a task and the files of their images, in order.
+    """Load the elements of a batch and the files of their images, in order.
 
     Raises Declined if a file is missing or damaged.
     """
     loaded = []
-    for index, element in enumerate(elements):
+    for index, element in enumerate(batch.elements):
         field = f"element_list[{index}].element_id {element.id}: an image"
-        images = [await load_stored(field, image.key, db, storage, checker) for image in element.images]
+        images = [
+            await load_stored(field, image.key, db, storage, checker, account_id=batch.account_id)
+            for image in element.images
+        ]
         loaded.append(SavedElement(element.name, element.description, tuple(images)))
     return tuple(loaded)
 
 
-async def load_stored(field: str, key: str, db: Database, storage: Storage, checker: ImageChecker) -> ReferenceImage:
+async def load_stored(
+    field: str, key: str, db: Database, storage: Storage, checker: ImageChecker, *, account_id: int
+) -> ReferenceImage:
     """Load a stored image for an engine. Each file is decoded completely before its first use.
 
     Raises Declined if the file is missing or damaged. The message contains `field`.
@@ -137,7 +143,7 @@ async def load_stored(field: str, key: str, db: Database, storage: Storage, chec
     size = await reference_store.find_checked(db, key)
     if size is None:
         try:
-            size = await checker.check(content)
+            size = await checker.check(content, account_id=account_id)
         except BadImage as error:
             raise Declined(f"{field} {error}") from error
         await reference_store.mark_checked(db, key, *size)

@@ -101,8 +101,10 @@ async def gather_images(
 
     async def load(field: str, image: Reference) -> Reference:
         if not image.key:
-            return await fetch_image(field, image.url, db, storage, checker, allow_private=allow_private)
-        loaded = await load_stored(field, image.key, db, storage, checker)
+            return await fetch_image(
+                field, image.url, db, storage, checker, allow_private=allow_private, account_id=claimed.account_id
+            )
+        loaded = await load_stored(field, image.key, db, storage, checker, account_id=claimed.account_id)
         return replace(image, width=loaded.width, height=loaded.height)
 
     images = zip(claimed.task.fields, claimed.task.element.images, strict=True)

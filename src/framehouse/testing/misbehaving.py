@@ -16,7 +16,7 @@ from framehouse.engines.interface import Abilities, Batch, GeneratedImage, Progr
 class Misbehaving:
     """An engine that fills each image with a single shade of grey. Certain words in the prompt cause faults.
 
-    The methods `_misbehave` and `generate` define the words and their faults.
+    The methods `_misbehave` and `generate` define these words and the faults that they cause.
 
     `notes` is the path of a log file. The engine writes the line "start <task> <index>" before it generates an image,
     and the line "done <task> <index>" afterwards. If a batch has elements, the engine first writes the line "with

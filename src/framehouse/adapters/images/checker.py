@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from typing import Any
 
+from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.images.decode import CPU_S
 from framehouse.adapters.images.header import BadImage
 
@@ -23,21 +24,24 @@ removed, because they may contain secrets."""
 
 
 class ImageChecker:
-    """A pool of decoder processes. It starts processes on demand, reuses them, and replaces processes that die."""
+    """A pool of decoder processes. It starts processes on demand, reuses them, and replaces processes that die.
+
+    The accounts whose images wait for a process take turns.
+    """
 
     def __init__(self, *, processes: int = 2, wall_s: float = _WALL_S) -> None:
-        self._slots = asyncio.Semaphore(processes)
+        self._slots = AccountSlots(processes, per_account=processes)
         self._wall_s = wall_s
         self._idle: list[Process] = []
 
-    async def check(self, content: bytes) -> tuple[int, int]:
+    async def check(self, content: bytes, *, account_id: int = 0) -> tuple[int, int]:
         """Check an image against all rules and decode it completely.
 
         Returns the width and height in pixels after the EXIF rotation. Raises BadImage if the image breaks a rule, if
         it cannot be decoded, or if decoding exceeds a limit. The method makes at most two attempts, and each attempt
         takes at most `wall_s` seconds. A malicious file can affect only the decoder process.
         """
-        async with self._slots:
+        async with self._slots.slot(account_id):
             for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low
                 if response := await self._send(content):
                     break

@@ -41,8 +41,8 @@ def add_watermark(pixels: NDArray[np.uint8], text: str, logo: bytes = b"") -> tu
 def _stamp(text: str, logo: bytes, size: int, max_width: int) -> NDArray[np.uint8]:
     """Return the watermark as RGBA pixels of shape (height, width, 4).
 
-    A soft dark rim makes the watermark legible on light backgrounds. `size` is the font size in pixels. A logo is at
-    most 1.6 times as high as `size`. Without its rim, the watermark is at most `max_width` pixels wide.
+    A soft dark rim makes the watermark legible on light backgrounds. `size` is the font size in pixels. The height of a
+    logo is at most 1.6 times `size`. Without its rim, the watermark is at most `max_width` pixels wide.
     """
     if logo:
         with Image.open(io.BytesIO(logo)) as image:

@@ -92,13 +92,14 @@ async def claim_batches(
     routes: Sequence[tuple[str, str]],
     task_id: UUID | None = None,
     ready: bool = False,
+    ready_accounts: Sequence[int] = (),
 ) -> list[Claimed]:
     """Claim up to `limit` due batches, and mark their tasks as processing. The accounts are served in turn.
 
     `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
     `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been
-    fetched and checked. Two workers never claim the same batch. Another worker can claim the batch of a dead worker
-    only after the batch has been requeued.
+    fetched and checked. For the accounts in `ready_accounts`, the claim always has this restriction. Two workers never
+    claim the same batch. Another worker can claim the batch of a dead worker only after the batch has been requeued.
     """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
@@ -111,6 +112,7 @@ async def claim_batches(
         claim=uuid4(),
         task_id=task_id,
         ready=ready,
+        ready_accounts=list(ready_accounts),
     )
     if rows:
         await db.row("select start_tasks(:task_ids)", task_ids=sorted({row["task_id"] for row in rows}))

@@ -3,7 +3,7 @@
 The number of concurrent deliveries to each host is limited. The messages of a task are sent in order.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -46,6 +46,7 @@ class CallbackMessage:
     claim: UUID
     attempt: int
     created_at: datetime
+    account_id: int
     task: Task | ElementTask
     url: str
     host: str
@@ -60,9 +61,13 @@ async def claim_callbacks(
     healthy: Collection[str],
     failing: Collection[str],
     lease: timedelta,
+    deliveries: Mapping[int, int] | None = None,
+    account_limit: int | None = None,
 ) -> list[CallbackMessage]:
-    """Claim up to `limit` due messages, oldest first.
+    """Claim up to `limit` due messages. The accounts take turns.
 
+    `deliveries` is the number of deliveries that already run in this process, by account. No account gets more than
+    `account_limit` deliveries at the same time. If `account_limit` is None, only `limit` applies.
     `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
     concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
     If the connection is lost before the claimed messages are returned, they can be claimed again after their leases
@@ -77,6 +82,9 @@ async def claim_callbacks(
         healthy_hosts=list(healthy),
         unknown_limit=host_limits.unknown,
         failing_hosts=list(failing),
+        busy_accounts=list(deliveries or {}),
+        deliveries=list((deliveries or {}).values()),
+        account_limit=limit if account_limit is None else account_limit,
     )
     return [_message(row) for row in rows]
 
@@ -166,6 +174,7 @@ def _message(row: asyncpg.Record) -> CallbackMessage:
         claim=row["claim"],
         attempt=row["message_attempt"],
         created_at=row["message_created_at"],
+        account_id=row["account_id"],
         task=replace(task, **changes),
         url=subject["callback_url"],
         host=row["message_host"],

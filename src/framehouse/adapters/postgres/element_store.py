@@ -55,6 +55,7 @@ class ClaimedElement:
     """An element that an element worker has claimed in order to process its images. `attempt` counts from 1."""
 
     task: ElementTask
+    account_id: int
     claim: UUID
     attempt: int
     last_error: str
@@ -114,7 +115,7 @@ async def delete_element(db: Database, account_id: int, element_id: int, at: dat
 async def claim_elements(
     db: Database, *, limit: int, lease: timedelta, task_id: UUID | None = None, ready: bool = False
 ) -> list[ClaimedElement]:
-    """Claim up to `limit` due elements, oldest first, and mark them as processing.
+    """Claim up to `limit` due elements, and mark them as processing. The accounts take turns.
 
     `task_id` restricts the claim to one element. `ready` restricts the claim to elements whose images are all stored.
     Two element workers never claim the same element.
@@ -127,7 +128,10 @@ async def claim_elements(
         task_id=task_id,
         ready=ready,
     )
-    return [ClaimedElement(element_from(row), row["claim"], row["attempt"], row["last_error"] or "") for row in rows]
+    return [
+        ClaimedElement(element_from(row), row["account_id"], row["claim"], row["attempt"], row["last_error"] or "")
+        for row in rows
+    ]
 
 
 async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence[Reference]) -> None:

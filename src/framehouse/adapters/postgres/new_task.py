@@ -19,7 +19,7 @@ from framehouse.domain.turn_cost import shot_cost
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task whose shots are planned (see `domain.plan_shots`) and that has not been accepted yet.
+    """A task whose shots have been planned (see `domain.plan_shots`), but that has not been accepted yet.
 
     `batches` contains the shot indexes of each batch. The images of `elements` are already stored. `idempotency`
     contains the client's idempotency key and the hash of the request body. `key_id` is the id of the API key that

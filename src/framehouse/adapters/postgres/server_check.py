@@ -1,6 +1,7 @@
 """Check that an external PostgreSQL server meets the requirements of Framehouse."""
 
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ class DatabaseServer:
 async def check_server(url: str, *, direct_url: str = "") -> DatabaseServer:
     """Check the server at `url` and, if `direct_url` is not empty, also the server at `direct_url`.
 
-    Raises BadServer for every error.
+    Raises BadServer on any error.
     """
     direct = await _check_url(
         direct_url or url, "FRAMEHOUSE_DIRECT_DATABASE_URL" if direct_url else "FRAMEHOUSE_DATABASE_URL"
@@ -62,7 +63,8 @@ async def _check_url(url: str, setting: str) -> DatabaseServer:
             assert row is not None
             pooled = connection.get_server_pid() != row["pid"]  # a pooler does not report the real process id
         finally:
-            await connection.close(timeout=2)
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the result of the check is known
+                await connection.close(timeout=2)
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise BadServer(f"{setting}: {_explain(error, url)}") from error
     if row["number"] < _MIN_VERSION * 10_000:
@@ -73,7 +75,8 @@ async def _check_url(url: str, setting: str) -> DatabaseServer:
         raise BadServer(f"{setting}: {_address(url)} is a read-only standby server. Use the URL of the primary server.")
     if not row["may_create"]:
         raise BadServer(
-            f'{setting}: the user "{row["user_name"]}" may not create tables in the database "{row["database"]}". '
+            f'{setting}: the user "{row["user_name"]}" is not allowed to create tables in the database '
+            f'"{row["database"]}". '
             f'Make the user the owner: alter database "{row["database"]}" owner to "{row["user_name"]}".'
         )
     return DatabaseServer(row["version"], row["tls"], pooled)

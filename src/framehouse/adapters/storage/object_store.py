@@ -1,4 +1,4 @@
-"""A storage that uses a folder, or an S3, GCS or Azure bucket, through the obstore library."""
+"""Storage in a folder, or in an S3, GCS or Azure bucket, through the obstore library."""
 
 import asyncio
 import os
@@ -186,7 +186,7 @@ def _error_from(message: str) -> StorageUnavailable:
     The HTTP status code is read from the message, because some exceptions do not contain the code elsewhere.
     """
     if "builder error" in message:  # obstore's message for an http:// URL that is not allowed
-        return StorageMisconfigured("storage: the endpoint is http://; set AWS_ALLOW_HTTP=true to allow it")
+        return StorageMisconfigured("storage: the endpoint uses http://; set AWS_ALLOW_HTTP=true to allow it")
     if "169.254.169.254" in message:
         return StorageMisconfigured(
             f"storage: no credentials are set, and this machine has no role that provides credentials: {message}"

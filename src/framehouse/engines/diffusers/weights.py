@@ -100,7 +100,7 @@ def list_weights() -> Iterator[tuple[str, str, Weights]]:
 
 
 def pipeline_parts(index: dict[str, Any]) -> list[str]:
-    """Return the folders of a pipeline's parts. `index` is the content of its `model_index.json`."""
+    """Return the folders of a pipeline's parts. `index` is the content of the pipeline's `model_index.json`."""
     return sorted(
         name
         for name, value in index.items()
@@ -109,10 +109,10 @@ def pipeline_parts(index: dict[str, Any]) -> list[str]:
 
 
 def find_missing(folder: Path) -> str:
-    """Return the name of a missing file or folder of a pipeline or of a single model, such as an upscaler.
+    """Return the name of a file or folder that is missing from a pipeline or a single model, such as an upscaler.
 
-    Returns an empty string if the pipeline or the single model is complete. The function checks only the files that the
-    model's index files list and the files that every model needs.
+    Returns an empty string if the pipeline or the single model is complete. The function checks only the files that
+    every model needs and the files that are listed in the model's index files.
     """
     index = _read_json(folder / INDEX)
     if not index:

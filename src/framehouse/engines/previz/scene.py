@@ -1,4 +1,4 @@
-"""The content of one panel as plain values. `reading` derives these values from the prompt."""
+"""The content of one panel as plain values. The module `reading` derives these values from the prompt."""
 
 import random
 import zlib
@@ -31,8 +31,8 @@ class Subject:
 class Scene:
     """The content that the prompt specifies.
 
-    If the prompt does not specify a value, the value is empty. The seed later determines some empty values, for example
-    the backdrop.
+    If the prompt does not specify a value, the value is empty. Some of the empty values, for example the backdrop, are
+    filled later, depending on the seed.
 
     `tints`: colours for the entire image.
     `chips`: the nouns in the prompt that have no drawing, or whose drawing shows only a part of their meaning. The
@@ -62,7 +62,7 @@ class Scene:
 def stream(seed: int, decision: str) -> random.Random:
     """Return a random number generator for one decision.
 
-    Each decision has an independent generator. If code for a new decision is added, the results of the other decisions
-    therefore stay the same.
+    Each decision has an independent generator. Therefore, adding code for a new decision does not change the results
+    of the other decisions.
     """
     return random.Random(seed * 0x9E3779B1 + zlib.crc32(decision.encode()))

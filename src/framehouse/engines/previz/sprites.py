@@ -1,4 +1,4 @@
-"""Operations on the canvas (the RGB pixels of a panel) and on sprites. A sprite is the RGBA pixels of one subject.
+"""Operations on the canvas (the RGB pixels of a panel) and on sprites (the RGBA pixels of one subject each).
 
 Many operations process bands of rows to limit memory usage at 4k.
 """
@@ -64,7 +64,7 @@ def _light(sprite: Pixels) -> Plane:
 def lay(
     canvas: Pixels, sprite: Pixels, left: int, top: int, light: Light, *, dim: float = 0.0, lit: bool = True
 ) -> None:
-    """Draw a sprite (RGBA, not premultiplied) on the canvas in the light of the scene.
+    """Draw a sprite (RGBA, not premultiplied) on the canvas, lit by the light of the scene.
 
     The ambient light tints the sprite. Towards the upper left, the sprite is brighter and has a rim of light. `dim` is
     the strength of the haze, from 0 to 1. If `lit` is false, the colours of the sprite stay unchanged.
@@ -155,7 +155,7 @@ def glow(canvas: Pixels, x: float, y: float, radius: float, color: Color, streng
 def lit_windows(sprite: Pixels, color: Color) -> Pixels:
     """Return the lit windows and doors of a building, without the rest of the sprite.
 
-    In the drawings, windows are dark or blue. A blue area in the upper 28 % of the rows is not a window, but a flag.
+    In the drawings, windows are dark or blue. A blue area in the top 28% of the rows is a flag, not a window.
     """
     lit = np.empty_like(sprite)
     lit[..., :3] = color
@@ -191,7 +191,10 @@ def drop_shadow(canvas: Pixels, sprite: Pixels, left: int, top: int, blur: float
 
 
 def veil(canvas: Pixels, mask: Image.Image, color: Color, strength: float) -> None:
-    """Blend a colour into the canvas according to the brightness of the mask, which has the mode L and any size."""
+    """Blend a colour into the canvas according to the brightness of the mask.
+
+    The mask has the mode L and can have any size.
+    """
     height, width = canvas.shape[:2]
     if mask.size != (width, height):
         mask = mask.resize((width, height), Image.Resampling.BILINEAR)

@@ -11,10 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
 
 from starlette.requests import ClientDisconnect, Request
 
+from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.spool import Spool, SpoolFull
 from framehouse.adapters.storage import StorageUnavailable
 from framehouse.domain.errors import Refused
@@ -64,9 +64,7 @@ class BodyReader:
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
         self._max_bytes = max_bytes
         self._stall_timeout_s = stall_timeout_s
-        self._large_slots = asyncio.Semaphore(max_large)
-        self._max_large_per_account = max(1, max_large // 2)
-        self._account_slots: WeakValueDictionary[int, asyncio.Semaphore] = WeakValueDictionary()
+        self._large_slots = AccountSlots(max_large)
         # By default, glibc returns the memory block of each piece to the system, and requests a new block for the next
         # piece. These system calls take longer than decoding the piece. After a larger block has been freed once, glibc
         # keeps and reuses freed blocks. The following statement allocates and frees such a block. The block uses no
@@ -94,7 +92,7 @@ class BodyReader:
             else:
                 yield _parse_whole(bytes(received), digest)
                 return
-            async with self._slot(account_id):
+            async with self._large_slots.slot(account_id):
                 spool = Spool()
                 try:
                     started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
@@ -129,7 +127,7 @@ class BodyReader:
             try:
                 while piece := await self._next(stream, started, size):
                     if size <= LONG_BYTES < size + len(piece):
-                        await slots.enter_async_context(self._slot(account_id))
+                        await slots.enter_async_context(self._large_slots.slot(account_id))
                         started = time.monotonic()  # the time spent waiting for a slot must not count as slow sending
                     size += len(piece)
                     if size > max_bytes:
@@ -143,13 +141,6 @@ class BodyReader:
                 raise Refused(1200, "the body ended too early") from None
             except SpoolFull as error:
                 raise StorageUnavailable(str(error)) from error
-
-    @asynccontextmanager
-    async def _slot(self, account_id: int) -> AsyncIterator[None]:
-        """Wait for a slot to read a large body of this account. Free the slot when the `async with` block ends."""
-        account_slots = self._account_slots.setdefault(account_id, asyncio.Semaphore(self._max_large_per_account))
-        async with account_slots, self._large_slots:
-            yield
 
     def _check_headers(self, request: Request) -> None:
         content_type = find_header(request.scope, b"content-type")

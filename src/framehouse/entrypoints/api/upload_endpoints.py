@@ -1,4 +1,4 @@
-"""The endpoints for uploading an image before a request uses the image as a reference.
+"""The endpoints for uploading an image, so that a later request can use the image as a reference.
 
 The API nodes of ComfyUI use these endpoints.
 """
@@ -43,7 +43,8 @@ async def _create(context: ApiContext, request: Request) -> tuple[dict[str, str]
     caller = await context.caller(request)
     async with context.body(request, caller) as (body, _):
         reader = FieldReader(body if isinstance(body, dict) else {})
-        reader.text("file_name", max_characters=1000)  # only checked: the content of the file determines its type
+        # the next two fields are checked but not used: the content of the file determines its type
+        reader.text("file_name", max_characters=1000)
         reader.text("content_type", max_characters=200)
         if not isinstance(body, dict):
             raise Refused(1201, "the body must be a JSON object")
@@ -76,7 +77,7 @@ async def get_upload(context: ApiContext, request: Request) -> Response:
 
 
 def _signed(context: ApiContext, request: Request, path: re.Pattern[str]) -> tuple[int, UUID]:
-    """Return the account id and the upload id in a signed URL.
+    """Return the account id and the upload id that a signed URL contains.
 
     Raises Refused (1203) if the URL has expired or its signature is wrong.
     """

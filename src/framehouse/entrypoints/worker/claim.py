@@ -21,9 +21,10 @@ MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 """If a worker has found no batch after more than `MISSES_BEFORE_PAUSE` consecutive notifications, it pauses for about
 `MISS_PAUSE_S` seconds before each claim. Each new task wakes all workers. Without this pause, the claims of many
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
-_LOADING_LIMIT = 16
+LOADING_LIMIT = 16
 """If at least this number of held batches are still loading references, the worker claims only batches whose references
-are all stored."""
+are all stored. If at least half of this number belongs to one account, the same rule applies to this account, so that
+slow hosts of one account do not delay other accounts."""
 _POISON_PAUSE_S = 3.0
 
 
@@ -101,11 +102,20 @@ async def claim_batches(
     signal.more_due = True
     if free <= 0:
         return []
-    ready = held.loading >= _LOADING_LIMIT
+    loading = held.loading_by_account
+    ready = loading.total() >= LOADING_LIMIT
+    ready_accounts = [account_id for account_id, count in loading.items() if count >= LOADING_LIMIT // 2]
     batches = await batch_queue.claim_batches(
-        db, worker=worker, limit=free, lease=lease, routes=routes, task_id=only_task, ready=ready
+        db,
+        worker=worker,
+        limit=free,
+        lease=lease,
+        routes=routes,
+        task_id=only_task,
+        ready=ready,
+        ready_accounts=ready_accounts,
     )
-    signal.more_due = ready or len(batches) == free
+    signal.more_due = ready or bool(ready_accounts) or len(batches) == free
     poison = [
         batch for batch in batches
         if may_be_poison(batch.attempt, limits, open_order=route_with_open_order(batch) is not None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -63,9 +64,9 @@ class HeldBatches:
             del self._by_id[held.batch.id]
 
     @property
-    def loading(self) -> int:
-        """The number of held batches whose references are not loaded yet."""
-        return sum(not held.loaded for held in self)
+    def loading_by_account(self) -> Counter[int]:
+        """The number of held batches whose references are not loaded yet, by account."""
+        return Counter(held.batch.account_id for held in self if not held.loaded)
 
     @property
     def free_slots(self) -> int:

@@ -1,7 +1,7 @@
 """Listen for notifications from the database.
 
 A notification about new batches wakes the claim loop. A notification about the end of a task stops the work on its
-batches. A notification about an upstream callback ends the pause of the engine that waits for the upstream.
+batches. A notification about an upstream callback ends the pause of the engine that is waiting for the upstream.
 """
 
 from typing import NoReturn

@@ -1,9 +1,11 @@
 -- Claims up to p_limit due batches of the given routes. p_routes[i] is a route of the model p_models[i].
 -- docs/adr/0022-fair-turns.md describes the order. If p_ready is true, only batches whose references are all fetched
--- and decoded are claimed. If p_task is not null, only batches of that task are claimed. A claimed batch must be
--- requeued before another claim. An expired lease is not sufficient, because the clock may have been changed.
+-- and decoded are claimed. For the accounts in p_ready_accounts, this is always the case. If p_task is not null, only
+-- batches of that task are claimed. A claimed batch must be requeued before another claim. An expired lease is not
+-- sufficient, because the clock may have been changed.
 create or replace function claim_batches(
-    p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean
+    p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean,
+    p_ready_accounts bigint[]
 ) returns setof batches language plpgsql rows 16 as $$
 begin
     perform queue_postponed_batches(p_models, p_routes);
@@ -33,6 +35,10 @@ begin
                   and b.model = q.model and b.route = q.route and b.low = q.low
                   and (p_task is null or b.task_id = p_task)
                   and (not p_ready or not exists (select from pictures_to_load p where p.task_id = b.task_id))
+                  and (p_ready_accounts = '{}' or not exists (
+                      select from tasks t join pictures_to_load p on p.task_id = t.id
+                      where t.id = b.task_id and t.account_id = any (p_ready_accounts)
+                  ))
                 order by b.turn, b.id
                 limit p_limit + 100
             ) o

@@ -20,6 +20,6 @@ select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coales
                                 from task_references r where r.task_id = e.task_id and r.element = e.index)
                  ) order by e.index)
                  from task_elements e where e.task_id = c.task_id), '[]'::json)::text as elements
-from claim_batches(:models::text[], :routes::text[], :limit::int, :claim::uuid, :worker::int, :lease::interval, :task_id::uuid, :ready::boolean) c
+from claim_batches(:models::text[], :routes::text[], :limit::int, :claim::uuid, :worker::int, :lease::interval, :task_id::uuid, :ready::boolean, :ready_accounts::bigint[]) c
 join tasks t on t.id = c.task_id
 order by c.id;

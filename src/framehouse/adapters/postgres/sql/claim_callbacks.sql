@@ -1,4 +1,6 @@
--- Claims up to :limit due messages. The number of concurrent deliveries to a host is limited. The limit is
+-- Claims up to :limit due messages. The accounts take turns: the account with the fewest deliveries is first. An account
+-- has at most :account_limit concurrent deliveries. :busy_accounts[i] already has :deliveries[i] deliveries in this
+-- process. The number of concurrent deliveries to a host is limited. The limit is
 -- :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other hosts.
 -- The statement searches each host separately, so that ten thousand messages to a dead receiver do not delay the
 -- messages to other hosts.
@@ -22,11 +24,21 @@ with recursive hosts as (
         limit greatest(case when h.host = any (:healthy_hosts::text[]) then :healthy_limit when h.host = any (:failing_hosts::text[]) then 1 else :unknown_limit end - busy.n, 0)
     ) m
     where h.host is not null
+), by_account as (
+    select d.id, d.run_at, row_number() over (partition by o.account_id order by d.run_at, d.id) + coalesce(b.n, 0) as place
+    from due d
+    join callback_messages m on m.id = d.id
+    cross join lateral (
+        select t.account_id from tasks t where t.id = m.task_id
+        union all
+        select e.account_id from elements e where e.id = m.element_task_id
+    ) o
+    left join unnest(:busy_accounts::bigint[], :deliveries::bigint[]) as b (account_id, n) on b.account_id = o.account_id
 ), picked as (
     -- the array makes the subquery run only once, even if the planner has no statistics for the table yet
     select m.id
     from callback_messages m
-    where m.id = any (array(select id from due order by run_at, id limit :limit))
+    where m.id = any (array(select id from by_account where place <= :account_limit order by place, run_at, id limit :limit))
       and m.state = 'waiting' and (m.claim is null or m.lease_until < now())
     for update of m skip locked
 ), claimed as (
@@ -36,7 +48,7 @@ with recursive hosts as (
     where m.id = picked.id
     returning m.*
 )
-select c.id as message_id, c.host as message_host, c.claim, c.attempt as message_attempt, c.created_at as message_created_at,
+select c.id as message_id, a.id as account_id, c.host as message_host, c.claim, c.attempt as message_attempt, c.created_at as message_created_at,
        c.status as message_status, c.status_message as message_status_message, c.units_charged as message_units,
        c.updated_at as message_updated_at, a.callback_secret,
        case when a.callback_secret_old_until > now() then a.callback_secret_old end as callback_secret_old,
