@@ -134,3 +134,31 @@ def test_the_command_line_prints_its_help_and_version() -> None:
     assert __version__ in run("--version").stdout
     for words in ([], ["generate"], ["serve"], ["account"], ["key", "create"], ["task"], ["doctor"]):
         assert "Usage: framehouse" in run(*words, "--help").stdout.replace("python -m framehouse", "framehouse")
+
+
+def test_failed_tasks_are_listed_and_retried(tmp_path: Path) -> None:
+    prepare(tmp_path / "data")
+    (tmp_path / "data" / "framehouse.toml").write_text(
+        f'[models."kling-v3-omni"]\nroutes = [{{ engine = "{MISBEHAVING}" }}]\n'
+    )
+    data = ("--data-dir", tmp_path / "data")
+    assert run("task", "failed", *data).stdout == "No failed tasks.\n"
+    with serve(tmp_path / "data") as server, client(server.url, server.key) as http:
+        for prompt in ("break", "decline"):
+            id = http.post(PATH, json=BODY | {"prompt": prompt}).json()["data"]["task_id"]
+            assert http.get(f"{PATH}/{id}?wait=60").json()["data"]["task_status"] == "failed"
+    failed = run_json("task", "failed", *data)
+    assert {task["account"] for task in failed} == {"default"}
+    assert "the engine returned invalid data" in run("task", "failed", *data).stdout
+    assert [run_json("task", "failed", *words, *data) for words in (("--reason", "refuses"), ("--model", "x"))] == [
+        [task for task in failed if "refuses" in task["status_message"]], []
+    ]  # fmt: skip
+    would = run_json("task", "retry", "--all", "--dry-run", *data)
+    assert set(would["retried"]) == {task["task_id"] for task in failed}
+    assert run("task", "retry", failed[0]["task_id"], *data).stdout == "Retried 1 task.\n"
+    assert run_json("task", "retry", "--all", *data)["retried"] == [failed[1]["task_id"]]
+    errors = run("task", "retry", failed[0]["task_id"], "nonsense", *data, code=1).stderr
+    assert "there is no failed task with this id" in " ".join(errors.split())
+    assert "it is not a task id" in " ".join(errors.split())
+    for words in ((), ("--all", failed[0]["task_id"])):
+        assert "either task ids or --all" in run("task", "retry", *words, *data, code=2).stderr

@@ -20,7 +20,7 @@ from framehouse.cli.options import data_options, json_option
 def backup(file: Path, without_images: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Copy the embedded database, the images, the references and framehouse.toml to FILE.
 
-    A server can run during the backup. If FILE is "-", the backup is written to stdout.
+    The server can keep running during the backup. If FILE is "-", the backup is written to stdout.
 
     A backup contains secrets: anyone who can read the backup can use all accounts. The permissions of the new FILE
     allow only you to read it.

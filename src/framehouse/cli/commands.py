@@ -40,7 +40,7 @@ _COMMANDS = {
     "serve_commands:api": "Run only the API.",
     "serve_commands:serve": "Run the database, API, worker and sweeper on this machine.",
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",
-    "task_commands:task": "List, show and cancel the tasks of an account.",
+    "task_commands:task": "List, show, cancel and retry tasks.",
     "usage_command:usage": "Show the charges of accounts, newest first, and their sum in units.",
 }
 """The first sentence of each command's help text, keyed by the command's `module:name` in this package."""

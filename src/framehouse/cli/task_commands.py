@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from framehouse.cli.options import account_option, data_options, json_option
+from framehouse.cli.options import Command, account_option, data_options, json_option
 from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
+    from framehouse.adapters.postgres.failed_tasks import FailedTask
     from framehouse.adapters.postgres.pool import Database
     from framehouse.domain.task import Task
 
 
 @click.group()
 def task() -> None:
-    """List, show and cancel the tasks of an account."""
+    """List, show, cancel and retry tasks."""
 
 
 @task.command("list")
@@ -92,6 +93,130 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
         print_json(_public_fields(task))
     else:
         echo(f"Canceled the task {task.id}.")
+
+
+def _filters(command: Command) -> Command:
+    """Add the options that select failed tasks."""
+    for option in reversed(
+        (
+            click.option("--account", help="Only tasks of this account. [default: all accounts]"),
+            click.option("--model", help="Only tasks with this model."),
+            click.option("--reason", metavar="TEXT", help="Only tasks whose error message contains TEXT."),
+            click.option(
+                "--hours",
+                type=click.FloatRange(0, min_open=True),
+                default=24.0,
+                show_default=True,
+                help="Only tasks that failed within this number of hours.",
+            ),
+            click.option("--limit", type=click.IntRange(1, 100_000), default=10_000, show_default=True),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@task.command("failed")
+@_filters
+@data_options
+@json_option
+def list_failed(
+    account: str | None,
+    model: str | None,
+    reason: str | None,
+    hours: float,
+    limit: int,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """List failed tasks of all accounts with their error messages, newest first.
+
+    Tasks that their clients have cancelled are not listed.
+    """
+    from framehouse.adapters.postgres import failed_tasks
+    from framehouse.cli.local_database import with_database
+
+    async def work(db: Database) -> list[FailedTask]:
+        return await failed_tasks.list_failed_tasks(
+            db, limit=limit, account=account, model=model, reason=reason, since=_hours_ago(hours)
+        )
+
+    tasks = with_database(data_dir, config, work)
+    if as_json:
+        print_json([_failed_fields(task) for task in tasks])
+        return
+    if not tasks:
+        echo("No failed tasks.")
+    for task in tasks:
+        echo(f"{task.id}  {task.ended_at:%Y-%m-%d %H:%M:%S}  {task.account}  {task.model}  {task.status_message}")
+
+
+@task.command("retry")
+@click.argument("ids", nargs=-1, metavar="[ID]…")
+@click.option("--all", "select_all", is_flag=True, help="Retry all failed tasks that the other options select.")
+@click.option("--dry-run", is_flag=True, help="Only list the tasks that would be retried.")
+@_filters
+@data_options
+@json_option
+def retry_tasks(
+    ids: tuple[str, ...],
+    select_all: bool,
+    dry_run: bool,
+    account: str | None,
+    model: str | None,
+    reason: str | None,
+    hours: float,
+    limit: int,
+    data_dir: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Return failed tasks to the queue, for example after an outage. ID is a task id.
+
+    A retried task keeps its id and its finished images. Its account is charged once if the task now succeeds. A task
+    cannot be retried if its client has cancelled it, or if its images have expired.
+    """
+    from framehouse.cli.retry_tasks import RetryReport, retry_failed
+
+    if bool(ids) == select_all:
+        raise click.UsageError("specify either task ids or --all")
+    report: RetryReport = retry_failed(
+        data_dir,
+        config,
+        ids=ids,
+        since=None if ids else _hours_ago(hours),
+        dry_run=dry_run,
+        quiet=as_json,
+        account=account,
+        model=model,
+        reason=reason,
+        limit=limit,
+    )
+    if as_json:
+        print_json({"dry_run": dry_run, "retried": report.retried, "not_retried": report.not_retried})
+        return
+    action = "Would retry" if dry_run else "Retried"
+    echo(f"{action} {len(report.retried):,} {'task' if len(report.retried) == 1 else 'tasks'}.")
+    for task_id, problem in report.not_retried.items():
+        echo(f"Not retried: {task_id}, because {problem}.", err=True)
+    if ids and not report.retried:
+        raise Problem("No task was retried.")
+
+
+def _hours_ago(hours: float) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=min(hours, 24 * 365 * 10))
+
+
+def _failed_fields(task: FailedTask) -> dict[str, Any]:
+    return {
+        "task_id": str(task.id),
+        "account": task.account,
+        "model": task.model,
+        "status_message": task.status_message,
+        "failed_at": task.ended_at.isoformat(),
+        "unfinished_images": len(task.unfinished),
+    }
 
 
 def _public_fields(task: Task) -> dict[str, Any]:

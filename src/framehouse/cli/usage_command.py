@@ -90,7 +90,8 @@ def usage(
                 f"{charge.charged_at:%Y-%m-%d %H:%M:%S}  {charge.account:12}  {charge.key:11}  {task:36}  "
                 f"{charge.kind:17}  {charge.model:20}  {charge.amount:6}"
             )
-        echo(f"{total} units in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
+        units = f"{total} unit{'' if total == 1 else 's'}"
+        echo(f"{units} in {len(charges)} charge{'' if len(charges) == 1 else 's'}")
 
 
 def _print_csv(rows: list[dict[str, object]]) -> None:

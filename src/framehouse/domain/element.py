@@ -95,7 +95,7 @@ class ElementTask:
 
 
 def read_element(body: object) -> tuple[ElementRequest, list[str]]:
-    """Read the request in a JSON body. Returns the request and a list of the problems in the body.
+    """Read the request from a JSON body. Returns the request and a list of the problems in the body.
 
     The body can have the current form or the older, flat form of the Kling API. Raises Refused (1201) if the body is
     not an object.
@@ -118,7 +118,7 @@ def read_element(body: object) -> tuple[ElementRequest, list[str]]:
 
 
 def _images(reader: FieldReader) -> tuple[SentImage, ...]:
-    """Return the images in a body of the current or the older form. Each image has the name of its field."""
+    """Return the images in a body that has the current or the older form, each with the name of its field."""
     frontal, others = "element_frontal_image", "element_refer_list"
     if reader.get("element_image_list") is not None or not (reader.get(frontal) or reader.get(others)):
         frontal, others = "frontal_image", "refer_images"

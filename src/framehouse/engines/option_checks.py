@@ -1,4 +1,4 @@
-"""Checks for the options of routes. The message of an error names the option and the allowed values."""
+"""Checks for the options of routes. Each error message names the option and the allowed values."""
 
 import json
 
@@ -25,7 +25,7 @@ def check_cite(cite: object) -> str:
     if not isinstance(cite, str) or cite.count("{}") != 1 or len(cite) > 50 or cite.replace("{}", "").count("{"):
         raise BadOption(
             'cite must be the text that refers to an image in a prompt, such as "image {}": '
-            "at most 50 characters, with {} once in place of the number"
+            "at most 50 characters, with exactly one {} in place of the number"
         )
     return cite
 

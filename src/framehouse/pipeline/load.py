@@ -33,7 +33,7 @@ async def load_batch(
         sizes = [(reference.width, reference.height) for reference in references]
         frontal = [(element.images[0].width, element.images[0].height) for element in elements]
         determined = ratio_from_references(batch.prompt, sizes, frontal)
-        assert determined is not None  # the ratio is `auto` only if a reference determines it
+        assert determined is not None  # `auto` in a claimed batch means that the ratio depends on a reference
         ratio = await batch_queue.save_ratio(db, batch.task_id, determined)
     size, box = size_of(ratio, batch.resolution), None
     if expansion := batch.options.expansion:

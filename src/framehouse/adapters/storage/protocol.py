@@ -45,9 +45,9 @@ class Storage(Protocol):
         ...
 
     async def put_file(self, key: str, file: BinaryIO) -> None:
-        """Store the content of `file` from its current position to its end, as `put` does.
+        """Store the content of `file`, from its current position to its end, with the same guarantees as `put`.
 
-        Reads `file` in chunks, and then closes `file`.
+        Reads `file` in chunks and then closes it.
         """
         ...
 

@@ -101,8 +101,8 @@ ORPHANED_BATCHES = Counter(
 class _Requests(Collector):
     """A collector that counts API responses by operation and code, and measures their durations by operation.
 
-    This class replaces the counter and the histogram of prometheus_client. Those are ten times slower than this class,
-    and would account for 1 % of the duration of a poll.
+    This class replaces the counter and the histogram of prometheus_client, which are ten times slower and would
+    account for 1% of the duration of a poll.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ count_request = _requests.count
 def create_api_series() -> None:
     """Create the series of an API process with the value 0.
 
-    Otherwise, the function `rate` of Prometheus would ignore the first increment.
+    Otherwise, the Prometheus function `rate` would ignore the first increment.
     """
     for outcome in get_args(AcceptOutcome):
         ACCEPTS.labels(outcome)
@@ -247,7 +247,7 @@ class _CombinedRegistry(CollectorRegistry):
 
 
 def _families(text: str) -> dict[str, list[str]]:
-    """Split a metrics text by metric name. The lines of a metric are its HELP line, its TYPE line and its samples."""
+    """Split metrics text by metric name. The lines of a metric are its HELP line, its TYPE line and its samples."""
     families: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():

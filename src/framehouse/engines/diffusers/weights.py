@@ -50,14 +50,14 @@ class Weights:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder of Hugging Face: HF_HUB_CACHE, or else `hub` in the home folder of Hugging Face."""
+    """Return the Hugging Face cache folder: HF_HUB_CACHE, or else `hub` in the Hugging Face home folder."""
     if configured := os.environ.get("HF_HUB_CACHE"):
         return Path(configured).expanduser()
     return home_folder() / "hub"
 
 
 def home_folder() -> Path:
-    """Return the home folder of Hugging Face: HF_HOME, or else `huggingface` in the user's cache folder."""
+    """Return the Hugging Face home folder: HF_HOME, or else `huggingface` in the user's cache folder."""
     if configured := os.environ.get("HF_HOME"):
         return Path(configured).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"

@@ -1,0 +1,57 @@
+-- Returns a failed task to the queue, with its images that are already finished. p_batches contains the shot indexes of
+-- each new batch. The task keeps its id, and its account is charged only if the task succeeds. Returns 'retried', or the
+-- reason for which the task was not changed. A repeated call returns 'not_failed' and changes nothing.
+create or replace function retry_task(p_task uuid, p_batches jsonb, p_shot_cost double precision, p_canceled text)
+returns text
+language plpgsql as $$
+declare
+    t tasks;
+    a accounts;
+begin
+    select * into t from tasks where id = p_task for update;
+    if not found or t.status <> 'failed' then
+        return 'not_failed';
+    end if;
+    if t.status_message = p_canceled then
+        return 'canceled';
+    end if;
+    if t.expired_at is not null or t.expires_at < now() then
+        return 'expired';
+    end if;
+    -- after this update, the sweeper does not delete these references until the task ends
+    perform from stored_references s
+    where s.key in (select r.key from task_references r where r.task_id = p_task) order by s.key for update;
+    update stored_references set used_at = now()
+    where key in (select r.key from task_references r where r.task_id = p_task);
+    -- a reference that was sent as a URL is fetched again
+    update task_references r set key = null
+    where r.task_id = p_task and r.url is not null and not exists (select from stored_references s where s.key = r.key);
+    if exists (
+        select from task_references r
+        where r.task_id = p_task and r.url is null and not exists (select from stored_references s where s.key = r.key)
+    ) then
+        return 'reference_gone';
+    end if;
+    select * into a from accounts where id = t.account_id for update;
+    if a.units_used + a.units_reserved + t.units_reserved > a.units_limit then
+        return 'over_units';
+    end if;
+    update accounts
+    set images_in_flight = images_in_flight + t.image_count, units_reserved = units_reserved + t.units_reserved
+    where id = t.account_id;
+    update tasks
+    set status = 'submitted', status_message = '', updated_at = now(), ended_at = null, expires_at = null, owner = null
+    where id = p_task;
+    insert into batches (task_id, model, shot_indexes, turn, turn_cost)
+    select p_task, t.model, b.indexes, null, cardinality(b.indexes) * p_shot_cost / a.weight
+    from (
+        select array(select jsonb_array_elements_text(n.value)::smallint) as indexes
+        from jsonb_array_elements(p_batches) with ordinality as n (value, place)
+        order by n.place
+    ) b;
+    -- the callback messages of the new attempt have the usual sequence numbers; a message about the failure that was not
+    -- delivered yet is no longer true
+    delete from callback_messages where task_id = p_task and state = 'waiting';
+    update callback_messages set sequence = sequence - 10 where task_id = p_task;
+    return 'retried';
+end $$;

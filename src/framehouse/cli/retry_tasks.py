@@ -1,0 +1,112 @@
+"""The implementation of `framehouse task retry`."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from framehouse.adapters.postgres import failed_tasks
+from framehouse.adapters.postgres.failed_tasks import FailedTask, RetryResult
+from framehouse.adapters.postgres.pool import DATABASE_ERRORS
+from framehouse.domain.task import read_task_id
+from framehouse.engines.registry import Registry, open_registry
+from framehouse.settings import load_settings
+from framehouse.wiring import open_database
+
+_PROBLEMS: dict[RetryResult, str] = {
+    "not_failed": "it has not failed",
+    "canceled": "its client has cancelled it",
+    "expired": "its images have expired",
+    "reference_gone": "one of its reference images has been deleted",
+    "over_units": "its account has too few units",
+}
+_UNKNOWN = "there is no failed task with this id"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryReport:
+    """The ids of the retried tasks, and the problem of each other task, by task id.
+
+    In a dry run, `retried` contains the ids of the tasks that would be retried.
+    """
+
+    retried: list[str] = field(default_factory=list)
+    not_retried: dict[str, str] = field(default_factory=dict)
+
+
+def retry_failed(
+    data_dir: Path | None,
+    config: Path | None,
+    *,
+    ids: Sequence[str],
+    since: datetime | None,
+    dry_run: bool,
+    quiet: bool,
+    account: str | None,
+    model: str | None,
+    reason: str | None,
+    limit: int,
+) -> RetryReport:
+    """Return failed tasks to the queue. If `ids` is empty, the other arguments select the tasks.
+
+    If the process is stopped, the tasks that were already retried stay in the queue, and a repeated call retries the
+    remaining tasks. If `quiet` is true, no progress is displayed.
+    """
+    settings = load_settings(config, data_dir=data_dir)
+    report = RetryReport()
+    by_id = {read_task_id(id): id for id in ids}
+    if None in by_id:
+        report.not_retried.update({id: "it is not a task id" for id in ids if read_task_id(id) is None})
+
+    async def run() -> None:
+        registry = open_registry(settings.served_models(), settings.worker_labels, sandbox=settings.sandbox)
+        try:
+            async with open_database(settings) as db:
+                tasks = await failed_tasks.list_failed_tasks(
+                    db,
+                    limit=limit,
+                    account=account,
+                    model=model,
+                    reason=reason,
+                    since=since,
+                    task_ids=[id for id in by_id if id] if ids else None,
+                )
+                missing = {id for id in by_id if id} - {task.id for task in tasks}
+                report.not_retried.update({by_id[id]: _UNKNOWN for id in missing})
+                for task in track(
+                    tasks,
+                    "Retrying",
+                    console=Console(stderr=True),
+                    transient=True,
+                    disable=quiet or dry_run,
+                ):
+                    max_batch = _max_batch(registry, task)
+                    if not max_batch:
+                        report.not_retried[str(task.id)] = f"the model {task.model} is not configured"
+                        continue
+                    result = "retried" if dry_run else await failed_tasks.retry_task(db, task, max_batch=max_batch)
+                    if result == "retried":
+                        report.retried.append(str(task.id))
+                    else:
+                        report.not_retried[str(task.id)] = _PROBLEMS[result]
+                if report.retried and not dry_run:
+                    with suppress(*DATABASE_ERRORS):  # a lost notification is harmless, because workers also poll
+                        await failed_tasks.notify_workers(db)
+        finally:
+            await registry.close()
+
+    asyncio.run(run())
+    return report
+
+
+def _max_batch(registry: Registry, task: FailedTask) -> int:
+    """Return the maximum number of shots in a batch of the task, or 0 if its model is not configured."""
+    model = registry.model(task.model)
+    if model is None:
+        return 0
+    return len(task.unfinished) if model.whole_series and task.result_type == "series" else model.max_batch
