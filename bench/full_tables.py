@@ -1,7 +1,8 @@
 """Measure get, list and claim with ten million tasks in the table, compared with ten thousand.
 
-Two embedded servers differ only in the number of ended tasks; both have the same number of waiting tasks. The
-functions of the API and the worker send the measured statements one after the other on one connection.
+Both embedded servers have the same number of waiting batches. One of them also has ten million ended tasks, 10,000
+accounts with waiting batches, and 100,000 postponed batches. The functions of the API and the worker send the measured
+statements one after the other on one connection.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ from measuring.framehouse_processes import temporary_folder
 
 FEW, MANY = 10_000, int(os.environ.get("FILLED_ROWS", "10000000"))
 CALLS, ACCOUNTS, WAITING = 300, 16, 3000
+MANY_ACCOUNTS, MANY_POSTPONED = 10_000, 100_000
 ROWS_PER_STATEMENT = 500_000
 
 ID = "(lpad(to_hex(1800000000000 - n::bigint * 1000), 12, '0') || '70008' || substr(md5(n::text), 1, 15))::uuid"
@@ -43,27 +45,28 @@ select {ID}, 0, 'a red fox in the forest', '', n, now(), 'previz',
        'images/' || md5(n::text) || '/0.png', 'image/png', 1024, 1024
 from generate_series({{first}}, {{last}}) n
 """
-INSERT_WAITING = f"""
+INSERT_WAITING = """
 with task as (
     insert into tasks (id, account_id, model, prompt, elements, result_type, image_count, resolution, ratio, watermark,
                        units_reserved)
-    select gen_random_uuid(), 1 + n % {ACCOUNTS}, 'kling-v3-omni', 'a red fox', '{{}}', 'single', 1, '1k', '1:1',
+    select gen_random_uuid(), 1 + n % {accounts}, 'kling-v3-omni', 'a red fox', '{{}}', 'single', 1, '1k', '1:1',
            false, 8
-    from generate_series(1, {WAITING}) n returning id
+    from generate_series(1, {count}) n returning id
 ), shot as (
     insert into shots (task_id, index, prompt, framing, seed) select id, 0, 'a red fox', '', 1 from task
 )
-insert into batches (task_id, model, shot_indexes) select id, 'kling-v3-omni', '{{0}}' from task
+insert into batches (task_id, model, shot_indexes, turn, run_at)
+select id, 'kling-v3-omni', '{{0}}', {turn}, now() + {pause} from task
 """
 
 
-async def _fill(url: str, rows: int) -> None:
+async def _fill(url: str, rows: int, *, accounts: int, postponed: int) -> None:
     await migrate(url)
     connection = await asyncpg.connect(url)
     began = time.monotonic()
     await connection.execute(
         "insert into accounts (name, concurrency, callback_secret) "
-        f"select 'bench-' || n, 1000000, '' from generate_series(1, {ACCOUNTS}) n"
+        f"select 'bench-' || n, 1000000, '' from generate_series(1, {accounts}) n"
     )
     # As during a restore, foreign keys are not checked, and commits do not wait for the disk.
     await connection.execute("set session_replication_role = replica; set synchronous_commit = off")
@@ -73,7 +76,12 @@ async def _fill(url: str, rows: int) -> None:
         await connection.execute(INSERT_SHOTS.format(first=first, last=last), timeout=1200)
         print(f"\r    {last:,} tasks, {time.monotonic() - began:.0f} s", end="", flush=True)
     print()
-    await connection.execute(INSERT_WAITING)
+    for count, turn, pause in (
+        (WAITING, "row_number() over ()", "interval '0'"),
+        (postponed, "null", "interval '1 day'"),
+    ):
+        statement = INSERT_WAITING.format(accounts=accounts, count=count, turn=turn, pause=pause)
+        await connection.execute(statement, timeout=1200)
     await connection.execute("vacuum analyze", timeout=3600)
     await connection.close()
 
@@ -133,8 +141,8 @@ def measure(rounds: int) -> list[Figure]:
 
 
 async def _measure(few: str, many: str, rounds: int) -> list[Figure]:
-    await _fill(few, FEW)
-    await _fill(many, MANY)
+    await _fill(few, FEW, accounts=ACCOUNTS, postponed=0)
+    await _fill(many, MANY, accounts=MANY_ACCOUNTS, postponed=MANY_POSTPONED)
     tables = {"few": _Table(few), "many": _Table(many)}
     for table in tables.values():
         await table.open()

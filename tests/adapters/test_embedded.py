@@ -14,6 +14,7 @@ import pytest
 
 from framehouse.adapters.postgres import embedded
 from framehouse.adapters.postgres.embedded import EmbeddedError, EmbeddedPostgres, binaries
+from tests.support import process_tree
 
 
 def server_pid(data_dir: Path) -> int:
@@ -23,9 +24,9 @@ def server_pid(data_dir: Path) -> int:
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc/self").exists() else True
+    except (ProcessLookupError, FileNotFoundError):  # the process may be reaped between the two calls
         return False
-    return "zombie" not in Path(f"/proc/{pid}/status").read_text() if Path("/proc/self").exists() else True
 
 
 def test_the_last_user_stops_the_server(tmp_path: Path) -> None:
@@ -64,9 +65,10 @@ def test_a_killed_server_is_restarted(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path)
     server.start()
     pid = server_pid(tmp_path)
+    processes = [pid, *process_tree.children(pid)]
     os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 90
-    while alive(pid) and time.monotonic() < end:
+    while any(map(alive, processes)) and time.monotonic() < end:
         time.sleep(0.01)
     server.ensure_running()
     assert server_pid(tmp_path) != pid
@@ -152,8 +154,17 @@ def test_a_long_wait_for_the_lock_is_logged(
     server = EmbeddedPostgres(tmp_path)
     with (tmp_path / "postgres.turn").open("ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        threading.Timer(1, lambda: fcntl.flock(lock, fcntl.LOCK_UN)).start()
+
+        def unlock_after_the_warning() -> None:
+            end = time.monotonic() + 60
+            while "has locked" not in caplog.text and time.monotonic() < end:
+                time.sleep(0.01)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        unlocking = threading.Thread(target=unlock_after_the_warning)
+        unlocking.start()
         server.start()
+        unlocking.join()
     server.stop()
     assert "has locked" in caplog.text
 

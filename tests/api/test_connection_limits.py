@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import resource
+import select
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -23,7 +24,7 @@ from tests.support.raw_connections import connected, refusal, until_closed
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 LINKS = Links("secret")  # the same key as in `serving`
-SHORT = ConnectionLimits(head_s=0.5, unread_s=1.0, linger_s=0.3, check_s=0.05)
+SHORT = ConnectionLimits(head_s=2.0, unread_s=1.0, linger_s=0.3, check_s=0.05)
 
 
 @pytest.fixture
@@ -33,13 +34,13 @@ async def impatient_api(make_deployment: MakeDeployment) -> AsyncIterator[Api]:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """Send an endless head slowly, one header every 0.1 s."""
+    """Send an endless head slowly, one header every 0.5 s."""
     with contextlib.suppress(ConnectionError):
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n")
         while not writer.is_closing():
             writer.write(b"X-Drip: a\r\n")
             await writer.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
 
 async def test_five_hundred_slow_clients_delay_no_other_client_and_are_cut_off(impatient_api: Api) -> None:
@@ -57,7 +58,8 @@ async def test_five_hundred_slow_clients_delay_no_other_client_and_are_cut_off(i
             assert time.monotonic() - began < 10
         # a client that is sending at that moment may get a reset instead of a response
         await asyncio.gather(*(until_closed(reader) for reader, _ in slow))
-        assert {refusal(answer) for answer in await asyncio.gather(*silent)} == {(408, 1200)}
+        # a client gets no response if two seconds passed between its connection and its first bytes
+        assert {refusal(answer) for answer in await asyncio.gather(*silent) if answer} == {(408, 1200)}
         for task in dripping:
             task.cancel()
         await asyncio.gather(*dripping, return_exceptions=True)
@@ -69,7 +71,7 @@ async def test_clients_that_stop_sending_are_disconnected(impatient_api: Api) ->
     async def send_and_wait(begin: bytes) -> None:
         async with connected(impatient_api) as (reader, writer):
             writer.write(begin)
-            answer = await until_closed(reader, seconds=4)
+            answer = await until_closed(reader)
             assert answer.count(b" 200 OK") == begin.count(b"healthz"), begin
 
     await asyncio.gather(*map(send_and_wait, (b"", b"GET", HEALTH + b"GET", HEALTH + b"\r\n" * 10, half_body)))
@@ -86,7 +88,7 @@ async def test_blank_lines_do_not_count_as_a_request(impatient_api: Api) -> None
                 await asyncio.sleep(0.05)
 
         writing = asyncio.create_task(send_blank_lines())
-        assert (await until_closed(reader, seconds=4)).count(b" 200 OK") == 1
+        assert (await until_closed(reader)).count(b" 200 OK") == 1
         writing.cancel()
 
 
@@ -113,8 +115,8 @@ async def test_closed_connections_do_not_cause_more_checks(impatient_api: Api, m
 async def test_a_long_poll_is_not_a_slow_client(impatient_api: Api) -> None:
     task = await impatient_api.create()
     began = time.monotonic()
-    assert (await impatient_api.alice.get(f"{PATH}/{task['task_id']}?wait=2")).status_code == 200
-    assert time.monotonic() - began > 2 * SHORT.head_s
+    assert (await impatient_api.alice.get(f"{PATH}/{task['task_id']}?wait=3")).status_code == 200
+    assert time.monotonic() - began > 1.25 * SHORT.head_s
 
 
 async def test_the_long_polls_of_one_account_leave_connections_to_others(make_deployment: MakeDeployment) -> None:
@@ -125,7 +127,7 @@ async def test_the_long_polls_of_one_account_leave_connections_to_others(make_de
     ):
         task = await api.create()
         own = (await api.bob.post(PATH, json={"model_name": "kling-v3-omni", "prompt": "a"})).json()["data"]["task_id"]
-        polling = asyncio.create_task(api.bob.get(f"{PATH}/{own}?wait=4"))
+        polling = asyncio.create_task(api.bob.get(f"{PATH}/{own}?wait=60"))
         await asyncio.sleep(0.1)
         key = api.alice.headers["authorization"].encode()
         poll = f"GET {PATH}/{task['task_id']}?wait=60 HTTP/1.1\r\nHost: x\r\nAuthorization: ".encode() + key
@@ -140,7 +142,8 @@ async def test_the_long_polls_of_one_account_leave_connections_to_others(make_de
         assert time.monotonic() - began < 20
         assert (await api.anonymous.get("/healthz")).status_code == 200
         assert not polling.done(), "the request of the other account waits as long as it wants"
-        assert (await polling).json()["data"]["task_status"] == "submitted"
+        await api.bob.post(f"{PATH}/{own}/cancel")
+        assert (await polling).json()["data"]["task_status"] == "failed"
 
 
 async def test_an_endless_line_is_cut_off(api: Api) -> None:
@@ -183,14 +186,14 @@ async def test_trailers_are_ignored(api: Api) -> None:
 
 
 async def test_when_the_limit_is_reached_the_longest_idle_connection_is_closed(make_deployment: MakeDeployment) -> None:
-    limits = ConnectionLimits(max_connections=20)
+    limits = ConnectionLimits(max_connections=20, head_s=120)
     async with serving(await make_deployment(), connections=limits) as api, contextlib.AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(api)) for _ in range(60)]
         for _ in range(5):
             async with connected(api) as (reader, writer):
                 writer.write(HEALTH)
                 assert b" 200 " in await reader.readline()
-        assert await until_closed(idle[0][0], seconds=2) == b""
+        assert await until_closed(idle[0][0]) == b""
         last_reader, last_writer = idle[-1]
         last_writer.write(HEALTH)
         assert b" 200 " in await last_reader.readline(), "the newest connection is still open"
@@ -241,7 +244,17 @@ async def test_clients_that_do_not_read_their_image_cost_little_memory_and_are_d
         await asyncio.sleep(0.5)
         assert (await impatient_api.anonymous.get("/healthz")).status_code == 200
         assert peak_bytes() - before < 200_000_000, "20 images of 40 MB must not be in memory"
-        await asyncio.sleep(2 * SHORT.unread_s)
+
+        async def all_dropped() -> bool:
+            """Return whether the server has reset all connections. Without a mask, `poll` reports only errors."""
+            for _, writer in stalled:
+                poll = select.poll()
+                poll.register(writer.get_extra_info("socket").fileno(), 0)
+                if not poll.poll(0):
+                    return False
+            return True
+
+        await eventually(all_dropped)
         for reader, writer in stalled:
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             assert len(await until_closed(reader)) < 40_000_000
@@ -302,10 +315,10 @@ async def test_a_wrong_key_is_refused_before_the_body(impatient_api: Api) -> Non
         head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer fh_wrong\r\n{framing}\r\n\r\n"
         async with connected(impatient_api) as (reader, writer):
             writer.write(head.encode())
-            assert b" 401 " in await asyncio.wait_for(reader.readline(), 5), (
+            assert b" 401 " in await asyncio.wait_for(reader.readline(), 60), (
                 "refused before the client sends any of the body"
             )
-            async with asyncio.timeout(5):  # the rest of the body is discarded only for a short time
+            async with asyncio.timeout(20):  # the rest of the body is discarded only for a short time
                 with contextlib.suppress(ConnectionError):
                     while True:
                         writer.write(piece)
@@ -325,7 +338,7 @@ async def test_a_length_of_10_gb_is_refused_before_the_body(api: Api) -> None:
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {key}\r\nContent-Length: 10000000000\r\n\r\n"
         async with connected(api) as (reader, writer):
             writer.write(head.encode())
-            assert b" 413 " in await asyncio.wait_for(reader.readline(), 5), path
+            assert b" 413 " in await asyncio.wait_for(reader.readline(), 60), path
 
 
 def test_the_connection_limit_reserves_files_for_other_uses() -> None:
@@ -371,8 +384,8 @@ async def test_the_body_of_a_request_that_offers_http_2_is_not_another_request(a
     async with connected(api) as (reader, writer):
         writer.write(head)
         await asyncio.sleep(0.1)
-        writer.write(hidden + HEALTH)
-        answers = await until_closed(reader, seconds=10) if (await reader.readline()) else b""
+        writer.write(hidden + HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        answers = await until_closed(reader) if (await reader.readline()) else b""
         assert b"1202" not in answers, "the body was parsed as a request"
 
 

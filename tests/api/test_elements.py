@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import ANY
 
@@ -368,7 +369,11 @@ async def test_the_engine_gets_uncited_elements_too(make_deployment: MakeDeploym
     assert engine_log.read_text().startswith("with Coffee mug|")
 
 
-async def test_requests_for_elements_have_the_same_limits(make_deployment: MakeDeployment) -> None:
+async def test_requests_for_elements_have_the_same_limits(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_clock = SimpleNamespace(monotonic=lambda: 1000.0)
+    monkeypatch.setattr("framehouse.entrypoints.api.rate_limit.time", stopped_clock)
     async with serving(await make_deployment(), requests_per_second=2, max_body_bytes=1000) as api:
         error(await api.alice.post(ELEMENTS, json=element_body()), 413, 1200)
         error(await api.alice.post(DELETE, content=b"x", headers={"Content-Type": "text/plain"}), 415, 1200)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from base64 import b64encode, encodebytes
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -175,7 +176,7 @@ async def test_cancel_frees_quota_and_units_and_stops_the_engine_calls(api: Api)
     canceled = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
     assert (canceled["task_status"], canceled["task_status_msg"]) == ("failed", "Canceled")
     assert canceled["final_unit_deduction"] == "0"
-    await eventually(lambda: holds_batches(worker, 0), seconds=3)
+    await eventually(lambda: holds_batches(worker, 0))
     account = await api.deployment.account()
     assert (account["images_in_flight"], account["units_reserved"], account["units_used"]) == (0, 0, 0)
     repeated = (await api.alice.post(f"{PATH}/{task['task_id']}/cancel")).json()["data"]
@@ -336,13 +337,19 @@ async def test_health_docs_and_console_are_served(api: Api) -> None:
     assert 'href="docs"' in (await api.anonymous.get("/")).text
 
 
-async def test_too_many_requests_per_second_are_refused(make_deployment: MakeDeployment) -> None:
+async def test_too_many_requests_per_second_are_refused(
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0  # the clock of the limit
+    monkeypatch.setattr("framehouse.entrypoints.api.rate_limit.time", SimpleNamespace(monotonic=lambda: now))
     async with serving(await make_deployment(), requests_per_second=3) as api:
         answers = [await api.alice.get(PATH) for _ in range(6)]
-        assert [a.status_code for a in answers[:3]] == [200] * 3
+        assert [a.status_code for a in answers] == [200] * 3 + [429] * 3
         error(answers[-1], 429, 1302)
         assert int(answers[-1].headers["retry-after"]) >= 1
         assert (await api.bob.get(PATH)).status_code == 200
+        now += 0.4  # one more request is allowed every third of a second
+        assert [(await api.alice.get(PATH)).status_code for _ in range(2)] == [200, 429]
 
 
 async def test_disabled_accounts_and_keys_without_the_model_are_refused(api: Api) -> None:

@@ -96,7 +96,7 @@ async def test_every_operation_answers_as_documented(make_deployment: MakeDeploy
         (tmp_path / "schemathesis.toml").write_text(CONFIG)
         arguments = f"""
             run openapi.json --url {api.url} --no-color --mode all {EXTENT} --workers 1 --seed 1
-            --generation-database none --suppress-health-check all
+            --generation-database none --suppress-health-check all --request-timeout 60
         """.split()
         running = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("schemathesis"), *arguments,

@@ -99,7 +99,7 @@ async def test_stalled_uploads_of_small_files_do_not_delay_other_accounts(api: A
                 head = f"PUT {url.raw_path.decode()} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
                 writer.write(head.encode() + b"x")
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(25):  # a stalled upload ends after 30 s
             await uploaded(api)
 
 

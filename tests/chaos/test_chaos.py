@@ -102,8 +102,11 @@ class Chaos:
         self.processes.kill(self.random_process("upstream"), with_descendants=True)
 
     def stop_worker(self) -> None:
-        """Stop a worker for longer than its lease, so that its batches belong to other workers when it resumes."""
-        self.processes.stop(self.random_process("worker"), 2 * LEASE_S)
+        """Stop a worker for longer than its lease, so that its batches belong to other workers when it resumes.
+
+        After ten seconds, the watchdog of the worker would end the worker when it resumes.
+        """
+        self.processes.stop(self.random_process("worker"), LEASE_S + 4)
 
     def kill_postgres(self) -> None:
         with suppress(OSError, ValueError):

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tarfile
 import time
@@ -35,7 +34,7 @@ def test_a_restored_deployment_is_complete(tmp_path: Path) -> None:
         done = wait(http, http.post(PATH, json=body).json()["data"]["task_id"])
         notes.unlink()
         unfinished = http.post(PATH, json=REQUEST | {"series_amount": 9}).json()["data"]["task_id"]
-        wait_for_images(notes, 2)
+        wait_for_images(notes, 4)  # the worker has two slots, so the first two images are stored
         summary = run_json("backup", tmp_path / "backup.tar", "--data-dir", tmp_path / "data")
         assert summary["pictures"]
         assert summary["files"] >= 3 + 1 + 2, "three images, a reference, and two images of the unfinished task"
@@ -43,7 +42,8 @@ def test_a_restored_deployment_is_complete(tmp_path: Path) -> None:
         server.kill()
     assert (tmp_path / "backup.tar").stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("*.part"))
-    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)  # PostgreSQL still runs, and may create files
+    assert not (tmp_path / "data" / "files").exists()
     run("restore", tmp_path / "backup.tar", "--data-dir", tmp_path / "new" / "data")
     assert (tmp_path / "new" / "data" / "framehouse.toml").read_text() == settings
     assert (tmp_path / "new" / "data" / "files").stat().st_mode & 0o077 == 0
@@ -167,9 +167,10 @@ def test_a_modified_or_truncated_backup_is_refused_and_restores_nothing(deployme
 
 @pytest.mark.parametrize("prefix", ["files/", "framehouse.toml"])
 def test_a_damaged_file_is_found_and_not_restored(deployment: Path, tmp_path: Path, prefix: str) -> None:
-    (deployment / "data" / "framehouse.toml").write_text('image_format = "jpeg"\n')
+    settings = tmp_path / "framehouse.toml"  # not in the data folder, because other tests use this folder, too
+    settings.write_text('image_format = "jpeg"\n')
     damaged = tmp_path / "damaged.tar"
-    run("backup", damaged, "--data-dir", deployment / "data")
+    run("backup", damaged, "--data-dir", deployment / "data", "--config", settings)
     with tarfile.open(damaged) as tar:
         member = next(member for member in tar if member.name.startswith(prefix))
     with damaged.open("r+b") as file:
@@ -185,12 +186,19 @@ def test_a_damaged_file_is_found_and_not_restored(deployment: Path, tmp_path: Pa
 
 
 def test_a_restore_can_be_repeated_after_a_kill(deployment: Path, tmp_path: Path) -> None:
-    words = [*FRAMEHOUSE, "restore", str(deployment / "backup.tar"), "--data-dir", str(tmp_path / "data")]
-    process = subprocess.Popen(words, env=environment(), start_new_session=True)
-    while not (tmp_path / "data" / "restoring" / "postgres").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    """The restore gets the database and a part of an image, so it cannot end before it is killed."""
+    words = [*FRAMEHOUSE, "restore", "-", "--data-dir", str(tmp_path / "data")]
+    with tarfile.open(deployment / "backup.tar") as tar:
+        image = next(member for member in tar if member.name.startswith("files/"))
+    assert image.size > 2 * tarfile.RECORDSIZE
+    part = (deployment / "backup.tar").read_bytes()[: image.offset_data + tarfile.RECORDSIZE]
+    with subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdin
+        process.stdin.write(part)
+        process.stdin.flush()
+        while not (tmp_path / "data" / "restoring" / "postgres").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
     run("restore", deployment / "backup.tar", "--data-dir", tmp_path / "data")
     assert len(run_json("task", "list", "--data-dir", tmp_path / "data")) == 1

@@ -167,7 +167,7 @@ def test_callbacks_are_listed_resent_and_received_by_commands(tmp_path: Path) ->
             )
         finally:
             listener.send_signal(signal.SIGINT)
-            listener.communicate(timeout=20)
+            listener.communicate(timeout=90)
         assert listener.returncode == 130
     shown = run("callback", "list", task_id, *data).stdout
     assert "delivered" in shown

@@ -75,7 +75,7 @@ def test_two_commands_with_the_same_seed_run_at_the_same_time_and_give_the_same_
     command = [*FRAMEHOUSE, "generate", "the bag of <<<image_1>>>", "--image", str(tmp_path / "ref.png"), "-n", "3"]
     command += ["--seed", "5", "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path / "data"), "--json"]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment()) for _ in range(2)]
-    results = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    results = [json.loads(process.communicate(timeout=180)[0]) for process in running]
     assert [process.returncode for process in running] == [0, 0]
     assert results[0]["task_id"] != results[1]["task_id"]
     assert image_sizes(tmp_path / "out") == [(1248, 832)] * 6
@@ -86,7 +86,7 @@ def test_two_commands_with_the_same_seed_run_at_the_same_time_and_give_the_same_
 def test_a_signal_cancels_the_task_and_stops_the_database(tmp_path: Path, number: signal.Signals) -> None:
     prepare(tmp_path / "data")
     notes = tmp_path / "notes"
-    path = config(tmp_path, notes, seconds=60)
+    path = config(tmp_path, notes, seconds=600)
     command = [*FRAMEHOUSE, "generate", "a fox", "--config", str(path), "--data-dir", str(tmp_path / "data")]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True, env=environment()
@@ -96,7 +96,7 @@ def test_a_signal_cancels_the_task_and_stops_the_database(tmp_path: Path, number
         assert time.monotonic() < end
         time.sleep(0.02)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=90)
     assert process.returncode == 130, errors
     assert "canceling" in errors
     assert "Traceback" not in errors
@@ -212,7 +212,10 @@ def test_generate_can_use_a_server(tmp_path: Path) -> None:
         result = run_json("generate", "a fox", "--out", tmp_path / "out", "--data-dir", tmp_path / "data")
         assert result["status"] == "succeed", "a command without --server fails while a server uses the data folder"
         with client(server.url, server.key) as http:
-            assert http.get("/readyz").status_code == 200
+            end = time.monotonic() + 60
+            while http.get("/readyz").status_code != 200:  # a busy machine may need longer than the limit of the check
+                assert time.monotonic() < end
+                time.sleep(0.1)
 
 
 KINDS: dict[str, tuple[list[str], list[tuple[int, int]]]] = {
@@ -333,5 +336,5 @@ main()
 @pytest.mark.parametrize("start_s", [0.0, 0.3])
 def test_ctrl_c_in_a_weakref_callback_is_not_lost_and_prints_no_traceback(start_s: float) -> None:
     command = [sys.executable, "-c", _INTERRUPTED_CALLBACK, str(start_s)]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=20)
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (130, "")

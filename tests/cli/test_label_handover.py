@@ -63,13 +63,13 @@ async def test_the_open_order_of_a_killed_worker_is_continued(
     with working(tmp_path, config, database_url, "gpu=h100"):
         with working(tmp_path, config, database_url, "site=a") as killed:
             ticket = await deployment.submit("away gpu, hang api")
-            await eventually(ordered, seconds=40)
+            await eventually(ordered, seconds=120)
             os.kill(killed.pid, signal.SIGKILL)
             killed.wait()
         await eventually(released, seconds=90)
         assert await waiting_route(deployment) == "api"
         with working(tmp_path, config, database_url, "site=a", "more=labels") as successor:
-            assert (await wait_for_task(deployment, ticket.task_id, seconds=40)).status == "succeed"
+            assert (await wait_for_task(deployment, ticket.task_id, seconds=120)).status == "succeed"
             assert [(name, order) for name, _, order in calls()] == [("gpu", "-"), ("api", "-"), ("api", "x")]
             assert [int(pid) for _, pid, _ in calls()[1:]] == [killed.pid, successor.pid]
     await assert_nothing_left(deployment, used=8)

@@ -18,6 +18,7 @@ from tests.support.api_server import element_body
 from tests.support.command_line import PATH, client, run, run_json, serve_unprepared
 from tests.support.image_files import image_base64
 from tests.support.quoting_engine import WORDS
+from tests.support.served_deployment import wait
 
 pytestmark = pytest.mark.xdist_group("logs")  # one test process, because the tests share a fixture
 
@@ -56,7 +57,7 @@ def break_the_database(data_dir: Path) -> None:
 
 
 def failure_message(http: httpx.Client, task_id: str) -> str:
-    return str(http.get(f"{PATH}/{task_id}?wait=30").json()["data"]["task_status_msg"])
+    return str(wait(http, task_id)["task_status_msg"])
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,11 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
         ]
         with client(server.url, server.key) as http:
             for token in (*tokens, server.key[:-2], "fh_" + SECRET * 7, SECRET, f"a.{SECRET}.c"):
-                answer = httpx.get(server.url + PATH, headers={"Authorization": f"Bearer {token}"})
+                answer = httpx.get(server.url + PATH, headers={"Authorization": f"Bearer {token}"}, timeout=90)
                 assert answer.status_code == (200 if token == tokens[0] else 401)
             secrets += tokens
             for sign_in_code in (code[1], SECRET):
-                httpx.post(f"{server.url}/console/sign-in", json={"code": sign_in_code})
+                httpx.post(f"{server.url}/console/sign-in", json={"code": sign_in_code}, timeout=90)
             hook = f"http://127.0.0.1:9/hook?token={SECRET}"
             for body in (
                 BODY | {"n": SECRET, "resolution": SECRET, "aspect_ratio": SECRET},
@@ -113,7 +114,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Logs:
             assert http.post("/v1/general/advanced-custom-elements", json=element_body(**fields)).status_code == 500
         assert server.stop() == 0
     log = (data.parent / f"{data.name}.log").read_text()
-    doctor = run("doctor", "--data-dir", data, "--config", config).stdout
+    doctor = run("doctor", "--data-dir", data, "--config", config, code=1).stdout
     return Logs(log + doctor, (data / "postgres.log").read_text(), secrets)
 
 

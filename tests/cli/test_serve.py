@@ -30,7 +30,7 @@ def test_the_request_of_the_readme_succeeds(tmp_path: Path) -> None:
             data = wait(http, task["task_id"])
             assert data["final_unit_deduction"] == "24"
             for image in data["task_result"]["series_images"]:
-                content = httpx.get(image["url"]).content
+                content = httpx.get(image["url"], timeout=60).content
                 assert (content[1:4], content[16:24]) == (b"PNG", (1280).to_bytes(4, "big") + (720).to_bytes(4, "big"))
         assert server.stop() == 0
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists(), "the database is still running"
@@ -117,7 +117,7 @@ def test_a_worker_that_waits_for_another_migration_can_be_stopped(tmp_path: Path
 @pytest.mark.parametrize("killed", ["all processes", "only the supervisor"])
 def test_a_task_survives_a_kill_of_the_server(tmp_path: Path, killed: str) -> None:
     notes = tmp_path / "notes"
-    path = config(tmp_path, notes, seconds=0.6)
+    path = config(tmp_path, notes, seconds=2.0)
     with serve(tmp_path / "data", "--config", path) as server:
         key = server.key
         with client(server.url, key) as http:
@@ -136,7 +136,7 @@ def test_a_task_survives_a_kill_of_the_server(tmp_path: Path, killed: str) -> No
         assert data["task_status"] == "succeed"
         images = data["task_result"]["series_images"]
         assert [image["index"] for image in images] == list(range(7))
-        assert all(httpx.get(image["url"]).status_code == 200 for image in images)
+        assert all(httpx.get(image["url"], timeout=60).status_code == 200 for image in images)
     lines = Counter(notes.read_text().splitlines())
     done = [count for line, count in lines.items() if line.startswith("done")]
     assert len(done) == 7
@@ -156,15 +156,15 @@ def test_processes_that_die_are_restarted(tmp_path: Path) -> None:
 
 def test_sigterm_lets_workers_finish_their_images(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
-    path = config(tmp_path, notes, seconds=1.0)
+    path = config(tmp_path, notes, seconds=2.0)
     with serve(tmp_path / "data", "--config", path) as server:
         with client(server.url, server.key) as http:
-            http.post(PATH, json=REQUEST | {"series_amount": 6})
+            http.post(PATH, json=REQUEST | {"series_amount": 9})
             wait_for_images(notes, 1)
         assert server.stop() == 0
         lines = Counter(line.split()[0] for line in notes.read_text().splitlines())
         assert lines["start"] == lines["done"]
-        assert lines["done"] < 6
+        assert lines["done"] < 9
 
 
 def test_serve_reports_an_invalid_configuration_before_it_creates_a_key(tmp_path: Path) -> None:

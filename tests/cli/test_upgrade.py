@@ -81,7 +81,7 @@ def test_an_upgrade_keeps_keys_images_and_unfinished_tasks(previous_source: Path
         answer = http.get(f"{PATH}/mine").json()["data"]
         assert answer["task_id"] == done["task_id"]
         for image in answer["task_result"]["series_images"]:
-            assert httpx.get(image["url"]).status_code == 200
+            assert httpx.get(image["url"], timeout=90).status_code == 200
         assert wait(http, unfinished)["task_status"] == "succeed"
         duplicate = http.post(PATH, json=REQUEST | {"external_task_id": "mine"})
         assert duplicate.json()["message"] == "External_task_id mine already exists"
@@ -120,7 +120,7 @@ async def query(url: str, statement: str) -> Any:
 
 def wait_for_count(url: str, rows: str, minimum: int) -> None:
     """Wait until a relation has at least `minimum` rows; `rows` follows `from`."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while asyncio.run(query(url, f"select count(*) from {rows}")) < minimum:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -199,7 +199,10 @@ def test_migrations_run_on_a_full_database_while_the_server_runs(
         took_s = time.monotonic() - began
         assert asyncio.run(query(url, "select max(number) from migrations")) == migrations()[-1][0]
         with running_process("worker", *words, env=environment(**settings)):
-            time.sleep(2)
+            end, enough = time.monotonic() + 90, len(submitter.tasks) + 20
+            while len(submitter.tasks) < enough:
+                assert submitter.is_alive() and time.monotonic() < end
+                time.sleep(0.05)
             submitter.stop()
             wait_for_count(url, "(select where not exists (select from tasks where ended_at is null)) as all_ended", 1)
     assert set(submitter.codes) == {200}, submitter.codes

@@ -41,7 +41,7 @@ def chromium_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def _debugging_url(process: subprocess.Popen[bytes], errors: Path) -> str:
     end = time.monotonic() + 90
-    while not (url := re.search(r"DevTools listening on (\S+)", errors.read_text(errors="replace"))):
+    while not (url := re.search(r"DevTools listening on (\S+)\n", errors.read_text(errors="replace"))):
         assert process.poll() is None and time.monotonic() < end, errors.read_text(errors="replace")
         time.sleep(0.05)
     return url[1]
@@ -50,7 +50,7 @@ def _debugging_url(process: subprocess.Popen[bytes], errors: Path) -> str:
 @pytest.fixture
 async def browser(chromium_url: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        connected = await playwright.chromium.connect_over_cdp(chromium_url)
+        connected = await playwright.chromium.connect_over_cdp(chromium_url, timeout=120_000)
         yield connected
         await connected.close()
 

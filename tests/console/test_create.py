@@ -11,6 +11,7 @@ from playwright.async_api import FilePayload, expect
 
 from tests.support.api_server import PATH as TASKS
 from tests.support.browser import Console, image
+from tests.support.eventually import eventually
 from tests.support.image_files import image_file
 
 
@@ -157,11 +158,17 @@ async def test_the_copied_code_runs(console: Console, tmp_path: Path) -> None:
     await page.get_by_label("Prompt", exact=True).fill(awkward)
     await page.set_input_files("input[type=file]", [image("bag's.png")])
     (tmp_path / "bag's.png").write_bytes(image_file(400, 300))
+
+    async def copied() -> str:
+        text = str(await page.evaluate("navigator.clipboard.readText()"))
+        return "" if text == "not copied" else text
+
     for language in ("curl", "Python", "JavaScript"):
+        await page.evaluate("navigator.clipboard.writeText('not copied')")
         await page.get_by_label(language, exact=True).check()
         await page.get_by_role("button", name="Copy").click()
         await expect(page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
-        code = str(await page.evaluate("navigator.clipboard.readText()"))
+        code = await eventually(copied)  # the status may still be the status of the previous language
         assert console.key not in code
         if language == "curl":
             running = await asyncio.create_subprocess_exec(

@@ -11,7 +11,7 @@ from tests.support.in_process_deployment import MakeDeployment
 async def test_each_image_appears_as_soon_as_it_is_finished_and_the_task_can_be_canceled(console: Console) -> None:
     page = console.page
     await console.open()
-    await page.get_by_label("Prompt", exact=True).fill("Frame 1: a fox. Frame 2: an owl [sandbox: slow 60].")
+    await page.get_by_label("Prompt", exact=True).fill("Frame 1: a fox. Frame 2: an owl [sandbox: slow 300].")
     await page.get_by_label("Series").check()
     await page.get_by_label("3:2").check()
     await page.get_by_role("button", name="Create", exact=True).click()
@@ -62,7 +62,7 @@ async def test_errors_are_shown_in_plain_words(console: Console) -> None:
 
 async def test_a_task_view_survives_a_reload_and_a_lost_network(console: Console) -> None:
     page = console.page
-    task = await console.api.create("[sandbox: slow 15] a lighthouse", n=2, aspect_ratio="21:9")
+    task = await console.api.create("[sandbox: slow 45] a lighthouse", n=2, aspect_ratio="21:9")
     await console.open(f"tasks/{task['task_id']}")
     await expect(page.locator(".skeleton")).to_have_count(2)
     box = await page.locator(".skeleton").first.bounding_box()

@@ -3,9 +3,9 @@
 import asyncio
 import json
 from collections import Counter
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import uuid4
 
@@ -340,15 +340,19 @@ async def test_a_stopping_worker_still_saves_an_outcome_that_waits_for_the_datab
     deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
     ticket = await deployment.submit("unknown")
     unavailable, fail_batch = [True], batch_queue.fail_batch
-    waiting = asyncio.Event()
+    waiting, failures = asyncio.Event(), 0
 
     async def fail_while_unavailable(*args: Any) -> bool:
+        nonlocal failures
         if unavailable:
-            waiting.set()
+            failures += 1
+            if failures == 3:  # the next regular attempt follows after two seconds
+                waiting.set()
             raise DatabaseUnavailable("no connection")
         return await fail_batch(*args)
 
     monkeypatch.setattr(batch_queue, "fail_batch", fail_while_unavailable)
+    monkeypatch.setattr("framehouse.pipeline.save_shot._LAST_ATTEMPT_S", 60)
     worker = deployment.start_worker(stop_s=0.1)
     await waiting.wait()
     unavailable.clear()
@@ -367,7 +371,7 @@ async def test_a_batch_that_is_claimed_again_before_its_release_is_confirmed_kee
     """
     engine_log = tmp_path / "engine.log"
     deployment = await make_deployment({"engine": MISBEHAVING, "notes": str(engine_log)})
-    ticket = await deployment.submit("unavailable 1, slow 4")
+    ticket = await deployment.submit("unavailable 1, slow 7")
     release = batch_queue.release_batch
 
     async def claimed_again() -> bool:
@@ -379,8 +383,8 @@ async def test_a_batch_that_is_claimed_again_before_its_release_is_confirmed_kee
         await eventually(claimed_again)
 
     monkeypatch.setattr(batch_queue, "release_batch", release_and_wait)
-    worker = deployment.start_worker(lease_s=1)
-    checking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=1).run())
+    worker = deployment.start_worker(lease_s=2)
+    checking = asyncio.create_task(OrphanedBatches(deployment.db, lease_s=2).run())
     try:
         assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
     finally:
@@ -502,7 +506,7 @@ async def test_a_stopped_worker_releases_unfinished_batches(make_deployment: Mak
 
     await eventually(working)
     worker.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await running
     (batch,) = await claim(deployment)
     assert batch.attempt == 1, "a release by a stopped worker does not count as an attempt"
@@ -550,23 +554,27 @@ async def test_an_invalid_task_does_not_refuse_the_other_tasks_of_its_statement(
     assert [isinstance(answer, Exception) for answer in answers] == [False, True, False, True, True]
 
 
-@pytest.mark.parametrize(("free_slots", "seconds"), [(1, 0.4), (0, 20)])
+@pytest.mark.parametrize(("free_slots", "expected_pauses"), [(1, 4), (0, 0)])
 async def test_a_worker_that_is_woken_without_work_pauses_unless_it_has_no_free_slots(
-    free_slots: int, seconds: float
+    monkeypatch: pytest.MonkeyPatch, free_slots: int, expected_pauses: int
 ) -> None:
     signal = ClaimSignal()
-    claims = 0
+    claims = pauses = 0
+
+    def uniform(low: float, high: float) -> float:
+        nonlocal pauses
+        pauses += (low, high) == (0.5, 1.5)  # the factor of MISS_PAUSE_S
+        return low
 
     async def claim() -> int:
         nonlocal claims
         claims += 1
         signal.notify()  # another task, which other workers claim
-        if claims == 100:
+        if claims == 10:
             signal.stop()
         await asyncio.sleep(0.001)
         return 0
 
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await run_claim_loop(claim, lambda: free_slots, signal)
-    assert claims == 100 if free_slots == 0 else 5 <= claims <= 13
+    monkeypatch.setattr("framehouse.entrypoints.worker.claim.random", SimpleNamespace(uniform=uniform))
+    await run_claim_loop(claim, lambda: free_slots, signal)
+    assert (claims, pauses) == (10, expected_pauses)

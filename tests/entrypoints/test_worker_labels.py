@@ -126,8 +126,10 @@ async def test_a_task_does_not_fail_while_an_earlier_route_may_still_generate_it
 
 
 async def test_a_batch_with_an_open_order_goes_to_a_worker_that_serves_its_route(
-    make_deployment: MakeDeployment,
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # the first worker must stop before the batch is due again
+    monkeypatch.setattr("framehouse.domain.batch_retry._SHORTEST_PAUSE_S", 60.0)
     routes = (GPU, API)
     deployment = await make_deployment(*routes)
     ticket = await deployment.submit("away gpu, order api")
@@ -302,25 +304,27 @@ async def test_workers_with_different_route_orders_pause_between_handovers(
     ticket = await deployment.submit("away gpu, away api")
     start_worker(deployment, H100, GPU, API, give_up_after_s=2)
     start_worker(deployment, SITE_A, API, GPU, give_up_after_s=2)
-    task = await wait_for_task(deployment, ticket.task_id, seconds=15)
+    task = await wait_for_task(deployment, ticket.task_id)
     assert "given up after" in task.status_message
     assert len(NamedEngine.calls) < 12
 
 
 async def test_after_a_given_up_order_the_earlier_routes_are_tried(
-    make_deployment: MakeDeployment,
+    make_deployment: MakeDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first engine is unavailable. The second engine loses the answer to its order and later gives it up."""
     deployment = await make_deployment(GPU, API)
     ticket = await deployment.submit("away gpu, order api")
     start_worker(deployment, H100 | SITE_A, GPU, API)
 
-    async def order_saved() -> bool:
+    async def released_with_order() -> bool:
         return NamedEngine.calls.count("api") == 1 and bool(
-            await deployment.db.value("select count(*) from batches where notes <> '{}'")
+            await deployment.db.value("select count(*) from batches where notes <> '{}' and claim is null")
         )
 
-    await eventually(order_saved)
+    with monkeypatch.context() as patch:  # the prompt must change before the batch is due again
+        patch.setattr("framehouse.domain.batch_retry._SHORTEST_PAUSE_S", 60.0)
+        await eventually(released_with_order)
     await deployment.db.row("update shots set prompt = 'lose api'")
     await deployment.db.row("update tasks set prompt = 'lose api'")
     await deployment.db.row("update batches set run_at = now()")

@@ -1,9 +1,11 @@
 """Workers serve the accounts in turn: no account waits until another account's batches are all generated."""
 
+import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +16,8 @@ from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.shot import Shot
 from framehouse.domain.turn_cost import shot_cost
+from tests.support.eventually import eventually
+from tests.support.worker_processes import two_apis_and_two_workers
 
 LEASE = timedelta(seconds=30)
 MODEL = "kling-v3-omni"
@@ -304,3 +308,42 @@ async def test_simulation_of_random_arrivals(queue: Queue, seed: int) -> None:
             await queue.end_pauses()
     shares = [cost[name] for name in full]
     assert max(shares) - min(shares) <= 2 * max(full.values()) + slots, shares
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_new_accounts_are_served_while_workers_are_killed(
+    queue: Queue, database_url: str, tmp_path: Path
+) -> None:
+    """One account has queued 300 batches. New accounts wait only until a slot is free, even if workers die."""
+    slots = 2 * 3
+    log = tmp_path / "engine.log"
+    log.touch()
+    await queue.accept("greedy", 300)
+    for number in range(6):
+        await queue.account(f"new-{number}")
+
+    def started() -> list[str]:
+        return [line.split()[1] for line in log.read_text().splitlines() if line.startswith("start ")]
+
+    async def wait_for_start(*, count: int = 0, task_id: UUID | None = None) -> None:
+        async def reached() -> bool:
+            return str(task_id) in started() if task_id else len(started()) >= count
+
+        await eventually(reached, seconds=90)
+
+    waits = []
+    with two_apis_and_two_workers(tmp_path, database_url, worker_concurrency=3, notes=str(log), seconds=0.2) as (
+        _,
+        replace_worker,
+    ):
+        await wait_for_start(count=slots)
+        for number in range(6):
+            before = len(started())
+            (task_id,) = await queue.accept(f"new-{number}")
+            if number % 2:
+                await asyncio.to_thread(replace_worker)
+            await wait_for_start(task_id=task_id)
+            waits.append(started()[before:].index(str(task_id)))
+    assert await queue.db.value("select count(*) from batches") > 100, "the account still has many batches"
+    assert max(waits) <= 3 * slots, f"batches that were started before the batch of a new account: {waits}"

@@ -4,9 +4,7 @@ FRAMEHOUSE_TEST_LONG=1 makes both tests longer: many more examples, and clients 
 """
 
 import asyncio
-import json
 import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -36,10 +34,9 @@ from framehouse.domain.task import CANCELED
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.pipeline.accept import AcceptQueue
 from tests.support.api_server import PATH
-from tests.support.command_line import FRAMEHOUSE, environment
 from tests.support.database import Server, execute, fresh_database, server_database
 from tests.support.eventually import eventually
-from tests.support.in_process_deployment import MISBEHAVING
+from tests.support.worker_processes import two_apis_and_two_workers
 
 LONG = bool(os.environ.get("FRAMEHOUSE_TEST_LONG"))
 EXAMPLES, STEPS = (1000, 40) if LONG else (25, 25)
@@ -759,49 +756,6 @@ def test_quota_is_exact_in_any_order(postgres: Server, template: str) -> None:
         }, "every outcome occurred"
 
 
-@contextmanager
-def processes(folder: Path, url: str) -> Iterator[tuple[list[str], Callable[[], None]]]:
-    """Run two API processes and two workers on one database.
-
-    Yields the URLs of the APIs, and a function that kills a worker and starts another one.
-    """
-    variables = {
-        "FRAMEHOUSE_DATABASE_URL": url,
-        "FRAMEHOUSE_STORAGE_URL": (folder / "files").as_uri(),
-        "FRAMEHOUSE_MODELS": json.dumps({"kling-v3-omni": {"routes": [{"engine": MISBEHAVING, "max_batch": 2}]}}),
-        "FRAMEHOUSE_IMAGE_FORMAT": "jpeg",
-        "FRAMEHOUSE_WORKER_CONCURRENCY": "8",
-    }
-    running: list[subprocess.Popen[str]] = []
-
-    def start(subcommand: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        command = [*FRAMEHOUSE, subcommand, *arguments, "--data-dir", str(folder / "data")]
-        running.append(subprocess.Popen(command, env=environment(**variables), stderr=log, text=True, **options))
-        return running[-1]
-
-    def replace_worker() -> None:
-        workers[0].kill()
-        workers[0].wait()
-        workers.append(start("worker", stdout=log))
-
-    with (folder / "processes.log").open("a") as log:
-        try:
-            workers = [start("worker", stdout=log) for _ in range(2)]
-            urls = []
-            for _ in range(2):
-                api = start("api", "--port", "0", "--json", stdout=subprocess.PIPE)
-                assert api.stdout
-                urls.append(json.loads(api.stdout.readline())["url"])
-            yield urls, replace_worker
-        finally:
-            for process in running:
-                process.terminate()
-            for process in running:
-                process.wait(timeout=60)
-                if process.stdout:
-                    process.stdout.close()
-
-
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_fifty_clients_of_two_processes_never_exceed_the_limit(database_url: str, tmp_path: Path) -> None:
@@ -841,7 +795,7 @@ async def test_fifty_clients_of_two_processes_never_exceed_the_limit(database_ur
         await connection.close()
         return seen
 
-    with processes(tmp_path, database_url) as (urls, replace_worker):
+    with two_apis_and_two_workers(tmp_path, database_url, worker_concurrency=8, max_batch=2) as (urls, replace_worker):
         apis = [httpx.AsyncClient(base_url=url, headers=headers, timeout=120) for url in urls]
 
         async def ready() -> bool:

@@ -12,8 +12,8 @@ import asyncio, time
 from framehouse.runtime.watchdog import watchdog
 
 async def hang_here():
-    async with watchdog(None, hung_after_s=0.3):
-        await asyncio.sleep(0.01)
+    async with watchdog(None, hung_after_s=2):
+        await asyncio.sleep(0)
         time.sleep(60)
 
 asyncio.run(hang_here())

@@ -94,7 +94,7 @@ class Server:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=120)
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def serve_unprepared(data_dir: Path, *words: str | Path, **extra: str) -> Iterat
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=120)
 
 
 def client(url: str, key: str) -> httpx.Client:

@@ -7,6 +7,7 @@ Words in a prompt select the failure:
 - `[die FILE]`: the process creates FILE and is killed; if FILE already exists, the call succeeds.
 - `[hang]`: the call takes an hour.
 - `[slow S]`: the call starts S seconds late.
+- `[wait FILE]`: the process creates FILE.started. The call starts when FILE exists.
 - `[nan]`: the images consist of NaN.
 """
 
@@ -45,6 +46,11 @@ class MisbehavingPipeline(LoadedPipeline):
             time.sleep(3600)
         if match := re.search(r"\[slow (\S+)\]", prompts):
             time.sleep(float(match[1]))
+        if match := re.search(r"\[wait (\S+)\]", prompts):
+            gate = Path(match[1])
+            gate.with_suffix(".started").touch()
+            while not gate.exists():
+                time.sleep(0.01)
         if "[nan]" in prompts:
             return [np.full((64, 64, 3), np.nan, np.float32)] * len(arguments["generator"])
         return super().call(pipe, **arguments)

@@ -67,7 +67,7 @@ class RecordedOrder:
 
 
 def kling(served: Upstream, *accounts: dict[str, object], **options: Any) -> Kling:
-    defaults: dict[str, Any] = {"answer_s": 0.5, "lost_after_s": 0.2}
+    defaults: dict[str, Any] = {"answer_s": 30, "lost_after_s": 0.2}
     return Kling(base_url=served.base_url, accounts=accounts or ({"api_key": "key"},), **(defaults | options))
 
 
@@ -174,7 +174,7 @@ async def test_an_order_with_a_lost_answer_is_looked_up_and_not_placed_again(
 ) -> None:
     served.finds_external = by_external
     served.fault = lambda method, _: fault if method == "POST" else ""
-    engine = kling(served)
+    engine = kling(served, answer_s=0.5 if fault == "delay" else 30)
     assert len(images(await generate(engine, task(open_order=RecordedOrder())))) == 1
     await engine.close()
     assert len(served.posts) == (2 if fault == "doubled" else 1)
@@ -292,11 +292,20 @@ async def test_an_order_is_not_open_after_a_full_account_refused_it(served: Upst
 
 
 async def test_accounts_share_the_load_and_an_order_stays_with_its_account() -> None:
-    async with upstream(accounts={"one": 3, "two": 6}, seconds=0.2) as served:
+    async with upstream(accounts={"one": 3, "two": 6}, seconds=3600) as served:
         engine = kling(served, {"api_key": "one", "concurrency": 3}, {"api_key": "two", "concurrency": 6})
-        await asyncio.gather(
+        generating = asyncio.gather(
             *(generate(engine, replace(task(open_order=RecordedOrder()), task_id=f"t{n}")) for n in range(18))
         )
+
+        async def both_full() -> bool:
+            return len(served.tasks) == 9
+
+        await eventually(both_full)
+        served.seconds = 0.2
+        for accepted in served.tasks.values():
+            accepted.ends_at = 0
+        await generating
         await engine.close()
         assert len(served.posts) == 18
         assert served.max_in_flight == {"one": 3, "two": 6}

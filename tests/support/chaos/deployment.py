@@ -14,7 +14,7 @@ from tests.support.sockets import free_port
 
 CONCURRENCY, UPSTREAM_CONCURRENCY = 60, 20
 
-LEASE_S = 4
+LEASE_S = 5
 
 RECORDING_ENGINE = "tests.support.chaos.recording_engine:RecordingEngine"
 UPSTREAM_MODEL = "upstream-model"

@@ -4,7 +4,7 @@
 -- generic plans, which are good for groups of all sizes. Planning each call would take longer than executing the plan.
 create or replace function accept_tasks(p_rows jsonb)
 returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
-language plpgsql set plan_cache_mode = force_generic_plan as $$
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 declare
     rows     accept_row[] := array(select r from jsonb_populate_recordset(null::accept_row, p_rows) r);
     r        record;
@@ -18,10 +18,12 @@ declare
     gone     bigint;
     keys_sent boolean := false;
     accepted int[] := '{}';
+    weights  float8[] := '{}';  -- the weight of the account, for each accepted task
+    idle_accounts boolean[] := '{}'; -- whether the account had no images in flight before this group, for each accepted task
 begin
     perform from accounts a where a.id in (select o.account_id from unnest(rows) o) order by a.id for update;
     for r in
-        select o.*, a.disabled, a.concurrency, a.images_in_flight, a.units_limit,
+        select o.*, a.disabled, a.concurrency, a.images_in_flight, a.units_limit, a.weight,
                a.units_used + a.units_reserved as units_taken,
                (select t.created_at from tasks t where t.id = o.task_id) as before,
                o.key_id is not null and not exists (select from api_keys k where k.id = o.key_id and k.revoked_at is null) as key_gone
@@ -89,7 +91,7 @@ begin
             return next; continue;
         end if;
         images := images + r.image_count; units := units + r.units;
-        accepted := accepted || r.ordinal;
+        accepted := accepted || r.ordinal; weights := weights || r.weight; idle_accounts := idle_accounts || (r.images_in_flight = 0);
         if r.external_task_id is not null then
             externals := externals || r.external_task_id;
         end if;
@@ -113,28 +115,37 @@ begin
         select o.task_id, s.index, s.prompt, s.framing, s.seed
         from o, jsonb_to_recordset(o.shots) as s (index smallint, prompt text, framing text, seed bigint)
     ), new_batches as materialized (
-        select o.ordinal, b.place, o.task_id, o.account_id, o.model, coalesce(o.low, false) as low, c.cost,
+        select o.ordinal, b.place, o.task_id, o.account_id, o.model, coalesce(o.low, false) as low, n.idle, c.cost,
                array(select jsonb_array_elements_text(b.value)::smallint) as shot_indexes,
                sum(c.cost) over (queue order by o.ordinal, b.place) - c.cost as earlier, sum(c.cost) over queue as total
         from o
-        join accounts a on a.id = o.account_id
+        join unnest(accepted, weights, idle_accounts) as n (ordinal, weight, idle) on n.ordinal = o.ordinal
         cross join jsonb_array_elements(o.batches) with ordinality as b (value, place)
-        cross join lateral (select jsonb_array_length(b.value) * coalesce(o.shot_cost, 1) / a.weight as cost) c
+        cross join lateral (select jsonb_array_length(b.value) * coalesce(o.shot_cost, 1) / n.weight as cost) c
         window queue as (partition by o.account_id, o.model, coalesce(o.low, false))
     ), new_queues as (
-        insert into batch_queues (model, route, low) select distinct n.model, '', n.low from new_batches n order by 1, 3
+        insert into batch_queues (model, route, low)
+        select n.model, '', n.low from (select distinct m.model, m.low from new_batches m) n
+        where not exists (select from batch_queues q where q.model = n.model and q.route = '' and q.low = n.low)
+        order by n.model, n.low
         on conflict do nothing
     ), first_turns as materialized (
         -- The rows of account_turns do not change at the same time, because this transaction has locked the accounts.
         -- If the account has no other images in flight, its deleted batches no longer count. The turn of a new account
-        -- is just before the turns of all accounts that already wait.
+        -- is just before the turns of all accounts that already wait. The subqueries have limits, so that PostgreSQL
+        -- uses the indexes and does not read the entire tables.
         select n.account_id, n.model, n.low, n.total,
-               greatest(s.next_turn - case a.images_in_flight when 0 then s.refund else 0 end, coalesce(q.virtual_time, 0) - 1) as turn,
-               case a.images_in_flight when 0 then 0 else coalesce(s.refund, 0) end as refund
-        from (select distinct n.account_id, n.model, n.low, n.total from new_batches n) n
-        join accounts a on a.id = n.account_id
-        left join batch_queues q on q.model = n.model and q.route = '' and q.low = n.low
-        left join account_turns s on s.account_id = n.account_id and s.model = n.model and s.route = '' and s.low = n.low and not s.postponed
+               greatest(s.next_turn - case when n.idle then s.refund else 0 end, coalesce(q.virtual_time, 0) - 1) as turn,
+               case when n.idle then 0 else coalesce(s.refund, 0) end as refund
+        from (select distinct m.account_id, m.model, m.low, m.idle, m.total from new_batches m) n
+        left join lateral (
+            select q.virtual_time from batch_queues q where q.model = n.model and q.route = '' and q.low = n.low limit 1
+        ) q on true
+        left join lateral (
+            select s.next_turn, s.refund from account_turns s
+            where s.account_id = n.account_id and s.model = n.model and s.route = '' and s.low = n.low and not s.postponed
+            limit 1
+        ) s on true
     ), next_turns as (
         insert into account_turns (account_id, model, route, low, postponed, next_turn, refund)
         select f.account_id, f.model, '', f.low, false, f.turn + f.total, f.refund from first_turns f

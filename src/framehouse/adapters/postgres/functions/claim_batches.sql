@@ -6,7 +6,7 @@
 create or replace function claim_batches(
     p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean,
     p_ready_accounts bigint[]
-) returns setof batches language plpgsql rows 16 as $$
+) returns setof batches language plpgsql rows 16 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 begin
     perform queue_postponed_batches(p_models, p_routes);
     return query

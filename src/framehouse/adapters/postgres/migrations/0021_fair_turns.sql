@@ -27,7 +27,7 @@ comment on column batch_queues.last_end is 'the highest sum of turn and turn_cos
 comment on column batch_queues.claimed_at is 'the time of the last claim';
 
 create table account_turns (
-    account_id bigint not null references accounts on delete cascade,
+    account_id bigint not null,
     model      text not null,
     route      text not null,
     low        boolean not null,
@@ -36,7 +36,7 @@ create table account_turns (
     refund     double precision not null default 0,
     primary key (account_id, model, route, low, postponed)
 ) with (fillfactor = 50);
-comment on table account_turns is 'The next turn of an account in a queue. Postponed batches have separate turns.';
+comment on table account_turns is 'The next turn of an account in a queue. Postponed batches have separate turns. There is no foreign key, because checking it would slow down accepts.';
 comment on column account_turns.refund is 'the cost of the batches that were deleted before a worker had claimed them';
 
 alter type accept_row add attribute low boolean, add attribute shot_cost double precision;
