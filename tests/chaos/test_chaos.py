@@ -1,9 +1,10 @@
 """Many faults at the same time, while tasks of all kinds arrive.
 
 Three workers, two APIs, PostgreSQL, receivers and a relay's upstream are killed or stopped at random. Connections are
-cut, the disk is filled, the storage refuses writes, and the clock is set forward and back. Afterwards no task is lost,
-generated or charged twice, no quota is leaked, and every callback has arrived. `make chaos` is the long form; each run
-has another seed unless CHAOS_SEED sets one.
+cut, the disk is filled, the storage refuses writes, and the clock is set forward and back. A greedy account and a
+hostile account send as many tasks as they can. Afterwards no task is lost, generated or charged twice, no quota is
+leaked, and every callback has arrived. `make chaos` is the long form; each run has another seed unless CHAOS_SEED sets
+one.
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from tests.support.chaos.deployment import (
     start_upstream,
     supervise,
 )
+from tests.support.chaos.disturbers import ACCOUNTS, DISTURBING_IMAGES, Disturbers, cancel_disturbing_tasks
 from tests.support.chaos.processes import ChaosProcess, ProcessSet, running
 from tests.support.chaos.proxy import cutting_proxy
 from tests.support.chaos.verify import verify, wait_for_all_work
@@ -176,6 +178,11 @@ async def test_no_task_is_lost_or_doubled_during_many_faults(tmp_path: Path) -> 
             words: list[str | Path] = ["--data-dir", data_dir, "--config", config]
             run("account", "create", "alice", "--concurrency", str(CONCURRENCY), *words, code=0, **settings)
             key = run_json("key", "create", "alice", *words, code=0, **settings)["key"]
+            keys = {}
+            for name in ACCOUNTS:
+                quota = str(DISTURBING_IMAGES)
+                run("account", "create", name, "--concurrency", quota, *words, code=0, **settings)
+                keys[name] = run_json("key", "create", name, *words, code=0, **settings)["key"]
             signing = run_json("key", "create", "alice", "--jwt", *words, code=0, **settings)
             ports = start_deployment(processes, words, settings)
             embedded = EmbeddedPostgres(data_dir)
@@ -197,21 +204,28 @@ async def test_no_task_is_lost_or_doubled_during_many_faults(tmp_path: Path) -> 
                 await open_with_retries(db)
                 stop = asyncio.Event()
                 injecting = asyncio.create_task(chaos.inject_faults(stop))
+                disturbers = Disturbers([first_url, second_url], keys)
+                disturbing = asyncio.create_task(disturbers.run())
                 try:
                     await clients.run(TASKS, concurrency=CLIENTS)
                     stop.set()
                     await injecting
+                    disturbing.cancel()
+                    await asyncio.wait([disturbing])
                     chaos_s = time.monotonic() - began
+                    await cancel_disturbing_tasks(db)
                     await wait_for_all_work(db)
                     servers = [f"http://127.0.0.1:{port}" for port in ports]
                     chaos.faults += await verify(tmp_path, processes, db, clients, servers)
                 finally:
-                    for task in (injecting, supervising):
+                    for task in (injecting, supervising, disturbing):
                         task.cancel()
-                    await asyncio.gather(injecting, supervising, return_exceptions=True)
+                    await asyncio.gather(injecting, supervising, disturbing, return_exceptions=True)
                     await db.close()
                     save_logs(tmp_path)
+    assert all(disturbers.accepted.values()), "each account has disturbed the clients"
     report(chaos, clients, chaos_s, time.monotonic() - began)
+    print({name: len(ids) for name, ids in disturbers.accepted.items()})  # noqa: T201
 
 
 def report(chaos: Chaos, clients: Clients, chaos_s: float, total_s: float) -> None:

@@ -442,6 +442,8 @@ async def test_the_claim_statement_uses_its_index_on_a_full_queue(make_deploymen
         ticket.task_id,
     )
     await deployment.db.row("analyze batches")
+    for _ in range(6):  # then PostgreSQL no longer plans the statements of the function
+        await batch_queue.claim_batches(deployment.db, worker=1, limit=2, lease=LEASE, routes=[("none", "")])
     plan = await deployment.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=["kling-v3-omni"], routes=[""], claim=uuid4(), task_id=None,

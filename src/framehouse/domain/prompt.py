@@ -17,7 +17,8 @@ _CITATION = re.compile(f"{_IN_BRACKETS}|{_AFTER_AT}", re.IGNORECASE)
 class Citation:
     """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`.
 
-    `must_exist` is false for a citation such as `@image_2`. If there is no such image, this citation is ordinary text.
+    `must_exist` is false for a citation such as `@image_2`. If there is no such image, the citation is treated as
+    ordinary text.
     """
 
     kind: str
@@ -150,7 +151,7 @@ def requested_images(prompt: str) -> int | None:
     """Return the number of images that a prompt requests, or None if the prompt contains no such number.
 
     The number can be a word or digits, in English or Chinese. A grid ("2x3 grid") takes precedence over a word such as
-    "triptych", and this word takes precedence over other numbers. If there are several other numbers, the first number
+    "triptych", which in turn takes precedence over other numbers. If there are several other numbers, the first number
     is returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of
     listed shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
     """

@@ -77,7 +77,7 @@ ImageInput = str | LongString
 
 @dataclass(frozen=True, slots=True)
 class SentImage:
-    """An image as the client sent it, the name of the request field that contained the image, and its role."""
+    """An image as the client sent it, with its role and the name of the request field that contained it."""
 
     field: str
     image: ImageInput

@@ -17,7 +17,7 @@ from framehouse.domain.task import Status, Task
 
 
 def milliseconds(moment: datetime) -> int:
-    """Return a time as a Unix timestamp in milliseconds, like all times in the Kling API."""
+    """Return a time as a Unix timestamp in milliseconds, the format of all times in the Kling API."""
     return int(moment.timestamp() * 1000)
 
 
@@ -80,7 +80,7 @@ def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
 
 
 def request_data(task: Task) -> dict[str, Any]:
-    """Return the request of a task as a request body. The values that the server chose replace `auto`.
+    """Return the request body of a task. The values that the server chose replace `auto`.
 
     The result does not contain the reference images.
     """
@@ -129,8 +129,8 @@ def account_data(account: Account, keys: Iterable[Key]) -> dict[str, Any]:
 def delivery_data(message: Delivery) -> dict[str, Any]:
     """Return the JSON object for a callback message and its delivery state."""
     tried_at, next_try_at = message.tried_at, message.next_try_at
-    # No time is scheduled for the first attempt. The message is already due, or it waits for an earlier message of its
-    # task.
+    # No time is scheduled for the first attempt: the message is already due, or is waiting for an earlier message of
+    # the same task.
     scheduled = message.tries > 0
     return {
         "id": str(message.id),

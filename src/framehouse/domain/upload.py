@@ -9,7 +9,7 @@ from uuid import UUID
 UPLOAD_VALID_S = 3600
 DOWNLOAD_VALID_S = 24 * 3600
 MAX_UPLOADS = 1000
-"""The maximum number of stored uploads per account. Each file has at most 10 MB, so all files have at most 10 GB."""
+"""The maximum number of stored uploads per account. Each file is at most 10 MB, so the total is at most 10 GB."""
 _DOWNLOAD_URL = re.compile(
     r"https?://[^/?#]+(?:/[^?#]*)?/uploads/[0-9]{1,19}/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"\?expires=[0-9]{1,12}&signature=[0-9a-f]{40}",
@@ -30,7 +30,7 @@ def download_key(account_id: int, id: UUID) -> str:
 def upload_id(url: str) -> UUID | None:
     """Return the id of an upload if the URL has the form of a download URL. Otherwise, return None.
 
-    The host is not compared, because a proxy or a new value of `public_url` may change it. The signature need not be
+    The host is not checked, because a proxy or a new value of `public_url` may change it. The signature need not be
     checked, because the calling code then looks up the id among the uploads of the account.
     """
     match = _DOWNLOAD_URL.fullmatch(url)

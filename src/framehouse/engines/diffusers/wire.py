@@ -4,12 +4,12 @@ The line contains the lengths of the files. The format can change in any release
 same release.
 
 The engine sends commands to the child process. The first command is `{"command": "probe"}` or `{"command": "load",
-...}`. After a load command, the engine sends any number of commands `{"command": "generate", "call": N, ...}` and
-`{"command": "cancel", "call": N}`.
+...}`. After a load command, the engine sends any number of commands of the form
+`{"command": "generate", "call": N, ...}` or `{"command": "cancel", "call": N}`.
 
-The child process sends events `{"event": E, ...}` to the engine. The response to a probe command is the event
-`devices`. The response to a load command is the event `loaded` or `load_failed`. A call produces the events `progress`
-and `image`, and ends with the event `done`, `cancelled`, `out_of_memory` or `failed`.
+The child process sends events of the form `{"event": E, ...}` to the engine. The response to a probe command is the
+event `devices`. The response to a load command is the event `loaded` or `load_failed`. A call produces the events
+`progress` and `image`, and ends with the event `done`, `cancelled`, `out_of_memory` or `failed`.
 """
 
 import json

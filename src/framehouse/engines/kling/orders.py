@@ -45,8 +45,8 @@ def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[O
     """Return orders for those shots of a batch that no saved order contains.
 
     The complete task becomes one order if two conditions are met: the task is a series or has at most `largest` images,
-    and none of its shots is generated or in a saved order. This order contains the prompt of the task, because the
-    upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
+    and none of its shots has been generated or is in a saved order. This order contains the prompt of the task, because
+    the upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
     `largest` shots, which have the same prompt and framing.
 
     The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
@@ -70,10 +70,10 @@ def _order(batch: Batch, shots: Sequence[Shot], *, series: bool) -> Order:
 
 
 def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
-    """Return the orders as the JSON data of an open order. The data is empty if there are no orders.
+    """Convert the orders to the JSON data that is saved as `OpenOrder.data`. The data is empty if there are no orders.
 
-    The data of an omni-image order does not contain the field `kind`. Workers of an older release, which does not know
-    this field, can therefore continue these orders.
+    The data of an omni-image order does not contain the field `kind`. Workers of an older release that does not know
+    this field can therefore continue these orders.
     """
     entries = [
         {
@@ -90,7 +90,7 @@ def data_from_orders(orders: Iterable[Order]) -> dict[str, Any]:
 
 
 def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
-    """Return the orders in the JSON data of an open order."""
+    """Return the orders that were saved as `OpenOrder.data`."""
     return [Order(**(order | {"shots": tuple(order["shots"])})) for order in data.get("orders", [])]
 
 
@@ -133,8 +133,8 @@ def _generation_body(order: Order, batch: Batch) -> dict[str, Any]:
     """Return the fields of a generations request.
 
     The upstream itself adds the roles of the references to the prompt, so the request contains the client's own prompt.
-    One reference is sent as a string, as Kling documents it. Several references are sent as a list, which Kling does
-    not document. Elements are sent as references.
+    A single reference is sent as a string, as documented by Kling. Several references are sent as a list, which Kling
+    does not document. Elements are sent as references.
     """
     ratio, resolution = ratio_and_resolution(batch.size)
     shot = next(shot for shot in batch.shots if shot.index == order.shots[0])

@@ -35,7 +35,8 @@ class LongPolls:
         """Yield an event that is set when the task ends.
 
         Enter the `with` block before reading the task. Otherwise, the task can end after it has been read but before
-        the block starts, so that its notification is missed. The event is then set with a delay of up to two seconds.
+        the block starts, and its notification is then missed. In this case, the event is set with a delay of up to two
+        seconds.
         """
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)

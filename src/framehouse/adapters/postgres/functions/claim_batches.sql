@@ -6,10 +6,16 @@
 create or replace function claim_batches(
     p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean,
     p_ready_accounts bigint[]
-) returns setof batches language plpgsql rows 16 set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+) returns table (
+    id bigint, claim uuid, attempt smallint, task_id uuid, shot_indexes smallint[], last_error text, failing_s float8, notes text,
+    route text, account_id bigint, kind text, options text, model text, prompt text, result_type text, image_count smallint,
+    resolution text, ratio text, watermark boolean, created_at timestamptz, shots text, refs text, elements text
+) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    taken batches[];
 begin
     perform queue_postponed_batches(p_models, p_routes);
-    return query
     with own as (
         -- the batches that an earlier call of this function claimed, if the call is repeated because its result was
         -- lost
@@ -34,10 +40,13 @@ begin
                 where b.claim is null and b.turn is not null and b.run_at <= now()
                   and b.model = q.model and b.route = q.route and b.low = q.low
                   and (p_task is null or b.task_id = p_task)
-                  and (not p_ready or not exists (select from pictures_to_load p where p.task_id = b.task_id))
+                  and (not p_ready or not exists (
+                      -- because of the offset, PostgreSQL uses the index and does not read the whole view
+                      select from pictures_to_load p where p.task_id = b.task_id offset 0
+                  ))
                   and (p_ready_accounts = '{}' or not exists (
                       select from tasks t join pictures_to_load p on p.task_id = t.id
-                      where t.id = b.task_id and t.account_id = any (p_ready_accounts)
+                      where t.id = b.task_id and t.account_id = any (p_ready_accounts) offset 0
                   ))
                 order by b.turn, b.id
                 limit p_limit + 100
@@ -61,16 +70,16 @@ begin
         set claim = p_claim, worker = p_worker, lease_until = now() + p_lease, attempt = b.attempt + 1
         from due
         where b.id = due.id
-        returning b.*
+        returning b as batch
     ), served_queues as (
-        select q.model, q.route, q.low, max(c.turn) as turn, max(c.turn + c.turn_cost) as turn_end,
+        select q.model, q.route, q.low, max((c.batch).turn) as turn, max((c.batch).turn + (c.batch).turn_cost) as turn_end,
                -- If the claim has emptied the queue, no account is waiting, and all accounts are equal again.
                p_task is null and not p_ready and not exists (
                    select from candidates o
                    where o.model = q.model and o.route = q.route and o.low = q.low and o.id not in (select d.id from due d)
                ) as emptied
         from queues q
-        left join claimed c on c.model = q.model and c.route = q.route and c.low = q.low
+        left join claimed c on (c.batch).model = q.model and (c.batch).route = q.route and (c.batch).low = q.low
         group by q.model, q.route, q.low
     ), changed_queues as (
         -- if another worker is changing the row, this worker skips it, so that workers never wait for each other
@@ -87,5 +96,29 @@ begin
         from changed_queues c
         where q.model = c.model and q.route = c.route and q.low = c.low
     )
-    select * from claimed;
+    select array(select c.batch from claimed c) into taken;
+    return query
+    select c.id, c.claim, c.attempt, c.task_id, c.shot_indexes, c.last_error, coalesce(extract(epoch from now() - c.failing_since), 0)::float8 as failing_s, c.notes::text as notes, c.route, t.account_id, t.kind, t.options::text as options, t.model, t.prompt,
+           t.result_type, t.image_count, t.resolution, t.ratio, t.watermark, t.created_at,
+           coalesce((select json_agg(json_build_object('index', s.index, 'prompt', s.prompt, 'framing', s.framing,
+                                                       'seed', s.seed) order by s.index)
+                     from shots s
+                     where s.task_id = c.task_id and s.index = any (c.shot_indexes) and s.painted_at is null),
+                    '[]'::json)::text as shots,
+           coalesce((select json_agg(json_build_object('url', coalesce(r.url, ''), 'key', coalesce(r.key, ''),
+                                                       'width', coalesce(r.width, 0), 'height', coalesce(r.height, 0),
+                                                       'field', coalesce(r.field, format('image_list[%s].image', r.index)),
+                                                       'role', r.role)
+                                     order by r.index)
+                     from task_references r where r.task_id = c.task_id and r.element is null), '[]'::json)::text as refs,
+           coalesce((select json_agg(json_build_object(
+                         'id', t.elements[e.index + 1], 'name', e.name, 'description', e.description,
+                         'images', (select json_agg(json_build_object('key', r.key, 'width', r.width, 'height', r.height)
+                                                    order by r.index)
+                                    from task_references r where r.task_id = e.task_id and r.element = e.index)
+                     ) order by e.index)
+                     from task_elements e where e.task_id = c.task_id), '[]'::json)::text as elements
+    from unnest(taken) c
+    join tasks t on t.id = c.task_id
+    order by c.id;
 end $$;

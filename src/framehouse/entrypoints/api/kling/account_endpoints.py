@@ -37,7 +37,7 @@ async def get_costs(context: ApiContext, request: Request) -> Response:
 async def list_charges(context: ApiContext, request: Request) -> Response:
     """List the charges of the caller's account, newest first.
 
-    To continue the list, a request contains the `next_cursor` of the previous response as its `cursor`.
+    To get the next page, the client sends the `next_cursor` of the previous response as `cursor`.
     """
     caller = await context.caller(request)
     account = await account_store.get_account(context.db, caller.account_id)
