@@ -81,12 +81,11 @@ async def cancel_disturbing_tasks(db: Database) -> None:
 
 async def check_disturbers(db: Database) -> None:
     """Check that the accounts have no images in flight, and were charged for exactly their successful tasks."""
-    for name in ACCOUNTS:
-        row = await db.row(
-            "select a.images_in_flight, a.units_reserved, a.units_used, coalesce(sum(t.image_count) "
-            "filter (where t.status = 'succeed'), 0) as images from accounts a "
-            "left join tasks t on t.account_id = a.id where a.name = :name group by a.id",
-            name=name,
-        )
-        assert row is not None
-        assert (row["images_in_flight"], row["units_reserved"], row["units_used"]) == (0, 0, 8 * row["images"]), name
+    rows = await db.rows(
+        "select a.name, a.images_in_flight, a.units_reserved, a.units_used, coalesce(sum(t.image_count) "
+        "filter (where t.status = 'succeed'), 0) as images from accounts a "
+        "left join tasks t on t.account_id = a.id where a.name = any(:names) group by a.id",
+        names=list(ACCOUNTS),
+    )
+    for row in rows:
+        assert (row["images_in_flight"], row["units_reserved"], row["units_used"]) == (0, 0, 8 * row["images"]), row
