@@ -99,3 +99,18 @@ async def test_a_request_that_is_cancelled_with_its_slot_returns_the_slot() -> N
     await users.start(3)
     assert users.running == [1, 3]
     await users.close()
+
+
+async def test_accounts_with_one_request_at_a_time_do_not_starve_an_account_with_many() -> None:
+    slots = AccountSlots(1)
+    users = Users(slots)
+    await users.start(1, 20)
+    for account in (2, 3, 4):
+        await users.start(account)
+    for _ in range(40):
+        account = users.running[-1]
+        await users.end(account)
+        if account != 1:
+            await users.start(account)
+    assert users.running.count(1) >= 8
+    await users.close()

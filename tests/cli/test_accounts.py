@@ -56,6 +56,7 @@ def test_changes_of_accounts_and_keys_apply_to_a_running_server(tmp_path: Path) 
         (["account", "set", "default"], 2, "nothing to change"),
         (["account", "set", "default", "--units", "many"], 2, "whole number or none"),
         (["account", "set", "default", "--weight", "0"], 2, "0.01<=x<=100"),
+        (["account", "set", "default", "--weight", "nan"], 2, "nan is not a number"),
         (["key", "create", "nobody"], 1, "There is no account"),
         (["key", "create", "default", "--model", "dall-e"], 2, "not configured"),
         (["key", "revoke", "default", "fh_nothing"], 1, "no active key"),

@@ -249,6 +249,47 @@ async def test_batches_of_an_older_release_are_claimed(queue: Queue) -> None:
     assert [batch.id for batch in await queue.claim(limit=2)] == [released.id]
 
 
+async def test_a_claim_for_one_task_does_not_move_other_accounts_back(queue: Queue) -> None:
+    """`framehouse generate` claims only the batches of its own task."""
+    await queue.accept("bob", 50)
+    for _ in range(5):
+        (task_id,) = await queue.accept("alice", images=9, resolution="4k")
+        (batch,) = await batch_queue.claim_batches(
+            queue.db, worker=1, limit=1, lease=LEASE, routes=ROUTES, task_id=task_id
+        )
+        await queue.finish(batch)
+    await queue.accept("carol")
+    assert "carol" in await queue.serve(2)
+
+
+async def test_cancelled_retries_are_refunded(queue: Queue) -> None:
+    tasks = await queue.accept("alice", 30)
+    for batch in await queue.claim(limit=30):
+        await batch_queue.release_batch(
+            queue.db, batch.id, batch.claim, after=timedelta(minutes=1), error="busy", count_attempt=False
+        )
+    await queue.end_pauses()
+    await queue.accept("bob", 100)
+    await queue.serve(2)
+    for task_id in tasks[3:]:
+        await queue.cancel("alice", task_id)
+    await queue.serve(10)
+    await queue.accept("alice")
+    (batch,) = await queue.claim()
+    assert queue.names[batch.account_id] == "alice"
+    await queue.release(batch)
+    assert Counter(await queue.serve(4))["alice"] >= 1
+
+
+async def test_queues_are_served_in_turn_after_the_clock_was_set_back(queue: Queue) -> None:
+    await queue.accept("alice", 20)
+    await queue.accept("bob", 20, model="other")
+    routes = [(MODEL, ""), ("other", "")]
+    await queue.serve(4, routes)
+    await queue.db.row("update batch_queues set claimed_at = claimed_at + interval '1 hour'")
+    assert Counter(await queue.serve(10, routes)) == {"alice": 5, "bob": 5}
+
+
 async def test_100_000_postponed_batches_are_not_read(queue: Queue) -> None:
     (task_id,) = await queue.accept("alice")
     await queue.db.row(

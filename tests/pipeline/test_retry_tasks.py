@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from framehouse.adapters.postgres import batch_queue, failed_tasks, task_store
+from framehouse.adapters.postgres import batch_queue, callback_queue, failed_tasks, task_store
+from framehouse.adapters.postgres.callback_queue import HostLimits
 from framehouse.adapters.postgres.failed_tasks import FailedTask
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from tests.support.image_files import image_base64
@@ -81,14 +82,14 @@ async def test_the_retry_is_reported_by_new_callbacks(make_deployment: MakeDeplo
 async def test_a_task_fails_again_and_can_be_retried_again(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment()
     id = await failed_task(deployment, callback_url="https://receiver.example/")
-    for _ in range(3):
+    for _ in range(7):
         await deployment.db.row("update callback_messages set state = 'delivered'")
         assert await failed_tasks.retry_task(deployment.db, await only_failed(deployment), max_batch=1) == "retried"
         (batch,) = await claim(deployment)
         await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "still broken", RETENTION)
     assert (await get_task(deployment, id)).status_message == "still broken"
     await assert_nothing_left(deployment, used=0)
-    assert await deployment.db.value("select count(*) from callback_messages") == 8
+    assert await deployment.db.value("select count(*) from callback_messages") == 16
 
 
 async def test_tasks_that_cannot_be_retried_are_not_changed(make_deployment: MakeDeployment) -> None:
@@ -151,3 +152,45 @@ async def test_the_filters_select_failed_tasks(make_deployment: MakeDeployment) 
     assert await found(account="alice") == {gpu, network}
     assert await found(account="bob") == set()
     assert await found(task_ids=[gpu]) == {gpu}
+
+
+async def test_shots_that_were_finished_meanwhile_are_not_generated_again(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    await failed_task(deployment, n=2)
+    task = await only_failed(deployment)
+    await deployment.db.row("update shots set painted_at = now() where index = 0")
+    assert await failed_tasks.retry_task(deployment.db, task, max_batch=1) == "retried"
+    assert [row["shot_indexes"] for row in await deployment.db.rows("select shot_indexes from batches")] == [[1]]
+
+
+async def test_a_retried_task_keeps_its_priority(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment()
+    await failed_task(deployment)
+    await deployment.db.row("update tasks set low = true")
+    await failed_tasks.retry_task(deployment.db, await only_failed(deployment), max_batch=1)
+    assert await deployment.db.value("select low from batches")
+
+
+async def test_new_callbacks_wait_for_the_delivery_in_progress(make_deployment: MakeDeployment) -> None:
+    """The message about the failure is being delivered when the task is retried."""
+    deployment = await make_deployment()
+    db = deployment.db
+    await failed_task(deployment, callback_url="https://receiver.example/")
+    await db.row("update callback_messages set state = 'delivered' where status = 'processing'")
+    await db.row("update callback_messages set run_at = now() where status = 'failed'")
+    (delivery,) = await callback_queue.claim_callbacks(
+        db, limit=5, host_limits=HostLimits(), healthy=(), failing=(), lease=LEASE
+    )
+    await failed_tasks.retry_task(db, await only_failed(deployment), max_batch=1)
+    (batch,) = await claim(deployment)
+    await batch_queue.fail_batch(db, batch.id, batch.claim, "again", RETENTION)
+
+    async def due() -> list[str]:
+        rows = await db.rows(
+            "select status from callback_messages where state = 'waiting' and claim is null and run_at <= now()"
+        )
+        return [row["status"] for row in rows]
+
+    assert await due() == []
+    await callback_queue.end_callback(db, delivery, state="delivered", code=200, error="")
+    assert await due() == ["processing"], "the messages are delivered in order"

@@ -33,7 +33,8 @@ class AccountSlots:
 
     async def acquire(self, account_id: int) -> None:
         """Wait for a slot and occupy it until `release` is called."""
-        account = self._accounts.setdefault(account_id, _Account())
+        # A new account is before the account of the last assignment, and after the accounts that already wait.
+        account = self._accounts.setdefault(account_id, _Account(last_assignment=self._assignments - 1))
         assigned = asyncio.get_running_loop().create_future()
         account.waiting.append(assigned)
         self._assign()

@@ -23,9 +23,9 @@ class SpoolFull(Exception):
 class Spool:
     """A temporary file that consists of consecutive parts. Closing the spool makes its readers unusable.
 
-    `close` may be called while a thread is still reading or writing, for example after the asyncio task that waits for
-    the thread was cancelled. After `close`, the operating system may reuse the file descriptor for another file. A lock
-    prevents the thread from accessing that file.
+    `close` may be called while a thread is still reading or writing, for example after the asyncio task that was
+    waiting for the thread has been cancelled. After `close`, the operating system may reuse the file descriptor for
+    another file. A lock prevents the thread from accessing that file.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Spool:
             return os.pread(self._file.fileno(), max_bytes, at)
 
     def end_part(self) -> Callable[[], BinaryIO]:
-        """End the current part and start a new part. Returns a function that opens a reader for the ended part.
+        """End the current part and start a new part. Returns a function that opens a reader for the part just ended.
 
         The returned function may be called several times and from any thread.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,21 @@ if TYPE_CHECKING:
     from framehouse.adapters.postgres.pool import Database
     from framehouse.domain.account import Account
 
+
+def _number(value: float | None) -> float | None:
+    """Refuse NaN, which passes the check of a range."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is not a number")
+    return value
+
+
 _name = click.argument("name")
 _weight = click.option(
     "--weight",
     type=click.FloatRange(0.01, 100),
-    help="Share of the workers, in comparison with other accounts. An account with the weight 2 gets twice as much as "
-    "an account with the weight 1. [default: 1]",
+    callback=lambda _context, _option, value: _number(value),
+    help="Share of the workers, relative to other accounts. An account with weight 2 gets twice as much as an account "
+    "with weight 1. [default: 1]",
 )
 
 
@@ -125,7 +135,7 @@ def show_account(name: str, data_dir: Path | None, config: Path | None, as_json:
 @click.option("--units", metavar="N|none", help='Units that the account may use in total. "none" removes the limit.')
 @_weight
 @click.option(
-    "--disable/--enable", "disabled", default=None, help="Refuse all requests of the account, or accept them again."
+    "--disable/--enable", "disabled", default=None, help="Refuse all requests from the account, or accept them again."
 )
 @data_options
 @json_option
@@ -141,7 +151,7 @@ def set_account(
 ) -> None:
     """Change the limits of an account, or disable or enable the account.
 
-    The change takes effect immediately, even while a server runs. Tasks that were already accepted continue.
+    The change takes effect immediately, even while a server is running. Tasks that were already accepted continue.
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database

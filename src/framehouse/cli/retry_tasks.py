@@ -19,7 +19,7 @@ from framehouse.settings import load_settings
 from framehouse.wiring import open_database
 
 _PROBLEMS: dict[RetryResult, str] = {
-    "not_failed": "it has not failed",
+    "not_failed": "it has not failed, or has already been retried",
     "canceled": "its client has cancelled it",
     "expired": "its images have expired",
     "reference_gone": "one of its reference images has been deleted",
@@ -58,7 +58,7 @@ def retry_failed(
     remaining tasks. If `quiet` is true, no progress is displayed.
     """
     settings = load_settings(config, data_dir=data_dir)
-    report = RetryReport()
+    report, console = RetryReport(), Console(stderr=True)
     by_id = {read_task_id(id): id for id in ids}
     if None in by_id:
         report.not_retried.update({id: "it is not a task id" for id in ids if read_task_id(id) is None})
@@ -78,13 +78,8 @@ def retry_failed(
                 )
                 missing = {id for id in by_id if id} - {task.id for task in tasks}
                 report.not_retried.update({by_id[id]: _UNKNOWN for id in missing})
-                for task in track(
-                    tasks,
-                    "Retrying",
-                    console=Console(stderr=True),
-                    transient=True,
-                    disable=quiet or dry_run,
-                ):
+                hidden = quiet or dry_run or not console.is_terminal
+                for task in track(tasks[::-1], "Retrying", console=console, transient=True, disable=hidden):
                     max_batch = _max_batch(registry, task)
                     if not max_batch:
                         report.not_retried[str(task.id)] = f"the model {task.model} is not configured"

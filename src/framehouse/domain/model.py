@@ -64,6 +64,6 @@ class Catalog:
     def find(self, name: str) -> Model | None:
         """Return the model with this name or alias, or None if there is no such model.
 
-        The case of letters is ignored, but a name that also matches in case takes precedence.
+        The lookup ignores case, but an exact match with a model's name takes precedence.
         """
         return self._by_name.get(name) or self._by_folded_name.get(name.casefold())

@@ -73,6 +73,8 @@ async def claim_callbacks(
     If the connection is lost before the claimed messages are returned, they can be claimed again after their leases
     have expired.
     """
+    deliveries = deliveries or {}
+    account_limit = limit if account_limit is None else account_limit
     rows = await db.rows(
         sql("claim_callbacks"),
         limit=limit,
@@ -82,9 +84,10 @@ async def claim_callbacks(
         healthy_hosts=list(healthy),
         unknown_limit=host_limits.unknown,
         failing_hosts=list(failing),
-        busy_accounts=list(deliveries or {}),
-        deliveries=list((deliveries or {}).values()),
-        account_limit=limit if account_limit is None else account_limit,
+        busy_accounts=list(deliveries),
+        deliveries=list(deliveries.values()),
+        full_accounts=[account_id for account_id, count in deliveries.items() if count >= account_limit],
+        account_limit=account_limit,
     )
     return [_message(row) for row in rows]
 

@@ -39,7 +39,7 @@ from framehouse.engines.image_files import png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.option_checks import BadOption, check_cite, check_integer, check_number
 
-NOT_INSTALLED = 'the packages of the engine diffusers are not installed; run: pip install "framehouse[diffusers]"'
+NOT_INSTALLED = 'the packages for the diffusers engine are not installed; run: pip install "framehouse[diffusers]"'
 _PACKAGES = ("torch", "diffusers", "transformers", "accelerate")
 _PROBE_LIMIT_S = 60.0
 _MAX_PIXELS = 8192 * 8192
@@ -164,8 +164,8 @@ class Diffusers:
     async def check(self) -> list[HealthCheck]:
         """Check the installed packages and weights, and each device.
 
-        A device is unhealthy if it does not exist, has too little memory, or failed to load the model. No model is
-        loaded.
+        A device is unhealthy if it does not exist, has too little memory, or failed to load the model earlier. The
+        check itself does not load a model.
         """
         return await asyncio.to_thread(self._check)
 
@@ -297,7 +297,7 @@ class Diffusers:
                 checks.append(HealthCheck(name, ok=False, reason=load_errors[name]))
             elif name not in devices:
                 reason = f"the device does not exist; torch lists {', '.join(devices)}"
-                advice = "Correct the option devices, or check the GPU driver."
+                advice = "Correct the devices option, or check the GPU driver."
                 checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
                 checks.append(device_memory.check_device(devices[name], self.options, size, ram_bytes=ram))
@@ -318,7 +318,7 @@ class _EventQueue:
 
     def deliver(self, event: GeneratedImage | Progress | Failed) -> None:
         if not self.cancelled:
-            with suppress(RuntimeError):  # raised if the event loop is closed; the call to `generate` has then ended
+            with suppress(RuntimeError):  # raised if the event loop is closed; by then, `generate` has ended
                 self._loop.call_soon_threadsafe(self._events.put_nowait, event)
 
 

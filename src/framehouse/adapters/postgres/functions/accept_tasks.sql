@@ -106,9 +106,9 @@ begin
     with o as materialized (select * from unnest(rows) o where o.ordinal = any (accepted)),
     t as (
         insert into tasks (id, account_id, key_id, kind, options, external_task_id, model, prompt, elements, result_type, image_count,
-                           resolution, ratio, watermark, callback_url, owner, units_reserved)
+                           resolution, ratio, watermark, callback_url, owner, units_reserved, low)
         select o.task_id, o.account_id, o.key_id, coalesce(o.kind, 'omni-image'), coalesce(o.options, '{}'), o.external_task_id, o.model, o.prompt, o.elements, o.result_type, o.image_count,
-               o.resolution, o.ratio, o.watermark, o.callback_url, o.owner, o.units
+               o.resolution, o.ratio, o.watermark, o.callback_url, o.owner, o.units, coalesce(o.low, false)
         from o
     ), s as (
         insert into shots (task_id, index, prompt, framing, seed)
@@ -136,7 +136,7 @@ begin
         -- uses the indexes and does not read the entire tables.
         select n.account_id, n.model, n.low, n.total,
                greatest(s.next_turn - case when n.idle then s.refund else 0 end, coalesce(q.virtual_time, 0) - 1) as turn,
-               case when n.idle then 0 else coalesce(s.refund, 0) end as refund
+               case when n.idle then 0 else greatest(s.refund - greatest(coalesce(q.virtual_time, 0) - 1 - s.next_turn, 0), 0) end as refund
         from (select distinct m.account_id, m.model, m.low, m.idle, m.total from new_batches m) n
         left join lateral (
             select q.virtual_time from batch_queues q where q.model = n.model and q.route = '' and q.low = n.low limit 1

@@ -5,7 +5,7 @@ language plpgsql as $$
 declare
     t tasks;
 begin
-    select * into t from tasks where id = p_task and account_id = p_account for update;
+    select * into t from tasks where id = p_task and account_id = p_account for no key update;
     if not found then
         return null;
     end if;

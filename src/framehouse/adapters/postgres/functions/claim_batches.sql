@@ -21,9 +21,10 @@ begin
         -- lost
         select b.id from batches b where b.claim is not null and b.claim = p_claim for update
     ), queues as materialized (
-        select served.model, served.route, priority.low, q.claimed_at,
+        -- a time in the future was written before the clock was set back
+        select served.model, served.route, priority.low, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
                -- one batch with low priority is claimed first if no such batch was claimed within the last minute
-               priority.low and coalesce(q.claimed_at > now() - interval '1 minute', true) as must_wait
+               priority.low and coalesce(q.claimed_at between now() - interval '1 minute' and now(), q.model is null) as must_wait
         from unnest(p_models, p_routes) as served (model, route)
         cross join (values (false), (true)) as priority (low)
         left join batch_queues q on q.model = served.model and q.route = served.route and q.low = priority.low
@@ -73,24 +74,29 @@ begin
         returning b as batch
     ), served_queues as (
         select q.model, q.route, q.low, max((c.batch).turn) as turn, max((c.batch).turn + (c.batch).turn_cost) as turn_end,
-               -- If the claim has emptied the queue, no account is waiting, and all accounts are equal again.
-               p_task is null and not p_ready and not exists (
-                   select from candidates o
-                   where o.model = q.model and o.route = q.route and o.low = q.low and o.id not in (select d.id from due d)
-               ) as emptied
+               -- the lowest turn of the batches that still wait
+               (select b.turn from batches b
+                where b.claim is null and b.turn is not null and b.run_at <= now()
+                  and b.model = q.model and b.route = q.route and b.low = q.low and b.id not in (select d.id from due d)
+                order by b.turn, b.id
+                limit 1) as lowest
         from queues q
         left join claimed c on (c.batch).model = q.model and (c.batch).route = q.route and (c.batch).low = q.low
         group by q.model, q.route, q.low
     ), changed_queues as (
         -- if another worker is changing the row, this worker skips it, so that workers never wait for each other
-        select q.model, q.route, q.low, s.turn, s.turn_end, s.emptied
+        select q.model, q.route, q.low, s.turn, s.turn_end, s.lowest
         from served_queues s
         join batch_queues q on q.model = s.model and q.route = s.route and q.low = s.low
-        where s.turn is not null or s.emptied and q.virtual_time < q.last_end
+        where s.turn is not null or s.lowest is null and q.virtual_time < q.last_end
         for update of q skip locked
     ), advanced as (
         update batch_queues q
-        set virtual_time = greatest(q.virtual_time, c.turn, case when c.emptied then greatest(q.last_end, c.turn_end) end),
+        -- The virtual time does not pass batches that this claim has skipped. If no batch waits, all accounts are equal
+        -- again.
+        set virtual_time = greatest(
+                q.virtual_time, least(c.turn, c.lowest), case when c.lowest is null then greatest(q.last_end, c.turn_end) end
+            ),
             last_end = greatest(q.last_end, c.turn_end),
             claimed_at = case when c.turn is null then q.claimed_at else now() end
         from changed_queues c

@@ -22,7 +22,7 @@ begin
               -- if the result of an earlier run was lost, the element already has this claim
               and (w.claim is null or w.lease_until < now() or w.claim = p_claim)
               and (not p_ready or not exists (select from element_references r where r.element = w.id and r.key is null))
-            order by row_number() over (partition by w.account_id order by w.run_at, w.id) + coalesce(claimed.n, 0), w.run_at, w.id
+            order by (w.claim is not distinct from p_claim) desc, row_number() over (partition by w.account_id order by w.run_at, w.id) + coalesce(claimed.n, 0), w.run_at, w.id
         ) waiting
         cross join lateral (
             select l.id from elements l

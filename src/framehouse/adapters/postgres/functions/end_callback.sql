@@ -10,7 +10,12 @@ begin
     returning * into m;
     if found then
         update callback_messages set run_at = now()
-        where (task_id = m.task_id or element_task_id = m.element_task_id)
-          and sequence > m.sequence and state = 'waiting' and run_at = 'infinity';
+        where id = (
+            select n.id from callback_messages n
+            where (n.task_id = m.task_id or n.element_task_id = m.element_task_id)
+              and n.sequence > m.sequence and n.state = 'waiting' and n.run_at = 'infinity'
+            order by n.sequence
+            limit 1
+        );
     end if;
 end $$;

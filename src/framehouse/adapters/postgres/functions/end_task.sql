@@ -18,14 +18,17 @@ begin
     perform from batches where task_id = p_task order by id for update;
     perform charge_account(t);
     if p_status = 'failed' then
-        update account_turns a set refund = a.refund + unused.cost
+        -- the costs of batches that no worker has claimed since they got their turn
+        update account_turns a
+        set refund = a.refund + case when a.postponed then 0 else unused.cost end,
+            next_turn = a.next_turn - case when a.postponed then unused.cost else 0 end
         from (
-            select b.model, b.route, b.low, sum(b.turn_cost) as cost from batches b
+            select b.model, b.route, b.low, b.postponed, sum(b.turn_cost) as cost from batches b
             where b.task_id = p_task and b.attempt = 0 and b.claim is null and b.turn is not null
-            group by b.model, b.route, b.low
+            group by b.model, b.route, b.low, b.postponed
         ) unused
         where a.account_id = t.account_id and a.model = unused.model and a.route = unused.route and a.low = unused.low
-          and not a.postponed;
+          and a.postponed = unused.postponed;
     end if;
     delete from batches where task_id = p_task;
     perform queue_callback(t);

@@ -7,7 +7,7 @@ declare
 begin
     select tasks.id into t from tasks join batches b on b.task_id = tasks.id
     where b.id = p_batch and b.claim = p_claim
-    for update of tasks;
+    for no key update of tasks;
     if not found or not exists (select 1 from batches where id = p_batch and claim = p_claim) then
         return false;
     end if;

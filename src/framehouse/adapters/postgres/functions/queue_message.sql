@@ -13,7 +13,9 @@ begin
     end if;
     -- because of this lock, either this function sees the update of end_callback, or end_callback sees the new message
     select state into before from callback_messages
-    where (task_id = p_task or element_task_id = p_element_task) and sequence = 1
+    where (task_id = p_task or element_task_id = p_element_task) and state = 'waiting'
+    order by sequence
+    limit 1
     for update;
     insert into callback_messages
         (task_id, element_task_id, sequence, host, status, status_message, units_charged, updated_at, run_at)

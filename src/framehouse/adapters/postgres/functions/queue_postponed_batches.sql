@@ -25,7 +25,7 @@ begin
             select b.* from batches b
             where b.claim is null and b.turn is null and b.run_at <= now() and b.model = served.model and b.route = served.route
             order by b.run_at
-            limit 5000
+            limit 500
             for update skip locked
         ) b
         join tasks t on t.id = b.task_id
@@ -44,5 +44,5 @@ begin
         from due d
         join accounts_due a on (a.account_id, a.model, a.route, a.low) = (d.account_id, d.model, d.route, d.low)
     )
-    update batches b set turn = placed.turn from placed where b.id = placed.id;
+    update batches b set turn = placed.turn, postponed = true from placed where b.id = placed.id;
 end $$;

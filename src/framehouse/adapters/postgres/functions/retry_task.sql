@@ -8,7 +8,7 @@ declare
     t tasks;
     a accounts;
 begin
-    select * into t from tasks where id = p_task for update;
+    select * into t from tasks where id = p_task for no key update;
     if not found or t.status <> 'failed' then
         return 'not_failed';
     end if;
@@ -42,16 +42,26 @@ begin
     update tasks
     set status = 'submitted', status_message = '', updated_at = now(), ended_at = null, expires_at = null, owner = null
     where id = p_task;
-    insert into batches (task_id, model, shot_indexes, turn, turn_cost)
-    select p_task, t.model, b.indexes, null, cardinality(b.indexes) * p_shot_cost / a.weight
+    insert into batches (task_id, model, shot_indexes, low, turn, turn_cost)
+    select p_task, t.model, b.indexes, t.low, null, cardinality(b.indexes) * p_shot_cost / a.weight
     from (
-        select array(select jsonb_array_elements_text(n.value)::smallint) as indexes
+        -- shots that were finished after the caller had listed the task are omitted
+        select array(
+            select s.index from jsonb_array_elements_text(n.value) as i (index)
+            join shots s on s.task_id = p_task and s.index = i.index::smallint and s.painted_at is null
+            order by s.index
+        ) as indexes
         from jsonb_array_elements(p_batches) with ordinality as n (value, place)
         order by n.place
-    ) b;
-    -- the callback messages of the new attempt have the usual sequence numbers; a message about the failure that was not
-    -- delivered yet is no longer true
-    delete from callback_messages where task_id = p_task and state = 'waiting';
-    update callback_messages set sequence = sequence - 10 where task_id = p_task;
+    ) b
+    where b.indexes <> '{}';
+    -- The callback messages of the new attempt have the usual sequence numbers. A message about the failure is no longer
+    -- true, so it is deleted, unless its delivery is already in progress.
+    perform from callback_messages where task_id = p_task order by sequence for update;
+    delete from callback_messages
+    where task_id = p_task and state = 'waiting' and (claim is null or lease_until < now());
+    update callback_messages
+    set sequence = sequence - 3 + (select least(min(m.sequence), 0) from callback_messages m where m.task_id = p_task)
+    where task_id = p_task and sequence > 0;
     return 'retried';
 end $$;

@@ -10,7 +10,7 @@ language plpgsql as $$
 declare
     t tasks;
 begin
-    select * into t from tasks where id = p_task for update;
+    select * into t from tasks where id = p_task for no key update;
     if exists (select 1 from shots where task_id = p_task and index = p_index and key = p_key) then
         return case t.status when 'succeed' then 'succeeded' else 'kept' end;
     end if;

@@ -7,7 +7,7 @@ declare
 begin
     for t in
         update tasks set status = 'processing', updated_at = now()
-        from (select id from tasks where id = any (p_tasks) and status = 'submitted' order by id for update) due
+        from (select id from tasks where id = any (p_tasks) and status = 'submitted' order by id for no key update) due
         where tasks.id = due.id
         returning tasks.*
     loop

@@ -1,13 +1,15 @@
 -- Fair turns: workers serve the accounts in turn, instead of serving the batches in the order of their acceptance. See
 -- docs/adr/0022-fair-turns.md.
 
-alter table accounts add column weight double precision not null default 1 check (weight > 0);
+alter table accounts add column weight double precision not null default 1 check (weight > 0 and weight <= 100);
 comment on column accounts.weight is 'the share of the account in comparison with other accounts';
 
 alter table batches
     add column low boolean not null default false,
     add column turn double precision default 0,
-    add column turn_cost double precision not null default 1;
+    add column turn_cost double precision not null default 1,
+    add column postponed boolean not null default false;
+alter table tasks add column low boolean not null default false;
 comment on column batches.low is 'true: the batch has low priority';
 comment on column batches.turn is 'the batch with the lowest turn in a queue is claimed first; null: postponed until run_at';
 comment on column batches.turn_cost is 'the cost of the batch, divided by the weight of its account';
@@ -36,6 +38,8 @@ create table account_turns (
     refund     double precision not null default 0,
     primary key (account_id, model, route, low, postponed)
 ) with (fillfactor = 50);
+comment on column tasks.low is 'true: the task has low priority';
+comment on column batches.postponed is 'true: the batch got its turn after a pause';
 comment on table account_turns is 'The next turn of an account in a queue. Postponed batches have separate turns. There is no foreign key, because checking it would slow down accepts.';
 comment on column account_turns.refund is 'the cost of the batches that were deleted before a worker had claimed them';
 

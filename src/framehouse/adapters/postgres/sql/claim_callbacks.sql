@@ -1,8 +1,8 @@
 -- Claims up to :limit due messages. The accounts take turns: the account with the fewest deliveries is first. An account
 -- has at most :account_limit concurrent deliveries. :busy_accounts[i] already has :deliveries[i] deliveries in this
--- process. The number of concurrent deliveries to a host is limited. The limit is
--- :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other hosts.
--- The statement searches each host separately, so that ten thousand messages to a dead receiver do not delay the
+-- process. The messages of :full_accounts are skipped. The number of concurrent deliveries to a host is limited. The
+-- limit is :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other
+-- hosts. The statement searches each host separately, so that ten thousand messages to a dead receiver do not delay the
 -- messages to other hosts.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
@@ -20,6 +20,11 @@ with recursive hosts as (
     cross join lateral (
         select id, run_at from callback_messages w
         where w.state = 'waiting' and w.host = h.host and w.run_at <= now() and (w.claim is null or w.lease_until < now())
+          and (:full_accounts::bigint[] = '{}' or not exists (
+              select from tasks t where t.id = w.task_id and t.account_id = any (:full_accounts)
+              union all
+              select from elements e where e.id = w.element_task_id and e.account_id = any (:full_accounts)
+          ))
         order by w.run_at, w.id
         limit greatest(case when h.host = any (:healthy_hosts::text[]) then :healthy_limit when h.host = any (:failing_hosts::text[]) then 1 else :unknown_limit end - busy.n, 0)
     ) m

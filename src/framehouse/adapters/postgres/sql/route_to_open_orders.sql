@@ -1,6 +1,6 @@
 -- Assigns each waiting batch that has an open order to the route of that order. The route of such a batch may be wrong
 -- if a worker of an older release, which does not set routes, has released the batch.
-update batches b set route = open_order.route
+update batches b set route = open_order.route, turn = null
 from (
     select b.id, min(n.key) as route
     from batches b, jsonb_each(b.notes) n

@@ -26,7 +26,7 @@ def _interior(s: Stage, wall: Color, boards: Color) -> float:
 
 
 def _indoor_color(s: Stage, color: Color) -> Color:
-    """Return the colour that a surface has in indoor light. Lamps reduce the effect of the time of day."""
+    """Return the color that a surface has in indoor light. Lamps reduce the effect of the time of day."""
     if s.light.dark:
         return s.light.graded(mix(mix(color, s.light.on(color), 0.55), _LAMP, 0.1))
     return mix(s.light.graded(color), s.light.on(color), 0.5)
@@ -295,7 +295,7 @@ def kitchen(s: Stage) -> None:
 
 
 def table(s: Stage, floor: float, *, countertop: bool) -> None:
-    """Draw a table top across the lower edge, for small subjects."""
+    """Draw a tabletop or a countertop across the bottom of the view, for small subjects."""
     d, v = s.d, s.view
     top = floor - v.height * 0.075
     color = _indoor_color(s, (220, 216, 210) if countertop else (166, 112, 74))

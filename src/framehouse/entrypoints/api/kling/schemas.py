@@ -136,7 +136,8 @@ class CombinationRequest(CommonFields):
 
 
 class ExpansionRequest(CommonFields):
-    """The image to expand. At least one ratio must be greater than 0. The area of the image may at most triple."""
+    """The image to expand. At least one ratio must be greater than 0. The area of the expanded image may be at most
+    three times the area of the original image."""
 
     model_name: str | None = Field(None, description=_MODEL)
     image: str = Field(description=_IMAGE)
@@ -259,7 +260,7 @@ class _StoredTask(Accepted):
     )
     pictures: list[ImageOut] | None = Field(
         None,
-        description="Extension: the images that are already generated. "
+        description="Extension: the images that have already been generated. "
         "Present only with include=pictures, while the task is processing",
     )
     request: RequestOut | None = Field(
@@ -371,7 +372,7 @@ class UploadRequest(BaseModel):
 class UploadOut(BaseModel):
     upload_url: str = Field(description="Send the file to this URL with PUT. No API key is needed")
     download_url: str = Field(description="Use this URL as a reference within 24 hours")
-    expires_at: int = Field(description="The time until which the file can be uploaded, as a Unix time in milliseconds")
+    expires_at: int = Field(description="The deadline for uploading the file, as a Unix time in milliseconds")
 
 
 class Envelope(BaseModel, Generic[Content]):
