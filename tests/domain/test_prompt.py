@@ -137,6 +137,7 @@ def test_prompts_without_a_list_have_no_listed_shots(prompt: str) -> None:
 )
 def test_the_requested_aspect_ratio_is_found(prompt: str, ratio: str | None) -> None:
     assert requested_ratio(prompt, RATIOS) == ratio
+    assert requested_ratio(prompt, ()) is None
 
 
 def test_citations_take_two_or_three_brackets_and_spaces() -> None:

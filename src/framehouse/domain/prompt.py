@@ -307,4 +307,4 @@ def requested_ratio(prompt: str, ratios: tuple[str, ...]) -> str | None:
     folded = prompt.casefold()
     if not any(hint in folded for hint in _RATIO_HINTS):
         return None
-    return next((ratio for ratio, pattern in _RATIO_PATTERNS if pattern.search(prompt)), None)
+    return next((ratio for ratio, pattern in _RATIO_PATTERNS if ratio in ratios and pattern.search(prompt)), None)

@@ -193,3 +193,11 @@ def test_any_prompt_can_be_drawn(prompt: str) -> None:
 @given(st.text(max_size=120), st.integers(0, 2**53 - 1), st.sampled_from(("", *FRAMINGS)))
 def test_no_random_prompt_raises(prompt: str, seed: int, framing: str) -> None:
     draw(prompt, seed=seed, framing=framing, size=Size(96, 64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "homes"),
+    [("person-fantasy", "forest mountain"), ("person-sport", "meadow stage"), ("person-other", "street meadow room")],
+)
+def test_the_entry_with_the_longest_matching_kind_applies(kind: str, homes: str) -> None:
+    assert lexicon.by_kind(lexicon.HOMES, "", kind) == homes

@@ -53,8 +53,9 @@ def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any
 
     Returns the entry, or None if there is no entry. An entry for the drawing's name has priority over an entry for its
     kind. An entry for a kind also applies to all kinds whose names begin with the name of this kind. If several entries
-    for kinds apply, the first entry in the table is returned.
+    for kinds apply, the entry with the longest name is returned.
     """
     if name in table["names"]:
         return table["names"][name]
-    return next((value for start, value in table["kinds"].items() if kind.startswith(start)), None)
+    starts = [start for start in table["kinds"] if kind.startswith(start)]
+    return table["kinds"][max(starts, key=len)] if starts else None
