@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from framehouse.adapters.postgres.new_task import NewTask
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.shot import Shot
 from framehouse.domain.turn_cost import shot_cost
+from tests.support.database import execute
 from tests.support.eventually import eventually
 from tests.support.worker_processes import two_apis_and_two_workers
 
@@ -351,40 +353,49 @@ async def test_simulation_of_random_arrivals(queue: Queue, seed: int) -> None:
     assert max(shares) - min(shares) <= 2 * max(full.values()) + slots, shares
 
 
+LOG_CLAIMS = """
+create table claims (place bigint generated always as identity, task_id uuid);
+create function log_claim() returns trigger language plpgsql as $$
+begin
+    insert into claims (task_id) values (new.task_id);
+    return null;
+end $$;
+create trigger log_claim after update of claim on batches
+for each row when (new.claim is not null and new.claim is distinct from old.claim) execute function log_claim();
+"""
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_new_accounts_are_served_while_workers_are_killed(
     queue: Queue, database_url: str, tmp_path: Path
 ) -> None:
-    """One account has queued 300 batches. New accounts wait only until a slot is free, even if workers die."""
+    """One account has queued 3000 batches. New accounts wait only until a slot is free, even if workers die."""
     slots = 2 * 3
-    log = tmp_path / "engine.log"
-    log.touch()
-    await queue.accept("greedy", 300)
+    await execute(database_url, LOG_CLAIMS)
+    for _ in range(6):
+        await queue.accept("greedy", 500)
     for number in range(6):
         await queue.account(f"new-{number}")
 
-    def started() -> list[str]:
-        return [line.split()[1] for line in log.read_text().splitlines() if line.startswith("start ")]
+    async def claims() -> int:
+        return int(await queue.db.value("select coalesce(max(place), 0) from claims"))
 
-    async def wait_for_start(*, count: int = 0, task_id: UUID | None = None) -> None:
-        async def reached() -> bool:
-            return str(task_id) in started() if task_id else len(started()) >= count
+    async def all_slots_busy() -> bool:
+        return await claims() >= slots
 
-        await eventually(reached, seconds=90)
+    async def first_claim(task_id: UUID) -> int | None:
+        place: int | None = await queue.db.value("select min(place) from claims where task_id = $1", task_id)
+        return place
 
     waits = []
-    with two_apis_and_two_workers(tmp_path, database_url, worker_concurrency=3, notes=str(log), seconds=0.2) as (
-        _,
-        replace_worker,
-    ):
-        await wait_for_start(count=slots)
+    with two_apis_and_two_workers(tmp_path, database_url, worker_concurrency=3, seconds=0.2) as (_, replace_worker):
+        await eventually(all_slots_busy, seconds=90)
         for number in range(6):
-            before = len(started())
             (task_id,) = await queue.accept(f"new-{number}")
+            before = await claims()
             if number % 2:
                 await asyncio.to_thread(replace_worker)
-            await wait_for_start(task_id=task_id)
-            waits.append(started()[before:].index(str(task_id)))
+            waits.append(await eventually(partial(first_claim, task_id), seconds=90) - before)
     assert await queue.db.value("select count(*) from batches") > 100, "the account still has many batches"
-    assert max(waits) <= 3 * slots, f"batches that were started before the batch of a new account: {waits}"
+    assert max(waits) <= 4 * slots, f"batches that were claimed before the batch of a new account: {waits}"
