@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import track
 
 from framehouse.adapters.postgres import failed_tasks
-from framehouse.adapters.postgres.failed_tasks import FailedTask, RetryResult
+from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
+from framehouse.adapters.postgres.failed_tasks import RetryResult
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS
 from framehouse.domain.task import read_task_id
-from framehouse.engines.registry import Registry, open_registry
+from framehouse.engines.registry import open_registry
 from framehouse.settings import load_settings
 from framehouse.wiring import open_database
 
@@ -59,9 +60,8 @@ def retry_failed(
     """
     settings = load_settings(config, data_dir=data_dir)
     report, console = RetryReport(), Console(stderr=True)
-    by_id = {read_task_id(id): id for id in ids}
-    if None in by_id:
-        report.not_retried.update({id: "it is not a task id" for id in ids if read_task_id(id) is None})
+    by_id = {task_id: id for id in ids if (task_id := read_task_id(id))}
+    report.not_retried.update({id: "it is not a task id" for id in ids if id not in by_id.values()})
 
     async def run() -> None:
         registry = open_registry(settings.served_models(), settings.worker_labels, sandbox=settings.sandbox)
@@ -74,34 +74,30 @@ def retry_failed(
                     model=model,
                     reason=reason,
                     since=since,
-                    task_ids=[id for id in by_id if id] if ids else None,
+                    task_ids=list(by_id) if ids else None,
                 )
-                missing = {id for id in by_id if id} - {task.id for task in tasks}
+                missing = by_id.keys() - {task.id for task in tasks}
                 report.not_retried.update({by_id[id]: _UNKNOWN for id in missing})
                 hidden = quiet or dry_run or not console.is_terminal
                 for task in track(tasks[::-1], "Retrying", console=console, transient=True, disable=hidden):
-                    max_batch = _max_batch(registry, task)
-                    if not max_batch:
+                    model_of_task = registry.model(task.model)
+                    if model_of_task is None:
                         report.not_retried[str(task.id)] = f"the model {task.model} is not configured"
                         continue
-                    result = "retried" if dry_run else await failed_tasks.retry_task(db, task, max_batch=max_batch)
+                    result: RetryResult = "retried"
+                    if not dry_run:
+                        result = await failed_tasks.retry_task(
+                            db, task, max_batch=model_of_task.max_batch, whole_series=model_of_task.whole_series
+                        )
                     if result == "retried":
                         report.retried.append(str(task.id))
                     else:
                         report.not_retried[str(task.id)] = _PROBLEMS[result]
                 if report.retried and not dry_run:
                     with suppress(*DATABASE_ERRORS):  # a lost notification is harmless, because workers also poll
-                        await failed_tasks.notify_workers(db)
+                        await notify(db, BATCHES_CHANNEL, "")
         finally:
             await registry.close()
 
     asyncio.run(run())
     return report
-
-
-def _max_batch(registry: Registry, task: FailedTask) -> int:
-    """Return the maximum number of shots in a batch of the task, or 0 if its model is not configured."""
-    model = registry.model(task.model)
-    if model is None:
-        return 0
-    return len(task.unfinished) if model.whole_series and task.result_type == "series" else model.max_batch

@@ -4,7 +4,7 @@ Planning does no I/O. The API can therefore choose the number of images for `ser
 task.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from framehouse.domain.aspect_ratio import ratio_of_request
@@ -47,10 +47,15 @@ def make_plan(request: ImageRequest, *, seed: int, max_batch: int, whole_series:
     """
     count = _count(request)
     shots = tuple(_make_shots(request, count, seed))
-    if whole_series and request.result_type == "series":
-        max_batch = count
-    batches = tuple(tuple(range(start, min(start + max_batch, count))) for start in range(0, count, max_batch))
+    series = request.result_type == "series"
+    batches = make_batches(range(count), max_batch=max_batch, whole=whole_series and series)
     return Plan(shots, ratio_of_request(request), batches)
+
+
+def make_batches(indexes: Sequence[int], *, max_batch: int, whole: bool = False) -> tuple[tuple[int, ...], ...]:
+    """Divide shot indexes into batches of at most `max_batch` shots. If `whole` is true, there is only one batch."""
+    size = len(indexes) if whole else max_batch
+    return tuple(tuple(indexes[start : start + size]) for start in range(0, len(indexes), size))
 
 
 def _count(request: ImageRequest) -> int:

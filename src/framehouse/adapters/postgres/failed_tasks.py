@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, sql
+from framehouse.domain.plan_shots import make_batches
 from framehouse.domain.task import CANCELED
 from framehouse.domain.turn_cost import shot_cost
 
@@ -58,14 +58,16 @@ async def list_failed_tasks(
     return [FailedTask(**dict(row) | {"unfinished": tuple(row["unfinished"])}) for row in rows]
 
 
-async def retry_task(db: Database, task: FailedTask, *, max_batch: int) -> RetryResult:
+async def retry_task(db: Database, task: FailedTask, *, max_batch: int, whole_series: bool = False) -> RetryResult:
     """Return a failed task to the queue. Each new batch contains at most `max_batch` unfinished shots.
+
+    If `whole_series` is true, one batch contains all unfinished shots of a series.
 
     The account is charged once if the task now succeeds. The quota of the account is not checked, because the task was
     accepted before. The units of the account are checked.
     """
-    indexes = task.unfinished
-    batches = [indexes[start : start + max_batch] for start in range(0, len(indexes), max_batch)]
+    series = task.result_type == "series"
+    batches = make_batches(task.unfinished, max_batch=max_batch, whole=whole_series and series)
     result: RetryResult = await db.value(
         "select retry_task(:task_id, :batches::text::jsonb, :shot_cost, :canceled)",
         task_id=task.id,
@@ -74,8 +76,3 @@ async def retry_task(db: Database, task: FailedTask, *, max_batch: int) -> Retry
         canceled=CANCELED,
     )
     return result
-
-
-async def notify_workers(db: Database) -> None:
-    """Wake the workers after tasks were returned to the queue."""
-    await notify(db, BATCHES_CHANNEL, "")

@@ -1,4 +1,4 @@
--- Returns one row for each query, in order. Each array contains one value per query. If no task is found, all columns of
+-- Returns one row for each query; `place` is its number. Each array contains one value per query. If no task is found, all columns of
 -- `task` are null. If a key is null, no key is checked. If a kind is null, tasks of every kind are found. A task id
 -- takes precedence over an external id: the second part of the union runs only if the first part returns no row.
 -- Planning the statement takes longer than executing it, so the function uses a generic plan.
@@ -17,6 +17,5 @@ begin
         union all
         (select t.* from task_answers t where t.account_id = query.account and t.external_task_id = query.external_id)
         limit 1
-    ) t on query.kind is null or t.kind = query.kind
-    order by query.place;
+    ) t on query.kind is null or t.kind = query.kind;
 end $$;

@@ -10,6 +10,8 @@ alter table batches
     add column turn_cost double precision not null default 1,
     add column postponed boolean not null default false;
 alter table tasks add column low boolean not null default false;
+comment on column tasks.low is 'true: the task has low priority';
+comment on column batches.postponed is 'true: the batch got its turn after a pause';
 comment on column batches.low is 'true: the batch has low priority';
 comment on column batches.turn is 'the batch with the lowest turn in a queue is claimed first; null: postponed until run_at';
 comment on column batches.turn_cost is 'the cost of the batch, divided by the weight of its account';
@@ -24,7 +26,7 @@ create table batch_queues (
     primary key (model, route, low)
 ) with (fillfactor = 50);
 comment on table batch_queues is 'One row per queue. A queue contains the waiting batches of one route and one priority.';
-comment on column batch_queues.virtual_time is 'the highest turn that a worker has claimed: the turn of a new account';
+comment on column batch_queues.virtual_time is 'the highest turn that a worker has claimed, but not higher than the turn of a waiting batch';
 comment on column batch_queues.last_end is 'the highest sum of turn and turn_cost that a worker has claimed';
 comment on column batch_queues.claimed_at is 'the time of the last claim';
 
@@ -38,8 +40,6 @@ create table account_turns (
     refund     double precision not null default 0,
     primary key (account_id, model, route, low, postponed)
 ) with (fillfactor = 50);
-comment on column tasks.low is 'true: the task has low priority';
-comment on column batches.postponed is 'true: the batch got its turn after a pause';
 comment on table account_turns is 'The next turn of an account in a queue. Postponed batches have separate turns. There is no foreign key, because checking it would slow down accepts.';
 comment on column account_turns.refund is 'the cost of the batches that were deleted before a worker had claimed them';
 
