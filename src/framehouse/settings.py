@@ -158,13 +158,14 @@ class Settings(BaseSettings):
         default="",
         description="Name or alias of the model for omni-image requests without `model_name`. "
         "If empty, such requests are refused. "
-        "Any other endpoint uses `default_model` only if the endpoint has no default model of its own, "
-        "or if that model is not available.",
+        "A request without `model_name` to any other endpoint uses the endpoint's own default model. "
+        "If the endpoint has no such model, or if the model is not available at the endpoint, "
+        "the request uses `default_model`.",
     )
     sandbox: bool = Field(
         default=True,
         description="Whether the engine previz simulates failures when a prompt contains sandbox triggers. "
-        "If the model also has a route with another engine, previz ignores the triggers.",
+        "If the model of a task also has a route with another engine, previz ignores the triggers.",
     )
     image_format: Literal["png", "jpeg", "webp"] = Field(
         default="png", description="File format of images: `png`, `jpeg` or `webp`."

@@ -33,7 +33,8 @@ class AccountSlots:
 
     async def acquire(self, account_id: int) -> None:
         """Wait for a slot and occupy it until `release` is called."""
-        # A new account is before the account of the last assignment, and after the accounts that already wait.
+        # If accounts are tied, a new account comes after the accounts that already wait, but before the account that
+        # received the last slot.
         account = self._accounts.setdefault(account_id, _Account(last_assignment=self._assignments - 1))
         assigned = asyncio.get_running_loop().create_future()
         account.waiting.append(assigned)
@@ -61,7 +62,7 @@ class AccountSlots:
             del self._accounts[account_id]
 
     def _assign(self) -> None:
-        """Assign free slots to waiting requests until there is no free slot or no request that may get one."""
+        """Assign free slots to waiting requests until no slot is free or no waiting request may get a slot."""
         while self._free and (
             accounts := [
                 account
@@ -82,9 +83,10 @@ class AccountSlots:
 
 @dataclass(slots=True, eq=False)
 class _Account:
-    """The requests of one account.
+    """The waiting requests and the occupied slots of one account.
 
-    `last_assignment` is the sequence number of the last assignment to this account, counted over all accounts.
+    `last_assignment` is the number of the last assignment to this account. The assignments to all accounts are numbered
+    consecutively.
     """
 
     waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)

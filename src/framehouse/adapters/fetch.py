@@ -1,7 +1,8 @@
 """Fetch references and deliver callbacks over HTTP, with limits on the addresses, the time and the size.
 
-For each request and each redirect, this module resolves the host name, checks the addresses and connects to a checked
-address. The host name is resolved only once per request, so DNS rebinding cannot bypass the check.
+For each request, this module resolves the host name, checks the addresses and connects to one of the checked addresses.
+The connection uses this address, and the host name is not resolved again, so DNS rebinding cannot bypass the check.
+Each redirect is followed with a new request.
 """
 
 import asyncio
@@ -49,9 +50,10 @@ class FetchFailed(Exception):
 async def fetch(url: str, *, max_bytes: int, allow_private: bool, private_host: str = "", account_id: int = 0) -> bytes:
     """Send a GET request to a URL, and return the body of the response.
 
-    `account_id` is the account for which the URL is fetched, or 0. Follows at most three redirects. Sends no cookies or
-    credentials, and uses no proxy. `allow_private` permits private addresses for every host. If `allow_private` is
-    false, private addresses are permitted only for `private_host`. Raises FetchFailed.
+    `account_id` is the account for which the URL is fetched, or 0 if the URL is not fetched for an account. Follows at
+    most three redirects. Sends no cookies or credentials, and uses no proxy. `allow_private` permits private addresses
+    for every host. If `allow_private` is false, private addresses are permitted only for `private_host`. Raises
+    FetchFailed.
     """
     try:
         async with asyncio.timeout(TOTAL_TIMEOUT_S):

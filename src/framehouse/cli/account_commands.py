@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _number(value: float | None) -> float | None:
-    """Refuse NaN, which passes the check of a range."""
+    """Refuse NaN, which `click.FloatRange` accepts."""
     if value is not None and math.isnan(value):
         raise click.BadParameter("nan is not a number")
     return value
@@ -29,8 +29,8 @@ _weight = click.option(
     "--weight",
     type=click.FloatRange(0.01, 100),
     callback=lambda _context, _option, value: _number(value),
-    help="Share of the workers, relative to other accounts. An account with weight 2 gets twice as much as an account "
-    "with weight 1. [default: 1]",
+    help="Share of the workers, relative to other accounts. An account with weight 2 gets twice the share of an "
+    "account with weight 1. [default: 1]",
 )
 
 

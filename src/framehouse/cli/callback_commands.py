@@ -94,7 +94,10 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     if as_json:
         print_json({"id": str(message), "state": "waiting"})
     else:
-        echo(f"The message {message} is due now or is already being sent. A running server or worker sends messages.")
+        echo(
+            f"The message {message} is due now or is already being sent. "
+            "Messages are sent only while a server or worker is running."
+        )
 
 
 @callback.command("listen")

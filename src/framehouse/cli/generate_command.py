@@ -40,7 +40,7 @@ from framehouse.cli.options import data_options, json_option
     help="Expand the image of --image beyond its edges. The sides are up, down, left and right. A ratio is a multiple "
     "of the height or width, for example left=0.5,right=0.5. PROMPT is optional.",
 )
-@click.option("--human", metavar="PATH|URL", help="Show this person in the clothes of --cloth. Do not use PROMPT.")
+@click.option("--human", metavar="PATH|URL", help="Show this person in the clothes of --cloth. PROMPT is not allowed.")
 @click.option("--cloth", metavar="PATH|URL", help="The clothes for --human.")
 @click.option(
     "--series",

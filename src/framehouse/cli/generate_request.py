@@ -54,7 +54,10 @@ class GenerateOptions:
     model: str | None = None
 
     def given(self) -> set[str]:
-        """Return the names of the options that are present, in the form in which a user writes these names."""
+        """Return the names of the options that are present, as a user types them.
+
+        The result omits --watermark, --seed and --model, because every kind of request allows these options.
+        """
         values: dict[str, object] = {
             "PROMPT": self.prompt,
             "--image": self.images,

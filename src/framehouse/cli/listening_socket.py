@@ -32,8 +32,8 @@ def listen(host: str, port: int, *, options: str = "--host and --port") -> socke
             if in_use:
                 port_option = options.split()[-1]
                 advice = (
-                    f"Choose another port with {port_option} (0 selects a free port), or stop the program that uses "
-                    "this port."
+                    "Stop the program that uses this port, or choose another port with "
+                    f"{port_option} (0 selects a free port)."
                 )
             raise Problem(f"{reason} {advice}") from error
 

@@ -31,7 +31,7 @@ _UNKNOWN = "there is no failed task with this id"
 
 @dataclass(frozen=True, slots=True)
 class RetryReport:
-    """The ids of the retried tasks, and the problem of each other task, by task id.
+    """The ids of the retried tasks, and the reason why each of the remaining tasks was not retried, by task id.
 
     In a dry run, `retried` contains the ids of the tasks that would be retried.
     """

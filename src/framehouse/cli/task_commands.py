@@ -107,7 +107,7 @@ def _filters(command: Command) -> Command:
                 type=click.FloatRange(0, min_open=True),
                 default=24.0,
                 show_default=True,
-                help="Only tasks that failed within this number of hours.",
+                help="Only tasks that failed at most this number of hours ago.",
             ),
             click.option("--limit", type=click.IntRange(1, 100_000), default=10_000, show_default=True),
         )
@@ -155,7 +155,11 @@ def list_failed(
 @task.command("retry")
 @click.argument("ids", nargs=-1, metavar="[ID]…")
 @click.option("--all", "select_all", is_flag=True, help="Retry all failed tasks that the other options select.")
-@click.option("--dry-run", is_flag=True, help="Only list the tasks that would be retried.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Do not retry any task. Print the number of tasks that would be retried, or their ids with --json.",
+)
 @_filters
 @data_options
 @json_option

@@ -27,7 +27,10 @@ class RetryLimits:
     give_up_after_s: float = 3600.0
 
     def give_up_s(self, *, open_order: bool) -> float:
-        """Return the maximum time since a batch's first failure, in seconds. After this time, the task fails."""
+        """Return the maximum time since a batch's first failure, in seconds. After this time, the task fails.
+
+        If the batch has an open order, the maximum is at least one day.
+        """
         return max(self.give_up_after_s, _OPEN_ORDER_GIVE_UP_S) if open_order else self.give_up_after_s
 
 
@@ -53,8 +56,8 @@ def next_step(
     """Convert the outcome of an attempt to `Done`, `Release` or `Fail`.
 
     `attempt` counts from 1. `failing_s` is the time in seconds since the batch's first failure, or 0 before the first
-    failure. `jitter` is a random factor around 1. The pauses are multiplied by `jitter`, so that batches that failed at
-    the same time are not retried at the same time.
+    failure. `jitter` is a random factor around 1. The pauses after failures are multiplied by `jitter`, so that batches
+    that failed at the same time are not retried at the same time.
     """
     pause_s = min(LONGEST_PAUSE_S, max(_SHORTEST_PAUSE_S, failing_s / 4)) * jitter
     match outcome:
@@ -89,7 +92,7 @@ def may_be_poison(attempt: int, limits: RetryLimits, *, open_order: bool) -> boo
     """Return whether a batch may be a poison batch, which kills the workers that process it.
 
     `attempt` is the number of the current attempt. Returns True if `limits` allow at most one attempt after this
-    attempt. Returns False for the first attempt. Returns False for a batch with an open order: an upstream generates
-    its images, so the batch cannot kill a worker.
+    attempt. There are two exceptions: the result is always False for the first attempt and for a batch with an open
+    order. An upstream generates the images of such a batch, so the batch cannot kill a worker.
     """
     return 1 < attempt >= limits.attempts - 1 and not open_order

@@ -154,8 +154,9 @@ def resource_packs(
 ) -> list[dict[str, Any]]:
     """Return a list that contains the resource pack of an account, in the format of the Kling API.
 
-    `used` is the number of units that the account had used by the end of the period. The list is empty if `name`
-    is the name of another resource pack, or if the resource pack did not exist in the period.
+    The period is from `since` to `until`. `used` is the number of units that the account had used by the end of the
+    period. The list is empty if `name` is the name of another resource pack, or if the resource pack did not exist in
+    the period.
     """
     if (name and name != account.name) or (until and until < account.created_at) or (since and since > _NEVER):
         return []

@@ -118,7 +118,10 @@ def read_element(body: object) -> tuple[ElementRequest, list[str]]:
 
 
 def _images(reader: FieldReader) -> tuple[SentImage, ...]:
-    """Return the images in a body that has the current or the older form, each with the name of its field."""
+    """Return the images in the body, each with the name of its request field.
+
+    The body can have the current or the older form (see `read_element`).
+    """
     frontal, others = "element_frontal_image", "element_refer_list"
     if reader.get("element_image_list") is not None or not (reader.get(frontal) or reader.get(others)):
         frontal, others = "frontal_image", "refer_images"

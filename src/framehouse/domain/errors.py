@@ -6,10 +6,12 @@ FramehouseError
 └── Failed         A batch could not be generated. The subclass determines the next step of the worker:
     ├── Declined     The engine refuses to generate the batch. The task fails, and the client receives the reason.
     ├── Broken       The response of the engine is unusable. The task fails.
-    ├── Unavailable  The engine cannot generate the batch now. The worker tries the next route. If no route is left, all
-    │                routes are tried again later.
-    └── Unknown      The upstream may have accepted the request, but its response was lost. The request is not sent
-                     again and the task fails, unless the engine has saved an open order.
+    ├── Unavailable  The engine cannot generate the batch now. If the engine has saved an open order, this route is
+    │                tried again later. Otherwise, the worker tries the next route. If no route is left, all routes are
+    │                tried again later.
+    └── Unknown      The upstream may have accepted the request, but its response was lost. If the engine has saved an
+                     open order, this route is tried again later. Otherwise, the request is not sent again, and the
+                     task fails.
 """
 
 from collections.abc import Iterable

@@ -233,7 +233,7 @@ def ascii_host(host: str) -> str:
     if ":" in host:
         return host
     if host.isascii():
-        # This codec checks the lengths of the labels but not their characters, so names with "_" are accepted.
+        # This codec checks the lengths of the DNS labels but not their characters, so names with "_" are accepted.
         name = host.encode("idna").decode()
     else:
         import idna  # imported here, because its tables are large and most host names are ASCII

@@ -42,8 +42,8 @@ class Catalog:
 
     `default` is the name or an alias of the model that is used if a request to the endpoint `omni-image` names no
     model. If `default` is empty, such a request is refused. For the other endpoints, see `request_fields.read_model`.
-    Raises ValueError if `default` is set but no model has this name or alias, or if an alias of a model is also the
-    name or an alias of another model.
+    Raises ValueError if `default` is set but no model has this name or alias. Also raises ValueError if an alias of a
+    model is also the name or an alias of another model.
     """
 
     def __init__(self, models: Iterable[Model], default: str = "") -> None:

@@ -17,8 +17,8 @@ _CITATION = re.compile(f"{_IN_BRACKETS}|{_AFTER_AT}", re.IGNORECASE)
 class Citation:
     """A citation in a prompt. For example, `<<<image_2>>>` is `Citation("image", 2, "<<<image_2>>>")`.
 
-    `must_exist` is false for a citation such as `@image_2`. If there is no such image, the citation is treated as
-    ordinary text.
+    `must_exist` is false for a citation that starts with `@`, such as `@image_2`. If the image or element of such a
+    citation does not exist, the citation is treated as ordinary text.
     """
 
     kind: str
@@ -210,8 +210,8 @@ def _marker_number(text: str) -> int:
 def _markers(prompt: str) -> list[re.Match[str]]:
     """Return the markers that precede listed shots, such as "Frame 1:".
 
-    The result contains all matches of the first pattern that matches at least twice and whose matches are numbered 1,
-    2, 3 … in this order. Returns an empty list if there is no such pattern.
+    A pattern is suitable if it matches at least twice, and if its matches are numbered 1, 2, 3 … in this order. The
+    result contains all matches of the first suitable pattern. Returns an empty list if no pattern is suitable.
     """
     for pattern in _MARKERS:
         markers = list(pattern.finditer(prompt))

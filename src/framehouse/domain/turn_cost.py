@@ -1,7 +1,7 @@
-"""The cost of a shot in the order in which workers serve the accounts.
+"""The cost of a shot. The costs of the shots of all accounts determine the order in which workers serve the accounts.
 
-The cost is not a price. It is an estimate of the engine's time, so that an account that requests large images gets
-fewer turns than an account that requests small images.
+The cost is not a price. It is an estimate of the engine's time. Because of this cost, workers generate fewer images for
+an account that requests large images than for an account that requests small images.
 """
 
 from framehouse.domain.sizes import SCALES

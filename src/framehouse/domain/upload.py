@@ -18,12 +18,12 @@ _DOWNLOAD_URL = re.compile(
 
 
 def upload_key(account_id: int, id: UUID) -> str:
-    """Return the path of the URL to which the client sends the file."""
+    """Return the path of the upload URL, to which the client sends the file."""
     return f"uploads/put/{account_id}/{id}"
 
 
 def download_key(account_id: int, id: UUID) -> str:
-    """Return the path of the URL that the client uses as a reference."""
+    """Return the path of the download URL, which the client uses as a reference."""
     return f"uploads/{account_id}/{id}"
 
 

@@ -25,10 +25,11 @@ smooth."""
 def canvas_size(size: Size, *, max_pixels: int, max_edge: int = 0, max_ratio: float = 8.0) -> Size:
     """Return the size of the canvas for an expanded image of `size`.
 
-    The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has nearly the same
-    aspect ratio as `size`, and at most `max_pixels` pixels. No side is longer than `max_edge`, unless `max_edge` is 0.
-    The longer side is at most `max_ratio` times as long as the shorter side. If `size` has fewer than about a million
-    pixels, the canvas has about a million pixels, or fewer if the other limits require it.
+    The width and the height of the canvas are multiples of 16, and at least 64 pixels. The canvas has at most
+    `max_pixels` pixels. `max_edge` is the maximum length of a side in pixels, or 0 for no maximum. The canvas has
+    nearly the same aspect ratio as `size`, but its longer side is at most `max_ratio` times as long as its shorter
+    side. If `size` has fewer than about a million pixels, the canvas has about a million pixels, or fewer if the other
+    limits require it.
     """
     width, height = max(size.width, size.height / max_ratio), max(size.height, size.width / max_ratio)
     pixels = min(max_pixels, max(_USUAL_PIXELS, size.width * size.height))

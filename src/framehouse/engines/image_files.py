@@ -14,8 +14,8 @@ from framehouse.domain.errors import Broken
 
 MAX_ANSWER_BYTES = 150_000_000
 MAX_ANSWER_PIXELS = 80_000_000
-"""The maximum number of pixels of an image from an upstream. The largest image that Framehouse requests (21:9 at 4k)
-has 17 million pixels. An expanded image has at most 67 million pixels (8,192 x 8,192)."""
+"""The maximum number of pixels of an image from an upstream. An expanded image has at most 67 million pixels
+(8,192 x 8,192). The largest image of any other kind (21:9 at 4k) has 17 million pixels."""
 _TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # bit depth 8, RGB, deflate compression, filter method 0, not interlaced
 _LAST_FILTER = 4
 

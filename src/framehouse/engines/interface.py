@@ -40,8 +40,8 @@ class Abilities:
     `expansions`: true if the engine can expand an image. An engine without this ability never receives a batch with a
         `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
-        submits a task, the API calls the function `refusal` of the model's first engine. The function must return
-        immediately and must not do I/O.
+        submits a task, the API calls the function `refusal` of the engine of the model's first route. The function
+        must return immediately and must not do I/O.
     """
 
     max_references: int
@@ -58,7 +58,7 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceImage:
-    """A reference as the client sent it: the JPEG or PNG file, and the size of the upright image in pixels.
+    """A reference as the client sent it: the JPEG or PNG file, and its size in pixels after the EXIF rotation.
 
     A worker has already decoded the complete file, so the file is valid. The image may be greyscale, CMYK, 16-bit,
     transparent or palette-based, and its EXIF data may specify a rotation. The prompts of the shots describe the role
@@ -210,9 +210,9 @@ class Engine(Protocol):
     """The interface of an engine, which generates images.
 
     `generate` yields the image of each shot once, as soon as the image is ready, and yields Progress in between.
-    `generate` raises only Postponed, Declined, Broken, Unavailable and Unknown. The generation stops if the iterator is
-    closed, or if the asyncio task that reads the iterator is cancelled. If `abilities().cancel` is true, the generation
-    stops within one second.
+    `generate` raises only Postponed, Declined, Broken, Unavailable and Unknown, and does not catch BatchLost. The
+    generation stops if the iterator is closed, or if the asyncio task that reads the iterator is cancelled. If
+    `abilities().cancel` is true, the generation stops within one second.
 
     One engine object processes many calls at the same time. The API process also creates engines, but calls only
     `abilities` and `close`. An engine must not load a model or send a request before `generate` or `check` is called.

@@ -155,8 +155,8 @@ class CallbackWorker:
         metrics.DELIVERY_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.labels(type(outcome).__name__.lower()).inc()
         self._hosts.record(message.host, delivered=isinstance(outcome, Delivered))
-        # If the result cannot be recorded, the message is delivered again after its lease has expired, with the same
-        # id.
+        # If the result cannot be recorded, the message is delivered again, with the same id, after its lease has
+        # expired.
         with suppress(*DATABASE_ERRORS):
             match outcome:
                 case Delivered(code):

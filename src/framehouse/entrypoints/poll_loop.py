@@ -22,9 +22,9 @@ async def poll_until_cancelled(
 ) -> NoReturn:
     """Call `poll_once` repeatedly until cancelled. `poll_once` returns the number of claimed queue entries.
 
-    If `poll_once` claimed no entries, the loop sleeps for `min_pause_s` seconds. The loop then waits until `wake` is
-    set or about `poll_s` seconds have passed. If `wake` was set during the sleep, the wait ends immediately. `subject`
-    names the entries in log messages.
+    If `poll_once` claimed entries, the loop calls it again immediately. If `poll_once` claimed no entries, the loop
+    sleeps for `min_pause_s` seconds, and then waits until `wake` is set or about `poll_s` seconds have passed. If
+    `wake` was set during the sleep, the wait ends immediately. `subject` names the entries in log messages.
     """
     while True:
         wake.clear()

@@ -49,11 +49,12 @@ class OrphanedBatches:
     """A periodic check that finds batches whose worker died or hangs, and requeues these batches.
 
     A batch is orphaned if its lease was not renewed for `lease_s` seconds. If the worker's database connection is
-    closed, `DEAD_AFTER_S` replaces `lease_s`. The time since the last renewal is measured with the monotonic clock of
-    this process. Between two checks, at most 1.5 check intervals are counted, even if more time has passed.
+    closed, `DEAD_AFTER_S` replaces `lease_s`. This time starts when a check first observes that the lease was not
+    renewed, and is measured with the monotonic clock of this process. Between two checks, at most 1.5 check intervals
+    are counted, even if more time has passed.
 
-    Because of the last two rules, a batch of a live worker is not requeued if the database's clock jumps or the entire
-    machine pauses. A batch that is requeued by mistake would be generated twice, and possibly billed twice.
+    Because the time is measured in this way, a batch of a live worker is not requeued if the database's clock jumps or
+    the entire machine pauses. A batch that is requeued by mistake would be generated twice, and possibly billed twice.
     """
 
     def __init__(self, db: Database, *, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -77,7 +77,8 @@ async def accept(
     ]
     if all_problems or model is None:
         if idempotency and (first := await find_accepted(db, caller.account_id, *idempotency)):
-            # a repeated request returns its task, even if one of its elements was deleted in the meantime
+            # a repeated request returns the task of the first request, even if an element of the task was deleted in
+            # the meantime
             return Ticket(*first, request.external_task_id, replayed=True)
         raise refused_fields(all_problems)
     if reason := model.refusal(request.prompt):

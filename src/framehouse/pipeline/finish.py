@@ -45,8 +45,8 @@ def finish(
 
     The metadata of the file contains `facts`, which describe how the image was generated. If `watermark` is true, the
     result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
-    of the original image, and the box that it fills in the expanded image. The pixels of the original image then
-    replace the pixels in this box.
+    of the original image, and the box that the original image fills in the expanded image. In this case, the pixels of
+    the original image replace the pixels in this box.
 
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
     PNG, `original` is None, and no watermark is requested.

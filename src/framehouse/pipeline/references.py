@@ -92,7 +92,7 @@ async def fetch_image(
 async def load_references(
     batch: Claimed, db: Database, storage: Storage, checker: ImageChecker, *, allow_private: bool
 ) -> tuple[ReferenceImage, ...]:
-    """Load the references of a batch, in order. A separate process has decoded each of their files completely.
+    """Load the references of a batch, in order. A separate process decodes each file completely before its first use.
 
     After a URL is fetched, all batches of the task use the stored file. Raises Unavailable if a fetch failed and a
     retry may succeed. Raises Declined if an image can never be used. The messages of both errors contain the request

@@ -37,9 +37,9 @@ async def retry_until_saved(save: Callable[[], Awaitable[T]], action: str) -> T:
     Without retries, an image could be lost, and its shot would be generated and paid for again.
 
     If the storage fails or the database does not respond, the number of retries is unlimited. Other database errors may
-    disappear within minutes, so `save` is retried after each of the first 20 errors, and the next error is raised. An
-    error in the SQL statement itself is raised immediately. If the caller is cancelled during the pause before a retry,
-    `save` is called one last time, with a time limit of three seconds.
+    disappear within minutes, so `save` is retried after each of the first 20 such errors, and the 21st such error is
+    raised. An error in the SQL statement itself is raised immediately. If this coroutine is cancelled during the pause
+    before a retry, `save` is called one last time, with a time limit of three seconds.
     """
     pause_s, database_errors = 0.5, 0
     while True:

@@ -9,7 +9,8 @@ log = logging.getLogger(__name__)
 def set_up_logging(level: str, format: str = "text") -> None:
     """Write log lines to standard error, as text or JSON. Log lines never contain keys or images.
 
-    Only at level debug, log lines may contain prompts, because messages of engines may quote a prompt.
+    Log lines may contain prompts only at the level debug: at this level, they may contain messages of engines that
+    quote a prompt.
     """
     logging.basicConfig(
         level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True

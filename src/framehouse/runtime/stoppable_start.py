@@ -9,12 +9,12 @@ from types import FrameType
 
 @asynccontextmanager
 async def stoppable_start() -> AsyncIterator[None]:
-    """Run the `with` body. SIGTERM or SIGINT cancels the body, and no exception then leaves the `with` statement.
+    """Run the `with` body. SIGTERM or SIGINT cancels the body, and the `with` statement then suppresses CancelledError.
 
     The startup ends when the body replaces the signal handlers. A signal that arrives before this replacement still
     cancels the body, even if the event loop does not run between the signal and the replacement. With
-    `loop.add_signal_handler`, such a signal would be lost, because the loop calls such a handler only in the loop's
-    next iteration, and does not call the handler if it was replaced in the meantime.
+    `loop.add_signal_handler`, such a signal would be lost, because the loop calls a handler only in its next iteration,
+    and only if the handler has not been replaced by then.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None

@@ -135,7 +135,8 @@ class EngineContract:
         for _ in range(100 if engine.abilities().cancel else 6000):  # one second or one minute
             if task.done():
                 break
-            await asyncio.sleep(0.01)  # the steps are counted, because a busy machine may pause the whole process
+            # the steps are counted and the time is not measured, because a busy machine may pause the whole process
+            await asyncio.sleep(0.01)
         assert task.done(), "the cancelled call did not end in time"
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -30,8 +30,8 @@ class Decoder:
     def feed(self, text: bytes, *, last: bool = False) -> bytes:
         """Decode the next chunk of ASCII text. Returns the decoded bytes.
 
-        If a chunk ends with an incomplete group of characters, the next call decodes this group. `last` must be true
-        for the last chunk. Raises NotBase64.
+        Four characters of base64 text form a group. If a chunk ends with an incomplete group, the next call decodes
+        this group. `last` must be true for the last chunk. Raises NotBase64.
         """
         text = self._pending + text
         if not self._started:
@@ -75,7 +75,7 @@ def _without_head(text: bytes) -> bytes:
         return text
     head = DATA_URL.match(text[:MAX_HEAD_CHARACTERS].decode("ascii", "replace"))
     if head is None:
-        raise NotBase64("is a data URL without base64 content; its start must have the form data:image/png;base64,")
+        raise NotBase64('is a data URL without base64 content; it must start like this: "data:image/png;base64,"')
     return text[head.end() :]
 
 

@@ -38,8 +38,9 @@ class ImageChecker:
         """Check an image against all rules and decode it completely.
 
         Returns the width and height in pixels after the EXIF rotation. Raises BadImage if the image breaks a rule, if
-        it cannot be decoded, or if decoding exceeds a limit. The method makes at most two attempts, and each attempt
-        takes at most `wall_s` seconds. A malicious file can affect only the decoder process.
+        it cannot be decoded, or if decoding exceeds a limit. If the decoder process dies, the method decodes the image
+        once more in another process. Each of the two attempts takes at most `wall_s` seconds. A malicious file can
+        affect only the decoder process.
         """
         async with self._slots.slot(account_id):
             for _ in range(2):  # a second attempt, because the system may kill a process, for example if memory is low

@@ -124,8 +124,9 @@ def build_png(idat_chunks: bytes, width: int, height: int, facts: Mapping[str, o
 def _deflate_band(rows: NDArray[np.uint8], enlarged: bool) -> tuple[bytes, int, int]:
     """Filter and compress rows.
 
-    Returns raw deflate data that ends at a byte boundary, and the Adler-32 checksum and the length in bytes of the
-    filtered rows. The first row is not filtered, so a band does not depend on the band above.
+    Returns three values: raw deflate data that ends at a byte boundary, the Adler-32 checksum of the filtered rows, and
+    the length of the filtered rows in bytes. The first row is not filtered, so a band does not depend on the band
+    above.
     """
     height, width = rows.shape[:2]
     flat = rows.reshape(height, width * 3)

@@ -80,7 +80,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     rotated = False
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
-        # the data is not a marker, or the frame header is missing (a scan or the end of the image comes first)
+        # the two bytes are not a marker, or no frame header precedes the scan or the end of the image
         if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):
             raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding

@@ -28,7 +28,7 @@ class JwtKey:
 
 
 def key_hash(key: str) -> bytes:
-    """Return the SHA-256 hash of a bearer key. Only this hash is stored.
+    """Return the SHA-256 hash of a bearer key. The database contains this hash instead of the key.
 
     The hash needs no salt, because a key of 256 random bits cannot be guessed.
     """
@@ -36,7 +36,7 @@ def key_hash(key: str) -> bytes:
 
 
 def new_key() -> str:
-    """Return a new random bearer key. The key is not stored."""
+    """Return a new random bearer key. This function does not store the key."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
@@ -100,8 +100,8 @@ async def set_account(
 ) -> bool:
     """Change an account. An argument that is None changes nothing. `no_limit` removes the units limit.
 
-    `weight` is the share of the account in comparison with other accounts. Tasks that are already accepted are not
-    affected. Returns False if the account does not exist.
+    `weight` determines the account's share of the workers, relative to other accounts. A new weight does not affect
+    tasks that are already accepted. Returns False if the account does not exist.
     """
     changed = await db.value(
         sql("set_account"),
@@ -126,7 +126,7 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | No
 
 
 async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
-    """Create a bearer key and return it. The key cannot be displayed again, because only its hash is stored.
+    """Create a bearer key and return it. The key cannot be displayed again, because the database does not contain it.
 
     `models` contains the names of the models that the key may use. None means all models.
     """

@@ -67,7 +67,7 @@ async def claim_callbacks(
     """Claim up to `limit` due messages. The accounts take turns.
 
     `deliveries` is the number of deliveries that already run in this process, by account. No account gets more than
-    `account_limit` deliveries at the same time. If `account_limit` is None, only `limit` applies.
+    `account_limit` deliveries at the same time. If `account_limit` is None, this maximum is `limit`.
     `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
     concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
     If the connection is lost before the claimed messages are returned, they can be claimed again after their leases
@@ -141,7 +141,7 @@ async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bo
     """Queue a message for another delivery, even if it was already delivered.
 
     The id of the message does not change, and the message is retried for up to 24 hours from now. A message whose
-    delivery is in progress is not changed. Returns False if the account has no such message.
+    delivery is in progress is not changed. Returns False only if the account has no such message.
     """
     resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
     return resent_id is not None

@@ -12,25 +12,25 @@ ResultT = TypeVar("ResultT")
 MAX_GROUP = 64
 """The maximum number of requests that share a statement."""
 MIN_HALF = 8
-"""The minimum number of requests that share a statement if `in_halves` is true (see `Coalesced`) and enough requests
-are waiting."""
+"""The minimum size of the first half if `in_halves` is true (see `Coalesced`). If at most this number of requests are
+waiting, they share one statement."""
 
 
 class Coalesced(Generic[RequestT, ResultT]):
     """A callable that executes the concurrent requests of many callers in shared statements.
 
     `execute` runs one statement for a list of requests and returns one result per request, in the same order. If no
-    statement is running, a request is executed immediately. Otherwise, the request is executed with the next statement.
-    A caller receives its result when the statement that contains its request ends. The cancellation of one caller does
-    not affect the other callers.
+    statement is running, a request is executed immediately. Otherwise, the request is executed with one of the next
+    statements. A caller receives its result when the statement that contains its request ends. The cancellation of one
+    caller does not affect the other callers.
 
     If a statement for several requests fails, each request is executed again in a separate statement, so an invalid
     request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
     statement raises DatabaseUnavailable, its requests are not executed again, and their callers receive the error.
 
     Use `in_halves` if the database and this process need about the same time for a group of requests. With `in_halves`,
-    half of the requests are executed first. While the database executes the second half, this process responds to the
-    first half.
+    half of the waiting requests are executed first. While the database executes the second half, this process responds
+    to the first half.
     """
 
     def __init__(
@@ -60,8 +60,8 @@ class Coalesced(Generic[RequestT, ResultT]):
     async def _gather(self) -> None:
         """Yield to the event loop until an iteration of the loop adds no requests, or the group is full.
 
-        The event loop can then read requests that have already arrived at their sockets, so that they share the
-        statement.
+        During these iterations, the event loop reads requests that have already arrived at the sockets of this process.
+        These requests therefore share the next statement.
         """
         count = 0
         while count < len(self._waiting) < MAX_GROUP:

@@ -6,8 +6,8 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain import callback, element
 
 _CLOCK_GRACE_S = 30.0
-"""The number of seconds that `fix_due_times` adds to the maximum lease of an element, and to the maximum lease and the
-maximum pauses of a callback message. A lease or pause that is only slightly too long is therefore not changed."""
+"""The tolerance of `fix_due_times`, in seconds. Leases of elements and callback messages, and backoff pauses of
+callback messages, are changed only if they exceed their maximum by more than this tolerance."""
 
 
 async def fix_due_times(db: Database, longest_pause: timedelta) -> int:

@@ -314,7 +314,10 @@ class EmbeddedPostgres:
             status = folder.lstat()
         owner = user.pw_uid if user else os.getuid()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or status.st_mode & 0o077:
-            raise EmbeddedError(f"Another user owns {folder} or can access it. Choose a shorter --data-dir.")
+            raise EmbeddedError(
+                f"Another user owns {folder} or can access it. "
+                "Choose a --data-dir with a shorter path, so that this folder is not needed."
+            )
 
     @staticmethod
     def _system_user() -> pwd.struct_passwd | None:
@@ -339,9 +342,9 @@ class EmbeddedPostgres:
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
         """Return a command and subprocess options, which together run a program of the wheel as the cluster's owner.
 
-        If this process runs as root, the owner of the cluster often cannot enter root's folders. The program then
-        receives the capability to search folders. The permissions of these folders stay unchanged. Raises EmbeddedError
-        if the system does not permit this capability.
+        If this process runs as root, the owner of the cluster often cannot enter root's folders. In this case, the
+        program receives the capability to enter any folder, and the permissions of the folders stay unchanged. Raises
+        EmbeddedError if the system does not permit this capability.
         """
         command = [str(binaries() / command[0]), *command[1:]]
         options.setdefault("cwd", "/")

@@ -40,10 +40,11 @@ async def list_failed_tasks(
     since: datetime | None = None,
     reason: str | None = None,
 ) -> list[FailedTask]:
-    """Return failed tasks, newest first. An argument that is None selects all tasks. Cancelled tasks are not returned.
+    """Return at most `limit` failed tasks, newest first. Cancelled tasks are not returned.
 
-    `since` is the earliest time at which the tasks failed. `reason` is a part of the error message, in upper or lower
-    case.
+    A task is returned only if it meets all conditions. An argument that is None is not a condition. `since` excludes
+    tasks that failed before this time. `reason` is a text that the error message must contain. The case of the letters
+    is ignored.
     """
     rows = await db.rows(
         sql("list_failed_tasks"),
@@ -63,8 +64,8 @@ async def retry_task(db: Database, task: FailedTask, *, max_batch: int, whole_se
 
     If `whole_series` is true, one batch contains all unfinished shots of a series.
 
-    The account is charged once if the task now succeeds. The quota of the account is not checked, because the task was
-    accepted before. The units of the account are checked.
+    The account is charged only if the task now succeeds. The quota of the account is not checked, because the server
+    has already accepted the task. The units of the account are checked.
     """
     series = task.result_type == "series"
     batches = make_batches(task.unfinished, max_batch=max_batch, whole=whole_series and series)

@@ -22,8 +22,8 @@ async def list_charges(
     """Return up to `limit` charges with an id below `before`, newest first.
 
     If `account_id` is None, the result contains the charges of all accounts. `since` and `until` limit the times of the
-    charges: `since` is included, and `until` is excluded. `keys` restricts the result to the charges of API keys with
-    these prefixes. None means any key.
+    charges: `since` is included, and `until` is excluded. If `keys` is not None, the result contains only charges of
+    API keys with these prefixes.
     """
     rows = await db.rows(
         sql("list_charges"),

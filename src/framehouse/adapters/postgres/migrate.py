@@ -66,8 +66,8 @@ async def migrate(url: str) -> list[str]:
         for number, name, statements in available:
             if number in applied_before:
                 continue
-            # without a transaction, each statement runs separately; if the migration is interrupted, all its statements
-            # run again
+            # outside a transaction, each statement of a migration is committed separately; if the migration is
+            # interrupted, the next run repeats all its statements
             if statements.startswith(_OUTSIDE_TRANSACTION):
                 for statement in filter(str.strip, statements.split(";\n")):
                     await connection.execute(statement)

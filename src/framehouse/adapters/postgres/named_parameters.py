@@ -11,7 +11,10 @@ _TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|--[^\n]*|::|:([a-z_][a-z0-9_]*)")
 
 @lru_cache(maxsize=1000)
 def numbered(statement: str) -> tuple[str, tuple[str, ...]]:
-    """Return the statement with `$1`, `$2`, … in place of its named parameters, and the names in the order of `$N`."""
+    """Return the statement with `$1`, `$2`, … in place of its named parameters, and the names in the same order.
+
+    The first name belongs to `$1`, the second name to `$2`, and so on.
+    """
     numbers: dict[str, str] = {}
 
     def number(token: re.Match[str]) -> str:

@@ -35,7 +35,7 @@ CONNECTION_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # asyncpg does not expect the server to die between two statements, and raises this
+    asyncpg.InternalClientError,  # raised if the server dies between two statements, which asyncpg does not expect
     OSError,
 )
 """The errors of the connection or the database server. These errors are not caused by the statement, so a retry can
@@ -82,10 +82,10 @@ _Session: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 async def set_tcp_timeouts(connection: _Session, *, pooled: bool = False) -> None:
     """Set timeouts at both ends of a new connection. These timeouts detect a network that drops all packets.
 
-    Without timeouts, this process would detect such a failure only after two minutes while it waits for the result of
-    a statement, and would never detect the failure between two statements. The database server would keep the session
-    and its locks for hours. A long statement does not cause a timeout, because a live machine acknowledges packets even
-    while it executes a statement.
+    Without timeouts, a process that waits for the result of a statement would detect such a failure only after two
+    minutes. Between two statements, the process would never detect the failure. The database server would keep the
+    session and its locks for hours. A long statement does not cause a timeout, because a live machine acknowledges
+    packets even while it executes a statement.
 
     If `pooled` is true, timeouts are set only at this end, because the pooler is responsible for its own connections to
     the database server.

@@ -28,8 +28,7 @@ async def find_checked(db: Database, key: str) -> tuple[int, int] | None:
 
 
 async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
-    """Record that an image was decoded completely, and save the width and height of the rotated image (EXIF) in
-    pixels."""
+    """Record that an image was decoded completely. Save its width and height in pixels, after the EXIF rotation."""
     await db.row(
         "update stored_references set checked_at = now(), width = :width, height = :height where key = :key",
         key=key,
@@ -39,10 +38,10 @@ async def mark_checked(db: Database, key: str, width: int, height: int) -> None:
 
 
 async def delete_unused_references(db: Database, grace: timedelta, limit: int) -> int:
-    """Check whether up to `limit` stored references, unused for `grace`, are still needed.
+    """Check up to `limit` references that were not used for the period `grace`. Delete the rows of unneeded references.
 
-    Deletes the rows of unneeded references, which the view `needed_references` does not list. Their files are deleted
-    later (see `files_to_delete`). Returns the number of checked references.
+    A reference is unneeded if the view `needed_references` does not list the reference. The files are deleted later
+    (see `files_to_delete`). Returns the number of checked references.
     """
     return int(await db.value(sql("delete_unused_references"), grace=grace, limit=limit))
 

@@ -1,6 +1,6 @@
 """Store the health of routes. Each worker saves the results of its health checks.
 
-Readers receive the results of all live workers.
+`list_route_health` combines the results of all live workers.
 """
 
 import json
@@ -14,7 +14,8 @@ from framehouse.adapters.postgres.pool import Database, sql, storable_text
 REPORT_S = 30.0
 """The interval between two reports of a worker, in seconds."""
 _AGE = timedelta(seconds=4 * REPORT_S)
-"""The maximum age of a report. If the last report of a worker is older, its checks hang, and the worker is ignored."""
+"""The maximum age of a report. If the last report of a worker is older, the worker is ignored, because its
+health checks presumably hang."""
 
 
 class RouteCheck(NamedTuple):
@@ -33,8 +34,9 @@ class RouteCheck(NamedTuple):
 class RouteHealth(NamedTuple):
     """The results of all live workers for one dependency of a route. `subject` names the dependency.
 
-    `healthy` is the number of workers whose result is healthy, and `unhealthy` is the number of the others. `reason` is
-    taken from the latest unhealthy result. If all results are healthy, `reason` is taken from the latest result.
+    `healthy` is the number of workers whose result is healthy. `unhealthy` is the number of workers whose result is
+    unhealthy. `reason` is taken from the latest unhealthy result. If all results are healthy, `reason` is taken from
+    the latest result.
     """
 
     model: str

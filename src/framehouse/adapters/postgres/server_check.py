@@ -63,7 +63,8 @@ async def _check_url(url: str, setting: str) -> DatabaseServer:
             assert row is not None
             pooled = connection.get_server_pid() != row["pid"]  # a pooler does not report the real process id
         finally:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):  # the result of the check is known
+            # an error while the connection closes does not matter, because the check has already ended
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await connection.close(timeout=2)
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise BadServer(f"{setting}: {_explain(error, url)}") from error

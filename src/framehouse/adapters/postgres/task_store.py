@@ -57,8 +57,9 @@ async def find_accepted(db: Database, account_id: int, key: str, body_hash: byte
 class TaskQuery(NamedTuple):
     """A query for one task by its task id or external id.
 
-    `key_id` is the id of the request's API key if the statement must check this key. Otherwise, `key_id` is None. Tasks
-    of another `kind` are not found. If `kind` is None, tasks of all kinds are found.
+    If `key_id` is the id of the request's API key, the SQL statement also checks that the key is active and that the
+    account is not disabled. If `key_id` is None, the statement does not check this. Tasks of another `kind` are not
+    found. If `kind` is None, tasks of all kinds are found.
     """
 
     account_id: int

@@ -12,8 +12,9 @@ IDS = ("request_id", "task_id", "batch_id")
 log_context: ContextVar[Mapping[str, Any] | MutableMapping[str, Any]] = ContextVar(
     "log_context", default=MappingProxyType({})
 )
-"""A mapping that contains the ids of the request, task or batch that is being processed. Log lines contain only the
-items whose names are in IDS. In the API process, the mapping is the ASGI scope of the request."""
+"""A mapping that contains the ids of the request, task or batch that is being processed. The mapping may contain other
+items, but only the items whose names are in IDS are added to log lines. In the API process, the mapping is the ASGI
+scope of the request."""
 
 
 class JsonLines(logging.Formatter):

@@ -31,7 +31,7 @@ class QueuedShot:
     """A shot that waits for a device or is being generated.
 
     `size`: the size of the image that the pipeline generates.
-    `final_size`: the size of the finished image, which is the same or larger.
+    `final_size`: the size of the finished image, which is equal to `size` or larger.
     `files`: the input images for the model.
     `mask`: the file of the mask. The model must generate the white area of the mask. `mask` is empty if the task does
         not expand an image. If there is a mask, the only file in `files` is the canvas

@@ -178,7 +178,10 @@ class Diffusers:
     def _queued_shots(
         self, events: "_EventQueue", batch: Batch, shots: tuple[Shot, ...], frame: bytes
     ) -> tuple[list[QueuedShot], dict[str, object]]:
-        """Return the shots for the queue, and metadata that describes a contact sheet. Blocks the calling thread."""
+        """Return the shots for the queue, and the metadata that describes the contact sheet.
+
+        The metadata is empty if there is no contact sheet. Blocks the calling thread.
+        """
         options = self.options
         max_images = max(1, options.max_input_images)
         arranged = arrange_images(batch, max_images=max_images, cite=options.cite, first_frame=frame)

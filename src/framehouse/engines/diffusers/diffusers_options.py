@@ -43,15 +43,19 @@ class DiffusersOptions:
 
     @property
     def max_references(self) -> int:
-        """The largest number of references per task.
+        """The largest number of references per task, which is not the value of the route's option `max_references`.
 
-        If there are more references than `max_input_images`, the last references are tiled onto a contact sheet.
+        If a task has more references than `max_input_images`, the last references share one contact sheet (see
+        `arrange_images`).
         """
         return MAX_REFERENCES if self.max_input_images else 0
 
     @property
     def negative_prompts(self) -> bool:
-        """True if the pipeline uses negative prompts: it accepts negative prompts, and its guidance is above 1."""
+        """True if the pipeline uses negative prompts.
+
+        The pipeline must accept negative prompts. The guidance must be above 1, or must not be specified (None).
+        """
         return self.defaults.negative_prompts and (self.guidance is None or self.guidance > 1)
 
     @property

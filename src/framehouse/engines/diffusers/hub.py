@@ -29,7 +29,7 @@ _VARIANTS = (".fp16.", ".bf16.", ".fp32.", ".non_ema.", ".ema.")
 
 
 class PullFailed(Exception):
-    """Raised when weights cannot be downloaded. The message states the reason and, where there is one, the fix."""
+    """Raised when weights cannot be downloaded. The message states the reason, and the fix if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,8 @@ class Pulled:
 
 
 OnProgress = Callable[[str, int, int], None]
-"""A function that receives the step ("pulling" or "checking"), the number of processed bytes and the total number."""
+"""A function that receives the step ("pulling" or "checking"), the number of processed bytes, and the total number of
+bytes."""
 
 
 async def pull(repository: str, revision: str, on_progress: OnProgress) -> Pulled:

@@ -89,7 +89,7 @@ def find_weights(model: str, revision: str = "main") -> Weights | None:
 def list_weights() -> Iterator[tuple[str, str, Weights]]:
     """Yield the repository, the revision and the weights of each model in the cache, sorted by repository and revision.
 
-    A revision is the name of a branch or a tag.
+    Here, the revision is the name of a branch or a tag, and not a commit.
     """
     for repository in sorted(cache_folder().glob("models--*--*")):
         name = repository.name.removeprefix("models--").replace("--", "/", 1)

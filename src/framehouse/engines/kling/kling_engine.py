@@ -23,7 +23,7 @@ class Kling:
 
     `base_url`: the URL to which the paths of the Kling API are appended.
     `accounts`: tables with `api_key`, or with `access_key` and `secret_key`. Optional entries are `name` and
-        `concurrency`, the number of images that may be in flight at the same time.
+        `concurrency`. `concurrency` is the maximum number of images that the account may have in flight.
     `model`: the upstream's name for the model. If it is empty, the engine sends our name for the model.
     `answer_s`: the time limit for one response.
     `lost_after_s`: the time during which the engine queries the upstream for an order whose response was lost. If the

@@ -163,11 +163,11 @@ class OrderExecution:
     async def _find_lost_order(self, account: UpstreamAccount) -> None:
         """Query the upstream until it returns the order, or until the order is considered lost.
 
-        An order is considered lost if at least two queries have not found it and `lost_after_s` has passed. If the
-        order is found, its task id is saved. If the order is lost and `resubmit` is set, the order is removed from the
-        saved data, and the calling code sends it again. If the order is lost and `resubmit` is not set, the route is
-        excluded for the batch, and this method raises Unavailable. Raises Unknown if queries still fail after
-        `_MAX_OUTAGE_S`.
+        An order is considered lost if at least two queries have not found it and `lost_after_s` seconds have passed
+        since this call began. If the order is found, its task id is saved. If the order is lost and `resubmit` is set,
+        the order is removed from the saved data, and the calling code sends it again. If the order is lost and
+        `resubmit` is not set, the route is excluded for the batch, and this method raises Unavailable. Raises Unknown
+        if a query fails more than `_MAX_OUTAGE_S` seconds after this call began.
         """
         pause_s, denials, began = _FIRST_LOOKUP_S, 0, time.monotonic()
         while True:

@@ -44,10 +44,14 @@ class Order:
 def plan_orders(batch: Batch, saved: Iterable[Order], *, largest: int) -> list[Order]:
     """Return orders for those shots of a batch that no saved order contains.
 
-    The complete task becomes one order if two conditions are met: the task is a series or has at most `largest` images,
-    and none of its shots has been generated or is in a saved order. This order contains the prompt of the task, because
-    the upstream derives the shots from the prompt in the same way as Framehouse. Otherwise, each order contains at most
-    `largest` shots, which have the same prompt and framing.
+    The complete task becomes one order if both of the following conditions are met:
+
+    - The task is a series, or has at most `largest` images.
+    - No shot of the task has been generated, and no shot of the task is in a saved order.
+
+    This order contains the prompt of the task, because the upstream derives the shots from the prompt in the same way
+    as Framehouse. If a condition is not met, each order contains at most `largest` shots, which have the same prompt
+    and framing.
 
     The external id of an order depends only on the task and the shots. Two workers that order the same shots therefore
     send the same external id.
@@ -97,7 +101,8 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
 def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
     """Return the JSON body of the request that places an order. Blocks the calling thread."""
     body = {"external_task_id": order.external_id, **_BODIES[order.kind](order, batch)}
-    # Kling's endpoint for expansions has no field `model_name`.
+    # Kling's endpoint for expansions has no field `model_name`, so an expansion contains this field only if the option
+    # `model` of the route is set.
     if model or order.kind != "expand":
         body["model_name"] = model or batch.model
     if callback_url:
@@ -133,8 +138,9 @@ def _generation_body(order: Order, batch: Batch) -> dict[str, Any]:
     """Return the fields of a generations request.
 
     The upstream itself adds the roles of the references to the prompt, so the request contains the client's own prompt.
-    A single reference is sent as a string, as documented by Kling. Several references are sent as a list, which Kling
-    does not document. Elements are sent as references.
+    If the prompt lists shots and the order contains only some of them, the request contains the prompt of the first
+    ordered shot instead. A single reference is sent as a string, as documented by Kling. Several references are sent as
+    a list, which Kling does not document. Elements are sent as references.
     """
     ratio, resolution = ratio_and_resolution(batch.size)
     shot = next(shot for shot in batch.shots if shot.index == order.shots[0])

@@ -117,7 +117,7 @@ class Upstream:
         return parse_submit_answer(status, answer)
 
     async def find(self, kind: TaskKind, id: str, authorization: str) -> UpstreamTask | TaskNotFound | QueryFailed:
-        """Query a task by the upstream's id for the task or by our external id."""
+        """Query a task. `id` is the upstream's task id or our external id."""
         answer = await self._get(f"{TASK_PATHS[kind]}/{quote(id, safe='')}", authorization)
         if isinstance(answer, TaskNotFound | QueryFailed):
             return answer

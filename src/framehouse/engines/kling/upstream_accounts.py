@@ -77,7 +77,7 @@ class UpstreamAccount:
         """Return whether an order of `images` images may be sent now.
 
         During a cooldown, no order may be sent. At other times, an order of any size may be sent if no images are in
-        flight. Otherwise, the order must fit within the limit.
+        flight. If images are in flight, the order must fit within the limit.
         """
         return (
             not self.cooldown.remaining_s

@@ -56,7 +56,7 @@ async def probe(
         return ReferenceSupport(max_references)
     unknown = ReferenceSupport(
         max_references,
-        "may drop references, which the probe cannot detect because edits ignore the seed; "
+        "may drop references, and the probe cannot detect this, because edits ignore the seed; "
         f"up to {max_references} references are sent",
     )
     if not seeded:

@@ -104,7 +104,7 @@ class Replicas:
         return min(remaining_s) + 0.01 if remaining_s else None
 
     def wake(self) -> None:
-        """Wake all waiting calls in order, after a slot has become free or a cooldown has started or ended."""
+        """Wake all waiting calls in order. Call this method when a slot becomes free, or a cooldown starts or ends."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -50,8 +50,8 @@ class ServerKind:
 KINDS = {
     kind.name: kind
     for kind in (
-        # In a request, the seed of each image is one higher than the seed of the previous image, as with our shots.
-        # The server accepts a mask but ignores it.
+        # If a request has several images, the server increases the seed by one for each image, as Framehouse does for
+        # each shot. The server accepts a mask but ignores it.
         ServerKind("sglang", 4, 2048 * 2048, 4, 1, "image[]", "/health", seeds=True, negative_prompts=True),
         # `max_n` is 1, because all images of a request share one random generator. If a request had several images,
         # only the first image would match its seed.
@@ -145,7 +145,7 @@ def generated_size(kind: ServerKind, model: str, size: Size, max_pixels: int) ->
 
     If `size` is within the limits, the result is `size`. Otherwise, the result is the largest allowed size with the
     same aspect ratio. OpenAI's models before gpt-image-2 support only three sizes. For these models, the result is the
-    size with the most similar aspect ratio.
+    supported size whose aspect ratio is most similar to the aspect ratio of `size`.
     """
     if _has_fixed_sizes(kind, model):
         ratio = size.width / size.height

@@ -1,6 +1,6 @@
-"""Convert references to sprites. Subjects are cut out from plain backgrounds.
+"""Convert references to sprites. A subject on a plain or transparent background is cut out.
 
-References with other backgrounds become cards, which show the complete image in a white frame.
+A reference with any other background becomes a card, which shows the complete image in a white frame.
 """
 
 from functools import lru_cache

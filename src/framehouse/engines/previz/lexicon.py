@@ -37,8 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""A mapping from each kind to its meanings, and from each meaning to its words. A word can have meanings of several
-kinds: "雪" (snow) means both the weather "snow" and the season "winter"."""
+"""The words of the vocabulary, by kind of meaning and by meaning. A word can have meanings of several kinds. For example,
+"雪" (snow) means both the weather "snow" and the season "winter"."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())
@@ -52,8 +52,8 @@ def by_kind(table: Mapping[str, Mapping[str, Any]], name: str, kind: str) -> Any
     """Look up the drawing `name` of the kind `kind` in `table`, which contains the tables "names" and "kinds".
 
     Returns the entry, or None if there is no entry. An entry for the drawing's name has priority over an entry for its
-    kind. An entry for a kind also applies to all kinds whose names begin with the name of this kind. If several entries
-    for kinds apply, the entry with the longest name is returned.
+    kind. An entry for a kind also applies to all kinds whose names begin with the name of this kind. If the entries for
+    several kinds apply, the entry for the kind with the longest name is returned.
     """
     if name in table["names"]:
         return table["names"][name]

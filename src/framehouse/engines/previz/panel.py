@@ -144,8 +144,8 @@ def _complete(scene: Scene, seed: int, references: int, elements: int) -> Scene:
     """Add the subjects and the backdrop that are missing from a scene because the prompt does not specify them.
 
     References and elements that the prompt does not cite become subjects. If the prompt specifies no backdrop, a
-    backdrop is chosen. A product is added to the studio if there are no subjects, and the prompt specifies no time of
-    day, weather or season.
+    backdrop is chosen. If the backdrop is the studio and there are no subjects, a product is added, unless the prompt
+    specifies a time of day, the weather or a season.
     """
     cited = {subject.cited for subject in scene.subjects} | {scene.setting}
     sent = [Cited("image", i) for i in range(references)] + [Cited("element", i) for i in range(elements)]

@@ -115,8 +115,8 @@ def _english_units(words: list[str]) -> Iterator[_Unit]:
 def _chinese_units(run: str) -> Iterator[_Unit]:
     """Yield the units of Chinese text. At each position, the longest known word of at most six characters is used.
 
-    Consecutive characters that belong to no known word form one unit. For such a unit, `known` is false, unless the
-    unit is a single character that does not follow a number.
+    Consecutive characters that belong to no known word form one unit. For such a unit, `known` is false if the unit has
+    several characters or follows a number.
     """
     known = chinese()
     at, unknown, counted = 0, "", False
@@ -212,8 +212,8 @@ class _Reader:
         for kind in ("season", "mood", "style", "framing", "tone"):
             if kind in unit.means:
                 self._found.setdefault(kind, unit.means[kind])
-        # A later time of day or weather condition replaces an earlier one, because a shot's own text follows the text
-        # that all shots share.
+        # A shot's own text follows the text that all shots share. A later time of day or weather condition therefore
+        # replaces an earlier one, unless the later word is in _WEAK.
         for kind in ("time", "weather"):
             if kind in unit.means and (kind not in self._found or unit.text not in _WEAK):
                 self._found[kind] = unit.means[kind]
@@ -329,10 +329,9 @@ class _Reader:
     def _actor(self, before: int, *, creature: bool = False) -> Subject:
         """Return the subject of the current relation, such as the subject that rides, holds or wears something.
 
-        Only subjects before index `before` are considered.
-
-        If the relation is "riding" or "holding", or if `creature` is true, the nearest preceding person, animal or
-        citation is returned. Otherwise, or if there is none, the directly preceding subject is returned.
+        Only subjects before index `before` are considered. If the relation is "riding" or "holding", or if `creature`
+        is true, the nearest preceding person, animal or citation is returned. If there is no such subject, and for all
+        other relations, the directly preceding subject is returned.
         """
         if creature or self._relation in ("riding", "holding"):
             for subject in reversed(self._subjects[:before]):

@@ -1,4 +1,4 @@
-"""Apply the roles of references to a scene: a scene image, a style image, and clothes that a person wears."""
+"""Change a scene according to the roles of its references: scene image, style image, person and clothes."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -39,8 +39,8 @@ _NAMES_ONLY = (
     "heart",
     "body",
 )
-"""The beginnings of the kinds (`Pictogram.kind`) whose keywords are feelings and gestures. For the drawings of these
-kinds, the vocabulary contains only the names, not the keywords."""
+"""Prefixes of the kinds (`Pictogram.kind`) of drawings whose keywords are feelings and gestures. For these drawings,
+the vocabulary contains only the names, not the keywords."""
 
 
 def words_of(text: str) -> list[str]:

@@ -85,8 +85,9 @@ def authorization_of(scope: Scope) -> str | None:
 async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *, use_cached: bool = False) -> Caller:
     """Return the caller that an Authorization header identifies.
 
-    If `use_cached` is true, no query is sent for a key with a cached result. The key may have been revoked since the
-    result was cached, so the calling code must also verify the key in the SQL statement that it runs for the request.
+    If `use_cached` is true, no query is sent for a key with a cached result, unless the account is disabled in the
+    cached result. The key may have been revoked since the result was cached, so the calling code must also verify the
+    key in the SQL statement that it runs for the request.
     Raises Refused (1000 to 1004) if the key or the JWT is missing or invalid. Raises Refused (1100) if the account is
     disabled. Raises Refused (5001) as `KeyCache.look_up` does.
     """

@@ -33,11 +33,11 @@ _WARN_EVERY_S = 60.0
 class ConnectionLimits:
     """The limits of one process. All durations are in seconds.
 
-    `max_connections` is the maximum number of open connections. If a client opens a further connection, the connection
-    that has waited longest for a request is closed. `head_s` is the time within which a client must send the head of a
-    request. This time starts when the connection is opened, or when the previous response ends. If a client reads
-    none of its response for `unread_s`, the connection is closed. `check_s` is the interval between two checks of
-    all connections.
+    `max_connections` is the maximum number of open connections. If a client opens a connection when this limit is
+    reached, the connection that has waited longest for a request is closed. If no connection is waiting for a request,
+    the new connection is refused. `head_s` is the time within which a client must send the head of a request. This time
+    starts when the connection is opened, or when the previous response ends. If a client reads none of its response for
+    `unread_s`, the connection is closed. `check_s` is the interval between two checks of all connections.
 
     If a response is sent before the complete body of the request has arrived, the server continues to read the body for
     up to `linger_s`, and discards it. If the connection were closed while the client was still sending the body, the
@@ -64,7 +64,7 @@ def server_config(app: ASGIApp, limits: ConnectionLimits, *, stop_s: float) -> u
     """Return a uvicorn configuration with these limits, security headers on every response, and no `Server` header."""
     return uvicorn.Config(
         SecurityHeaders(app),
-        http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # uvicorn only calls it
+        http=partial(_LimitedConnection, _OpenConnections(limits)),  # type: ignore[arg-type] # any callable is accepted
         ws="none",
         log_config=None,
         access_log=False,

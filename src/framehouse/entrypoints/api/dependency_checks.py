@@ -8,8 +8,8 @@ from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.storage import Storage, StorageUnavailable
 
 _DATABASE_TIMEOUT_S = 1.2
-"""The time limit for the check of the database, in seconds. A load balancer must learn quickly that the database is
-away. `Database` itself retries a statement for a longer time."""
+"""The time limit for the check of the database, in seconds. A load balancer must learn quickly that the database does
+not respond. `Database` itself retries a statement for a longer time."""
 _STORAGE_TIMEOUT_S = 6.0
 """The time limit for the check of the storage, in seconds. A bucket may be slow for a moment. This limit must be
 shorter than Prometheus's scrape timeout of ten seconds, because a scrape that times out returns no metrics."""

@@ -41,8 +41,8 @@ class ResponseDoc:
 class Operation:
     """The documentation of one endpoint.
 
-    `links` contains the OpenAPI links of the successful response, keyed by the target operation. `operation_id`
-    replaces the operation name of the endpoint in the OpenAPI document.
+    `links` contains the OpenAPI links of the successful response, keyed by the target operation. If
+    `operation_id` is not empty, it replaces the operation name of the endpoint in the OpenAPI document.
     """
 
     tag: str

@@ -18,9 +18,8 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    If more than `max_waiting` requests are waiting, the API finds the account with the most waiting requests. The
-    oldest requests of this account receive their responses early. Without this limit, the requests of one account
-    could use all connections.
+    If more than `max_waiting` requests are waiting, the oldest requests of the accounts with the most waiting requests
+    receive their responses early. Without this limit, the requests of one account could use all connections.
     """
 
     def __init__(self, db: Database, max_waiting: int) -> None:

@@ -25,7 +25,8 @@ _PIECE_BYTES = 64 * 1024
 class PackagedFile:
     """A file of the package. Its content is read once, and no response holds an open file.
 
-    Clients that do not read their responses could otherwise use all file descriptors of the process.
+    If responses held open files, clients that do not read their responses could use up all file descriptors of the
+    process.
     """
 
     def __init__(self, file: Traversable, headers: Mapping[str, str]) -> None:

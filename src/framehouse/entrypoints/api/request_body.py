@@ -117,8 +117,8 @@ class BodyReader:
     async def read_file(self, request: Request, *, account_id: int, max_bytes: int) -> AsyncIterator[Content]:
         """Read a body that is a file. The temporary file exists until the `async with` block ends.
 
-        The limits on the number of large bodies apply after the first 64 KB. Raises Refused (1200) and
-        StorageUnavailable, as `read` does.
+        The limits on the number of large bodies apply after the first 64 KB. Raises Refused (1200) if the body is too
+        large, ends too early or arrives too slowly. Raises StorageUnavailable if the temporary file cannot be written.
         """
         spool, size, sha256 = Spool(), 0, hashlib.sha256()
         stream, started = request.stream(), time.monotonic()
@@ -186,8 +186,8 @@ class BodyReader:
         """Return the next bytes of the body, or `b""` at the end of the body.
 
         `size` is the number of bytes that have arrived so far. Raises Refused if no bytes arrive for `stall_timeout_s`
-        seconds. Raises Refused if `size` is too small for the minimum rate since `started`. The first `stall_timeout_s`
-        seconds do not count.
+        seconds. Raises Refused if `size` is less than the minimum rate multiplied by the time since `started`. This
+        time does not include the first `stall_timeout_s` seconds.
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:

@@ -71,7 +71,10 @@ class Router:
         return self._find(method, path)
 
     def closest_path(self, path: str) -> str:
-        """Return the prefixed path without parameters that is most similar to an unknown path."""
+        """Return the existing path that is most similar to an unknown path.
+
+        Only the documented paths that have a prefix and no parameters are considered.
+        """
         path = path[:_MAX_COMPARED_CHARACTERS]
         matcher = SequenceMatcher(b=path)
 

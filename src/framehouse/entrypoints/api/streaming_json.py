@@ -3,7 +3,7 @@
 The skeleton of a body is the body with a placeholder in place of each long string. A placeholder contains a random
 number that is chosen for each body, so a client cannot forge a placeholder. The scanner in this module only finds the
 beginning and the end of each string. `from_json`, the parser for small bodies, parses the skeleton. `from_json` also
-parses the pieces of long strings that contain escape sequences or non-ASCII characters.
+parses a piece of a long string if this piece contains escape sequences or non-ASCII characters.
 """
 
 import hashlib
@@ -59,8 +59,8 @@ class JsonReader:
 
     @property
     def in_long_string(self) -> bool:
-        """True if a long string has started and has not ended. Inside a long string, `feed` is fast enough to run
-        without a thread."""
+        """True if a long string has started and has not ended. Inside a long string, `feed` is so fast that it can be
+        called in the event loop instead of in a thread."""
         return self._open_long is not None
 
     def feed(self, piece: bytes) -> None:

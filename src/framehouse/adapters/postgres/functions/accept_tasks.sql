@@ -9,11 +9,11 @@ declare
     rows     accept_row[] := array(select r from jsonb_populate_recordset(null::accept_row, p_rows) r);
     r        record;
     account  bigint;
-    images   bigint;  -- the account's images in flight, including the images of this group
-    units    bigint;  -- the account's used and reserved units, including the units of this group
-    externals text[]; -- the external ids that this group accepts for the account
-    keys     text[];  -- the idempotency keys that this group accepts for the account
-    keyed    int[];   -- the ordinals of the rows with these keys
+    images   bigint;  -- the account's images in flight, including the images of the tasks accepted so far
+    units    bigint;  -- the account's used and reserved units, including the units of the tasks accepted so far
+    externals text[]; -- the external ids of the account's tasks that were accepted so far
+    keys     text[];  -- the idempotency keys of the account's tasks that were accepted so far
+    keyed    int[];   -- the ordinals of the rows with these idempotency keys
     known    record;
     gone     bigint;
     keys_sent boolean := false;
@@ -130,10 +130,10 @@ begin
         order by n.model, n.low
         on conflict do nothing
     ), first_turns as materialized (
-        -- The rows of account_turns do not change at the same time, because this transaction has locked the accounts.
-        -- If the account has no other images in flight, its deleted batches no longer count. The turn of a new account
-        -- is just before the turns of all accounts that already wait. The subqueries have limits, so that PostgreSQL
-        -- uses the indexes and does not read the entire tables.
+        -- No other transaction changes these rows of account_turns meanwhile, because this transaction has locked the
+        -- accounts. If the account has no other images in flight, its refund is used, so its deleted batches no longer
+        -- count. The turn of a new account is just before the turns of all accounts that already wait. The
+        -- subqueries have limits, so that PostgreSQL uses the indexes and does not read the entire tables.
         select n.account_id, n.model, n.low, n.total,
                greatest(s.next_turn - case when n.idle then s.refund else 0 end, coalesce(q.virtual_time, 0) - 1) as turn,
                case when n.idle then 0 else greatest(s.refund - greatest(coalesce(q.virtual_time, 0) - 1 - s.next_turn, 0), 0) end as refund

@@ -19,7 +19,7 @@ begin
                 group by c.account_id
             ) claimed on claimed.account_id = w.account_id
             where w.status in ('submitted', 'processing') and w.run_at <= now() and (p_only is null or w.id = p_only)
-              -- if the result of an earlier run was lost, the element already has this claim
+              -- an element already has this claim if the call is repeated because its result was lost
               and (w.claim is null or w.lease_until < now() or w.claim = p_claim)
               and (not p_ready or not exists (select from element_references r where r.element = w.id and r.key is null))
             order by (w.claim is not distinct from p_claim) desc, row_number() over (partition by w.account_id order by w.run_at, w.id) + coalesce(claimed.n, 0), w.run_at, w.id

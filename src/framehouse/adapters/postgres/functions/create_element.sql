@@ -1,5 +1,5 @@
--- Creates an element. If the element was created before and the result was lost, a repeated call returns 'accepted'
--- again.
+-- Creates an element. If an earlier call with the same task id has already created the element, for example because the
+-- call is repeated after its result was lost, the function returns 'accepted' again.
 create or replace function create_element(p_row jsonb)
 returns table (outcome text, task_id uuid, created_at timestamptz)
 language plpgsql as $$

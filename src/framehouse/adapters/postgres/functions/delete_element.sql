@@ -1,5 +1,5 @@
--- Deletes an element of an account, and its references to images. Returns the task id of the element. A repeated call
--- with the same p_at returns the same result.
+-- Marks an element of an account as deleted, and deletes the rows of its images. Returns the task id of the element, or
+-- null if the account has no such element. A repeated call with the same p_at returns the same result.
 create or replace function delete_element(p_account bigint, p_element_id bigint, p_at timestamptz) returns uuid
 language plpgsql as $$
 declare

@@ -1,5 +1,5 @@
 -- Ends the processing of a claimed element. p_images contains the index, the key and the size of each stored image. A
--- call of a late worker changes nothing.
+-- call by a late worker changes nothing.
 create or replace function end_element(p_id uuid, p_claim uuid, p_status text, p_message text, p_images jsonb) returns void
 language plpgsql as $$
 declare

@@ -1,5 +1,5 @@
--- Ends a task: deletes its batches, charges its account and queues its callback. The caller must have locked the row of
--- the task.
+-- Ends a task: deletes its batches, charges its account and queues its callback. The calling function must have locked
+-- the row of the task.
 create or replace function end_task(p_task uuid, p_status text, p_message text, p_charge bigint, p_retention interval)
 returns void
 language plpgsql as $$
@@ -18,7 +18,7 @@ begin
     perform from batches where task_id = p_task order by id for update;
     perform charge_account(t);
     if p_status = 'failed' then
-        -- the costs of batches that no worker has claimed since they got their turn
+        -- refund the costs of the batches that no worker has claimed since they got their turn
         update account_turns a
         set refund = a.refund + case when a.postponed then 0 else unused.cost end,
             next_turn = a.next_turn - case when a.postponed then unused.cost else 0 end

@@ -1,7 +1,8 @@
--- Returns one row for each query; `place` is its number. Each array contains one value per query. If no task is found, all columns of
--- `task` are null. If a key is null, no key is checked. If a kind is null, tasks of every kind are found. A task id
--- takes precedence over an external id: the second part of the union runs only if the first part returns no row.
--- Planning the statement takes longer than executing it, so the function uses a generic plan.
+-- Returns one row for each query. Each array contains one value per query. `place` is the position of the query in the
+-- arrays, counted from 1. If no task is found, all columns of `task` are null. If a key is null, no key is checked. If
+-- a kind is null, tasks of every kind are found. A task id takes precedence over an external id: the second part of the
+-- union runs only if the first part returns no row. Planning the statement takes longer than executing it, so the
+-- function uses a generic plan.
 create or replace function find_tasks(p_accounts bigint[], p_ids uuid[], p_external_ids text[], p_keys bigint[], p_kinds text[])
 returns table (place bigint, refused boolean, task task_answers)
 language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$

@@ -1,6 +1,6 @@
--- Queues the callback for a change of a task. The caller has updated the row of the task in the same transaction. A
--- message is not due while an earlier message of the same task is waiting. When the earlier message ends, end_callback
--- makes the later message due.
+-- Queues the callback for a change of a task. The calling function has updated the row of the task in the same
+-- transaction. A message is not due while an earlier message of the same task is waiting. When the earlier message has
+-- been delivered or will not be retried, end_callback makes the later message due.
 create or replace function queue_message(
     p_task uuid, p_element_task uuid, p_url text, p_status text, p_status_message text, p_units bigint, p_updated_at timestamptz
 ) returns void

@@ -1,5 +1,6 @@
--- Gives a turn to each postponed batch of the given routes that has become due. The postponed batches of an account
--- have separate turns, so they neither wait for the account's new batches nor delay the batches of other accounts.
+-- Gives a turn to each postponed batch of the given routes that has become due. The turns of an account's postponed
+-- batches are separate from the turns of its new batches. The postponed batches therefore neither wait for the new
+-- batches of their account nor delay the batches of other accounts.
 create or replace function queue_postponed_batches(p_models text[], p_routes text[]) returns void
 language plpgsql as $$
 begin

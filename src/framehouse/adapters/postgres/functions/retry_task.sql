@@ -1,6 +1,6 @@
--- Returns a failed task to the queue, with its images that are already finished. p_batches contains the shot indexes of
--- each new batch. The task keeps its id, and its account is charged only if the task succeeds. Returns 'retried', or the
--- reason for which the task was not changed. A repeated call returns 'not_failed' and changes nothing.
+-- Returns a failed task to the queue. p_batches contains the shot indexes of each new batch. The task keeps its id and
+-- its finished images, and its account is charged only if the task succeeds. Returns 'retried', or the reason why the
+-- task was not changed. If the task was already retried, a repeated call returns 'not_failed' and changes nothing.
 create or replace function retry_task(p_task uuid, p_batches jsonb, p_shot_cost double precision, p_canceled text)
 returns text
 language plpgsql as $$
@@ -23,7 +23,7 @@ begin
     where s.key in (select r.key from task_references r where r.task_id = p_task) order by s.key for update;
     update stored_references set used_at = now()
     where key in (select r.key from task_references r where r.task_id = p_task);
-    -- a reference that was sent as a URL is fetched again
+    -- if the file of a reference was deleted and the reference was sent as a URL, the URL is fetched again
     update task_references r set key = null
     where r.task_id = p_task and r.url is not null and not exists (select from stored_references s where s.key = r.key);
     if exists (
@@ -45,7 +45,7 @@ begin
     insert into batches (task_id, model, shot_indexes, low, turn, turn_cost)
     select p_task, t.model, b.indexes, t.low, null, cardinality(b.indexes) * p_shot_cost / a.weight
     from (
-        -- shots that were finished after the caller had listed the task are omitted
+        -- shots that were finished after list_failed_tasks had listed the task are omitted
         select array(
             select s.index from jsonb_array_elements_text(n.value) as i (index)
             join shots s on s.task_id = p_task and s.index = i.index::smallint and s.painted_at is null
@@ -55,8 +55,9 @@ begin
         order by n.place
     ) b
     where b.indexes <> '{}';
-    -- The callback messages of the new attempt have the usual sequence numbers. A message about the failure is no longer
-    -- true, so it is deleted, unless its delivery is already in progress.
+    -- Waiting messages about the failed task are no longer true, so they are deleted, unless their delivery is already
+    -- in progress. The other old messages get sequence numbers below 0, because the messages about the retried task get
+    -- the usual sequence numbers (see queue_message).
     perform from callback_messages where task_id = p_task order by sequence for update;
     delete from callback_messages
     where task_id = p_task and state = 'waiting' and (claim is null or lease_until < now());

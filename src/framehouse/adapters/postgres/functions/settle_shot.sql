@@ -1,7 +1,8 @@
 -- Saves one finished shot of a claimed batch. When the last shot of a task is saved, the task succeeds and its account
 -- is charged.
--- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise returns 'kept',
--- or 'succeeded' if the task has succeeded. If the result was lost, a repeated call returns the same result.
+-- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise, returns
+-- 'succeeded' if the task has succeeded, and 'kept' if it has not. If the response to a call was lost, a repeated call
+-- returns the same value.
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
     p_width integer, p_height integer, p_retention interval

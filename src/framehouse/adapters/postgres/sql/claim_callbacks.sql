@@ -1,9 +1,9 @@
--- Claims up to :limit due messages. The accounts take turns: the account with the fewest deliveries is first. An account
--- has at most :account_limit concurrent deliveries. :busy_accounts[i] already has :deliveries[i] deliveries in this
--- process. The messages of :full_accounts are skipped. The number of concurrent deliveries to a host is limited. The
--- limit is :healthy_limit for hosts in :healthy_hosts, one for hosts in :failing_hosts, and :unknown_limit for all other
--- hosts. The statement searches each host separately, so that ten thousand messages to a dead receiver do not delay the
--- messages to other hosts.
+-- Claims up to :limit due messages. The accounts take turns: the account with the fewest concurrent deliveries is
+-- first. In this process, an account has at most :account_limit concurrent deliveries, and the account
+-- :busy_accounts[i] already has :deliveries[i] deliveries. The messages of :full_accounts are skipped. The number of
+-- concurrent deliveries to a host is also limited. This limit is :healthy_limit for hosts in :healthy_hosts, one for
+-- hosts in :failing_hosts, and :unknown_limit for all other hosts. The statement searches each host separately, so that
+-- ten thousand messages to a dead receiver do not delay the messages to other hosts.
 with recursive hosts as (
     (select host from callback_messages where state = 'waiting' order by host limit 1)
     union all

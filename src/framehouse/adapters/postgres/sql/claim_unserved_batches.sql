@@ -1,6 +1,6 @@
--- Claims up to 100 batches that have waited longer than :waited for one of the unserved :routes of :model. The caller
--- then fails the batches. The claim is not counted as an attempt. If :open_orders is true, batches that have an open
--- order are included. If :task_id is not null, only batches of that task are claimed.
+-- Claims up to 100 batches that have waited longer than :waited for one of the unserved :routes of :model. The calling
+-- code then fails the batches. The claim is not counted as an attempt. If :open_orders is true, batches that have an
+-- open order are included. If :task_id is not null, only batches of that task are claimed.
 with due as (
     select id
     from batches

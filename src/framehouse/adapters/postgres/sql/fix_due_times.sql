@@ -1,6 +1,6 @@
--- Makes rows due, and shortens leases, if their times were written before the clock was set back. Such a row waits
--- longer than the longest pause, or has a lease that is longer than a new lease. A row without an attempt has no pause,
--- so it must already be due. :callback_pauses contains the longest pauses after the first, second, … attempt. A
+-- Corrects times that were written before the clock was set back. A row that would wait longer than the longest pause
+-- is made due. A lease that is longer than a new lease is shortened. A row without an attempt has no pause, so it is
+-- made due if it would wait at all. :callback_pauses contains the longest pauses after the first, second, … attempt. A
 -- receiver that responded with one of :retry_after_codes may have requested a pause of up to :callback_limit.
 with batches_due as (
     update batches set run_at = now()

@@ -1,5 +1,6 @@
--- Returns the charges of an account, or of all accounts if :account_id is null, newest first. Only charges before the
--- charge :before are returned. If :keys is not null, only charges of API keys with one of these prefixes are returned.
+-- Returns the charges of an account, or of all accounts if :account_id is null, newest first. Only charges with an id
+-- below :before, and with a time from :since up to but not including :until, are returned. If :keys is not null, only
+-- charges of API keys with one of these prefixes are returned.
 select c.*, a.name as account, coalesce(k.prefix, '') as key
 from charges c
 join accounts a on a.id = c.account_id

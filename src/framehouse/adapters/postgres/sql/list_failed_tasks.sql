@@ -1,6 +1,6 @@
--- Returns up to :limit failed tasks, newest first. Each condition whose parameter is null does not apply. :reason is a
--- part of the error message. Cancelled tasks are not returned. unfinished contains the indexes of the shots without an
--- image.
+-- Returns up to :limit failed tasks, newest first. A condition does not apply if its parameter is null. :reason is a
+-- part of the error message. Cancelled tasks are not returned. The column unfinished contains the indexes of the shots
+-- without an image.
 select t.id, a.name as account, t.model, t.resolution, t.result_type, t.status_message, t.ended_at,
        array(select s.index from shots s where s.task_id = t.id and s.painted_at is null order by s.index) as unfinished
 from tasks t

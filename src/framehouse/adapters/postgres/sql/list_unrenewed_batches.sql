@@ -1,6 +1,7 @@
 -- Returns claimed batches whose lease was not renewed within :unrenewed_for. :lease is the duration of a new lease. A
--- lease that ends later than a new lease is also returned, because the clock was set back after the lease was written.
--- While a worker is connected, it holds an advisory lock with the number of the worker.
+-- batch is also returned if its lease ends more than :unrenewed_for later than a new lease would end. In this case, the
+-- clock was set back after the lease was written. While a worker is connected, it holds an advisory lock with the
+-- number of the worker. `alive` is true if this lock exists.
 select b.id, b.claim, b.lease_until, pg_postmaster_start_time() as server_started_at,
        exists (
            select from pg_locks l

@@ -1,6 +1,6 @@
 -- Releases a claimed batch. If :error is null, the last error does not change. :route is the next route. An empty
--- :route means the first route of the model. A null :route means the current route. A batch with an open order is
--- assigned to the route of the order. The batch gets a new turn when it is due.
+-- :route means the first route of the model. A null :route means the current route. If the batch has an open order,
+-- :route is ignored, and the batch is assigned to the route of the order. The batch gets a new turn when it is due.
 update batches
 set claim = null, worker = null, lease_until = null, progress = :progress, run_at = now() + :after, turn = null,
     last_error = coalesce(:error, last_error), failing_since = case when :error is null then failing_since else coalesce(failing_since, now()) end,

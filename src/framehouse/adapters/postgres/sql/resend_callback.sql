@@ -1,4 +1,5 @@
--- Makes a message due again, and resets its attempts. A message whose delivery is in progress is not changed.
+-- Makes a message due again. Resets the number of its attempts and its creation time, so that the message is retried
+-- for another 24 hours. A message whose delivery is in progress is not changed.
 with message as (
     select m.id, m.claim is not null and m.lease_until >= now() as in_progress
     from callback_messages m

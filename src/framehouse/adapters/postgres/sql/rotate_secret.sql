@@ -1,5 +1,6 @@
--- Replaces the callback secret. During :overlap, callbacks are signed with both the new secret and the old secret. A
--- second run with the same secret changes only the end of the overlap.
+-- Replaces the callback secret. During :overlap, callbacks are signed with the new secret and the old secret. If the
+-- overlap of an earlier rotation has not ended, callbacks are also signed with its old secrets until the new overlap
+-- ends. A second run with the same secret changes only the end of the overlap.
 update accounts
 set callback_secret_old = case when callback_secret = :secret then callback_secret_old
         else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,

@@ -1,5 +1,5 @@
 -- Saves an upload. A repeated upload replaces the file, because the client may notice that the first file is damaged.
--- Returns no row if the account has too many uploads, or if the account is disabled.
+-- Returns no row if the account is disabled, or if the upload is new and the account already has :max_uploads uploads.
 insert into uploads (id, account_id, key, width, height)
 select :id::uuid, :account_id::bigint, :key::text, :width::integer, :height::integer
 from accounts a

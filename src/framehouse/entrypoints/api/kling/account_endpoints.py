@@ -19,7 +19,10 @@ async def get_account(context: ApiContext, request: Request) -> Response:
 
 
 async def get_costs(context: ApiContext, request: Request) -> Response:
-    """Return the caller's resource pack. Its used units are counted up to the requested end time, or up to now."""
+    """Return the caller's resource pack (the Kling API's term for a quantity of purchased units).
+
+    The used units are counted up to the requested end time. If the request has no end time, they are counted up to now.
+    """
     caller = await context.caller(request)
     reader = FieldReader(request.query_params)
     since, until = billing.read_times(reader)

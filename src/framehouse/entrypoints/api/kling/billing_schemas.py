@@ -52,7 +52,9 @@ class ChargeOut(BaseModel):
     model_name: str
     resolution: str
     deduction_time: int = Field(description="Unix time in milliseconds")
-    unit_before_deduction: int = Field(description="The units of the current total that were unused before the charge")
+    unit_before_deduction: int = Field(
+        description="The number of units of the account's current limit that were unused before the charge"
+    )
     deduction_amount: int
     unit_after_deduction: int
 

@@ -40,8 +40,8 @@ _DELETE, _OLD_DELETE = "/v1/general/delete-elements", "/v1/general/delete-advanc
 def _links(*names: str, id: str) -> dict[str, Json]:
     """Return OpenAPI links to the operations with these names.
 
-    The argument `id` is a JSON pointer to the field of the response that each operation receives as its parameter `id`.
-    The pointer is relative to the response's `data`.
+    The argument `id` is a JSON pointer to a field of the response, relative to the response's `data`. Each operation
+    receives the value of this field as its parameter `id`.
     """
     return {name: {"parameters": {"id": f"$response.body#/data{id}"}} for name in names}
 

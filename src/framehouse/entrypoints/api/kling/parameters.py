@@ -93,7 +93,7 @@ def read_idempotency_key(request: Request) -> str | None:
 
 
 def read_low_priority(request: Request) -> bool:
-    """Return whether the task has low priority. Raises Refused (1201) if the header has any other value."""
+    """Return whether the task has low priority. Raises Refused (1201) if the header is neither `low` nor `normal`."""
     priority = find_header(request.scope, b"x-framehouse-priority")
     if priority is None or (name := priority.strip().lower()) == "normal":
         return False

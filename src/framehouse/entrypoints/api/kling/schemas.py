@@ -371,7 +371,7 @@ class UploadRequest(BaseModel):
 
 class UploadOut(BaseModel):
     upload_url: str = Field(description="Send the file to this URL with PUT. No API key is needed")
-    download_url: str = Field(description="Use this URL as a reference within 24 hours")
+    download_url: str = Field(description="Use this URL as a reference within 24 hours after this response")
     expires_at: int = Field(description="The deadline for uploading the file, as a Unix time in milliseconds")
 
 
