@@ -103,8 +103,8 @@ def _accept_figures(rounds: list[dict[str, float]]) -> list[Figure]:
         )
 
     return [
-        figure("separate statements", "pgbench, the same work as separate statements", 1.0),
-        figure("one statement", "pgbench, the same work as one statement", 0.75),
+        figure("separate statements", "pgbench, the same work in separate statements", 1.0),
+        figure("one statement", "pgbench, the same work in one statement", 0.75),
         figure("sqlalchemy", "FastAPI + SQLAlchemy", 4),
     ]
 

@@ -144,7 +144,7 @@ def measure(rounds: int) -> list[Figure]:
             rounds=seconds,
         ),
         Figure(
-            "ten references of 10 MB, also stored: growth of the API process",
+            "ten references of 10 MB, also stored: memory growth of the API process",
             "plain FastAPI body",
             max(values["whole"] for values in growth),
             16,

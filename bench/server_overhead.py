@@ -76,7 +76,7 @@ def measure(rounds: int) -> list[Figure]:
     parts = ", ".join(f"{name} {median(shares, name):.1%}" for name in ("worker", "api", "postgres"))
     return [
         Figure(
-            "share of a core without the engine, at ten 1k images per second",
+            "CPU time as a share of one core, excluding the engine, at ten 1k images per second",
             "–",
             median(shares, "all") * 100,
             15,

@@ -8,8 +8,16 @@ from typing import NamedTuple
 import pytest
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Retry
-from framehouse.domain.routing import RouteResult, RouteState, choose_routes
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
+from framehouse.domain.routing import (
+    DRAINED_PAUSE_S,
+    LimitReached,
+    RouteControl,
+    RouteResult,
+    RouteState,
+    choose_routes,
+    closed_routes,
+)
 
 GENERATED = RouteResult()
 UNAVAILABLE = RouteResult(Unavailable("unavailable"))
@@ -33,8 +41,10 @@ FINAL = {
 }
 
 
-def route(name: str, *, served: bool = True, takes: int = 10, given_up: str = "") -> RouteState:
-    return RouteState(name, takes, served=served, given_up=given_up)
+def route(
+    name: str, *, served: bool = True, takes: int = 10, given_up: str = "", control: RouteControl | None = None
+) -> RouteState:
+    return RouteState(name, takes, served=served, given_up=given_up, control=control)
 
 
 def choose(
@@ -170,12 +180,80 @@ class Earlier(NamedTuple):
     last_error: str
 
 
+@pytest.mark.parametrize("results", [{}, {"b": GENERATED}])
+def test_a_batch_waits_for_a_paused_first_route(results: dict[str, RouteResult]) -> None:
+    assert choose([route("a", control="paused"), route("b")], results) == ([], HandOver("a"))
+
+
+def test_a_paused_route_does_not_keep_a_batch_that_an_earlier_route_may_generate_later() -> None:
+    tried = choose([route("a"), route("b", control="paused")], {"a": UNAVAILABLE})
+    assert tried == (["a"], Retry("unavailable"))
+    tried = choose([route("a"), route("b", control="paused"), route("c")], {"a": UNAVAILABLE, "c": GENERATED})
+    assert tried == (["a", "c"], Done())
+
+
+def test_a_batch_waits_for_a_paused_route_if_no_earlier_route_can_generate_it() -> None:
+    assert choose([route("a", takes=0), route("b", control="paused")], {}) == ([], HandOver("b"))
+    assert choose([route("a"), route("b", control="paused")], {"a": GIVEN_UP}) == (["a"], HandOver("b"))
+
+
+def test_a_draining_route_is_skipped() -> None:
+    assert choose([route("a", control="draining"), route("b")], {"b": GENERATED}) == (["b"], Done())
+    assert choose([route("a", control="draining"), route("b", served=False)], {}) == ([], HandOver("b"))
+    assert choose([route("a", control="draining"), route("b")], {"b": UNAVAILABLE}) == (["b"], Retry("unavailable"))
+
+
+def test_a_batch_is_postponed_if_only_draining_routes_can_generate_it() -> None:
+    postponed: tuple[list[str], Outcome] = ([], Postpone(DRAINED_PAUSE_S))
+    assert choose([route("a", control="draining")], {}) == postponed
+    assert choose([route("a", control="draining"), route("b", takes=0)], {}) == postponed
+    assert choose([route("a", control="draining"), route("b", control="draining")], {}) == postponed
+    assert choose([route("a", control="draining"), route("b")], {"b": GIVEN_UP}) == (["b"], Postpone(DRAINED_PAUSE_S))
+
+
+@pytest.mark.parametrize("control", ["paused", "draining"])
+def test_an_open_order_is_continued_at_a_paused_or_draining_route(control: RouteControl) -> None:
+    routes = [route("a"), route("b", control=control)]
+    assert choose(routes, {"b": GENERATED}, order_at="b") == (["b"], Done())
+    assert choose(routes, {"b": ORDER_PENDING}, order_at="b") == (["b"], FINAL[ORDER_PENDING])
+
+
+def test_a_batch_waits_for_a_route_that_has_reached_its_request_limit() -> None:
+    limited = RouteResult(LimitReached())
+    assert choose([route("a"), route("b")], {"a": limited, "b": GENERATED}) == (["a"], HandOver("a"))
+    tried = choose([route("a"), route("b")], {"a": UNAVAILABLE, "b": limited})
+    assert tried == (["a", "b"], HandOver("b", "unavailable"))
+
+
+@pytest.mark.parametrize(
+    ("controls", "closed"),
+    [
+        ({}, set()),
+        ({"a": "paused"}, {"a"}),
+        ({"a": "draining"}, set()),
+        ({"c": "draining"}, {"c"}),
+        ({"b": "draining", "c": "draining"}, {"b", "c"}),
+        ({"a": "draining", "b": "draining", "c": "draining"}, {"a", "b", "c"}),
+        ({"b": "draining", "c": "paused"}, {"c"}),
+        ({"gone": "paused"}, set()),
+    ],
+)
+def test_batches_are_not_claimed_for_closed_routes(controls: dict[str, RouteControl], closed: set[str]) -> None:
+    assert closed_routes(["a", "b", "c"], controls) == closed
+
+
 def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], Earlier]]:
     rng = random.Random(16)
     for _ in range(count):
         names = ["a", "b", "c"]
         routes = [
-            route(n, served=rng.random() < 0.7, takes=rng.choice((0, 1, 10)), given_up=rng.choice(("", "", "gone")))
+            route(
+                n,
+                served=rng.random() < 0.7,
+                takes=rng.choice((0, 1, 10)),
+                given_up=rng.choice(("", "", "gone")),
+                control=rng.choice((None, None, None, "paused", "draining")),
+            )
             for n in names
         ]
         earlier = Earlier(rng.choice((None, None, *names)), rng.choice(("", *names)), rng.choice(("", "earlier")))
@@ -190,6 +268,7 @@ def test_random_cases_of_three_routes_follow_the_rules() -> None:
         positions = [routes.index(by_name[name]) for name in tried]
         assert positions == sorted(set(positions)), "a route was tried twice or out of order"
         assert all(by_name[name].served and name in usable for name in tried)
+        assert all(not by_name[name].control or name == earlier.order_at for name in tried)
         assert all(results[name] in CONTINUES for name in tried[:-1]), "a route was tried after a final result"
         order_at = earlier.order_at
         if order_at and tried:
@@ -198,7 +277,7 @@ def test_random_cases_of_three_routes_follow_the_rules() -> None:
             assert outcome == FINAL[results[tried[-1]]]
         elif isinstance(outcome, HandOver):
             assert outcome.route in usable
-            assert not by_name[outcome.route].served
+            assert not by_name[outcome.route].served or by_name[outcome.route].control == "paused"
         elif isinstance(outcome, Fail) and not (order_at and order_at not in usable):
             given_up = {name for name in tried if results[name] == GIVEN_UP}
             assert usable <= given_up, "the batch failed, although a route may still generate it"
@@ -206,7 +285,7 @@ def test_random_cases_of_three_routes_follow_the_rules() -> None:
 
 def test_the_random_cases_reach_every_outcome() -> None:
     kinds = {type(choose(routes, results, **earlier._asdict())[1]) for routes, results, earlier in _random_cases(500)}
-    assert kinds == {Done, Retry, Fail, HandOver}
+    assert kinds == {Done, Retry, Fail, HandOver, Postpone}
 
 
 def test_two_routes_in_every_state_end_in_an_outcome() -> None:

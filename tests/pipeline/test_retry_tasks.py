@@ -6,7 +6,7 @@ from uuid import UUID
 
 from framehouse.adapters.postgres import batch_queue, callback_queue, failed_tasks, task_store
 from framehouse.adapters.postgres.callback_queue import HostLimits
-from framehouse.adapters.postgres.failed_tasks import FailedTask
+from framehouse.adapters.postgres.failed_tasks import FailedTask, FailedTaskFilter
 from framehouse.pipeline.expire import REFERENCE_GRACE, remove_references
 from tests.support.image_files import image_base64
 from tests.support.in_process_deployment import Deployment, MakeDeployment
@@ -142,7 +142,10 @@ async def test_the_filters_select_failed_tasks(make_deployment: MakeDeployment) 
     await deployment.db.row("update tasks set ended_at = now() - interval '2 days' where id = $1", network)
 
     async def found(**filters: Any) -> set[UUID]:
-        return {task.id for task in await failed_tasks.list_failed_tasks(deployment.db, limit=10, **filters)}
+        return {
+            task.id
+            for task in await failed_tasks.list_failed_tasks(deployment.db, limit=10, tasks=FailedTaskFilter(**filters))
+        }
 
     assert await found() == {gpu, network}
     assert await found(since=datetime.now(UTC) - timedelta(days=1)) == {gpu}

@@ -61,7 +61,7 @@ def create_account(
 ) -> None:
     """Create an account. To create a key for the account: framehouse key create NAME"""
     from framehouse.adapters.postgres import account_store
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
     from framehouse.domain.account import DEFAULT_CONCURRENCY
 
     async def work(db: Database) -> Account:
@@ -69,7 +69,12 @@ def create_account(
         if not name.strip() or "\0" in name or len(name) > 100:
             raise Problem("The name of an account must have 1 to 100 characters and must not be blank.")
         if not await account_store.create_account(
-            db, name, concurrency=images, units_limit=units, weight=1.0 if weight is None else weight
+            db,
+            name,
+            concurrency=images,
+            units_limit=units,
+            weight=1.0 if weight is None else weight,
+            actor=operator(),
         ):
             raise Problem(
                 f'The account "{name}" already exists. To change the account: framehouse account set {name} …'
@@ -154,7 +159,7 @@ def set_account(
     The change takes effect immediately, even while a server is running. Tasks that were already accepted continue.
     """
     from framehouse.adapters.postgres import account_store
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
 
     no_limit = units is not None and units.strip().lower() == "none"
     if units is not None and not no_limit and not (units.isascii() and units.isdecimal() and len(units) < 18):
@@ -172,6 +177,7 @@ def set_account(
             no_limit=no_limit,
             disabled=disabled,
             weight=weight,
+            actor=operator(),
         )
         return await get_account(db, name)
 
@@ -199,11 +205,11 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
     During the next `--overlap-hours` hours, each message is signed with both the new secret and the old secret.
     """
     from framehouse.adapters.postgres import account_store
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
 
     async def work(db: Database) -> str:
         await get_account(db, name)
-        secret = await account_store.rotate_secret(db, name, timedelta(hours=overlap_hours))
+        secret = await account_store.rotate_secret(db, name, timedelta(hours=overlap_hours), actor=operator())
         assert secret is not None
         return secret
 
@@ -215,6 +221,42 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
             f"The new secret: {secret}\n"
             f"For the next {overlap_hours:g} hours, messages are also signed with the old secret."
         )
+
+
+@account.command("delete")
+@_name
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@data_options
+@json_option
+def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
+    """Delete an account with its keys, tasks, images, elements, uploads and charges.
+
+    The keys become invalid immediately. Unfinished tasks are cancelled without a charge and without a callback. While a
+    server or a worker runs, it deletes the data within about an hour. To save the charges first, run: framehouse usage
+    --account NAME --csv
+    """
+    from framehouse.adapters.postgres import account_store
+    from framehouse.cli.local_database import get_account, operator, with_database
+
+    if not yes:
+        if as_json:
+            raise click.UsageError("with --json, also specify --yes")
+
+        async def count(db: Database) -> int:
+            return await account_store.count_tasks(db, (await get_account(db, name)).id)
+
+        tasks = with_database(data_dir, config, count)
+        click.confirm(f'Delete the account "{name}" with all of its data ({tasks:,} tasks)?', abort=True)
+
+    async def work(db: Database) -> None:
+        await get_account(db, name)
+        await account_store.delete_account(db, name, actor=operator())
+
+    with_database(data_dir, config, work)
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        echo(f'Deleted the account "{name}". A running server or worker now deletes its data.')
 
 
 def _public_fields(account: Account) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
     ID is the id of the message as `framehouse callback list` shows it.
     """
     from framehouse.adapters.postgres import callback_queue
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
 
     try:
         message = UUID(id.removeprefix("msg_"))
@@ -87,7 +87,8 @@ def resend_callback(id: str, account: str, data_dir: Path | None, config: Path |
         raise click.UsageError(f'"{id}" is not the id of a message; see: framehouse callback list') from None
 
     async def work(db: Database) -> bool:
-        return await callback_queue.resend_callback(db, (await get_account(db, account)).id, message)
+        account_id = (await get_account(db, account)).id
+        return await callback_queue.resend_callback(db, account_id, message, actor=operator())
 
     if not with_database(data_dir, config, work):
         raise Problem(f'The account "{account}" has no message {id}. See: framehouse callback list')

@@ -29,6 +29,7 @@ def cli() -> None:
 
 _COMMANDS = {
     "account_commands:account": "Manage accounts and their limits.",
+    "audit_command:audit": "Show who changed accounts, keys, routes and tasks, newest change first.",
     "backup_commands:backup": "Copy the embedded database, the images, the references and framehouse.toml to FILE.",
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",
     "callback_commands:callback": "List and resend callbacks, or receive them for development.",
@@ -37,6 +38,7 @@ _COMMANDS = {
     "generate_command:generate": "Generate images from PROMPT.",
     "key_commands:key": "Manage the API keys of accounts.",
     "model_commands:models": "Manage model weights for the diffusers engine.",
+    "route_commands:route": "List, pause, drain and resume routes.",
     "serve_commands:api": "Run only the API.",
     "serve_commands:serve": "Run the database, API, worker and sweeper on this machine.",
     "serve_commands:worker": "Run only a worker, which includes the sweeper.",

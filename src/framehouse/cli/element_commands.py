@@ -76,7 +76,7 @@ def create_element(
         print_json(_public_fields(created))
     else:
         usage = f'framehouse generate "<<<element_1>>> …" --element {created.id}'
-        echo(f"Created the element {created.id} ({created.name}). To use the element: {usage}")
+        echo(f"Created element {created.id} ({created.name}). To use the element: {usage}")
 
 
 @element.command("list")
@@ -143,7 +143,7 @@ def delete_element(id: str, account: str, data_dir: Path | None, config: Path | 
     if as_json:
         print_json({"element_id": number, "deleted": True})
     else:
-        echo(f"Deleted the element {number}. Tasks that were already accepted are not affected.")
+        echo(f"Deleted element {number}. Tasks that were already accepted are not affected.")
 
 
 def _public_fields(element: Element) -> dict[str, Any]:

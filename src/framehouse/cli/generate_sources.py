@@ -161,7 +161,7 @@ class LocalDeployment:
                 return
             if self._worker.done():
                 self._worker.result()
-                raise Problem("The worker stopped. To find the reason: framehouse doctor")
+                raise Problem("The worker stopped. To find the reason, run: framehouse doctor")
             await asyncio.sleep(_POLL_S)
 
     async def cancel(self, task_id: str) -> None:

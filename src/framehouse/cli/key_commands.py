@@ -36,7 +36,7 @@ def create_key(
 ) -> None:
     """Create a key for ACCOUNT. The key is shown only once."""
     from framehouse.adapters.postgres import account_store
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
     from framehouse.settings import load_settings
 
     configured = [model.name for model, _ in load_settings(config, data_dir=data_dir).served_models()]
@@ -47,9 +47,11 @@ def create_key(
     async def work(db: Database) -> dict[str, str]:
         account_id = (await get_account(db, account)).id
         if jwt:
-            access_key, secret_key = await account_store.create_jwt_key(db, account_id, models=list(models) or None)
+            access_key, secret_key = await account_store.create_jwt_key(
+                db, account_id, models=list(models) or None, actor=operator()
+            )
             return {"access_key": access_key, "secret_key": secret_key}
-        return {"key": await account_store.create_key(db, account_id, models=list(models) or None)}
+        return {"key": await account_store.create_key(db, account_id, models=list(models) or None, actor=operator())}
 
     created = with_database(data_dir, config, work)
     if as_json:
@@ -98,7 +100,7 @@ def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | 
     list` shows.
     """
     from framehouse.adapters.postgres import account_store
-    from framehouse.cli.local_database import get_account, with_database
+    from framehouse.cli.local_database import get_account, operator, with_database
 
     if len(prefix) < _MIN_PREFIX_CHARACTERS:
         raise click.UsageError(f"PREFIX must have at least {_MIN_PREFIX_CHARACTERS} characters")
@@ -109,7 +111,7 @@ def revoke_key(account: str, prefix: str, data_dir: Path | None, config: Path | 
         if len(matching) > 1:
             prefixes = ", ".join(prefix for _, prefix in matching)
             raise Problem(f'"{prefix}" matches several keys: {prefixes}. Use a longer prefix.')
-        if not matching or not (revoked := await account_store.revoke_key(db, matching[0][0])):
+        if not matching or not (revoked := await account_store.revoke_key(db, matching[0][0], actor=operator())):
             raise Problem(
                 f'"{account}" has no active key that starts with "{prefix}". See: framehouse key list {account}'
             )

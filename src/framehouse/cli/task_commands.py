@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -12,9 +14,11 @@ from framehouse.cli.options import Command, account_option, data_options, json_o
 from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
-    from framehouse.adapters.postgres.failed_tasks import FailedTask
+    from framehouse.adapters.postgres.failed_tasks import FailedTask, FailedTaskFilter
     from framehouse.adapters.postgres.pool import Database
     from framehouse.domain.task import Task
+    from framehouse.engines.registry import Registry
+    from framehouse.pipeline.retry_tasks import RetryReport
 
 
 @click.group()
@@ -76,7 +80,7 @@ def show_task(id: str, account: str, data_dir: Path | None, config: Path | None,
 @json_option
 def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Cancel a task that has not ended. The quota and the units of the task are released."""
-    from framehouse.cli.local_database import with_database
+    from framehouse.cli.local_database import operator, with_database
     from framehouse.pipeline.cancel import cancel
     from framehouse.settings import load_settings
 
@@ -84,7 +88,7 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
 
     async def work(db: Database) -> Task:
         account_id, task = await _get_task(db, account, id)
-        if not await cancel(db, account_id, task.id, retention):
+        if not await cancel(db, account_id, task.id, retention, actor=operator()):
             raise Problem(f"The task {id} has already ended: {task.status}.")
         return (await _get_task(db, account, str(task.id)))[1]
 
@@ -92,11 +96,21 @@ def cancel_task(id: str, account: str, data_dir: Path | None, config: Path | Non
     if as_json:
         print_json(_public_fields(task))
     else:
-        echo(f"Canceled the task {task.id}.")
+        echo(f"Canceled task {task.id}.")
 
 
 def _filters(command: Command) -> Command:
-    """Add the options that select failed tasks."""
+    """Add the options that select failed tasks. The command receives a `FailedTaskFilter` as `tasks`."""
+
+    @functools.wraps(command)
+    def with_filter(
+        account: str | None, model: str | None, reason: str | None, hours: float, **arguments: object
+    ) -> None:
+        from framehouse.adapters.postgres.failed_tasks import FailedTaskFilter
+
+        since = datetime.now(UTC) - timedelta(hours=min(hours, 24 * 365 * 10))
+        command(tasks=FailedTaskFilter(account, model, reason, since), **arguments)
+
     for option in reversed(
         (
             click.option("--account", help="Only tasks of this account. [default: all accounts]"),
@@ -112,43 +126,29 @@ def _filters(command: Command) -> Command:
             click.option("--limit", type=click.IntRange(1, 100_000), default=10_000, show_default=True),
         )
     ):
-        command = option(command)
-    return command
+        with_filter = option(with_filter)
+    return cast(Command, with_filter)
 
 
 @task.command("failed")
 @_filters
 @data_options
 @json_option
-def list_failed(
-    account: str | None,
-    model: str | None,
-    reason: str | None,
-    hours: float,
-    limit: int,
-    data_dir: Path | None,
-    config: Path | None,
-    as_json: bool,
-) -> None:
+def list_failed(tasks: FailedTaskFilter, limit: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """List failed tasks of all accounts with their error messages, newest first.
 
     Tasks that their clients have cancelled are not listed.
     """
-    from framehouse.adapters.postgres import failed_tasks
+    from framehouse.adapters.postgres.failed_tasks import list_failed_tasks
     from framehouse.cli.local_database import with_database
 
-    async def work(db: Database) -> list[FailedTask]:
-        return await failed_tasks.list_failed_tasks(
-            db, limit=limit, account=account, model=model, reason=reason, since=_hours_ago(hours)
-        )
-
-    tasks = with_database(data_dir, config, work)
+    failed = with_database(data_dir, config, lambda db: list_failed_tasks(db, tasks, limit=limit))
     if as_json:
-        print_json([_failed_fields(task) for task in tasks])
+        print_json([_failed_fields(task) for task in failed])
         return
-    if not tasks:
+    if not failed:
         echo("No failed tasks.")
-    for task in tasks:
+    for task in failed:
         echo(f"{task.id}  {task.ended_at:%Y-%m-%d %H:%M:%S}  {task.account}  {task.model}  {task.status_message}")
 
 
@@ -163,14 +163,11 @@ def list_failed(
 @_filters
 @data_options
 @json_option
-def retry_tasks(
+def retry(
     ids: tuple[str, ...],
     select_all: bool,
     dry_run: bool,
-    account: str | None,
-    model: str | None,
-    reason: str | None,
-    hours: float,
+    tasks: FailedTaskFilter,
     limit: int,
     data_dir: Path | None,
     config: Path | None,
@@ -181,35 +178,45 @@ def retry_tasks(
     A retried task keeps its id and its finished images. Its account is charged once if the task now succeeds. A task
     cannot be retried if its client has cancelled it, or if its images have expired.
     """
-    from framehouse.cli.retry_tasks import RetryReport, retry_failed
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from framehouse.cli.local_database import operator, with_registry
+    from framehouse.domain.task import read_task_id
+    from framehouse.pipeline.retry_tasks import retry_tasks
 
     if bool(ids) == select_all:
         raise click.UsageError("specify either task ids or --all")
-    report: RetryReport = retry_failed(
-        data_dir,
-        config,
-        ids=ids,
-        since=None if ids else _hours_ago(hours),
-        dry_run=dry_run,
-        quiet=as_json,
-        account=account,
-        model=model,
-        reason=reason,
-        limit=limit,
-    )
+    by_id = {task_id: id for id in ids if (task_id := read_task_id(id))}
+    if ids:
+        tasks = replace(tasks, since=None, task_ids=tuple(by_id))
+    console = Console(stderr=True)
+    hidden = as_json or dry_run or not console.is_terminal
+
+    async def work(db: Database, registry: Registry) -> RetryReport:
+        with Progress(console=console, transient=True, disable=hidden) as progress:
+            bar = progress.add_task("Retrying", total=None)
+
+            def show(done: int, total: int) -> None:
+                progress.update(bar, completed=done, total=total)
+
+            return await retry_tasks(
+                db, registry, tasks, limit=limit, actor=operator(), dry_run=dry_run, on_progress=show
+            )
+
+    report = with_registry(data_dir, config, work)
+    not_retried = {id: "it is not a task id" for id in ids if id not in by_id.values()}
+    not_retried |= {by_id.get(id, str(id)): problem for id, problem in report.not_retried.items()}
     if as_json:
-        print_json({"dry_run": dry_run, "retried": report.retried, "not_retried": report.not_retried})
+        retried = [str(id) for id in report.retried]
+        print_json({"dry_run": dry_run, "retried": retried, "not_retried": not_retried})
         return
     action = "Would retry" if dry_run else "Retried"
     echo(f"{action} {len(report.retried):,} {'task' if len(report.retried) == 1 else 'tasks'}.")
-    for task_id, problem in report.not_retried.items():
-        echo(f"Not retried: {task_id}, because {problem}.", err=True)
+    for id, problem in not_retried.items():
+        echo(f"Not retried: {id}, because {problem}.", err=True)
     if ids and not report.retried:
         raise Problem("No task was retried.")
-
-
-def _hours_ago(hours: float) -> datetime:
-    return datetime.now(UTC) - timedelta(hours=min(hours, 24 * 365 * 10))
 
 
 def _failed_fields(task: FailedTask) -> dict[str, Any]:

@@ -1,14 +1,24 @@
-"""Choose the route that generates a batch, or the outcome if no route can generate the batch.
+"""Choose the routes that are tried for a batch, and determine the outcome of the batch.
 
-The rules are implemented as a generator function that does no I/O. The generator yields the name of the next
-route to try, receives the result of the attempt, and returns the outcome of the batch.
+The rules are implemented as a generator function that does no I/O. The generator yields the name of the next route to
+try, and then receives the result of trying this route. At the end, the generator returns the outcome of the batch.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
+
+RouteControl = Literal["paused", "draining"]
+"""A state that an operator has set for a route.
+
+If a route is `paused`, its batches wait until an operator resumes the route. If a route is `draining`, its batches use
+the next route of the model. In both states, batches with an open order at the route are continued.
+"""
+DRAINED_PAUSE_S = 15.0
+"""The pause of a batch, in seconds, if only draining routes can generate the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +27,8 @@ class RouteState:
 
     `max_references` is the maximum number of references and elements that the route's engine accepts. `expansions` is
     true if the engine can expand images. `served` is true if this worker serves the route. `given_up` is the reason why
-    the route is excluded for the batch, or empty if the route is not excluded.
+    the route is excluded for the batch, or empty if the route is not excluded. `control` is the state that an operator
+    has set for the route, or None.
     """
 
     name: str
@@ -25,17 +36,23 @@ class RouteState:
     expansions: bool = True
     served: bool = True
     given_up: str = ""
+    control: RouteControl | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The route was not called, because it has already received the maximum number of requests per minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
     """The result of trying a route. If `error` is None, every shot is saved or the worker has lost its claim.
 
-    `open_order` is true if the route has an open order after the attempt. `given_up` is true if the route was excluded
-    for the batch during the attempt.
+    `error` is `LimitReached` if the route was not called. `open_order` is true if the route has an open order after it
+    was tried. `given_up` is true if the route was excluded for the batch while it was tried.
     """
 
-    error: Failed | Postponed | None = None
+    error: Failed | Postponed | LimitReached | None = None
     open_order: bool = False
     given_up: bool = False
 
@@ -58,7 +75,11 @@ def choose_routes(
     `order_at` is the route with an open order, or None. This route is tried first, and no other route is tried while
     the order is open. `resume_at` is the route to which another worker has handed the batch over after trying the
     earlier routes. If there is no open order and `resume_at` is empty or unknown, the first route is tried first.
-    `last_error` is the error of the previous attempt.
+    `last_error` is the error of the batch's previous attempt.
+
+    If a route is paused or has reached its request limit, the batch waits for this route. A draining route is skipped,
+    and so is a paused route if an earlier route may be able to generate the batch later. If only draining routes can
+    generate the batch, the batch is postponed.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -70,16 +91,24 @@ def choose_routes(
     earlier_usable = not all(problems[:start])
     retry = Retry(last_error or "no engine is available") if earlier_usable and order_at is None else None
     fail = Fail(next((problem for problem in reversed(problems[:start]) if problem), "no engine is configured"))
+    drained = False
     for route, problem in zip(routes[start:], problems[start:], strict=True):
         if problem:
             fail = Fail(problem)
             continue
-        if not route.served:
-            return HandOver(route.name, retry.reason if retry else "")
+        control = route.control if route.name != order_at else None
+        if control == "draining" or (control == "paused" and retry):
+            drained = True
+            continue
+        hand_over = HandOver(route.name, retry.reason if retry else "")
+        if control == "paused" or not route.served:
+            return hand_over
         result = yield route.name
         match result.error:
             case None:
                 return Done()
+            case LimitReached():
+                return hand_over
             case Postponed(after_s=after_s):
                 return Postpone(after_s)
             case Unavailable() | Unknown() as error if result.open_order:
@@ -99,7 +128,24 @@ def choose_routes(
     # usable, the batch is retried and the task does not fail.
     if retry is None and earlier_usable:
         return Retry(last_error or fail.reason)
+    if retry is None and drained:
+        return Postpone(DRAINED_PAUSE_S)
     return retry or fail
+
+
+def closed_routes(routes: Sequence[str], controls: Mapping[str, RouteControl]) -> set[str]:
+    """Return the routes for whose batches workers must wait, given the names of all routes of a model in order.
+
+    These routes are the paused routes, and the draining routes that are not followed by any other route. Workers must
+    not claim batches that wait for these routes, except batches with an open order.
+    """
+    closed, followed = set(), False
+    for name in reversed(routes):
+        control = controls.get(name)
+        if control == "paused" or (control == "draining" and not followed):
+            closed.add(name)
+        followed = followed or control != "draining"
+    return closed
 
 
 def _problem(route: RouteState, model: str, references: int, *, expansion: bool) -> str:

@@ -47,7 +47,7 @@ def largest_within(size: Size, max_pixels: int) -> Size:
     """Return the largest size with the same aspect ratio as `size` and at most `max_pixels` pixels.
 
     The result is not larger than `size`. The widths and heights of `size` and of the result are multiples of 16. If
-    every such size has more than `max_pixels` pixels, the smallest such size is returned.
+    even the smallest size with this aspect ratio has more than `max_pixels` pixels, that size is returned.
     """
     columns, rows = size.width // 16, size.height // 16
     unit = math.gcd(columns, rows)

@@ -40,8 +40,8 @@ class Abilities:
     `expansions`: true if the engine can expand an image. An engine without this ability never receives a batch with a
         `box`.
     `refusal`: a function that returns the reason to refuse a prompt, or None to accept the prompt. When a client
-        submits a task, the API calls the function `refusal` of the engine of the model's first route. The function
-        must return immediately and must not do I/O.
+        submits a task, the API calls the `refusal` function of the first route's engine. The function must return
+        immediately and must not do I/O.
     """
 
     max_references: int
@@ -145,8 +145,8 @@ class Batch:
 
     `kind` is the kind of the task, which corresponds to an API endpoint (`domain.task_kind`). `options` contains the
     negative prompt and the fidelities. If `box` is not None, the first reference must be expanded. In this case, `size`
-    is the size of the expanded image, and `box` is the place of the reference in the expanded image. The worker later
-    copies the pixels of the reference into this place.
+    is the size of the expanded image, and `box` is the area of the expanded image that the reference occupies. The
+    worker later copies the pixels of the reference into this area.
     """
 
     task_id: str

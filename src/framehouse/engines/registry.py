@@ -1,8 +1,8 @@
 """Create the engines of the configured routes, and find the routes of a model.
 
 The `engine` of a route is the name of an entry point in the group `framehouse.engines`, or `module:attribute`. The
-registry calls the named object with the other settings of the route, except `name` and `needs`, as keyword arguments.
-The object returns an Engine.
+registry calls the named object with the other settings of the route as keyword arguments, except `name`, `needs` and
+`requests_per_minute`. The object returns an Engine.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from framehouse.engines.option_checks import BadOption
 GROUP = "framehouse.engines"
 _CHECK_LIMIT_S = 90.0
 _PREVIZ = "previz"
+MAX_REQUESTS_PER_MINUTE = 100_000
 
 
 class BadRoute(Exception):
@@ -33,12 +34,15 @@ class Route:
     `name` appears in the metadata of images, in metrics and in the output of `framehouse doctor`. Each route of a model
     must have a different name, because a waiting batch identifies its route by this name. A worker serves the route
     only if the worker has all labels in `needs`. `served` is true if this process has these labels.
+    `requests_per_minute` is the maximum number of calls of the engine within any minute, by all workers together. If
+    `requests_per_minute` is 0, the number is not limited.
     """
 
     name: str
     engine: Engine
     needs: Mapping[str, str] = field(default_factory=dict)
     served: bool = True
+    requests_per_minute: int = 0
 
     @property
     def needed_labels(self) -> str:
@@ -208,13 +212,16 @@ def _open_route(where: str, settings: Mapping[str, object], before: list[Route],
     needs = options.pop("needs", {})
     if not isinstance(needs, Mapping) or not all(isinstance(v, str) and k and v for k, v in needs.items()):
         raise BadRoute(f'{where}: needs must be a table of labels and text values, such as {{ gpu = "h100" }}')
+    limit = options.pop("requests_per_minute", 0)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 0 <= limit <= MAX_REQUESTS_PER_MINUTE:
+        raise BadRoute(f"{where}: requests_per_minute must be a whole number from 0 to {MAX_REQUESTS_PER_MINUTE:,}")
     key = json.dumps([engine, options], sort_keys=True, default=str)
     try:
         if key not in engines:
             factory = _engine_factory(engine)
             _check_names(engine, factory, options)
             engines[key] = factory(**options)
-        return Route(name, engines[key], needs)
+        return Route(name, engines[key], needs, requests_per_minute=limit)
     except (BadOption, ImportError, AttributeError, LookupError) as error:
         raise BadRoute(f"{where}: {error}") from error
 

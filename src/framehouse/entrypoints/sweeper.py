@@ -1,6 +1,6 @@
 """The sweeper requeues orphaned batches, and deletes expired images, unused references, unfinished files and old rows.
 
-Any number of sweepers may run at the same time.
+The sweeper also deletes the data of deleted accounts. Any number of sweepers may run at the same time.
 """
 
 import asyncio
@@ -12,6 +12,8 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
+from framehouse.adapters.postgres.account_store import purge_accounts
+from framehouse.adapters.postgres.audit_log import delete_old_changes
 from framehouse.adapters.postgres.callback_queue import delete_old_callbacks
 from framehouse.adapters.postgres.due_times import fix_due_times
 from framehouse.adapters.postgres.element_store import delete_old_elements
@@ -126,6 +128,8 @@ async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
         partial(remove_references, db, storage),
         partial(delete_old_tasks, db, history, _STEP),
         partial(delete_old_elements, db, history, _STEP),
+        partial(purge_accounts, db, _STEP),
+        partial(delete_old_changes, db, history, _STEP),
     ]
     for step in steps:
         while await step():

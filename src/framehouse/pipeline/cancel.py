@@ -9,12 +9,15 @@ from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
 from framehouse.adapters.postgres.task_store import cancel_task
 
 
-async def cancel(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
+async def cancel(
+    db: Database, account_id: int, task_id: UUID, retention: timedelta, *, actor: str | None = None
+) -> bool:
     """Cancel a task and release its quota and units. Returns False if the task has already ended.
 
-    Raises LookupError if the account has no such task.
+    `actor` is the operator who cancels the task, or None if a client cancels it. Raises LookupError if the account has
+    no such task.
     """
-    ended = await cancel_task(db, account_id, task_id, retention)
+    ended = await cancel_task(db, account_id, task_id, retention, actor=actor)
     if ended:
         with suppress(DatabaseUnavailable):
             await notify(db, ENDED_CHANNEL, str(task_id))

@@ -23,7 +23,7 @@ from framehouse.adapters.telemetry import metrics, spans
 from framehouse.domain.errors import Broken, Declined, Failed, Postponed, Unavailable, Unknown
 from framehouse.domain.expansion import Box
 from framehouse.domain.outcome import Outcome
-from framehouse.domain.routing import RouteResult, RouteState, choose_routes
+from framehouse.domain.routing import LimitReached, RouteControl, RouteResult, RouteState, choose_routes
 from framehouse.domain.shot import FinishedImage, Shot
 from framehouse.domain.sizes import Size
 from framehouse.domain.task import RequestOptions
@@ -69,13 +69,17 @@ async def generate_batch(
     db: Database,
     storage: Storage,
     rules: Rules,
+    controls: Mapping[str, RouteControl],
+    take_request: Callable[[Route], Awaitable[bool]],
     on_progress: Callable[[float], None],
     wake: asyncio.Event,
 ) -> Outcome:
     """Generate the shots of a claimed batch with the first route that can generate these shots.
 
-    `batch` is the input for the engines. `wake` ends the pause of an engine that waits for its upstream. Saved shots
-    are never generated again. A crash loses at most the unsaved shots of the current engine call.
+    `batch` is the input for the engines. `controls` contains the states of the paused and draining routes.
+    `take_request` counts a call of a route's engine, and returns False if the route has reached its limit. `wake` ends
+    the pause of an engine that waits for its upstream. Saved shots are never generated again. A crash loses at most the
+    unsaved shots of the current engine call.
     """
     callback_url = rules.upstream_callback_url(claimed.id)
     open_orders = {
@@ -93,6 +97,7 @@ async def generate_batch(
                 expansions=abilities.expansions,
                 served=r.served,
                 given_up=open_orders[r.name].given_up(),
+                control=controls.get(r.name),
             )
             for r in routes
         ],
@@ -108,7 +113,7 @@ async def generate_batch(
         while True:
             order = open_orders[name]
             call = replace(batch, open_order=order)
-            error = await _try_route(by_name[name], claimed, call, saved, save, first_frame, on_progress)
+            error = await _try_route(by_name[name], claimed, call, saved, save, first_frame, take_request, on_progress)
             name = choice.send(RouteResult(error, open_order=bool(order.data), given_up=bool(order.given_up())))
     except StopIteration as end:
         outcome: Outcome = end.value
@@ -122,16 +127,20 @@ async def _try_route(
     saved: set[int],
     save: Save,
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
+    take_request: Callable[[Route], Awaitable[bool]],
     on_progress: Callable[[float], None],
-) -> Failed | Postponed | None:
+) -> Failed | Postponed | LimitReached | None:
     """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
 
-    Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns None if every
-    shot is saved or this worker has lost its claim.
+    Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns LimitReached if
+    the route may not be called now. Continuing an open order is always allowed. Returns None if every shot is saved or
+    this worker has lost its claim.
     """
     abilities = route.engine.abilities()
     try:
         while missing := tuple(shot for shot in batch.shots if shot.index not in saved):
+            if not (batch.open_order and batch.open_order.data) and not await take_request(route):
+                return LimitReached()
             shots = _shots_of_call(missing, abilities, series=batch.series)
             frame = await first_frame() if _needs_first_frame(shots, abilities, series=batch.series) else None
             call = replace(batch, shots=shots, first_frame=frame)

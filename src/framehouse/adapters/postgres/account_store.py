@@ -9,10 +9,15 @@ from datetime import timedelta
 
 import asyncpg
 
+from framehouse.adapters.postgres.audit_log import SYSTEM
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.account import DEFAULT_CONCURRENCY, KEY_PREFIX, Account, Caller, Key
 
 _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
+_DELETED = "the account was deleted"
+_PURGE_GRACE = timedelta(minutes=10)
+"""The time for which the images of a deleted account are kept after the end of their task. A worker that has not yet
+noticed the end of the task may still store an image. The image is then deleted together with the other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,17 @@ async def create_account(
     concurrency: int = DEFAULT_CONCURRENCY,
     units_limit: int | None = None,
     weight: float = 1.0,
+    actor: str = SYSTEM,
 ) -> bool:
     """Create an account with a new callback secret. Returns False and changes nothing if the name is already used."""
     account_id = await db.value(
-        "insert into accounts (name, concurrency, units_limit, weight, callback_secret) "
-        "values (:name, :concurrency, :units_limit, :weight, :secret) on conflict (name) do nothing returning id",
+        sql("create_account"),
         name=name,
         concurrency=concurrency,
         units_limit=units_limit,
         weight=weight,
         secret=_new_secret(),
+        actor=actor,
     )
     return account_id is not None
 
@@ -97,6 +103,7 @@ async def set_account(
     no_limit: bool,
     disabled: bool | None,
     weight: float | None = None,
+    actor: str = SYSTEM,
 ) -> bool:
     """Change an account. An argument that is None changes nothing. `no_limit` removes the units limit.
 
@@ -111,51 +118,80 @@ async def set_account(
         no_limit=no_limit,
         disabled=disabled,
         weight=weight,
+        actor=actor,
     )
     return changed is not None
 
 
-async def rotate_secret(db: Database, name: str, overlap: timedelta) -> str | None:
+async def rotate_secret(db: Database, name: str, overlap: timedelta, *, actor: str = SYSTEM) -> str | None:
     """Create a new callback secret and return the secret.
 
     During the period `overlap`, callbacks are signed with the new secret, and with all secrets that were valid at the
     time of the call. Returns None if the account does not exist.
     """
-    secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap)
+    secret = await db.value(sql("rotate_secret"), name=name, secret=_new_secret(), overlap=overlap, actor=actor)
     return str(secret) if secret else None
 
 
-async def create_key(db: Database, account_id: int, *, models: list[str] | None = None) -> str:
+async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> bool:
+    """Delete an account. Returns False if there is no such account.
+
+    The keys of the account become invalid immediately. The sweeper then deletes all data of the account (see
+    `purge_accounts`).
+    """
+    return await db.value(sql("delete_account"), name=name, actor=actor) is not None
+
+
+async def purge_accounts(db: Database, limit: int) -> int:
+    """Delete data of deleted accounts, up to `limit` rows of each table. Returns the number of changed rows."""
+    return int(
+        await db.value(
+            "select purge_accounts(:limit, :message, :grace)", limit=limit, message=_DELETED, grace=_PURGE_GRACE
+        )
+    )
+
+
+async def count_tasks(db: Database, account_id: int) -> int:
+    """Count the tasks of an account, including the tasks whose images have expired."""
+    return int(await db.value("select count(*) from tasks where account_id = :account_id", account_id=account_id))
+
+
+async def create_key(db: Database, account_id: int, *, models: list[str] | None = None, actor: str = SYSTEM) -> str:
     """Create a bearer key and return it. The key cannot be displayed again, because the database does not contain it.
 
     `models` contains the names of the models that the key may use. None means all models.
     """
     key = new_key()
     await db.row(
-        "insert into api_keys (account_id, prefix, hash, models) values (:account_id, :prefix, :hash, :models) "
-        "on conflict (hash) do nothing",
+        sql("create_key"),
         account_id=account_id,
         prefix=key_prefix(key),
         hash=key_hash(key),
+        access_key=None,
+        secret_key=None,
         models=models,
+        actor=actor,
     )
     return key
 
 
-async def create_jwt_key(db: Database, account_id: int, *, models: list[str] | None = None) -> tuple[str, str]:
+async def create_jwt_key(
+    db: Database, account_id: int, *, models: list[str] | None = None, actor: str = SYSTEM
+) -> tuple[str, str]:
     """Create an access key and a secret key for a client that signs its own JWTs. Returns both keys.
 
     For `models`, see `create_key`.
     """
     access_key, secret_key = "ak_" + secrets.token_urlsafe(24), secrets.token_urlsafe(32)
     await db.row(
-        "insert into api_keys (account_id, prefix, access_key, secret_key, models) "
-        "values (:account_id, :prefix, :access_key, :secret_key, :models) on conflict (access_key) do nothing",
+        sql("create_key"),
         account_id=account_id,
         prefix=key_prefix(access_key),
+        hash=None,
         access_key=access_key,
         secret_key=secret_key,
         models=models,
+        actor=actor,
     )
     return access_key, secret_key
 
@@ -169,15 +205,12 @@ async def list_keys(db: Database, account_id: int) -> list[Key]:
     return [Key(*row) for row in rows]
 
 
-async def revoke_key(db: Database, key_id: int) -> str | None:
+async def revoke_key(db: Database, key_id: int, *, actor: str = SYSTEM) -> str | None:
     """Revoke a key immediately and permanently. Returns the prefix of the key.
 
     Returns None if the key does not exist or is already revoked.
     """
-    prefix = await db.value(
-        "update api_keys set revoked_at = now() where id = :key_id and revoked_at is null returning prefix",
-        key_id=key_id,
-    )
+    prefix = await db.value(sql("revoke_key"), key_id=key_id, actor=actor)
     return str(prefix) if prefix else None
 
 

@@ -1,10 +1,10 @@
 """The queue of batches. Workers claim batches, renew their leases, and complete, release or fail the batches.
 
-Only the worker that has the current claim can change a batch. A late worker's result is discarded.
+A worker can change a batch only while it has the current claim. A late worker's result is discarded.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -34,12 +34,12 @@ class Claimed:
     """A batch that a worker has claimed, with all data that is needed to generate its images.
 
     `attempt` counts from 1. `elements` contains copies of the elements. The copies were saved with the task. `ratio` is
-    `auto` until a reference determines the aspect ratio. `shots` contains the shots that have no image yet.
-    `batch_size` is the total number of shots in the batch, including the finished shots. `failing_s` is the number of
-    seconds since the batch first failed, or 0 if the batch has not failed. The clock of the database measures this
-    time. `open_orders` maps a route to `{"note": the data of its open order}` or `{"given_up": the reason}`. `route` is
-    the name of the route for which the batch has waited. The worker tries this route first. An empty name means the
-    model's first route.
+    `auto` if the aspect ratio depends on an image and has not been determined yet. `shots` contains the shots that have
+    no image yet. `batch_size` is the total number of shots in the batch, including the finished shots. `failing_s` is
+    the number of seconds since the batch first failed, or 0 if the batch has not failed. The clock of the database
+    measures this time. `open_orders` maps a route to `{"note": the data of its open order}` or
+    `{"given_up": the reason}`. `route` is the name of the route for which the batch has waited. The worker tries this
+    route first. An empty name means the model's first route.
     """
 
     id: int
@@ -93,13 +93,15 @@ async def claim_batches(
     task_id: UUID | None = None,
     ready: bool = False,
     ready_accounts: Sequence[int] = (),
+    closed: Collection[tuple[str, str]] = (),
 ) -> list[Claimed]:
     """Claim up to `limit` due batches, and mark their tasks as processing. The accounts are served in turn.
 
     `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
     `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been
-    fetched and checked. For the accounts in `ready_accounts`, the claim always has this restriction. Two workers never
-    claim the same batch. Another worker can claim the batch of a dead worker only after the batch has been requeued.
+    fetched and checked. For the accounts in `ready_accounts`, the claim always has this restriction. For the routes in
+    `closed`, only batches with an open order are claimed. Two workers never claim the same batch. Another worker can
+    claim the batch of a dead worker only after the batch has been requeued.
     """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
@@ -113,6 +115,7 @@ async def claim_batches(
         task_id=task_id,
         ready=ready,
         ready_accounts=list(ready_accounts),
+        closed=[route in closed for route in routes],
     )
     if rows:
         await db.row("select start_tasks(:task_ids)", task_ids=sorted({row["task_id"] for row in rows}))
@@ -167,7 +170,7 @@ async def release_batch(
 async def settle_shot(
     db: Database, task_id: UUID, batch_id: int, claim: UUID, shot: StoredShot, retention: timedelta
 ) -> Saved:
-    """Save one finished shot. If it is the last shot of its task, the task succeeds and its account is charged."""
+    """Save one finished shot. When all shots of the task are saved, the task succeeds and its account is charged."""
     saved: Saved = await db.value(
         sql("settle_shot"),
         task_id=task_id,
@@ -224,7 +227,7 @@ async def save_open_order(
 async def batch_exists(db: Database, batch_id: int) -> bool:
     """Return whether a batch still has shots to generate.
 
-    Returns False if the last shot of the batch has been saved, or if the task has ended.
+    Returns False if all shots of the batch have been saved, or if the task has ended.
     """
     return bool(await db.value("select exists (select from batches where id = :batch_id)", batch_id=batch_id))
 

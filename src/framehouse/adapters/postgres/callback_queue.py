@@ -137,13 +137,15 @@ async def list_callbacks(
     return [Delivery(*row) for row in rows]
 
 
-async def resend_callback(db: Database, account_id: int, message_id: UUID) -> bool:
+async def resend_callback(db: Database, account_id: int, message_id: UUID, *, actor: str | None = None) -> bool:
     """Queue a message for another delivery, even if it was already delivered.
+
+    `actor` is the operator who resends the message, or None if a client resends the message.
 
     The id of the message does not change, and the message is retried for up to 24 hours from now. A message whose
     delivery is in progress is not changed. Returns False only if the account has no such message.
     """
-    resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id)
+    resent_id = await db.value(sql("resend_callback"), account_id=account_id, message_id=message_id, actor=actor)
     return resent_id is not None
 
 

@@ -11,6 +11,8 @@ ELEMENTS_CHANNEL = "framehouse_elements"
 """The channel that announces that elements may be due. The payload is empty."""
 ENDED_CHANNEL = "framehouse_ended"
 """The channel that announces the end of an image task or an element task. The payload is the task id."""
+ROUTES_CHANNEL = "framehouse_routes"
+"""The channel that announces that an operator has paused, drained or resumed a route. The payload is empty."""
 WAKE_CHANNEL = "framehouse_hasten"
 """The channel that announces that an upstream has sent a callback about an open order. The payload is the batch id."""
 

@@ -1,12 +1,12 @@
 """List failed tasks, and return failed tasks to the queue."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from framehouse.adapters.postgres.audit_log import SYSTEM
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.plan_shots import make_batches
 from framehouse.domain.task import CANCELED
@@ -30,39 +30,44 @@ class FailedTask:
     unfinished: tuple[int, ...]
 
 
-async def list_failed_tasks(
-    db: Database,
-    *,
-    limit: int,
-    account: str | None = None,
-    task_ids: Sequence[UUID] | None = None,
-    model: str | None = None,
-    since: datetime | None = None,
-    reason: str | None = None,
-) -> list[FailedTask]:
-    """Return at most `limit` failed tasks, newest first. Cancelled tasks are not returned.
+@dataclass(frozen=True, slots=True)
+class FailedTaskFilter:
+    """The conditions for failed tasks. A task is selected only if it meets all conditions. None is not a condition.
 
-    A task is returned only if it meets all conditions. An argument that is None is not a condition. `since` excludes
-    tasks that failed before this time. `reason` is a text that the error message must contain. The case of the letters
-    is ignored.
+    `reason` is a text that the error message must contain. The case of the letters is ignored. `since` excludes tasks
+    that failed before this time.
     """
+
+    account: str | None = None
+    model: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    task_ids: tuple[UUID, ...] | None = None
+
+
+async def list_failed_tasks(
+    db: Database, tasks: FailedTaskFilter = FailedTaskFilter(), *, limit: int
+) -> list[FailedTask]:
+    """Return at most `limit` of the selected failed tasks, newest first. Cancelled tasks are not returned."""
     rows = await db.rows(
         sql("list_failed_tasks"),
         limit=limit,
-        account=account,
-        task_ids=None if task_ids is None else list(task_ids),
-        model=model,
-        since=since,
-        reason=reason,
+        account=tasks.account,
+        model=tasks.model,
+        reason=tasks.reason,
+        since=tasks.since,
+        task_ids=tasks.task_ids,
         canceled=CANCELED,
     )
     return [FailedTask(**dict(row) | {"unfinished": tuple(row["unfinished"])}) for row in rows]
 
 
-async def retry_task(db: Database, task: FailedTask, *, max_batch: int, whole_series: bool = False) -> RetryResult:
+async def retry_task(
+    db: Database, task: FailedTask, *, max_batch: int, whole_series: bool = False, actor: str = SYSTEM
+) -> RetryResult:
     """Return a failed task to the queue. Each new batch contains at most `max_batch` unfinished shots.
 
-    If `whole_series` is true, one batch contains all unfinished shots of a series.
+    If `whole_series` is true, one batch contains all unfinished shots of a series. The audit log contains the `actor`.
 
     The account is charged only if the task now succeeds. The quota of the account is not checked, because the server
     has already accepted the task. The units of the account are checked.
@@ -70,10 +75,11 @@ async def retry_task(db: Database, task: FailedTask, *, max_batch: int, whole_se
     series = task.result_type == "series"
     batches = make_batches(task.unfinished, max_batch=max_batch, whole=whole_series and series)
     result: RetryResult = await db.value(
-        "select retry_task(:task_id, :batches::text::jsonb, :shot_cost, :canceled)",
+        "select retry_task(:task_id, :batches::text::jsonb, :shot_cost, :canceled, :actor)",
         task_id=task.id,
         batches=json.dumps(batches),
         shot_cost=float(shot_cost(task.resolution)),
         canceled=CANCELED,
+        actor=actor,
     )
     return result

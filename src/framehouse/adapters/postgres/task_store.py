@@ -106,13 +106,17 @@ async def list_tasks(
     return [task_from(row) for row in rows]
 
 
-async def cancel_task(db: Database, account_id: int, task_id: UUID, retention: timedelta) -> bool:
+async def cancel_task(
+    db: Database, account_id: int, task_id: UUID, retention: timedelta, *, actor: str | None = None
+) -> bool:
     """Cancel a task. Returns False if the task had already ended.
 
-    Raises LookupError if the account has no such task.
+    If an operator cancels the task, `actor` is the operator, and the change is recorded in the audit log. Raises
+    LookupError if the account has no such task.
     """
     canceled = await db.value(
-        "select cancel_task(:task_id, :account_id, :message, :retention)",
+        sql("cancel_task"),
+        actor=actor,
         task_id=task_id,
         account_id=account_id,
         message=CANCELED,

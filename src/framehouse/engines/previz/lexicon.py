@@ -37,8 +37,8 @@ MEANINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "negation": _words("negations"),
     "people": _words("people"),
 }
-"""The words of the vocabulary, by kind of meaning and by meaning. A word can have meanings of several kinds. For example,
-"雪" (snow) means both the weather "snow" and the season "winter"."""
+"""The words of the vocabulary, by kind of meaning and by meaning. A word can have meanings of several kinds. For
+example, "雪" (snow) means both the weather "snow" and the season "winter"."""
 RGB = _colors()
 STOP = frozenset(_TABLES["stop"]["english"].split())
 STOP_CHINESE = frozenset(_TABLES["stop"]["chinese"].split())

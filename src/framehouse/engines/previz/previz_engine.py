@@ -1,4 +1,4 @@
-"""The previz engine. It draws panels one after another in a thread, and executes the sandbox triggers in a prompt."""
+"""The previz engine. It draws panels one after another in a thread, and obeys the sandbox triggers in a prompt."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ _SHORTEST_STEP_S = 1.0
 class Previz:
     """An engine that draws storyboard panels. It needs no model and no server.
 
-    If `sandbox` is false, the engine ignores the sandbox triggers of prompts.
+    If `sandbox` is false, the engine ignores the sandbox triggers in prompts.
     """
 
     def __init__(self, *, sandbox: bool = True) -> None:
@@ -64,7 +64,7 @@ class Previz:
 
 
 async def _waited_s(shot: Shot, batch: Batch, slow_s: float) -> float:
-    """Return for how many seconds a shot has waited, at most `slow_s`. The open order stores the start of the wait.
+    """Return how many seconds a shot has waited, at most `slow_s`. The open order stores the start of the wait.
 
     If the batch has no open order, as in tests of the engine, this function itself sleeps for `slow_s` seconds.
     """

@@ -60,8 +60,10 @@ class RequestParser:
 
 
 class _BodyOnly:
-    """Passes a parser's calls to a protocol, except the calls for the first head. `RequestParser` has generated this
-    head."""
+    """Forwards the calls of a body parser to the real protocol.
+
+    The calls for the first head are not forwarded, because `RequestParser` generated this head itself.
+    """
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol

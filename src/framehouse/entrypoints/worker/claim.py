@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -23,8 +23,8 @@ MISSES_BEFORE_PAUSE, MISS_PAUSE_S = 4, 0.1
 workers would put more load on PostgreSQL than all other work (docs/scale.md)."""
 LOADING_LIMIT = 16
 """If at least this number of held batches are still loading references, the worker claims only batches whose references
-are all stored. If at least half of this number belongs to one account, the same rule applies to this account, so that
-slow hosts of one account do not delay other accounts."""
+are all stored. If at least half of this number of loading batches belong to one account, the same rule applies to the
+other batches of this account, so that slow hosts of one account do not delay other accounts."""
 _POISON_PAUSE_S = 3.0
 
 
@@ -89,11 +89,14 @@ async def claim_batches(
     *,
     worker: int,
     routes: Sequence[tuple[str, str]],
+    closed: Collection[tuple[str, str]] = (),
     lease: timedelta,
     limits: RetryLimits,
     only_task: UUID | None = None,
 ) -> list[HeldBatch]:
-    """Make one claim of batches for the free slots, and add the claimed batches to `held`.
+    """Claim batches for the free slots once, and add the claimed batches to `held`.
+
+    For the routes in `closed`, only batches with an open order are claimed.
 
     A batch that may be poison can kill this process. If several claimed batches may be poison, only one of these
     batches is added. The other possible poison batches are released before any work starts.
@@ -111,6 +114,7 @@ async def claim_batches(
         limit=free,
         lease=lease,
         routes=routes,
+        closed=closed,
         task_id=only_task,
         ready=ready,
         ready_accounts=ready_accounts,

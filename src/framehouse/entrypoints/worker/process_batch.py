@@ -6,6 +6,7 @@ Each error except a database error becomes the outcome of the batch. No error af
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.postgres.batch_queue import Claimed
@@ -18,6 +19,7 @@ from framehouse.domain.outcome import Fail, Outcome, Retry
 from framehouse.engines.interface import Batch
 from framehouse.engines.registry import Route
 from framehouse.entrypoints.worker.held_batches import HeldBatch
+from framehouse.entrypoints.worker.route_gate import RouteGate
 from framehouse.pipeline.generate import FinishFailed, Rules, generate_batch
 from framehouse.pipeline.load import load_batch
 from framehouse.pipeline.open_order import route_with_open_order
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 async def process_batch(
     held: HeldBatch,
     routes: Sequence[Route],
+    gate: RouteGate,
     *,
     db: Database,
     storage: Storage,
@@ -53,9 +56,17 @@ async def process_batch(
         held.loaded = True
         async with slots:
             return await generate_batch(
-                batch, loaded, routes, db=db, storage=storage, rules=rules,
-                on_progress=held.report_progress, wake=held.wake,
-            )  # fmt: skip
+                batch,
+                loaded,
+                routes,
+                db=db,
+                storage=storage,
+                rules=rules,
+                controls=gate.controls(batch.model),
+                take_request=partial(gate.take_request, batch.model),
+                on_progress=held.report_progress,
+                wake=held.wake,
+            )
     except StorageUnavailable as error:
         log.warning("batch %s of task %s: %s", batch.id, batch.task_id, error)
         return Retry("the storage is not available")

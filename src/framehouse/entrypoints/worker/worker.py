@@ -24,6 +24,7 @@ from framehouse.entrypoints.worker.leases import renew_leases_until_stopped
 from framehouse.entrypoints.worker.listen import listen
 from framehouse.entrypoints.worker.process_batch import process_batch
 from framehouse.entrypoints.worker.record_outcome import record_outcome
+from framehouse.entrypoints.worker.route_gate import RouteGate
 from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
 from framehouse.pipeline.generate import Rules
 
@@ -82,6 +83,7 @@ class Worker:
         self._number = secrets.randbelow(2**31 - 1) + 1
         self._slots = asyncio.Semaphore(limits.concurrency)
         self._signal = ClaimSignal()
+        self._gate = RouteGate(db, registry)
         metrics.create_worker_series(
             (m.name, [route.name for route in registry.routes(m.name)]) for m in registry.models
         )
@@ -114,7 +116,7 @@ class Worker:
     def _loops(self) -> list[Coroutine[Any, Any, NoReturn]]:
         loops = [
             renew_leases_until_stopped(self._db, self.held, lease_s=self._limits.lease_s),
-            listen(self._db, self.held, self._signal, worker=self._number),
+            listen(self._db, self.held, self._signal, self._gate, worker=self._number),
             UnservedRoutes(
                 self._db,
                 self._registry,
@@ -129,12 +131,14 @@ class Worker:
         return loops
 
     async def _claim(self) -> int:
+        await self._gate.refresh()
         claimed = await claim_batches(
             self._db,
             self.held,
             self._signal,
             worker=self._number,
             routes=self._registry.served_routes,
+            closed=self._gate.closed(),
             lease=timedelta(seconds=self._limits.lease_s),
             limits=self._limits.retry,
             only_task=self._only_task,
@@ -154,6 +158,7 @@ class Worker:
                 outcome = await process_batch(
                     held,
                     self._registry.routes(batch.model),
+                    self._gate,
                     db=self._db,
                     storage=self._storage,
                     checker=self.checker,

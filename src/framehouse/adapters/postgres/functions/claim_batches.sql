@@ -1,11 +1,12 @@
 -- Claims up to p_limit due batches of the given routes. p_routes[i] is a route of the model p_models[i].
 -- docs/adr/0022-fair-turns.md describes the order. If p_ready is true, only batches whose references are all fetched
--- and decoded are claimed. For the accounts in p_ready_accounts, this is always the case. If p_task is not null, only
--- batches of that task are claimed. A claimed batch must be requeued before another claim. An expired lease is not
--- sufficient, because the clock may have been changed.
+-- and decoded are claimed. For the accounts in p_ready_accounts, this restriction applies even if p_ready is false. If
+-- p_task is not null, only batches of that task are claimed. If p_closed[i] is true, only batches with an open order
+-- are claimed for p_routes[i]. A claimed batch cannot be claimed again before it has been released or requeued. It is
+-- not sufficient that its lease has expired, because the clock may have been changed.
 create or replace function claim_batches(
     p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean,
-    p_ready_accounts bigint[]
+    p_ready_accounts bigint[], p_closed boolean[] default '{}'
 ) returns table (
     id bigint, claim uuid, attempt smallint, task_id uuid, shot_indexes smallint[], last_error text, failing_s float8, notes text,
     route text, account_id bigint, kind text, options text, model text, prompt text, result_type text, image_count smallint,
@@ -21,24 +22,25 @@ begin
         -- lost
         select b.id from batches b where b.claim is not null and b.claim = p_claim for update
     ), queues as materialized (
-        -- a time in the future was written before the clock was set back
-        select served.model, served.route, priority.low, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
-               -- one batch with low priority is claimed first if no such batch was claimed within the last minute
+        -- a claimed_at in the future is ignored, because it was written before the clock was set back
+        select served.model, served.route, priority.low, coalesce(p_closed[served.place], false) as closed, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
+               -- Batches with low priority must wait for batches with normal priority. However, if no batch of this
+               -- queue was claimed within the last minute, one of its batches does not wait.
                priority.low and coalesce(q.claimed_at between now() - interval '1 minute' and now(), q.model is null) as must_wait
-        from unnest(p_models, p_routes) as served (model, route)
+        from unnest(p_models, p_routes) with ordinality as served (model, route, place)
         cross join (values (false), (true)) as priority (low)
         left join batch_queues q on q.model = served.model and q.route = served.route and q.low = priority.low
     ), candidates as materialized (
-        -- Each queue is searched separately, so that the batches of other queues are skipped. 100 additional batches
-        -- are selected, because other workers may claim some of the batches at the same time.
+        -- Each queue is searched separately, so that the search does not read the batches of other queues. 100
+        -- additional batches are selected, because other workers may claim some of the batches at the same time.
         select q.model, q.route, q.low, q.claimed_at, c.id, q.must_wait or q.low and c.place > 1 as must_wait, c.place
         from queues q
         cross join lateral (
             select o.id, row_number() over (order by o.turn, o.id) as place
-            from (
+            from ((
                 select b.id, b.turn
                 from batches b
-                where b.claim is null and b.turn is not null and b.run_at <= now()
+                where not q.closed and b.claim is null and b.turn is not null and b.run_at <= now()
                   and b.model = q.model and b.route = q.route and b.low = q.low
                   and (p_task is null or b.task_id = p_task)
                   and (not p_ready or not exists (
@@ -51,7 +53,15 @@ begin
                   ))
                 order by b.turn, b.id
                 limit p_limit + 100
-            ) o
+            ) union all (
+                select b.id, b.turn
+                from batches b
+                where q.closed and b.claim is null and b.notes <> '{}' and b.turn is not null and b.run_at <= now()
+                  and b.model = q.model and b.route = q.route and b.low = q.low
+                  and (p_task is null or b.task_id = p_task)
+                  and exists (select from jsonb_each(b.notes) n where n.value ? 'note')
+                limit p_limit + 100
+            )) o
         ) c
     ), waiting as (
         -- Batches are locked one by one until the limit is reached, so that only the claimed batches are locked. The
@@ -92,8 +102,9 @@ begin
         for update of q skip locked
     ), advanced as (
         update batch_queues q
-        -- The virtual time does not pass batches that this claim has skipped. If no batch waits, all accounts are equal
-        -- again.
+        -- The virtual time does not exceed the turns of batches that this claim has skipped. If no batch waits, the
+        -- virtual time becomes the highest sum of the turn and the cost of a claimed batch, so that all accounts are
+        -- equal again.
         set virtual_time = greatest(
                 q.virtual_time, least(c.turn, c.lowest), case when c.lowest is null then greatest(q.last_end, c.turn_end) end
             ),

@@ -1,7 +1,7 @@
 -- Returns a failed task to the queue. p_batches contains the shot indexes of each new batch. The task keeps its id and
 -- its finished images, and its account is charged only if the task succeeds. Returns 'retried', or the reason why the
 -- task was not changed. If the task was already retried, a repeated call returns 'not_failed' and changes nothing.
-create or replace function retry_task(p_task uuid, p_batches jsonb, p_shot_cost double precision, p_canceled text)
+create or replace function retry_task(p_task uuid, p_batches jsonb, p_shot_cost double precision, p_canceled text, p_actor text default 'framehouse')
 returns text
 language plpgsql as $$
 declare
@@ -64,5 +64,7 @@ begin
     update callback_messages
     set sequence = sequence - 3 + (select least(min(m.sequence), 0) from callback_messages m where m.task_id = p_task)
     where task_id = p_task and sequence > 0;
+    insert into audit_log (actor, action, subject, details)
+    values (p_actor, 'task.retry', p_task, jsonb_build_object('account', a.name, 'failed_with', t.status_message));
     return 'retried';
 end $$;

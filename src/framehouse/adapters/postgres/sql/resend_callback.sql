@@ -6,6 +6,8 @@ with message as (
     left join tasks t on t.id = m.task_id
     left join elements e on e.id = m.element_task_id
     where coalesce(t.account_id, e.account_id) = :account_id and m.id = :message_id
+), audited as (
+    insert into audit_log (actor, action, subject) select :actor, 'callback.resend', id::text from message where :actor::text is not null
 ), changed as (
     update callback_messages m
     set state = 'waiting', run_at = now(), created_at = now(), attempt = 0, claim = null, lease_until = null

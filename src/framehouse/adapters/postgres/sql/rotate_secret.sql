@@ -1,10 +1,15 @@
 -- Replaces the callback secret. During :overlap, callbacks are signed with the new secret and the old secret. If the
 -- overlap of an earlier rotation has not ended, callbacks are also signed with its old secrets until the new overlap
 -- ends. A second run with the same secret changes only the end of the overlap.
-update accounts
-set callback_secret_old = case when callback_secret = :secret then callback_secret_old
-        else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,
-    callback_secret_old_until = now() + :overlap,
-    callback_secret = :secret
-where name = :name
-returning callback_secret;
+with rotated as (
+    update accounts
+    set callback_secret_old = case when callback_secret = :secret then callback_secret_old
+            else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,
+        callback_secret_old_until = now() + :overlap,
+        callback_secret = :secret
+    where name = :name
+    returning name, callback_secret
+), audited as (
+    insert into audit_log (actor, action, subject) select :actor, 'account.rotate_secret', name from rotated
+)
+select callback_secret from rotated;

@@ -1,4 +1,4 @@
-"""The input for all backdrops, and scenery that several backdrops share: sky, clouds, trees and ground."""
+"""`Stage`, the input of every backdrop function, and functions that draw shared scenery, such as sky and trees."""
 
 import math
 import random

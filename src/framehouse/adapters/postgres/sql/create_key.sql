@@ -1,0 +1,10 @@
+-- Creates an API key of an account. Bearer keys have a hash. JWT keys have an access key and a secret key.
+with created as (
+    insert into api_keys (account_id, prefix, hash, access_key, secret_key, models)
+    values (:account_id, :prefix, :hash, :access_key, :secret_key, :models)
+    on conflict do nothing
+    returning account_id, prefix, models
+)
+insert into audit_log (actor, action, subject, details)
+select :actor, 'key.create', c.prefix, jsonb_build_object('account', a.name, 'models', c.models)
+from created c join accounts a on a.id = c.account_id;

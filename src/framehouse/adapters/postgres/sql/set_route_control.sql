@@ -1,0 +1,25 @@
+-- Pauses or drains a route, or resumes it if :state is null. Returns whether the state has changed. :waiting_as contains
+-- the names by which batches wait for the route. If a route is resumed, the time limits of its failed batches start
+-- again, because these batches could not be retried in the meantime.
+with before as (
+    select (select state from route_controls where model = :model and route = :route) as state
+), resumed as (
+    delete from route_controls where model = :model and route = :route and :state::text is null
+), restarted as (
+    update batches set failing_since = null
+    where id in (
+        select id from batches
+        where claim is null and model = :model and route = any (:waiting_as::text[]) and failing_since is not null and :state::text is null
+        order by id
+        for update skip locked
+    )
+), controlled as (
+    insert into route_controls (model, route, state)
+    select :model, :route, :state::text where :state::text is not null
+    on conflict (model, route) do update set state = excluded.state, changed_at = now()
+    where route_controls.state <> excluded.state
+), audited as (
+    insert into audit_log (actor, action, subject)
+    select :actor, :action, :model || '/' || :route from before where before.state is distinct from :state::text
+)
+select before.state is distinct from :state::text from before;
