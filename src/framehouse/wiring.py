@@ -63,8 +63,8 @@ async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIt
     """Open the database that the settings specify, and migrate it.
 
     If the settings contain no database URL, this function starts the embedded database, and restarts it if it dies. The
-    last process that uses the embedded database stops it. Starting and stopping the embedded database deliberately
-    block the event loop. A cancellation therefore cannot interrupt these steps.
+    last process that uses the embedded database stops it. The calls that start and stop the embedded database block
+    the event loop on purpose, so that a cancellation cannot interrupt them.
     """
     embedded = None if settings.database_url else EmbeddedPostgres(settings.data_dir)
     restarter = None

@@ -165,7 +165,7 @@ async def test_uploads_that_are_missing_or_belong_to_another_account_are_refused
     body = {"model_name": "kling-v3-omni", "prompt": "a fox"}
     for client, reference in ((api.bob, url), (api.alice, unfilled)):
         answer = await client.post(PATH, json=body | {"image_list": [{"image": reference}]})
-        assert error(answer, 400, 1201) == "image_list[0].image is an upload that does not exist or has expired"
+        assert error(answer, 400, 1201) == "image_list[0].image refers to an upload that does not exist or has expired"
     assert (await api.alice.post(PATH, json=body | {"image": url})).json()["code"] == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -63,6 +63,7 @@ def create_account(
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, operator, with_database
     from framehouse.domain.account import DEFAULT_CONCURRENCY
+    from framehouse.pipeline.operator_json import account_json
 
     async def work(db: Database) -> Account:
         images = DEFAULT_CONCURRENCY if concurrency is None else concurrency
@@ -83,7 +84,7 @@ def create_account(
 
     account = with_database(data_dir, config, work)
     if as_json:
-        print_json(_public_fields(account) | {"callback_secret": account.callback_secret})
+        print_json(account_json(account) | {"callback_secret": account.callback_secret})
     else:
         echo(f'Created the account "{name}". To create a key for the account: framehouse key create {name}')
 
@@ -98,10 +99,11 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
 
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import with_database
+    from framehouse.pipeline.operator_json import account_json
 
     accounts = with_database(data_dir, config, account_store.list_accounts)
     if as_json:
-        print_json([_public_fields(account) | {"keys": keys} for account, keys in accounts])
+        print_json([account_json(account) | {"keys": keys} for account, keys in accounts])
         return
     if not accounts:
         echo("No accounts yet. To create an account: framehouse account create NAME")
@@ -124,9 +126,10 @@ def list_accounts(data_dir: Path | None, config: Path | None, as_json: bool) -> 
 def show_account(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Show an account: its limits, images in flight, units used, and the secret for signing callbacks."""
     from framehouse.cli.local_database import get_account, with_database
+    from framehouse.pipeline.operator_json import account_json
 
     account = with_database(data_dir, config, lambda db: get_account(db, name))
-    fields = _public_fields(account) | {"callback_secret": account.callback_secret}
+    fields = account_json(account) | {"callback_secret": account.callback_secret}
     if as_json:
         print_json(fields)
         return
@@ -160,6 +163,7 @@ def set_account(
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, operator, with_database
+    from framehouse.pipeline.operator_json import account_json
 
     no_limit = units is not None and units.strip().lower() == "none"
     if units is not None and not no_limit and not (units.isascii() and units.isdecimal() and len(units) < 18):
@@ -183,7 +187,7 @@ def set_account(
 
     account = with_database(data_dir, config, work)
     if as_json:
-        print_json(_public_fields(account))
+        print_json(account_json(account))
     else:
         echo(f'Changed the account "{name}".')
 
@@ -257,10 +261,3 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
         print_json({"name": name, "deleted": True})
     else:
         echo(f'Deleted the account "{name}". A running server or worker now deletes its data.')
-
-
-def _public_fields(account: Account) -> dict[str, Any]:
-    names = (
-        "name", "disabled", "concurrency", "images_in_flight", "units_limit", "units_reserved", "units_used", "weight"
-    )  # fmt: skip
-    return {name: getattr(account, name) for name in names} | {"created_at": account.created_at.isoformat()}

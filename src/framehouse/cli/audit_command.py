@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +44,7 @@ def audit(
 
     from framehouse.adapters.postgres.audit_log import list_changes
     from framehouse.cli.local_database import with_database
+    from framehouse.pipeline.operator_json import change_json
 
     async def work(db: Database) -> list[AuditEntry]:
         at = since.replace(tzinfo=UTC) if since else None
@@ -52,7 +52,7 @@ def audit(
 
     changes = with_database(data_dir, config, work)
     if as_json:
-        print_json([asdict(change) | {"changed_at": change.changed_at.isoformat()} for change in changes])
+        print_json([change_json(change) for change in changes])
         return
     if not changes:
         echo("No changes.")

@@ -29,6 +29,7 @@ def cli() -> None:
 
 _COMMANDS = {
     "account_commands:account": "Manage accounts and their limits.",
+    "admin_key_commands:admin_key": "Manage the keys of the admin API.",
     "audit_command:audit": "Show who changed accounts, keys, routes and tasks, newest change first.",
     "backup_commands:backup": "Copy the embedded database, the images, the references and framehouse.toml to FILE.",
     "backup_commands:restore": "Restore the backup FILE into a data folder that has no database.",

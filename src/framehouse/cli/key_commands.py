@@ -70,14 +70,14 @@ def list_keys(account: str, data_dir: Path | None, config: Path | None, as_json:
     """List the keys of ACCOUNT. Only the first characters of each key are shown."""
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, with_database
+    from framehouse.pipeline.operator_json import key_json
 
     async def work(db: Database) -> list[Key]:
         return await account_store.list_keys(db, (await get_account(db, account)).id)
 
     keys = with_database(data_dir, config, work)
     if as_json:
-        times = ("created_at", "revoked_at")
-        print_json([k._asdict() | {n: at.isoformat() if (at := getattr(k, n)) else None for n in times} for k in keys])
+        print_json([key_json(key) for key in keys])
         return
     if not keys:
         echo(f"No keys yet. To create a key: framehouse key create {account}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,13 +37,14 @@ def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
 
     from framehouse.cli.local_database import with_registry
     from framehouse.pipeline.operate_routes import list_routes
+    from framehouse.pipeline.operator_json import route_json
 
     async def work(db: Database, registry: Registry) -> list[RouteOverview]:
         return await list_routes(db, registry)
 
     routes = with_registry(data_dir, config, work)
     if as_json:
-        print_json([_public_fields(overview) for overview in routes])
+        print_json([route_json(overview) for overview in routes])
         return
     table = Table(box=None, pad_edge=False)
     names = ("model", "route", "state", "requests/min", "waiting", "running", "open orders", "workers", "health")
@@ -117,9 +117,3 @@ def _control(
     for name, changed in changes.items():
         text = f"{_PAST_TENSE[action]}: " if changed else f"Already {_STATES[action]}: "
         echo(f"{text}route {name} of {model}.")
-
-
-def _public_fields(overview: RouteOverview) -> dict[str, Any]:
-    fields = asdict(overview)
-    control = fields.pop("control")
-    return fields | {"state": control or "active", "requests_per_minute": overview.requests_per_minute or None}

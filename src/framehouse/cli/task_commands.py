@@ -14,7 +14,7 @@ from framehouse.cli.options import Command, account_option, data_options, json_o
 from framehouse.cli.output import Problem, echo, print_json
 
 if TYPE_CHECKING:
-    from framehouse.adapters.postgres.failed_tasks import FailedTask, FailedTaskFilter
+    from framehouse.adapters.postgres.failed_tasks import FailedTaskFilter
     from framehouse.adapters.postgres.pool import Database
     from framehouse.domain.task import Task
     from framehouse.engines.registry import Registry
@@ -141,10 +141,11 @@ def list_failed(tasks: FailedTaskFilter, limit: int, data_dir: Path | None, conf
     """
     from framehouse.adapters.postgres.failed_tasks import list_failed_tasks
     from framehouse.cli.local_database import with_database
+    from framehouse.pipeline.operator_json import failed_task_json
 
     failed = with_database(data_dir, config, lambda db: list_failed_tasks(db, tasks, limit=limit))
     if as_json:
-        print_json([_failed_fields(task) for task in failed])
+        print_json([failed_task_json(task) for task in failed])
         return
     if not failed:
         echo("No failed tasks.")
@@ -183,6 +184,7 @@ def retry(
 
     from framehouse.cli.local_database import operator, with_registry
     from framehouse.domain.task import read_task_id
+    from framehouse.pipeline.operator_json import retry_json
     from framehouse.pipeline.retry_tasks import retry_tasks
 
     if bool(ids) == select_all:
@@ -208,8 +210,7 @@ def retry(
     not_retried = {id: "it is not a task id" for id in ids if id not in by_id.values()}
     not_retried |= {by_id.get(id, str(id)): problem for id, problem in report.not_retried.items()}
     if as_json:
-        retried = [str(id) for id in report.retried]
-        print_json({"dry_run": dry_run, "retried": retried, "not_retried": not_retried})
+        print_json(retry_json(report, dry_run=dry_run) | {"not_retried": not_retried})
         return
     action = "Would retry" if dry_run else "Retried"
     echo(f"{action} {len(report.retried):,} {'task' if len(report.retried) == 1 else 'tasks'}.")
@@ -217,17 +218,6 @@ def retry(
         echo(f"Not retried: {id}, because {problem}.", err=True)
     if ids and not report.retried:
         raise Problem("No task was retried.")
-
-
-def _failed_fields(task: FailedTask) -> dict[str, Any]:
-    return {
-        "task_id": str(task.id),
-        "account": task.account,
-        "model": task.model,
-        "status_message": task.status_message,
-        "failed_at": task.ended_at.isoformat(),
-        "unfinished_images": len(task.unfinished),
-    }
 
 
 def _public_fields(task: Task) -> dict[str, Any]:

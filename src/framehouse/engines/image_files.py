@@ -127,7 +127,7 @@ def _verified_png(content: bytes) -> Png | None:
 
 
 def decode_answer(content: bytes) -> NDArray[np.uint8]:
-    """Decode an image file from an upstream to RGB pixels of shape (height, width, 3).
+    """Decode an image file from an upstream to an RGB array of shape (height, width, 3).
 
     Raises Broken if the content is not a valid PNG, JPEG or WebP image, or if the image has more than
     `MAX_ANSWER_PIXELS` pixels.

@@ -43,6 +43,8 @@ async def find_uploads(
         return {}, []
     found = await upload_store.use_uploads(db, account_id, list(ids.values()))
     problems = [
-        f"{field} is an upload that does not exist or has expired" for field, id in ids.items() if id not in found
+        f"{field} refers to an upload that does not exist or has expired"
+        for field, id in ids.items()
+        if id not in found
     ]
     return {field: found[id] for field, id in ids.items() if id in found}, problems

@@ -36,8 +36,8 @@ class Claimed:
     `attempt` counts from 1. `elements` contains copies of the elements. The copies were saved with the task. `ratio` is
     `auto` if the aspect ratio depends on an image and has not been determined yet. `shots` contains the shots that have
     no image yet. `batch_size` is the total number of shots in the batch, including the finished shots. `failing_s` is
-    the number of seconds since the batch first failed, or 0 if the batch has not failed. The clock of the database
-    measures this time. `open_orders` maps a route to `{"note": the data of its open order}` or
+    the number of seconds since the batch first failed, or 0 if the batch has not failed. This time is measured by the
+    database's clock. `open_orders` maps a route to `{"note": the data of its open order}` or
     `{"given_up": the reason}`. `route` is the name of the route for which the batch has waited. The worker tries this
     route first. An empty name means the model's first route.
     """

@@ -41,7 +41,7 @@ class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
     `replayed` means that an earlier request had the same idempotency key and the same body. `task_id` is then the task
-    of that request. `key_reused` means that an earlier request had the same idempotency key and another body.
+    of that request. `key_reused` means that an earlier request had the same idempotency key but a different body.
     `external_taken` means that the external id is already used.
     """
 

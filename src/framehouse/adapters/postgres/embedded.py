@@ -153,7 +153,7 @@ class EmbeddedPostgres:
                     break
                 time.sleep(_LOCK_PAUSE_S)
             else:
-                log.warning("waiting for a process that starts or stops the embedded database and has locked %s", path)
+                log.warning("another process is starting or stopping the embedded database: waiting for lock %s", path)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -340,7 +340,7 @@ class EmbeddedPostgres:
         return subprocess.run(command, check=False, **options)  # noqa: S603
 
     def _as_owner(self, command: list[str], options: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
-        """Return a command and subprocess options, which together run a program of the wheel as the cluster's owner.
+        """Return a command and subprocess options that together run a program from the wheel as the cluster's owner.
 
         If this process runs as root, the owner of the cluster often cannot enter root's folders. In this case, the
         program receives the capability to enter any folder, and the permissions of the folders stay unchanged. Raises

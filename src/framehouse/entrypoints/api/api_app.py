@@ -114,7 +114,7 @@ class Api:
             response = await self._respond(request)
             await response(scope, receive, send)
         except Exception as error:
-            # The error occurred while the response was being sent, so uvicorn closes the connection. This call of
+            # The error occurred while the response was being sent, so uvicorn closes the connection. This call to
             # error_response only logs and counts the error.
             error_response(request, error)
             raise

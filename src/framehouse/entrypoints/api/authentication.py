@@ -11,6 +11,7 @@ import jwt
 from starlette.types import Scope
 
 from framehouse.adapters.postgres.account_store import find_bearer, find_jwt_key
+from framehouse.adapters.postgres.admin_keys import ADMIN_KEY_PREFIX
 from framehouse.adapters.postgres.pool import Database
 from framehouse.domain.account import KEY_PREFIX, Caller
 from framehouse.domain.errors import Refused
@@ -97,6 +98,8 @@ async def authenticate(db: Database, header: str | None, key_cache: KeyCache, *,
     token = token.strip()
     if scheme.lower() != "bearer" or not token or len(token) > _MAX_TOKEN_CHARACTERS or not token.isascii():
         raise Refused(1002, "the Authorization header is malformed; send Authorization: Bearer <key>")
+    if token.startswith(ADMIN_KEY_PREFIX):
+        raise Refused(1002, "this is an admin key, which is valid only for the admin API; send an API key")
     find_caller = _find_by_key if token.startswith(KEY_PREFIX) else _find_by_jwt
     caller, disabled = await find_caller(db, token, key_cache, use_cached)
     if disabled and use_cached:

@@ -59,6 +59,7 @@ class ApiContext:
     retention: timedelta
     redirect_images: bool
     key_cache: KeyCache = field(default_factory=KeyCache)
+    admin_key_cache: KeyCache = field(default_factory=KeyCache)
 
     async def caller(self, request: Request) -> Caller:
         """Return the caller of a request.

@@ -1,4 +1,4 @@
-"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, metrics, browser pages."""
+"""The table of all endpoints: Kling dialect, uploads, images, upstream callbacks, health, admin API, browser pages."""
 
 from framehouse.entrypoints.api import (
     console_endpoints,
@@ -7,6 +7,7 @@ from framehouse.entrypoints.api import (
     upload_endpoints,
     upstream_callback,
 )
+from framehouse.entrypoints.api.admin import admin_endpoint_table
 from framehouse.entrypoints.api.documentation import BodySchema, Operation, ResponseDoc
 from framehouse.entrypoints.api.image_endpoints import RESPONSES, SIGNATURE, get_image
 from framehouse.entrypoints.api.kling import examples, kling_endpoint_table
@@ -109,5 +110,6 @@ ENDPOINTS = (
     *_IMAGE_ENDPOINTS,
     Endpoint("POST", "/hasten/{batch}/{signature}", upstream_callback.wake_batch, "hasten", prefixed=False),
     *_HEALTH_ENDPOINTS,
+    *admin_endpoint_table.ENDPOINTS,
     *_BROWSER_ENDPOINTS,
 )

@@ -58,7 +58,7 @@ class BodyReader:
     `max_bytes` is the maximum size of a body. At most `max_large` large bodies are read at the same time, and at most
     half of this number for the same account. Further large bodies are not read until a slot is free. These limits
     restrict the use of memory and temporary files. `stall_timeout_s` is the maximum time in seconds between two pieces
-    of a body, and the maximum time in which `read_small` reads a complete body.
+    of a body, and the maximum time that `read_small` waits for a complete body.
     """
 
     def __init__(self, *, max_bytes: int, max_large: int = 8, stall_timeout_s: float = 30) -> None:
@@ -68,7 +68,7 @@ class BodyReader:
         # By default, glibc returns the memory block of each piece to the system, and requests a new block for the next
         # piece. These system calls take longer than decoding the piece. After a larger block has been freed once, glibc
         # keeps and reuses freed blocks. The following statement allocates and frees such a block. The block uses no
-        # memory, because nothing is written to it.
+        # physical memory, because nothing is written to it.
         bytearray(_MALLOC_BLOCK_BYTES)
 
     @asynccontextmanager

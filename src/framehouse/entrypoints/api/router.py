@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.documentation import Operation
 
-_METHODS = ("GET", "HEAD", "POST", "PUT")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _MAX_COMPARED_CHARACTERS = 100
 
 

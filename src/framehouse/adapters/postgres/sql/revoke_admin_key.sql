@@ -1,0 +1,12 @@
+-- Revokes the only active key of the admin API whose prefix begins with :start. Returns its prefix, or no row.
+with matching as (
+    select id from admin_keys where revoked_at is null and starts_with(prefix, :start)
+), revoked as (
+    update admin_keys set revoked_at = now()
+    where id in (select id from matching) and (select count(*) from matching) = 1
+    returning prefix, name
+), audited as (
+    insert into audit_log (actor, action, subject, details)
+    select :actor, 'admin_key.revoke', prefix, jsonb_build_object('name', name) from revoked
+)
+select prefix from revoked;

@@ -1,0 +1,1 @@
+"""The admin API, with which operators manage accounts, keys, routes and failed tasks. See docs/operations.md."""
