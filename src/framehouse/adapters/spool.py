@@ -49,7 +49,7 @@ class Spool:
                     self._size += written
                     remaining = remaining[written:]
         except OSError as error:
-            raise SpoolFull(f"temporary files: {error}") from error
+            raise SpoolFull(f"cannot write a temporary file: {error}") from error
 
     def read(self, at: int, max_bytes: int) -> bytes:
         """Return at most `max_bytes` bytes from position `at` of the file. Raises OSError if the spool is closed."""

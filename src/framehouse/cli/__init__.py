@@ -1,6 +1,6 @@
 """The entry point of the command line.
 
-A command's module is imported only when the command is invoked. The modules of commands import slow modules only inside
+A command's module is imported only when the command is invoked. Command modules import slow modules only inside
 functions. For these reasons, help and shell completion are fast.
 """
 
@@ -50,7 +50,7 @@ def _interrupt_after_hook(main_thread: int) -> None:
     time.sleep(0.01)
     while _runs_hook(sys._current_frames().get(main_thread)):
         time.sleep(0.001)  # Python would also ignore a KeyboardInterrupt inside the hook
-    signal.pthread_kill(main_thread, signal.SIGINT)  # also interrupts a sleep of the main thread
+    signal.pthread_kill(main_thread, signal.SIGINT)  # also interrupts the main thread if it is sleeping
 
 
 def _runs_hook(frame: FrameType | None) -> bool:

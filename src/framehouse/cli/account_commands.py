@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,8 +244,8 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
     from framehouse.cli.local_database import get_account, operator, with_database
 
     if not yes:
-        if as_json:
-            raise click.UsageError("with --json, also specify --yes")
+        if as_json or not sys.stdin.isatty():
+            raise click.UsageError("to delete an account without a question, specify --yes")
 
         async def count(db: Database) -> int:
             return await account_store.count_tasks(db, (await get_account(db, name)).id)

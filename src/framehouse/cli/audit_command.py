@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--action", help="Show only this action, for example account.set, or this group of actions: account.")
-@click.option("--subject", help="Show only changes of this account, key, route (MODEL/ROUTE), task or message.")
+@click.option(
+    "--action", help="Show only this action (such as account.set) or this group of actions (such as account)."
+)
+@click.option("--subject", help="Show only changes to this account, key, route (MODEL/ROUTE), task or message.")
 @click.option(
     "--from",
     "since",

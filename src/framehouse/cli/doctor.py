@@ -17,6 +17,7 @@ import click
 from framehouse import __version__
 from framehouse.adapters.postgres import account_store
 from framehouse.adapters.postgres.queue_metrics import RouteQueue, measure_queue
+from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.adapters.postgres.server_check import BadServer, check_server
 from framehouse.adapters.storage import StorageUnavailable, folder_of, open_storage
@@ -106,7 +107,7 @@ def _check_disk(settings: Settings) -> list[DoctorFinding]:
             DoctorFinding(
                 4,
                 "problem",
-                f"Only {free / 1e9:.1f} GB are free in {folder}",
+                f"Only {free / 1e9:.1f} GB is free in {folder}",
                 "Free some space, or choose another disk.",
             )
         ]
@@ -182,13 +183,13 @@ async def _check_unserved(
     for model, route in registry.unserved(served):
         text = f"No live worker serves the route {route.name} of {model}"
         if count := waiting.pop((model, route.name), 0):
-            text += f"; {count} batches wait for this route"
+            text += f"; {count} batches are waiting for this route"
         level: Level = "problem" if count or (served and route.needs) else "advice"
         advice = f"Start a worker: framehouse worker {route.label_options}".rstrip()
         findings.append(DoctorFinding(12, level, text, advice))
     for (model, name), count in waiting.items():
         if count and (model, name) not in served:
-            text = f"{count} batches wait for {f'the route {name}' if name else 'the first route'} of {model}"
+            text = f"{count} batches are waiting for {f'the route {name}' if name else 'the first route'} of {model}"
             advice = "Configure this route again, or cancel the tasks of these batches."
             findings.append(DoctorFinding(12, "problem", f"{text}, but this route is not configured", advice))
     return findings
@@ -255,6 +256,10 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
                 else:
                     findings.append(DoctorFinding(11, "ok", f"{state} (reported by {health.healthy} workers)"))
                 served.add((health.model, health.route))
+            for (model, name), control in (await list_route_controls(db)).items():
+                text = f"An operator has set the route {name} of {model} to the state {control}"
+                advice = f"To use the route again: framehouse route resume {model} {name}"
+                findings.append(DoctorFinding(16, "advice", text, advice))
             queues = await measure_queue(db)
             with suppress(BadRoute):  # check 5 has already reported this error
                 findings += await _check_unserved(settings, served, queues)
@@ -277,9 +282,7 @@ def _check_database(settings: Settings) -> list[DoctorFinding]:
     try:
         return asyncio.run(check())
     except BadServer as error:
-        return [
-            DoctorFinding(7, "problem", str(error), "See docs/many-machines.md for the requirements on the database.")
-        ]
+        return [DoctorFinding(7, "problem", str(error), "See docs/many-machines.md for the database requirements.")]
     except Exception as error:  # noqa: BLE001 - every failure is reported as a finding
         return [
             DoctorFinding(

@@ -9,15 +9,17 @@ import click
 
 
 class LazyCommand(click.Command):
-    """A placeholder with the name and the help text of a command. `reference` has the form `module:name`."""
+    """A placeholder with the name and the help text of a command.
+
+    `reference` has the form `module:attribute`. The name of the command is the attribute, with hyphens for underscores.
+    """
 
     def __init__(self, reference: str, help: str) -> None:
-        self.module, _, name = reference.partition(":")
-        super().__init__(name, help=help)
+        self.module, _, self.attribute = reference.partition(":")
+        super().__init__(self.attribute.replace("_", "-"), help=help)
 
     def load(self) -> click.Command:
-        assert self.name
-        command: click.Command = getattr(import_module(self.module), self.name)
+        command: click.Command = getattr(import_module(self.module), self.attribute)
         return command
 
 

@@ -210,9 +210,9 @@ class Engine(Protocol):
     """The interface of an engine, which generates images.
 
     `generate` yields the image of each shot once, as soon as the image is ready, and yields Progress in between.
-    `generate` raises only Postponed, Declined, Broken, Unavailable and Unknown, and does not catch BatchLost. The
-    generation stops if the iterator is closed, or if the asyncio task that reads the iterator is cancelled. If
-    `abilities().cancel` is true, the generation stops within one second.
+    `generate` raises only Postponed, Declined, Broken, Unavailable and Unknown, and does not catch BatchLost.
+    Generation stops if the iterator is closed, or if the asyncio task that reads the iterator is cancelled. If
+    `abilities().cancel` is true, generation stops within one second.
 
     One engine object processes many calls at the same time. The API process also creates engines, but calls only
     `abilities` and `close`. An engine must not load a model or send a request before `generate` or `check` is called.

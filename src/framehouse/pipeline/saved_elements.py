@@ -96,7 +96,7 @@ async def gather_images(
     """Store all images of an element, and decode them completely. All URLs are fetched concurrently.
 
     Raises Declined if at least one image can never be used. Otherwise, raises Unavailable if at least one image cannot
-    be used now but may be usable later. The message describes the problem of each image that caused the error.
+    be used now but may be usable later. The message describes the problem with each image that caused the error.
     """
 
     async def load(field: str, image: Reference) -> Reference:

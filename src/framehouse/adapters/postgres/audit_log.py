@@ -42,7 +42,8 @@ async def list_changes(
     """Return up to `limit` changes, newest first.
 
     `before` selects the changes with an id below this number. `since` is the earliest time of a change. `action` is an
-    action, or the first part of several actions, such as `account`. An argument that is None selects all changes.
+    action, or the first part of several actions, such as `account`. An argument that is None does not restrict the
+    result.
     """
     rows = await db.rows(sql("list_changes"), limit=limit, before=before, since=since, action=action, subject=subject)
     return [AuditEntry(**dict(row) | {"details": json.loads(row["details"])}) for row in rows]

@@ -66,8 +66,8 @@ async def claim_callbacks(
 ) -> list[CallbackMessage]:
     """Claim up to `limit` due messages. The accounts take turns.
 
-    `deliveries` is the number of deliveries that already run in this process, by account. No account gets more than
-    `account_limit` deliveries at the same time. If `account_limit` is None, this maximum is `limit`.
+    `deliveries` is the number of deliveries that are already running in this process, by account. No account gets more
+    than `account_limit` deliveries at the same time. If `account_limit` is None, this maximum is `limit`.
     `healthy` and `failing` contain host names. All other hosts are unknown. `host_limits` limits the number of
     concurrent deliveries to each host. A message can be claimed only after all earlier messages of its task have ended.
     If the connection is lost before the claimed messages are returned, they can be claimed again after their leases

@@ -152,7 +152,7 @@ class ShotQueue:
 
 
 class _DeviceUnavailable(Exception):
-    """Raised when a device has no child process with a loaded model. The device then starts a cooldown."""
+    """Raised when a device cannot load the model in a child process. The device then starts a cooldown."""
 
 
 class Device(threading.Thread):
@@ -262,7 +262,7 @@ class Device(threading.Thread):
         if self._child and self._child.alive:
             return self._child
         if self._child:
-            log.warning("the process of %s %s while idle; a new process is started", self.device, self._child.kill())
+            log.warning("the idle process of %s %s; starting a new process", self.device, self._child.kill())
         self._inbox = queue.SimpleQueue()
         try:
             settings = self._queue.settings.load_settings()
@@ -282,7 +282,7 @@ class Device(threading.Thread):
         if message["event"] == "timeout":
             limit_s = self._queue.settings.start_limit_s
             raise _DeviceUnavailable(f"{settings['model']} was not loaded within {limit_s:.0f} s")
-        died = f"the process of {self.device} {exit_status} while loading {settings['model']}"
+        died = f"while loading {settings['model']}, the process of {self.device} {exit_status}"
         raise _DeviceUnavailable(message.get("reason") or died)
 
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
@@ -327,7 +327,7 @@ class Device(threading.Thread):
                     return message
 
     def _next_message(self, limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
-        """Wait for the next message of the child process, and return this message.
+        """Wait for the next message from the child process, and return it.
 
         The bytes that arrive with an image are added to the message as `pixels`. If no message arrives within
         `limit_s`, a `timeout` event is returned. A `wake` event is returned only if `wakes` is true or the queue is

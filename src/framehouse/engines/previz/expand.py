@@ -16,8 +16,8 @@ copies the original image into the result, so the original image loses no detail
 def expand_image(content: bytes, size: Size, box: Box, seed: int) -> Pixels:
     """Expand an image to `size` and return an RGB array of shape (height, width, 3).
 
-    `content` is the file of the image, and `box` is the place of the image in the expanded image. The edges of the
-    image are mirrored outwards. The seed changes only the grain. Raises Broken if the file is damaged.
+    `content` is the file of the image, and `box` is the area that the image occupies in the expanded image. The edges
+    of the image are mirrored outwards. The seed changes only the grain. Raises Broken if the file is damaged.
     """
     scale = min(1.0, (_WORK_PX / (size.width * size.height)) ** 0.5)
     work = Size(*(max(2, round(side * scale)) for side in size))

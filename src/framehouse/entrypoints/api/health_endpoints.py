@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from framehouse.adapters.postgres.pool import Database, DatabaseUnavailable
+from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry.metrics import CONTENT_TYPE
@@ -32,6 +33,9 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
         served = [(model, route) for model, routes in engines.items() for route in routes]
         for model, route in registry.unserved(served):
             engines.setdefault(model, {})[route.name] = "no worker"
+        for (model, name), control in (await list_route_controls(db)).items():
+            if registry.route(model, name):
+                engines.setdefault(model, {})[name] = control
     return checks, engines
 
 

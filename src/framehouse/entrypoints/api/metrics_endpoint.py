@@ -27,9 +27,11 @@ from framehouse.adapters.postgres.queue_metrics import (
     count_workers,
     measure_queue,
 )
+from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import RouteHealth, list_route_health
 from framehouse.adapters.storage import Storage
 from framehouse.adapters.telemetry import metrics
+from framehouse.domain.routing import RouteControl
 from framehouse.engines.registry import Registry
 from framehouse.entrypoints.api.dependency_checks import database_responds, storage_responds
 
@@ -49,6 +51,7 @@ class SharedMetrics:
     open_orders: Mapping[tuple[str, str], int] = field(default_factory=dict)
     callbacks: Sequence[CallbackCount] = ()
     route_health: Sequence[RouteHealth] = ()
+    route_controls: Mapping[tuple[str, str], RouteControl] = field(default_factory=dict)
 
 
 async def render_metrics(db: Database, storage: Storage, registry: Registry, worker_metrics: str) -> str:
@@ -75,6 +78,7 @@ async def _read_shared(db: Database) -> SharedMetrics | None:
                 workers=await count_workers(db),
                 callbacks=await count_callbacks(db),
                 route_health=await list_route_health(db),
+                route_controls=await list_route_controls(db),
             )
     except (DatabaseUnavailable, TimeoutError):
         return None
@@ -136,6 +140,12 @@ def shared_families(shared: SharedMetrics | None, storage_up: bool, registry: Re
         oldest_s,
     )
     yield _gauge("framehouse_route_workers", "Live workers that serve the route.", ("model", "route"), workers)
+    yield _gauge(
+        "framehouse_route_controlled",
+        "1 for each route that an operator has paused or drains.",
+        ("model", "route", "state"),
+        {(*route, state): 1 for route, state in shared.route_controls.items()},
+    )
     yield _gauge(
         "framehouse_queue_pinned_batches",
         "Batches with an open order at the route. Only this route may continue such a batch.",

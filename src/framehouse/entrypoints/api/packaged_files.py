@@ -42,7 +42,7 @@ class PackagedFile:
         ending = self._file.name.rpartition(".")[2]
         type = _TYPES.get(ending, "text/plain; charset=utf-8")
         etag = f'"{hashlib.sha256(self._content).hexdigest()[:24]}"'
-        # browsers revalidate each file by its ETag, so they never mix files of two versions
+        # browsers use the ETag to revalidate each file, so they never mix files from different versions
         return {"Cache-Control": "no-cache", "Content-Type": type, "ETag": etag, **self._fixed_headers}
 
     def respond(self, request: Request) -> Response:
@@ -53,10 +53,10 @@ class PackagedFile:
 
 
 class _PieceResponse(Response):
-    """A response that is sent in pieces. Each piece waits until the client has read most of the pieces before it.
+    """A response that is sent in pieces. A piece is sent only after the client has read most of the earlier pieces.
 
-    If a response were sent in one piece, the memory would hold a copy of the entire file for each client that reads
-    nothing.
+    If a response were sent in one piece, the process would keep a copy of the entire file in memory for each client
+    that does not read its response.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

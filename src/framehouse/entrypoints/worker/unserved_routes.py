@@ -1,4 +1,4 @@
-"""Find unserved routes for which batches wait. Log a warning, and later fail the tasks of these batches.
+"""Find unserved routes that batches are waiting for. Log a warning, and later fail the tasks of these batches.
 
 Each worker measures for itself how long a route has been unserved, so a worker that has just started does not fail any
 tasks. This module never fails tasks of a served route, even if their batches wait for a long time.
@@ -82,8 +82,8 @@ class UnservedRoutes:
                 reason = "is not configured"
                 if route:
                     reason = f"needs {route.needed_labels}" if route.needs else "has no worker"
-                log.warning("batches of %s wait for route %s, which no live worker serves: the route %s",
-                            model, name or "(the first)", reason)  # fmt: skip
+                log.warning("batches of %s are waiting for %s, which no live worker serves: the route %s",
+                            model, f"route {name}" if name else "the first route", reason)  # fmt: skip
             if self._registry.model(model) and not route:
                 await restart_at_first_route(self._db, model, name)
         for key in self._since.keys() - unserved:
