@@ -1,7 +1,7 @@
 """Framehouse: a self-hosted server for the omni-image task API.
 
-An entrypoint receives a request. The pipeline processes it step by step, with the rules of the domain. Adapters connect
-the pipeline to outside systems. Reading order:
+An entrypoint receives a request. The pipeline processes it step by step, according to the rules of the domain. Adapters
+connect the pipeline to outside systems. Reading order:
 
     cli/          the command line
     wiring.py     creates the adapters and entrypoints from the settings

@@ -155,7 +155,7 @@ async def test_references_that_an_endpoint_does_not_use_are_refused(api: Api) ->
     ]
     for kind, name, value in unused:
         refused = await api.alice.post(f"/kling{TASK_PATHS[kind]}", json=BODIES[kind] | {name: value})
-        assert f"{name} is not used by this endpoint; its references are" in error(refused, 400, 1201)
+        assert f"{name} is not used by this endpoint; its reference fields are" in error(refused, 400, 1201)
         empty_values: list[Any] = ["", [], None]
         for empty in empty_values:
             accepted = await api.alice.post(f"/kling{TASK_PATHS[kind]}", json=BODIES[kind] | {name: empty})

@@ -227,7 +227,7 @@ def test_the_default_model_is_the_one_of_kling_or_default_model_or_the_first_tha
     assert parse("generations", Catalog(own, "c")).model == "c"
     assert parse("generations", Catalog(own, "a")).model == "b"
     assert parse("generations", Catalog([*own, Model("kling-v3")], "c")).model == "kling-v3"
-    with pytest.raises(Refused, match="model_name is required; no configured model offers this endpoint"):
+    with pytest.raises(Refused, match="model_name is required; no configured model supports this endpoint"):
         parse("try-on", Catalog([Model("a", kinds=("omni-image",))]))
 
 

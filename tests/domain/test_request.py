@@ -195,7 +195,7 @@ def test_at_most_ten_references_and_elements_are_accepted() -> None:
     url = {"image": "https://example.com/a.png"}
     assert len(parse(image_list=[url] * 10).images) == 10
     assert "image_list" in problem(image_list=[url] * 11)
-    assert "together at most 10" in problem(image_list=[url] * 6, element_list=[{"element_id": 1}] * 5)
+    assert "at most 10 in total" in problem(image_list=[url] * 6, element_list=[{"element_id": 1}] * 5)
     assert problem(image_list=[{"image": ""}]) == "image_list[0].image is required and must not be empty"
     assert "element_id" in problem(element_list=[{"element_id": True}])
     assert parse(element_list=[{"element_id": "12"}]).elements == (12,)

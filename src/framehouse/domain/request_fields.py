@@ -33,8 +33,9 @@ def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | 
 
     For omni-image, the default is the setting `default_model`. For all other kinds, the default is the first of the
     following models that supports this kind of request: the model that the Kling API specifies, `default_model`, and
-    the other models in the order of the configuration. Returns None if no model was found. In this case,
-    `reader.problems` contains the reason. Raises Refused (1203) if the model is not configured.
+    the other models in the order of the configuration. Returns None if the named model does not support this kind of
+    request, or if no default model was found. In both cases, `reader.problems` contains the reason. Raises Refused
+    (1203) if the named model is not configured.
     """
     name = reader.text("model_name", max_characters=200, strip=True)
     name = name or reader.text("model", max_characters=200, strip=True)
@@ -56,7 +57,7 @@ def read_model(reader: FieldReader, models: Catalog, kind: TaskKind) -> Model | 
 
 def _offers(models: Catalog, kind: TaskKind) -> str:
     names = [model.name for model in models.models if kind in model.kinds]
-    return f"send {' or '.join(names)}" if names else "no configured model offers this endpoint"
+    return f"send {' or '.join(names)}" if names else "no configured model supports this endpoint"
 
 
 def read_images(reader: FieldReader, name: str, role: ReferenceRole = "") -> tuple[SentImage, ...]:
@@ -125,7 +126,7 @@ def check_unused_references(reader: FieldReader, kind: TaskKind) -> None:
     for name in _REFERENCE_FIELDS:
         if name not in _USED_REFERENCE_FIELDS[kind] and reader.get(name) not in (None, [], {}):
             used = ", ".join(_USED_REFERENCE_FIELDS[kind])
-            reader.add_problem(name, f"is not used by this endpoint; its references are {used}")
+            reader.add_problem(name, f"is not used by this endpoint; its reference fields are {used}")
 
 
 def read_elements(reader: FieldReader) -> tuple[int, ...]:
@@ -150,7 +151,7 @@ def check_reference_count(reader: FieldReader, images: int, elements: int) -> No
     if images + elements > MAX_REFERENCES >= longest:
         reader.add_problem(
             " and ".join(names),
-            f"have {images + elements} entries; together at most {MAX_REFERENCES} are allowed",
+            f"have {images + elements} entries; at most {MAX_REFERENCES} in total are allowed",
         )
 
 

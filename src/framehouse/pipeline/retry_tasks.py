@@ -44,9 +44,11 @@ async def retry_tasks(
     dry_run: bool = False,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> RetryReport:
-    """Return up to `limit` failed tasks to the queue, the oldest first.
+    """Return to the queue the failed tasks that match the filter `tasks`, oldest first.
 
-    Calls `on_progress` with the number of processed tasks and the number of all tasks. If the process is stopped, the
+    If more than `limit` tasks match, only the `limit` tasks that failed most recently are retried.
+
+    Calls `on_progress` with the number of processed tasks and the total number of tasks. If the process is stopped, the
     tasks that were already retried stay in the queue, and a repeated call retries the remaining tasks.
     """
     found = await failed_tasks.list_failed_tasks(db, tasks, limit=limit)

@@ -16,7 +16,7 @@ SYSTEM = "framehouse"
 class AuditEntry:
     """A change that an operator made.
 
-    `actor` is the user and the host of a command, or the prefix of the admin key. `action` is, for example,
+    `actor` is the user and host that ran a command, or the prefix of the admin key. `action` is, for example,
     `account.set`. `subject` is the name of an account, the prefix of a key, a route as `model/route`, or an id. The
     content of `details` depends on the action. For `account.set`, `details` contains the old value and the new value of
     each changed field.
@@ -41,9 +41,9 @@ async def list_changes(
 ) -> list[AuditEntry]:
     """Return up to `limit` changes, newest first.
 
-    `before` selects the changes with an id below this number. `since` is the earliest time of a change. `action` is an
-    action, or the first part of several actions, such as `account`. An argument that is None does not restrict the
-    result.
+    `before` selects the changes with an id below this number. `since` is the earliest time of a change. `action` is a
+    complete action, such as `account.set`, or only the part before a dot: `account` selects all actions that begin with
+    `account.`. An argument that is None does not restrict the result.
     """
     rows = await db.rows(sql("list_changes"), limit=limit, before=before, since=since, action=action, subject=subject)
     return [AuditEntry(**dict(row) | {"details": json.loads(row["details"])}) for row in rows]

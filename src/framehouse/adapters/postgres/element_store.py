@@ -40,9 +40,9 @@ class NewElement:
 class CreateResult:
     """The result of `create_element`. An element is created only if the outcome is `accepted`.
 
-    `replayed` means that an earlier request had the same idempotency key and the same body. `task_id` is then the task
-    of that request. `key_reused` means that an earlier request had the same idempotency key but a different body.
-    `external_taken` means that the external id is already used.
+    `replayed` means that an earlier request had the same idempotency key and the same body. In this case, `task_id` is
+    the id of the task that the earlier request created. `key_reused` means that an earlier request had the same
+    idempotency key but a different body. `external_taken` means that the external id is already used.
     """
 
     outcome: Literal["accepted", "replayed", "key_reused", "external_taken"]
@@ -118,7 +118,7 @@ async def claim_elements(
     """Claim up to `limit` due elements, and mark them as processing. The accounts take turns.
 
     `task_id` restricts the claim to one element. `ready` restricts the claim to elements whose images are all stored.
-    Two element workers never claim the same element.
+    Two element workers never have valid claims on the same element at the same time.
     """
     rows = await db.rows(
         "select * from claim_elements(:limit, :lease, :claim, :task_id, :ready)",
@@ -135,7 +135,10 @@ async def claim_elements(
 
 
 async def finish_element(db: Database, claimed: ClaimedElement, images: Sequence[Reference]) -> None:
-    """Mark an element as succeeded and save its stored images. Changes nothing if the worker has lost the claim."""
+    """Mark an element as succeeded and record the keys and sizes of its stored images.
+
+    Changes nothing if the worker has lost the claim.
+    """
     stored_images = [{"index": i, "key": r.key, "width": r.width, "height": r.height} for i, r in enumerate(images)]
     await _end(db, claimed, "succeed", "", json.dumps(stored_images))
 

@@ -40,7 +40,7 @@ async def exchange_code(db: Database, code: str) -> tuple[str, str] | None:
     """
     key = new_key()
     await db.row(sql("use_sign_in_code"), code_hash=key_hash(code), prefix=key_prefix(key), key_hash=key_hash(key))
-    # the result of the statement is not used: if the statement runs twice, the second run inserts nothing, although the
-    # first run exchanged the code
+    # look up the key instead of using the result of the statement: if the connection is lost, the statement is
+    # repeated, and the second run inserts nothing, although the first run may have exchanged the code
     bearer = await find_bearer(db, key)
     return (key, bearer[0].account_name) if bearer else None

@@ -207,7 +207,9 @@ class _LimitedConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unparsed_bytes = 0
         if self.parser.should_upgrade():
-            return  # with `Upgrade`, httptools ends the request before its body is parsed (request_parser.py)
+            # because the request has the header `Upgrade`, httptools has ended the request before parsing its body; see
+            # request_parser.py
+            return
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -224,7 +226,7 @@ class _LimitedConnection(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse the request. uvicorn calls this method if it cannot parse the input, even if the input is a body."""
+        """Refuse the request. uvicorn calls this method if it cannot parse the head or the body of a request."""
         self._refuse(self._refusal)
 
     def _refuse(self, refusal: _Refusal) -> None:
