@@ -29,6 +29,8 @@ def test_a_paused_route_generates_nothing_until_it_is_resumed(tmp_path: Path) ->
         (finding,) = [f for f in run_json("doctor", *data, code=1) if f["number"] == 16]
         assert finding["do"] == f"To use the route again: framehouse route resume {MODEL} previz"
         assert run("route", "pause", MODEL, *data).stdout == f"Already paused: route previz of {MODEL}.\n"
+        refused = run("generate", "a fox", "--out", tmp_path / "out", *data, code=1).stderr
+        assert f"The route previz of {MODEL} is paused. To resume the route: framehouse route resume" in refused
         assert run("route", "resume", MODEL, *data).stdout == f"Resumed: route previz of {MODEL}.\n"
         assert http.get(f"{PATH}/{task}?wait=30").json()["data"]["task_status"] == "succeed"
         changes = run_json("audit", "--action", "route", *data)

@@ -14,11 +14,13 @@ from typing import Any, Protocol, Self
 import httpx
 
 from framehouse.adapters.postgres import account_store, task_store
+from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
+from framehouse.domain.routing import closed_routes
 from framehouse.domain.task import Status
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.sweeper import OrphanedBatches
@@ -115,7 +117,7 @@ class LocalDeployment:
         request = parse_request(body, self._deployment.registry.catalog, self._kind)
         model = self._deployment.registry.model(request.model)
         assert model is not None
-        await self._check_workers(model.name)
+        await self._check_first_route(model.name)
         ticket = await accept(
             request,
             caller=Caller(self._account_id, DEFAULT_ACCOUNT),
@@ -137,10 +139,21 @@ class LocalDeployment:
         self._stack.push_async_callback(stop)
         return str(ticket.task_id)
 
-    async def _check_workers(self, model: str) -> None:
-        """Raise Problem if neither this process nor a live worker serves the model's first route."""
+    async def _check_first_route(self, model: str) -> None:
+        """Raise Problem if the task would wait at the model's first route.
+
+        The task would wait if neither this process nor a live worker serves the route, or if an operator has paused the
+        route.
+        """
         first = self._deployment.registry.route(model, "")
         assert first is not None
+        names = [route.name for route in self._deployment.registry.routes(model)]
+        controls = await list_route_controls(self._deployment.db)
+        if first.name in closed_routes(names, {route: state for (of, route), state in controls.items() if of == model}):
+            raise Problem(
+                f"The route {first.name} of {model} is {controls[model, first.name]}. "
+                f"To resume the route: framehouse route resume {model} {first.name}"
+            )
         live = {(health.model, health.route) for health in await list_route_health(self._deployment.db)}
         if not first.served and (model, first.name) not in live:
             raise Problem(
