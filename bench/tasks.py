@@ -239,8 +239,8 @@ def _measure_relay(rounds: int) -> list[Figure]:
         one_by_one = run_contenders(seconds_per_task)
         disk_s = statistics.median(_minimum_disk_time(folder) for _ in range(40))
     return [
-        _relay_figure(concurrent, disk_s, "time that a relay adds to a request, 16 at a time"),
-        _relay_figure(one_by_one, disk_s, "time that a relay adds to a request, one by one"),
+        _relay_figure(concurrent, disk_s, "time that a relay adds to a request, with 16 requests at a time"),
+        _relay_figure(one_by_one, disk_s, "time that a relay adds to a request, with one request at a time"),
     ]
 
 

@@ -3,7 +3,7 @@
 A backup is a tar file with these members, in this order: `backup.json` (format and versions), `database.dump` (in
 pg_dump's custom format), `framehouse.toml` (if the file exists), `files/…` (images and references) and
 `complete.json`. A backup without `complete.json` is incomplete. A header of each member contains the SHA-256 digest of
-its content. Backups of older versions have no such headers.
+its content. Backups that older versions created do not have these headers.
 
 The database is dumped in one snapshot, and the files are copied after the dump. Framehouse stores every file before it
 writes the row that refers to the file. Therefore, the backup contains all files to which the dump refers. The only
@@ -325,7 +325,7 @@ def _restore_config(path: Path, content: bytes) -> None:
     the suffix `.restored`.
     """
     if path.exists() and path.read_bytes() != content:
-        echo(f"{path} was not changed. The settings of the backup were written to {path.name}.restored", err=True)
+        echo(f"{path} was not changed. The settings from the backup were written to {path.name}.restored", err=True)
         path = path.with_name(path.name + ".restored")
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
@@ -334,7 +334,7 @@ def _restore_config(path: Path, content: bytes) -> None:
 def _restore_file(path: Path, content: IO[bytes], member: tarfile.TarInfo) -> None:
     """Write a file, unless its content is damaged. Raises TarError if it is damaged."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # the name ends in `#1`, because the storage recognizes partial files by such names
+    # the storage recognizes partial files by the suffix `#1`, and later deletes them
     part = path.with_name(path.name + "#1")
     try:
         with part.open("w+b") as file:

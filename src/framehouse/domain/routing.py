@@ -15,10 +15,10 @@ RouteControl = Literal["paused", "draining"]
 """A state that an operator has set for a route.
 
 If a route is `paused`, its batches wait until an operator resumes the route. If a route is `draining`, its batches use
-the next route of the model. In both states, batches with an open order at the route are continued.
+the next route of the model. In both states, workers continue to process batches with an open order at the route.
 """
 DRAINED_PAUSE_S = 15.0
-"""The pause of a batch, in seconds, if only draining routes can generate the batch."""
+"""The time in seconds for which a batch is postponed if only draining routes can generate the batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def choose_routes(
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
-        return Retry(f'route "{order_at}" has an open order of this task but is no longer configured', open_order=True)
+        return Retry(f'route "{order_at}" has an open order for this task but is no longer configured', open_order=True)
     start = places.get(resume_at if order_at is None else order_at, 0)
     problems = [_problem(route, model, references, expansion=expansion) for route in routes]
     if order_at is not None and problems[start]:
@@ -134,10 +134,10 @@ def choose_routes(
 
 
 def closed_routes(routes: Sequence[str], controls: Mapping[str, RouteControl]) -> set[str]:
-    """Return the routes for whose batches workers must wait, given the names of all routes of a model in order.
+    """Return the names of the routes whose batches must wait, given the names of all routes of a model in order.
 
-    These routes are the paused routes, and the draining routes that are not followed by any other route. Workers must
-    not claim batches that wait for these routes, except batches with an open order.
+    These are the paused routes, and the draining routes that are followed only by draining routes or by no route.
+    Workers must not claim batches that wait for these routes, except batches with an open order.
     """
     closed, followed = set(), False
     for name in reversed(routes):

@@ -150,10 +150,10 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
             element_id = int(result.detail)
             raise Refused(1201, _unknown_element(request.elements.index(element_id), element_id))
         case "over_concurrency":
-            # the Kling API specifies this message, and clients compare its exact text
+            # the Kling API specifies this message, and clients check for its exact text
             raise Refused(1303, "parallel task over resource pack limit", retry_after_s=_RETRY_AFTER_S)
         case "over_units":
-            raise Refused(1102, f"units used up ({result.detail})")
+            raise Refused(1102, f"the account has too few units ({result.detail})")
         case other:
             assert_never(other)
 

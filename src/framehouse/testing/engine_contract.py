@@ -135,7 +135,7 @@ class EngineContract:
         for _ in range(100 if engine.abilities().cancel else 6000):  # one second or one minute
             if task.done():
                 break
-            # the steps are counted and the time is not measured, because a busy machine may pause the whole process
+            # count steps instead of measuring the time, because a busy machine may pause the whole process
             await asyncio.sleep(0.01)
         assert task.done(), "the cancelled call did not end in time"
         with pytest.raises(asyncio.CancelledError):

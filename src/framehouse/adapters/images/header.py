@@ -3,7 +3,7 @@
 The first bytes of the file determine the type. This parser does not use Pillow, because Pillow keeps in memory all data
 that precedes the pixels: for a file with ten megabytes of tiny segments, Pillow needs several seconds and hundreds of
 megabytes of memory. The processes in which this parser runs have no limits on time and memory that could stop Pillow.
-False values in a header are detected later, by the module `decode`.
+Incorrect values in a header are detected later, by the module `decode`.
 """
 
 import struct
@@ -80,7 +80,7 @@ def _jpeg(file: BinaryIO) -> tuple[int, int, bool]:
     rotated = False
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
-        # the two bytes are not a marker, or no frame header precedes the scan or the end of the image
+        # not a marker, or a marker that starts the scan or ends the image before any frame header
         if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):
             raise BadImage(_UNREADABLE)
         if marker == 0xFF:  # padding

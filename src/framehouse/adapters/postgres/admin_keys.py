@@ -13,7 +13,7 @@ _PREFIX_CHARACTERS = len(ADMIN_KEY_PREFIX) + 8
 
 
 class AdminKey(NamedTuple):
-    """A key of the admin API, without its secret. `name` states who uses the key, or for what."""
+    """A key of the admin API, without its secret. `name` states who uses the key, or what it is used for."""
 
     id: int
     name: str

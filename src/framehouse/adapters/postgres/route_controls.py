@@ -23,8 +23,8 @@ async def control_route(
 ) -> bool:
     """Pause, drain or resume a route, and notify the workers. Returns False if the route is already in this state.
 
-    `waiting_as` contains the names by which batches wait for the route: the name of the route, and an empty name if the
-    route is the first route of its model.
+    `waiting_as` contains the route names that are stored in the batches that wait for this route: the name of the
+    route and, if the route is the first route of its model, also an empty string.
     """
     changed = await db.value(
         sql("set_route_control"),

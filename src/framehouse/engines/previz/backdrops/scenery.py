@@ -1,4 +1,4 @@
-"""`Stage`, the input of every backdrop function, and functions that draw shared scenery, such as sky and trees."""
+"""The input for all backdrop functions (`Stage`), and functions that draw shared scenery, such as sky and trees."""
 
 import math
 import random
@@ -193,7 +193,7 @@ def pine(s: Stage, x: float, base: float, tall: float, color: Color) -> None:
 
 
 def broadleaf(s: Stage, x: float, base: float, tall: float, *, far: float = 0.0, pick: int = 0) -> None:
-    """Draw a round tree with the leaves of the season."""
+    """Draw a broadleaf tree with a round crown, in the leaf colours of the season."""
     d, light = s.d, s.light
     colors = LEAVES[s.season]
     color = colors[pick % len(colors)]
