@@ -234,10 +234,10 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
 @data_options
 @json_option
 def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Delete an account with its keys, tasks, images, elements, uploads and charges.
+    """Delete an account and its keys, tasks, images, elements, uploads and charges.
 
-    The keys become invalid immediately. Unfinished tasks are cancelled without a charge and without a callback. While a
-    server or a worker runs, it deletes the data within about an hour. To save the charges first, run: framehouse usage
+    The keys become invalid immediately. Unfinished tasks are cancelled without a charge and without a callback. A
+    running server or worker deletes the data within about an hour. To save the charges first, run: framehouse usage
     --account NAME --csv
     """
     from framehouse.adapters.postgres import account_store
@@ -245,13 +245,13 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
 
     if not yes:
         if as_json or not sys.stdin.isatty():
-            raise click.UsageError("to delete an account without a question, specify --yes")
+            raise click.UsageError("to delete an account without confirmation, specify --yes")
 
         async def count(db: Database) -> int:
             return await account_store.count_tasks(db, (await get_account(db, name)).id)
 
         tasks = with_database(data_dir, config, count)
-        click.confirm(f'Delete the account "{name}" with all of its data ({tasks:,} tasks)?', abort=True)
+        click.confirm(f'Delete the account "{name}" and all of its data ({tasks:,} tasks)?', abort=True)
 
     async def work(db: Database) -> None:
         await get_account(db, name)
@@ -261,4 +261,4 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
     if as_json:
         print_json({"name": name, "deleted": True})
     else:
-        echo(f'Deleted the account "{name}". A running server or worker now deletes its data.')
+        echo(f'Deleted the account "{name}". A running server or worker now deletes the data of the account.')

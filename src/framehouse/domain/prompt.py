@@ -152,8 +152,8 @@ def requested_images(prompt: str) -> int | None:
 
     The number can be a word or digits, in English or Chinese. A grid ("2x3 grid") takes precedence over a word such as
     "triptych", which in turn takes precedence over other numbers. If there are several other numbers, the first number
-    is returned. The "one" in "one image" and the "一" in "一张" are articles, not numbers. Numbers in the text of
-    listed shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
+    is returned. The "one" in "one image" and the "一" in "一张" are treated as articles, not as numbers. Numbers in the
+    text of listed shots (see `listed_shots`) are ignored. The result may exceed the limits of the Kling API.
     """
     listed = listed_shots(prompt)
     text = listed.shared if listed else prompt

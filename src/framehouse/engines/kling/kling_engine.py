@@ -131,7 +131,7 @@ class Kling:
 
 
 class _UnsavedOrder:
-    """A replacement for the record of an order if `Batch.open_order` is None. The data is kept only in memory."""
+    """A substitute for the record of an order, used if `Batch.open_order` is None. The data is kept only in memory."""
 
     upstream_callback_url = None
 

@@ -51,7 +51,7 @@ class OrderSettings:
 
 
 class OrderExecution:
-    """The execution of one order, from its saved record to its images."""
+    """The execution of one order, from saving its record to fetching its images."""
 
     def __init__(self, settings: OrderSettings, batch: Batch, open_order: OpenOrder, order: Order) -> None:
         self._settings = settings
@@ -237,7 +237,7 @@ class OrderExecution:
                 )
                 return await asyncio.to_thread(read_answer, content)
             except FetchFailed as error:
-                failure = Unknown(f"image {position + 1} of the upstream {error.message}")
+                failure = Unknown(f"image {position + 1} from the upstream {error.message}")
             except Broken as error:
                 failure = error
             log.warning("order %s: %s", self._order.external_id, failure.message)

@@ -112,7 +112,7 @@ async def send_request(
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
         raise NotAccepted(f"cannot be reached: {_one_line(str(error)) or type(error).__name__}") from error
     except (httpx.TimeoutException, TimeoutError) as error:
-        raise OutcomeUnknown(f"sent no complete response within {timeout_s:g} s") from error
+        raise OutcomeUnknown(f"did not send a complete response within {timeout_s:g} s") from error
     except httpx.HTTPError as error:
         raise OutcomeUnknown("closed the connection before its response was complete") from error
 

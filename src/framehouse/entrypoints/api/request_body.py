@@ -191,7 +191,7 @@ class BodyReader:
         """
         counted_s = time.monotonic() - started - self._stall_timeout_s
         if counted_s > 0 and size < counted_s * _MIN_BYTES_PER_S:
-            message = f"the body arrives too slowly; at least {_MIN_BYTES_PER_S:,} bytes per second are required"
+            message = f"the body arrived too slowly; at least {_MIN_BYTES_PER_S:,} bytes per second are required"
             raise Refused(1200, message)
         try:
             async with asyncio.timeout(self._stall_timeout_s):
