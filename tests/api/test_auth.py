@@ -1,11 +1,14 @@
 """Authentication by API keys and signed JWTs, and the limit on lookups of unknown keys."""
 
 import asyncio
+import hmac
+import json
 import time
 from typing import Any
 
 import jwt
 import pytest
+from jwt.utils import base64url_encode
 
 from framehouse.adapters.postgres import account_store
 from framehouse.domain.errors import Refused
@@ -161,3 +164,32 @@ async def test_a_revoked_key_is_removed_from_the_cache(api: Api) -> None:
     )
     assert await key_cache.look_up(key, lambda: account_store.find_bearer(api.deployment.db, key)) is None
     assert not key_cache._cached
+
+
+@pytest.mark.parametrize(
+    ("claims", "headers"),
+    [
+        ({"sub": 1, "jti": [], "aud": {"a": 1}, "iat": "yesterday"}, {}),
+        ({"nbf": None}, {}),
+        ({}, {"kid": 7}),
+        ({}, {"kid": None, "typ": 5, "cty": {}}),
+    ],
+)
+async def test_unusual_claims_and_headers_of_a_jwt_are_ignored(
+    api: Api, claims: dict[str, Any], headers: dict[str, Any]
+) -> None:
+    access_key, secret_key = await account_store.create_jwt_key(api.deployment.db, api.deployment.caller.account_id)
+
+    def signed(secret: str) -> str:
+        parts = ({"alg": "HS256"} | headers, {"iss": access_key, "exp": 2**33} | claims)
+        text = b".".join(base64url_encode(json.dumps(part).encode()) for part in parts)
+        return (text + b"." + base64url_encode(hmac.digest(secret.encode(), text, "sha256"))).decode()
+
+    assert await code(api, f"Bearer {signed(secret_key)}") == 0
+    assert await code(api, f"Bearer {signed('another secret')}") == 1000
+
+
+async def test_a_jwt_with_a_critical_header_is_refused(api: Api) -> None:
+    access_key, secret_key = await account_store.create_jwt_key(api.deployment.db, api.deployment.caller.account_id)
+    payload = {"iss": access_key, "exp": 2**33}
+    assert await code(api, "Bearer " + jwt.encode(payload, secret_key, headers={"crit": ["exp"], "exp": 1})) == 1002

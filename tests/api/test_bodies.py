@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import gzip
 import itertools
 import json
 import tempfile
@@ -96,7 +97,7 @@ async def test_long_strings_in_fields_that_are_not_images(api: Api) -> None:
         "prompt has 80000 characters; at most 2500 are allowed",
         'resolution must be one of 1k, 2k, 4k, not "ää',
         "n must be an integer from 1 to 9, not",
-        "callback_url has 80000 characters; at most 2048 are allowed",
+        "callback_url has 80000 characters; at most 8192 are allowed",
         "external_task_id has 80000 characters; at most 255",
         "watermark_info must be",
         "element_list[0].element_id must be a positive integer",
@@ -125,7 +126,7 @@ async def test_all_problems_of_large_images_are_in_one_message(api: Api) -> None
         "n must be from 1 to 9",
         "image_list[1].image has 10,000,001 bytes; at most 10,000,000 are allowed",
         "image_list[2].image cannot be read as a jpg or png",
-        "image_list[3].image is a data URL without base64",
+        "image_list[3].image cannot be read as a jpg or png",
         "image_list[4].image is neither",
         "image_list[5].image is 299x299 px",
     ):
@@ -321,3 +322,76 @@ async def test_the_number_of_large_bodies_that_are_read_at_the_same_time_is_limi
     watching.cancel()
     assert {answer.status_code for answer in answers} == {200}
     assert 1 < max_files - before <= 4, "half of the slots, because all bodies belong to one account"
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_byte_order_mark_before_the_body_is_ignored(api: Api, large: bool) -> None:
+    body = BODY | ({"image_list": [image_input(large_png())]} if large else {})
+    content = b"\xef\xbb\xbf" + json.dumps(body).encode()
+    answer = await api.alice.post(PATH, content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("members", [1, 3])
+async def test_a_body_that_is_compressed_with_gzip_is_read(api: Api, large: bool, members: int) -> None:
+    body = BODY | ({"image_list": [image_input(large_png())]} if large else {})
+    text = json.dumps(body).encode()
+    step = len(text) // members + 1
+    content = b"".join(gzip.compress(text[start : start + step]) for start in range(0, len(text), step))
+    headers = {"Content-Type": "application/json", "Content-Encoding": "GZip", "Idempotency-Key": f"k{members}{large}"}
+    answer = await api.alice.post(PATH, content=content, headers=headers)
+    assert answer.status_code == 200, answer.text
+    headers.pop("Content-Encoding")
+    repeated = await api.alice.post(PATH, content=text, headers=headers)
+    assert repeated.json()["data"]["task_id"] == answer.json()["data"]["task_id"], "the same body, not compressed"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "status", "message"),
+    [
+        ("br", b"x", 415, 'the Content-Encoding must be gzip or identity, not "br"'),
+        ("gzip", b"{}", 400, "the body is not valid gzip data"),
+        ("gzip", gzip.compress(b"{}")[:-3], 400, "the body ended too early: its gzip data is not complete"),
+        ("gzip", b"", 400, "the body ended too early: its gzip data is not complete"),
+        (
+            "gzip",
+            gzip.compress(b'{"prompt": "' + b"A" * 200_000_000),
+            413,
+            "the body is too large; at most 150,000,000 bytes",
+        ),
+        ("gzip", gzip.compress(b" " * 20_000_000), 413, "the body without its images is too large"),
+    ],
+    ids=["br", "no gzip", "truncated", "empty", "bomb", "spaces"],
+)
+async def test_a_wrongly_compressed_body_is_refused(
+    api: Api, encoding: str, content: bytes, status: int, message: str
+) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = await api.alice.post(PATH, content=content, headers=headers)
+    assert message in error(answer, status, 1200)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "", "none"])
+async def test_a_body_without_compression_may_say_so(api: Api, encoding: str) -> None:
+    answer = await api.alice.post(PATH, json=BODY, headers={"Content-Encoding": encoding})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"prompt": "a \ud83d"}, "prompt"),
+        ({"prompt": "\udd8a fox"}, "prompt"),
+        ({"image_list": [{"image": "\ud83d"}]}, "image_list[0].image"),
+        ({"a": [{"b": ["\ud83d"]}]}, "a[0].b[0]"),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+async def test_half_of_a_character_is_refused_with_the_name_of_its_field(
+    api: Api, fields: dict[str, Any], name: str, large: bool
+) -> None:
+    body = BODY | fields | ({"image_tail": "A" * 100_000} if large else {})
+    answer = await api.alice.post(PATH, content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    expected = f"{name} contains half of an emoji or of another character; send complete characters"
+    assert error(answer, 400, 1201) == expected

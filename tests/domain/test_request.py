@@ -220,7 +220,7 @@ def test_a_long_string_is_an_image_or_a_url_that_is_too_long() -> None:
     assert parse(image_list=[{"image": LONG}]).images == (SentImage("image_list[0].image", LONG),)
     url = LongString("HTTP://example.com/" + "a" * 400, 70_000)
     assert problem(image_list=[{"image": url}]) == (
-        "image_list[0].image is a URL of 70000 characters; at most 2048 are allowed"
+        "image_list[0].image is a URL of 70000 characters; at most 8192 are allowed"
     )
 
 

@@ -31,7 +31,7 @@ _weight = click.option(
     type=click.FloatRange(0.01, 100),
     callback=lambda _context, _option, value: _number(value),
     help="Share of the workers, relative to other accounts. An account with weight 2 gets twice the share of an "
-    "account with weight 1. [default: 1]",
+    "account with weight 1. A new account has weight 1 by default.",
 )
 
 
@@ -236,9 +236,9 @@ def rotate_secret(name: str, overlap_hours: float, data_dir: Path | None, config
 def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """Delete an account and its keys, tasks, images, elements, uploads and charges.
 
-    The keys become invalid immediately. Unfinished tasks are cancelled without a charge and without a callback. A
-    running server or worker deletes the data within about an hour. To save the charges first, run: framehouse usage
-    --account NAME --csv
+    The keys become invalid immediately. Unfinished tasks end without a charge and without a callback. A running server
+    or worker deletes the data within about an hour. To save the charges first, run: framehouse usage --account NAME
+    --csv
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, operator, with_database

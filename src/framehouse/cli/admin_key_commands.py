@@ -26,7 +26,7 @@ def admin_key() -> None:
 @data_options
 @json_option
 def create_key(name: str, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Create a key of the admin API. NAME states who uses the key, or for what. The key is shown only once."""
+    """Create a key of the admin API. NAME states who uses the key, or its purpose. The key is shown only once."""
     from framehouse.adapters.postgres.admin_keys import create_admin_key
     from framehouse.cli.local_database import operator, with_database
 
@@ -41,7 +41,7 @@ def create_key(name: str, data_dir: Path | None, config: Path | None, as_json: b
         print_json({"key": key})
         return
     echo(f"key: {key}")
-    echo("Store the key in a safe place. The key is not shown again, and can change all accounts.", err=True)
+    echo("Store the key in a safe place. It is not shown again. Anyone who has it can change all accounts.", err=True)
 
 
 @admin_key.command("list")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--action", help="Show only this action (such as account.set) or this group of actions (such as account)."
 )
-@click.option("--subject", help="Show only changes to this account, key, route (MODEL/ROUTE), task or message.")
+@click.option("--subject", help="Show only changes to this account, key, route (MODEL/ROUTE), task or callback.")
 @click.option(
     "--from",
     "since",
@@ -59,13 +59,13 @@ def audit(
     if not changes:
         echo("No changes.")
     for change in changes:
-        details = "  ".join(f"{name}={_text(value)}" for name, value in change.details.items())
+        details = "  ".join(f"{name}={_text(change.action, value)}" for name, value in change.details.items())
         at = f"{change.changed_at:%Y-%m-%d %H:%M:%S}"
         echo(f"{at}  {change.actor}  {change.action}  {change.subject}  {details}".rstrip())
 
 
-def _text(value: object) -> str:
-    """Return a changed value as `old -> new`, and any other value as JSON."""
-    if isinstance(value, list) and len(value) == 2:
+def _text(action: str, value: object) -> str:
+    """Return the old value and the new value of a changed field as `old -> new`, and all other values as JSON."""
+    if action.endswith(".set") and isinstance(value, list):
         return " -> ".join(json.dumps(item, ensure_ascii=False) for item in value)
     return json.dumps(value, ensure_ascii=False)

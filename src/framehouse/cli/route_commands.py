@@ -79,10 +79,10 @@ def pause(model: str, route: str | None, data_dir: Path | None, config: Path | N
 @data_options
 @json_option
 def drain(model: str, route: str | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
-    """Stop sending new batches to ROUTE of MODEL: they use the next route.
+    """Stop sending batches to ROUTE of MODEL. New batches and waiting batches use the next route.
 
-    Use this command before you remove a route. Without ROUTE, all routes of MODEL are drained. If no other route can
-    generate a batch, the batch waits until the route is resumed.
+    Use this command before you remove a route. If no other route can generate a batch, the batch waits until ROUTE is
+    resumed. Without ROUTE, all routes of MODEL are drained.
     """
     _control(model, route, "drain", data_dir, config, as_json)
 
@@ -107,7 +107,8 @@ def _control(
         try:
             return await control_routes(db, registry, model, route, action, actor=operator())
         except UnknownRoute as error:
-            raise Problem(f"{error}. See: framehouse route list".capitalize()) from None
+            message = str(error)
+            raise Problem(f"{message[0].upper()}{message[1:]}. See: framehouse route list") from None
 
     changes = with_registry(data_dir, config, work)
     if as_json:

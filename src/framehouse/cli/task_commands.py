@@ -137,7 +137,7 @@ def _filters(command: Command) -> Command:
 def list_failed(tasks: FailedTaskFilter, limit: int, data_dir: Path | None, config: Path | None, as_json: bool) -> None:
     """List failed tasks of all accounts with their error messages, newest first.
 
-    Tasks that their clients have cancelled are not listed.
+    Cancelled tasks are not listed.
     """
     from framehouse.adapters.postgres.failed_tasks import list_failed_tasks
     from framehouse.cli.local_database import with_database
@@ -177,7 +177,8 @@ def retry(
     """Return failed tasks to the queue, for example after an outage. ID is a task id.
 
     A retried task keeps its id and its finished images. Its account is charged once if the task now succeeds. A task
-    cannot be retried if its client has cancelled it, or if its images have expired.
+    cannot be retried if it was cancelled, if its images have expired, if a reference image has been deleted, or if its
+    account has too few units.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from framehouse.domain.reference import MAX_REFERENCES, ImageInput, LongString, is_url
 
-MAX_URL_CHARACTERS = 2048
+MAX_URL_CHARACTERS = 8192
 MAX_HOST_CHARACTERS = 253
 _QUOTED_CHARACTERS, _QUOTED_ENTRIES = 40, 6
 

@@ -41,15 +41,15 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The route was not called, because it has already received the maximum number of requests per minute."""
+    """The route must not be called now, because it has reached its maximum number of requests per minute."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteResult:
     """The result of trying a route. If `error` is None, every shot is saved or the worker has lost its claim.
 
-    `error` is `LimitReached` if the route was not called. `open_order` is true if the route has an open order after it
-    was tried. `given_up` is true if the route was excluded for the batch while it was tried.
+    `error` is `LimitReached` if the request limit of the route prevented a call. `open_order` is true if the batch has
+    an open order at the route after the route was tried. `given_up` is true if the route is now excluded for the batch.
     """
 
     error: Failed | Postponed | LimitReached | None = None
@@ -77,9 +77,10 @@ def choose_routes(
     earlier routes. If there is no open order and `resume_at` is empty or unknown, the first route is tried first.
     `last_error` is the error of the batch's previous attempt.
 
-    If a route is paused or has reached its request limit, the batch waits for this route. A draining route is skipped,
-    and so is a paused route if an earlier route may be able to generate the batch later. If only draining routes can
-    generate the batch, the batch is postponed.
+    If a route has reached its request limit, the batch waits for this route. The batch also waits for a paused route,
+    unless an earlier route may be able to generate the batch later. In this case, the paused route is skipped. A
+    draining route is always skipped. If only draining routes can generate the batch, the batch is postponed. The route
+    with the open order is tried even if it is paused or draining.
     """
     places = {route.name: place for place, route in enumerate(routes)}
     if order_at is not None and order_at not in places:
@@ -136,8 +137,9 @@ def choose_routes(
 def closed_routes(routes: Sequence[str], controls: Mapping[str, RouteControl]) -> set[str]:
     """Return the names of the routes whose batches must wait, given the names of all routes of a model in order.
 
-    These are the paused routes, and the draining routes that are followed only by draining routes or by no route.
-    Workers must not claim batches that wait for these routes, except batches with an open order.
+    These are the paused routes and some of the draining routes. The batches of a draining route must wait if the route
+    is the last route, or if all later routes are also draining. Workers must not claim batches that wait for the
+    returned routes, except batches with an open order.
     """
     closed, followed = set(), False
     for name in reversed(routes):

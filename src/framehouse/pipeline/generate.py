@@ -133,8 +133,8 @@ async def _try_route(
     """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
 
     Returns the error if the engine raises Postponed, Declined, Broken, Unavailable or Unknown. Returns LimitReached if
-    the route may not be called now. Continuing an open order is always allowed. Returns None if every shot is saved or
-    this worker has lost its claim.
+    the route has reached its request limit. The limit does not apply to a call that continues an open order. Returns
+    None if every shot is saved or this worker has lost its claim.
     """
     abilities = route.engine.abilities()
     try:

@@ -16,9 +16,10 @@ class RouteOverview:
     """The state of a configured route.
 
     `control` is None if the route is neither paused nor draining. `requests_per_minute` is 0 if the number of requests
-    is not limited. `waiting` is the number of batches that wait for the route, `running` the number of batches that
-    were claimed for the route, and `open_orders` the number of batches with an open order at the route. `workers` is
-    the number of live workers that serve the route. `healthy` is false if one of these workers reports a problem.
+    is not limited. `waiting` is the number of batches that wait for the route. `running` is the number of batches that
+    workers have claimed for the route. `open_orders` is the number of batches with an open order at the route.
+    `workers` is the number of live workers that serve the route. `healthy` is false if at least one of these workers
+    reports a problem.
     """
 
     model: str

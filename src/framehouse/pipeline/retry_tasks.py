@@ -15,7 +15,7 @@ from framehouse.engines.registry import Registry
 _CONCURRENCY = 4
 _PROBLEMS: dict[RetryResult, str] = {
     "not_failed": "it has not failed, or has already been retried",
-    "canceled": "its client has cancelled it",
+    "canceled": "it was cancelled",
     "expired": "its images have expired",
     "reference_gone": "one of its reference images has been deleted",
     "over_units": "its account has too few units",
@@ -25,9 +25,11 @@ _UNKNOWN = "there is no failed task with this id"
 
 @dataclass(frozen=True, slots=True)
 class RetryReport:
-    """The ids of the retried tasks, and the reason why each of the remaining tasks was not retried, by task id.
+    """The result of retrying tasks.
 
-    In a dry run, `retried` contains the ids of the tasks that would be retried.
+    `retried` contains the ids of the retried tasks. `not_retried` maps the id of each other task to the reason why the
+    task was not retried. A dry run only checks that the model of a task is configured. `retried` then contains the ids
+    of all tasks that pass this check.
     """
 
     retried: list[UUID] = field(default_factory=list)

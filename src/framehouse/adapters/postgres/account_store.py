@@ -85,7 +85,7 @@ async def get_account(db: Database, account_id: int) -> Account:
 
 
 async def list_accounts(db: Database) -> list[tuple[Account, int]]:
-    """Return all accounts, sorted by name, each with the number of its active keys."""
+    """Return all accounts that are not deleted, sorted by name, each with the number of its active keys."""
     return [(_account(row), row["keys"]) for row in await db.rows(sql("list_accounts"))]
 
 
@@ -143,7 +143,10 @@ async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> boo
 
 
 async def purge_accounts(db: Database, limit: int) -> int:
-    """Delete data of deleted accounts, up to `limit` rows of each table. Returns the number of changed rows."""
+    """Delete data of deleted accounts. Returns the number of changed rows.
+
+    One call deletes up to `limit` rows of each table for each account, and processes up to ten accounts.
+    """
     return int(
         await db.value(
             "select purge_accounts(:limit, :message, :grace)", limit=limit, message=_DELETED, grace=_PURGE_GRACE

@@ -35,16 +35,17 @@ async def list_admin_keys(db: Database) -> list[AdminKey]:
 
 
 async def revoke_admin_key(db: Database, prefix: str, *, actor: str) -> str | None:
-    """Revoke the only active key that starts with `prefix`. Returns the prefix that identifies the key.
+    """Revoke the active key that starts with `prefix`. Returns the stored prefix of the revoked key.
 
-    Returns None and changes nothing if no active key, or more than one active key, starts with `prefix`.
+    Only the first 12 characters of `prefix` are compared. Returns None and changes nothing if no active key, or more
+    than one active key, starts with these characters.
     """
     revoked = await db.value(sql("revoke_admin_key"), start=prefix[:_PREFIX_CHARACTERS], actor=actor)
     return str(revoked) if revoked else None
 
 
 async def find_admin_key(db: Database, key: str) -> AdminKey | None:
-    """Return the active admin key, or None if the key is unknown or revoked."""
+    """Return the admin key whose secret is `key`. Returns None if the key is unknown or revoked."""
     digest = key_hash(key)
     row = await db.row("select * from admin_keys where hash = :hash and revoked_at is null", hash=digest)
     if row is None or not hmac.compare_digest(row["hash"], digest):

@@ -14,12 +14,12 @@ SYSTEM = "framehouse"
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """A change that an operator made.
+    """A change that an operator, or Framehouse itself, made.
 
-    `actor` is the user and host that ran a command, or the prefix of the admin key. `action` is the kind of change, for
-    example `account.set`. `subject` is the name of an account, the prefix of a key, a route as `model/route`, or an id.
-    The content of `details` depends on the action. For `account.set`, `details` contains the old value and the new
-    value of each changed field.
+    `actor` is the user and the host that ran a command, the name and the prefix of an admin key, or `SYSTEM`. `action`
+    is the kind of change, for example `account.set`. `subject` is the name of an account, the prefix of a key, a route
+    as `model/route`, or the id of a task or a callback message. The content of `details` depends on the action. For
+    `account.set`, `details` contains the old value and the new value of each changed field.
     """
 
     id: int

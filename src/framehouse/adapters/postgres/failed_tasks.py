@@ -32,7 +32,7 @@ class FailedTask:
 
 @dataclass(frozen=True, slots=True)
 class FailedTaskFilter:
-    """The conditions for failed tasks. A task is selected only if it meets all conditions. None is not a condition.
+    """The conditions for failed tasks. A task is selected if it meets all conditions that are not None.
 
     `reason` is a text that the error message must contain. The case of the letters is ignored. `since` excludes tasks
     that failed before this time.
@@ -67,7 +67,8 @@ async def retry_task(
 ) -> RetryResult:
     """Return a failed task to the queue. Each new batch contains at most `max_batch` unfinished shots.
 
-    If `whole_series` is true, one batch contains all unfinished shots of a series. The audit log contains the `actor`.
+    If `whole_series` is true, one batch contains all unfinished shots of a series. `actor` is recorded in the audit
+    log.
 
     The account is charged only if the task now succeeds. The quota of the account is not checked, because the server
     has already accepted the task. The units of the account are checked.

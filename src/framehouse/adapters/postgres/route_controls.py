@@ -21,7 +21,7 @@ async def list_route_controls(db: Database) -> dict[tuple[str, str], RouteContro
 async def control_route(
     db: Database, model: str, route: str, action: RouteAction, *, waiting_as: Sequence[str], actor: str
 ) -> bool:
-    """Pause, drain or resume a route, and notify the workers. Returns False if the route is already in this state.
+    """Pause, drain or resume a route, and notify the workers. Returns False if the state of the route does not change.
 
     `waiting_as` contains the route names that are stored in the batches that wait for this route: the name of the
     route and, if the route is the first route of its model, also an empty string.

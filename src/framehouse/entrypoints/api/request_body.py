@@ -7,6 +7,7 @@ body are written to a temporary file.
 import asyncio
 import hashlib
 import time
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.spool import Spool, SpoolFull
 from framehouse.adapters.storage import StorageUnavailable
 from framehouse.domain.errors import Refused
+from framehouse.domain.field_reader import quoted
 from framehouse.domain.reference import Content
 from framehouse.entrypoints.api.request_headers import find_header
 from framehouse.entrypoints.api.streaming_json import (
@@ -26,6 +28,7 @@ from framehouse.entrypoints.api.streaming_json import (
     JsonReader,
     SkeletonTooLarge,
     from_json,
+    half_surrogate_at,
 )
 
 _JSON = "application/json"
@@ -33,10 +36,16 @@ _FEED_BYTES = 128 * 1024
 """The approximate size of the pieces in which a large body is decoded. Other requests are served between two pieces."""
 _MIN_BYTES_PER_S = 32 * 1024
 _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+"""The byte order mark of UTF-8. Some clients send it before the JSON text."""
+_IDENTITY, _GZIP = ("", "identity", "none"), ("gzip", "x-gzip")
 
 
 def is_small(request: Request) -> bool:
-    """Return whether the Content-Length header specifies a small body. Returns False if there is no such header."""
+    """Return whether the Content-Length header specifies a small body. Returns False if there is no such header, or if
+    the body is compressed."""
+    if find_header(request.scope, b"content-encoding"):
+        return False
     length = find_header(request.scope, b"content-length") or ""
     return length.isdecimal() and int(length[:18]) <= LONG_BYTES
 
@@ -76,11 +85,12 @@ class BodyReader:
         """Read the body of a JSON request. The temporary file with its images exists until the `async with` block ends.
 
         Raises Refused (1200) if the content type is not JSON, or if the body is not JSON or ends too early. Raises
-        Refused (1200) as soon as the body is too large or arrives too slowly. Raises StorageUnavailable if the
-        temporary file cannot be written.
+        Refused (1201) if a string of the body contains half of a surrogate pair. Raises Refused (1200) as soon as the
+        body is too large or arrives too slowly. For a compressed body, the limits apply to the decompressed bytes.
+        Raises StorageUnavailable if the temporary file cannot be written.
         """
         self._check_headers(request)
-        stream = request.stream()
+        stream = _decompressed(request)
         started = time.monotonic()
         received = bytearray()
         try:
@@ -155,6 +165,9 @@ class BodyReader:
     ) -> Body:
         sha256 = hashlib.sha256()
 
+        if received.startswith(_BOM):
+            del received[: len(_BOM)]
+
         def feed(piece: bytes) -> None:
             if digest:
                 sha256.update(piece)
@@ -180,7 +193,7 @@ class BodyReader:
         except SpoolFull as error:
             raise StorageUnavailable(str(error)) from error
         except ValueError as error:
-            raise _not_json(error) from None
+            raise _not_json(error, reader.skeleton) from None
 
     async def _next(self, stream: AsyncGenerator[bytes, None], started: float, size: int) -> bytes:
         """Return the next bytes of the body, or `b""` at the end of the body.
@@ -210,12 +223,46 @@ class BodyReader:
             raise Refused(1200, message, status=413)
 
 
-def _parse_whole(raw: bytes, digest: bool) -> Body:
+async def _decompressed(request: Request) -> AsyncGenerator[bytes, None]:
+    """Yield the pieces of a request's body. A body that is compressed with gzip is decompressed.
+
+    Raises Refused (1200) if the body is not valid gzip data, or has another encoding.
+    """
+    encoding = (find_header(request.scope, b"content-encoding") or "").strip().lower()
+    if encoding in _IDENTITY:
+        async for piece in request.stream():
+            yield piece
+        return
+    if encoding not in _GZIP:
+        raise Refused(1200, f"the Content-Encoding must be gzip or identity, not {quoted(encoding)}", status=415)
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
-        return Body(from_json(raw), hashlib.sha256(raw).digest() if digest else b"")
+        async for piece in request.stream():
+            while piece:
+                # the limit prevents a small piece from occupying the memory and the event loop
+                yield decompressor.decompress(piece, _FEED_BYTES)
+                piece = decompressor.unconsumed_tail
+                if decompressor.eof and (piece := decompressor.unused_data):
+                    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    except zlib.error as error:
+        raise Refused(1200, "the body is not valid gzip data") from error
+    if not decompressor.eof:
+        raise Refused(1200, "the body ended too early: its gzip data is not complete")
+
+
+def _parse_whole(raw: bytes, digest: bool) -> Body:
+    text = raw.removeprefix(_BOM)
+    try:
+        return Body(from_json(text), hashlib.sha256(text).digest() if digest else b"")
     except ValueError as error:
-        raise _not_json(error) if raw else Refused(1200, "the body is not JSON") from None
+        raise _not_json(error, text) if text else Refused(1200, "the body is not JSON") from None
 
 
-def _not_json(error: ValueError) -> Refused:
+def _not_json(error: ValueError, text: bytes) -> Refused:
+    """Return the error for a text that `from_json` has refused.
+
+    Some clients cut a string within an emoji, and then send half of a surrogate pair. The error then names the field.
+    """
+    if name := half_surrogate_at(text):
+        return Refused(1201, f"{name} contains half of an emoji or of another character; send complete characters")
     return Refused(1200, f"the body is not JSON: {error}")

@@ -7,6 +7,7 @@ parses a piece of a long string if this piece contains escape sequences or non-A
 """
 
 import hashlib
+import json
 import re
 import secrets
 from typing import Any
@@ -30,6 +31,7 @@ _UNFINISHED = re.compile(
     rb"|[\xc2-\xf4]\Z|[\xe0-\xf4][\x80-\xbf]\Z|[\xf0-\xf4][\x80-\xbf]{2}\Z"  # the start of a UTF-8 character
 )
 _MAX_UNFINISHED_BYTES = 11
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class SkeletonTooLarge(Exception):
@@ -56,6 +58,10 @@ class JsonReader:
         self._open_long: _LongStringReader | None = None
         self._long_strings: list[LongString] = []
         self._pending = b""
+
+    @property
+    def skeleton(self) -> bytes:
+        return bytes(self._skeleton)
 
     @property
     def in_long_string(self) -> bool:
@@ -207,6 +213,30 @@ def from_json(text: bytes) -> Any:
     Raises ValueError for invalid JSON, NaN, infinity, invalid UTF-8, lone surrogates and very deep nesting.
     """
     return pydantic_core.from_json(text, allow_inf_nan=False)
+
+
+def half_surrogate_at(text: bytes) -> str:
+    """Return the name of the first field whose value contains half of a surrogate pair, for example
+    `element_list[0].name`. Returns an empty string if there is no such field, or if the text is not JSON."""
+    if not _SURROGATE.search(text):
+        return ""
+    try:
+        return _find_half_surrogate(json.loads(text), "") or ""
+    except (ValueError, RecursionError):
+        return ""
+
+
+def _find_half_surrogate(value: Any, name: str) -> str | None:
+    match value:
+        case str() if any("\ud800" <= character <= "\udfff" for character in value):
+            return name or "the body"
+        case list():
+            items = ((f"{name}[{index}]", item) for index, item in enumerate(value))
+        case dict():
+            items = ((f"{name}.{key}".removeprefix("."), item) for key, item in value.items())
+        case _:
+            return None
+    return next((found for path, item in items if (found := _find_half_surrogate(item, path))), None)
 
 
 def _complete_bytes(raw: bytes) -> int:

@@ -9,12 +9,12 @@ from framehouse.domain.routing import RouteControl, closed_routes
 from framehouse.engines.registry import Registry, Route
 
 _VALID_S = 10.0
-"""The time in seconds for which the states of the routes are used. A notification normally announces each change, so
-this time matters only if a notification is lost."""
+"""The time in seconds after which the states of the routes are read again. A notification normally announces each
+change, so this time matters only if a notification is lost."""
 
 
 class RouteGate:
-    """The states of the routes that operators have paused or drain, and the routes that have reached their limits."""
+    """The states of the paused and draining routes, and the routes that have reached their request limits."""
 
     def __init__(self, db: Database, registry: Registry) -> None:
         self._db = db
@@ -45,7 +45,8 @@ class RouteGate:
     def closed(self) -> set[tuple[str, str]]:
         """Return the routes from which the worker must not claim batches now, as pairs of a model and a route name.
 
-        An empty route name means the first route of the model.
+        Batches with an open order are an exception: the worker may still claim them. An empty route name means the
+        first route of the model.
         """
         now = time.monotonic()
         closed = {key for key, until in self._full_until.items() if now < until}
@@ -58,7 +59,7 @@ class RouteGate:
         return closed | first
 
     async def take_request(self, model: str, route: Route) -> bool:
-        """Count a request to the route. Returns False if the route has reached its limit, so it must not be called."""
+        """Count a request to the route. Returns False if the route has reached its limit and must not be called now."""
         if not route.requests_per_minute:
             return True
         wait_s = await take_request(self._db, model, route.name, route.requests_per_minute)

@@ -18,14 +18,14 @@ declare
 begin
     perform queue_postponed_batches(p_models, p_routes);
     with own as (
-        -- the batches that an earlier call of this function claimed, if the call is repeated because its result was
-        -- lost
+        -- If this call repeats an earlier call whose result was lost, these are the batches that the earlier call
+        -- claimed.
         select b.id from batches b where b.claim is not null and b.claim = p_claim for update
     ), queues as materialized (
         -- a claimed_at in the future is ignored, because it was written before the clock was set back
         select served.model, served.route, priority.low, coalesce(p_closed[served.place], false) as closed, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
-               -- Batches with low priority must wait for batches with normal priority. However, if no batch of this
-               -- queue was claimed within the last minute, one of its batches does not wait.
+               -- Batches with low priority must wait for batches with normal priority. However, if no batch of a
+               -- low-priority queue was claimed within the last minute, one batch of this queue does not wait.
                priority.low and coalesce(q.claimed_at between now() - interval '1 minute' and now(), q.model is null) as must_wait
         from unnest(p_models, p_routes) with ordinality as served (model, route, place)
         cross join (values (false), (true)) as priority (low)

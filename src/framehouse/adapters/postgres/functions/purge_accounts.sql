@@ -1,7 +1,9 @@
--- Deletes data of deleted accounts, up to p_limit rows of each table, and returns the number of changed rows. The sweeper
--- calls this function repeatedly. First, unfinished tasks end and all tasks expire, so that the sweeper deletes their
--- images. Rows of tasks are deleted after their images. The files of references are deleted when no row refers to them.
--- A worker may store an image shortly after its task has ended, so the images expire p_grace after the end of the task.
+-- Deletes the data of up to ten deleted accounts, and returns the number of changed rows. For each account, one call
+-- deletes at most p_limit rows of each table, so the sweeper calls this function repeatedly until all data is deleted.
+-- The function first ends the unfinished tasks with the message p_message. All tasks of the account then expire at most
+-- p_grace after their end, so that the sweeper deletes their images. p_grace is needed, because a worker may store an
+-- image shortly after its task has ended. The row of a task is deleted after its images. The file of a reference is
+-- deleted when no row refers to the file.
 create or replace function purge_accounts(p_limit int, p_message text, p_grace interval) returns int
 language plpgsql as $$
 declare

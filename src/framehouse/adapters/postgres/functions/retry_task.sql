@@ -18,7 +18,7 @@ begin
     if t.expired_at is not null or t.expires_at < now() then
         return 'expired';
     end if;
-    -- after this update, the sweeper does not delete these references until the task ends
+    -- The references are locked and marked as used, so that the sweeper does not delete them before the task ends.
     perform from stored_references s
     where s.key in (select r.key from task_references r where r.task_id = p_task) order by s.key for update;
     update stored_references set used_at = now()
@@ -55,9 +55,9 @@ begin
         order by n.place
     ) b
     where b.indexes <> '{}';
-    -- Waiting messages about the failed task are no longer true, so they are deleted, unless their delivery is already
-    -- in progress. The other old messages get sequence numbers below 0, because the messages about the retried task get
-    -- the usual sequence numbers (see queue_message).
+    -- Waiting callback messages about the task are out of date, so they are deleted, unless their delivery is already
+    -- in progress. The other old messages get sequence numbers below 0, so that the messages about the retried task can
+    -- get the sequence numbers 1 and 2 (see queue_message).
     perform from callback_messages where task_id = p_task order by sequence for update;
     delete from callback_messages
     where task_id = p_task and state = 'waiting' and (claim is null or lease_until < now());

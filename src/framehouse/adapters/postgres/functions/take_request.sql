@@ -1,6 +1,7 @@
 -- Counts a request to a route, unless the route has received p_limit requests within the last minute. Returns 0 if the
--- request was counted. Otherwise, returns the number of seconds until the next request is possible. If the call is
--- repeated because its result was lost, the request is counted twice, so the limit is never exceeded.
+-- request was counted. Otherwise, returns the number of seconds until the next request is possible. If a call of this
+-- function is repeated because its result was lost, the request is counted twice. The route may then receive fewer
+-- requests than p_limit, but never more.
 create or replace function take_request(p_model text, p_route text, p_limit int, p_lock_class int) returns float8
 language plpgsql as $$
 declare

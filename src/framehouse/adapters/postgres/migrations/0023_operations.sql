@@ -1,5 +1,5 @@
--- For operators: paused and draining routes, request limits of routes, deleted accounts, keys of the admin API, and a log
--- of all changes. See docs/operations.md.
+-- For operators: paused and draining routes, request limits of routes, deleted accounts, keys of the admin API, and a
+-- log of the changes that operators make. See docs/operations.md.
 
 create table route_controls (
     model      text not null,
@@ -8,7 +8,7 @@ create table route_controls (
     changed_at timestamptz not null default now(),
     primary key (model, route)
 );
-comment on table route_controls is 'The routes that an operator has paused or drains. A resumed route has no row.';
+comment on table route_controls is 'The routes that an operator has paused or is draining. A resumed route has no row.';
 
 create table route_requests (
     model        text not null,
@@ -42,6 +42,7 @@ create table audit_log (
 create index audit_log_by_time on audit_log (changed_at);
 comment on table audit_log is 'Each change that an operator made with a command or with the admin API.';
 
--- the new versions of these functions have one more argument, with a default value for processes of the previous release
+-- The new versions of these functions have one more argument. The argument has a default value, so that processes of
+-- the previous release can call the new versions without this argument.
 drop function if exists retry_task(uuid, jsonb, double precision, text);
 drop function if exists claim_batches(text[], text[], int, uuid, int, interval, uuid, boolean, bigint[]);

@@ -1,4 +1,5 @@
--- Revokes the only active key of the admin API whose prefix begins with :start. Returns its prefix, or no row.
+-- Revokes the active key of the admin API whose prefix begins with :start, and returns the prefix of this key. If there
+-- is no such key, or more than one, changes nothing and returns no row.
 with matching as (
     select id from admin_keys where revoked_at is null and starts_with(prefix, :start)
 ), revoked as (

@@ -1,6 +1,7 @@
--- Pauses or drains a route, or resumes it if :state is null. Returns whether the state has changed. :waiting_as contains
--- the names by which batches wait for the route. If a route is resumed, the time limits of its failed batches start
--- again, because these batches could not be retried in the meantime.
+-- Pauses or drains a route, or resumes it if :state is null. Returns whether the state has changed. :waiting_as
+-- contains the route names that are stored in the batches that wait for the route. Some of these batches have already
+-- failed and wait for a retry. When the route is resumed, the time limit for retrying these batches starts again,
+-- because they could not be retried in the meantime.
 with before as (
     select (select state from route_controls where model = :model and route = :route) as state
 ), resumed as (

@@ -80,7 +80,7 @@ async def delete_account(context: ApiContext, request: Request) -> Response:
 
 
 async def rotate_secret(context: ApiContext, request: Request) -> Response:
-    """Create a new callback secret. The old secret stays valid for `overlap_hours`, by default 24."""
+    """Create a new callback secret. The old secret stays valid for `overlap_hours` hours. The default is 24 hours."""
     actor = await authenticate_operator(context, request)
     fields = await read_body(context, request)
     name = fields.required_text("account")
@@ -103,7 +103,7 @@ async def list_keys(context: ApiContext, request: Request) -> Response:
 
 
 async def create_key(context: ApiContext, request: Request) -> Response:
-    """Create an API key of an account. With `jwt`, create an access key and a secret key instead."""
+    """Create a bearer key for an account. If `jwt` is true, create an access key and a secret key instead."""
     actor = await authenticate_operator(context, request)
     fields = await read_body(context, request)
     name = fields.required_text("account")

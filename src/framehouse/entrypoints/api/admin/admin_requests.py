@@ -83,7 +83,7 @@ class AdminFields:
         return value
 
     def time(self, name: str) -> datetime | None:
-        """Return a time in ISO 8601. A time without an offset is in UTC."""
+        """Read a time in ISO 8601 format. A time without an offset is in UTC. Returns None if the field is absent."""
         text = self.text(name, max_characters=40)
         if text is None:
             return None
@@ -106,7 +106,7 @@ class AdminFields:
 
 
 async def read_body(context: ApiContext, request: Request) -> AdminFields:
-    """Read the JSON body of a request. Raises Refused (1201) if it is not a JSON object."""
+    """Read the JSON body of a request. Raises Refused (1201) if the body is not a JSON object."""
     async with context.body(request, None) as (body, _):
         return AdminFields.of(body)
 
