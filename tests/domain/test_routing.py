@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 from framehouse.domain.routing import (
     DRAINED_PAUSE_S,
     LimitReached,
@@ -16,7 +16,7 @@ from framehouse.domain.routing import (
     RouteResult,
     RouteState,
     choose_routes,
-    closed_routes,
+    claimable_routes,
 )
 
 GENERATED = RouteResult()
@@ -219,27 +219,40 @@ def test_an_open_order_is_continued_at_a_paused_or_draining_route(control: Route
 
 
 def test_a_batch_waits_for_a_route_that_has_reached_its_request_limit() -> None:
-    limited = RouteResult(LimitReached())
-    assert choose([route("a"), route("b")], {"a": limited, "b": GENERATED}) == (["a"], HandOver("a"))
+    limited = RouteResult(LimitReached(7))
+    assert choose([route("a"), route("b")], {"a": limited, "b": GENERATED}) == (["a"], Wait("a", 7))
     tried = choose([route("a"), route("b")], {"a": UNAVAILABLE, "b": limited})
-    assert tried == (["a", "b"], HandOver("b", "unavailable"))
+    assert tried == (["a", "b"], Wait("b", 7)), "waiting for a route is not a failure"
+
+
+ALL, WITH, WITHOUT = "all", "with_order", "without_order"
 
 
 @pytest.mark.parametrize(
-    ("controls", "closed"),
+    ("controls", "served", "claimable"),
     [
-        ({}, set()),
-        ({"a": "paused"}, {"a"}),
-        ({"a": "draining"}, set()),
-        ({"c": "draining"}, {"c"}),
-        ({"b": "draining", "c": "draining"}, {"b", "c"}),
-        ({"a": "draining", "b": "draining", "c": "draining"}, {"a", "b", "c"}),
-        ({"b": "draining", "c": "paused"}, {"c"}),
-        ({"gone": "paused"}, set()),
+        ({}, "abc", {"a": ALL, "b": ALL, "c": ALL}),
+        ({"a": "paused"}, "abc", {"a": WITH, "b": ALL, "c": ALL}),
+        ({"a": "draining"}, "abc", {"a": ALL, "b": ALL, "c": ALL}),
+        ({"c": "draining"}, "abc", {"a": ALL, "b": ALL, "c": WITH}),
+        ({"b": "draining", "c": "draining"}, "abc", {"a": ALL, "b": WITH, "c": WITH}),
+        ({"a": "draining", "b": "draining", "c": "draining"}, "abc", {"a": WITH, "b": WITH, "c": WITH}),
+        ({"b": "draining", "c": "paused"}, "abc", {"a": ALL, "b": ALL, "c": WITH}),
+        ({"gone": "paused"}, "abc", {"a": ALL, "b": ALL, "c": ALL}),
+        ({}, "b", {"b": ALL}),
+        ({"a": "draining"}, "b", {"a": WITHOUT, "b": ALL}),
+        ({"a": "draining"}, "c", {"a": WITHOUT, "c": ALL}),
+        ({"a": "paused"}, "b", {"b": ALL}),
+        ({"a": "draining", "b": "draining"}, "b", {"b": ALL}),
+        ({"a": "draining", "b": "draining"}, "bc", {"a": WITHOUT, "b": ALL, "c": ALL}),
+        ({"b": "draining"}, "a", {"a": ALL}),
+        ({"b": "draining", "c": "paused"}, "c", {"b": WITHOUT, "c": WITH}),
     ],
 )
-def test_batches_are_not_claimed_for_closed_routes(controls: dict[str, RouteControl], closed: set[str]) -> None:
-    assert closed_routes(["a", "b", "c"], controls) == closed
+def test_the_batches_that_a_worker_may_claim(
+    controls: dict[str, RouteControl], served: str, claimable: dict[str, str]
+) -> None:
+    assert claimable_routes(["a", "b", "c"], served, controls) == claimable
 
 
 def _random_cases(count: int) -> Iterator[tuple[list[RouteState], dict[str, RouteResult], Earlier]]:

@@ -12,13 +12,16 @@ import pytest
 from framehouse.adapters.postgres import batch_queue
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.route_controls import RouteAction, control_route, list_route_controls, take_request
+from framehouse.domain.batch_retry import RetryLimits
 from framehouse.domain.model import Model
 from framehouse.engines.registry import MAX_REQUESTS_PER_MINUTE, BadRoute, open_registry
 from framehouse.entrypoints.worker.route_gate import RouteGate
+from framehouse.entrypoints.worker.unserved_routes import UnservedRoutes
+from framehouse.entrypoints.worker.worker import Limits, Worker
 from framehouse.pipeline.cancel import cancel
 from tests.support.eventually import eventually
 from tests.support.in_process_deployment import MISBEHAVING, RULES, Deployment, MakeDeployment
-from tests.support.named_engine import MODEL, NamedEngine, route
+from tests.support.named_engine import H100, MODEL, SITE_A, NamedEngine, route
 from tests.support.tasks import LEASE, assert_nothing_left, get_task, wait_for_task, waiting_route
 
 FIRST, SECOND = route("gpu"), route("api")
@@ -35,15 +38,15 @@ async def control(deployment: Deployment, action: RouteAction, name: str = "gpu"
 
 
 async def claim_all(deployment: Deployment) -> list[Claimed]:
-    gate = RouteGate(deployment.db, deployment.registry)
-    await gate.refresh()
+    claims = await RouteGate(deployment.db, deployment.registry).claims()
     return await batch_queue.claim_batches(
         deployment.db,
         worker=1,
         limit=10,
         lease=LEASE,
-        routes=deployment.registry.served_routes,
-        closed=gate.closed(),
+        routes=list(claims.filters),
+        filters=claims.filters,
+        max_batches=claims.max_batches,
     )
 
 
@@ -71,11 +74,10 @@ async def test_a_running_worker_stops_claiming_from_a_route_that_is_paused(make_
     await wait_for_task(deployment, first.task_id)
     await control(deployment, "pause")
 
-    async def closed() -> bool:
-        return (MODEL, "") in worker._gate.closed()
+    async def paused() -> bool:
+        return (await worker._gate.claims()).filters[MODEL, ""] == "with_order"
 
-    await deployment.submit()
-    await eventually(closed)
+    await eventually(paused)
     await asyncio.sleep(0.3)
     second = await deployment.submit()
     await asyncio.sleep(0.5)
@@ -153,7 +155,7 @@ async def test_claims_from_a_paused_route_do_not_read_its_backlog(make_deploymen
         assert await claim_all(deployment) == []
     (row,) = await deployment.db.rows(
         "explain (analyze, buffers, format json) select * from claim_batches(array[:model], '{\"\"}', 4, :claim, 1, "
-        "'30 s', null, false, '{}', '{true}')",
+        "'30 s', null, false, '{}', '{with_order}')",
         model=MODEL,
         claim=uuid4(),
     )
@@ -177,8 +179,7 @@ async def test_the_request_limit_counts_the_requests_of_all_workers(make_deploym
     assert await deployment.db.value("select max(attempt) from batches") == 0, "waiting counts no attempt"
     assert await deployment.db.value("select count(failing_since) from batches") == 0, "waiting is not a failure"
     await deployment.db.row("update route_requests set requested_at = requested_at - interval '61 seconds'")
-    for worker, _ in deployment.workers:
-        worker._gate._full_until.clear()
+    await deployment.db.row("update batches set run_at = now() where claim is null")
 
     async def ten_calls() -> bool:
         return len(NamedEngine.calls) >= 10
@@ -188,6 +189,84 @@ async def test_the_request_limit_counts_the_requests_of_all_workers(make_deploym
     assert len(NamedEngine.calls) == 10
     for ticket in tickets:
         await cancel(deployment.db, deployment.caller.account_id, ticket.task_id, RULES.retention)
+
+
+async def test_a_claim_takes_only_as_many_batches_as_the_route_has_free_requests(
+    make_deployment: MakeDeployment,
+) -> None:
+    deployment = await make_deployment(FIRST | {"requests_per_minute": 3})
+    for _ in range(5):
+        await deployment.submit()
+    assert await take_request(deployment.db, MODEL, "gpu", 3) == 0
+    assert len(await claim_all(deployment)) == 2
+    for _ in range(2):
+        await take_request(deployment.db, MODEL, "gpu", 3)
+    assert await claim_all(deployment) == []
+
+
+async def test_waiting_for_a_request_limit_does_not_fail_a_task(make_deployment: MakeDeployment) -> None:
+    deployment = await make_deployment(FIRST, SECOND | {"requests_per_minute": 1})
+    assert await take_request(deployment.db, MODEL, "api", 1) == 0
+    ticket = await deployment.submit("away gpu")
+    await deployment.db.row("update batches set failing_since = now() - interval '2 hours', last_error = 'away'")
+    deployment.start_worker()
+
+    async def waits() -> bool:
+        return await waiting_route(deployment) == "api"
+
+    await eventually(waits)
+    assert (await get_task(deployment, ticket.task_id)).status == "processing"
+    await deployment.db.row("delete from route_requests")
+    await deployment.db.row("update batches set run_at = now()")
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+
+
+@pytest.mark.parametrize("action", ["pause", "drain"])
+async def test_batches_of_a_later_route_return_to_the_first_route(
+    make_deployment: MakeDeployment, action: RouteAction
+) -> None:
+    deployment = await make_deployment(FIRST, SECOND)
+    ticket = await deployment.submit()
+    await deployment.db.row("update batches set route = 'api', turn = null")
+    await control(deployment, action, "api")
+    assert await waiting_route(deployment) == ""
+    deployment.start_worker()
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["gpu"]
+
+
+def with_labels(deployment: Deployment, labels: dict[str, str], *routes: dict[str, object], **limits: Any) -> Worker:
+    registry = open_registry([(Model(MODEL), list(routes))], labels)
+    return Worker(deployment.db, deployment.storage, registry, RULES, Limits(**limits))
+
+
+async def test_the_workers_of_a_draining_route_can_be_stopped(make_deployment: MakeDeployment) -> None:
+    routes = (route("gpu", H100), route("api", SITE_A))
+    deployment = await make_deployment(*routes)
+    await control(deployment, "drain")
+    ticket = await deployment.submit()
+    worker = with_labels(deployment, SITE_A, *routes)
+    deployment.workers.append((worker, asyncio.create_task(worker.run())))
+    assert (await wait_for_task(deployment, ticket.task_id)).status == "succeed"
+    assert NamedEngine.calls == ["api"]
+
+
+@pytest.mark.parametrize("action", ["pause", "drain"])
+async def test_tasks_of_a_paused_or_draining_route_do_not_fail_without_workers(
+    make_deployment: MakeDeployment, action: RouteAction
+) -> None:
+    routes = (route("gpu", H100),)
+    deployment = await make_deployment(*routes)
+    await control(deployment, action)
+    ticket = await deployment.submit()
+    await deployment.db.row("update batches set run_at = now() - interval '2 hours'")
+    registry = open_registry([(Model(MODEL), list(routes))], {})
+    limits = RetryLimits(give_up_after_s=0.01)
+    unserved = UnservedRoutes(deployment.db, registry, retention=RULES.retention, lease_s=30, limits=limits)
+    for _ in range(2):
+        await unserved.check_once()
+        await asyncio.sleep(0.02)
+    assert (await get_task(deployment, ticket.task_id)).status == "submitted"
 
 
 async def test_at_most_the_limit_is_counted_within_any_minute(make_deployment: MakeDeployment) -> None:
@@ -209,9 +288,9 @@ async def test_at_most_the_limit_is_counted_within_any_minute(make_deployment: M
 
 async def test_continuing_an_open_order_is_not_limited(make_deployment: MakeDeployment) -> None:
     deployment = await make_deployment(FIRST | {"requests_per_minute": 1})
-    assert await take_request(deployment.db, MODEL, "gpu", 1) == 0
     ticket = await deployment.submit("order gpu")
     (batch,) = await claim_all(deployment)
+    assert await take_request(deployment.db, MODEL, "gpu", 1) == 0
     await batch_queue.save_open_order(deployment.db, batch.id, batch.claim, "gpu", {"note": {"order": "x"}})
     await batch_queue.release_batch(deployment.db, batch.id, batch.claim, after=timedelta(0))
     deployment.start_worker()

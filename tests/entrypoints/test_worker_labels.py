@@ -279,7 +279,7 @@ async def test_a_claim_does_not_read_batches_of_other_routes(make_deployment: Ma
     plan = await deployment.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=[MODEL, MODEL, "unknown"], routes=["", "gpu", ""],
-        claim=uuid4(), task_id=None, ready=False, ready_accounts=[],
+        claim=uuid4(), task_id=None, ready=False, ready_accounts=[], filters=[], max_batches=[],
     )  # fmt: skip
     top = json.loads(plan[0][0])[0]["Plan"]
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 200, plan[0][0]

@@ -10,6 +10,7 @@ from framehouse.domain.account import Caller
 from framehouse.domain.batch_retry import RetryLimits
 from framehouse.entrypoints.worker.claim import LOADING_LIMIT, ClaimSignal, claim_batches
 from framehouse.entrypoints.worker.held_batches import HeldBatches
+from framehouse.entrypoints.worker.route_gate import RouteClaims
 from tests.support.in_process_deployment import Deployment, MakeDeployment
 
 LEASE = timedelta(seconds=30)
@@ -69,7 +70,8 @@ async def test_references_on_slow_hosts_of_one_account_do_not_stop_other_account
     async def claim_often() -> Counter[int]:
         for _ in range(LOADING_LIMIT):
             await claim_batches(
-                deployment.db, held, ClaimSignal(), worker=1, routes=[("kling-v3-omni", "")], lease=LEASE,
+                deployment.db, held, ClaimSignal(), worker=1,
+                routes=RouteClaims({("kling-v3-omni", ""): "all"}), lease=LEASE,
                 limits=RetryLimits(),
             )  # fmt: skip
             for batch in held:

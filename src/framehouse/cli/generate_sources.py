@@ -20,7 +20,7 @@ from framehouse.cli.output import Problem
 from framehouse.domain.account import DEFAULT_ACCOUNT, Caller
 from framehouse.domain.errors import Refused
 from framehouse.domain.request import parse_request
-from framehouse.domain.routing import closed_routes
+from framehouse.domain.routing import claimable_routes
 from framehouse.domain.task import Status
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 from framehouse.entrypoints.sweeper import OrphanedBatches
@@ -149,7 +149,8 @@ class LocalDeployment:
         assert first is not None
         names = [route.name for route in self._deployment.registry.routes(model)]
         controls = await list_route_controls(self._deployment.db)
-        if first.name in closed_routes(names, {route: state for (of, route), state in controls.items() if of == model}):
+        of_model = {route: control for (of, route), control in controls.items() if of == model}
+        if claimable_routes(names, names, of_model)[first.name] != "all":
             raise Problem(
                 f"The route {first.name} of {model} is {controls[model, first.name]}. "
                 f"To resume the route: framehouse route resume {model} {first.name}"

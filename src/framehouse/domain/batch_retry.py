@@ -5,7 +5,7 @@ The result depends on the outcome of the attempt, the number of attempts, and th
 
 from dataclasses import dataclass
 
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 
 LONGEST_PAUSE_S = 60.0
 _SHORTEST_PAUSE_S = 1.0
@@ -40,7 +40,7 @@ class Release:
 
     If `route` is set, a worker that serves this route claims the batch next. If `route` is empty, the batch starts
     again at the model's first route. A batch with an open order instead returns to the route of that order. `failed` is
-    false if the engine only postponed the batch.
+    false if the batch is only postponed, and nothing failed.
     """
 
     after_s: float
@@ -63,6 +63,8 @@ def next_step(
     match outcome:
         case Postpone(after_s):
             return Release(after_s, "", failed=False)
+        case Wait(route, after_s):
+            return Release(after_s * jitter, "", route=route, failed=False)
         case Retry(reason, _, open_order) if reason and failing_s > limits.give_up_s(open_order=open_order):
             return _give_up(failing_s, reason)
         case HandOver(_, reason) if reason and failing_s > limits.give_up_after_s:

@@ -1,4 +1,4 @@
-"""The possible outcomes of an attempt to generate a batch: `Done`, `Postpone`, `Retry`, `Fail` or `HandOver`."""
+"""The outcomes of an attempt to generate a batch: `Done`, `Postpone`, `Retry`, `Fail`, `HandOver` or `Wait`."""
 
 from dataclasses import dataclass
 
@@ -47,4 +47,12 @@ class HandOver:
     reason: str = ""
 
 
-Outcome = Done | Postpone | Retry | Fail | HandOver
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """The batch waits for `route`, which has reached its request limit, for `after_s` seconds. Nothing failed."""
+
+    route: str
+    after_s: float
+
+
+Outcome = Done | Postpone | Retry | Fail | HandOver | Wait

@@ -4,12 +4,12 @@ The rules are implemented as a generator function that does no I/O. The generato
 try, and then receives the result of trying this route. At the end, the generator returns the outcome of the batch.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry
+from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 
 RouteControl = Literal["paused", "draining"]
 """A state that an operator has set for a route.
@@ -41,7 +41,12 @@ class RouteState:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The route must not be called now, because it has reached its maximum number of requests per minute."""
+    """The route has reached its maximum number of requests per minute.
+
+    The next call is possible after `after_s` seconds.
+    """
+
+    after_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ def choose_routes(
         match result.error:
             case None:
                 return Done()
-            case LimitReached():
-                return hand_over
+            case LimitReached(after_s):
+                return Wait(route.name, after_s)
             case Postponed(after_s=after_s):
                 return Postpone(after_s)
             case Unavailable() | Unknown() as error if result.open_order:
@@ -134,20 +139,34 @@ def choose_routes(
     return retry or fail
 
 
-def closed_routes(routes: Sequence[str], controls: Mapping[str, RouteControl]) -> set[str]:
-    """Return the names of the routes whose batches must wait, given the names of all routes of a model in order.
+BatchFilter = Literal["all", "with_order", "without_order"]
+"""The batches of a route that a worker may claim: all batches, or only batches with or without an open order."""
 
-    These are the paused routes and some of the draining routes. The batches of a draining route must wait if the route
-    is the last route, or if all later routes are also draining. Workers must not claim batches that wait for the
-    returned routes, except batches with an open order.
+
+def claimable_routes(
+    routes: Sequence[str], served: Collection[str], controls: Mapping[str, RouteControl]
+) -> dict[str, BatchFilter]:
+    """Return the routes for which a worker may claim batches, and the batches that it may claim.
+
+    `routes` contains the names of all routes of a model in order, and `served` the names of the routes that the worker
+    serves. The result contains the served routes. If a route is paused, or if it and all later routes are draining, its
+    batches must wait, so only batches with an open order may be claimed. If a route is draining and the worker serves a
+    later route that is not draining, the worker may also claim the batches of the draining route that have no open
+    order, because these batches use the later route.
     """
-    closed, followed = set(), False
+    result: dict[str, BatchFilter] = {}
+    followed = followed_by_served = False
     for name in reversed(routes):
         control = controls.get(name)
-        if control == "paused" or (control == "draining" and not followed):
-            closed.add(name)
-        followed = followed or control != "draining"
-    return closed
+        if name in served:
+            waits = control == "paused" or (control == "draining" and not followed)
+            result[name] = "with_order" if waits else "all"
+        elif control == "draining" and followed_by_served:
+            result[name] = "without_order"
+        if control != "draining":
+            followed = True
+            followed_by_served = followed_by_served or name in served
+    return result
 
 
 def _problem(route: RouteState, model: str, references: int, *, expansion: bool) -> str:

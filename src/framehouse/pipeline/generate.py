@@ -70,16 +70,17 @@ async def generate_batch(
     storage: Storage,
     rules: Rules,
     controls: Mapping[str, RouteControl],
-    take_request: Callable[[Route], Awaitable[bool]],
+    take_request: Callable[[Route], Awaitable[float]],
     on_progress: Callable[[float], None],
     wake: asyncio.Event,
 ) -> Outcome:
     """Generate the shots of a claimed batch with the first route that can generate these shots.
 
     `batch` is the input for the engines. `controls` contains the states of the paused and draining routes.
-    `take_request` counts a call of a route's engine, and returns False if the route has reached its limit. `wake` ends
-    the pause of an engine that waits for its upstream. Saved shots are never generated again. A crash loses at most the
-    unsaved shots of the current engine call.
+    `take_request` counts a call of a route's engine. If the route has reached its limit, `take_request` returns the
+    number of seconds until the next call is possible, and otherwise 0. `wake` ends the pause of an engine that waits
+    for its upstream. Saved shots are never generated again. A crash loses at most the unsaved shots of the current
+    engine call.
     """
     callback_url = rules.upstream_callback_url(claimed.id)
     open_orders = {
@@ -127,7 +128,7 @@ async def _try_route(
     saved: set[int],
     save: Save,
     first_frame: Callable[[], Awaitable[ReferenceImage | None]],
-    take_request: Callable[[Route], Awaitable[bool]],
+    take_request: Callable[[Route], Awaitable[float]],
     on_progress: Callable[[float], None],
 ) -> Failed | Postponed | LimitReached | None:
     """Use this route to generate the shots that are not in `saved`, in as many calls as the engine needs.
@@ -139,8 +140,8 @@ async def _try_route(
     abilities = route.engine.abilities()
     try:
         while missing := tuple(shot for shot in batch.shots if shot.index not in saved):
-            if not (batch.open_order and batch.open_order.data) and not await take_request(route):
-                return LimitReached()
+            if not (batch.open_order and batch.open_order.data) and (wait_s := await take_request(route)):
+                return LimitReached(wait_s)
             shots = _shots_of_call(missing, abilities, series=batch.series)
             frame = await first_frame() if _needs_first_frame(shots, abilities, series=batch.series) else None
             call = replace(batch, shots=shots, first_frame=frame)

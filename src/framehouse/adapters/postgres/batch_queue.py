@@ -4,9 +4,10 @@ A worker can change a batch only while it has the current claim. A late worker's
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -16,6 +17,7 @@ from framehouse.adapters.postgres.new_task import options_from_json
 from framehouse.adapters.postgres.pool import Database, sql, storable_text
 from framehouse.domain.element import Element
 from framehouse.domain.reference import Reference
+from framehouse.domain.routing import BatchFilter
 from framehouse.domain.shot import Shot
 from framehouse.domain.task import RequestOptions
 from framehouse.domain.task_kind import TaskKind
@@ -93,15 +95,17 @@ async def claim_batches(
     task_id: UUID | None = None,
     ready: bool = False,
     ready_accounts: Sequence[int] = (),
-    closed: Collection[tuple[str, str]] = (),
+    filters: Mapping[tuple[str, str], BatchFilter] = MappingProxyType({}),
+    max_batches: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> list[Claimed]:
     """Claim up to `limit` due batches, and mark their tasks as processing. The accounts are served in turn.
 
     `routes` contains pairs of a model and a route. Only batches that wait for one of these routes are claimed.
     `task_id` restricts the claim to one task. `ready` restricts the claim to batches whose references have all been
-    fetched and checked. For the accounts in `ready_accounts`, the claim always has this restriction. For the routes in
-    `closed`, only batches with an open order are claimed. Two workers never claim the same batch. Another worker can
-    claim the batch of a dead worker only after the batch has been requeued.
+    fetched and checked. For the accounts in `ready_accounts`, the claim always has this restriction. `filters`
+    restricts the claim for some routes. `max_batches` is the maximum number of batches of a route, except batches with
+    an open order. Two workers never claim the same batch. Another worker can claim the batch of a dead worker only
+    after the batch has been requeued.
     """
     models, names = [model for model, _ in routes], [name for _, name in routes]
     rows = await db.rows(
@@ -115,7 +119,8 @@ async def claim_batches(
         task_id=task_id,
         ready=ready,
         ready_accounts=list(ready_accounts),
-        closed=[route in closed for route in routes],
+        filters=[filters.get(route, "all") for route in routes],
+        max_batches=[max_batches.get(route) for route in routes],
     )
     if rows:
         await db.row("select start_tasks(:task_ids)", task_ids=sorted({row["task_id"] for row in rows}))

@@ -42,7 +42,7 @@ async def route_to_open_orders(db: Database) -> None:
 
 
 async def restart_at_first_route(db: Database, model: str, route: str) -> None:
-    """Assign all batches that wait for `route`, which is no longer configured, to the model's first route.
+    """Assign all batches that wait for `route` to the model's first route.
 
     Batches with an open order are not changed.
     """

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from framehouse.adapters.postgres.advisory_locks import REQUEST_LOCKS
+from framehouse.adapters.postgres.batch_routes import restart_at_first_route
 from framehouse.adapters.postgres.channels import ROUTES_CHANNEL, notify
 from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.routing import RouteControl
@@ -23,8 +24,9 @@ async def control_route(
 ) -> bool:
     """Pause, drain or resume a route, and notify the workers. Returns False if the state of the route does not change.
 
-    `waiting_as` contains the route names that are stored in the batches that wait for this route: the name of the
-    route and, if the route is the first route of its model, also an empty string.
+    If a route is paused or drained, and if it is not the first route of the model, its waiting batches restart at the
+    first route. `waiting_as` contains the route names that are stored in the batches that wait for this route: the name
+    of the route and, if the route is the first route of its model, also an empty string.
     """
     changed = await db.value(
         sql("set_route_control"),
@@ -35,8 +37,26 @@ async def control_route(
         actor=actor,
         action=f"route.{action}",
     )
+    if action != "resume" and "" not in waiting_as:
+        await restart_at_first_route(db, model, route)
     await notify(db, ROUTES_CHANNEL, "")
     return bool(changed)
+
+
+async def count_free_requests(db: Database, limits: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Return the number of requests that each route may still receive now.
+
+    `limits` contains the maximum number of requests per minute, by model and route.
+    """
+    if not limits:
+        return {}
+    rows = await db.rows(
+        sql("count_free_requests"),
+        models=[model for model, _ in limits],
+        routes=[route for _, route in limits],
+        limits=list(limits.values()),
+    )
+    return {(row["model"], row["route"]): row["free"] for row in rows}
 
 
 async def take_request(db: Database, model: str, route: str, limit: int) -> float:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
@@ -13,6 +13,7 @@ from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.batch_retry import RetryLimits, may_be_poison
 from framehouse.entrypoints.worker.held_batches import HeldBatch, HeldBatches
+from framehouse.entrypoints.worker.route_gate import RouteClaims
 from framehouse.pipeline.open_order import route_with_open_order
 
 log = logging.getLogger(__name__)
@@ -88,15 +89,12 @@ async def claim_batches(
     signal: ClaimSignal,
     *,
     worker: int,
-    routes: Sequence[tuple[str, str]],
-    closed: Collection[tuple[str, str]] = (),
+    routes: RouteClaims,
     lease: timedelta,
     limits: RetryLimits,
     only_task: UUID | None = None,
 ) -> list[HeldBatch]:
     """Claim batches for the free slots once, and add the claimed batches to `held`.
-
-    For the routes in `closed`, only batches with an open order are claimed.
 
     A batch that may be poison can kill this process. If several claimed batches may be poison, only one of these
     batches is added. The other possible poison batches are released before any work starts.
@@ -113,8 +111,9 @@ async def claim_batches(
         worker=worker,
         limit=free,
         lease=lease,
-        routes=routes,
-        closed=closed,
+        routes=list(routes.filters),
+        filters=routes.filters,
+        max_batches=routes.max_batches,
         task_id=only_task,
         ready=ready,
         ready_accounts=ready_accounts,

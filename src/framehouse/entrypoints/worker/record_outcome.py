@@ -64,7 +64,7 @@ async def _release(db: Database, held: HeldBatch, release: Release) -> None:
         )  # fmt: skip
 
     await retry_until_saved(save, operation)
-    if release.route:
+    if release.route and not release.after_s:
         await notify(db, BATCHES_CHANNEL, "")
 
 

@@ -1,11 +1,12 @@
-"""Determine for which routes the worker may claim batches, and count requests to routes that have a request limit."""
+"""Determine which batches of which routes the worker may claim, and count requests to routes with a request limit."""
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from framehouse.adapters.postgres.pool import Database
-from framehouse.adapters.postgres.route_controls import list_route_controls, take_request
-from framehouse.domain.routing import RouteControl, closed_routes
+from framehouse.adapters.postgres.route_controls import count_free_requests, list_route_controls, take_request
+from framehouse.domain.routing import BatchFilter, RouteControl, claimable_routes
 from framehouse.engines.registry import Registry, Route
 
 _VALID_S = 10.0
@@ -13,21 +14,69 @@ _VALID_S = 10.0
 change, so this time matters only if a notification is lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class RouteClaims:
+    """The routes for which the worker may claim batches, as pairs of a model and a route name.
+
+    An empty route name means the first route of the model. `max_batches` contains the maximum number of batches for
+    routes with a request limit.
+    """
+
+    filters: dict[tuple[str, str], BatchFilter] = field(default_factory=dict)
+    max_batches: dict[tuple[str, str], int] = field(default_factory=dict)
+
+
 class RouteGate:
-    """The states of the paused and draining routes, and the routes that have reached their request limits."""
+    """The states of the paused and draining routes, and the request limits of the routes."""
 
     def __init__(self, db: Database, registry: Registry) -> None:
         self._db = db
         self._registry = registry
+        self._limits = {
+            (model.name, route.name): route.requests_per_minute
+            for model in registry.models
+            for route in registry.routes(model.name)
+            if route.served and route.requests_per_minute
+        }
         self._controls: dict[tuple[str, str], RouteControl] = {}
         self._valid_until = 0.0
-        self._full_until: dict[tuple[str, str], float] = {}
 
     def expire(self) -> None:
-        """Make the next call of `refresh` read the states of the routes."""
+        """Make the next claim read the states of the routes."""
         self._valid_until = 0.0
 
-    async def refresh(self) -> None:
+    def controls(self, model: str) -> Mapping[str, RouteControl]:
+        """Return the states of the model's paused and draining routes, by route name."""
+        return {route: control for (of, route), control in self._controls.items() if of == model}
+
+    async def claims(self) -> RouteClaims:
+        """Return the routes for which the worker may claim batches now."""
+        await self._refresh()
+        free = await count_free_requests(self._db, self._limits)
+        claims = RouteClaims()
+        for model in self._registry.models:
+            routes = self._registry.routes(model.name)
+            names, served = [route.name for route in routes], [route.name for route in routes if route.served]
+            filters = claimable_routes(names, served, self.controls(model.name))
+            for name, batch_filter in filters.items():
+                for waiting_as in ("", name) if name == names[0] else (name,):
+                    key = model.name, waiting_as
+                    max_batches = free.get((model.name, name))
+                    claims.filters[key] = "with_order" if max_batches == 0 else batch_filter
+                    if max_batches:
+                        claims.max_batches[key] = max_batches
+        return claims
+
+    async def take_request(self, model: str, route: Route) -> float:
+        """Count a request to the route. If the route has reached its limit, the request is not counted.
+
+        Returns 0 if the route may be called, or the number of seconds until it may be called.
+        """
+        if not route.requests_per_minute:
+            return 0.0
+        return await take_request(self._db, model, route.name, route.requests_per_minute)
+
+    async def _refresh(self) -> None:
         """Read the states of the routes, unless they were read within the last ten seconds."""
         now = time.monotonic()
         if now >= self._valid_until:
@@ -37,32 +86,3 @@ class RouteGate:
             except BaseException:
                 self.expire()
                 raise
-
-    def controls(self, model: str) -> Mapping[str, RouteControl]:
-        """Return the states of the model's paused and draining routes, by route name."""
-        return {route: control for (of, route), control in self._controls.items() if of == model}
-
-    def closed(self) -> set[tuple[str, str]]:
-        """Return the routes from which the worker must not claim batches now, as pairs of a model and a route name.
-
-        Batches with an open order are an exception: the worker may still claim them. An empty route name means the
-        first route of the model.
-        """
-        now = time.monotonic()
-        closed = {key for key, until in self._full_until.items() if now < until}
-        for model in {model for model, _ in self._controls}:
-            if self._registry.model(model):
-                names = [route.name for route in self._registry.routes(model)]
-                closed |= {(model, name) for name in closed_routes(names, self.controls(model))}
-        first = {(model.name, "") for model in self._registry.models
-                 if (model.name, self._registry.route_name(model.name, "")) in closed}  # fmt: skip
-        return closed | first
-
-    async def take_request(self, model: str, route: Route) -> bool:
-        """Count a request to the route. Returns False if the route has reached its limit and must not be called now."""
-        if not route.requests_per_minute:
-            return True
-        wait_s = await take_request(self._db, model, route.name, route.requests_per_minute)
-        if wait_s:
-            self._full_until[model, route.name] = time.monotonic() + wait_s
-        return not wait_s

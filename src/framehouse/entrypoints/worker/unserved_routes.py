@@ -20,6 +20,7 @@ from framehouse.adapters.postgres.batch_routes import (
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
 from framehouse.adapters.postgres.queue_metrics import measure_queue
+from framehouse.adapters.postgres.route_controls import list_route_controls
 from framehouse.adapters.postgres.route_health import list_route_health
 from framehouse.domain.batch_retry import RetryLimits
 from framehouse.engines.registry import Registry
@@ -69,6 +70,8 @@ class UnservedRoutes:
         await route_to_open_orders(self._db)
         served = {(health.model, health.route) for health in await list_route_health(self._db)}
         served |= set(self._registry.served_routes)
+        # the batches of paused routes must wait, and the batches of draining routes use the next route or must wait
+        served |= set(await list_route_controls(self._db))
         now, unserved = time.monotonic(), set[tuple[str, str]]()
         for row in await measure_queue(self._db, self._only_task):
             model, waited_for = row.model, row.route

@@ -131,14 +131,12 @@ class Worker:
         return loops
 
     async def _claim(self) -> int:
-        await self._gate.refresh()
         claimed = await claim_batches(
             self._db,
             self.held,
             self._signal,
             worker=self._number,
-            routes=self._registry.served_routes,
-            closed=self._gate.closed(),
+            routes=await self._gate.claims(),
             lease=timedelta(seconds=self._limits.lease_s),
             limits=self._limits.retry,
             only_task=self._only_task,

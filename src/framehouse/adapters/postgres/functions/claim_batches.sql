@@ -1,12 +1,15 @@
 -- Claims up to p_limit due batches of the given routes. p_routes[i] is a route of the model p_models[i].
 -- docs/adr/0022-fair-turns.md describes the order. If p_ready is true, only batches whose references are all fetched
 -- and decoded are claimed. For the accounts in p_ready_accounts, this restriction applies even if p_ready is false. If
--- p_task is not null, only batches of that task are claimed. If p_closed[i] is true, only batches with an open order
--- are claimed for p_routes[i]. A claimed batch cannot be claimed again before it has been released or requeued. It is
--- not sufficient that its lease has expired, because the clock may have been changed.
+-- p_task is not null, only batches of that task are claimed. If p_filters[i] is 'with_order' or 'without_order', only
+-- batches with or without an open order are claimed for p_routes[i]. If p_max[i] is not null, at most this number of
+-- batches without an open order is claimed for p_routes[i] and each priority. A claimed batch cannot be claimed again
+-- before it has been released or requeued. It is not sufficient that its lease has expired, because the clock may have
+-- been changed.
+drop function if exists claim_batches(text[], text[], int, uuid, int, interval, uuid, boolean, bigint[]);
 create or replace function claim_batches(
     p_models text[], p_routes text[], p_limit int, p_claim uuid, p_worker int, p_lease interval, p_task uuid, p_ready boolean,
-    p_ready_accounts bigint[], p_closed boolean[] default '{}'
+    p_ready_accounts bigint[], p_filters text[] default '{}', p_max int[] default '{}'
 ) returns table (
     id bigint, claim uuid, attempt smallint, task_id uuid, shot_indexes smallint[], last_error text, failing_s float8, notes text,
     route text, account_id bigint, kind text, options text, model text, prompt text, result_type text, image_count smallint,
@@ -23,7 +26,7 @@ begin
         select b.id from batches b where b.claim is not null and b.claim = p_claim for update
     ), queues as materialized (
         -- a claimed_at in the future is ignored, because it was written before the clock was set back
-        select served.model, served.route, priority.low, coalesce(p_closed[served.place], false) as closed, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
+        select served.model, served.route, priority.low, coalesce(p_filters[served.place], 'all') as filter, coalesce(p_max[served.place], p_limit + 100) as most, case when q.claimed_at <= now() then q.claimed_at end as claimed_at,
                -- Batches with low priority must wait for batches with normal priority. However, if no batch of a
                -- low-priority queue was claimed within the last minute, one batch of this queue does not wait.
                priority.low and coalesce(q.claimed_at between now() - interval '1 minute' and now(), q.model is null) as must_wait
@@ -40,8 +43,9 @@ begin
             from ((
                 select b.id, b.turn
                 from batches b
-                where not q.closed and b.claim is null and b.turn is not null and b.run_at <= now()
+                where q.filter <> 'with_order' and b.claim is null and b.turn is not null and b.run_at <= now()
                   and b.model = q.model and b.route = q.route and b.low = q.low
+                  and (q.filter <> 'without_order' or b.notes = '{}' or not exists (select from jsonb_each(b.notes) n where n.value ? 'note'))
                   and (p_task is null or b.task_id = p_task)
                   and (not p_ready or not exists (
                       -- because of the offset, PostgreSQL uses the index and does not read the whole view
@@ -52,11 +56,11 @@ begin
                       where t.id = b.task_id and t.account_id = any (p_ready_accounts) offset 0
                   ))
                 order by b.turn, b.id
-                limit p_limit + 100
+                limit least(p_limit + 100, q.most)
             ) union all (
                 select b.id, b.turn
                 from batches b
-                where q.closed and b.claim is null and b.notes <> '{}' and b.turn is not null and b.run_at <= now()
+                where q.filter = 'with_order' and b.claim is null and b.notes <> '{}' and b.turn is not null and b.run_at <= now()
                   and b.model = q.model and b.route = q.route and b.low = q.low
                   and (p_task is null or b.task_id = p_task)
                   and exists (select from jsonb_each(b.notes) n where n.value ? 'note')

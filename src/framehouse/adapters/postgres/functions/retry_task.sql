@@ -1,6 +1,7 @@
 -- Returns a failed task to the queue. p_batches contains the shot indexes of each new batch. The task keeps its id and
 -- its finished images, and its account is charged only if the task succeeds. Returns 'retried', or the reason why the
 -- task was not changed. If the task was already retried, a repeated call returns 'not_failed' and changes nothing.
+drop function if exists retry_task(uuid, jsonb, double precision, text);
 create or replace function retry_task(p_task uuid, p_batches jsonb, p_shot_cost double precision, p_canceled text, p_actor text default 'framehouse')
 returns text
 language plpgsql as $$

@@ -41,8 +41,3 @@ create table audit_log (
 );
 create index audit_log_by_time on audit_log (changed_at);
 comment on table audit_log is 'Each change that an operator made with a command or with the admin API.';
-
--- The new versions of these functions have one more argument. The argument has a default value, so that processes of
--- the previous release can call the new versions without this argument.
-drop function if exists retry_task(uuid, jsonb, double precision, text);
-drop function if exists claim_batches(text[], text[], int, uuid, int, interval, uuid, boolean, bigint[]);

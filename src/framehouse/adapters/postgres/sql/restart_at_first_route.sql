@@ -1,5 +1,5 @@
--- Changes the route of the batches that wait for a removed route. The new route is the first route of the model.
--- Batches that have an open order are not changed.
+-- Changes the route of the batches that wait for a route that was removed, paused or drained. The new route is the first
+-- route of the model. Batches that have an open order are not changed.
 update batches set route = '', turn = null
 where id in (
     select id from batches
