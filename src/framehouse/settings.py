@@ -206,7 +206,7 @@ class Settings(BaseSettings):
         ge=2,
         le=3600,
         description="Duration of a lease in seconds. "
-        "A worker that does not renew the lease of a batch in time loses the batch. "
+        "A worker that does not renew the lease of a batch in time loses its claim on the batch. "
         "If a process hangs for `lease_s` seconds or for 10 seconds, whichever is longer, it is killed and restarted.",
     )
     stop_s: float = Field(

@@ -8,8 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from framehouse.adapters.postgres import account_store, batch_queue
+from framehouse.adapters.postgres import account_store, batch_queue, failed_tasks
 from framehouse.adapters.postgres.admin_keys import create_admin_key, list_admin_keys, revoke_admin_key
+from framehouse.adapters.postgres.pool import DatabaseUnavailable
+from framehouse.adapters.postgres.route_controls import control_route, list_route_controls
+from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.entrypoints.api.admin.admin_endpoint_table import ENDPOINTS
 from tests.support.api_answers import BODY, error
 from tests.support.api_server import PATH, Api, serving
@@ -93,7 +96,12 @@ async def test_accounts_and_keys(api: Api) -> None:
         ("POST", "accounts", {}, "name is required and must not be empty"),
         ("POST", "accounts", [], "the body must be a JSON object"),
         ("POST", "accounts", {"name": "a", "weight": 0}, "weight must be"),
-        ("POST", "accounts", {"name": "a", "unit_limit": 1}, 'there is no field "unit_limit"'),
+        (
+            "POST",
+            "accounts",
+            {"name": "a", "unit_limit": 1},
+            'unknown fields: "unit_limit"; the fields are concurrency, name, units_limit, weight',
+        ),
         ("POST", "accounts", {"name": "a\0"}, "name contains a NUL character"),
         ("PATCH", "accounts/alice", {"disabled": "yes"}, 'disabled must be true or false, not "yes"'),
         ("POST", "keys", {"account": "alice", "models": ["x"]}, 'contains "x", which is not a configured model'),
@@ -105,6 +113,13 @@ async def test_accounts_and_keys(api: Api) -> None:
         ),
         ("POST", "failed-tasks/retry", {"task_ids": ["x"]}, 'contains "x", which is not a task id'),
         ("POST", "failed-tasks/retry", {"task_ids": [], "model": "m"}, "can only be combined with dry_run"),
+        ("POST", "routes", {"model": MODEL, "route": "", "action": "pause"}, "route must not be empty"),
+        ("PATCH", "accounts/alice", {"units_limit": ""}, "units_limit must not be empty"),
+        ("POST", "failed-tasks/retry", {"account": "", "reason": ""}, "account must not be empty; reason must not be"),
+        ("POST", "accounts", {"name": "a\nb"}, "name must contain only printable characters"),
+        ("POST", "accounts", {"name": "a"} | {f"x{n}": 1 for n in range(5000)}, '"x9"; the fields are'),
+        ("GET", "audit-log?from=0001-01-01T00:00:00%2B14:00", None, "from must be a time such as"),
+        ("GET", "audit-log?from=9999-12-31T23:59:59-14:00", None, "from must be a time such as"),
         ("GET", "audit-log?from=yesterday", None, "from must be a time such as"),
         ("GET", "failed-tasks?limit=0", None, "limit must be from 1 to 10000"),
     ],
@@ -177,6 +192,40 @@ async def test_failed_tasks(api: Api) -> None:
         assert set(report["retried"]) == set(ids[1:])
         assert data(await admin.get("failed-tasks")) == []
         assert {subject for _, subject in await actions(admin, action="task.retry")} == set(ids)
+
+
+async def test_a_task_that_an_upstream_may_have_charged_for_is_retried_only_by_its_id(api: Api) -> None:
+    deployment = api.deployment
+    id = str((await deployment.submit()).task_id)
+    (batch,) = await claim(deployment)
+    message = f"connection lost (the request {MAY_BE_PAID})"
+    await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, message, timedelta(days=1))
+    async with operating(api) as admin:
+        report = data(await admin.post("failed-tasks/retry", json={"reason": "connection lost"}))
+        assert report["retried"] == []
+        assert "may already have charged" in report["not_retried"][id]
+        assert data(await admin.post("failed-tasks/retry", json={"task_ids": [id]}))["retried"] == [id]
+
+
+async def test_a_database_error_during_a_retry_is_reported_as_such(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = api.deployment
+    await deployment.submit()
+    (batch,) = await claim(deployment)
+    await batch_queue.fail_batch(deployment.db, batch.id, batch.claim, "outage", timedelta(days=1))
+
+    async def fail(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr(failed_tasks, "retry_task", fail)
+    async with operating(api) as admin:
+        error(await admin.post("failed-tasks/retry", json={}), 503, 5001)
+
+
+async def test_a_route_that_is_no_longer_configured_can_be_resumed(api: Api) -> None:
+    await control_route(api.deployment.db, MODEL, "gone", "drain", waiting_as=["gone"], actor="test")
+    async with operating(api) as admin:
+        data(await admin.post("routes", json={"model": MODEL, "route": "gone", "action": "resume"}))
+        assert await list_route_controls(api.deployment.db) == {}
 
 
 async def test_many_failed_tasks_are_retried_in_one_call(api: Api) -> None:

@@ -68,8 +68,8 @@ def create_account(
 
     async def work(db: Database) -> Account:
         images = DEFAULT_CONCURRENCY if concurrency is None else concurrency
-        if not name.strip() or "\0" in name or len(name) > 100:
-            raise Problem("The name of an account must have 1 to 100 characters and must not be blank.")
+        if not name.strip() or not name.isprintable() or len(name) > 100:
+            raise Problem("The name of an account must have 1 to 100 printable characters and must not be blank.")
         if not await account_store.create_account(
             db,
             name,
@@ -237,11 +237,12 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
     """Delete an account and its keys, tasks, images, elements, uploads and charges.
 
     The keys become invalid immediately. Unfinished tasks end without a charge and without a callback. A running server
-    or worker deletes the data within about an hour. To save the charges first, run: framehouse usage --account NAME
+    or worker then deletes the data. To save the charges first, run: framehouse usage --account NAME
     --csv
     """
     from framehouse.adapters.postgres import account_store
     from framehouse.cli.local_database import get_account, operator, with_database
+    from framehouse.pipeline.delete_account import delete_account as delete
 
     if not yes:
         if as_json or not sys.stdin.isatty():
@@ -255,7 +256,7 @@ def delete_account(name: str, yes: bool, data_dir: Path | None, config: Path | N
 
     async def work(db: Database) -> None:
         await get_account(db, name)
-        await account_store.delete_account(db, name, actor=operator())
+        await delete(db, name, actor=operator())
 
     with_database(data_dir, config, work)
     if as_json:

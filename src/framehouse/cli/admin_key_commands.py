@@ -30,8 +30,8 @@ def create_key(name: str, data_dir: Path | None, config: Path | None, as_json: b
     from framehouse.adapters.postgres.admin_keys import create_admin_key
     from framehouse.cli.local_database import operator, with_database
 
-    if not name.strip() or "\0" in name or len(name) > 100:
-        raise click.UsageError("NAME must have 1 to 100 characters and must not be blank")
+    if not name.strip() or not name.isprintable() or len(name) > 100:
+        raise click.UsageError("NAME must have 1 to 100 printable characters and must not be blank")
 
     async def work(db: Database) -> str:
         return await create_admin_key(db, name, actor=operator())

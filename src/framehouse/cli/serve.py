@@ -26,7 +26,7 @@ _READY_CHECK_S = 0.05
 _READY_LIMIT_S = 60.0
 _WATCHDOG_MARGIN_S = 1.0
 """The time in seconds by which the supervisor's limit for a hung process exceeds the limit of the process's own
-watchdog. Usually, the watchdog writes a traceback and ends the process before the supervisor kills the process."""
+watchdog. Usually, the watchdog writes a traceback and kills the process before the supervisor does."""
 
 
 def run_server(host: str | None, port: int | None, data_dir: Path | None, config: Path | None, as_json: bool) -> None:

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAY_BE_PAID = "is not sent again"
+"""A part of the error message of each task for which an upstream may already have charged."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

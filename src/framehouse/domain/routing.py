@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from framehouse.domain.errors import Failed, Postponed, Unavailable, Unknown
-from framehouse.domain.outcome import Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
+from framehouse.domain.outcome import MAY_BE_PAID, Done, Fail, HandOver, Outcome, Postpone, Retry, Wait
 
 RouteControl = Literal["paused", "draining"]
 """A state that an operator has set for a route.
@@ -126,7 +126,7 @@ def choose_routes(
             case Unknown() as error:
                 return Fail(
                     f"{error.message} (the upstream may have accepted the request, but its response was lost; "
-                    "the request is not sent again)"
+                    f"the request {MAY_BE_PAID})"
                 )
             case error:
                 return Fail(error.message)

@@ -12,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 from typing import NoReturn
 
-from framehouse.adapters.postgres.account_store import purge_accounts
 from framehouse.adapters.postgres.audit_log import delete_old_changes
 from framehouse.adapters.postgres.callback_queue import delete_old_callbacks
 from framehouse.adapters.postgres.due_times import fix_due_times
@@ -24,6 +23,7 @@ from framehouse.adapters.postgres.upload_store import delete_old_uploads
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
 from framehouse.domain.upload import DOWNLOAD_VALID_S
+from framehouse.pipeline.delete_account import purge_deleted_accounts
 from framehouse.pipeline.expire import expire_images, remove_references
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ async def run_sweeper(db: Database, storage: Storage, *, lease_s: float, history
     async with asyncio.TaskGroup() as group:
         group.create_task(OrphanedBatches(db, lease_s=lease_s).run())
         group.create_task(_repeat(_HOUSEKEEPING_S, partial(sweep, db, storage, history=history)))
+        group.create_task(_repeat(_HOUSEKEEPING_S, partial(purge_deleted_accounts, db, storage)))
         delete_partial_files = partial(storage.delete_partial_files, older_than_s=_PARTIAL_FILE_AGE_S)
         group.create_task(_repeat(_PARTIAL_FILES_S, delete_partial_files))
 
@@ -128,7 +129,6 @@ async def sweep(db: Database, storage: Storage, *, history: timedelta) -> None:
         partial(remove_references, db, storage),
         partial(delete_old_tasks, db, history, _STEP),
         partial(delete_old_elements, db, history, _STEP),
-        partial(purge_accounts, db, _STEP),
         partial(delete_old_changes, db, history, _STEP),
     ]
     for step in steps:

@@ -159,7 +159,7 @@ def _ticket(result: AcceptResult, request: ImageRequest) -> Ticket:
 
 
 class AcceptQueue:
-    """A queue with group commit: all tasks that are submitted while a transaction runs share the next transaction.
+    """A queue that coalesces tasks: all tasks that are submitted while a transaction runs share the next transaction.
 
     For details, see `Coalesced`. After a transaction, the queue notifies the workers, but at most once every 5 ms.
     """

@@ -75,6 +75,10 @@ async def control_routes(
 
     Returns whether the state of each of these routes has changed, by route name. Raises UnknownRoute.
     """
+    if action == "resume" and route is not None and (model, route) in await list_route_controls(db):
+        # the route may no longer be configured
+        waiting_as = ["", route] if registry.route_name(model, "") == route else [route]
+        return {route: await control_route(db, model, route, action, waiting_as=waiting_as, actor=actor)}
     if registry.model(model) is None:
         models = ", ".join(configured.name for configured in registry.models)
         raise UnknownRoute(f'there is no model "{model}"; configured models: {models}')

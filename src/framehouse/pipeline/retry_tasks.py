@@ -10,6 +10,7 @@ from framehouse.adapters.postgres import failed_tasks
 from framehouse.adapters.postgres.channels import BATCHES_CHANNEL, notify
 from framehouse.adapters.postgres.failed_tasks import FailedTask, FailedTaskFilter, RetryResult
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, Database
+from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.engines.registry import Registry
 
 _CONCURRENCY = 4
@@ -20,6 +21,7 @@ _PROBLEMS: dict[RetryResult, str] = {
     "reference_gone": "one of its reference images has been deleted",
     "over_units": "its account has too few units",
 }
+_MAY_BE_PAID = "an upstream may already have charged for its images; to retry the task anyway, specify its id"
 _UNKNOWN = "there is no failed task with this id"
 
 
@@ -62,19 +64,22 @@ async def retry_tasks(
     async def retry_remaining() -> None:
         nonlocal done
         for task in remaining:
-            if problem := await _retry(db, registry, task, actor=actor, dry_run=dry_run):
+            if not tasks.task_ids and MAY_BE_PAID in task.status_message:
+                report.not_retried[task.id] = _MAY_BE_PAID
+            elif problem := await _retry(db, registry, task, actor=actor, dry_run=dry_run):
                 report.not_retried[task.id] = problem
             else:
                 report.retried.append(task.id)
             done += 1
             on_progress(done, len(found))
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_CONCURRENCY):
-            group.create_task(retry_remaining())
+    results = await asyncio.gather(*(retry_remaining() for _ in range(_CONCURRENCY)), return_exceptions=True)
     if report.retried and not dry_run:
         with suppress(*DATABASE_ERRORS):  # a lost notification is harmless, because workers also poll
             await notify(db, BATCHES_CHANNEL, "")
+    for error in results:
+        if error is not None:
+            raise error
     return report
 
 

@@ -15,7 +15,7 @@ LONGEST_STEP_S = 0.5
 class Restart:
     """The next start of a process.
 
-    The start is due at `due_at`, after a pause of `pause_s` seconds. If the process ends within a minute after this
+    The start is due at `due_at`, after a pause of `pause_s` seconds. If the process exits within a minute after this
     start, the next pause is `next_pause_s` seconds.
     """
 
@@ -25,7 +25,7 @@ class Restart:
 
 
 def plan_restart(previous: Restart, *, now: float, ran_s: float) -> Restart:
-    """Plan the restart of a process that ran for `ran_s` seconds and then ended.
+    """Plan the restart of a process that ran for `ran_s` seconds and then exited.
 
     The first restart is immediate. The second restart follows after a pause of half a second. Each further pause is
     twice as long as the previous pause, up to 30 seconds. If a process runs for more than a minute, its next restart is

@@ -1,4 +1,4 @@
-"""Supervise processes: start them, restart processes that end, kill processes that hang, and stop all processes."""
+"""Supervise processes: start them, restart processes that exit, kill processes that hang, and stop all processes."""
 
 import contextlib
 import logging
@@ -37,7 +37,7 @@ class SupervisedProcess:
     _restart: Restart = field(default=Restart())
 
     def check(self) -> None:
-        """Start the process if a start is due. Plan a restart if the process has ended.
+        """Start the process if a start is due. Plan a restart if the process has exited.
 
         Kill the process if it is hung.
         """
@@ -53,7 +53,7 @@ class SupervisedProcess:
         os.close(self._heartbeats)
         self._restart = plan_restart(self._restart, now=now, ran_s=now - self._started_at)
         pause_s = self._restart.pause_s
-        log.error("the %s process ended with exit code %s; restarting it in %.1f s", self.name, code, pause_s)
+        log.error("the %s process exited with code %s; restarting it in %.1f s", self.name, code, pause_s)
         self.process = None
 
     def _start(self, now: float) -> None:
@@ -104,7 +104,7 @@ def keep_running(
 
 
 def stop_processes(processes: Sequence[SupervisedProcess], signals: StopSignals, *, stop_s: float) -> None:
-    """Send SIGTERM to all processes and wait until they have ended.
+    """Send SIGTERM to all processes and wait until they have exited.
 
     Processes that are still running after `stop_s` plus five seconds are killed. If a second stop signal arrives, the
     processes are killed immediately.

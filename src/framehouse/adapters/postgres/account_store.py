@@ -14,10 +14,6 @@ from framehouse.adapters.postgres.pool import Database, sql
 from framehouse.domain.account import DEFAULT_CONCURRENCY, KEY_PREFIX, Account, Caller, Key
 
 _PREFIX_CHARACTERS = len(KEY_PREFIX) + 8
-_DELETED = "the account was deleted"
-_PURGE_GRACE = timedelta(minutes=10)
-"""The time for which the images of a deleted account are kept after the end of their task. A worker that has not yet
-noticed the end of the task may still store an image. The image is then deleted together with the other images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ async def list_accounts(db: Database) -> list[tuple[Account, int]]:
 
 
 async def find_account(db: Database, name: str) -> Account | None:
-    row = await db.row("select * from accounts where name = :name", name=name)
+    row = await db.row("select * from accounts where name = :name and deleted_at is null", name=name)
     return _account(row) if row else None
 
 
@@ -133,25 +129,14 @@ async def rotate_secret(db: Database, name: str, overlap: timedelta, *, actor: s
     return str(secret) if secret else None
 
 
-async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> bool:
-    """Delete an account. Returns False if there is no such account.
+async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> int | None:
+    """Mark an account as deleted. Returns the id of the account, or None if there is no such account.
 
-    The keys of the account become invalid immediately. The sweeper then deletes all data of the account (see
-    `purge_accounts`).
+    The keys of the account become invalid immediately. The pipeline then ends its tasks, and the sweeper deletes its
+    data (see `pipeline/delete_account.py`).
     """
-    return await db.value(sql("delete_account"), name=name, actor=actor) is not None
-
-
-async def purge_accounts(db: Database, limit: int) -> int:
-    """Delete data of deleted accounts. Returns the number of changed rows.
-
-    One call deletes up to `limit` rows of each table for each account, and processes up to ten accounts.
-    """
-    return int(
-        await db.value(
-            "select purge_accounts(:limit, :message, :grace)", limit=limit, message=_DELETED, grace=_PURGE_GRACE
-        )
-    )
+    account_id: int | None = await db.value(sql("delete_account"), name=name, actor=actor)
+    return account_id
 
 
 async def count_tasks(db: Database, account_id: int) -> int:

@@ -38,7 +38,7 @@ class HostLimits:
 class CallbackMessage:
     """A claimed message.
 
-    `task` is the image task or the element task in the state that the message reports. The message must be signed with
+    `task` is the image task or the element task with the status that the message reports. The message must be signed with
     each of the `secrets`, newest first.
     """
 

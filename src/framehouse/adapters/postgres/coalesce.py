@@ -28,7 +28,7 @@ class Coalesced(Generic[RequestT, ResultT]):
     request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
     statement raises DatabaseUnavailable, its requests are not executed again, and their callers receive the error.
 
-    Use `in_halves` if the database and this process need about the same time for a group of requests. With `in_halves`,
+    Use `in_halves` if the database and this process need about the same time for the coalesced requests. With `in_halves`,
     half of the waiting requests are executed first. While the database executes the second half, this process responds
     to the first half.
     """
@@ -58,7 +58,7 @@ class Coalesced(Generic[RequestT, ResultT]):
             await self._execute_group(group)
 
     async def _gather(self) -> None:
-        """Yield to the event loop until an iteration of the loop adds no requests, or the group is full.
+        """Yield to the event loop until an iteration of the loop adds no requests, or `MAX_GROUP` requests are waiting.
 
         During these iterations, the event loop reads requests that have already arrived at the sockets of this process.
         These requests therefore share the next statement.

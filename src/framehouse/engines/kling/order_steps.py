@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from framehouse.adapters.fetch import FetchFailed, fetch, host_of
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
+from framehouse.domain.outcome import MAY_BE_PAID
 from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, read_answer
 from framehouse.engines.interface import Batch, GeneratedImage, OpenOrder, Progress
 from framehouse.engines.kling.orders import Order, data_from_orders, orders_from_data, request_body
@@ -192,7 +193,7 @@ class OrderExecution:
         if self._settings.resubmit:
             await self.forget()
             return
-        reason = "the response was lost, and the upstream has no record of the order; the order is not sent again"
+        reason = f"the response was lost, and the upstream has no record of the order; the order {MAY_BE_PAID}"
         await self._open_order.give_up(reason)
         raise Unavailable(reason)
 

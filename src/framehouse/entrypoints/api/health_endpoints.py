@@ -35,7 +35,8 @@ async def check_readiness(db: Database, storage: Storage, registry: Registry) ->
             engines.setdefault(model, {})[route.name] = "no worker"
         for (model, name), control in (await list_route_controls(db)).items():
             if registry.route(model, name):
-                engines.setdefault(model, {})[name] = control
+                states = engines.setdefault(model, {})
+                states[name] = control if states.get(name, "ok") == "ok" else f"{control}, {states[name]}"
     return checks, engines
 
 

@@ -1,7 +1,7 @@
--- Accepts or refuses each task of a group. A refused task does not affect the other tasks. If a task was accepted
+-- Accepts or refuses each of the coalesced tasks. A refused task does not affect the other tasks. If a task was accepted
 -- before and the result was lost, a repeated call returns 'accepted' again. Tasks are checked one by one, but all
 -- accepted tasks are inserted together. Inserting them one by one would take three times as long. The function uses
--- generic plans, which are good for groups of all sizes. Planning each call would take longer than executing the plan.
+-- generic plans, which are good for any number of tasks. Planning each call would take longer than executing the plan.
 create or replace function accept_tasks(p_rows jsonb)
 returns table (ordinal int, outcome text, task_id uuid, created_at timestamptz, detail text)
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
@@ -19,7 +19,7 @@ declare
     keys_sent boolean := false;
     accepted int[] := '{}';
     weights  float8[] := '{}';  -- the weight of the account, for each accepted task
-    idle_accounts boolean[] := '{}'; -- whether the account had no images in flight before this group, for each accepted task
+    idle_accounts boolean[] := '{}'; -- whether the account had no images in flight before this call, for each accepted task
 begin
     perform from accounts a where a.id in (select o.account_id from unnest(rows) o) order by a.id for update;
     for r in

@@ -34,6 +34,9 @@ begin
         return 'reference_gone';
     end if;
     select * into a from accounts where id = t.account_id for update;
+    if a.deleted_at is not null then
+        return 'not_failed';
+    end if;
     if a.units_used + a.units_reserved + t.units_reserved > a.units_limit then
         return 'over_units';
     end if;

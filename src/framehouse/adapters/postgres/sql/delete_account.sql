@@ -11,6 +11,6 @@ with deleted as (
 ), signed_out as (
     delete from sign_in_codes c using deleted d where c.account_id = d.id
 ), audited as (
-    insert into audit_log (actor, action, subject) select :actor, 'account.delete', :name from deleted
+    insert into audit_log (actor, action, subject, details) select :actor, 'account.delete', :name, jsonb_build_object('id', id) from deleted
 )
 select id from deleted;

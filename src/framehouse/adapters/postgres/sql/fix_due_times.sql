@@ -1,10 +1,10 @@
 -- Corrects times that were written before the clock was set back. A row that would wait longer than the longest pause
 -- is made due. A lease that is longer than a new lease is shortened. A row without an attempt has no pause, so it is
--- made due if it would wait at all. :callback_pauses contains the longest pauses after the first, second, … attempt. A
+-- made due if it would wait at all. A batch with a turn that has not failed has no pause. :callback_pauses contains the longest pauses after the first, second, … attempt. A
 -- receiver that responded with one of :retry_after_codes may have requested a pause of up to :callback_limit.
 with batches_due as (
     update batches set run_at = now()
-    where claim is null and run_at > now() + case when failing_since is null then interval '0' else :longest_pause::interval end
+    where claim is null and run_at > now() + case when turn is not null and failing_since is null then interval '0' else :longest_pause::interval end
     returning 1
 ), elements_due as (
     update elements set run_at = least(run_at, now()), lease_until = least(lease_until, now() + :element_lease::interval)

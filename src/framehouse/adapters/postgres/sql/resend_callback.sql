@@ -7,7 +7,7 @@ with message as (
     left join elements e on e.id = m.element_task_id
     where coalesce(t.account_id, e.account_id) = :account_id and m.id = :message_id
 ), audited as (
-    insert into audit_log (actor, action, subject) select :actor, 'callback.resend', id::text from message where :actor::text is not null
+    insert into audit_log (actor, action, subject) select :actor, 'callback.resend', id::text from message where :actor::text is not null and not in_progress
 ), changed as (
     update callback_messages m
     set state = 'waiting', run_at = now(), created_at = now(), attempt = 0, claim = null, lease_until = null

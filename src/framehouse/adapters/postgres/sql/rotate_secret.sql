@@ -7,7 +7,7 @@ with rotated as (
             else callback_secret || case when callback_secret_old_until > now() then ' ' || callback_secret_old else '' end end,
         callback_secret_old_until = now() + :overlap,
         callback_secret = :secret
-    where name = :name
+    where name = :name and deleted_at is null
     returning name, callback_secret
 ), audited as (
     insert into audit_log (actor, action, subject) select :actor, 'account.rotate_secret', name from rotated

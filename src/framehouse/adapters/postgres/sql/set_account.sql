@@ -1,7 +1,7 @@
 -- Changes an account. If a value is null, its column does not change. :no_limit removes the units limit. The audit log
 -- contains the old value and the new value of each column that has changed.
 with before as materialized (
-    select * from accounts where name = :name for update
+    select * from accounts where name = :name and deleted_at is null for update
 ), changed as (
     update accounts a
     set concurrency = coalesce(:concurrency, a.concurrency),

@@ -11,6 +11,7 @@ with before as (
     where id in (
         select id from batches
         where claim is null and model = :model and route = any (:waiting_as::text[]) and failing_since is not null and :state::text is null
+          and exists (select from before where before.state is not null)
         order by id
         for update skip locked
     )

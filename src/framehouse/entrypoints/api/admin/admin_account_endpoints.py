@@ -12,6 +12,7 @@ from framehouse.domain.field_reader import quoted
 from framehouse.entrypoints.api.admin.admin_requests import AdminFields, authenticate_operator, read_body, read_query
 from framehouse.entrypoints.api.context import ApiContext
 from framehouse.entrypoints.api.envelope import success
+from framehouse.pipeline import delete_account as pipeline
 from framehouse.pipeline.operator_json import account_json, key_json
 
 _MAX_CONCURRENCY, _MAX_UNITS, _MAX_MODELS = 1_000_000, 10**15, 1000
@@ -35,6 +36,8 @@ async def create_account(context: ApiContext, request: Request) -> Response:
     fields = await read_body(context, request)
     name = fields.required_text("name")
     concurrency, weight, units_limit = _limits(fields)
+    if not name.isprintable():
+        fields.reader.add_problem("name", "must contain only printable characters")
     fields.done()
     created = await account_store.create_account(
         context.db,
@@ -74,7 +77,7 @@ async def change_account(context: ApiContext, request: Request) -> Response:
 async def delete_account(context: ApiContext, request: Request) -> Response:
     actor = await authenticate_operator(context, request)
     name = request.path_params["name"]
-    if "\0" in name or not await account_store.delete_account(context.db, name, actor=actor):
+    if "\0" in name or not await pipeline.delete_account(context.db, name, actor=actor):
         raise _no_account(name)
     return success(request, {"name": name, "deleted": True})
 

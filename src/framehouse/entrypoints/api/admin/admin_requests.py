@@ -29,6 +29,9 @@ async def authenticate_operator(context: ApiContext, request: Request) -> str:
     return f"{found.name} ({found.prefix})"
 
 
+_MAX_NAMED_FIELDS = 10
+
+
 @dataclass(slots=True)
 class AdminFields:
     """The fields of a body or of a query string. `done` refuses the request if a field is unknown or invalid."""
@@ -45,25 +48,21 @@ class AdminFields:
         return cls(values, FieldReader(values), set())
 
     def text(self, name: str, *, max_characters: int = 1000) -> str | None:
-        """Return a string, or None if the field is absent or empty."""
-        self.known.add(name)
-        return self.reader.text(name, max_characters=max_characters) or None
+        """Return a string, or None if the field is absent."""
+        return self.reader.text(name, max_characters=max_characters) if self._present(name) else None
 
     def required_text(self, name: str, *, max_characters: int = 100) -> str:
         self.known.add(name)
         return self.reader.required_text(name, max_characters=max_characters)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
-        self.known.add(name)
-        return None if self.reader.get(name) is None else self.reader.integer(name, low, high, low)
+        return self.reader.integer(name, low, high, low) if self._present(name) else None
 
     def number(self, name: str, low: float, high: float) -> float | None:
-        self.known.add(name)
-        return None if self.reader.get(name) is None else self.reader.number(name, low, high, low)
+        return self.reader.number(name, low, high, low) if self._present(name) else None
 
     def boolean(self, name: str) -> bool | None:
-        self.known.add(name)
-        value = self.reader.get(name)
+        value = self.values[name] if self._present(name) else None
         if value is not None and not isinstance(value, bool):
             self.reader.add_problem(name, f"must be true or false, not {quoted(value)}")
             return None
@@ -71,8 +70,7 @@ class AdminFields:
 
     def strings(self, name: str, *, max_entries: int) -> list[str] | None:
         """Return a list of strings, or None if the field is absent."""
-        self.known.add(name)
-        value = self.reader.get(name)
+        value = self.values[name] if self._present(name) else None
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
@@ -89,20 +87,30 @@ class AdminFields:
             return None
         try:
             at = datetime.fromisoformat(text)
-        except ValueError:
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             self.reader.add_problem(name, f"must be a time such as 2026-11-30T12:00:00Z, not {quoted(text)}")
             return None
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
 
     def done(self) -> None:
         """Raise Refused (1201) with all problems, if there are any."""
-        for name in self.values:
-            if name not in self.known:
-                self.reader.add_problem(
-                    "", f"there is no field {quoted(name)}; the fields are {', '.join(sorted(self.known))}"
-                )
+        unknown = [name for name in self.values if name not in self.known]
+        if unknown:
+            names = ", ".join(quoted(name) for name in unknown[:_MAX_NAMED_FIELDS])
+            self.reader.add_problem("", f"unknown fields: {names}; the fields are {', '.join(sorted(self.known))}")
         if self.reader.problems:
             raise refused_fields(self.reader.problems)
+
+    def _present(self, name: str) -> bool:
+        """Return whether an optional field has a value. An empty string is a problem.
+
+        A script may send an empty string because a variable is not set. An absent field may select everything.
+        """
+        self.known.add(name)
+        value = self.values.get(name)
+        if value == "":
+            self.reader.add_problem(name, "must not be empty")
+        return value is not None and value != ""
 
 
 async def read_body(context: ApiContext, request: Request) -> AdminFields:

@@ -44,7 +44,7 @@ def success_of(model: Model, errors: dict[int, ResponseDoc]) -> dict[int, Respon
 def accepted(request: Request, ticket: Ticket) -> Response:
     """Return the response for an accepted task.
 
-    The response contains the state that the task had immediately after its acceptance, even if the request repeats an
+    The response contains the status that the task had immediately after its acceptance, even if the request repeats an
     earlier request.
     """
     data = common_task_data(ticket.task_id, ticket.external_task_id, "submitted", ticket.created_at, ticket.created_at)
