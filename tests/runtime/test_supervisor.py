@@ -48,8 +48,8 @@ def run(process: SupervisedProcess, until: Callable[[], bool]) -> None:
 def test_a_process_that_exits_is_restarted(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     run(make(ENDS), until=lambda: len(caplog.messages) == 2)
     assert caplog.messages == [
-        "the worker process ended with exit code 3; restarting it in 0.0 s",
-        "the worker process ended with exit code 3; restarting it in 0.5 s",
+        "the worker process exited with code 3; restarting it in 0.0 s",
+        "the worker process exited with code 3; restarting it in 0.5 s",
     ]
 
 
@@ -58,7 +58,7 @@ def test_a_process_without_heartbeats_is_killed_and_restarted(make: Make, caplog
     run(process, until=lambda: len(caplog.messages) >= 2 and process.process is not None)
     assert caplog.messages[:2] == [
         "the worker process is hung; killing it",
-        "the worker process ended with exit code -9; restarting it in 0.0 s",
+        "the worker process exited with code -9; restarting it in 0.0 s",
     ]
 
 

@@ -38,8 +38,8 @@ class HostLimits:
 class CallbackMessage:
     """A claimed message.
 
-    `task` is the image task or the element task with the status that the message reports. The message must be signed with
-    each of the `secrets`, newest first.
+    `task` is the image task or the element task with the status that the message reports. The message must be
+    signed with each of the `secrets`, newest first.
     """
 
     id: UUID

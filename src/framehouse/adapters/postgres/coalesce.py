@@ -28,9 +28,9 @@ class Coalesced(Generic[RequestT, ResultT]):
     request does not affect the other requests. `execute` must be safe to call twice with the same request. If a
     statement raises DatabaseUnavailable, its requests are not executed again, and their callers receive the error.
 
-    Use `in_halves` if the database and this process need about the same time for the coalesced requests. With `in_halves`,
-    half of the waiting requests are executed first. While the database executes the second half, this process responds
-    to the first half.
+    Use `in_halves` if the database and this process need about the same time for the coalesced requests. With
+    `in_halves`, half of the waiting requests are executed first. While the database executes the second half, this
+    process responds to the first half.
     """
 
     def __init__(
