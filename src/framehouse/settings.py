@@ -244,6 +244,11 @@ class Settings(BaseSettings):
         "private addresses. "
         "Set the value to `true` only for development.",
     )
+    ca_certificates: Path | None = Field(
+        default=None,
+        description="Path of a PEM file with additional certificate authorities. "
+        "Connections to references, callback receivers and upstreams trust these authorities, too.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="Minimum level of the messages in the log: `debug`, `info`, `warning` or `error`.",

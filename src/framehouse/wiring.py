@@ -95,6 +95,7 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
     from framehouse.adapters.storage.measured import MeasuredStorage
     from framehouse.engines.registry import open_registry
 
+    trust_configured_certificates(settings)
     registry = open_registry(
         settings.served_models(), settings.worker_labels, settings.default_model, sandbox=settings.sandbox
     )
@@ -105,6 +106,19 @@ async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Dep
             yield Deployment(settings, db, storage, registry)
     finally:
         await registry.close()
+
+
+def trust_configured_certificates(settings: Settings) -> None:
+    """Trust the authorities of the setting `ca_certificates`. Raises BadSettings if the file cannot be used."""
+    if settings.ca_certificates is None:
+        return
+    from framehouse.adapters.tls import trust_certificates
+
+    try:
+        trust_certificates(settings.ca_certificates)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise BadSettings(f"ca_certificates: {settings.ca_certificates}: {reason}") from error
 
 
 async def open_checked_storage(settings: Settings) -> Storage:
@@ -133,6 +147,7 @@ async def check(settings: Settings) -> None:
     """
     from framehouse.engines.registry import open_registry
 
+    trust_configured_certificates(settings)
     registry = open_registry(settings.served_models(), settings.worker_labels)
     for model, route in registry.unserved():
         log.warning(

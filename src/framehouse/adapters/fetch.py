@@ -7,17 +7,19 @@ Each redirect is followed with a new request.
 
 import asyncio
 import ipaddress
+import re
 import socket
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from framehouse import __version__
 from framehouse.adapters.account_slots import AccountSlots
-from framehouse.domain.field_reader import ascii_host
+from framehouse.adapters.content_encoding import BadCompression, TooManyBytes, decompress
+from framehouse.adapters.tls import certificate_problem, tls_context
+from framehouse.domain.field_reader import ascii_host, quoted
 
 if TYPE_CHECKING:
     import httpx
@@ -32,6 +34,9 @@ _SPECIAL_IPV4 = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/
 MAX_REDIRECTS = 3
 TOTAL_TIMEOUT_S = 60.0
 IDLE_TIMEOUT_S = 10.0
+USER_AGENT = f"Framehouse/{__version__} (+https://pypi.org/project/framehouse/)"
+_ACCEPT = "image/png,image/jpeg,image/*;q=0.8,*/*;q=0.1"
+_CONTENT_RANGE = re.compile(r"bytes 0-(\d{1,18})/(\d{1,18})")
 
 
 class FetchFailed(Exception):
@@ -81,17 +86,15 @@ def host_of(url: str) -> str:
 
 async def _get(url: str, max_bytes: int, allow_private: bool, account_id: int) -> bytes | str:
     """Send one GET request. Returns the body as bytes or, for a redirect, the Location header as a string."""
-    request_headers = {"Accept": "image/png,image/jpeg", "Accept-Encoding": "identity"}
+    request_headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
     async with _request("GET", url, request_headers, None, IDLE_TIMEOUT_S, allow_private, account_id) as response:
         if response.has_redirect_location:
             return response.headers["Location"]
-        if response.status_code != 200:
+        if response.status_code not in (200, 203, 206):
             retry = response.status_code in (408, 429, *range(500, 600))
             raise FetchFailed(f"returned HTTP {response.status_code}", retry=retry)
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            # compressed responses are refused: a few bytes could expand to gigabytes, and compression saves no space
-            # for images
-            raise FetchFailed("was sent with a Content-Encoding, although none was requested", retry=False)
+        if response.status_code == 206 and not _is_complete(response.headers.get("Content-Range", "")):
+            raise FetchFailed("returned only a part of the file (HTTP 206)", retry=False)
         too_large = FetchFailed(f"is too large: it has more than {max_bytes:,} bytes", retry=False)
         if int(response.headers.get("Content-Length", "0")) > max_bytes:
             raise too_large
@@ -100,7 +103,20 @@ async def _get(url: str, max_bytes: int, allow_private: bool, account_id: int) -
             body += chunk
             if len(body) > max_bytes:
                 raise too_large
-        return bytes(body)
+        encoding = response.headers.get("Content-Encoding", "")
+        try:
+            # in a thread, because decompressing ten megabytes would delay the renewal of leases
+            return await asyncio.to_thread(decompress, bytes(body), encoding, max_bytes=max_bytes)
+        except TooManyBytes:
+            raise too_large from None
+        except BadCompression as error:
+            raise FetchFailed(f"cannot be decompressed (Content-Encoding: {quoted(encoding)})", retry=False) from error
+
+
+def _is_complete(content_range: str) -> bool:
+    """Return whether a Content-Range header describes the complete file."""
+    match = _CONTENT_RANGE.fullmatch(content_range.strip())
+    return match is not None and int(match[1]) + 1 == int(match[2])
 
 
 async def post(
@@ -152,7 +168,7 @@ async def _request(
         bracketed = f"[{name}]" if ":" in name else name
         headers = {**headers, "Host": f"{bracketed}:{parts.port}" if parts.port else bracketed}
         addresses = await _checked_addresses(name, port, allow_private, account_id)
-        transport = LimitedTransport(_tls_context())
+        transport = LimitedTransport(tls_context())
         async with httpx.AsyncClient(trust_env=False, timeout=idle_timeout_s, transport=transport) as client:
             for remaining, address in zip(reversed(range(len(addresses))), addresses, strict=True):
                 host = f"[{address}]" if ":" in address else address
@@ -178,18 +194,8 @@ async def _request(
     except httpx.TimeoutException as error:
         raise FetchFailed(f"did not respond for {idle_timeout_s:g} s", retry=True) from error
     except httpx.HTTPError as error:
-        raise FetchFailed(f"could not be reached: {type(error).__name__}", retry=True) from error
-
-
-@cache
-def _tls_context() -> ssl.SSLContext:
-    """Return the TLS context.
-
-    The context is created once, because loading the certificates takes longer than a request.
-    """
-    import httpx
-
-    return httpx.create_ssl_context(trust_env=False)
+        reason = certificate_problem(error, name) or f"could not be reached: {type(error).__name__}"
+        raise FetchFailed(reason, retry=True) from error
 
 
 async def _checked_addresses(host: str, port: int, allow_private: bool, account_id: int) -> list[str]:

@@ -24,7 +24,7 @@ from framehouse.adapters.storage import StorageUnavailable, folder_of, open_stor
 from framehouse.cli.output import EXIT_FAILED, echo, print_json
 from framehouse.engines.registry import BadRoute, Registry, open_registry
 from framehouse.settings import BadSettings, Settings, load_settings, unknown_variables
-from framehouse.wiring import open_database
+from framehouse.wiring import open_database, trust_configured_certificates
 
 Level = Literal["ok", "advice", "problem"]
 _MIN_FREE_DISK_BYTES = 2_000_000_000
@@ -116,7 +116,10 @@ def _check_disk(settings: Settings) -> list[DoctorFinding]:
 
 def _check_engines(settings: Settings) -> list[DoctorFinding]:
     try:
+        trust_configured_certificates(settings)
         registry = open_registry(settings.served_models(), settings.worker_labels)
+    except BadSettings as error:
+        return [DoctorFinding(2, "problem", str(error), "Correct the setting; docs/settings.md lists all settings.")]
     except BadRoute as error:
         return [DoctorFinding(5, "problem", str(error), "Correct the routes in framehouse.toml.")]
     models = "; ".join(f"{m.name} ({', '.join(r.name for r in registry.routes(m.name))})" for m in registry.models)

@@ -11,7 +11,7 @@ import random
 import time
 from dataclasses import dataclass
 
-from framehouse.adapters.fetch import FetchFailed, post
+from framehouse.adapters.fetch import USER_AGENT, FetchFailed, post
 from framehouse.adapters.postgres.callback_queue import CallbackMessage
 from framehouse.domain.callback import (
     ANSWER_TIMEOUT_S,
@@ -70,7 +70,7 @@ async def deliver(message: CallbackMessage, links: Links, *, allow_private: bool
     id, now = message_id(message.id), int(time.time())
     headers = {
         "Content-Type": "application/json",
-        "User-Agent": "Framehouse",
+        "User-Agent": USER_AGENT,
         "webhook-id": id,
         "webhook-timestamp": str(now),
         "webhook-signature": signature(message.secrets, id, now, body),

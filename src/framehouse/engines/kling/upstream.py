@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from framehouse.adapters.telemetry import spans
+from framehouse.adapters.tls import tls_context
 from framehouse.domain.task_kind import TASK_PATHS, TaskKind
 
 if TYPE_CHECKING:
@@ -212,14 +213,14 @@ class Upstream:
 
         timeout = httpx.Timeout(self._answer_s, connect=_CONNECT_S, pool=_CONNECT_S)
         if method == "GET":
-            self._gets = self._gets or httpx.AsyncClient(trust_env=False, timeout=timeout)
+            self._gets = self._gets or httpx.AsyncClient(trust_env=False, timeout=timeout, verify=tls_context())
             return self._gets
         if self._posts is None:
             # Each order uses a new connection. If an order reused an idle connection, the upstream could close the
             # connection while the order is being sent. It would then be unknown whether the upstream received the
             # order.
             limits = httpx.Limits(max_keepalive_connections=0)
-            self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits)
+            self._posts = httpx.AsyncClient(trust_env=False, timeout=timeout, limits=limits, verify=tls_context())
         return self._posts
 
 

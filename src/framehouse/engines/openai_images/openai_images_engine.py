@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from framehouse.adapters.tls import tls_context
 from framehouse.domain.errors import Broken, Declined, Unavailable, Unknown
 from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
@@ -349,7 +350,7 @@ class OpenAIImages:
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
                 follow_redirects=False,
                 trust_env=False,
-                verify=httpx.create_ssl_context(trust_env=False),
+                verify=tls_context(),
             )
         return self._client
 
