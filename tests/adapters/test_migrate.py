@@ -93,3 +93,33 @@ async def test_a_migration_that_waits_for_a_lock_does_not_block_other_statements
     await long_transaction.rollback()
     assert await migrating == ["9998_later.sql"]
     await other.close()
+
+
+async def test_processes_of_the_previous_release_can_claim_while_a_migration_waits(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    """`create index concurrently` waits for all open transactions, for example for the transaction of a backup."""
+    old_claim = "claim_batches(text[], text[], int, uuid, int, interval, uuid, boolean, bigint[])"
+    call = (
+        "select count(*) from claim_batches('{m}', '{\"\"}', 1, gen_random_uuid(), 1, interval '1 minute', null, "
+        "false, array[]::bigint[])"
+    )
+    await connection.execute(
+        "drop function claim_batches; drop index batches_with_orders; delete from migrations where number = 24; "
+        "update settings set value = 'old' where name = 'functions'; "
+        f"create function {old_claim} returns table (id bigint) language sql as 'select 1::bigint'"
+    )
+    other = await asyncpg.connect(database_url)
+    transaction = other.transaction(isolation="repeatable_read")
+    await transaction.start()
+    await other.execute("select count(*) from batches")
+    migrating = asyncio.create_task(migrate(database_url))
+    for _ in range(20):
+        assert await connection.fetchval(call) == 1
+        await asyncio.sleep(0.02)
+    assert not migrating.done()
+    await transaction.rollback()
+    await migrating
+    assert await connection.fetchval(call) == 0, "the new function"
+    assert await connection.fetchval("select count(*) from pg_proc where proname = 'claim_batches'") == 1
+    await other.close()

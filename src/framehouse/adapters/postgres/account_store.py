@@ -5,7 +5,7 @@ import hmac
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
@@ -135,7 +135,7 @@ async def delete_account(db: Database, name: str, *, actor: str = SYSTEM) -> int
     The keys of the account become invalid immediately. The pipeline then ends its tasks, and the sweeper deletes its
     data (see `pipeline/delete_account.py`).
     """
-    account_id: int | None = await db.value(sql("delete_account"), name=name, actor=actor)
+    account_id: int | None = await db.value(sql("delete_account"), name=name, at=datetime.now(UTC), actor=actor)
     return account_id
 
 
@@ -198,7 +198,7 @@ async def revoke_key(db: Database, key_id: int, *, actor: str = SYSTEM) -> str |
 
     Returns None if the key does not exist or is already revoked.
     """
-    prefix = await db.value(sql("revoke_key"), key_id=key_id, actor=actor)
+    prefix = await db.value(sql("revoke_key"), key_id=key_id, at=datetime.now(UTC), actor=actor)
     return str(prefix) if prefix else None
 
 

@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from framehouse.adapters.postgres.account_store import key_hash
@@ -40,7 +40,9 @@ async def revoke_admin_key(db: Database, prefix: str, *, actor: str) -> str | No
     Only the first 12 characters of `prefix` are compared. Returns None and changes nothing if no active key, or more
     than one active key, starts with these characters.
     """
-    revoked = await db.value(sql("revoke_admin_key"), start=prefix[:_PREFIX_CHARACTERS], actor=actor)
+    revoked = await db.value(
+        sql("revoke_admin_key"), start=prefix[:_PREFIX_CHARACTERS], at=datetime.now(UTC), actor=actor
+    )
     return str(revoked) if revoked else None
 
 

@@ -1,9 +1,9 @@
 -- Marks an account as deleted, so that the sweeper deletes its data. The account is renamed, so that its name can be used
 -- for a new account. Its keys and sign-in codes become invalid immediately. Returns the id, or no row if there is no such
--- account.
+-- account. A second run with the same :at returns the id again.
 with deleted as (
     update accounts
-    set deleted_at = now(), disabled = true, name = left(name, 80) || ' (deleted ' || id || ')'
+    set deleted_at = :at, disabled = true, name = left(name, 80) || ' (deleted ' || id || ')'
     where name = :name and deleted_at is null
     returning id
 ), revoked as (
@@ -13,4 +13,6 @@ with deleted as (
 ), audited as (
     insert into audit_log (actor, action, subject, details) select :actor, 'account.delete', :name, jsonb_build_object('id', id) from deleted
 )
-select id from deleted;
+select id from deleted
+union all
+select id from accounts where deleted_at = :at and starts_with(name, left(:name, 80) || ' (deleted ');
