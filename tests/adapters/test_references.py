@@ -82,18 +82,19 @@ def test_the_size_is_that_of_the_upright_image(format: str, orientation: int) ->
     assert by_header(content) == check_image(content) == ((300, 400) if orientation > 4 else (400, 300))
 
 
-def test_only_the_decoder_finds_an_orientation_in_xmp() -> None:
+def test_an_orientation_in_xmp_is_ignored_as_in_browsers() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
     content = image_bytes(IMAGE, "PNG", pnginfo=info)
-    assert (by_header(content), check_image(content)) == ((400, 300), (300, 400))
+    assert by_header(content) == check_image(content) == (400, 300)
 
 
 BAD = {
     "empty": (b"", "empty"),
-    "text": (b"hello", "cannot be read as a jpg or png"),
-    "gif": (image_file(400, 300, "GIF"), "cannot be read as a jpg or png"),
-    "webp": (image_file(400, 300, "WEBP"), "cannot be read as a jpg or png"),
+    "text": (b"hello", "is a text, not a jpg or png image"),
+    "gif": (image_file(400, 300, "GIF"), "is a GIF image, not a jpg or png image"),
+    "webp": (image_file(400, 300, "WEBP"), "is a WebP image, not a jpg or png image"),
+    "noise": (b"\x01\xfe\x80" * 99, "cannot be read as a jpg or png"),
     "small": (image_file(299, 400), "at least 300"),
     "long": (image_file(300, 800), "aspect ratio"),
     "dimension bomb": (png(30_000, 30_000, pixels=b""), "megapixels"),
@@ -136,8 +137,6 @@ BAD_BEHIND_THE_HEADER = {
     "false size in the header": (png(6000, 6000, pixels=zlib.compress(b"\0" * 1000)), "damaged"),
     "scan bomb": (scans(200), "more than 100 scans"),
     "scan bomb with many pixels": (scans(40, 6000, 6000), "more than 27 scans"),
-    "ztxt bomb": (png(400, 300, text_bomb(b"zTXt", 400)), "damaged"),
-    "many ztxt bombs": (png(400, 300, *[text_bomb(b"zTXt", 1)] * 500), "damaged"),
 }
 
 
@@ -161,7 +160,8 @@ async def checker() -> AsyncIterator[ImageChecker]:
 async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: ImageChecker) -> None:
     """The files may pass, because the decoder may leave them compressed. They must not kill the process."""
     late = png(400, 300)[:-12] + text_bomb(b"zTXt", 400) + chunk(b"IEND")
-    for content in (png(400, 300, text_bomb(b"iCCP", 400)), late):
+    bombs = ([text_bomb(b"iCCP", 400)], [text_bomb(b"zTXt", 400)], [text_bomb(b"zTXt", 1)] * 500)
+    for content in (*(png(400, 300, *chunks) for chunks in bombs), late):
         with suppress(BadImage):
             assert await checker.check(content) == (400, 300)
 

@@ -8,9 +8,9 @@ MAX_REFERENCES = 10
 MAX_REFERENCE_BYTES = 10_000_000
 MIN_SIDE_PX = 300
 MAX_ASPECT = 2.5
-MAX_PIXELS = 40_000_000
-"""The maximum number of pixels of a reference. The Kling API has no such limit. With this limit, a decoded reference
-needs at most 160 MB of memory (4 bytes per pixel)."""
+MAX_PIXELS = 51_000_000
+"""The maximum number of pixels of a reference. The Kling API has no such limit. The photos of phones have up to 50.3
+megapixels. With this limit, a decoded reference needs at most 204 MB of memory (4 bytes per pixel)."""
 
 
 ReferenceRole = Literal["", "subject", "face", "scene", "style", "original", "human", "cloth"]

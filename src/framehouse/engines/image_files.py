@@ -10,6 +10,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from framehouse.adapters.images.header import BadImage
+from framehouse.adapters.images.open_image import open_image
 from framehouse.domain.errors import Broken
 
 MAX_ANSWER_BYTES = 150_000_000
@@ -49,7 +51,7 @@ def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
     return image
 
 
-def decode_reference(content: bytes, *, max_px: int, formats: tuple[str, ...] = ("PNG", "JPEG", "WEBP")) -> Image.Image:
+def decode_reference(content: bytes, *, max_px: int) -> Image.Image:
     """Decode a reference as an upright image in the colour mode of the file.
 
     A 16-bit greyscale image is converted to an 8-bit greyscale image. If `max_px` is not 0, a JPEG file may be decoded
@@ -58,13 +60,10 @@ def decode_reference(content: bytes, *, max_px: int, formats: tuple[str, ...] = 
     Raises Broken if the file is damaged.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as file:
-            if max_px:
-                file.draft("RGB", (max_px, max_px))
-            image = ImageOps.exif_transpose(file)
-            return image.point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Broken(f"a reference cannot be decoded: {error}") from error
+        image = open_image(content, max_px=max_px)
+    except BadImage as error:
+        raise Broken(f"a reference {error}") from error
+    return image.point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
 
 
 def png_file(image: Image.Image) -> bytes:

@@ -12,22 +12,24 @@ import resource
 import signal
 import struct
 import sys
-import warnings
 from contextlib import suppress
 
-from PIL import Image, ImageOps
+from PIL import Image
 
+from framehouse.adapters.images.clean_file import has_end_marker, pixel_bytes, pixel_data, without_metadata
 from framehouse.adapters.images.header import BadImage, inspect
-from framehouse.domain.reference import MAX_PIXELS, reference_problem
+from framehouse.adapters.images.open_image import open_image
+from framehouse.domain.reference import reference_problem
 
 MEMORY_BYTES = 1_500_000_000
-"""The limit on the address space of the process, in bytes. A decoded image of 40 megapixels needs 160 MB. To rotate or
+"""The limit on the address space of the process, in bytes. A decoded image of 51 megapixels needs 204 MB. To rotate or
 convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk is 4
 KiB long, a file of ten megabytes contains about 2,500 IDAT chunks."""
+_INCOMPLETE = "is damaged: it ends before the end of its pixels"
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100
@@ -35,9 +37,7 @@ _MAX_JPEG_SCANS = 100
 Even a small file can have 100,000 scans, which take minutes to decode."""
 _MAX_SCANNED_PIXELS = 1_000_000_000
 """The maximum product of the number of scans and the number of pixels. The decoder processes all pixels in each scan,
-so this product determines the decoding time. An image of 40 megapixels can have 25 scans, which take about a second."""
-
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+so this product determines the decoding time. An image of 50 megapixels can have 20 scans, which take about a second."""
 
 
 def check_image(content: bytes) -> tuple[int, int]:
@@ -51,23 +51,31 @@ def check_image(content: bytes) -> tuple[int, int]:
         _check_scans(content, width * height)
     else:
         _check_chunks(content)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as image:
-                image.load()
-                width, height = ImageOps.exif_transpose(image).convert("RGB").size
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage(f"has too many pixels; at most {MAX_PIXELS // 1_000_000} megapixels are allowed") from error
-    except MemoryError as error:
-        raise BadImage("is damaged or malicious: it needs too much memory to decode") from error
-    except (OSError, ValueError, SyntaxError, struct.error, KeyError, IndexError, TypeError) as error:
-        raise BadImage(f"is damaged: {error}") from error
+    width, height = open_image(content, rgb=True).size
+    if not has_end_marker(content):
+        _check_complete(content)
     # the decoded size is also checked, because a second header may contradict the first header
     if problem := reference_problem(width, height):
         raise BadImage(problem)
     return width, height
+
+
+def _check_complete(content: bytes) -> None:
+    """Raise BadImage for an image without an end marker whose pixels are not complete.
+
+    Pillow does not report missing pixels in all such files. libvips reports missing pixels of a JPEG as a warning.
+    """
+    if not content.startswith(b"\xff\xd8"):
+        if len(pixel_data(content)) < pixel_bytes(content):
+            raise BadImage(_INCOMPLETE)
+        return
+    import pyvips  # imported here, because almost all files have an end marker
+
+    try:
+        pyvips.Image.jpegload_buffer(without_metadata(content), access="sequential", fail_on="warning").avg()
+    except pyvips.Error as error:
+        if "premature end" in str(error):
+            raise BadImage(_INCOMPLETE) from error
 
 
 def _check_scans(content: bytes, pixels: int) -> None:

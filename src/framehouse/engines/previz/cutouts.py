@@ -76,7 +76,7 @@ def background_of(reference: ReferenceImage, width_px: int, height_px: int) -> P
 
 
 def _open(reference: ReferenceImage) -> Image.Image:
-    image = decode_reference(reference.content, max_px=_LARGEST_PX, formats=("PNG", "JPEG")).convert("RGBA")
+    image = decode_reference(reference.content, max_px=_LARGEST_PX).convert("RGBA")
     image.thumbnail((_LARGEST_PX, _LARGEST_PX), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
 

@@ -1,0 +1,93 @@
+"""Copy a PNG or JPEG file without its metadata, so that damaged metadata cannot prevent the decoding of the pixels.
+
+Browsers show images whose EXIF data, texts or checksums of optional chunks are damaged. Pillow refuses some of these
+images. The metadata that matters, such as the orientation, is read by other modules.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""The number of values per pixel, by the colour type of a PNG file."""
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_JPEG_END = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
+"""A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
+_ADOBE = 0xEE
+"""The segment that specifies whether the colours of a JPEG are RGB, YCbCr, CMYK or YCCK."""
+
+
+def without_metadata(content: bytes) -> bytes:
+    """Return a PNG or JPEG file that contains only the data for its pixels. A missing end marker is added."""
+    return _clean_png(content) if content.startswith(PNG_SIGNATURE) else _clean_jpeg(content)
+
+
+def has_end_marker(content: bytes) -> bool:
+    """Return whether a PNG or JPEG file contains the marker for the end of the image."""
+    if content.startswith(PNG_SIGNATURE):
+        return any(name == b"IEND" for name, _, _ in _png_chunks(content))
+    return _end_of_jpeg(content) is not None
+
+
+def pixel_data(png: bytes) -> bytes:
+    """Return the decompressed pixel data of a PNG file, as far as it is present. At most the needed bytes are
+    returned."""
+    packed = b"".join(png[start + 8 : end - 4] for name, start, end in _png_chunks(png) if name == b"IDAT")
+    try:
+        return zlib.decompressobj().decompress(packed, pixel_bytes(png))
+    except zlib.error:
+        return b""
+
+
+def pixel_bytes(png: bytes) -> int:
+    """Return the number of bytes of the decompressed pixel data of a PNG file, or less for an interlaced file."""
+    width, height, depth, colour = struct.unpack_from(">IIBB", png, 16)
+    return int(height * (1 + (width * depth * _CHANNELS.get(colour, 1) + 7) // 8))
+
+
+def _clean_png(content: bytes) -> bytes:
+    kept = [content[start:end] for name, start, end in _png_chunks(content) if name in _PIXEL_CHUNKS]
+    return b"".join((PNG_SIGNATURE, *kept, b"" if has_end_marker(content) else _PNG_END))
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the name of each chunk, and the positions of its start and its end. The last chunk may be incomplete."""
+    at, name = len(PNG_SIGNATURE), b""
+    while at + 8 <= len(content) and name != b"IEND":
+        (length,) = struct.unpack_from(">I", content, at)
+        name = content[at + 4 : at + 8]
+        yield name, at, at + 12 + length
+        at += 12 + length
+
+
+def _clean_jpeg(content: bytes) -> bytes:
+    kept, at = [content[:2]], 2
+    while match := _MARKER.search(content, at):
+        marker, start = match[0][-1], match.start()
+        if marker == 0xDA:  # the first scan; all later segments belong to the pixels
+            end = _end_of_jpeg(content)
+            return b"".join((*kept, content[start:end], b"" if end else _JPEG_END))
+        at = match.end() if marker == 0x01 else match.end() + int.from_bytes(content[match.end() : match.end() + 2])
+        is_metadata = marker == 0xFE or (0xE0 <= marker <= 0xEF and marker != _ADOBE)
+        if not is_metadata:
+            kept.append(content[start:at])
+    return content
+
+
+def _end_of_jpeg(content: bytes) -> int | None:
+    """Return the position after the marker for the end of the image, or None if there is no such marker.
+
+    Segments are skipped, because a segment can contain a preview with its own end marker.
+    """
+    at = 2
+    while match := _MARKER.search(content, at):
+        at = match.end()
+        if match[0] == _JPEG_END:
+            return at
+        if match[0][-1] != 0x01:
+            at += int.from_bytes(content[at : at + 2])
+    return None
