@@ -1,14 +1,15 @@
 """Attack a server with the key of one account, until the process is killed: attackers.py ATTACK URL KEY.
 
 Each attack uses as much of one scarce resource as the server permits: places in the queue, connections, decoding
-processes, memory for bodies, lookups of hosts, or deliveries of callbacks. The attacks wait for responses, so they need
-little CPU time themselves.
+processes, memory for bodies, lookups of hosts, or deliveries of callbacks. The process has the lowest priority, because
+attackers normally run on other machines.
 """
 
 import asyncio
 import base64
 import io
 import itertools
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -127,4 +128,5 @@ ATTACKS: dict[str, Callable[[Attacker], Coroutine[Any, Any, None]]] = {
 
 
 if __name__ == "__main__":
+    os.nice(19)  # real attackers run on other machines
     asyncio.run(ATTACKS[sys.argv[1]](Attacker(*sys.argv[2:4])))
