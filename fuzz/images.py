@@ -8,7 +8,7 @@ import io
 import zlib
 
 from framehouse.adapters.images.decode import check_image
-from framehouse.adapters.images.header import BadImage, inspect
+from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.domain.reference import reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"

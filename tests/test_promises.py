@@ -12,8 +12,8 @@ import click
 from openapi_spec_validator import validate
 
 from framehouse import __version__
-from framehouse.adapters.images.header import inspect
 from framehouse.adapters.presets import preset_image, presets
+from framehouse.adapters.reference_files.header import inspect
 from framehouse.cli.commands import cli
 from framehouse.cli.lazy_group import LazyCommand
 from framehouse.domain.element import (

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from framehouse.adapters.images.decode import check_image
-from framehouse.adapters.images.file_types import file_type
-from framehouse.adapters.images.header import BadImage, inspect
-from framehouse.adapters.images.open_image import open_image
+from framehouse.adapters.reference_files.file_types import file_type
+from framehouse.adapters.reference_files.header import BadImage, inspect
+from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import decode_reference_rgb
 from tests.support.image_files import image_file

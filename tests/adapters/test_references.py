@@ -20,7 +20,7 @@ from PIL import Image, PngImagePlugin
 
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.images.decode import check_image
-from framehouse.adapters.images.header import BadImage, inspect
+from framehouse.adapters.reference_files.header import BadImage, inspect
 from tests.support.image_files import compressed_zeros, image_file
 
 

@@ -10,8 +10,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from framehouse.adapters.images.header import BadImage
-from framehouse.adapters.images.open_image import open_image
+from framehouse.adapters.reference_files.header import BadImage
+from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
 
 MAX_ANSWER_BYTES = 150_000_000

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from framehouse.adapters.fetch import FetchFailed, fetch
 from framehouse.adapters.images.base64 import NotBase64, decode_base64
 from framehouse.adapters.images.checker import ImageChecker
-from framehouse.adapters.images.header import BadImage, inspect
 from framehouse.adapters.postgres import batch_queue, reference_store
 from framehouse.adapters.postgres.batch_queue import Claimed
 from framehouse.adapters.postgres.pool import Database
+from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Declined, Unavailable
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, Content, ImageInput, Reference, is_url

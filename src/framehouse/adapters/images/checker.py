@@ -13,7 +13,7 @@ from typing import Any
 
 from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.images.decode import CPU_S
-from framehouse.adapters.images.header import BadImage
+from framehouse.adapters.reference_files.header import BadImage
 
 log = logging.getLogger(__name__)
 _WALL_S = CPU_S + 10.0

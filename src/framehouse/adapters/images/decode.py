@@ -16,9 +16,9 @@ from contextlib import suppress
 
 from PIL import Image
 
-from framehouse.adapters.images.clean_file import has_end_marker, pixel_bytes, pixel_data, without_metadata
-from framehouse.adapters.images.header import BadImage, inspect
-from framehouse.adapters.images.open_image import open_image
+from framehouse.adapters.reference_files.clean_file import has_end_marker, pixel_bytes, pixel_data, without_metadata
+from framehouse.adapters.reference_files.header import BadImage, inspect
+from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.reference import reference_problem
 
 MEMORY_BYTES = 1_500_000_000

@@ -9,8 +9,8 @@ import warnings
 
 from PIL import Image
 
-from framehouse.adapters.images.clean_file import without_metadata
-from framehouse.adapters.images.header import BadImage, read_header
+from framehouse.adapters.reference_files.clean_file import without_metadata
+from framehouse.adapters.reference_files.header import BadImage, read_header
 from framehouse.domain.reference import MAX_PIXELS
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from framehouse.adapters.images.file_types import HEAD_BYTES, file_type
+from framehouse.adapters.reference_files.file_types import HEAD_BYTES, file_type
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"
