@@ -35,6 +35,20 @@ UNDOCUMENTED = {
     "/openapi.json": "the documentation itself",
     "/presets/{path}": "images of presets; a preset contains their URLs",
     "/uploads/{path}": "signed URLs of uploads; POST /v1/uploads returns them",
+    **{
+        f"/admin/v1/{path}": "the admin API, which docs/operations.md documents"
+        for path in (
+            "accounts",
+            "accounts/{name}",
+            "callback-secrets",
+            "keys",
+            "keys/{id}",
+            "routes",
+            "failed-tasks",
+            "failed-tasks/retry",
+            "audit-log",
+        )
+    },
 }
 """Paths that are not in the OpenAPI file, and the reasons. Aliases of documented paths are not listed."""
 

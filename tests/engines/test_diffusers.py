@@ -469,7 +469,7 @@ async def test_an_image_of_nan_is_broken(klein: Diffusers) -> None:
 
 async def test_a_damaged_reference_is_broken(klein: Diffusers) -> None:
     damaged = ReferenceImage(image_file()[:200], 400, 300)
-    with pytest.raises(Broken, match="a reference cannot be decoded"):
+    with pytest.raises(Broken, match="a reference is damaged: it ends before the end of its pixels"):
         await generate(klein, replace(batch(), references=(damaged,)))
 
 

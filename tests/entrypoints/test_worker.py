@@ -447,7 +447,7 @@ async def test_the_claim_statement_uses_its_index_on_a_full_queue(make_deploymen
     plan = await deployment.db.rows(
         f"explain (analyze, buffers, format json) {sql('claim_batches')}",
         worker=1, limit=2, lease=LEASE, models=["kling-v3-omni"], routes=[""], claim=uuid4(), task_id=None,
-        ready=True, ready_accounts=[],
+        ready=True, ready_accounts=[], filters=[], max_batches=[],
     )  # fmt: skip
     top = json.loads(plan[0][0])[0]["Plan"]
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 1000, "the statement does not read the whole queue"

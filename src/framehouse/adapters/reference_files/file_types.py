@@ -13,7 +13,7 @@ _TYPES: tuple[tuple[bytes, str], ...] = (
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL image"),
     (rb"\0\0\0\x0cjP  |\xffO\xffQ", "a JPEG 2000 image"),
     (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF image or a raw photo"),
-    (rb"BM", "a BMP image"),
+    (rb"BM....\0\0\0\0", "a BMP image"),
     (rb"\0\0\x01\0", "an icon file"),
     (rb"8BPS", "a Photoshop file"),
     (rb"%PDF-", "a PDF document"),
