@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _PAST_TENSE = {"pause": "Paused", "drain": "Draining", "resume": "Resumed"}
 _STATES = {"pause": "paused", "drain": "draining", "resume": "active"}
+_MIN_WIDTH = 120
+"""The minimum width of the table, so that the names of models and routes are not shortened."""
 _model = click.argument("model")
 _route = click.argument("route", required=False)
 
@@ -56,7 +58,7 @@ def list_all(data_dir: Path | None, config: Path | None, as_json: bool) -> None:
         limit = str(overview.requests_per_minute or "no limit")
         state = overview.control or "active"
         table.add_row(overview.model, overview.route, state, limit, *(f"{n:,}" for n in numbers), health)
-    Console().print(table)
+    Console(width=max(Console().width, _MIN_WIDTH)).print(table)
 
 
 @route.command("pause")
