@@ -4,23 +4,15 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-from framehouse.adapters.postgres import account_store, callback_queue, element_store
+from framehouse.adapters.postgres import callback_queue, element_store
 from framehouse.adapters.postgres.callback_queue import CallbackMessage, HostLimits
-from framehouse.domain.account import Caller
 from framehouse.domain.batch_retry import RetryLimits
 from framehouse.entrypoints.worker.claim import LOADING_LIMIT, ClaimSignal, claim_batches
 from framehouse.entrypoints.worker.held_batches import HeldBatches
 from framehouse.entrypoints.worker.route_gate import RouteClaims
-from tests.support.in_process_deployment import Deployment, MakeDeployment
+from tests.support.in_process_deployment import MakeDeployment, second_account
 
 LEASE = timedelta(seconds=30)
-
-
-async def second_account(deployment: Deployment) -> Caller:
-    await account_store.create_account(deployment.db, "bob")
-    account = await account_store.find_account(deployment.db, "bob")
-    assert account is not None
-    return Caller(account.id, "bob")
 
 
 async def test_dead_callback_hosts_of_one_account_leave_half_of_the_deliveries(make_deployment: MakeDeployment) -> None:

@@ -11,7 +11,7 @@ from framehouse.pipeline.delete_account import delete_account, purge_deleted_acc
 from framehouse.pipeline.expire import REFERENCE_GRACE
 from tests.support.eventually import eventually
 from tests.support.image_files import image_base64
-from tests.support.in_process_deployment import Deployment, MakeDeployment
+from tests.support.in_process_deployment import Deployment, MakeDeployment, second_account
 from tests.support.tasks import claim, get_task, wait_for_task
 
 HISTORY = timedelta(days=365)
@@ -23,13 +23,6 @@ TABLES = (
 
 async def rows(deployment: Deployment) -> dict[str, int]:
     return {table: await deployment.db.value(f"select count(*) from {table}") for table in TABLES}
-
-
-async def second_account(deployment: Deployment) -> Caller:
-    await account_store.create_account(deployment.db, "bob")
-    account = await account_store.find_account(deployment.db, "bob")
-    assert account is not None
-    return Caller(account.id, "bob")
 
 
 async def make_due(deployment: Deployment) -> None:

@@ -92,6 +92,13 @@ class Deployment:
         await self.registry.close()
 
 
+async def second_account(deployment: Deployment) -> Caller:
+    await account_store.create_account(deployment.db, "bob")
+    account = await account_store.find_account(deployment.db, "bob")
+    assert account is not None
+    return Caller(account.id, "bob")
+
+
 @asynccontextmanager
 async def live_worker(deployment: Deployment, worker: int) -> AsyncIterator[None]:
     """Hold the advisory lock that shows that the worker is alive."""

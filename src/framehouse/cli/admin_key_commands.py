@@ -51,11 +51,11 @@ def list_keys(data_dir: Path | None, config: Path | None, as_json: bool) -> None
     """List the keys of the admin API. Only the first characters of each key are shown."""
     from framehouse.adapters.postgres.admin_keys import list_admin_keys
     from framehouse.cli.local_database import with_database
+    from framehouse.pipeline.operator_json import key_json
 
     keys = with_database(data_dir, config, list_admin_keys)
     if as_json:
-        times = ("created_at", "revoked_at")
-        print_json([k._asdict() | {n: at.isoformat() if (at := getattr(k, n)) else None for n in times} for k in keys])
+        print_json([key_json(key) for key in keys])
         return
     if not keys:
         echo("No keys yet. To create a key: framehouse admin-key create NAME")

@@ -116,6 +116,13 @@ class Registry:
         route = self.route(model, name)
         return route.name if route else name
 
+    def waiting_names(self, model: str, route: str) -> list[str]:
+        """Return the route names that are stored in the batches that wait for a route.
+
+        These are the name of the route and, if it is the first route of the model, also an empty name.
+        """
+        return ["", route] if self.route_name(model, "") == route else [route]
+
     def unserved(self, served: Iterable[tuple[str, str]] | None = None) -> list[tuple[str, Route]]:
         """Return the routes that are not in `served`.
 

@@ -77,18 +77,16 @@ async def control_routes(
     """
     if action == "resume" and route is not None and (model, route) in await list_route_controls(db):
         # the route may no longer be configured
-        waiting_as = ["", route] if registry.route_name(model, "") == route else [route]
-        return {route: await control_route(db, model, route, action, waiting_as=waiting_as, actor=actor)}
-    if registry.model(model) is None:
+        names = [route]
+    elif registry.model(model) is None:
         models = ", ".join(configured.name for configured in registry.models)
         raise UnknownRoute(f'there is no model "{model}"; configured models: {models}')
-    names = [configured.name for configured in registry.routes(model)]
-    if route is not None and route not in names:
-        raise UnknownRoute(f'the model {model} has no route "{route}"; configured routes: {", ".join(names)}')
+    else:
+        names = [configured.name for configured in registry.routes(model)]
+        if route is not None and route not in names:
+            raise UnknownRoute(f'the model {model} has no route "{route}"; configured routes: {", ".join(names)}')
     return {
-        name: await control_route(
-            db, model, name, action, waiting_as=["", name] if name == names[0] else [name], actor=actor
-        )
+        name: await control_route(db, model, name, action, waiting_as=registry.waiting_names(model, name), actor=actor)
         for name in names
         if route in (None, name)
     }

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from framehouse.adapters.postgres.admin_keys import AdminKey
 from framehouse.adapters.postgres.audit_log import AuditEntry
 from framehouse.adapters.postgres.failed_tasks import FailedTask
 from framehouse.domain.account import Account, Key
@@ -20,7 +21,7 @@ def account_json(account: Account) -> dict[str, Any]:
     return fields | {"created_at": account.created_at.isoformat()}
 
 
-def key_json(key: Key) -> dict[str, Any]:
+def key_json(key: Key | AdminKey) -> dict[str, Any]:
     revoked_at = key.revoked_at.isoformat() if key.revoked_at else None
     return key._asdict() | {"created_at": key.created_at.isoformat(), "revoked_at": revoked_at}
 

@@ -7,7 +7,6 @@ input, the process exits.
 
 import io
 import json
-import re
 import resource
 import signal
 import struct
@@ -16,7 +15,15 @@ from contextlib import suppress
 
 from PIL import Image
 
-from framehouse.adapters.reference_files.clean_file import has_end_marker, pixel_bytes, pixel_data, without_metadata
+from framehouse.adapters.reference_files.clean_file import (
+    START_OF_SCAN,
+    has_end_marker,
+    jpeg_segments,
+    pixel_bytes,
+    pixel_data,
+    png_chunks,
+    without_metadata,
+)
 from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.reference import reference_problem
@@ -30,8 +37,6 @@ _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk is 4
 KiB long, a file of ten megabytes contains about 2,500 IDAT chunks."""
 _INCOMPLETE = "is damaged: it ends before the end of its pixels"
-_MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
-"""A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
 _MAX_JPEG_SCANS = 100
 """The maximum number of scans in a JPEG. Baseline files usually have 1 scan, and progressive files have about 10 scans.
 Even a small file can have 100,000 scans, which take minutes to decode."""
@@ -81,31 +86,23 @@ def _check_complete(content: bytes) -> None:
 def _check_scans(content: bytes, pixels: int) -> None:
     """Raise BadImage for a JPEG with too many scans for its number of pixels.
 
-    The content of segments is skipped. Data after the end of the image, such as the video that some phones append, is
-    ignored.
+    Data after the end of the image, such as the video that some phones append, is ignored.
     """
     max_scans = min(_MAX_JPEG_SCANS, _MAX_SCANNED_PIXELS // pixels)
-    at, scans = 2, 0
-    while match := _MARKER.search(content, at):
-        marker, at = match[0][-1], match.end()
-        if marker == 0xD9:
-            return
-        scans += marker == 0xDA
+    scans = 0
+    for marker, _, _ in jpeg_segments(content):
+        scans += marker == START_OF_SCAN
         if scans > max_scans:
             raise BadImage(
                 f"is a JPEG with more than {max_scans} scans, which is not accepted for an image of this size"
             )
-        if marker != 0x01:
-            at += int.from_bytes(content[at : at + 2])
 
 
 def _check_chunks(content: bytes) -> None:
     """Raise BadImage for a PNG with too many chunks, or with several headers or colour profiles."""
-    at, unique = 8, {b"IHDR": 0, b"iCCP": 0}
+    unique = {b"IHDR": 0, b"iCCP": 0}
     idat_chunks = other_chunks = 0
-    while at + 8 <= len(content):
-        name = content[at + 4 : at + 8]
-        at += 12 + int.from_bytes(content[at : at + 4])
+    for name, _, _ in png_chunks(content):
         if name == b"IDAT":
             idat_chunks += 1
         else:
@@ -116,8 +113,6 @@ def _check_chunks(content: bytes) -> None:
             raise BadImage(
                 "is damaged or malicious: it has too many PNG chunks, or more than one header or colour profile"
             )
-        if name == b"IEND":
-            return
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """The number of values per pixel, by the colour type of a PNG file."""
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 _JPEG_END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
@@ -29,14 +30,14 @@ def without_metadata(content: bytes) -> bytes:
 def has_end_marker(content: bytes) -> bool:
     """Return whether a PNG or JPEG file contains the marker for the end of the image."""
     if content.startswith(PNG_SIGNATURE):
-        return any(name == b"IEND" for name, _, _ in _png_chunks(content))
-    return _end_of_jpeg(content) is not None
+        return any(name == b"IEND" for name, _, _ in png_chunks(content))
+    return any(marker == END_OF_IMAGE for marker, _, _ in jpeg_segments(content))
 
 
 def pixel_data(png: bytes) -> bytes:
     """Return the decompressed pixel data of a PNG file, as far as it is present. At most the needed bytes are
     returned."""
-    packed = b"".join(png[start + 8 : end - 4] for name, start, end in _png_chunks(png) if name == b"IDAT")
+    packed = b"".join(png[start + 8 : end - 4] for name, start, end in png_chunks(png) if name == b"IDAT")
     try:
         return zlib.decompressobj().decompress(packed, pixel_bytes(png))
     except zlib.error:
@@ -50,11 +51,11 @@ def pixel_bytes(png: bytes) -> int:
 
 
 def _clean_png(content: bytes) -> bytes:
-    kept = [content[start:end] for name, start, end in _png_chunks(content) if name in _PIXEL_CHUNKS]
+    kept = [content[start:end] for name, start, end in png_chunks(content) if name in _PIXEL_CHUNKS]
     return b"".join((PNG_SIGNATURE, *kept, b"" if has_end_marker(content) else _PNG_END))
 
 
-def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name of each chunk, and the positions of its start and its end. The last chunk may be incomplete."""
     at, name = len(PNG_SIGNATURE), b""
     while at + 8 <= len(content) and name != b"IEND":
@@ -65,29 +66,27 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _clean_jpeg(content: bytes) -> bytes:
-    kept, at = [content[:2]], 2
-    while match := _MARKER.search(content, at):
-        marker, start = match[0][-1], match.start()
-        if marker == 0xDA:  # the first scan; all later segments belong to the pixels
-            end = _end_of_jpeg(content)
-            return b"".join((*kept, content[start:end], b"" if end else _JPEG_END))
-        at = match.end() if marker == 0x01 else match.end() + int.from_bytes(content[match.end() : match.end() + 2])
+    kept, first_scan = [content[:2]], None
+    for marker, start, end in jpeg_segments(content):
+        if marker == START_OF_SCAN and first_scan is None:
+            first_scan = start  # all later segments belong to the pixels
+        if marker == END_OF_IMAGE and first_scan is not None:
+            return b"".join((*kept, content[first_scan:end]))
         is_metadata = marker == 0xFE or (0xE0 <= marker <= 0xEF and marker != _ADOBE)
-        if not is_metadata:
-            kept.append(content[start:at])
-    return content
+        if first_scan is None and not is_metadata:
+            kept.append(content[start:end])
+    return content if first_scan is None else b"".join((*kept, content[first_scan:], _JPEG_END))
 
 
-def _end_of_jpeg(content: bytes) -> int | None:
-    """Return the position after the marker for the end of the image, or None if there is no such marker.
+def jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the marker of each segment, and the positions of its start and its end, up to the end of the image.
 
-    Segments are skipped, because a segment can contain a preview with its own end marker.
+    The pixels of a scan follow its segment. The content of segments is skipped, because a segment can contain a preview
+    with its own markers. The last segment may be incomplete.
     """
-    at = 2
-    while match := _MARKER.search(content, at):
-        at = match.end()
-        if match[0] == _JPEG_END:
-            return at
-        if match[0][-1] != 0x01:
+    at, marker = 2, 0
+    while marker != END_OF_IMAGE and (match := _MARKER.search(content, at)):
+        marker, at = match[0][-1], match.end()
+        if marker not in (0x01, END_OF_IMAGE):
             at += int.from_bytes(content[at : at + 2])
-    return None
+        yield marker, match.start(), at

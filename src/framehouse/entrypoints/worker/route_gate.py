@@ -59,7 +59,7 @@ class RouteGate:
             names, served = [route.name for route in routes], [route.name for route in routes if route.served]
             filters = claimable_routes(names, served, self.controls(model.name))
             for name, batch_filter in filters.items():
-                for waiting_as in ("", name) if name == names[0] else (name,):
+                for waiting_as in self._registry.waiting_names(model.name, name):
                     key = model.name, waiting_as
                     max_batches = free.get((model.name, name))
                     claims.filters[key] = "with_order" if max_batches == 0 else batch_filter

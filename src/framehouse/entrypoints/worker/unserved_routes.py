@@ -96,8 +96,7 @@ class UnservedRoutes:
                 await self._fail(model, name, now - since)
 
     async def _fail(self, model: str, name: str, unserved_s: float) -> None:
-        first = self._registry.route(model, "")
-        names = ["", name] if first and first.name == name else [name]
+        names = self._registry.waiting_names(model, name)
         waited = timedelta(seconds=self._limits.give_up_after_s)
         open_orders = unserved_s >= self._limits.give_up_s(open_order=True)
         reason = f"given up after {unserved_s / 60:.0f} minutes: no worker serves the route that the batch waits for"
