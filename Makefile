@@ -118,7 +118,7 @@ fuzz: install ## Fuzz the prompt parser, the streaming reader and the image chec
 	@for name in prompt reader images; do \
 		mkdir -p .cache/fuzz/corpus/$$name; \
 		PYTHONPATH=.cache/fuzz .venv/bin/python -m fuzz $$name -max_total_time=$(SECONDS) -timeout=30 -rss_limit_mb=3000 \
-			-max_len=4096 -dict=fuzz/$$name.dict -print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- \
+			-max_len=8192 -dict=fuzz/$$name.dict -print_final_stats=1 -artifact_prefix=.cache/fuzz/$$name- \
 			.cache/fuzz/corpus/$$name fuzz/corpus/$$name || exit 1; \
 	done
 

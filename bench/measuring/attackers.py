@@ -9,7 +9,6 @@ import asyncio
 import base64
 import io
 import itertools
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +18,7 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from framehouse.adapters.images.decode import take_low_priority
 from measuring.framehouse_processes import PATH
 
 SLOW_TASK = {"model_name": "attacked", "prompt": "slow 5"}
@@ -128,5 +128,5 @@ ATTACKS: dict[str, Callable[[Attacker], Coroutine[Any, Any, None]]] = {
 
 
 if __name__ == "__main__":
-    os.nice(19)  # real attackers run on other machines
+    take_low_priority(19)  # real attackers run on other machines
     asyncio.run(ATTACKS[sys.argv[1]](Attacker(*sys.argv[2:4])))

@@ -238,6 +238,12 @@ class Settings(BaseSettings):
         description="Maximum number of requests per second that each account may send to one API process. "
         "If 0, the number is not limited.",
     )
+    reference_types: list[Literal["jpg", "png", "webp", "avif", "heic"]] = Field(
+        default=["jpg", "png", "webp", "avif", "heic"],
+        min_length=1,
+        description="File types of references that are accepted. "
+        "Servers without the package `pi-heif` (`pip install framehouse[heic]`) refuse `heic`.",
+    )
     allow_private_addresses: bool = Field(
         default=False,
         description="Whether references may be fetched from private addresses, and whether callbacks may be sent to "

@@ -92,10 +92,12 @@ async def open_database(settings: Settings, *, size: int = TOOL_POOL) -> AsyncIt
 @asynccontextmanager
 async def open_deployment(settings: Settings, *, size: int) -> AsyncIterator[Deployment]:
     """Open the database, the storage and the engines."""
+    from framehouse.adapters.reference_files.file_types import accept_types
     from framehouse.adapters.storage.measured import MeasuredStorage
     from framehouse.engines.registry import open_registry
 
     trust_configured_certificates(settings)
+    accept_types(settings.reference_types)
     registry = open_registry(
         settings.served_models(), settings.worker_labels, settings.default_model, sandbox=settings.sandbox
     )

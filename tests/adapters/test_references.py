@@ -91,10 +91,9 @@ def test_an_orientation_in_xmp_is_ignored_as_in_browsers() -> None:
 
 BAD = {
     "empty": (b"", "empty"),
-    "text": (b"hello", "is a text, not a jpg or png image"),
-    "gif": (image_file(400, 300, "GIF"), "is a GIF image, not a jpg or png image"),
-    "webp": (image_file(400, 300, "WEBP"), "is a WebP image, not a jpg or png image"),
-    "noise": (b"\x01\xfe\x80" * 99, "cannot be read as a jpg or png"),
+    "text": (b"hello", "is a text, not a jpg, png, webp, avif or heic image"),
+    "gif": (image_file(400, 300, "GIF"), "is a GIF image, not a jpg, png, webp, avif or heic image"),
+    "noise": (b"\x01\xfe\x80" * 99, "cannot be read as a jpg, png, webp, avif or heic"),
     "small": (image_file(299, 400), "at least 300"),
     "long": (image_file(300, 800), "aspect ratio"),
     "dimension bomb": (png(30_000, 30_000, pixels=b""), "megapixels"),
@@ -164,6 +163,13 @@ async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: Image
     for content in (*(png(400, 300, *chunks) for chunks in bombs), late):
         with suppress(BadImage):
             assert await checker.check(content) == (400, 300)
+
+
+async def test_decoding_has_a_lower_priority_than_the_server(checker: ImageChecker) -> None:
+    await checker.check(png(300, 300))
+    (process,) = checker._idle
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) > os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getsid(process.pid) != os.getsid(0), "Linux may divide the processors among sessions first"
 
 
 async def test_a_process_is_reused_and_is_replaced_when_it_dies(checker: ImageChecker) -> None:

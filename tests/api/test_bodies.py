@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -125,8 +126,8 @@ async def test_all_problems_of_large_images_are_in_one_message(api: Api) -> None
     for part in (
         "n must be from 1 to 9",
         "image_list[1].image has 10,000,001 bytes; at most 10,000,000 are allowed",
-        "image_list[2].image is a text, not a jpg or png image",
-        "image_list[3].image is a text, not a jpg or png image",
+        "image_list[2].image is a text, not a jpg, png, webp, avif or heic image",
+        "image_list[3].image is a text, not a jpg, png, webp, avif or heic image",
         "image_list[4].image is neither",
         "image_list[5].image is 299x299 px",
     ):
@@ -275,19 +276,44 @@ async def test_one_account_gets_at_most_half_of_the_slots_for_large_bodies() -> 
     assert await third == 100_000
 
 
-def complete_request() -> Request:
-    """A request with a large body that has arrived completely."""
+def complete_request(characters: int = 100_000) -> Request:
+    """A request with a large body that arrives without delay in pieces of 100,000 bytes."""
+    body = b'{"a": "' + b"A" * characters + b'"}'
+    pieces = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b'{"a": "' + b"A" * 100_000 + b'"}', "more_body": False}
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": pieces != []}
 
     return Request({"type": "http", "headers": []}, receive)
 
 
-async def read_as(bodies: BodyReader, account_id: int) -> int:
+async def read_as(bodies: BodyReader, account_id: int, characters: int = 100_000) -> int:
     """Read a large body for an account. Returns the number of characters of its long string."""
-    async with bodies.read(complete_request(), account_id=account_id) as body:
+    async with bodies.read(complete_request(characters), account_id=account_id) as body:
         return int(body.value["a"].characters)
+
+
+async def test_several_large_bodies_leave_most_of_the_time_to_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While four bodies are read, each decodes for one second and pauses for 12. A single body does not pause."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def record(delay: float) -> None:
+        pauses.append(delay)
+        await sleep(0)
+
+    seconds = itertools.count()  # decoding a piece takes one second
+    clock = SimpleNamespace(monotonic=time.monotonic, perf_counter=lambda: float(next(seconds)))
+    monkeypatch.setattr("framehouse.entrypoints.api.request_body.time", clock)
+    bodies = BodyReader(max_bytes=10**6, max_large=8)
+    monkeypatch.setattr(asyncio, "sleep", record)
+    for waiting, expected in ((0, 0), (3, 12)):
+        async with contextlib.AsyncExitStack() as stack:
+            for account in range(waiting):
+                await stack.enter_async_context(bodies.read(complete_request(), account_id=account))
+            pauses.clear()
+            await read_as(bodies, 9, characters=400_000)
+            assert pauses == [expected] * 2
 
 
 async def test_a_body_that_arrives_too_slowly_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,10 +17,15 @@ class AccountSlots:
     """
 
     def __init__(self, total: int, *, per_account: int = 0) -> None:
-        self._free = total
+        self._total = self._free = total
         self._per_account = per_account or max(1, total // 2)
         self._accounts: dict[int, _Account] = {}
         self._assignments = 0
+
+    @property
+    def occupied(self) -> int:
+        """The number of slots that are occupied at the moment."""
+        return self._total - self._free
 
     @asynccontextmanager
     async def slot(self, account_id: int) -> AsyncIterator[None]:

@@ -37,33 +37,29 @@ class Png:
 
 
 def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
-    """Decode a reference as an upright RGB image. Transparent areas become white.
+    """Decode a reference as an upright sRGB image. Transparent areas become white.
 
     If `max_px` is not 0, the image is scaled down so that its longer side has at most `max_px` pixels. Raises Broken if
     the file is damaged.
     """
     image = decode_reference(content, max_px=max_px)
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     if max_px:
         image.thumbnail((max_px, max_px), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return image
 
 
 def decode_reference(content: bytes, *, max_px: int) -> Image.Image:
-    """Decode a reference as an upright image in the colour mode of the file.
+    """Decode a reference as an upright sRGB image in the mode RGB, or RGBA if it has transparency.
 
-    A 16-bit greyscale image is converted to an 8-bit greyscale image. If `max_px` is not 0, a JPEG file may be decoded
-    at a reduced size. The longer side of the reduced image has at least `max_px` pixels.
-
-    Raises Broken if the file is damaged.
+    If `max_px` is not 0, a JPEG file may be decoded at a reduced size. The longer side of the reduced image has at
+    least `max_px` pixels. Raises Broken if the file is damaged.
     """
     try:
-        image = open_image(content, max_px=max_px)
+        return open_image(content, max_px=max_px)
     except BadImage as error:
         raise Broken(f"a reference {error}") from error
-    return image.point(lambda value: value / 256).convert("L") if image.mode.startswith("I") else image
 
 
 def png_file(image: Image.Image) -> bytes:

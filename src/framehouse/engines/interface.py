@@ -58,11 +58,13 @@ class Abilities:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceImage:
-    """A reference as the client sent it: the JPEG or PNG file, and its size in pixels after the EXIF rotation.
+    """A reference as the client sent it: the file, and its size in pixels after the EXIF rotation.
 
-    A worker has already decoded the complete file, so the file is valid. The image may be greyscale, CMYK, 16-bit,
-    transparent or palette-based, and its EXIF data may specify a rotation. The prompts of the shots describe the role
-    of the reference in words, so an engine can ignore `role`.
+    The file is a JPEG, PNG, WebP, AVIF or HEIC file. A worker has already decoded it completely. The image may be
+    rotated, greyscale, CMYK, 16-bit, transparent or palette-based, may have a colour profile, and may have damaged
+    metadata. `image_files.decode_reference_rgb` returns the pixels that a browser shows, and `plain_file.plain_file`
+    returns a file for an upstream. The prompts of the shots describe the role of the reference in words, so an engine
+    can ignore `role`.
     """
 
     content: bytes

@@ -13,6 +13,7 @@ from typing import Any
 
 from framehouse.adapters.account_slots import AccountSlots
 from framehouse.adapters.images.decode import CPU_S
+from framehouse.adapters.reference_files.file_types import accepted_types
 from framehouse.adapters.reference_files.header import BadImage
 
 log = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class ImageChecker:
 
 async def _start() -> Process:
     environment = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
-    program = ("-m", "framehouse.adapters.images.decode")
+    program = ("-m", "framehouse.adapters.images.decode", *accepted_types())
     return await asyncio.create_subprocess_exec(sys.executable, *program, stdin=PIPE, stdout=PIPE, env=environment)
 
 

@@ -2,16 +2,18 @@
 
 The process reads files from standard input. Each file is preceded by its length (four bytes, big-endian). For
 each file, the process writes one line of JSON: {"size": [width, height]} or {"bad": "is damaged …"}. At the end of its
-input, the process exits.
+input, the process exits. The arguments of the process are the types of files that it accepts.
 """
 
 import io
 import json
+import os
 import resource
 import signal
 import struct
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from PIL import Image
 
@@ -24,6 +26,7 @@ from framehouse.adapters.reference_files.clean_file import (
     png_chunks,
     without_metadata,
 )
+from framehouse.adapters.reference_files.file_types import HEAD_BYTES, accept_types, image_type
 from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.reference import reference_problem
@@ -33,6 +36,7 @@ MEMORY_BYTES = 1_500_000_000
 convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
+_NICENESS = 15
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk is 4
 KiB long, a file of ten megabytes contains about 2,500 IDAT chunks."""
@@ -46,18 +50,19 @@ so this product determines the decoding time. An image of 50 megapixels can have
 
 
 def check_image(content: bytes) -> tuple[int, int]:
-    """Decode an image completely, rotate it and convert it to RGB.
+    """Decode an image completely, rotate it and convert it to sRGB.
 
     Any error that the image would cause in an engine therefore occurs here. Returns the width and height in pixels
     after the EXIF rotation. Raises BadImage.
     """
     width, height = inspect(io.BytesIO(content), len(content))
-    if content.startswith(b"\xff\xd8"):
+    kind = image_type(content[:HEAD_BYTES])
+    if kind == "jpg":
         _check_scans(content, width * height)
-    else:
+    elif kind == "png":
         _check_chunks(content)
-    width, height = open_image(content, rgb=True).size
-    if not has_end_marker(content):
+    width, height = open_image(content).size
+    if kind in ("jpg", "png") and not has_end_marker(content):
         _check_complete(content)
     # the decoded size is also checked, because a second header may contradict the first header
     if problem := reference_problem(width, height):
@@ -118,7 +123,9 @@ def _check_chunks(content: bytes) -> None:
 def main() -> None:
     # this process ignores Ctrl-C, because the worker first finishes its batches and then kills this process
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    accept_types(sys.argv[1:])
     Image.preinit()
+    take_low_priority()
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_CORE, 0)
@@ -132,6 +139,18 @@ def main() -> None:
             response = {"bad": str(error)}
         sys.stdout.write(json.dumps(response) + "\n")
         sys.stdout.flush()
+
+
+def take_low_priority(niceness: int = _NICENESS) -> None:
+    """Let other processes of the machine use the processors first. `niceness` is a value from 0 to 19 (lowest).
+
+    This process leaves the session of its parent. Linux may divide the processors equally among sessions (sched(7),
+    autogroup). Within one session, this process would use up the share of its parent.
+    """
+    os.nice(niceness)
+    with suppress(OSError):  # this process already leads a session, or the kernel has no autogroups
+        os.setsid()
+        Path("/proc/self/autogroup").write_text(str(niceness))
 
 
 def _limit(resource_id: int, soft_limit: int) -> None:

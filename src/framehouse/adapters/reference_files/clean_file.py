@@ -9,7 +9,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from framehouse.adapters.reference_files.file_types import PNG_SIGNATURE
+
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """The number of values per pixel, by the colour type of a PNG file."""

@@ -1,12 +1,23 @@
-"""Recognize the type of a file by its first bytes, so that an error message can name the type."""
+"""Recognize the type of a file by its first bytes, and define which types of images are accepted."""
 
 import re
+from collections.abc import Collection
+from importlib.util import find_spec
+from typing import Literal, get_args
 
+ImageType = Literal["jpg", "png", "webp", "avif", "heic"]
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEAD_BYTES = 512
+"""The number of bytes at the start of a file that the functions of this module need."""
+_AVIF_BRANDS = frozenset((b"avif", b"avis"))
+_HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"))
 _TYPES: tuple[tuple[bytes, str], ...] = (
+    (rb"\x89PNG\r\n", "a PNG image"),
+    (rb"\xff\xd8\xff", "a JPEG image"),
     (rb"RIFF....WEBP", "a WebP image"),
     (rb"GIF8[79]a", "a GIF image"),
-    (rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|mif1|msf1)", "a HEIC image"),
     (rb"....ftypavi[fs]", "an AVIF image"),
+    (rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|mif1|msf1)", "a HEIC image"),
     (rb"....ftyp", "a video"),
     (rb"\x1aE\xdf\xa3", "a video"),
     (rb"RIFF....AVI ", "a video"),
@@ -30,8 +41,45 @@ _TYPES: tuple[tuple[bytes, str], ...] = (
     (rb"data:", "a data URL"),
 )
 _PATTERNS = [(re.compile(pattern, re.DOTALL | re.IGNORECASE), name) for pattern, name in _TYPES]
-HEAD_BYTES = 512
-"""The number of bytes at the start of a file that `file_type` needs."""
+_accepted: set[ImageType] = set()
+
+
+def available_types() -> list[ImageType]:
+    """Return the types that this installation can decode. HEIC needs the package pi-heif."""
+    return [name for name in get_args(ImageType) if name != "heic" or find_spec("pi_heif")]
+
+
+def accept_types(names: Collection[str]) -> None:
+    """Accept only these types of references in this process, as far as this installation can decode them.
+
+    Without a call of this function, all types that can be decoded are accepted.
+    """
+    _accepted.clear()
+    _accepted.update(name for name in available_types() if name in names)
+
+
+def accepted_types() -> Collection[ImageType]:
+    """Return the types of references that this process accepts."""
+    if not _accepted:
+        _accepted.update(available_types())
+    return _accepted
+
+
+def image_type(head: bytes) -> ImageType | None:
+    """Return the type of an image, or None if the file has no type that Framehouse can decode."""
+    if head.startswith(PNG_SIGNATURE):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp":
+        brands = {head[at : at + 4] for at in range(8, min(int.from_bytes(head[:4]), HEAD_BYTES), 4)}
+        if brands & _AVIF_BRANDS:
+            return "avif"
+        if brands & _HEIC_BRANDS:
+            return "heic"
+    return None
 
 
 def file_type(head: bytes) -> str:

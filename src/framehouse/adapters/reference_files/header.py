@@ -8,12 +8,22 @@ Incorrect values in a header are detected later, by the module `decode`.
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, get_args
 
-from framehouse.adapters.reference_files.file_types import HEAD_BYTES, file_type
+from framehouse.adapters.reference_files.file_types import (
+    HEAD_BYTES,
+    PNG_SIGNATURE,
+    ImageType,
+    accepted_types,
+    available_types,
+    file_type,
+    image_type,
+)
+from framehouse.adapters.reference_files.heif_header import read_heif_header
+from framehouse.adapters.reference_files.webp_header import read_webp_header
 from framehouse.domain.reference import MAX_REFERENCE_BYTES, reference_problem
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+ANIMATION = "is an animation; it must have a single frame"
 _MAX_PARTS = 2000
 """The maximum number of segments, chunks or padding bytes before the pixels. A colour profile of ten megabytes needs
 160 segments."""
@@ -36,8 +46,9 @@ class BadImage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The size of an image in pixels before the rotation, and its EXIF orientation, which is 1 if it is missing."""
+    """The type of an image, its size in pixels before the rotation, and its EXIF orientation, which is 1 by default."""
 
+    type: ImageType
     width: int
     height: int
     orientation: int
@@ -57,6 +68,10 @@ def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
         raise BadImage("is empty")
     if size > MAX_REFERENCE_BYTES:
         raise BadImage(f"has {size:,} bytes; at most {MAX_REFERENCE_BYTES:,} are allowed")
+    head = file.read(HEAD_BYTES)
+    if image_type(head) not in accepted_types():
+        raise _wrong_type(head)
+    file.seek(0)
     header = read_header(file)
     if problem := reference_problem(header.width, header.height):
         raise BadImage(problem)
@@ -64,37 +79,74 @@ def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
 
 
 def read_header(file: BinaryIO) -> Header:
-    """Read the header of a JPEG or PNG file. Raises BadImage if there is no complete header."""
+    """Read the header of an image of any available type. Raises BadImage if there is no complete header."""
     head = file.read(HEAD_BYTES)
+    kind = image_type(head)
+    if kind not in available_types():
+        raise _wrong_type(head)
+    file.seek(0)
     try:
-        if head.startswith(_PNG):
-            file.seek(len(_PNG))
-            return _png(file)
-        if head.startswith(b"\xff\xd8\xff"):
-            file.seek(2)
-            return _jpeg(file)
-    except struct.error:
-        raise BadImage(_UNREADABLE) from None
+        match kind:
+            case "png":
+                return _png(file)
+            case "jpg":
+                return _jpeg(file)
+            case "webp":
+                return _webp(file)
+            case _:
+                return _heif(file, kind)
+    except (struct.error, IndexError):
+        raise _unreadable() from None
+
+
+def _wrong_type(head: bytes) -> BadImage:
     found = file_type(head)
-    raise BadImage(f"is {found}, not a jpg or png image" if found else _UNREADABLE)
+    if not found:
+        return _unreadable()
+    if image_type(head) == "heic" and "heic" not in available_types():
+        found += " (this server cannot decode it, because the package pi-heif is not installed)"
+    return BadImage(f"is {found}, not a {_accepted_names()} image")
 
 
-_UNREADABLE = "cannot be read as a jpg or png image"
+def _unreadable() -> BadImage:
+    return BadImage(f"cannot be read as a {_accepted_names()} image")
+
+
+def _accepted_names() -> str:
+    names = [name for name in get_args(ImageType) if name in accepted_types()]
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+
+
+def _webp(file: BinaryIO) -> Header:
+    header = read_webp_header(file)
+    if header is None:
+        raise _unreadable()
+    if header.animated:
+        raise BadImage(ANIMATION)
+    return Header("webp", header.width, header.height, 1)
+
+
+def _heif(file: BinaryIO, kind: ImageType) -> Header:
+    header = read_heif_header(file)
+    if header is None:
+        raise _unreadable()
+    return Header(kind, header.width, header.height, header.orientation)
 
 
 def _png(file: BinaryIO) -> Header:
+    file.seek(len(PNG_SIGNATURE))
     length, name = struct.unpack(">I4s", file.read(8))
     if name != b"IHDR" or length != 13:
-        raise BadImage(_UNREADABLE)
+        raise _unreadable()
     width, height = struct.unpack(">II", file.read(8))
     file.seek(5 + 4, 1)
     orientation = 1
     for _ in range(_MAX_PARTS):
         length, name = struct.unpack(">I4s", file.read(8))
         if name == b"IDAT":
-            return Header(width, height, orientation)
+            return Header("png", width, height, orientation)
         if name == b"acTL":
-            raise BadImage("is an animation; it must be a jpg or png with one frame")
+            raise BadImage(ANIMATION)
         if name == b"eXIf":
             orientation = _orientation(file.read(min(length, _EXIF_BYTES)))
             length -= min(length, _EXIF_BYTES)
@@ -103,17 +155,18 @@ def _png(file: BinaryIO) -> Header:
 
 
 def _jpeg(file: BinaryIO) -> Header:
+    file.seek(2)
     orientation = 1
     for _ in range(_MAX_PARTS):
         prefix, marker = struct.unpack("BB", file.read(2))
         # not a marker, or a marker that starts the scan or ends the image before any frame header
         if prefix != 0xFF or marker in (0x00, 0xD9, 0xDA):
-            raise BadImage(_UNREADABLE)
+            raise _unreadable()
         if marker == 0xFF:  # padding
             file.seek(-1, 1)
         elif marker in _FRAME_HEADERS:
             height, width = struct.unpack(">3xHH", file.read(7))
-            return Header(width, height, orientation)
+            return Header("jpg", width, height, orientation)
         elif marker not in _MARKERS_WITHOUT_SEGMENT:
             (length,) = struct.unpack(">H", file.read(2))
             segment = file.read(length - 2) if marker == 0xE1 and length > 2 else b""

@@ -31,6 +31,7 @@ class Kling:
     `resubmit`: true to send a lost order a second time, with the same external id. This option is safe only if the
         upstream refuses a second task with the same external id.
     `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.
+    `convert_colours`: true to convert references with another colour profile to sRGB.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Kling:
         lost_after_s: float = 90.0,
         resubmit: bool = False,
         allow_private_addresses: bool = False,
+        convert_colours: bool = True,
     ) -> None:
         if not isinstance(base_url, str) or (problem := url_problem(base_url)):
             raise BadOption(f"base_url {problem if isinstance(base_url, str) else 'must be text'}")
@@ -54,7 +56,7 @@ class Kling:
         self._accounts = UpstreamAccounts(accounts)
         self._upstream = Upstream(base_url, answer_s=answer_s)
         self._settings = OrderSettings(
-            self._upstream, self._accounts, model, lost_after_s, resubmit, allow_private_addresses
+            self._upstream, self._accounts, model, lost_after_s, resubmit, allow_private_addresses, convert_colours
         )
         self._background_tasks: set[asyncio.Task[None]] = set()
 

@@ -12,7 +12,8 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import ratio_and_resolution
 from framehouse.domain.task_kind import TaskKind
 from framehouse.engines.arrange import arrange_images, build_prompt
-from framehouse.engines.interface import Batch
+from framehouse.engines.interface import Batch, ReferenceImage
+from framehouse.engines.plain_file import plain_file
 
 MAX_IMAGES = 10
 _ID_NAMESPACE = uuid.UUID("b35d9f3c-6f0e-4f57-9a0c-52d1f4f0a7d1")
@@ -98,8 +99,12 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
     return [Order(**(order | {"shots": tuple(order["shots"])})) for order in data.get("orders", [])]
 
 
-def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None) -> dict[str, Any]:
-    """Return the JSON body of the request that places an order. Blocks the calling thread."""
+def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None, srgb: bool) -> dict[str, Any]:
+    """Return the JSON body of the request that places an order. Blocks the calling thread.
+
+    If `srgb` is true, images with another colour profile are converted to sRGB.
+    """
+    batch = _with_plain_files(batch, srgb=srgb)
     body = {"external_task_id": order.external_id, **_BODIES[order.kind](order, batch)}
     # Kling's endpoint for expansions has no field `model_name`, so an expansion contains this field only if the option
     # `model` of the route is set.
@@ -108,6 +113,20 @@ def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | 
     if callback_url:
         body["callback_url"] = callback_url
     return body
+
+
+def _with_plain_files(batch: Batch, *, srgb: bool) -> Batch:
+    """Return the batch with images that every upstream accepts."""
+
+    def plain(image: ReferenceImage) -> ReferenceImage:
+        return replace(image, content=plain_file(image.content, srgb=srgb))
+
+    return replace(
+        batch,
+        references=tuple(map(plain, batch.references)),
+        elements=tuple(replace(element, images=tuple(map(plain, element.images))) for element in batch.elements),
+        first_frame=batch.first_frame and plain(batch.first_frame),
+    )
 
 
 def _omni_image_body(order: Order, batch: Batch) -> dict[str, Any]:
@@ -194,7 +213,7 @@ _BODIES: Mapping[TaskKind, Callable[[Order, Batch], dict[str, Any]]] = {
 
 
 def _images(batch: Batch, role: str) -> list[str]:
-    """Return the unchanged files of the references with this role, encoded as base64."""
+    """Return the files of the references with this role, encoded as base64."""
     return [b64encode(reference.content).decode() for reference in batch.references if reference.role == role]
 
 

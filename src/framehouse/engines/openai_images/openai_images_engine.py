@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import inspect
-import io
 import json
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +17,7 @@ from framehouse.domain.shot import Shot
 from framehouse.domain.sizes import Size, largest_within
 from framehouse.engines.arrange import ArrangedImages, arrange_images, build_prompt
 from framehouse.engines.expansion_canvas import draw_canvas
-from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, decode_reference_rgb, png_file
+from framehouse.engines.image_files import MAX_ANSWER_BYTES, Png, png_file
 from framehouse.engines.interface import Abilities, Batch, GeneratedImage, HealthCheck, Progress
 from framehouse.engines.openai_images.http_exchange import (
     NotAccepted,
@@ -44,6 +43,7 @@ from framehouse.engines.openai_images.server_kinds import (
     mask_file,
     request_fields,
 )
+from framehouse.engines.plain_file import plain_file
 
 if TYPE_CHECKING:
     import httpx
@@ -191,7 +191,8 @@ class OpenAIImages:
         if batch.box:
             canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
             return arranged, [png_file(canvas)], mask_file(self._kind, mask)
-        return arranged, [_plain_file(content) for content in arranged.files], b""
+        srgb = self._options.convert_colours
+        return arranged, [plain_file(content, srgb=srgb, opaque=True) for content in arranged.files], b""
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
         """Request an edit if `files` is not empty. Otherwise, request a generation. `mask` belongs to the first
@@ -371,18 +372,6 @@ def _references(count: int) -> str:
 def _image_file(returned: ReturnedImage) -> bytes:
     """Return the file of a generated image, which can be sent as a reference. Blocks the calling thread."""
     return returned.image.file if isinstance(returned.image, Png) else png_file(Image.fromarray(returned.image))
-
-
-def _plain_file(content: bytes) -> bytes:
-    """Convert a reference to the file of an upright, opaque RGB image.
-
-    The conversion is necessary because servers handle EXIF data, transparency and 16-bit images differently.
-    """
-    with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
-        rotated = file.getexif().get(0x0112, 1) != 1
-        if file.format in ("PNG", "JPEG") and file.mode == "RGB" and not rotated and not file.has_transparency_data:
-            return content
-    return png_file(decode_reference_rgb(content))
 
 
 def _model_names(body: bytes) -> list[str] | None:

@@ -33,6 +33,7 @@ class OpenAIImagesOptions:
     paid: bool
     probe: bool
     masks: bool
+    convert_colours: bool
 
 
 def check_options(
@@ -52,6 +53,7 @@ def check_options(
     paid: object = None,
     probe: object = None,
     masks: object = None,
+    convert_colours: object = None,
 ) -> OpenAIImagesOptions:
     """Check the options of a route from the configuration. Raises BadOption.
 
@@ -87,6 +89,7 @@ def check_options(
         paid=_check_bool("paid", paid, server_kind.paid),
         probe=_check_bool("probe", probe, True) and server_kind.name != "openai",
         masks=uses_masks,
+        convert_colours=_check_bool("convert_colours", convert_colours, True),
     )
 
 

@@ -11,12 +11,17 @@ from framehouse.adapters.postgres.task_store import ended_tasks
 
 _POLL_INTERVAL_S = 2.0
 _TRIM_INTERVAL_S = 0.5
+_WAKE_INTERVAL_S = 0.001
+_WOKEN_PER_INTERVAL = 4
 
 
 class LongPolls:
     """The waiting requests of one process, grouped by task.
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
+
+    If many requests of an account wait for the same task, only a few of them are woken per millisecond, so that their
+    responses do not delay the requests of other accounts.
 
     If more than `max_waiting` requests are waiting, the oldest requests of the accounts with the most waiting requests
     receive their responses early. Without this limit, the requests of one account could use all connections.
@@ -25,7 +30,11 @@ class LongPolls:
     def __init__(self, db: Database, max_waiting: int) -> None:
         self._db = db
         self._max_waiting = max_waiting
-        self._events: dict[UUID, set[asyncio.Event]] = {}
+        self._events: dict[UUID, dict[asyncio.Event, int]] = {}
+        """The events of the waiting requests and their accounts, by task."""
+        self._ended: dict[int, list[asyncio.Event]] = {}
+        """The requests that can be woken, by account."""
+        self._some_ended = asyncio.Event()
         self._waiting: dict[int, dict[asyncio.Event, None]] = {}
         """The waiting requests by account, oldest first."""
 
@@ -38,14 +47,14 @@ class LongPolls:
         seconds.
         """
         event = asyncio.Event()
-        self._events.setdefault(task_id, set()).add(event)
+        self._events.setdefault(task_id, {})[event] = account_id
         self._waiting.setdefault(account_id, {})[event] = None
         try:
             yield event
         finally:
             self._remove(account_id, event)
             events = self._events[task_id]
-            events.discard(event)
+            del events[event]
             if not events:
                 del self._events[task_id]
 
@@ -63,16 +72,21 @@ class LongPolls:
             account_id = max(self._waiting, key=lambda account_id: len(self._waiting[account_id]))
             event = next(iter(self._waiting[account_id]))
             self._remove(account_id, event)
-            event.set()
+            self._wake_soon(event, account_id)
 
     def _set(self, task_id: UUID) -> None:
-        for event in self._events.get(task_id, ()):
-            event.set()
+        for event, account_id in self._events.get(task_id, {}).items():
+            self._wake_soon(event, account_id)
+
+    def _wake_soon(self, event: asyncio.Event, account_id: int) -> None:
+        self._ended.setdefault(account_id, []).append(event)
+        self._some_ended.set()
 
     def wake_all(self) -> None:
         """Wake all waiting requests when the server stops. Each response contains the current state of the task."""
-        for task_id in list(self._events):
-            self._set(task_id)
+        for events in self._events.values():
+            for event in events:
+                event.set()
 
     def _on_ended(self, payload: str) -> None:
         with suppress(ValueError):
@@ -80,7 +94,21 @@ class LongPolls:
 
     async def run(self) -> None:
         """Listen for notifications and query the database until cancelled."""
-        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim())
+        await asyncio.gather(self._db.listen({ENDED_CHANNEL: self._on_ended}), self._poll(), self._trim(), self._wake())
+
+    async def _wake(self) -> None:
+        """Wake a few requests of each account at a time."""
+        while await self._some_ended.wait():
+            for account_id, events in list(self._ended.items()):
+                for event in events[:_WOKEN_PER_INTERVAL]:
+                    event.set()
+                if remaining := events[_WOKEN_PER_INTERVAL:]:
+                    self._ended[account_id] = remaining
+                else:
+                    del self._ended[account_id]
+            if not self._ended:
+                self._some_ended.clear()
+            await asyncio.sleep(_WAKE_INTERVAL_S)
 
     async def _trim(self) -> None:
         """Periodically wake the excess requests.

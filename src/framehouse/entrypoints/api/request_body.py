@@ -34,6 +34,9 @@ from framehouse.entrypoints.api.streaming_json import (
 _JSON = "application/json"
 _FEED_BYTES = 128 * 1024
 """The approximate size of the pieces in which a large body is decoded. Other requests are served between two pieces."""
+_PAUSE_FACTOR = 4
+"""The duration of a pause after each piece of a large body, relative to the decoding time and to the number of other
+large bodies."""
 _MIN_BYTES_PER_S = 32 * 1024
 _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -145,7 +148,9 @@ class BodyReader:
                             1200, f"the file is too large; at most {max_bytes:,} bytes are allowed", status=413
                         )
                     sha256.update(piece)
+                    began = time.perf_counter()
                     await asyncio.to_thread(spool.write, piece)
+                    await self._pause(time.perf_counter() - began)
                 yield Content(size, sha256.hexdigest(), spool.end_part())
             except ClientDisconnect:
                 raise Refused(1200, "the body ended too early") from None
@@ -180,11 +185,13 @@ class BodyReader:
                 self._check_size(size)
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
+                    began = time.perf_counter()
                     if reader.in_long_string:
                         feed(bytes(pending))  # not in a thread, because the call is faster than a switch to a thread
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()
+                    await self._pause(time.perf_counter() - began)
             await asyncio.to_thread(feed, bytes(pending))
             return Body(await asyncio.to_thread(reader.finish), sha256.digest() if digest else b"")
         except SkeletonTooLarge:
@@ -216,6 +223,14 @@ class BodyReader:
                         return piece
         except TimeoutError:
             raise Refused(1200, f"no bytes of the body arrived for {self._stall_timeout_s:g} s") from None
+
+    async def _pause(self, spent_s: float) -> None:
+        """Leave the event loop to other requests, after a piece of a large body has occupied it for `spent_s` seconds.
+
+        A single body is not delayed. If several bodies arrive at the same time, their pauses are long enough that all
+        bodies together take less than half of the event loop's time.
+        """
+        await asyncio.sleep(spent_s * _PAUSE_FACTOR * (self._large_slots.occupied - 1))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

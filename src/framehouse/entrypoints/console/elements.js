@@ -131,7 +131,7 @@ function createDialog(onCreated) {
     const input = h("input.hidden", {
       id: `element-${kind}`,
       type: "file",
-      accept: "image/png,image/jpeg",
+      accept: "image/png,image/jpeg,image/webp,image/avif,image/heic",
       multiple: max > 1,
       onchange: async () => {
         const results = await Promise.all([...input.files].slice(0, max).map(readImage));

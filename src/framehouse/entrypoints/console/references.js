@@ -14,7 +14,7 @@ export function imagesField({ name, images, elements, max, onChange, onCite, sig
   const chips = h("ul.chips");
   const input = h("input", {
     type: "file",
-    accept: "image/png,image/jpeg",
+    accept: "image/png,image/jpeg,image/webp,image/avif,image/heic",
     multiple: max > 1,
     hidden: true,
     "aria-label": t("references.add"),

@@ -21,7 +21,7 @@ Ratio = Literal["auto", "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9
 
 class ImageIn(BaseModel):
     image: str = Field(
-        description="A JPEG or PNG image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
+        description="A JPEG, PNG, WebP or AVIF image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
     )
 
 
@@ -91,7 +91,7 @@ class CommonFields(BaseModel):
     )
 
 
-_IMAGE = "A JPEG or PNG image of at most 10 MB, as an http(s) URL, raw base64 or a data: URL"
+_IMAGE = "A JPEG, PNG, WebP or AVIF image of at most 10 MB, as an http(s) URL, raw base64 or a data: URL"
 _MODEL = "The name or an alias of a configured model. The field name `model` is also accepted"
 
 
@@ -171,7 +171,7 @@ class ReferImage(BaseModel):
 
 class ElementImages(BaseModel):
     frontal_image: str = Field(
-        description="A JPEG or PNG image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
+        description="A JPEG, PNG, WebP or AVIF image of at most 10 MB, as an http(s) URL, base64 data, or a data: URL"
     )
     refer_images: list[ReferImage] | None = Field(None, max_length=MAX_REFER_IMAGES)
 

@@ -1,0 +1,108 @@
+"""Convert the colours of a decoded image to sRGB, as browsers do.
+
+An image without colour information is an sRGB image. Damaged colour information is ignored.
+"""
+
+import io
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageChops, ImageCms
+
+from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, SRGB_CURVE, rgb_profile
+
+_MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+"""The image mode that a profile describes, by the colour space in the header of the profile."""
+_GREY_MODES = ("1", "L", "LA")
+_COLOUR_SPACE, _CONNECTION_SPACE = slice(16, 20), slice(20, 24)
+"""The positions of two fields in the header of a profile."""
+_IDENTICAL = 1
+"""The maximum difference of two colour values that are regarded as identical. Colour values are from 0 to 255."""
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Return the image as an RGB image in sRGB, or as an RGBA image if it has transparency.
+
+    `profile` is an ICC profile, or empty if the colours are sRGB colours. A profile is ignored if it is damaged, or if
+    it describes another kind of image.
+    """
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image) / 257 + 0.5).clip(0, 255).astype(np.uint8))
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    mode = _MODES.get(profile[_COLOUR_SPACE])
+    if mode == "L" and image.mode in _GREY_MODES and (table := _grey_table(profile)):
+        converted = image.convert("L").point(table).convert("RGB")
+    elif mode == "RGB" and image.mode != "CMYK" and (transform := _transform(profile, mode)):
+        converted = transform.apply_in_place(_opaque(image))
+    elif mode == "CMYK" == image.mode and (transform := _transform(profile, mode)):
+        converted = transform.apply(_without_black(image))
+    else:
+        converted = _opaque(image)
+    if alpha is not None:
+        converted.putalpha(alpha)
+    converted.info = {}  # otherwise a copy of the image would be saved with a profile or other metadata
+    return converted
+
+
+def changes_colours(profile: bytes) -> bool:
+    """Return whether an image with this profile looks different if the profile is ignored."""
+    match _MODES.get(profile[_COLOUR_SPACE]):
+        case "RGB":
+            return _transform(profile, "RGB") is not None
+        case "L":
+            table = _grey_table(profile) or range(256)
+            return any(abs(converted - value) > _IDENTICAL for value, converted in enumerate(table))
+        case None:
+            return False
+    return True
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return the image as a new RGB image. The colours of transparent pixels stay unchanged."""
+    return image.convert("RGBA").convert("RGB") if image.has_transparency_data else image.convert("RGB")
+
+
+def _without_black(image: Image.Image) -> Image.Image:
+    """Return a CMYK image in which cyan, magenta and yellow replace black.
+
+    Chromium applies the profile to these colours, so dark colours are slightly lighter than in print.
+    """
+    cyan, magenta, yellow = ImageChops.invert(image.convert("RGB")).split()
+    return Image.merge("CMYK", (cyan, magenta, yellow, Image.new("L", image.size)))
+
+
+@lru_cache(maxsize=4)
+def _grey_table(profile: bytes) -> list[int] | None:
+    """Return the sRGB value for each grey value from 0 to 255. Returns None if the profile must be ignored.
+
+    Browsers ignore grey profiles that do not use XYZ colours.
+    """
+    if profile[_CONNECTION_SPACE] != b"XYZ ":
+        return None
+    # without the optimizations of Little CMS, which make dark greys too dark
+    transform = _transform(profile, "L", ImageCms.Flags.NOOPTIMIZE)
+    values = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(1, 256))
+    return None if transform is None else np.asarray(transform.apply(values))[0, :, 0].tolist()
+
+
+@lru_cache(maxsize=4)
+def _transform(
+    profile: bytes, mode: str, flags: ImageCms.Flags = ImageCms.Flags.NONE
+) -> ImageCms.ImageCmsTransform | None:
+    """Return a conversion of images of this mode to sRGB.
+
+    Returns None if the profile must be ignored, or if the conversion would not change the colours of an RGB image.
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        target = ImageCms.ImageCmsProfile(io.BytesIO(rgb_profile(SRGB_CHROMATICITIES, SRGB_CURVE)))
+        transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=flags)
+    except (OSError, ValueError, ImageCms.PyCMSError):
+        return None
+    if mode == "RGB":
+        levels = np.linspace(0, 255, 9).astype(np.uint8)
+        colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
+        changed = np.asarray(transform.apply(Image.fromarray(colours)), np.int16)
+        if abs(changed - colours).max() <= _IDENTICAL:
+            return None
+    return transform

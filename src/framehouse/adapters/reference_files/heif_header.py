@@ -1,0 +1,117 @@
+"""Read the header of an AVIF or HEIC file. Sources: ISO/IEC 14496-12 (boxes) and 23008-12 (properties of images)."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+_MAX_BOXES = 64
+_MAX_META_BYTES = 1_000_000
+"""The maximum size of the box that describes the image. This box contains the colour profile."""
+_ORIENTATIONS = {
+    (0, None): 1,
+    (0, 1): 2,
+    (2, None): 3,
+    (0, 0): 4,
+    (1, 0): 5,
+    (3, 1): 5,
+    (3, None): 6,
+    (3, 0): 7,
+    (1, 1): 7,
+    (1, None): 8,
+    (2, 0): 2,
+    (2, 1): 4,
+}
+"""The EXIF orientation, by the rotation (in quarter turns to the left) and the axis of the mirror."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeifHeader:
+    """The size of the image in pixels before the rotation, its EXIF orientation and its colours.
+
+    `profile` is the ICC profile or empty. `numbers` are the colour primaries and the transfer characteristics of
+    H.273, or None.
+    """
+
+    width: int
+    height: int
+    orientation: int = 1
+    profile: bytes = b""
+    numbers: tuple[int, int] | None = None
+
+
+def read_heif_header(file: BinaryIO) -> HeifHeader | None:
+    """Read the properties of the primary image. Returns None if they are missing or damaged.
+
+    Raises struct.error if the file ends within the header.
+    """
+    for _ in range(_MAX_BOXES):
+        start = file.tell()
+        size, name = struct.unpack(">I4s", file.read(8))
+        head_bytes = 8
+        if size == 1:
+            (size,) = struct.unpack(">Q", file.read(8))
+            head_bytes = 16
+        if name == b"meta" and head_bytes < size <= _MAX_META_BYTES:
+            return _from_meta(file.read(size - head_bytes))
+        if size < head_bytes:
+            return None
+        file.seek(start + size)
+    return None
+
+
+def _from_meta(meta: bytes) -> HeifHeader | None:
+    boxes = dict(_boxes(meta[4:]))
+    properties = dict(_boxes(boxes.get(b"iprp", b"")))
+    all_properties = list(_boxes(properties.get(b"ipco", b"")))
+    primary = boxes.get(b"pitm", b"")
+    item = int.from_bytes(primary[4:6] if primary[:1] == b"\0" else primary[4:8])
+    size: tuple[int, int] | None = None
+    rotation, mirror, profile = 0, None, b""
+    numbers: tuple[int, int] | None = None
+    for index in _associated(properties.get(b"ipma", b""), item):
+        name, body = all_properties[index - 1] if 0 < index <= len(all_properties) else (b"", b"")
+        match name:
+            case b"ispe":
+                width, height = struct.unpack_from(">II", body, 4)
+                size = width, height
+            case b"irot":
+                rotation = body[0] & 3
+            case b"imir":
+                mirror = body[0] & 1
+            case b"colr" if body[:4] in (b"prof", b"rICC"):
+                profile = body[4:]
+            case b"colr" if body[:4] == b"nclx":
+                primaries, transfer = struct.unpack_from(">HH", body, 4)
+                numbers = primaries, transfer
+    if size is None:
+        return None
+    return HeifHeader(*size, _ORIENTATIONS[rotation, mirror], profile, numbers)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the name and the content of each box, in order. Stops at the first damaged box."""
+    at = 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if size < 8 or at + size > len(data):
+            return
+        yield name, data[at + 8 : at + size]
+        at += size
+
+
+def _associated(ipma: bytes, item: int) -> list[int]:
+    """Return the numbers of the properties of an item, in order. The first property has the number 1."""
+    (entries,) = struct.unpack_from(">I", ipma, 4)
+    id_bytes, index_bytes = 4 if ipma[0] else 2, 2 if ipma[3] & 1 else 1
+    at = 8
+    for _ in range(entries):
+        found = int.from_bytes(ipma[at : at + id_bytes])
+        count = ipma[at + id_bytes]
+        at += id_bytes + 1
+        if found == item:
+            mask = (1 << 8 * index_bytes - 1) - 1
+            ends = range(at + index_bytes, at + index_bytes * (count + 1), index_bytes)
+            return [int.from_bytes(ipma[end - index_bytes : end]) & mask for end in ends]
+        at += index_bytes * count
+    return []
