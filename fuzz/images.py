@@ -1,21 +1,20 @@
 """Fuzz the image check. It may refuse any file, but it must not raise another error.
 
 A file that the decoder accepts must also pass the check of the header. The target runs in one process without limits.
-Therefore a file that crashes the decoder stops the fuzzing, and is stored. HEIC is left out: pi-heif 1.4 dies of some
-damaged files, which the server contains by decoding in a separate process.
+Therefore a file that crashes the decoder stops the fuzzing, and is stored. HEIC files are skipped: pi-heif 1.4 dies
+of some damaged files, so the server decodes them only in a separate process before an engine opens them.
 """
 
 import io
 import zlib
 
 from framehouse.adapters.images.decode import check_image
-from framehouse.adapters.reference_files.file_types import accept_types
+from framehouse.adapters.reference_files.file_types import image_type
 from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.domain.reference import reference_problem
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MAX_MESSAGE_CHARACTERS = 300
-accept_types(("jpg", "png", "webp", "avif"))
 
 
 def test_one(data: bytes) -> None:
@@ -25,6 +24,8 @@ def test_one(data: bytes) -> None:
 
 
 def check(data: bytes) -> None:
+    if image_type(data) == "heic":
+        return
     try:
         header = inspect(io.BytesIO(data), len(data))
     except BadImage as error:

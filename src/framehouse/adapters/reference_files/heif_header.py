@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from framehouse.domain.reference import MAX_REFERENCE_BYTES
+
 _MAX_BOXES = 64
 _MAX_META_BYTES = 1_000_000
 """The maximum size of the box that describes the image. This box contains the colour profile."""
@@ -54,7 +56,7 @@ def read_heif_header(file: BinaryIO) -> HeifHeader | None:
             head_bytes = 16
         if name == b"meta" and head_bytes < size <= _MAX_META_BYTES:
             return _from_meta(file.read(size - head_bytes))
-        if size < head_bytes:
+        if not head_bytes <= size <= MAX_REFERENCE_BYTES:
             return None
         file.seek(start + size)
     return None

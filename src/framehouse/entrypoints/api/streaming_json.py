@@ -139,7 +139,8 @@ class JsonReader:
 class _LongStringReader:
     """A parser for one long string.
 
-    The parser counts the characters, and decodes base64 into the spool (a temporary file).
+    The parser counts the characters, and decodes base64 into the spool (a temporary file). Whitespace at the start is
+    ignored.
     """
 
     def __init__(self, spool: Spool) -> None:
@@ -180,9 +181,11 @@ class _LongStringReader:
             self._ascii(text.encode())
             return
         self._count(text[:_HEAD_CHARACTERS], len(text))
-        self._decode(b"?")  # a character that is invalid in base64
+        self._decode(text.encode("ascii", "replace"))  # question marks are invalid in base64
 
     def _ascii(self, text: bytes) -> None:
+        if not self._characters:
+            text = text.lstrip()
         self._count(text[:_HEAD_CHARACTERS].decode(), len(text))
         self._decode(text)
 
