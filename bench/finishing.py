@@ -1,12 +1,14 @@
 """Measure the finishing of one 4k image: from a generated image of 1024² pixels to the file and its watermarked copy.
 
 The alternative does the same steps in plain Pillow: resize, paste the watermark on a copy, and save both as PNG. Both
-run on one core.
+run on one core. A second comparison shows how much time the preview takes.
 """
 
 import io
 import os
 import time
+from collections.abc import Callable
+from unittest.mock import patch
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -40,10 +42,24 @@ def finish_with_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) 
     return size
 
 
+def finish_without_preview(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    with patch("framehouse.pipeline.finish.make_preview", lambda *_: (b"", b"")):
+        finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=False)
+
+
+def finish_with_preview(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=False)
+
+
 def measure(rounds: int) -> list[Figure]:
     pixels = photo(1024, 1024)
     sizes: dict[str, int] = {}
     all_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+    def seconds(action: Callable[..., None], *arguments: object) -> float:
+        began = time.perf_counter()
+        action(*arguments)
+        return time.perf_counter() - began
 
     def time_of(name: str) -> float:
         began = time.perf_counter()
@@ -55,6 +71,13 @@ def measure(rounds: int) -> list[Figure]:
     try:
         time_of("ours")
         times = run_rounds({"ours": lambda: time_of("ours"), "Pillow": lambda: time_of("Pillow")}, rounds)
+        large = photo(SIZE.width, SIZE.height)
+        finish_with_preview(large)
+        contenders = {
+            "with": lambda: seconds(finish_with_preview, large),
+            "without": lambda: seconds(finish_without_preview, large),
+        }
+        previews = run_rounds(contenders, 4 * rounds)  # more rounds, because the difference is small
     finally:
         if all_cores:
             os.sched_setaffinity(0, all_cores)
@@ -70,6 +93,17 @@ def measure(rounds: int) -> list[Figure]:
             ours,
             theirs,
             rounds=times,
+        ),
+        Figure(
+            "finishing one 4k image with its preview and ThumbHash",
+            "without a preview",
+            ratio(previews, "with", "without"),
+            1.05,
+            True,
+            "×",
+            f"{median(previews, 'with') * 1000:,.0f} ms",
+            f"{median(previews, 'without') * 1000:,.0f} ms",
+            rounds=previews,
         ),
         Figure(
             "size of the two files",

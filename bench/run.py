@@ -14,7 +14,17 @@ import time
 from measuring.comparisons import Figure, print_table, save
 from measuring.page import write_page
 
-NAMES = ("accepting", "attack", "tasks", "bodies", "finishing", "server_overhead", "full_tables", "starting")
+NAMES = (
+    "accepting",
+    "attack",
+    "tasks",
+    "bodies",
+    "decoding",
+    "finishing",
+    "server_overhead",
+    "full_tables",
+    "starting",
+)
 
 
 def main(names: list[str], rounds: int) -> None:

@@ -30,7 +30,7 @@ TASKS: dict[str, Send] = {
     "get": get(PATH + "/{id}"),
     "get, another prefix": get("/proxy" + PATH + "/{id}"),
     "get and wait": get(PATH + "/{id}?wait=1"),
-    "get with all includes": get(PATH + "/{id}?include=request,pictures"),
+    "get with all includes": get(PATH + "/{id}?include=request,pictures,previews"),
     "callbacks": get(PATH + "/{id}/callbacks"),
     "cancel": post(PATH + "/{id}/cancel"),
     "as an element": get(ELEMENTS + "/{id}"),

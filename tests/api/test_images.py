@@ -1,11 +1,14 @@
 """Serving images: headers, ranges, signed URLs and expiry."""
 
+import io
+from base64 import b64decode
 from datetime import timedelta
 
 import pytest
+from PIL import Image
 
 from framehouse.pipeline.expire import expire_images
-from tests.support.api_server import Api
+from tests.support.api_server import PATH, Api
 
 
 @pytest.fixture
@@ -51,6 +54,38 @@ async def test_range_requests(api: Api, url: str, range: str, status: int, part:
         assert answer.headers["content-range"].endswith(f"/{len(whole)}")
     changed = await api.anonymous.get(url, headers={"Range": "bytes=0-1", "If-Range": '"other"'})
     assert changed.content == whole
+
+
+async def test_previews_are_sent_on_request_and_expire_with_their_images(api: Api) -> None:
+    api.deployment.start_worker()
+    task = await api.create(n=2, watermark_info={"enabled": True})
+    await api.wait_for_task(task["task_id"])
+    path = f"{PATH}/{task['task_id']}"
+    plain = (await api.alice.get(path)).json()["data"]
+    data = (await api.alice.get(f"{path}?include=previews")).json()["data"]
+    (listed,) = (await api.alice.get(f"{PATH}?include=request,previews")).json()["data"]
+    images = data["task_result"]["images"]
+    assert [image["preview_url"] for image in listed["task_result"]["images"]] == [i["preview_url"] for i in images]
+    for image, without in zip(images, plain["task_result"]["images"], strict=True):
+        assert image == without | {name: image[name] for name in ("preview_url", "thumb_hash")}
+        assert 5 < len(b64decode(image["thumb_hash"])) <= 25
+        served = await api.anonymous.get(image["preview_url"])
+        assert (served.status_code, served.headers["content-type"]) == (200, "image/webp")
+        with Image.open(io.BytesIO(served.content)) as preview:
+            assert max(preview.size) == 512
+    await api.deployment.db.row("update tasks set expires_at = now() - interval '1 second'")
+    assert await expire_images(api.deployment.db, api.deployment.storage) == 1
+    assert (await api.anonymous.get(images[0]["preview_url"])).status_code == 404
+
+
+async def test_an_image_without_a_preview_has_no_preview_fields(api: Api) -> None:
+    """Images that an older version generated have no preview."""
+    api.deployment.start_worker()
+    task = await api.create()
+    await api.wait_for_task(task["task_id"])
+    await api.deployment.db.row("update shots set thumb_hash = null")
+    data = (await api.alice.get(f"{PATH}/{task['task_id']}?include=previews")).json()["data"]
+    assert set(data["task_result"]["images"][0]) == {"index", "url"}
 
 
 async def test_modified_urls_are_refused(api: Api, url: str) -> None:

@@ -18,7 +18,7 @@ async def test_each_image_appears_as_soon_as_it_is_finished_and_the_task_can_be_
     await expect(page.get_by_text("Processing")).to_be_visible()
     first = page.get_by_role("img", name="Image 1")
     await expect(first).to_be_visible()
-    await expect(first).to_have_js_property("naturalWidth", 1248)
+    await expect(first).to_have_js_property("naturalWidth", 512)  # the preview
     await expect(page.locator(".skeleton:not(.done)")).to_have_count(1)
     await console.assert_accessible()
     await page.get_by_role("button", name="Cancel task").click()

@@ -20,9 +20,20 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class FinishedImage:
-    """The file of a generated image, and its watermarked copy. `watermarked` is empty if no watermark was requested."""
+    """The file of a generated image, its watermarked copy, and its preview.
+
+    `watermarked` is empty if no watermark was requested. `preview` is a small WebP file, and `thumb_hash` is its
+    ThumbHash.
+    """
 
     content: bytes
     watermarked: bytes
     media_type: str
     size: Size
+    preview: bytes
+    thumb_hash: bytes
+
+
+def preview_key(key: str) -> str:
+    """Return the storage key of the preview of an image. `key` is the storage key of the image."""
+    return f"{key.rpartition('.')[0]}-preview.webp"

@@ -73,7 +73,7 @@ class TaskImage:
     """A finished image of a task.
 
     `key` is the storage key of the image. `watermark_key` is the storage key of the watermarked copy, or empty if there
-    is no such copy.
+    is no such copy. `thumb_hash` is the ThumbHash in base64, or empty if the image has no preview.
     """
 
     index: int
@@ -82,6 +82,7 @@ class TaskImage:
     media_type: str
     width: int
     height: int
+    thumb_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

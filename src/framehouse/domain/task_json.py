@@ -12,8 +12,9 @@ from uuid import UUID
 from framehouse.domain.account import Account, Key
 from framehouse.domain.callback import Delivery
 from framehouse.domain.element import REFERENCE_TYPE, TAGS, Element, ElementTask
+from framehouse.domain.shot import preview_key
 from framehouse.domain.signed_urls import Links
-from framehouse.domain.task import Status, Task
+from framehouse.domain.task import Status, Task, TaskImage
 
 
 def milliseconds(moment: datetime) -> int:
@@ -38,9 +39,10 @@ def common_task_data(
     }
 
 
-def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, Any]:
+def task_data(task: Task, links: Links, *, progress: bool = True, previews: bool = False) -> dict[str, Any]:
     """Return the `data` of the response to a GET request for a task.
 
+    If `previews` is true, each image has the URL of its preview and its ThumbHash, unless it has no preview.
     Callbacks omit `progress`, because the value changes continuously. Until the task has succeeded, `task_result` is
     absent from omni-image tasks and empty in other tasks (docs/adr/0021).
     """
@@ -53,7 +55,7 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     if task.status == "succeed":
         entries = []
         for image in task.images:
-            entry: dict[str, Any] = {"index": image.index, "url": links.image_url(image.key, task.expires_at)}
+            entry = _image_data(image, links, task.expires_at, previews=previews)
             if image.watermark_key:
                 entry["watermark_url"] = links.image_url(image.watermark_key, task.expires_at)
             entries.append(entry)
@@ -73,10 +75,21 @@ def task_data(task: Task, links: Links, *, progress: bool = True) -> dict[str, A
     return data
 
 
-def generated_images(task: Task, links: Links) -> list[dict[str, Any]]:
-    """Return the finished images of a task that has not ended. Their URLs expire one day after the task was created."""
+def generated_images(task: Task, links: Links, *, previews: bool = False) -> list[dict[str, Any]]:
+    """Return the finished images of a task that has not ended. Their URLs expire one day after the task was created.
+
+    For `previews`, see `task_data`.
+    """
     until = task.created_at + timedelta(days=1)
-    return [{"index": image.index, "url": links.image_url(image.key, until)} for image in task.images]
+    return [_image_data(image, links, until, previews=previews) for image in task.images]
+
+
+def _image_data(image: TaskImage, links: Links, expires_at: datetime | None, *, previews: bool) -> dict[str, Any]:
+    data: dict[str, Any] = {"index": image.index, "url": links.image_url(image.key, expires_at)}
+    if previews and image.thumb_hash:
+        data["preview_url"] = links.image_url(preview_key(image.key), expires_at)
+        data["thumb_hash"] = image.thumb_hash
+    return data
 
 
 def request_data(task: Task) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Decode references for engines, and verify or decode the image files that upstreams return."""
 
 import io
+import itertools
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from isal import isal_zlib
@@ -19,21 +20,38 @@ MAX_ANSWER_PIXELS = 80_000_000
 """The maximum number of pixels of an image from an upstream. An expanded image has at most 67 million pixels
 (8,192 x 8,192). The largest image of any other kind (21:9 at 4k) has 17 million pixels."""
 _TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # bit depth 8, RGB, deflate compression, filter method 0, not interlaced
-_LAST_FILTER = 4
+_NO_FILTER, _UP_FILTER, _LAST_FILTER = 0, 2, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Png:
-    """A verified PNG file with 8-bit RGB pixels. `data` contains its IDAT chunks, unchanged and in order."""
+    """A verified PNG file with 8-bit RGB pixels.
+
+    `data` contains its IDAT chunks, unchanged and in order. `rows` contains its decompressed rows, each of which starts
+    with the number of its filter.
+    """
 
     file: bytes
     width: int
     height: int
     data: bytes
+    rows: bytes = field(repr=False)
 
     def decoded(self) -> NDArray[np.uint8]:
-        """Return the RGB pixels as an array of shape (height, width, 3)."""
-        return decode_answer(self.file)
+        """Return the RGB pixels as an array of shape (height, width, 3).
+
+        Framehouse's own encoder uses only the filters none (0) and up (2). For such files, numpy needs a tenth of the
+        time of Pillow.
+        """
+        rows = np.frombuffer(self.rows, np.uint8).reshape(self.height, -1)
+        filters = rows[:, 0]
+        if not np.isin(filters, (_NO_FILTER, _UP_FILTER)).all():
+            return decode_answer(self.file)
+        pixels = np.empty((self.height, self.width * 3), np.uint8)
+        starts = [0, *(np.flatnonzero(filters[1:] == _NO_FILTER) + 1).tolist(), self.height]
+        for start, end in itertools.pairwise(starts):
+            np.add.accumulate(rows[start:end, 1:], axis=0, dtype=np.uint8, out=pixels[start:end])
+        return pixels.reshape(self.height, self.width, 3)
 
 
 def decode_reference_rgb(content: bytes, *, max_px: int = 0) -> Image.Image:
@@ -118,7 +136,7 @@ def _verified_png(content: bytes) -> Png | None:
         return None
     if np.frombuffer(rows, np.uint8)[:: width * 3 + 1].max() > _LAST_FILTER:
         return None
-    return Png(content, width, height, b"".join(data))
+    return Png(content, width, height, b"".join(data), rows)
 
 
 def decode_answer(content: bytes) -> NDArray[np.uint8]:

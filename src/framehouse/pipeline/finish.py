@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
+from framehouse.adapters.images.preview import make_preview
+from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
 from framehouse.domain.expansion import Box
@@ -46,7 +48,7 @@ def finish(
     The metadata of the file contains `facts`, which describe how the image was generated. If `watermark` is true, the
     result also contains a second file with a watermark. If the image is an expanded image, `original` contains the file
     of the original image, and the box that the original image fills in the expanded image. In this case, the pixels of
-    the original image replace the pixels in this box.
+    the original image replace the pixels in this box. The result also contains a preview without a watermark.
 
     This function blocks, so call it in a thread. A PNG of the right size is not encoded again if the output format is
     PNG, `original` is None, and no watermark is requested.
@@ -55,7 +57,8 @@ def finish(
     if isinstance(image, Png):
         if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
             file = build_png(image.data, *size, facts, tool=finishing.tool)
-            return FinishedImage(file, b"", MEDIA_TYPES["png"], size)
+            preview, thumb_hash = make_preview(image.decoded(), xmp_packet(facts, tool=finishing.tool))
+            return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
         image = image.decoded()
     pixels = image
     generated_height, generated_width = pixels.shape[:2]
@@ -78,7 +81,8 @@ def finish(
     if watermark:
         copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
-    return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size)
+    preview, thumb_hash = make_preview(pixels, xmp_packet(facts, tool=finishing.tool))
+    return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash)
 
 
 def _with_original(pixels: NDArray[np.uint8], content: bytes, box: Box) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ When the last image of a task is saved, the task succeeds: its units are charged
 
 import asyncio
 import logging
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -17,7 +18,7 @@ from framehouse.adapters.postgres.channels import ENDED_CHANNEL, notify
 from framehouse.adapters.postgres.pool import DATABASE_ERRORS, STATEMENT_ERRORS, Database, DatabaseUnavailable
 from framehouse.adapters.storage import Storage, StorageUnavailable
 from framehouse.adapters.telemetry import metrics
-from framehouse.domain.shot import FinishedImage
+from framehouse.domain.shot import FinishedImage, preview_key
 
 log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 15.0
@@ -80,12 +81,22 @@ async def settle_shot(
     name = f"{image_folder(batch.task_id)}{index}-{batch.claim.hex[:12]}"
     extension = EXTENSIONS[finished.media_type]
     key, watermark_key = f"{name}.{extension}", f"{name}-marked.{extension}" if finished.watermarked else ""
-    shot = StoredShot(index, engine, key, watermark_key, finished.media_type, finished.size.width, finished.size.height)
+    files = {key: finished.content, preview_key(key): finished.preview}
+    if watermark_key:
+        files[watermark_key] = finished.watermarked
+    shot = StoredShot(
+        index,
+        engine,
+        key,
+        watermark_key,
+        finished.media_type,
+        finished.size.width,
+        finished.size.height,
+        b64encode(finished.thumb_hash).decode(),
+    )
 
     async def save() -> Saved:
-        await storage.put(key, finished.content)
-        if watermark_key:
-            await storage.put(watermark_key, finished.watermarked)
+        await asyncio.gather(*(storage.put(name, content) for name, content in files.items()))
         return await batch_queue.settle_shot(db, batch.task_id, batch.id, batch.claim, shot, retention)
 
     outcome = await retry_until_saved(save, f"saving image {index} of task {batch.task_id}")

@@ -73,7 +73,7 @@ class Claimed:
 class StoredShot:
     """A finished shot, with the storage keys and the size in pixels of its image.
 
-    `watermark_key` is empty if no watermarked copy exists.
+    `watermark_key` is empty if no watermarked copy exists. `thumb_hash` is the ThumbHash of the image in base64.
     """
 
     index: int
@@ -83,6 +83,7 @@ class StoredShot:
     media_type: str
     width: int
     height: int
+    thumb_hash: str = ""
 
 
 async def claim_batches(
@@ -188,6 +189,7 @@ async def settle_shot(
         media_type=shot.media_type,
         width=shot.width,
         height=shot.height,
+        thumb_hash=shot.thumb_hash,
         retention=retention,
     )
     return saved

@@ -21,7 +21,7 @@ _IDENTICAL = 1
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the image as an RGB image in sRGB, or as an RGBA image if it has transparency.
+    """Return the image as an RGB image in sRGB, or as an RGBA image if it has transparency. The image may be changed.
 
     `profile` is an ICC profile, or empty if the colours are sRGB colours. A profile is ignored if it is damaged, or if
     it describes another kind of image.
@@ -58,8 +58,11 @@ def changes_colours(profile: bytes) -> bool:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Return the image as a new RGB image. The colours of transparent pixels stay unchanged."""
-    return image.convert("RGBA").convert("RGB") if image.has_transparency_data else image.convert("RGB")
+    """Return the image as an RGB image. The colours of transparent pixels stay unchanged. An opaque RGB image is not
+    copied."""
+    if image.has_transparency_data:
+        return image.convert("RGBA").convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _without_black(image: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from framehouse.entrypoints.api.kling.responses import ERRORS
 from framehouse.entrypoints.api.kling.schemas import ErrorOut
 
 _KEY = re.compile(
-    r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
+    r"images/[0-9a-f-]{36}/[0-9a-f-]+(?:-marked|-preview)?\.(png|jpg|webp)|references/[0-9a-f]{64}(?:-[0-9a-f]{8})?"
 )
 _CHUNK_BYTES = 1024 * 1024
 """The maximum number of image bytes that a response keeps in memory, even if the client reads slowly."""

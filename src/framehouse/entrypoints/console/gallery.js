@@ -42,7 +42,7 @@ export function show(view, { signal }) {
     cards.set(task.task_id, { node, task, state });
   }
   const loadPage = (number) =>
-    call("GET", `${TASKS}?pageNum=${number}&pageSize=${PAGE_SIZE}&include=request`, { signal });
+    call("GET", `${TASKS}?pageNum=${number}&pageSize=${PAGE_SIZE}&include=request,previews`, { signal });
 
   async function loadMore() {
     if (busy || signal.aborted) return;
@@ -89,6 +89,9 @@ export function show(view, { signal }) {
 /** Replace an image that cannot be loaded, usually because it has expired, by a badge. */
 export const replaceMissingImage = (event) => event.target.replaceWith(h("span.badge", {}, t("tasks.missing_image")));
 
+/** Return the URL of the preview of an image. Images that an older version generated have no preview. */
+export const smallUrl = ({ preview_url: preview, url }) => localUrl(preview ?? url);
+
 function card(task) {
   const [first] = imagesOf(task);
   const count = task.request.series_amount ?? task.request.n ?? 1;
@@ -102,7 +105,7 @@ function card(task) {
       h(
         `div.frame.${stateOf(task)}`,
         {},
-        first ? h("img", { src: localUrl(first.url), alt: "", loading: "lazy", onerror: replaceMissingImage }) : null,
+        first ? h("img", { src: smallUrl(first), alt: "", loading: "lazy", onerror: replaceMissingImage }) : null,
         first ? null : badge(task),
         count > 1 ? h("span.count", { "aria-label": t("tasks.image_count", { count }) }, count) : null,
         hasEnded(task)

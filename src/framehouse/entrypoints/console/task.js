@@ -60,7 +60,7 @@ export async function show(view, { path, signal }) {
     head.querySelector(".badge").replaceWith(badge(task));
     head.querySelector("progress").value = progress;
     head.querySelector(".percent").textContent = `${Math.round(progress * 100)} %`;
-    const generated = new Map((task.pictures ?? []).map((image) => [image.index, image.url]));
+    const generated = new Map((task.pictures ?? []).map((image) => [image.index, image]));
     const shown = `${task.task_status} ${[...generated.keys()]}`;
     if (shown === stage.dataset.shown) return; // do not load the same images again
     stage.dataset.shown = shown;
@@ -88,7 +88,7 @@ export async function show(view, { path, signal }) {
     });
   }
   try {
-    await follow(`${url}?include=request,pictures`, {
+    await follow(`${url}?include=request,pictures,previews`, {
       onUpdate: update,
       onError: (error) =>
         !signal.aborted && fill(connectionError, errorBox(error), h("p.hint", {}, t("task.reconnecting"))),

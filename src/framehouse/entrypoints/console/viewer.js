@@ -3,10 +3,10 @@
 
 import { localUrl } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { replaceMissingImage } from "./gallery.js";
+import { replaceMissingImage, smallUrl } from "./gallery.js";
 import { t } from "./i18n.js";
 
-/** Return the viewer of `images` (`{url, watermark_url}`). `ratio` is the aspect ratio, `start` the index of the image
+/** Return the viewer of `images` (`{url, watermark_url, preview_url}`). `ratio` is the aspect ratio, `start` the index of the image
  * that is shown first. `onMove(index)` is called when the user switches to another image. */
 export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
   let index = Math.min(Math.max(start, 0), images.length - 1);
@@ -24,7 +24,7 @@ export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
         "aria-label": t("viewer.image", { number: number + 1 }),
         onclick: () => showImage(number),
       },
-      h("img", { src: localUrl(image.url), alt: "" }),
+      h("img", { src: smallUrl(image), alt: "" }),
     ),
   );
   fill(
@@ -117,7 +117,7 @@ export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
 }
 
 /** Return the images that have been generated so far, and placeholders for the others. `generated` maps the index of an
- * image to its URL. While the task is running, the first placeholder is animated. */
+ * image to the image. While the task is running, the first placeholder is animated. */
 export function skeletons(count, ratio, running, generated) {
   const next = Array.from({ length: count }, (_, index) => index).find((index) => !generated.has(index));
   const columns = count < 5 ? count : Math.ceil(count / 2);
@@ -127,7 +127,7 @@ export function skeletons(count, ratio, running, generated) {
     Array.from({ length: count }, (_, index) => {
       if (!generated.has(index)) return h("li", {}, h(`div.skeleton${running && index === next ? ".now" : ""}`));
       const alt = t("viewer.image", { number: index + 1 });
-      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: localUrl(generated.get(index)), alt })));
+      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: smallUrl(generated.get(index)), alt })));
     }),
   );
 }

@@ -3,9 +3,10 @@
 -- Returns 'lost' and changes nothing if the worker has lost the claim or the task has ended. Otherwise, returns
 -- 'succeeded' if the task has succeeded, and 'kept' if it has not. If the response to a call was lost, a repeated call
 -- returns the same value.
+drop function if exists settle_shot(uuid, bigint, uuid, smallint, text, text, text, text, integer, integer, interval);
 create or replace function settle_shot(
     p_task uuid, p_batch bigint, p_claim uuid, p_index smallint, p_engine text, p_key text, p_watermark_key text, p_media_type text,
-    p_width integer, p_height integer, p_retention interval
+    p_width integer, p_height integer, p_retention interval, p_thumb_hash text default null
 ) returns text
 language plpgsql as $$
 declare
@@ -20,7 +21,7 @@ begin
     end if;
     update shots
     set painted_at = now(), engine = p_engine, key = p_key, watermark_key = nullif(p_watermark_key, ''),
-        media_type = p_media_type, width = p_width, height = p_height
+        media_type = p_media_type, width = p_width, height = p_height, thumb_hash = nullif(p_thumb_hash, '')
     where task_id = t.id and index = p_index and painted_at is null;
     if not found then
         return 'kept';

@@ -38,7 +38,8 @@ INCLUDE = Parameter(
     "query",
     "include",
     "Extension: additional fields of the response. `request` adds the request of a task. `pictures` adds the images "
-    "that are already generated. `request,pictures` adds both fields",
+    "that are already generated. `previews` adds `preview_url` and `thumb_hash` to each image. A list such as "
+    "`request,pictures,previews` adds several fields",
 )
 
 

@@ -216,6 +216,16 @@ class ImageOut(BaseModel):
     index: int
     url: str
     watermark_url: str | None = None
+    preview_url: str | None = Field(
+        default=None,
+        description="Extension: a WebP file of at most 512 px per side, without a watermark. "
+        "Present only with include=previews",
+    )
+    thumb_hash: str | None = Field(
+        default=None,
+        description="Extension: the ThumbHash of the image in base64, for a placeholder. "
+        "Present only with include=previews",
+    )
 
 
 class TaskResult(BaseModel):

@@ -158,13 +158,14 @@ class TaskEndpoints:
 
     def _data(self, context: ApiContext, request: Request, task: Task, include: Collection[str] = ()) -> dict[str, Any]:
         links = context.links_for(request) if task.images else context.links
-        data = task_data(task, links)
+        previews = "previews" in include
+        data = task_data(task, links, previews=previews)
         if self.kind is None:
             data["kind"] = task.kind
         if "request" in include:
             data["request"] = request_data(task)
         if "pictures" in include and task.status == "processing":
-            data["pictures"] = generated_images(task, links)
+            data["pictures"] = generated_images(task, links, previews=previews)
         return data
 
 

@@ -1,0 +1,28 @@
+"""The PNG files of Framehouse servers are decoded without Pillow."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from framehouse.adapters.images.encode import encode
+from framehouse.engines.image_files import Png, read_answer
+
+PIXELS = np.random.default_rng(1).integers(0, 255, (700, 90, 3), np.uint8)
+
+
+@pytest.mark.parametrize("enlarged", [False, True])
+def test_a_file_of_framehouse_has_the_same_pixels(enlarged: bool) -> None:
+    png = read_answer(encode(PIXELS, "png", {}, tool="Framehouse", enlarged=enlarged).content)
+    assert isinstance(png, Png)
+    assert np.array_equal(png.decoded(), PIXELS)
+
+
+def test_a_file_with_other_filters_has_the_same_pixels() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.sort(PIXELS, axis=0)).save(buffer, "PNG")
+    png = read_answer(buffer.getvalue())
+    assert isinstance(png, Png)
+    assert set(png.rows[:: 90 * 3 + 1]) - {0, 2}, "Pillow has used other filters"
+    assert np.array_equal(png.decoded(), np.sort(PIXELS, axis=0))
