@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image, ImageCms, ImageOps
 
-from framehouse.adapters.reference_files.icc_profile import profile_of_numbers
+from framehouse.adapters.reference_files.icc_profile import profile_of_code_points
 from measuring.comparisons import Figure, median, ratio, run_rounds
 from measuring.framehouse_processes import environment
 from measuring.photo import photo
@@ -30,7 +30,7 @@ def files() -> dict[str, bytes]:
     image = Image.fromarray(photo(WIDTH, HEIGHT))
     exif = Image.Exif()
     exif[0x0112] = 6
-    profile = profile_of_numbers(_DISPLAY_P3, _SRGB_CURVE)
+    profile = profile_of_code_points(_DISPLAY_P3, _SRGB_CURVE)
     return {
         "JPEG": _encoded(image, "JPEG", quality=75),
         "rotated Display P3 JPEG": _encoded(image, "JPEG", quality=75, exif=exif.tobytes(), icc_profile=profile),

@@ -43,7 +43,7 @@ def finish_with_pillow(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) 
 
 
 def finish_without_preview(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
-    with patch("framehouse.pipeline.finish.make_preview", lambda *_: (b"", b"")):
+    with patch("framehouse.pipeline.finish.create_preview", lambda *_: (b"", b"")):
         finish(pixels, SIZE, {"model": "bench"}, FINISHING, watermark=False)
 
 

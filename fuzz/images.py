@@ -1,8 +1,8 @@
 """Fuzz the image check. It may refuse any file, but it must not raise another error.
 
 A file that the decoder accepts must also pass the check of the header. The target runs in one process without limits.
-Therefore a file that crashes the decoder stops the fuzzing, and is stored. HEIC files are skipped: pi-heif 1.4 dies
-of some damaged files, so the server decodes them only in a separate process before an engine opens them.
+Therefore a file that crashes the decoder stops the fuzzing, and is stored. HEIC files are skipped: pi-heif 1.4
+crashes on some damaged files, so the server decodes them only in a separate process before an engine opens them.
 """
 
 import io

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from framehouse.adapters.images.preview import PREVIEW_PX, make_preview
+from framehouse.adapters.images.preview import PREVIEW_PX, create_preview
 from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.thumb_hash import thumb_hash
 
@@ -53,7 +53,7 @@ def test_a_plain_image_has_a_hash_without_noise() -> None:
 )
 def test_a_preview_is_small_and_looks_like_the_image(width: int, height: int, expected: tuple[int, int]) -> None:
     smooth = Image.fromarray(drawn(8, 8)).resize((width, height), Image.Resampling.BICUBIC)
-    content, hashed = make_preview(np.asarray(smooth), b"")
+    content, hashed = create_preview(np.asarray(smooth), b"")
     with Image.open(io.BytesIO(content)) as preview:
         assert (preview.format, preview.size) == ("WEBP", expected)
         shown = np.asarray(preview.convert("RGB"), int)
@@ -64,6 +64,6 @@ def test_a_preview_is_small_and_looks_like_the_image(width: int, height: int, ex
 
 def test_a_preview_of_a_part_of_an_array_and_with_metadata() -> None:
     pixels = drawn(1200, 900)[::-1, ::2]  # not contiguous
-    content, _ = make_preview(pixels, xmp_packet({"ai": "made by AI"}, tool="Framehouse"))
+    content, _ = create_preview(pixels, xmp_packet({"ai": "made by AI"}, tool="Framehouse"))
     with Image.open(io.BytesIO(content)) as preview:
         assert b"made by AI" in preview.info["xmp"] or b"trainedAlgorithmicMedia" in preview.info["xmp"]

@@ -126,8 +126,8 @@ async def test_all_problems_of_large_images_are_in_one_message(api: Api) -> None
     for part in (
         "n must be from 1 to 9",
         "image_list[1].image has 10,000,001 bytes; at most 10,000,000 are allowed",
-        "image_list[2].image is a text, not a jpg, png, webp, avif or heic image",
-        "image_list[3].image is a text, not a jpg, png, webp, avif or heic image",
+        "image_list[2].image is a text; accepted types: jpg, png, webp, avif, heic",
+        "image_list[3].image is a text; accepted types: jpg, png, webp, avif, heic",
         "image_list[4].image is neither",
         "image_list[5].image is 299x299 px",
     ):

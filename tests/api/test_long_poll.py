@@ -15,13 +15,13 @@ async def test_the_requests_of_one_task_are_woken_a_few_at_a_time() -> None:
     with ExitStack() as watched:
         many = [watched.enter_context(polls.watch(task, 1)) for _ in range(100)]
         other = watched.enter_context(polls.watch(other_task, 2))
-        polls._set(task)
+        polls._wake_watchers(task)
         woken_at_once = 0
         for _ in range(3):  # the events are set in the next turn of the event loop
             await asyncio.sleep(0)
             woken_at_once = sum(event.is_set() for event in many)
         assert 0 < woken_at_once <= 10
-        polls._set(other_task)
+        polls._wake_watchers(other_task)
         await asyncio.wait_for(other.wait(), 20)
         assert not all(event.is_set() for event in many), "the other account waited for all these requests"
         await asyncio.wait_for(asyncio.gather(*(event.wait() for event in many)), 20)

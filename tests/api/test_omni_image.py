@@ -298,7 +298,7 @@ async def test_the_first_cited_reference_determines_the_aspect_ratio_and_referen
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (1248, 832)
     bad = [{"image": image_base64(200, 600)}, {"image": "bm90IGEgcGljdHVyZQ=="}, {"image": "!!"}, {"image": "data:x"}]
     message = error(await api.alice.post(PATH, json=BODY | {"image_list": bad}), 400, 1201)
-    for index, word in enumerate(("at least 300", "is a text, not a jpg, png", "base64", "data URL")):
+    for index, word in enumerate(("at least 300", "is a text; accepted types: jpg, png", "base64", "data URL")):
         assert f"image_list[{index}].image" in message
         assert word in message
 

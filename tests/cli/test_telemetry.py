@@ -173,7 +173,7 @@ async def test_serve_exposes_the_merged_metrics_of_all_its_processes(telemetry: 
         f"framehouse_generation_seconds_count{calls}": "2.0",
         f"framehouse_images_total{calls}": "2.0",
         f"framehouse_engine_errors_total{errors}": "1.0",
-        'framehouse_storage_seconds_count{operation="put",process="worker"}': "2.0",
+        'framehouse_storage_seconds_count{operation="put",process="worker"}': "4.0",
         'framehouse_batch_failures_total{model="kling-v3-omni",outcome="failed",process="worker"}': "1.0",
     }.items():
         assert lines[name] == value, name

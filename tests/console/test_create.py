@@ -105,7 +105,7 @@ async def test_invalid_images_are_reported_with_their_problems(console: Console)
     for text in (
         "small.png: 299 × 400 px, but both sides must be at least 300 px",
         "narrow.png: 300 × 751 px, but the aspect ratio must be between 1:2.5 and 2.5:1",
-        "g.png: not a JPG or PNG file",
+        "g.png: not a JPG, PNG, WebP or AVIF file",
         "large.png: 10.0 MB, but at most 10 MB",
         "bad.png: cannot be read",
     ):

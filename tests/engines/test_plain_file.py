@@ -60,13 +60,13 @@ CONVERTED = {
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_usual_files_are_unchanged(name: str) -> None:
-    assert plain_file(PLAIN[name], srgb=True) is PLAIN[name]
+    assert plain_file(PLAIN[name], convert_colours=True) is PLAIN[name]
 
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_other_files_are_converted_and_look_the_same(name: str) -> None:
     content, file_format = CONVERTED[name]
-    plain = plain_file(content, srgb=True)
+    plain = plain_file(content, convert_colours=True)
     with Image.open(io.BytesIO(plain)) as opened:
         assert opened.format == file_format
         assert not opened.getexif() and "icc_profile" not in opened.info
@@ -74,31 +74,31 @@ def test_other_files_are_converted_and_look_the_same(name: str) -> None:
     before, after = (np.asarray(open_image(file).convert("RGB"), int) for file in (content, plain))
     assert before.shape == after.shape
     assert abs(before - after).mean() < 2
-    assert plain_file(plain, srgb=True) is plain, "the same bytes are sent if the order is repeated"
+    assert plain_file(plain, convert_colours=True) is plain, "the same bytes are sent if the order is repeated"
 
 
 def test_colours_are_converted_only_on_request() -> None:
     content, _ = CONVERTED["Display P3 JPEG"]
-    assert plain_file(content, srgb=False) is content
+    assert plain_file(content, convert_colours=False) is content
 
 
 @pytest.mark.parametrize("name", ["grey JPEG", "palette PNG", "transparent PNG"])
 def test_an_opaque_file_has_rgb_pixels(name: str) -> None:
-    plain = plain_file(PLAIN[name], srgb=True, opaque=True)
+    plain = plain_file(PLAIN[name], convert_colours=True, opaque=True)
     with Image.open(io.BytesIO(plain)) as opened:
         assert (opened.mode, opened.has_transparency_data) == ("RGB", False)
-    assert plain_file(JPEG, srgb=True, opaque=True) is JPEG
+    assert plain_file(JPEG, convert_colours=True, opaque=True) is JPEG
 
 
 def test_a_file_that_would_be_too_large_is_compressed() -> None:
     noise = np.random.default_rng(1).integers(0, 255, (2400, 2400, 3), np.uint8)
     content = encoded(Image.fromarray(noise), "JPEG", quality=88, exif=rotation())
     assert len(content) < MAX_REFERENCE_BYTES
-    plain = plain_file(content, srgb=True)
+    plain = plain_file(content, convert_colours=True)
     assert len(plain) <= MAX_REFERENCE_BYTES
     assert open_image(plain).size == (2400, 2400)
 
 
 def test_a_damaged_file_is_an_error() -> None:
     with pytest.raises(Broken, match="a reference is damaged"):
-        plain_file(PNG[: len(PNG) // 2], srgb=True)
+        plain_file(PNG[: len(PNG) // 2], convert_colours=True)

@@ -88,7 +88,7 @@ async def test_images_at_urls_are_fetched_and_stored(make_deployment: MakeDeploy
     ("answer", "problem"),
     [
         (http("404 Not Found"), "returned HTTP 404"),
-        (http("200 OK", b"not an image"), "is a text, not a jpg, png, webp, avif or heic image"),
+        (http("200 OK", b"not an image"), "is a text; accepted types: jpg, png, webp, avif, heic"),
         (http("200 OK", image_file(100, 100)), "both sides must be at least 300 px"),
     ],
 )

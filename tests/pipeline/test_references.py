@@ -215,7 +215,7 @@ async def test_references_by_url_have_the_same_checks(make_deployment: MakeDeplo
     assert messages["/good.png"] == ""
     assert messages["/damaged.png"].startswith("image_list[1].image is damaged")
     assert messages["/small.png"] == "image_list[1].image is 200x600 px; both sides must be at least 300 px"
-    assert messages["/page.html"] == "image_list[1].image is an HTML page, not a jpg, png, webp, avif or heic image"
+    assert messages["/page.html"] == "image_list[1].image is an HTML page; accepted types: jpg, png, webp, avif, heic"
     key = await key_of(deployment, tickets["/good.png"].task_id)
     assert await deployment.storage.get(key) == files["/good.png"]
 

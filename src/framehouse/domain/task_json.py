@@ -42,7 +42,7 @@ def common_task_data(
 def task_data(task: Task, links: Links, *, progress: bool = True, previews: bool = False) -> dict[str, Any]:
     """Return the `data` of the response to a GET request for a task.
 
-    If `previews` is true, each image has the URL of its preview and its ThumbHash, unless it has no preview.
+    If `previews` is true, each image that has a preview also has the fields `preview_url` and `thumb_hash`.
     Callbacks omit `progress`, because the value changes continuously. Until the task has succeeded, `task_result` is
     absent from omni-image tasks and empty in other tasks (docs/adr/0021).
     """

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from framehouse.adapters.images.encode import MEDIA_TYPES, Format, build_png, encode
-from framehouse.adapters.images.preview import make_preview
+from framehouse.adapters.images.preview import create_preview
 from framehouse.adapters.images.provenance import xmp_packet
 from framehouse.adapters.images.resize import resize_and_crop
 from framehouse.adapters.images.watermark import add_watermark
@@ -57,7 +57,7 @@ def finish(
     if isinstance(image, Png):
         if finishing.format == "png" and not watermark and not original and (image.width, image.height) == size:
             file = build_png(image.data, *size, facts, tool=finishing.tool)
-            preview, thumb_hash = make_preview(image.decoded(), xmp_packet(facts, tool=finishing.tool))
+            preview, thumb_hash = create_preview(image.decoded(), xmp_packet(facts, tool=finishing.tool))
             return FinishedImage(file, b"", MEDIA_TYPES["png"], size, preview, thumb_hash)
         image = image.decoded()
     pixels = image
@@ -81,7 +81,7 @@ def finish(
     if watermark:
         copy, rows = add_watermark(pixels, finishing.watermark_text, finishing.watermark_logo)
         watermarked = encode_file(copy, like=clean, changed_rows=rows).content
-    preview, thumb_hash = make_preview(pixels, xmp_packet(facts, tool=finishing.tool))
+    preview, thumb_hash = create_preview(pixels, xmp_packet(facts, tool=finishing.tool))
     return FinishedImage(clean.content, watermarked, MEDIA_TYPES[finishing.format], size, preview, thumb_hash)
 
 

@@ -1,4 +1,4 @@
-"""Make a small preview of an image, and an even smaller placeholder for it."""
+"""Create a small preview of an image, and an even smaller placeholder for it."""
 
 import io
 
@@ -15,7 +15,7 @@ _QUALITY = 80
 pyvips.cache_set_max(0)  # the cache would keep large images in memory
 
 
-def make_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes]:
+def create_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes]:
     """Return a preview of the image as a WebP file, and its ThumbHash.
 
     `pixels` has the shape (height, width, 3). `xmp` is the metadata of the file. The preview has the same aspect ratio
@@ -31,9 +31,9 @@ def make_preview(pixels: NDArray[np.uint8], xmp: bytes) -> tuple[bytes, bytes]:
 def _scaled_down(pixels: NDArray[np.uint8]) -> Image.Image:
     """Return the image with at most PREVIEW_PX pixels per side.
 
-    libvips first shrinks the image by an integer factor. It reads the array directly, and Pillow would copy it first,
-    which takes longer than shrinking. Of the rows that become one row, only two are read, because reading the memory
-    takes most of the time.
+    libvips first shrinks the image by an integer factor. libvips reads the array directly. Pillow would copy the array,
+    which takes longer than shrinking it. For each row of the result, only two or three rows of the array are read,
+    because reading the memory takes most of the time.
     """
     height, width = pixels.shape[:2]
     scale = min(1, PREVIEW_PX / max(width, height))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PX = 100
-"""The maximum length of the sides of an image in pixels. More pixels would not change the hash."""
+"""The maximum length of the sides of an image in pixels. More pixels would not visibly improve the placeholder."""
 _MAX_LUMINANCE_TERMS = 7
 _COLOUR_TERMS = 3
 _ROUNDING_ERROR = 1e-9
@@ -19,10 +19,13 @@ _ROUNDING_ERROR = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class _Channel:
-    """The mean of a channel, its other frequencies as numbers from 0 to 1, and the number that scales them."""
+    """The coefficients of a channel.
+
+    `mean` is the coefficient of the frequency 0. The other coefficients are divided by `scale`, and mapped to 0…1.
+    """
 
     mean: float
-    frequencies: list[float]
+    coefficients: list[float]
     scale: float
 
 
@@ -36,22 +39,23 @@ def thumb_hash(pixels: NDArray[np.uint8]) -> bytes:
     rows = max(1, _rounded(_MAX_LUMINANCE_TERMS * height / longer))
     luminance = _transformed((red + green + blue) / 3, max(_COLOUR_TERMS, columns), max(_COLOUR_TERMS, rows))
     p, q = (_transformed(channel, _COLOUR_TERMS, _COLOUR_TERMS) for channel in ((red + green) / 2 - blue, red - green))
-    colours = (
+    header = (
         _rounded(63 * luminance.mean)
         | _rounded(31.5 + 31.5 * p.mean) << 6
         | _rounded(31.5 + 31.5 * q.mean) << 12
         | _rounded(31 * luminance.scale) << 18
     )
     landscape = width > height
-    shape = (rows if landscape else columns) | _rounded(63 * p.scale) << 3 | _rounded(63 * q.scale) << 9
-    shape |= landscape << 15
-    digits = [_rounded(15 * value) for channel in (luminance, p, q) for value in channel.frequencies]
-    pairs = zip(digits[::2], [*digits[1::2], 0], strict=False)
-    return colours.to_bytes(3, "little") + shape.to_bytes(2, "little") + bytes(low | high << 4 for low, high in pairs)
+    subheader = (rows if landscape else columns) | _rounded(63 * p.scale) << 3 | _rounded(63 * q.scale) << 9
+    subheader |= landscape << 15
+    digits = [_rounded(15 * value) for channel in (luminance, p, q) for value in channel.coefficients]
+    packed = bytes(low | high << 4 for low, high in zip(digits[::2], [*digits[1::2], 0], strict=False))
+    return header.to_bytes(3, "little") + subheader.to_bytes(2, "little") + packed
 
 
 def _transformed(channel: NDArray[np.float64], columns: int, rows: int) -> _Channel:
-    """Return the lowest frequencies of a channel: those below the diagonal from `columns` to `rows`."""
+    """Return the coefficients of the lowest frequencies of a channel, at most `columns` horizontally and `rows`
+    vertically."""
     height, width = channel.shape
     terms = (_cosines(rows, height) @ channel @ _cosines(columns, width).T) / (width * height)
     kept = [terms[y, x] for y in range(rows) for x in range(columns) if (x or y) and x * rows < columns * (rows - y)]

@@ -73,7 +73,8 @@ class Claimed:
 class StoredShot:
     """A finished shot, with the storage keys and the size in pixels of its image.
 
-    `watermark_key` is empty if no watermarked copy exists. `thumb_hash` is the ThumbHash of the image in base64.
+    `watermark_key` is empty if no watermarked copy exists. `thumb_hash` is the ThumbHash of the image in base64, or
+    empty.
     """
 
     index: int

@@ -16,6 +16,8 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """The number of values per pixel, by the colour type of a PNG file."""
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""The markers of the frame header, which contains the size of the image and the number of its components."""
 _JPEG_END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""

@@ -7,7 +7,7 @@ import zlib
 from framehouse.adapters.reference_files.clean_file import START_OF_SCAN, jpeg_segments, png_chunks
 from framehouse.adapters.reference_files.file_types import HEAD_BYTES, image_type
 from framehouse.adapters.reference_files.heif_header import HeifHeader, read_heif_header
-from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, profile_of_numbers, rgb_profile
+from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, profile_of_code_points, rgb_profile
 from framehouse.adapters.reference_files.webp_header import webp_profile
 
 MAX_PROFILE_BYTES = 4_000_000
@@ -16,18 +16,19 @@ _SRGB, _VIDEO = 13, (1, 6, 14, 15)
 """Transfer characteristics of H.273."""
 _ICC_SEGMENT, _ICC_MARK = 0xE2, b"ICC_PROFILE\0"
 _COLOUR_CHUNKS = frozenset((b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM"))
-_CHUNK_HEAD, _CHUNK_TAIL = 8, 4
+_CHUNK_HEADER_BYTES, _CHECKSUM_BYTES = 8, 4
 _CHROMATICITIES_BYTES = 32
 _ONE = 100_000
 """The number that stands for 1 in the chunks gAMA and cHRM."""
-_SRGB_GAMMA, _SAME_GAMMA = 45_455, 0.05
-"""The value of gAMA in sRGB images, and the relative difference that browsers ignore."""
+_SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 0.05
+"""The value of gAMA in sRGB images, and the relative difference that browsers ignore if the file has no cHRM."""
 
 
 def find_profile(content: bytes) -> bytes:
-    """Return the ICC profile of an image file, or a profile for the numbers that describe the file's colours.
+    """Return the ICC profile of an image file, or a profile for its code points, gamma and chromaticities.
 
-    Returns b"" for sRGB colours, and if the file has no colour information or only damaged colour information.
+    Returns b"" if the file has no colour information, or if the information is too large or is not supported, for
+    example high dynamic range. The profile may be damaged, and may describe sRGB.
     """
     match image_type(content[:HEAD_BYTES]):
         case "png":
@@ -44,8 +45,8 @@ def find_profile(content: bytes) -> bytes:
 
 def _heif_profile(header: HeifHeader) -> bytes:
     """Return the profile of an AVIF or HEIC file. The curves of video are regarded as the curve of sRGB."""
-    primaries, transfer = header.numbers or (0, 0)
-    return header.profile or profile_of_numbers(primaries, _SRGB if transfer in _VIDEO else transfer)
+    primaries, transfer = header.code_points or (0, 0)
+    return header.profile or profile_of_code_points(primaries, _SRGB if transfer in _VIDEO else transfer)
 
 
 def _jpeg_profile(content: bytes) -> bytes:
@@ -67,29 +68,36 @@ def _png_profile(content: bytes) -> bytes:
         if name == b"IDAT":
             break
         if name in _COLOUR_CHUNKS:
-            chunks.setdefault(name, content[start + _CHUNK_HEAD : end - _CHUNK_TAIL])
+            chunks.setdefault(name, content[start + _CHUNK_HEADER_BYTES : end - _CHECKSUM_BYTES])
     return _coded(chunks.get(b"cICP", b"")) or _unpacked(chunks.get(b"iCCP", b"")) or _gamma(chunks)
 
 
 def _coded(chunk: bytes) -> bytes:
     """Return a profile for a cICP chunk. Only RGB colours with the full range of values are used."""
-    return profile_of_numbers(chunk[0], chunk[1]) if chunk[2:] == b"\0\1" else b""
+    return profile_of_code_points(chunk[0], chunk[1]) if chunk[2:] == b"\0\1" else b""
 
 
 def _gamma(chunks: dict[bytes, bytes]) -> bytes:
-    """Return a profile for the chunks gAMA and cHRM. The chunk cHRM is used only together with gAMA."""
+    """Return a profile for the chunks gAMA and cHRM. The chunk cHRM is used only together with gAMA.
+
+    Returns b"" if the file has an sRGB chunk, or if it has no cHRM and its gamma is almost that of sRGB.
+    """
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4])
     if b"sRGB" in chunks or not gamma:
         return b""
     if len(chunks.get(b"cHRM", b"")) != _CHROMATICITIES_BYTES:
-        is_srgb = abs(gamma / _SRGB_GAMMA - 1) < _SAME_GAMMA
+        is_srgb = abs(gamma / _SRGB_GAMMA - 1) < _GAMMA_TOLERANCE
         return b"" if is_srgb else rgb_profile(SRGB_CHROMATICITIES, (_ONE / gamma,))
     values = [value / _ONE for value in struct.unpack(">8I", chunks[b"cHRM"])]
     return rgb_profile(tuple(zip(values[::2], values[1::2], strict=True)), (_ONE / gamma,))
 
 
 def _unpacked(chunk: bytes) -> bytes:
-    """Return the profile in an iCCP chunk, which consists of a name, a null byte, a zero and compressed data."""
+    """Return the profile in an iCCP chunk.
+
+    The chunk consists of a name, a null byte, the compression method (0) and the compressed profile. Returns b"" if the
+    chunk is damaged or the profile is too large.
+    """
     _, _, packed = chunk.partition(b"\0")
     inflater = zlib.decompressobj()
     try:

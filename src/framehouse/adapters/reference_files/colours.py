@@ -16,12 +16,12 @@ _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_SPACE, _CONNECTION_SPACE = slice(16, 20), slice(20, 24)
 """The positions of two fields in the header of a profile."""
-_IDENTICAL = 1
+_MAX_DIFFERENCE = 1
 """The maximum difference of two colour values that are regarded as identical. Colour values are from 0 to 255."""
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the image as an RGB image in sRGB, or as an RGBA image if it has transparency. The image may be changed.
+    """Return the image as an RGB image in sRGB, or as an RGBA image if it has transparency. `image` may be modified.
 
     `profile` is an ICC profile, or empty if the colours are sRGB colours. A profile is ignored if it is damaged, or if
     it describes another kind of image.
@@ -45,13 +45,13 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 
 def changes_colours(profile: bytes) -> bool:
-    """Return whether an image with this profile looks different if the profile is ignored."""
+    """Return whether ignoring this profile may change the colours. The result is always true for CMYK profiles."""
     match _MODES.get(profile[_COLOUR_SPACE]):
         case "RGB":
             return _transform(profile, "RGB") is not None
         case "L":
             table = _grey_table(profile) or range(256)
-            return any(abs(converted - value) > _IDENTICAL for value, converted in enumerate(table))
+            return any(abs(converted - value) > _MAX_DIFFERENCE for value, converted in enumerate(table))
         case None:
             return False
     return True
@@ -106,6 +106,6 @@ def _transform(
         levels = np.linspace(0, 255, 9).astype(np.uint8)
         colours = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(27, 27, 3)
         changed = np.asarray(transform.apply(Image.fromarray(colours)), np.int16)
-        if abs(changed - colours).max() <= _IDENTICAL:
+        if abs(changed - colours).max() <= _MAX_DIFFERENCE:
             return None
     return transform

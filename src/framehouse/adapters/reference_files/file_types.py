@@ -17,7 +17,8 @@ _TYPES: tuple[tuple[bytes, str], ...] = (
     (rb"RIFF....WEBP", "a WebP image"),
     (rb"GIF8[79]a", "a GIF image"),
     (rb"....ftypavi[fs]", "an AVIF image"),
-    (rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis|mif1|msf1)", "a HEIC image"),
+    (rb"....ftyp(?:heic|heix|hevc|hevx|heim|heis)", "a HEIC image"),
+    (rb"....ftyp(?:mif1|msf1)", "a HEIF image of an unknown type"),
     (rb"....ftyp", "a video"),
     (rb"\x1aE\xdf\xa3", "a video"),
     (rb"RIFF....AVI ", "a video"),
@@ -41,7 +42,8 @@ _TYPES: tuple[tuple[bytes, str], ...] = (
     (rb"data:", "a data URL"),
 )
 _PATTERNS = [(re.compile(pattern, re.DOTALL | re.IGNORECASE), name) for pattern, name in _TYPES]
-_accepted: set[ImageType] = set()
+_accepted: list[ImageType] | None = None
+"""The accepted types, or None if they are not configured."""
 
 
 def available_types() -> list[ImageType]:
@@ -49,20 +51,16 @@ def available_types() -> list[ImageType]:
     return [name for name in get_args(ImageType) if name != "heic" or find_spec("pi_heif")]
 
 
-def accept_types(names: Collection[str]) -> None:
-    """Accept only these types of references in this process, as far as this installation can decode them.
-
-    Without a call of this function, all types that can be decoded are accepted.
-    """
-    _accepted.clear()
-    _accepted.update(name for name in available_types() if name in names)
+def accept_types(types: Collection[str]) -> None:
+    """Accept only these types of references in this process. Types that this installation cannot decode are never
+    accepted. Before the first call of this function, all types that can be decoded are accepted."""
+    global _accepted
+    _accepted = [name for name in available_types() if name in types]
 
 
 def accepted_types() -> Collection[ImageType]:
     """Return the types of references that this process accepts."""
-    if not _accepted:
-        _accepted.update(available_types())
-    return _accepted
+    return available_types() if _accepted is None else _accepted
 
 
 def image_type(head: bytes) -> ImageType | None:

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, get_args
 
+from framehouse.adapters.reference_files.clean_file import START_OF_FRAME
 from framehouse.adapters.reference_files.file_types import (
     HEAD_BYTES,
     PNG_SIGNATURE,
@@ -27,7 +28,6 @@ ANIMATION = "is an animation; it must have a single frame"
 _MAX_PARTS = 2000
 """The maximum number of segments, chunks or padding bytes before the pixels. A colour profile of ten megabytes needs
 160 segments."""
-_FRAME_HEADERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MARKERS_WITHOUT_SEGMENT = frozenset((0x01, *range(0xD0, 0xD8)))
 _EXIF_BYTES = 65536
 _ORIENTATION = 0x0112
@@ -81,12 +81,12 @@ def inspect(file: BinaryIO, size: int) -> tuple[int, int]:
 def read_header(file: BinaryIO) -> Header:
     """Read the header of an image of any available type. Raises BadImage if there is no complete header."""
     head = file.read(HEAD_BYTES)
-    kind = image_type(head)
-    if kind not in available_types():
+    type_ = image_type(head)
+    if type_ not in available_types():
         raise _wrong_type(head)
     file.seek(0)
     try:
-        match kind:
+        match type_:
             case "png":
                 return _png(file)
             case "jpg":
@@ -94,7 +94,7 @@ def read_header(file: BinaryIO) -> Header:
             case "webp":
                 return _webp(file)
             case _:
-                return _heif(file, kind)
+                return _heif(file, type_)
     except (struct.error, IndexError):
         raise _unreadable() from None
 
@@ -103,18 +103,15 @@ def _wrong_type(head: bytes) -> BadImage:
     found = file_type(head)
     if not found:
         return _unreadable()
-    if image_type(head) == "heic" and "heic" not in available_types():
-        found += " (this server cannot decode it, because the package pi-heif is not installed)"
-    return BadImage(f"is {found}, not a {_accepted_names()} image")
+    return BadImage(f"is {found}; {_accepted()}")
 
 
 def _unreadable() -> BadImage:
-    return BadImage(f"cannot be read as a {_accepted_names()} image")
+    return BadImage(f"cannot be read as an image; {_accepted()}")
 
 
-def _accepted_names() -> str:
-    names = [name for name in get_args(ImageType) if name in accepted_types()]
-    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
+def _accepted() -> str:
+    return f"accepted types: {', '.join(name for name in get_args(ImageType) if name in accepted_types())}"
 
 
 def _webp(file: BinaryIO) -> Header:
@@ -126,11 +123,11 @@ def _webp(file: BinaryIO) -> Header:
     return Header("webp", header.width, header.height, 1)
 
 
-def _heif(file: BinaryIO, kind: ImageType) -> Header:
+def _heif(file: BinaryIO, type_: ImageType) -> Header:
     header = read_heif_header(file)
     if header is None:
         raise _unreadable()
-    return Header(kind, header.width, header.height, header.orientation)
+    return Header(type_, header.width, header.height, header.orientation)
 
 
 def _png(file: BinaryIO) -> Header:
@@ -164,7 +161,7 @@ def _jpeg(file: BinaryIO) -> Header:
             raise _unreadable()
         if marker == 0xFF:  # padding
             file.seek(-1, 1)
-        elif marker in _FRAME_HEADERS:
+        elif marker in START_OF_FRAME:
             height, width = struct.unpack(">3xHH", file.read(7))
             return Header("jpg", width, height, orientation)
         elif marker not in _MARKERS_WITHOUT_SEGMENT:

@@ -8,8 +8,9 @@ from typing import BinaryIO
 from framehouse.domain.reference import MAX_REFERENCE_BYTES
 
 _MAX_BOXES = 64
-_MAX_META_BYTES = 1_000_000
-"""The maximum size of the box that describes the image. This box contains the colour profile."""
+_MAX_META_BYTES = 5_000_000
+"""The maximum size of the box that describes the image and contains its colour profile. A file with a larger box is
+refused."""
 _ORIENTATIONS = {
     (0, None): 1,
     (0, 1): 2,
@@ -24,14 +25,15 @@ _ORIENTATIONS = {
     (2, 0): 2,
     (2, 1): 4,
 }
-"""The EXIF orientation, by the rotation (in quarter turns to the left) and the axis of the mirror."""
+"""The EXIF orientation, by the rotation (in counter-clockwise quarter turns) and the axis of the mirror (None: not
+mirrored)."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeifHeader:
-    """The size of the image in pixels before the rotation, its EXIF orientation and its colours.
+    """The size of the image in pixels before the rotation, its rotation as an EXIF orientation, and its colours.
 
-    `profile` is the ICC profile or empty. `numbers` are the colour primaries and the transfer characteristics of
+    `profile` is the ICC profile, or empty. `code_points` are the colour primaries and the transfer characteristics of
     H.273, or None.
     """
 
@@ -39,13 +41,13 @@ class HeifHeader:
     height: int
     orientation: int = 1
     profile: bytes = b""
-    numbers: tuple[int, int] | None = None
+    code_points: tuple[int, int] | None = None
 
 
 def read_heif_header(file: BinaryIO) -> HeifHeader | None:
-    """Read the properties of the primary image. Returns None if they are missing or damaged.
+    """Read the properties of the primary image. Returns None if they are missing.
 
-    Raises struct.error if the file ends within the header.
+    Raises struct.error or IndexError if the header is truncated or damaged.
     """
     for _ in range(_MAX_BOXES):
         start = file.tell()
@@ -70,7 +72,7 @@ def _from_meta(meta: bytes) -> HeifHeader | None:
     item = int.from_bytes(primary[4:6] if primary[:1] == b"\0" else primary[4:8])
     size: tuple[int, int] | None = None
     rotation, mirror, profile = 0, None, b""
-    numbers: tuple[int, int] | None = None
+    code_points: tuple[int, int] | None = None
     for index in _associated(properties.get(b"ipma", b""), item):
         name, body = all_properties[index - 1] if 0 < index <= len(all_properties) else (b"", b"")
         match name:
@@ -85,10 +87,10 @@ def _from_meta(meta: bytes) -> HeifHeader | None:
                 profile = body[4:]
             case b"colr" if body[:4] == b"nclx":
                 primaries, transfer = struct.unpack_from(">HH", body, 4)
-                numbers = primaries, transfer
+                code_points = primaries, transfer
     if size is None:
         return None
-    return HeifHeader(*size, _ORIENTATIONS[rotation, mirror], profile, numbers)
+    return HeifHeader(*size, _ORIENTATIONS[rotation, mirror], profile, code_points)
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,6 +1,6 @@
-"""Write ICC profiles for RGB colours that a file describes by numbers.
+"""Write ICC profiles for RGB colours that a file describes by code points, or by chromaticities and a curve.
 
-Sources: the ICC specification (ICC.1:2001-04), and ITU-T H.273 for the numbers of a cICP chunk.
+Sources: the ICC specification (ICC.1:2001-04), and ITU-T H.273 for the code points.
 """
 
 import struct
@@ -28,21 +28,21 @@ _PRIMARIES: dict[int, Chromaticities] = {
 }
 """The chromaticities of the colour primaries in H.273."""
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-_TELEVISION_CURVE = (2.4,)
+_VIDEO_CURVE = (2.4,)
 _CURVES: dict[int, tuple[float, ...]] = {
-    1: _TELEVISION_CURVE,
+    1: _VIDEO_CURVE,
     4: (2.2,),
     5: (2.8,),
-    6: _TELEVISION_CURVE,
+    6: _VIDEO_CURVE,
     7: (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0912),
     8: (1.0,),
-    11: _TELEVISION_CURVE,
+    11: _VIDEO_CURVE,
     13: SRGB_CURVE,
-    14: _TELEVISION_CURVE,
-    15: _TELEVISION_CURVE,
+    14: _VIDEO_CURVE,
+    15: _VIDEO_CURVE,
     17: (2.6, (52.37 / 48) ** (1 / 2.6), 0, 0, 0),
 }
-"""The curves of the transfer characteristics in H.273. For the numbers of a curve, see `rgb_profile`. As in
+"""The curves of the transfer characteristics in H.273. For the parameters of a curve, see `rgb_profile`. As in
 Chromium, video uses the curve of a display (BT.1886)."""
 _D50 = (0.9642, 1.0, 0.8249)
 _CONE_RESPONSE = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -50,10 +50,10 @@ _CONE_RESPONSE = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367],
 _HEADER_BYTES, _TAG_BYTES = 128, 12
 
 
-def profile_of_numbers(primaries: int, transfer: int) -> bytes:
+def profile_of_code_points(primaries: int, transfer: int) -> bytes:
     """Return a profile for the colour primaries and the transfer characteristics of H.273.
 
-    Returns b"" for unknown numbers and for high dynamic range.
+    Returns b"" for unknown code points and for high dynamic range.
     """
     if primaries in _PRIMARIES and transfer in _CURVES:
         return rgb_profile(_PRIMARIES[primaries], _CURVES[transfer])

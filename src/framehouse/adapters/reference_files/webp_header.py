@@ -21,7 +21,7 @@ class WebpHeader:
 
 
 def read_webp_header(file: BinaryIO) -> WebpHeader | None:
-    """Read the header of a WebP file, which must be at its start. Returns None if the header is damaged.
+    """Read the header of a WebP file. `file` must be at its start. Returns None if the header is damaged.
 
     Raises struct.error if the file ends within the header.
     """

@@ -31,7 +31,7 @@ class Kling:
     `resubmit`: true to send a lost order a second time, with the same external id. This option is safe only if the
         upstream refuses a second task with the same external id.
     `allow_private_addresses`: true to fetch images from private addresses. The host of `base_url` is always allowed.
-    `convert_colours`: true to convert references with another colour profile to sRGB.
+    `convert_colours`: true to convert references with a colour profile other than sRGB.
     """
 
     def __init__(

@@ -136,7 +136,7 @@ class OrderExecution:
                 self._batch,
                 model=self._settings.model,
                 callback_url=self._open_order.upstream_callback_url,
-                srgb=self._settings.convert_colours,
+                convert_colours=self._settings.convert_colours,
             )
             await self._save(replace(self._order, account=account.name))
             answer = await self._upstream.submit(self._order.kind, body, account.authorization())

@@ -99,12 +99,14 @@ def orders_from_data(data: Mapping[str, Any]) -> list[Order]:
     return [Order(**(order | {"shots": tuple(order["shots"])})) for order in data.get("orders", [])]
 
 
-def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | None, srgb: bool) -> dict[str, Any]:
+def request_body(
+    order: Order, batch: Batch, *, model: str, callback_url: str | None, convert_colours: bool
+) -> dict[str, Any]:
     """Return the JSON body of the request that places an order. Blocks the calling thread.
 
-    If `srgb` is true, images with another colour profile are converted to sRGB.
+    If `convert_colours` is true, images with a colour profile other than sRGB are converted.
     """
-    batch = _with_plain_files(batch, srgb=srgb)
+    batch = _with_plain_files(batch, convert_colours=convert_colours)
     body = {"external_task_id": order.external_id, **_BODIES[order.kind](order, batch)}
     # Kling's endpoint for expansions has no field `model_name`, so an expansion contains this field only if the option
     # `model` of the route is set.
@@ -115,11 +117,11 @@ def request_body(order: Order, batch: Batch, *, model: str, callback_url: str | 
     return body
 
 
-def _with_plain_files(batch: Batch, *, srgb: bool) -> Batch:
+def _with_plain_files(batch: Batch, *, convert_colours: bool) -> Batch:
     """Return the batch with images that every upstream accepts."""
 
     def plain(image: ReferenceImage) -> ReferenceImage:
-        return replace(image, content=plain_file(image.content, srgb=srgb))
+        return replace(image, content=plain_file(image.content, convert_colours=convert_colours))
 
     return replace(
         batch,

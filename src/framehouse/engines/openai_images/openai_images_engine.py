@@ -191,8 +191,8 @@ class OpenAIImages:
         if batch.box:
             canvas, mask = draw_canvas(batch.references[0].content, batch.size, batch.box, size)
             return arranged, [png_file(canvas)], mask_file(self._kind, mask)
-        srgb = self._options.convert_colours
-        return arranged, [plain_file(content, srgb=srgb, opaque=True) for content in arranged.files], b""
+        convert = self._options.convert_colours
+        return arranged, [plain_file(file, convert_colours=convert, opaque=True) for file in arranged.files], b""
 
     async def _post(self, replica: Replica, request: ServerRequest, files: Sequence[bytes], mask: bytes = b"") -> Reply:
         """Request an edit if `files` is not empty. Otherwise, request a generation. `mask` belongs to the first

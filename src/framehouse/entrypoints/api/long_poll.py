@@ -20,8 +20,8 @@ class LongPolls:
 
     Notifications can be lost, so the database is also queried for ended tasks every two seconds.
 
-    If many requests of an account wait for the same task, only a few of them are woken per millisecond, so that their
-    responses do not delay the requests of other accounts.
+    Each millisecond, at most four waiting requests of an account are woken, so that their responses do not delay the
+    requests of other accounts.
 
     If more than `max_waiting` requests are waiting, the oldest requests of the accounts with the most waiting requests
     receive their responses early. Without this limit, the requests of one account could use all connections.
@@ -32,9 +32,9 @@ class LongPolls:
         self._max_waiting = max_waiting
         self._events: dict[UUID, dict[asyncio.Event, int]] = {}
         """The events of the waiting requests and their accounts, by task."""
-        self._ended: dict[int, list[asyncio.Event]] = {}
-        """The requests that can be woken, by account."""
-        self._some_ended = asyncio.Event()
+        self._to_wake: dict[int, list[asyncio.Event]] = {}
+        """The events that are set soon, by account."""
+        self._has_to_wake = asyncio.Event()
         self._waiting: dict[int, dict[asyncio.Event, None]] = {}
         """The waiting requests by account, oldest first."""
 
@@ -74,13 +74,13 @@ class LongPolls:
             self._remove(account_id, event)
             self._wake_soon(event, account_id)
 
-    def _set(self, task_id: UUID) -> None:
+    def _wake_watchers(self, task_id: UUID) -> None:
         for event, account_id in self._events.get(task_id, {}).items():
             self._wake_soon(event, account_id)
 
     def _wake_soon(self, event: asyncio.Event, account_id: int) -> None:
-        self._ended.setdefault(account_id, []).append(event)
-        self._some_ended.set()
+        self._to_wake.setdefault(account_id, []).append(event)
+        self._has_to_wake.set()
 
     def wake_all(self) -> None:
         """Wake all waiting requests when the server stops. Each response contains the current state of the task."""
@@ -90,7 +90,7 @@ class LongPolls:
 
     def _on_ended(self, payload: str) -> None:
         with suppress(ValueError):
-            self._set(UUID(payload))
+            self._wake_watchers(UUID(payload))
 
     async def run(self) -> None:
         """Listen for notifications and query the database until cancelled."""
@@ -98,16 +98,16 @@ class LongPolls:
 
     async def _wake(self) -> None:
         """Wake a few requests of each account at a time."""
-        while await self._some_ended.wait():
-            for account_id, events in list(self._ended.items()):
+        while await self._has_to_wake.wait():
+            for account_id, events in list(self._to_wake.items()):
                 for event in events[:_WOKEN_PER_INTERVAL]:
                     event.set()
                 if remaining := events[_WOKEN_PER_INTERVAL:]:
-                    self._ended[account_id] = remaining
+                    self._to_wake[account_id] = remaining
                 else:
-                    del self._ended[account_id]
-            if not self._ended:
-                self._some_ended.clear()
+                    del self._to_wake[account_id]
+            if not self._to_wake:
+                self._has_to_wake.clear()
             await asyncio.sleep(_WAKE_INTERVAL_S)
 
     async def _trim(self) -> None:
@@ -125,4 +125,4 @@ class LongPolls:
             if self._events:
                 with suppress(*DATABASE_ERRORS):
                     for task_id in await ended_tasks(self._db, list(self._events)):
-                        self._set(task_id)
+                        self._wake_watchers(task_id)

@@ -35,8 +35,8 @@ _JSON = "application/json"
 _FEED_BYTES = 128 * 1024
 """The approximate size of the pieces in which a large body is decoded. Other requests are served between two pieces."""
 _PAUSE_FACTOR = 4
-"""The duration of a pause after each piece of a large body, relative to the decoding time and to the number of other
-large bodies."""
+"""The pause after a piece of a large body is the product of this factor, the decoding time of the piece and the number
+of other large bodies."""
 _MIN_BYTES_PER_S = 32 * 1024
 _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -225,10 +225,11 @@ class BodyReader:
             raise Refused(1200, f"no bytes of the body arrived for {self._stall_timeout_s:g} s") from None
 
     async def _pause(self, spent_s: float) -> None:
-        """Leave the event loop to other requests, after a piece of a large body has occupied it for `spent_s` seconds.
+        """Pause the reading of a large body, so that the event loop can serve other requests.
 
-        A single body is not delayed. If several bodies arrive at the same time, their pauses are long enough that all
-        bodies together take less than half of the event loop's time.
+        `spent_s` is the time in seconds that the last piece took. A single body is not delayed. If several bodies
+        arrive at the same time, their pauses are long enough that all bodies together take less than half of the event
+        loop's time.
         """
         await asyncio.sleep(spent_s * _PAUSE_FACTOR * (self._large_slots.occupied - 1))
 

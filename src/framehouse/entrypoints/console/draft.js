@@ -17,7 +17,7 @@ const MODES = {
   "try-on": ["try-on"],
 };
 
-// an image is {name, url} for a URL, or {name, size, width, height, data, preview} for a file
+// an image is {name, url} for a URL, or {name, size, width, height, data, blobUrl} for a file
 const newDraft = () => ({
   mode: availableModes()[0],
   models: {}, // the name of the selected model of each mode

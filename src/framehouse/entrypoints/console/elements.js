@@ -131,7 +131,7 @@ function createDialog(onCreated) {
     const input = h("input.hidden", {
       id: `element-${kind}`,
       type: "file",
-      accept: "image/png,image/jpeg,image/webp,image/avif,image/heic",
+      accept: "image/png,image/jpeg,image/webp,image/avif",
       multiple: max > 1,
       onchange: async () => {
         const results = await Promise.all([...input.files].slice(0, max).map(readImage));
@@ -142,7 +142,7 @@ function createDialog(onCreated) {
         images[kind] = results.filter(({ problem }) => !problem);
         fill(
           previews,
-          images[kind].map(({ preview, name: alt }) => h("img", { src: preview, alt, width: 56, height: 56 })),
+          images[kind].map(({ blobUrl, name: alt }) => h("img", { src: blobUrl, alt, width: 56, height: 56 })),
         );
       },
     });

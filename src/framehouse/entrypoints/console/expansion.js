@@ -27,7 +27,7 @@ export function expansionField(onChange) {
       "div.expansion",
       {},
       SIDES.map(input),
-      h("div.original", {}, original?.preview ? h("img", { src: original.preview, alt: "" }) : icon("image")),
+      h("div.original", {}, original?.blobUrl ? h("img", { src: original.blobUrl, alt: "" }) : icon("image")),
     ),
     h("p.hint", {}, t("expand.hint")),
   );

@@ -89,8 +89,8 @@ export function show(view, { signal }) {
 /** Replace an image that cannot be loaded, usually because it has expired, by a badge. */
 export const replaceMissingImage = (event) => event.target.replaceWith(h("span.badge", {}, t("tasks.missing_image")));
 
-/** Return the URL of the preview of an image. Images that an older version generated have no preview. */
-export const smallUrl = ({ preview_url: preview, url }) => localUrl(preview ?? url);
+/** Return the URL of the preview of an image, or of the image itself if it has no preview. */
+export const previewUrl = ({ preview_url: preview, url }) => localUrl(preview ?? url);
 
 function card(task) {
   const [first] = imagesOf(task);
@@ -105,7 +105,7 @@ function card(task) {
       h(
         `div.frame.${stateOf(task)}`,
         {},
-        first ? h("img", { src: smallUrl(first), alt: "", loading: "lazy", onerror: replaceMissingImage }) : null,
+        first ? h("img", { src: previewUrl(first), alt: "", loading: "lazy", onerror: replaceMissingImage }) : null,
         first ? null : badge(task),
         count > 1 ? h("span.count", { "aria-label": t("tasks.image_count", { count }) }, count) : null,
         hasEnded(task)

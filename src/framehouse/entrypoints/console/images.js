@@ -6,22 +6,25 @@ const MAX_BYTES = 10_000_000;
 const MIN_SIDE_PX = 300;
 const MAX_ASPECT = 2.5;
 
-/** Return `{name, size, width, height, preview, data}` of an image file. `size` is in bytes, `preview` is a blob URL,
+/** Return `{name, size, width, height, blobUrl, data}` of an image file. `size` is in bytes, `blobUrl` is a blob URL,
  * and `data` is a data URL. If the file breaks a rule, return `{problem}`, a text with the name and the reason. */
 export async function readImage(file) {
   const name = file.name || t("images.pasted");
   const problem = (key, values) => ({ problem: t("images.problem", { name, reason: t(`images.${key}`, values) }) });
-  const start = new Uint8Array(await file.slice(0, 4).arrayBuffer());
-  const isPng = start[0] === 0x89 && start[1] === 0x50;
-  const isJpeg = start[0] === 0xff && start[1] === 0xd8;
-  if (!isPng && !isJpeg) return problem("type");
+  if (!hasAcceptedType(await file.slice(0, 12).arrayBuffer())) return problem("type");
   if (file.size > MAX_BYTES) return problem("too_large", { size: fileSize(file.size) });
-  const preview = URL.createObjectURL(file);
-  const { width, height } = await dimensions(preview);
+  const blobUrl = URL.createObjectURL(file);
+  const { width, height } = await dimensions(blobUrl);
   if (!width) return problem("unreadable");
   if (Math.min(width, height) < MIN_SIDE_PX) return problem("too_small", { width, height });
   if (Math.max(width, height) / Math.min(width, height) > MAX_ASPECT) return problem("aspect", { width, height });
-  return { name, size: file.size, width, height, preview, data: await dataUrl(file) };
+  return { name, size: file.size, width, height, blobUrl, data: await dataUrl(file) };
+}
+
+/** Return whether the first bytes of a file are those of a PNG, JPEG, WebP or AVIF file. */
+function hasAcceptedType(start) {
+  const text = String.fromCharCode(...new Uint8Array(start));
+  return /^(?:\x89PNG|\xff\xd8\xff|RIFF....WEBP|....ftyp(?:avi[fs]|mif1))/s.test(text);
 }
 
 async function dimensions(url) {

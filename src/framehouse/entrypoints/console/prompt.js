@@ -9,7 +9,7 @@ export const citations = () => [
   ...citableImages().map((image, index) => ({
     token: `<<<image_${index + 1}>>>`,
     label: image.name,
-    image: image.preview,
+    image: image.blobUrl,
   })),
   ...(draft.mode === "text" ? draft.elements : []).map((element, index) => ({
     token: `<<<element_${index + 1}>>>`,

@@ -14,7 +14,7 @@ export function imagesField({ name, images, elements, max, onChange, onCite, sig
   const chips = h("ul.chips");
   const input = h("input", {
     type: "file",
-    accept: "image/png,image/jpeg,image/webp,image/avif,image/heic",
+    accept: "image/png,image/jpeg,image/webp,image/avif",
     multiple: max > 1,
     hidden: true,
     "aria-label": t("references.add"),
@@ -85,8 +85,8 @@ export function imagesField({ name, images, elements, max, onChange, onCite, sig
     return h(
       "li.chip",
       {},
-      reference.preview || reference.image
-        ? h("img", { src: reference.preview ?? reference.image, alt: "", width: 52, height: 52 })
+      reference.blobUrl || reference.image
+        ? h("img", { src: reference.blobUrl ?? reference.image, alt: "", width: 52, height: 52 })
         : h("span.noimage", {}, icon("image")),
       h(
         "div",

@@ -3,7 +3,7 @@
 
 import { localUrl } from "./api.js";
 import { fill, h, icon } from "./dom.js";
-import { replaceMissingImage, smallUrl } from "./gallery.js";
+import { replaceMissingImage, previewUrl } from "./gallery.js";
 import { t } from "./i18n.js";
 
 /** Return the viewer of `images` (`{url, watermark_url, preview_url}`). `ratio` is the aspect ratio, `start` the index of the image
@@ -24,7 +24,7 @@ export function viewer(images, { ratio, start, onMove, signal, nameOf, alt }) {
         "aria-label": t("viewer.image", { number: number + 1 }),
         onclick: () => showImage(number),
       },
-      h("img", { src: smallUrl(image), alt: "" }),
+      h("img", { src: previewUrl(image), alt: "" }),
     ),
   );
   fill(
@@ -127,7 +127,7 @@ export function skeletons(count, ratio, running, generated) {
     Array.from({ length: count }, (_, index) => {
       if (!generated.has(index)) return h("li", {}, h(`div.skeleton${running && index === next ? ".now" : ""}`));
       const alt = t("viewer.image", { number: index + 1 });
-      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: smallUrl(generated.get(index)), alt })));
+      return h("li", {}, h("div.skeleton.done", {}, h("img", { src: previewUrl(generated.get(index)), alt })));
     }),
   );
 }
