@@ -18,6 +18,7 @@ from playwright.async_api import Browser, Page
 
 from framehouse.adapters.images.decode import check_image
 from framehouse.adapters.reference_files.colour_profile import MAX_PROFILE_BYTES, find_profile
+from framehouse.adapters.reference_files.colours import _without_process_elements
 from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, SRGB_CURVE, rgb_profile
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.engines.image_files import decode_reference_rgb
@@ -71,6 +72,21 @@ def chunk(name: bytes, body: bytes) -> bytes:
 def png(*chunks: bytes, image: Image.Image | None = None) -> bytes:
     content = encoded(image or chart(), "PNG")
     return content[:33] + b"".join(chunks) + content[33:]
+
+
+def grey_png(depth: int, transparent: int) -> bytes:
+    """A grey PNG of 512x320 pixels whose columns have increasing values. One value is transparent."""
+    values = np.tile(np.linspace(0, 2**depth - 1, 512).round().astype(">u2"), (320, 1))
+    values[:, 100:200] = transparent
+    if depth == 16:
+        rows = values.view(np.uint8)
+    else:
+        bits = np.unpackbits(values.astype(np.uint8)[..., None], axis=-1)[..., -depth:]
+        rows = np.packbits(bits.reshape(320, -1), axis=1)
+    header = struct.pack(">IIBBBBB", 512, 320, depth, 0, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", struct.pack(">H", transparent))
+    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def gamma(value: int) -> bytes:
@@ -131,6 +147,10 @@ FILES = {
     "grey JPEG": encoded(greys(), "JPEG", GREY),
     "grey PNG with RGB profile": encoded(greys(), "PNG", PROPHOTO),
     "RGB PNG with grey profile": encoded(chart(), "PNG", GREY),
+    "grey PNG with a transparent value": encoded(greys(), "PNG", transparency=200),
+    "2-bit grey PNG with a transparent value": grey_png(2, 2),
+    "4-bit grey PNG with a transparent value": grey_png(4, 9),
+    "16-bit grey PNG with a transparent value": grey_png(16, 200 * 257),
     "transparent PNG": encoded(with_alpha(), "PNG", ADOBE),
     "CMYK JPEG": encoded(inks(), "JPEG"),
     "CMYK JPEG with profile": encoded(inks(), "JPEG", printer_profile()),
@@ -220,6 +240,26 @@ def test_engines_get_the_converted_colours() -> None:
     green = Image.new("RGB", (400, 400), (96, 160, 96))
     assert decode_reference_rgb(encoded(green, "PNG", ADOBE)).getpixel((0, 0)) == (39, 161, 92)
     assert decode_reference_rgb(encoded(green, "PNG", SRGB)).getpixel((0, 0)) == (96, 160, 96)
+
+
+def test_a_profile_for_another_kind_of_image_is_not_opened() -> None:
+    for image, file_format, profile in (
+        (chart(), "PNG", GREY),
+        (chart(), "JPEG", printer_profile()),
+        (inks(), "JPEG", ADOBE),
+        (greys(), "JPEG", printer_profile()),
+        (chart(), "WEBP", GREY),
+        (chart(), "AVIF", GREY),
+    ):
+        assert find_profile(encoded(image, file_format, profile)) == b""
+
+
+def test_multi_process_elements_are_removed() -> None:
+    """Little CMS would need hours or gigabytes for hostile elements."""
+    tags = ADOBE.replace(b"wtpt", b"D2B0")
+    assert b"D2B0" not in _without_process_elements(tags)
+    with_tag, without = (np.asarray(open_image(encoded(chart(), "PNG", profile))) for profile in (tags, ADOBE))
+    assert np.array_equal(with_tag, without)
 
 
 def test_huge_and_hostile_profiles_are_ignored() -> None:

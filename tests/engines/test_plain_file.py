@@ -1,10 +1,11 @@
 """Upstreams get files that every decoder shows in the same way."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, SRGB_CURVE, rgb_profile
 from framehouse.adapters.reference_files.open_image import open_image
@@ -56,6 +57,32 @@ CONVERTED = {
     "Display P3 JPEG": (encoded(photo(), "JPEG", icc_profile=DISPLAY_P3), "JPEG"),
     "Display P3 PNG": (encoded(photo(), "PNG", icc_profile=DISPLAY_P3), "PNG"),
 }
+
+
+def with_segment(jpeg: bytes, body: bytes, *, at: int = 2) -> bytes:
+    return jpeg[:at] + b"\xff\xe1" + (len(body) + 2).to_bytes(2) + body + jpeg[at:]
+
+
+def with_chunk(png: bytes, name: bytes, body: bytes) -> bytes:
+    """The PNG with a chunk before its end."""
+    return png[:-12] + len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4) + png[-12:]
+
+
+XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'
+OTHER_ORIENTATIONS = {
+    "XMP": with_segment(JPEG, XMP),
+    "EXIF after the frame header": with_segment(JPEG, rotation(), at=JPEG.index(b"\xff\xda")),
+    "eXIf after the pixels": with_chunk(PNG, b"eXIf", rotation().removeprefix(b"Exif\0\0")),
+    "raw profile": with_chunk(PNG, b"tEXt", b"Raw profile type exif\0\nexif\n 4\n00"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_ORIENTATIONS)
+def test_rotations_that_only_some_decoders_apply_are_removed(name: str) -> None:
+    plain = plain_file(OTHER_ORIENTATIONS[name], convert_colours=True)
+    with Image.open(io.BytesIO(plain)) as opened:
+        assert ImageOps.exif_transpose(opened).size == (400, 300)
+        assert not opened.info.get("xmp") and not opened.getexif()
 
 
 @pytest.mark.parametrize("name", PLAIN)

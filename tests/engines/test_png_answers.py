@@ -1,6 +1,7 @@
 """The PNG files of Framehouse servers are decoded without Pillow."""
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -17,6 +18,18 @@ def test_a_file_of_framehouse_has_the_same_pixels(enlarged: bool) -> None:
     png = read_answer(encode(PIXELS, "png", {}, tool="Framehouse", enlarged=enlarged).content)
     assert isinstance(png, Png)
     assert np.array_equal(png.decoded(), PIXELS)
+
+
+def test_damaged_metadata_does_not_matter() -> None:
+    """A paid image must not be lost because of its metadata."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.sort(PIXELS, axis=0)).save(buffer, "PNG")
+    file = buffer.getvalue()
+    for name, body in ((b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000))), (b"pHYs", b"\0"), (b"tRNS", b"\0")):
+        chunk = len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4)
+        png = read_answer(file[:33] + chunk + file[33:])
+        assert isinstance(png, Png)
+        assert np.array_equal(png.decoded(), np.sort(PIXELS, axis=0))
 
 
 def test_a_file_with_other_filters_has_the_same_pixels() -> None:

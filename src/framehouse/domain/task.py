@@ -73,7 +73,8 @@ class TaskImage:
     """A finished image of a task.
 
     `key` is the storage key of the image. `watermark_key` is the storage key of the watermarked copy, or empty if there
-    is no such copy. `thumb_hash` is the ThumbHash in base64, or empty if the image has no preview.
+    is no such copy. `thumb_hash` is the ThumbHash in base64. It is empty if the image has no
+    preview, or if it was not requested.
     """
 
     index: int

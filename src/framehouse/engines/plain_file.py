@@ -1,24 +1,34 @@
 """Convert references to files that every upstream accepts and shows in the same way."""
 
 import io
+import re
 
 from isal import isal_zlib
 from PIL import Image
 
-from framehouse.adapters.reference_files.clean_file import START_OF_FRAME, has_end_marker, jpeg_segments, png_chunks
+from framehouse.adapters.reference_files.clean_file import (
+    START_OF_FRAME,
+    has_end_marker,
+    jpeg_components,
+    jpeg_segments,
+    png_chunks,
+)
 from framehouse.adapters.reference_files.colour_profile import find_profile
 from framehouse.adapters.reference_files.colours import changes_colours
 from framehouse.adapters.reference_files.file_types import PNG_SIGNATURE
-from framehouse.adapters.reference_files.header import read_header
+from framehouse.adapters.reference_files.header import BadImage, read_header
+from framehouse.domain.errors import Broken
 from framehouse.domain.reference import MAX_REFERENCE_BYTES
 from framehouse.engines.image_files import decode_reference, decode_reference_rgb
 
 _RGB_8_BIT = b"\x08\x02"
 """The bit depth and the colour type of a PNG file."""
 _DEPTH_AND_COLOUR = slice(24, 26)
-_COMPONENTS_OFFSET = 9
-"""The position of the number of colour components in the frame header of a JPEG."""
-_JPEG_QUALITIES = (95, 85)
+_EXIF_OR_XMP = 0xE1
+_METADATA_CHUNKS = frozenset((b"eXIf", b"tEXt", b"zTXt", b"iTXt"))
+_ORIENTATION = re.compile(rb"tiff:Orientation|Raw profile type (?:exif|APP1)|eXIf")
+"""A pattern for metadata from which some decoders, but no browsers, read a rotation."""
+_JPEG_QUALITIES = ({"quality": 95, "subsampling": 0}, {"quality": 85}, {"quality": 75})
 _SCALE_PER_STEP = 0.8
 
 
@@ -31,7 +41,11 @@ def plain_file(content: bytes, *, convert_colours: bool, opaque: bool = False) -
 
     Raises Broken if the file cannot be decoded.
     """
-    if _is_plain(content, opaque=opaque) and not (convert_colours and changes_colours(find_profile(content))):
+    try:
+        plain = _is_plain(content, opaque=opaque)
+    except BadImage as error:
+        raise Broken(f"a reference {error}") from error
+    if plain and not (convert_colours and changes_colours(find_profile(content))):
         return content
     image = decode_reference_rgb(content) if opaque else decode_reference(content, max_px=0)
     return _encoded(image, lossless=image.mode == "RGBA" or content.startswith(PNG_SIGNATURE))
@@ -43,16 +57,29 @@ def _is_plain(content: bytes, *, opaque: bool) -> bool:
     if header.orientation != 1 or header.type not in ("jpg", "png") or not has_end_marker(content):
         return False
     if header.type == "jpg":
-        segments = ((start, marker) for marker, start, _ in jpeg_segments(content))
-        frame = next((start for start, marker in segments if marker in START_OF_FRAME), 0)
-        return content[frame + _COMPONENTS_OFFSET] == 3 or (content[frame + _COMPONENTS_OFFSET] == 1 and not opaque)
-    names = {name for name, _, _ in png_chunks(content)}
+        components = (3,) if opaque else (1, 3)
+        return jpeg_components(content) in components and not _has_other_orientation(content)
+    chunks = list(png_chunks(content))
+    names = {name for name, _, _ in chunks}
     if opaque and (content[_DEPTH_AND_COLOUR] != _RGB_8_BIT or b"tRNS" in names):
+        return False
+    if any(name in _METADATA_CHUNKS and _ORIENTATION.search(content[start:end]) for name, start, end in chunks):
         return False
     return all(
         isal_zlib.crc32(content[start + 4 : end - 4]) == int.from_bytes(content[end - 4 : end])
-        for _, start, end in png_chunks(content)
+        for _, start, end in chunks
     )
+
+
+def _has_other_orientation(jpeg: bytes) -> bool:
+    """Return whether metadata that browsers ignore may specify a rotation: XMP, or EXIF after the frame header."""
+    after_frame = False
+    for marker, start, end in jpeg_segments(jpeg):
+        after_frame = after_frame or marker in START_OF_FRAME
+        segment = jpeg[start + 4 : end]
+        if marker == _EXIF_OR_XMP and (_ORIENTATION.search(segment) or (after_frame and segment.startswith(b"Exif"))):
+            return True
+    return False
 
 
 def _encoded(image: Image.Image, *, lossless: bool) -> bytes:
@@ -66,8 +93,8 @@ def _encoded(image: Image.Image, *, lossless: bool) -> bytes:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     while True:
-        for quality in _JPEG_QUALITIES:
-            file = _save(image, "JPEG", quality=quality, subsampling=0)
+        for options in _JPEG_QUALITIES:
+            file = _save(image, "JPEG", **options)
             if len(file) <= MAX_REFERENCE_BYTES:
                 return file
         image = image.resize(

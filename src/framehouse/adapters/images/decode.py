@@ -12,6 +12,7 @@ import resource
 import signal
 import struct
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,7 +37,8 @@ MEMORY_BYTES = 1_500_000_000
 convert an image, Pillow needs two or three copies of the image."""
 CPU_S = 8
 """The limit on CPU time per image, in seconds. The largest allowed images take one or two seconds."""
-_NICENESS = 15
+_NICENESS = 5
+_PRIORITY_ATTEMPTS, _PRIORITY_PAUSE_S = 20, 0.11
 _MAX_OTHER_CHUNKS, _MAX_IDAT_CHUNKS = 2000, 40_000
 """The maximum number of non-IDAT chunks and the maximum number of IDAT chunks in a PNG file. If each IDAT chunk is 4
 KiB long, a file of ten megabytes contains about 2,500 IDAT chunks."""
@@ -148,9 +150,17 @@ def take_low_priority(niceness: int = _NICENESS) -> None:
     autogroup). Within one session, this process would use up the share of its parent.
     """
     os.nice(niceness)
-    with suppress(OSError):  # this process already leads a session, or the kernel has no autogroups
+    with suppress(OSError):  # this process already leads a session
         os.setsid()
-        Path("/proc/self/autogroup").write_text(str(niceness))
+    for _ in range(_PRIORITY_ATTEMPTS):
+        try:
+            Path("/proc/self/autogroup").write_text(str(niceness))
+        except BlockingIOError:  # the kernel allows one such change of an unprivileged user per 100 ms
+            time.sleep(_PRIORITY_PAUSE_S)
+        except OSError:  # the kernel has no autogroups
+            return
+        else:
+            return
 
 
 def _limit(resource_id: int, soft_limit: int) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -104,6 +104,23 @@ async def list_tasks(
     """Return an account's tasks of these kinds, newest first."""
     rows = await db.rows(sql("list_tasks"), account_id=account_id, kinds=kinds, limit=limit, offset=offset)
     return [task_from(row) for row in rows]
+
+
+async def with_thumb_hashes(db: Database, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks with the ThumbHashes of their images."""
+    rows = await db.rows(
+        "select task_id, index, thumb_hash from shots "
+        "where task_id = any(:task_ids::uuid[]) and thumb_hash is not null",
+        task_ids=[task.id for task in tasks],
+    )
+    hashes = {(row["task_id"], row["index"]): row["thumb_hash"] for row in rows}
+    return [
+        replace(
+            task,
+            images=tuple(replace(image, thumb_hash=hashes.get((task.id, image.index), "")) for image in task.images),
+        )
+        for task in tasks
+    ]
 
 
 async def cancel_task(

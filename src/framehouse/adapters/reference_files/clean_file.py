@@ -18,6 +18,8 @@ _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of the frame header, which contains the size of the image and the number of its components."""
+_COMPONENTS_OFFSET = 9
+"""The position of the number of colour components in the frame header of a JPEG."""
 _JPEG_END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[\x01\xc0-\xcf\xd8-\xfe]")
 """A pattern for JPEG markers. The pattern does not match restart markers, fill bytes or stuffed bytes."""
@@ -79,6 +81,14 @@ def _clean_jpeg(content: bytes) -> bytes:
         if first_scan is None and not is_metadata:
             kept.append(content[start:end])
     return content if first_scan is None else b"".join((*kept, content[first_scan:], _JPEG_END))
+
+
+def jpeg_components(content: bytes) -> int:
+    """Return the number of colour components of a JPEG file, or 0 if it has no frame header."""
+    for marker, start, _ in jpeg_segments(content):
+        if marker in START_OF_FRAME:
+            return content[start + _COMPONENTS_OFFSET] if start + _COMPONENTS_OFFSET < len(content) else 0
+    return 0
 
 
 def jpeg_segments(content: bytes) -> Iterator[tuple[int, int, int]]:

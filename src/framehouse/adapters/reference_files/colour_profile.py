@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 
-from framehouse.adapters.reference_files.clean_file import START_OF_SCAN, jpeg_segments, png_chunks
+from framehouse.adapters.reference_files.clean_file import START_OF_SCAN, jpeg_components, jpeg_segments, png_chunks
 from framehouse.adapters.reference_files.file_types import HEAD_BYTES, image_type
 from framehouse.adapters.reference_files.heif_header import HeifHeader, read_heif_header
 from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, profile_of_code_points, rgb_profile
@@ -12,6 +12,10 @@ from framehouse.adapters.reference_files.webp_header import webp_profile
 
 MAX_PROFILE_BYTES = 4_000_000
 """The maximum size of a profile in bytes. A larger profile is ignored. Profiles of printers have up to 3 MB."""
+_COMPONENTS = {b"RGB ": (1, 3), b"GRAY": (1,), b"CMYK": (4,)}
+"""The numbers of colour components of the images that a profile can describe, by its colour space."""
+_PNG_COMPONENTS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
+"""The number of colour components, by the colour type of a PNG file. A palette contains RGB colours."""
 _SRGB, _VIDEO = 13, (1, 6, 14, 15)
 """Transfer characteristics of H.273."""
 _ICC_SEGMENT, _ICC_MARK = 0xE2, b"ICC_PROFILE\0"
@@ -27,20 +31,22 @@ _SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 0.05
 def find_profile(content: bytes) -> bytes:
     """Return the ICC profile of an image file, or a profile for its code points, gamma and chromaticities.
 
-    Returns b"" if the file has no colour information, or if the information is too large or is not supported, for
-    example high dynamic range. The profile may be damaged, and may describe sRGB.
+    Returns b"" if the file has no colour information, or if the information is too large, is not supported (for example
+    high dynamic range) or describes another kind of image. The profile may be damaged, and may describe sRGB.
     """
+    components = 3
     match image_type(content[:HEAD_BYTES]):
         case "png":
-            return _png_profile(content)
+            profile, components = _png_profile(content), _PNG_COMPONENTS.get(content[25], 3)
         case "jpg":
-            return _jpeg_profile(content)
+            profile, components = _jpeg_profile(content), jpeg_components(content)
         case "webp":
             profile = webp_profile(content)
         case _:
             header = read_heif_header(io.BytesIO(content))
             profile = _heif_profile(header) if header else b""
-    return profile if len(profile) <= MAX_PROFILE_BYTES else b""
+    fits = components in _COMPONENTS.get(profile[16:20], ())
+    return profile if fits and len(profile) <= MAX_PROFILE_BYTES else b""
 
 
 def _heif_profile(header: HeifHeader) -> bytes:

@@ -4,7 +4,6 @@ An image without colour information is an sRGB image. Damaged colour information
 """
 
 import io
-from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageChops, ImageCms
@@ -16,6 +15,7 @@ _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _GREY_MODES = ("1", "L", "LA")
 _COLOUR_SPACE, _CONNECTION_SPACE = slice(16, 20), slice(20, 24)
 """The positions of two fields in the header of a profile."""
+_TAGS_START, _TAG_BYTES, _MAX_TAGS = 132, 12, 100
 _MAX_DIFFERENCE = 1
 """The maximum difference of two colour values that are regarded as identical. Colour values are from 0 to 255."""
 
@@ -27,7 +27,7 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     it describes another kind of image.
     """
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image) / 257 + 0.5).clip(0, 255).astype(np.uint8))
+        image = _eight_bits(image)
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     mode = _MODES.get(profile[_COLOUR_SPACE])
     if mode == "L" and image.mode in _GREY_MODES and (table := _grey_table(profile)):
@@ -44,8 +44,18 @@ def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert a 16-bit greyscale image to an 8-bit greyscale image."""
+    values, transparent = np.asarray(image), image.info.get("transparency")
+    converted = Image.fromarray((values / 257 + 0.5).clip(0, 255).astype(np.uint8))
+    if isinstance(transparent, int):
+        converted.putalpha(Image.fromarray((values != transparent).astype(np.uint8) * 255))
+    return converted
+
+
 def changes_colours(profile: bytes) -> bool:
-    """Return whether ignoring this profile may change the colours. The result is always true for CMYK profiles."""
+    """Return whether ignoring the profile of an image may change its colours. `profile` is the result of
+    `find_profile`. The result is always true for CMYK profiles."""
     match _MODES.get(profile[_COLOUR_SPACE]):
         case "RGB":
             return _transform(profile, "RGB") is not None
@@ -74,7 +84,18 @@ def _without_black(image: Image.Image) -> Image.Image:
     return Image.merge("CMYK", (cyan, magenta, yellow, Image.new("L", image.size)))
 
 
-@lru_cache(maxsize=4)
+def _without_process_elements(profile: bytes) -> bytes:
+    """Return the profile without its tags for multi-process elements.
+
+    Browsers ignore these tags. In a hostile profile, Little CMS would need hours or gigabytes for them.
+    """
+    edited = bytearray(profile)
+    for at in range(_TAGS_START, min(len(profile), _TAGS_START + _TAG_BYTES * _MAX_TAGS), _TAG_BYTES):
+        if bytes(edited[at : at + 3]) in (b"D2B", b"B2D"):
+            edited[at : at + 4] = b"none"
+    return bytes(edited)
+
+
 def _grey_table(profile: bytes) -> list[int] | None:
     """Return the sRGB value for each grey value from 0 to 255. Returns None if the profile must be ignored.
 
@@ -88,7 +109,6 @@ def _grey_table(profile: bytes) -> list[int] | None:
     return None if transform is None else np.asarray(transform.apply(values))[0, :, 0].tolist()
 
 
-@lru_cache(maxsize=4)
 def _transform(
     profile: bytes, mode: str, flags: ImageCms.Flags = ImageCms.Flags.NONE
 ) -> ImageCms.ImageCmsTransform | None:
@@ -97,7 +117,7 @@ def _transform(
     Returns None if the profile must be ignored, or if the conversion would not change the colours of an RGB image.
     """
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        source = ImageCms.ImageCmsProfile(io.BytesIO(_without_process_elements(profile)))
         target = ImageCms.ImageCmsProfile(io.BytesIO(rgb_profile(SRGB_CHROMATICITIES, SRGB_CURVE)))
         transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=flags)
     except (OSError, ValueError, ImageCms.PyCMSError):

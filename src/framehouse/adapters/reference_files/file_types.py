@@ -32,7 +32,7 @@ _TYPES: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04", "a ZIP archive"),
     (rb"\x1f\x8b", "a gzip archive"),
     (
-        rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg",
+        rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*-->\s*)*(?:<!DOCTYPE svg[^>]*>\s*)?<svg",
         "an SVG drawing",
     ),
     (rb"(?:\xef\xbb\xbf)?\s*<(?:!DOCTYPE html|html|head|body|script|title)", "an HTML page"),

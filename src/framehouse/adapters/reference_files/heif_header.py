@@ -8,7 +8,9 @@ from typing import BinaryIO
 from framehouse.domain.reference import MAX_REFERENCE_BYTES
 
 _MAX_BOXES = 64
-_MAX_META_BYTES = 5_000_000
+_MAX_ITEMS = 5000
+"""The maximum number of items whose properties are read. A photo of a phone has about a hundred items."""
+_MAX_META_BYTES = 1_000_000
 """The maximum size of the box that describes the image and contains its colour profile. A file with a larger box is
 refused."""
 _ORIENTATIONS = {
@@ -109,7 +111,7 @@ def _associated(ipma: bytes, item: int) -> list[int]:
     (entries,) = struct.unpack_from(">I", ipma, 4)
     id_bytes, index_bytes = 4 if ipma[0] else 2, 2 if ipma[3] & 1 else 1
     at = 8
-    for _ in range(entries):
+    for _ in range(min(entries, _MAX_ITEMS)):
         found = int.from_bytes(ipma[at : at + id_bytes])
         count = ipma[at + id_bytes]
         at += id_bytes + 1

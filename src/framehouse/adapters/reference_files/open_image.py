@@ -50,6 +50,8 @@ def open_image(content: bytes, *, max_px: int = 0) -> Image.Image:
             with Image.open(io.BytesIO(pixels), formats=(_FORMATS[header.type],)) as image:
                 if getattr(image, "is_animated", False) and header.type != "heic":
                     raise BadImage(ANIMATION)
+                if header.type == "png":
+                    _scale_transparency(image, depth=content[24])
                 if max_px:
                     image.draft("RGB", (max_px, max_px))
                 image.load()
@@ -65,3 +67,13 @@ def open_image(content: bytes, *, max_px: int = 0) -> Image.Image:
     except (OSError, ValueError, SyntaxError, RuntimeError, struct.error, KeyError, IndexError, TypeError) as error:
         reason = "it ends before the end of its pixels" if "truncated" in str(error) else "its pixels cannot be decoded"
         raise BadImage(f"is damaged: {reason}") from error
+
+
+def _scale_transparency(image: Image.Image, *, depth: int) -> None:
+    """Correct the transparent grey value of a PNG file with 2 or 4 bits per pixel.
+
+    Pillow scales the pixels to 8 bits, but not this value.
+    """
+    transparent = image.info.get("transparency")
+    if image.mode == "L" and depth in (2, 4) and isinstance(transparent, int):
+        image.info["transparency"] = transparent * 255 // (2**depth - 1)

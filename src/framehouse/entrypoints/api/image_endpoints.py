@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from framehouse.adapters.images.encode import EXTENSIONS
+from framehouse.adapters.reference_files.file_types import HEAD_BYTES, image_type
 from framehouse.adapters.storage import Storage
 from framehouse.domain.errors import Refused
 from framehouse.entrypoints.api.context import ApiContext
@@ -114,15 +115,16 @@ def _gone() -> Refused:
 async def _media_type(storage: Storage, key: str, extension: str | None) -> str:
     """Return the media type of an image. The extension of the image's key determines the media type.
 
-    The key of a reference has no extension, so the first byte of the file is read to distinguish PNG from JPEG. Raises
-    Refused (1203) if the reference does not exist.
+    The key of a reference has no extension, so the first bytes of the file are read. Raises Refused (1203) if the
+    reference does not exist.
     """
     if extension:
         return _MEDIA_TYPES[extension]
     try:
-        return "image/png" if await storage.get_range(key, 0, 1) == b"\x89" else "image/jpeg"
+        type_ = image_type(await storage.get_range(key, 0, HEAD_BYTES))
     except FileNotFoundError:
         raise _gone() from None
+    return "image/jpeg" if type_ in ("jpg", None) else f"image/{type_}"
 
 
 class _ByteRange(NamedTuple):

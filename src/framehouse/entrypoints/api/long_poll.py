@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from uuid import UUID
 
 from framehouse.adapters.postgres.channels import ENDED_CHANNEL
@@ -32,7 +33,7 @@ class LongPolls:
         self._max_waiting = max_waiting
         self._events: dict[UUID, dict[asyncio.Event, int]] = {}
         """The events of the waiting requests and their accounts, by task."""
-        self._to_wake: dict[int, list[asyncio.Event]] = {}
+        self._to_wake: dict[int, dict[asyncio.Event, None]] = {}
         """The events that are set soon, by account."""
         self._has_to_wake = asyncio.Event()
         self._waiting: dict[int, dict[asyncio.Event, None]] = {}
@@ -79,7 +80,7 @@ class LongPolls:
             self._wake_soon(event, account_id)
 
     def _wake_soon(self, event: asyncio.Event, account_id: int) -> None:
-        self._to_wake.setdefault(account_id, []).append(event)
+        self._to_wake.setdefault(account_id, {})[event] = None
         self._has_to_wake.set()
 
     def wake_all(self) -> None:
@@ -100,11 +101,10 @@ class LongPolls:
         """Wake a few requests of each account at a time."""
         while await self._has_to_wake.wait():
             for account_id, events in list(self._to_wake.items()):
-                for event in events[:_WOKEN_PER_INTERVAL]:
+                for event in list(islice(events, _WOKEN_PER_INTERVAL)):
                     event.set()
-                if remaining := events[_WOKEN_PER_INTERVAL:]:
-                    self._to_wake[account_id] = remaining
-                else:
+                    del events[event]
+                if not events:
                     del self._to_wake[account_id]
             if not self._to_wake:
                 self._has_to_wake.clear()

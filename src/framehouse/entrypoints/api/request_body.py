@@ -37,6 +37,7 @@ _FEED_BYTES = 128 * 1024
 _PAUSE_FACTOR = 4
 """The pause after a piece of a large body is the product of this factor, the decoding time of the piece and the number
 of other large bodies."""
+_MAX_PAUSE_S = 0.05
 _MIN_BYTES_PER_S = 32 * 1024
 _MALLOC_BLOCK_BYTES = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
@@ -148,9 +149,7 @@ class BodyReader:
                             1200, f"the file is too large; at most {max_bytes:,} bytes are allowed", status=413
                         )
                     sha256.update(piece)
-                    began = time.perf_counter()
                     await asyncio.to_thread(spool.write, piece)
-                    await self._pause(time.perf_counter() - began)
                 yield Content(size, sha256.hexdigest(), spool.end_part())
             except ClientDisconnect:
                 raise Refused(1200, "the body ended too early") from None
@@ -185,13 +184,14 @@ class BodyReader:
                 self._check_size(size)
                 pending += piece
                 if len(pending) >= _FEED_BYTES:
-                    began = time.perf_counter()
                     if reader.in_long_string:
-                        feed(bytes(pending))  # not in a thread, because the call is faster than a switch to a thread
+                        # not in a thread, because the call is faster than a switch to a thread
+                        began = time.perf_counter()
+                        feed(bytes(pending))
+                        await self._pause(time.perf_counter() - began)
                     else:
                         await asyncio.to_thread(feed, bytes(pending))
                     pending.clear()
-                    await self._pause(time.perf_counter() - began)
             await asyncio.to_thread(feed, bytes(pending))
             return Body(await asyncio.to_thread(reader.finish), sha256.digest() if digest else b"")
         except SkeletonTooLarge:
@@ -227,11 +227,11 @@ class BodyReader:
     async def _pause(self, spent_s: float) -> None:
         """Pause the reading of a large body, so that the event loop can serve other requests.
 
-        `spent_s` is the time in seconds that the last piece took. A single body is not delayed. If several bodies
-        arrive at the same time, their pauses are long enough that all bodies together take less than half of the event
-        loop's time.
+        `spent_s` is the time in seconds for which the last piece occupied the event loop. A single body is not delayed.
+        If several bodies arrive at the same time, their pauses are long enough that all bodies together take less than
+        half of the event loop's time.
         """
-        await asyncio.sleep(spent_s * _PAUSE_FACTOR * (self._large_slots.occupied - 1))
+        await asyncio.sleep(min(spent_s * _PAUSE_FACTOR * (self._large_slots.occupied - 1), _MAX_PAUSE_S))
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes:

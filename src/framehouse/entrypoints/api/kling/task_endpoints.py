@@ -101,6 +101,8 @@ class TaskEndpoints:
         include = read_include(request)
         kinds = (self.kind,) if self.kind else TASK_KINDS
         tasks = await task_store.list_tasks(context.db, caller.account_id, limit=limit, offset=offset, kinds=kinds)
+        if "previews" in include:
+            tasks = await task_store.with_thumb_hashes(context.db, tasks)
         return success(request, [self._data(context, request, task, include) for task in tasks])
 
     async def get(self, context: ApiContext, request: Request) -> Response:
@@ -114,7 +116,10 @@ class TaskEndpoints:
         if wait_s:
             request.scope[OPERATION] = str(request.scope[OPERATION]).replace("get_", "wait_", 1)
             task = await _wait(context, task, wait_s)
-        return success(request, self._data(context, request, task, read_include(request)))
+        include = read_include(request)
+        if "previews" in include:
+            (task,) = await task_store.with_thumb_hashes(context.db, [task])
+        return success(request, self._data(context, request, task, include))
 
     async def list_callbacks(self, context: ApiContext, request: Request) -> Response:
         """List the callback messages of a task.
