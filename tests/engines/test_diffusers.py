@@ -26,6 +26,7 @@ from framehouse.engines.diffusers import Diffusers, device_memory, devices
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
+from framehouse.engines.diffusers.process import kind_of_message, reason_of
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption
@@ -435,6 +436,64 @@ async def test_an_image_that_kills_two_processes_fails_and_other_images_are_gene
 
 async def test_an_image_is_generated_after_its_process_died_once(klein: Diffusers, tmp_path: Path) -> None:
     assert len(images(await generate(klein, batch(prompt=f"[die {tmp_path / 'died'}]")))) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("CUDA error: an illegal memory access was encountered", "device_fault"),
+        ("CUDA error: uncorrectable ECC error encountered", "device_fault"),
+        ("CUDA error: device-side assert triggered", "device_fault"),
+        ("CUDA error: unspecified launch failure", "device_fault"),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx(…)`", "device_fault"),
+        ("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "device_fault"),
+        ("CUDA driver error: device is lost", "device_fault"),
+        ("HIP error: the operation cannot be performed in the present state", "device_fault"),
+        ("CUDA out of memory. Tried to allocate 2.00 GiB", "out_of_memory"),
+        ("CUDA error: out of memory", "out_of_memory"),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "out_of_memory"),
+        ("MPS backend out of memory (MPS allocated: 9.05 GB)", "out_of_memory"),
+        ("The size of tensor a (64) must match the size of tensor b (32)", "failed"),
+        ("", "failed"),
+    ],
+)
+def test_faults_of_devices_are_recognized_by_their_message(message: str, kind: str) -> None:
+    assert kind_of_message(message) == kind
+
+
+def test_a_message_contains_no_tuple() -> None:
+    assert reason_of(RuntimeError(("CUDA error", 700))) == "CUDA error: 700"
+    assert reason_of(RuntimeError(("first line\nsecond line",))) == "first line"
+    assert reason_of(RuntimeError("a", "b")) == "a: b"
+    assert reason_of(RuntimeError()) == "RuntimeError"
+
+
+async def test_after_a_device_fault_the_process_is_replaced_and_the_images_are_generated(
+    klein: Diffusers, tmp_path: Path
+) -> None:
+    await generate(klein, batch())
+    pid = pid_of(klein)
+    assert len(images(await generate(klein, batch(shots=2, prompt=f"[fault {tmp_path / 'failed'}] a fox")))) == 2
+    assert pid_of(klein) != pid, "all further calls of the old process would fail"
+
+
+async def test_an_image_that_causes_two_device_faults_fails_and_other_images_are_generated(klein: Diffusers) -> None:
+    with pytest.raises(Broken, match=r"cpu failed: CUDA error: an illegal memory access was encountered; this is the"):
+        await generate(klein, batch(prompt="[fault] a fox"))
+    assert len(images(await generate(klein, batch()))) == 1
+
+
+async def test_a_device_that_fails_again_and_again_is_reported(make_engine: MakeEngine) -> None:
+    engine = make_engine()
+    with pytest.raises(Broken):
+        await generate(engine, batch(prompt="[fault] a fox"))
+    with pytest.raises(Unavailable, match="cpu failed 3 times in a row: CUDA error: an illegal memory access"):
+        await generate(engine, batch(prompt="[fault] an owl"))
+    (reason,) = [check.reason for check in await engine.check() if not check.ok]
+    assert reason.startswith("cpu failed 3 times in a row")
+    await asyncio.sleep(0.3)  # the cooldown
+    assert len(images(await generate(engine, batch()))) == 1
+    assert all(check.ok for check in await engine.check())
 
 
 async def test_after_out_of_memory_calls_of_that_size_have_fewer_images(klein: Diffusers) -> None:

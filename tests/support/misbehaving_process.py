@@ -3,6 +3,8 @@
 Words in a prompt select the failure:
 
 - `[oom N]`: out of memory if a call has more than N images.
+- `[fault]`: the device fails, and all further calls of the process fail.
+- `[fault FILE]`: the process creates FILE and its device fails; if FILE already exists, the call succeeds.
 - `[die]`: the process is killed.
 - `[die FILE]`: the process creates FILE and is killed; if FILE already exists, the call succeeds.
 - `[hang]`: the call takes an hour.
@@ -24,6 +26,8 @@ from framehouse.engines.diffusers.process import LoadedPipeline, Process, main
 
 
 class MisbehavingPipeline(LoadedPipeline):
+    faulty = False
+
     def call(self, pipe: Any, **arguments: Any) -> Any:
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint as edit_inpaint
         import diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus as edit_plus
@@ -36,6 +40,13 @@ class MisbehavingPipeline(LoadedPipeline):
         prompts = str(arguments["prompt"])
         if (limit := re.search(r"\[oom (\d+)\]", prompts)) and len(arguments["generator"]) > int(limit[1]):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        if self.faulty or (match := re.search(r"\[fault(?: (\S+))?\]", prompts)):
+            marker = None if self.faulty or not match else match[1]
+            if marker is None or not Path(marker).exists():
+                if marker:
+                    Path(marker).touch()
+                self.faulty = True
+                raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors …")
         if match := re.search(r"\[die(?: (\S+))?\]", prompts):
             marker = Path(match[1] or os.devnull)
             if match[1] is None or not marker.exists():

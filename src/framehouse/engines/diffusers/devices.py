@@ -23,6 +23,7 @@ from framehouse.engines.interface import GeneratedImage, Progress
 
 log = logging.getLogger(__name__)
 _MAX_CRASHES = 2
+_MAX_FAULTS = 3
 _CLOSED = "the engine is closed"
 
 
@@ -152,7 +153,8 @@ class ShotQueue:
 
 
 class _DeviceUnavailable(Exception):
-    """Raised when a device cannot load the model in a child process. The device then starts a cooldown."""
+    """Raised when a device cannot load the model in a child process, or fails repeatedly. The device then starts a
+    cooldown."""
 
 
 class Device(threading.Thread):
@@ -170,13 +172,15 @@ class Device(threading.Thread):
         self.max_images: dict[tuple[Size, int, bool], int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the latest attempt to load the model failed. Empty if this attempt succeeded, or if there has
-        been no attempt yet."""
+        """The reason why the latest attempt to load the model failed, or why the device has failed repeatedly. Empty if
+        the model was loaded since then, or if there has been no attempt yet."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
         self._calls = 0
         self._busy = False
+        self._faults = 0
+        """The number of device faults since the last successful call."""
 
     @property
     def unavailable_reason(self) -> str:
@@ -202,7 +206,7 @@ class Device(threading.Thread):
                     self.load_error = str(error)
                     self.cooldown.start(self.load_error)
                     log.warning("%s: %s", self.device, self.load_error)
-                    self._queue.device_failed(shots)
+                    self._queue.device_failed([shot for shot in shots if shot.share < 1])
                 except Exception as error:  # after any error, the thread must continue and inform the recipients
                     log.exception("%s: a call failed", self.device)
                     self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
@@ -218,7 +222,8 @@ class Device(threading.Thread):
     def _generate(self, shots: list[QueuedShot]) -> None:
         """Generate the shots in one call. Afterwards, each shot has been delivered, has failed or is queued again.
 
-        If this method raises _DeviceUnavailable, the shots are unchanged.
+        Raises _DeviceUnavailable if the model cannot be loaded, or if the device has failed several times in a row. The
+        shots that have not been delivered must then be queued again.
         """
         child = self._running_child()
         if self._queue.closing or all(shot.recipient.cancelled for shot in shots):
@@ -246,12 +251,20 @@ class Device(threading.Thread):
             shot.share = 0.0
         match end:
             case {"event": "done"}:
+                self._faults = 0
                 self.cooldown.end()
                 self._fail(left, Broken("the model returned too few images"))
             case {"event": "cancelled"}:
                 self._queue.requeue(left)
             case {"event": "out_of_memory"}:
                 self._out_of_memory(left, end["reason"])
+            case {"event": "device_fault", "reason": reason}:
+                self._child = None
+                child.kill()
+                self._faults += 1
+                if self._faults >= _MAX_FAULTS:
+                    raise _DeviceUnavailable(f"{self.device} failed {self._faults} times in a row: {reason}")
+                self._process_died(left, f"{self.device} failed: {reason}")
             case {"event": "failed", "reason": reason}:
                 self._fail(left, Broken(reason))
             case _:
