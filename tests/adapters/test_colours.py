@@ -4,7 +4,6 @@ The comparisons with Chromium show that the conversions are right. The other tes
 """
 
 import base64
-import io
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -22,6 +21,8 @@ from framehouse.adapters.reference_files.colours import _without_process_element
 from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, SRGB_CURVE, rgb_profile
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.engines.image_files import decode_reference_rgb
+from tests.support import image_files
+from tests.support.image_files import png_chunk
 
 _D65 = (0.3127, 0.3290)
 ADOBE = rgb_profile((_D65, (0.64, 0.33), (0.21, 0.71), (0.15, 0.06)), (563 / 256,))
@@ -58,15 +59,9 @@ def with_alpha() -> Image.Image:
 
 
 def encoded(image: Image.Image, file_format: str, profile: bytes = b"", **options: Any) -> bytes:
-    buffer = io.BytesIO()
     if file_format == "JPEG":
         options = {"quality": 95, "subsampling": 0, **options}
-    image.save(buffer, file_format, icc_profile=profile or None, **options)
-    return buffer.getvalue()
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    return image_files.encoded(image, file_format, icc_profile=profile or None, **options)
 
 
 def png(*chunks: bytes, image: Image.Image | None = None) -> bytes:
@@ -85,24 +80,24 @@ def grey_png(depth: int, transparent: int) -> bytes:
         rows = np.packbits(bits.reshape(320, -1), axis=1)
     header = struct.pack(">IIBBBBB", 512, 320, depth, 0, 0, 0, 0)
     data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", struct.pack(">H", transparent))
-    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"tRNS", struct.pack(">H", transparent))
+    return b"\x89PNG\r\n\x1a\n" + chunks + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
 
 
 def gamma(value: int) -> bytes:
-    return chunk(b"gAMA", struct.pack(">I", value))
+    return png_chunk(b"gAMA", struct.pack(">I", value))
 
 
 def chromaticities(*numbers: float) -> bytes:
-    return chunk(b"cHRM", struct.pack(">8I", *(round(number * 100_000) for number in numbers)))
+    return png_chunk(b"cHRM", struct.pack(">8I", *(round(number * 100_000) for number in numbers)))
 
 
 def profile_chunk(profile: bytes) -> bytes:
-    return chunk(b"iCCP", b"name\0\0" + zlib.compress(profile))
+    return png_chunk(b"iCCP", b"name\0\0" + zlib.compress(profile))
 
 
 def coded(primaries: int, transfer: int, matrix: int = 0, full_range: int = 1) -> bytes:
-    return chunk(b"cICP", bytes((primaries, transfer, matrix, full_range)))
+    return png_chunk(b"cICP", bytes((primaries, transfer, matrix, full_range)))
 
 
 def avif(primaries: int, transfer: int) -> bytes:
@@ -156,7 +151,7 @@ FILES = {
     "CMYK JPEG with profile": encoded(inks(), "JPEG", printer_profile()),
     "RGB JPEG with CMYK profile": encoded(chart(), "JPEG", printer_profile()),
     "damaged profile": encoded(chart(), "PNG", ADOBE[:200]),
-    "damaged profile and gamma": png(chunk(b"iCCP", b"name\0\0damaged"), gamma(100_000)),
+    "damaged profile and gamma": png(png_chunk(b"iCCP", b"name\0\0damaged"), gamma(100_000)),
     "WebP": encoded(chart(), "WEBP", lossless=True),
     "WebP with profile": encoded(chart(), "WEBP", ADOBE, lossless=True),
     "lossy WebP with profile": encoded(chart(), "WEBP", DISPLAY_P3, quality=90),
@@ -173,9 +168,9 @@ FILES = {
     "gamma and AdobeRGB": png(gamma(45_455), chromaticities(*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)),
     "gamma and impossible primaries": png(gamma(45_455), chromaticities(*[0] * 8)),
     "AdobeRGB primaries without gamma": png(chromaticities(*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)),
-    "sRGB chunk before gamma": png(chunk(b"sRGB", b"\0"), gamma(100_000)),
+    "sRGB chunk before gamma": png(png_chunk(b"sRGB", b"\0"), gamma(100_000)),
     "profile before gamma": png(profile_chunk(ADOBE), gamma(100_000)),
-    "profile before sRGB chunk": png(profile_chunk(ADOBE), chunk(b"sRGB", b"\0")),
+    "profile before sRGB chunk": png(profile_chunk(ADOBE), png_chunk(b"sRGB", b"\0")),
     "cICP before profile": png(coded(12, 13), profile_chunk(ADOBE)),
     "cICP with unknown numbers": png(coded(2, 2), profile_chunk(ADOBE)),
     "cICP with narrow range": png(coded(12, 13, full_range=0)),

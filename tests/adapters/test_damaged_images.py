@@ -16,7 +16,7 @@ from framehouse.adapters.reference_files.header import BadImage, inspect
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
 from framehouse.engines.image_files import decode_reference_rgb
-from tests.support.image_files import image_file
+from tests.support.image_files import image_file, png_chunk
 
 
 def photo(width: int = 640, height: int = 480) -> Image.Image:
@@ -32,12 +32,6 @@ def encoded(file_format: str, **options: object) -> bytes:
 
 
 PNG, JPEG, PROGRESSIVE = encoded("PNG"), encoded("JPEG", quality=90), encoded("JPEG", quality=90, progressive=True)
-
-
-def chunk(name: bytes, body: bytes = b"", crc: int | None = None) -> bytes:
-    return (
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
-    )
 
 
 def with_chunk(extra: bytes, png: bytes = PNG) -> bytes:
@@ -64,13 +58,13 @@ ACCEPTED = {
     "png": PNG,
     "jpeg": JPEG,
     "progressive jpeg": PROGRESSIVE,
-    "wrong checksum of a text": with_chunk(chunk(b"tEXt", b"a\0b", crc=1)),
-    "unknown chunk": with_chunk(chunk(b"raNd", b"x" * 99, crc=7)),
-    "short pHYs": with_chunk(chunk(b"pHYs", b"\0")),
-    "garbage in eXIf": with_chunk(chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff")),
-    "megabytes of text": with_chunk(chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5_000_000)))),
-    "megabytes of profile": with_chunk(chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(5_000_000)))),
-    "damaged profile": with_chunk(chunk(b"iCCP", b"a\0\0nonsense")),
+    "wrong checksum of a text": with_chunk(png_chunk(b"tEXt", b"a\0b", crc=1)),
+    "unknown chunk": with_chunk(png_chunk(b"raNd", b"x" * 99, crc=7)),
+    "short pHYs": with_chunk(png_chunk(b"pHYs", b"\0")),
+    "garbage in eXIf": with_chunk(png_chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff")),
+    "megabytes of text": with_chunk(png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(5_000_000)))),
+    "megabytes of profile": with_chunk(png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(5_000_000)))),
+    "damaged profile": with_chunk(png_chunk(b"iCCP", b"a\0\0nonsense")),
     "no end of the png": PNG[:-12],
     "data after the png": PNG + b"more data" * 99,
     "no end of the jpeg": JPEG[:-2],
@@ -128,7 +122,7 @@ def test_the_orientation_is_read_from_every_type_and_everything_else_is_ignored(
 ) -> None:
     data = exif(kind, struct.pack(order + code, orientation), order=order, others=others)
     size = (480, 640) if orientation > 4 else (640, 480)
-    for content in (with_segment(segment(0xE1, b"Exif\0\0" + data)), with_chunk(chunk(b"eXIf", data))):
+    for content in (with_segment(segment(0xE1, b"Exif\0\0" + data)), with_chunk(png_chunk(b"eXIf", data))):
         assert inspect(io.BytesIO(content), len(content)) == check_image(content) == open_image(content).size == size
 
 

@@ -27,6 +27,7 @@ FILES["avif"] = image_file(400, 300, "AVIF")
 def all_types() -> Iterator[None]:
     yield
     file_types._accepted = None
+    available_types.cache_clear()
 
 
 def animation(file_format: str) -> bytes:
@@ -74,6 +75,7 @@ def test_files_stay_usable_after_their_type_is_no_longer_accepted() -> None:
 
 
 def test_a_server_without_the_codec_refuses_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    available_types.cache_clear()
     monkeypatch.setattr(file_types, "find_spec", lambda name: None if name == "pi_heif" else util.find_spec(name))
     assert available_types() == ["jpg", "png", "webp", "avif"]
     with pytest.raises(BadImage, match=r"^is a HEIC image; accepted types: jpg, png, webp, avif$"):

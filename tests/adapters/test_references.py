@@ -21,21 +21,23 @@ from PIL import Image, PngImagePlugin
 from framehouse.adapters.images.checker import ImageChecker
 from framehouse.adapters.images.decode import check_image
 from framehouse.adapters.reference_files.header import BadImage, inspect
-from tests.support.image_files import compressed_zeros, image_file
+from tests.support.image_files import compressed_zeros, image_file, png_chunk
 
 
 def by_header(content: bytes) -> tuple[int, int]:
     return inspect(io.BytesIO(content), len(content))
 
 
-def chunk(name: bytes, content: bytes = b"") -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
 def png(width: int, height: int, *chunks: bytes, pixels: bytes | None = None) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress((b"\0" + b"\x80" * width * 3) * height) if pixels is None else pixels
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + b"".join(chunks)
+        + png_chunk(b"IDAT", pixels)
+        + png_chunk(b"IEND")
+    )
 
 
 def image_bytes(image: Image.Image, format: str, **options: Any) -> bytes:
@@ -64,7 +66,7 @@ GOOD = {
     "cmyk": image_bytes(IMAGE.convert("CMYK"), "JPEG"),
     "grey jpeg": image_bytes(IMAGE.convert("L"), "JPEG"),
     "large profile": image_file(400, 300, "JPEG", icc_profile=os.urandom(3_000_000)),
-    "private and text chunks": png(400, 300, chunk(b"prVt", b"private"), chunk(b"tEXt", b"k\0v")),
+    "private and text chunks": png(400, 300, png_chunk(b"prVt", b"private"), png_chunk(b"tEXt", b"k\0v")),
     "padded markers": JPEG[:2] + b"\xff" * 20 + JPEG[2:],
 }
 GOOD_SIZE = (400, 300)
@@ -103,7 +105,7 @@ BAD = {
     "only a signature": (b"\x89PNG\r\n\x1a\n", "cannot be read"),
     "no pixels": (JPEG[: JPEG.index(b"\xff\xc0")], "cannot be read"),
     "segments bomb": (b"\xff\xd8" + b"\xff\xe5\0\2" * 2_000_000, "padding bytes before its pixels"),
-    "chunks bomb": (png(400, 300, chunk(b"prVt") * 500_000), "padding bytes before its pixels"),
+    "chunks bomb": (png(400, 300, png_chunk(b"prVt") * 500_000), "padding bytes before its pixels"),
     "padding bomb": (b"\xff\xd8" + b"\xff" * 5_000_000, "padding bytes before its pixels"),
 }
 
@@ -124,7 +126,7 @@ def scans(count: int, width: int = 2000, height: int = 1500) -> bytes:
 
 
 def text_bomb(name: bytes, megabytes: int) -> bytes:
-    return chunk(name, b"k\0\0" + compressed_zeros(megabytes))
+    return png_chunk(name, b"k\0\0" + compressed_zeros(megabytes))
 
 
 BAD_BEHIND_THE_HEADER = {
@@ -158,7 +160,7 @@ async def checker() -> AsyncIterator[ImageChecker]:
 
 async def test_profile_and_late_text_bombs_stay_within_the_limits(checker: ImageChecker) -> None:
     """The files may pass, because the decoder may leave them compressed. They must not kill the process."""
-    late = png(400, 300)[:-12] + text_bomb(b"zTXt", 400) + chunk(b"IEND")
+    late = png(400, 300)[:-12] + text_bomb(b"zTXt", 400) + png_chunk(b"IEND")
     bombs = ([text_bomb(b"iCCP", 400)], [text_bomb(b"zTXt", 400)], [text_bomb(b"zTXt", 1)] * 500)
     for content in (*(png(400, 300, *chunks) for chunks in bombs), late):
         with suppress(BadImage):
@@ -225,14 +227,14 @@ def test_inspecting_a_damaged_header_raises_only_bad_image(data: st.DataObject) 
 
 
 def header_chunk(width: int, height: int) -> bytes:
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (40_000, 900), (4_000_000, 1)])
 def test_a_png_with_a_second_header_is_rejected(width: int, height: int) -> None:
-    pixels = chunk(b"IDAT", zlib.compress(b"\0" * (1000 * 1001)))
+    pixels = png_chunk(b"IDAT", zlib.compress(b"\0" * (1000 * 1001)))
     content = (
-        b"\x89PNG\r\n\x1a\n" + header_chunk(1000, 1000) + header_chunk(width, height) + pixels + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + header_chunk(1000, 1000) + header_chunk(width, height) + pixels + png_chunk(b"IEND", b"")
     )
     with pytest.raises(BadImage):
         check_image(content)
@@ -240,7 +242,7 @@ def test_a_png_with_a_second_header_is_rejected(width: int, height: int) -> None
 
 @pytest.mark.parametrize("after_pixels", [True, False])
 def test_many_colour_profiles_are_rejected_without_decompressing_them(after_pixels: bool) -> None:
-    profile = chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 1_000_000)) * 1500
+    profile = png_chunk(b"iCCP", b"p\0\0" + zlib.compress(b"\0" * 1_000_000)) * 1500
     plain = image_file(400, 400)
     at = plain.index(b"IEND") - 4 if after_pixels else 33
     with pytest.raises(BadImage, match="too many"):

@@ -23,10 +23,10 @@ from framehouse.domain.sizes import Size, size_of
 from framehouse.domain.task import RequestOptions
 from framehouse.engines.cooldown import Cooldown
 from framehouse.engines.diffusers import Diffusers, device_memory, devices
+from framehouse.engines.diffusers.call_errors import kind_of_message, reason_of
 from framehouse.engines.diffusers.calls import QueuedShot, next_call
 from framehouse.engines.diffusers.child import environment_for
 from framehouse.engines.diffusers.model_defaults import DEFAULT_MODEL, KNOWN_MODELS
-from framehouse.engines.diffusers.process import kind_of_message, reason_of
 from framehouse.engines.diffusers.weights import find_weights
 from framehouse.engines.interface import Batch, Engine, Progress, ReferenceImage, SavedElement
 from framehouse.engines.option_checks import BadOption

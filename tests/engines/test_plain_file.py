@@ -1,7 +1,6 @@
 """Upstreams get files that every decoder shows in the same way."""
 
 import io
-import zlib
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
 from framehouse.domain.reference import MAX_REFERENCE_BYTES
 from framehouse.engines.plain_file import plain_file
+from tests.support.image_files import encoded, png_chunk
 
 SRGB = rgb_profile(SRGB_CHROMATICITIES, SRGB_CURVE)
 DISPLAY_P3 = rgb_profile(((0.3127, 0.3290), (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), SRGB_CURVE)
@@ -21,12 +21,6 @@ def photo(mode: str = "RGB") -> Image.Image:
     ramp = np.add.outer(np.arange(300) // 3, np.arange(400) // 4)
     pixels = np.stack([ramp, 255 - ramp, ramp // 2, np.full_like(ramp, 200)], -1).astype(np.uint8)
     return Image.fromarray(pixels, "RGBA").convert(mode)
-
-
-def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def rotation() -> bytes:
@@ -65,7 +59,7 @@ def with_segment(jpeg: bytes, body: bytes, *, at: int = 2) -> bytes:
 
 def with_chunk(png: bytes, name: bytes, body: bytes) -> bytes:
     """The PNG with a chunk before its end."""
-    return png[:-12] + len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4) + png[-12:]
+    return png[:-12] + png_chunk(name, body) + png[-12:]
 
 
 XMP = b'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="6"/>'

@@ -1,6 +1,5 @@
 """The PNG files of Framehouse servers are decoded without Pillow."""
 
-import io
 import zlib
 
 import numpy as np
@@ -9,6 +8,7 @@ from PIL import Image
 
 from framehouse.adapters.images.encode import encode
 from framehouse.engines.image_files import Png, read_answer
+from tests.support.image_files import encoded, png_chunk
 
 PIXELS = np.random.default_rng(1).integers(0, 255, (700, 90, 3), np.uint8)
 
@@ -22,20 +22,15 @@ def test_a_file_of_framehouse_has_the_same_pixels(enlarged: bool) -> None:
 
 def test_damaged_metadata_does_not_matter() -> None:
     """A paid image must not be lost because of its metadata."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.sort(PIXELS, axis=0)).save(buffer, "PNG")
-    file = buffer.getvalue()
+    file = encoded(Image.fromarray(np.sort(PIXELS, axis=0)), "PNG")
     for name, body in ((b"zTXt", b"k\0\0" + zlib.compress(bytes(2_000_000))), (b"pHYs", b"\0"), (b"tRNS", b"\0")):
-        chunk = len(body).to_bytes(4) + name + body + zlib.crc32(name + body).to_bytes(4)
-        png = read_answer(file[:33] + chunk + file[33:])
+        png = read_answer(file[:33] + png_chunk(name, body) + file[33:])
         assert isinstance(png, Png)
         assert np.array_equal(png.decoded(), np.sort(PIXELS, axis=0))
 
 
 def test_a_file_with_other_filters_has_the_same_pixels() -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(np.sort(PIXELS, axis=0)).save(buffer, "PNG")
-    png = read_answer(buffer.getvalue())
+    png = read_answer(encoded(Image.fromarray(np.sort(PIXELS, axis=0)), "PNG"))
     assert isinstance(png, Png)
     assert set(png.rows[:: 90 * 3 + 1]) - {0, 2}, "Pillow has used other filters"
     assert np.array_equal(png.decoded(), np.sort(PIXELS, axis=0))

@@ -11,9 +11,20 @@ from PIL import Image
 
 def image_file(width: int = 400, height: int = 300, format: str = "PNG", **options: Any) -> bytes:
     """The bytes of an image file of one colour."""
+    return encoded(Image.new("RGB", (width, height), (200, 80, 40)), format, **options)
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    """The bytes of an image file."""
     buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (200, 80, 40)).save(buffer, format, **options)
+    image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def png_chunk(name: bytes, body: bytes = b"", crc: int | None = None) -> bytes:
+    """A chunk of a PNG file. Its checksum is right, unless `crc` is given."""
+    checksum = zlib.crc32(name + body) if crc is None else crc
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", checksum)
 
 
 def image_base64(width: int = 400, height: int = 300, format: str = "PNG") -> str:

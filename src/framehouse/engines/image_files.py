@@ -11,6 +11,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from framehouse.adapters.reference_files.clean_file import PNG_END
 from framehouse.adapters.reference_files.header import BadImage
 from framehouse.adapters.reference_files.open_image import open_image
 from framehouse.domain.errors import Broken
@@ -22,7 +23,7 @@ MAX_ANSWER_PIXELS = 80_000_000
 _TRUE_COLOUR = b"\x08\x02\x00\x00\x00"  # bit depth 8, RGB, deflate compression, filter method 0, not interlaced
 _NO_FILTER, _UP_FILTER, _LAST_FILTER = 0, 2, 4
 _MAX_UNFILTERED_ROWS = 10_000
-_HEADER_END, _END_CHUNK = 33, b"\0\0\0\0IEND\xaeB`\x82"
+_HEADER_END = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Png:
         unfiltered = np.flatnonzero(filters == _NO_FILTER)
         if not np.isin(filters, (_NO_FILTER, _UP_FILTER)).all() or len(unfiltered) > _MAX_UNFILTERED_ROWS:
             # only the verified chunks, because other chunks may be damaged
-            return decode_answer(b"".join((self.file[:_HEADER_END], self.data, _END_CHUNK)))
+            return decode_answer(b"".join((self.file[:_HEADER_END], self.data, PNG_END)))
         pixels = np.empty((self.height, self.width * 3), np.uint8)
         starts = [*sorted({0, *unfiltered.tolist()}), self.height]
         for start, end in itertools.pairwise(starts):

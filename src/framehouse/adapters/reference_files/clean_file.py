@@ -14,7 +14,7 @@ from framehouse.adapters.reference_files.file_types import PNG_SIGNATURE
 _PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """The number of values per pixel, by the colour type of a PNG file."""
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of the frame header, which contains the size of the image and the number of its components."""
@@ -57,7 +57,7 @@ def pixel_bytes(png: bytes) -> int:
 
 def _clean_png(content: bytes) -> bytes:
     kept = [content[start:end] for name, start, end in png_chunks(content) if name in _PIXEL_CHUNKS]
-    return b"".join((PNG_SIGNATURE, *kept, b"" if has_end_marker(content) else _PNG_END))
+    return b"".join((PNG_SIGNATURE, *kept, b"" if has_end_marker(content) else PNG_END))
 
 
 def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -10,6 +10,7 @@ from PIL import Image, ImageChops, ImageCms
 
 from framehouse.adapters.reference_files.icc_profile import SRGB_CHROMATICITIES, SRGB_CURVE, rgb_profile
 
+_SRGB = rgb_profile(SRGB_CHROMATICITIES, SRGB_CURVE)
 _MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 """The image mode that a profile describes, by the colour space in the header of the profile."""
 _GREY_MODES = ("1", "L", "LA")
@@ -118,7 +119,7 @@ def _transform(
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(_without_process_elements(profile)))
-        target = ImageCms.ImageCmsProfile(io.BytesIO(rgb_profile(SRGB_CHROMATICITIES, SRGB_CURVE)))
+        target = ImageCms.ImageCmsProfile(io.BytesIO(_SRGB))
         transform = ImageCms.ImageCmsTransform(source, target, mode, "RGB", ImageCms.Intent.PERCEPTUAL, flags=flags)
     except (OSError, ValueError, ImageCms.PyCMSError):
         return None

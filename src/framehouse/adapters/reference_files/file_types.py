@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import cache
 from importlib.util import find_spec
 from typing import Literal, get_args
 
@@ -46,6 +47,7 @@ _accepted: list[ImageType] | None = None
 """The accepted types, or None if they are not configured."""
 
 
+@cache
 def available_types() -> list[ImageType]:
     """Return the types that this installation can decode. HEIC needs the package pi-heif."""
     return [name for name in get_args(ImageType) if name != "heic" or find_spec("pi_heif")]
