@@ -3,6 +3,10 @@
 The server is one `framehouse serve`. In each round, the times are measured without an attack, and then during each
 attack of measuring/attackers.py. The tasks of the measured account wait at a paused route, so their generation does not
 affect the times.
+
+The attack also takes processors and network bandwidth from every other program of this machine. A second server that
+does nothing except answering "hello", and that nobody attacks, shows how much. Each result is how many times longer the
+account waits during the attack, divided by how many times longer a client of "hello" waits.
 """
 
 import json
@@ -10,13 +14,23 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from measuring.attackers import ATTACKS
 from measuring.comparisons import Figure, median, ratio
-from measuring.framehouse_processes import PATH, create_keys, environment, run_framehouse, running, temporary_folder
+from measuring.framehouse_processes import (
+    BENCH,
+    PATH,
+    create_keys,
+    environment,
+    run_framehouse,
+    running,
+    temporary_folder,
+)
 from measuring.load import Request, json_body, percentile, times_at_rate
+from measuring.peers import free_port, running_program
 
 CONFIG = """
 allow_private_addresses = true
@@ -35,45 +49,70 @@ _PAUSE_S = 2.0
 
 def measure(rounds: int) -> list[Figure]:
     values: list[dict[str, dict[str, float]]] = []
-    with temporary_folder() as folder, running(folder / "data", "serve", config=CONFIG) as server:
+    with (
+        temporary_folder() as folder,
+        running(folder / "data", "serve", config=CONFIG) as server,
+        _hello_server(folder / "hello.log") as hello_port,
+    ):
         victim, attacker = create_keys(server.data_dir, 2)
         run_framehouse(server.data_dir, "account", "set", "bench-1", "--concurrency", "2000")
         run_framehouse(server.data_dir, "route", "pause", "kling-v3-omni")
-        accepts = [Request("POST", PATH, victim, json_body())]
-        polls = [Request("GET", f"{PATH}/{_create_task(server.url, victim)}", victim)]
-        _measure_once(server.port, accepts, polls)
+        polls = Request("GET", f"{PATH}/{_create_task(server.url, victim)}", victim)
+        loads = {
+            "accepts": (server.port, Request("POST", PATH, victim, json_body()), ACCEPTS_PER_S),
+            "polls": (server.port, polls, POLLS_PER_S),
+            "hello": (hello_port, Request("GET", "/hello"), POLLS_PER_S),
+        }
+        _measure_once(loads)
         for _ in range(rounds):
-            of_round = {IDLE: _measure_once(server.port, accepts, polls)}
+            of_round = {IDLE: _measure_once(loads)}
             for attack in ATTACKS:
                 with _attacking(attack, server.url, attacker):
-                    of_round[attack] = _measure_once(server.port, accepts, polls)
+                    of_round[attack] = _measure_once(loads)
                 time.sleep(_PAUSE_S)
             values.append(of_round)
-    return [_figure(values, attack, kind) for attack in ATTACKS for kind in ("accept", "poll")]
+    return [_figure(values, attack, kind) for attack in ATTACKS for kind in ("accepts", "polls")]
 
 
 def _figure(values: Sequence[dict[str, dict[str, float]]], attack: str, kind: str) -> Figure:
-    rounds = [{"attacked": of_round[attack][kind], "idle": of_round[IDLE][kind]} for of_round in values]
+    rounds = [
+        {
+            "attacked": of_round[attack][kind],
+            "idle": of_round[IDLE][kind],
+            "longer": of_round[attack][kind] / of_round[IDLE][kind],
+            "hello longer": max(1.0, of_round[attack]["hello"] / of_round[IDLE]["hello"]),
+        }
+        for of_round in values
+    ]
     return Figure(
-        f"p99 of {'accepts' if kind == 'accept' else 'polls'} while another account attacks: {attack}",
+        f"p99 of {kind} while another account attacks: {attack}",
         "without an attack",
-        ratio(rounds, "attacked", "idle"),
+        ratio(rounds, "longer", "hello longer"),
         2,
         True,
         "×",
         f"{median(rounds, 'attacked') * 1000:.1f} ms",
         f"{median(rounds, 'idle') * 1000:.1f} ms",
+        f"{median(rounds, 'longer'):.2g} ×; hello {median(rounds, 'hello longer'):.2g} ×",
         rounds=rounds,
     )
 
 
-def _measure_once(port: int, accepts: Sequence[Request], polls: Sequence[Request]) -> dict[str, float]:
-    """Return the p99 of the times of accepts and polls, in seconds."""
-    accept_times = times_at_rate(port, accepts, rate=ACCEPTS_PER_S, seconds=SECONDS, connections=8)
-    poll_times = times_at_rate(port, polls, rate=POLLS_PER_S, seconds=SECONDS, connections=8)
-    values = {"accept": percentile(accept_times, 99), "poll": percentile(poll_times, 99)}
+def _measure_once(loads: Mapping[str, tuple[int, Request, int]]) -> dict[str, float]:
+    """Return the p99 of the times of each load, in seconds. A load is a port, a request and its rate per second."""
+    values = {
+        name: percentile(times_at_rate(port, [request], rate=rate, seconds=SECONDS, connections=8), 99)
+        for name, (port, request, rate) in loads.items()
+    }
     print("   ", ", ".join(f"{name} {value * 1000:.1f} ms" for name, value in values.items()), flush=True)
     return values
+
+
+@contextmanager
+def _hello_server(log: Path) -> Iterator[int]:
+    port = free_port()
+    with running_program([sys.executable, BENCH / "peers" / "hello.py", port], port=port, log=log):
+        yield port
 
 
 @contextmanager
