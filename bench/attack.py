@@ -4,8 +4,8 @@ The server is one `framehouse serve`. In each round, the times are measured with
 attack of measuring/attackers.py. The tasks of the measured account wait at a paused route, so their generation does not
 affect the times.
 
-The attack also takes processors and network bandwidth from every other program of this machine. A second server that
-does nothing except answering "hello", and that nobody attacks, shows how much. Each result is how many times longer the
+The attack also takes processors and network bandwidth from every other program of this machine. The benchmark measures
+this with a second server, which only answers "hello" and is not attacked. Each result is how many times longer the
 account waits during the attack, divided by how many times longer a client of "hello" waits.
 """
 

@@ -20,6 +20,7 @@ NAMES = (
     "tasks",
     "bodies",
     "decoding",
+    "devices",
     "finishing",
     "server_overhead",
     "full_tables",

@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,9 +116,15 @@ async def make_engine(tiny: Path, program: ForkServer) -> AsyncIterator[MakeEngi
         await engine.close()
 
 
-def pid_of(engine: Diffusers) -> int:
+def device_of(engine: Diffusers) -> devices.DeviceThread:
     assert engine._queue
-    pid = engine._queue.devices[0].pid
+    device = engine._queue.devices[0]
+    assert isinstance(device, devices.DeviceThread)
+    return device
+
+
+def pid_of(engine: Diffusers) -> int:
+    pid = device_of(engine).pid
     assert pid
     return pid
 
@@ -147,7 +154,7 @@ async def woken(engine: Diffusers) -> None:
     """Wait until the thread of the device has read all messages, such as the message that a task was cancelled."""
 
     async def empty() -> bool:
-        return engine._queue is not None and engine._queue.devices[0]._inbox.empty()
+        return device_of(engine)._inbox.empty()
 
     await eventually(empty)
 
@@ -352,8 +359,7 @@ async def test_a_cancelled_call_stops_before_its_last_step(
     gate = tmp_path / "gate"
     task = asyncio.create_task(generate(engine, batch(prompt=f"[wait {gate}] a long one")))
     await started(gate)
-    assert engine._queue
-    device = engine._queue.devices[0]
+    device = device_of(engine)
     next_message, messages = device._next_message, list[dict[str, Any]]()
 
     def record_message(limit_s: float, *, wakes: bool = False) -> dict[str, Any]:
@@ -371,8 +377,7 @@ async def test_a_cancelled_call_stops_before_its_last_step(
 
 
 async def _idle(engine: Diffusers) -> bool:
-    assert engine._queue
-    return not engine._queue.devices[0]._busy
+    return not device_of(engine).step
 
 
 async def test_a_shared_call_continues_while_one_of_its_tasks_is_not_cancelled(
@@ -582,6 +587,43 @@ async def test_a_health_check_checks_devices_without_loading_the_model(make_engi
     assert "klein with float32 needs about 3 GB" in cpu.reason
     assert (gpu.ok, "does not exist" in gpu.reason) == (False, True)
     assert engine._queue is None
+
+
+async def test_the_weights_are_loaded_before_the_first_task_and_the_health_check_reports_it(
+    make_engine: MakeEngine,
+) -> None:
+    engine = make_engine()
+    await engine.prepare()
+    await eventually(lambda: _reports(engine, "the model is loaded"))
+    await engine.prepare()
+    pid = pid_of(engine)
+    await generate(engine, batch())
+    assert pid_of(engine) == pid
+
+
+async def test_weights_that_cannot_be_loaded_are_reported_before_the_first_task(
+    make_engine: MakeEngine, tiny: Path, tmp_path: Path
+) -> None:
+    engine = make_engine(model=str(tmp_path / "model"))
+    await engine.prepare()
+    assert engine._queue is None
+    shutil.copytree(tiny / "klein", tmp_path / "model")  # the weights arrive while the server runs
+    (tmp_path / "model" / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
+    await engine.prepare()
+    await eventually(lambda: _reports(engine, "cannot be loaded", ok=False))
+
+
+async def test_without_preload_only_a_task_loads_the_weights(make_engine: MakeEngine) -> None:
+    engine = make_engine(preload=False)
+    await engine.prepare()
+    assert engine._queue is None
+    await generate(engine, batch())
+    assert pid_of(engine)
+
+
+async def _reports(engine: Diffusers, text: str, *, ok: bool = True) -> bool:
+    check = (await engine.check())[0]
+    return check.ok == ok and text in check.reason
 
 
 async def test_devices_are_found_without_importing_torch_in_this_process(make_engine: MakeEngine) -> None:

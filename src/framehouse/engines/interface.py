@@ -217,14 +217,18 @@ class Engine(Protocol):
     `abilities().cancel` is true, generation stops within one second.
 
     One engine object processes many calls at the same time. The API process also creates engines, but calls only
-    `abilities` and `close`. An engine must not load a model or send a request before `generate` or `check` is called.
+    `abilities` and `close`. An engine must not load a model or send a request before `generate`, `check` or `prepare`
+    is called, and must not load a model in `check`.
 
-    An engine that depends on a server, an account or a device may have an additional method:
+    An engine that depends on a server, an account or a device may have two additional methods:
 
         async def check(self) -> list[HealthCheck]: ...
+        async def prepare(self) -> None: ...
 
     `check` checks every dependency, must not incur costs, and must not raise an exception. A worker calls `check` every
-    30 seconds. The first call may take up to a minute.
+    30 seconds. The first call may take up to a minute. `prepare` starts the work that `generate` would otherwise have
+    to do first, such as loading a model. It does not wait for the end of this work, and must not raise an exception. A
+    worker calls `prepare` before each call to `check`. `framehouse doctor` calls only `check`.
     """
 
     def abilities(self) -> Abilities: ...

@@ -9,6 +9,7 @@ import asyncio
 import importlib
 import inspect
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
@@ -17,6 +18,7 @@ from framehouse.domain.model import Catalog, Model
 from framehouse.engines.interface import Engine, HealthCheck
 from framehouse.engines.option_checks import BadOption
 
+log = logging.getLogger(__name__)
 GROUP = "framehouse.engines"
 _CHECK_LIMIT_S = 90.0
 _PREVIZ = "previz"
@@ -67,6 +69,15 @@ class Route:
             reason = f"the health check did not finish within {_CHECK_LIMIT_S:.0f} s"
             return [HealthCheck(self.name, ok=False, reason=reason)]
 
+    async def prepare(self) -> None:
+        """Start the preparations of the engine, if it has any."""
+        if prepare := getattr(self.engine, "prepare", None):
+            try:
+                async with asyncio.timeout(_CHECK_LIMIT_S):
+                    await prepare()
+            except TimeoutError:
+                log.warning("route %s: the preparation did not finish within %.0f s", self.name, _CHECK_LIMIT_S)
+
 
 class Registry:
     """The configured models (`catalog`), and the routes of each model in order of preference."""
@@ -88,8 +99,7 @@ class Registry:
     @property
     def concurrency(self) -> int:
         """The number of concurrent calls that the engines of all served routes can process efficiently in total."""
-        engines = {id(route.engine): route.engine for _, route in self._all_routes() if route.served}
-        return sum(engine.abilities().concurrency for engine in engines.values())
+        return sum(route.engine.abilities().concurrency for route in self._served_engines())
 
     @property
     def served_routes(self) -> list[tuple[str, str]]:
@@ -138,10 +148,18 @@ class Registry:
 
     async def check(self) -> list[tuple[str, Route, list[HealthCheck]]]:
         """Check the engines of all served routes. An engine that several routes share is checked only once."""
-        routes = [(model, route) for model, route in self._all_routes() if route.served]
-        engines = {id(route.engine): route for _, route in routes}
+        engines = {id(route.engine): route for route in self._served_engines()}
         checks = dict(zip(engines, await asyncio.gather(*(r.check() for r in engines.values())), strict=True))
-        return [(model, route, checks[id(route.engine)]) for model, route in routes]
+        served = [(model, route) for model, route in self._all_routes() if route.served]
+        return [(model, route, checks[id(route.engine)]) for model, route in served]
+
+    async def prepare(self) -> None:
+        """Prepare the engines of all served routes, for example load their models in the background."""
+        await asyncio.gather(*(route.prepare() for route in self._served_engines()))
+
+    def _served_engines(self) -> list[Route]:
+        """Return one served route of each engine."""
+        return list({id(route.engine): route for _, route in reversed(self._all_routes()) if route.served}.values())
 
     def _all_routes(self) -> list[tuple[str, Route]]:
         return [(model, route) for model, routes in self._routes.items() for route in routes]

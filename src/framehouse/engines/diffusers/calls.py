@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from framehouse.domain.errors import Failed
 from framehouse.domain.sizes import Size
@@ -24,6 +24,14 @@ class Recipient(Protocol):
         shot.
         """
         ...
+
+
+class MemoryKey(NamedTuple):
+    """The properties of a shot that determine how much memory and time its call needs."""
+
+    size: Size
+    files: int
+    mask: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -56,9 +64,8 @@ class QueuedShot:
     crashes: int = 0
 
     @property
-    def memory_key(self) -> tuple[Size, int, bool]:
-        """A key for the required memory. Shots with the same key need the same amount of memory."""
-        return self.size, len(self.files), bool(self.mask)
+    def memory_key(self) -> MemoryKey:
+        return MemoryKey(self.size, len(self.files), bool(self.mask))
 
 
 def next_call(waiting: Sequence[QueuedShot], *, limit: int, multiple_prompts: bool) -> list[QueuedShot]:

@@ -1,155 +1,31 @@
-"""The queue of shots and the threads of the devices.
+"""The threads of the devices.
 
-The thread of a device generates shots. If the child process of the device fails, the thread requeues the shots and
-later starts a new child process.
+The thread of a device loads the model in a child process and generates shots. If the child process fails, the thread
+requeues the shots and later starts a new child process.
 """
 
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from framehouse.domain.errors import Broken, Failed, Unavailable
-from framehouse.domain.sizes import Size
 from framehouse.engines.cooldown import Cooldown
-from framehouse.engines.diffusers.calls import QueuedShot, Recipient, next_call
+from framehouse.engines.diffusers.calls import MemoryKey, QueuedShot
 from framehouse.engines.diffusers.child import EXITED, WAKE, ChildProcess, Inbox
+from framehouse.engines.diffusers.schedule import remaining_s
+from framehouse.engines.diffusers.shot_queue import CLOSED, ShotQueue, Step
 from framehouse.engines.interface import GeneratedImage, Progress
 
 log = logging.getLogger(__name__)
 _MAX_CRASHES = 2
 _MAX_FAULTS = 3
-_CLOSED = "the engine is closed"
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSettings:
-    """The settings that all devices of an engine share.
-
-    `command`: the command that starts a child process.
-    `load_settings`: a function that returns the fields of the load command (see `wire`), or raises Unavailable if the
-        weights are missing.
-    `max_batch`: the largest number of images per call.
-    `multiple_prompts`: true if one call accepts several prompts.
-    `start_limit_s`: the time limit for loading the model.
-    `hang_limit_s`: the longest allowed time between two messages from a child process during a call.
-    """
-
-    command: Sequence[str]
-    load_settings: Callable[[], dict[str, Any]]
-    max_batch: int
-    multiple_prompts: bool
-    start_limit_s: float
-    hang_limit_s: float
-
-
-class ShotQueue:
-    """The waiting shots, oldest first, and the devices that generate them. Thread-safe."""
-
-    def __init__(self, settings: DeviceSettings) -> None:
-        self.settings = settings
-        self.closing = False
-        self._waiting: list[QueuedShot] = []
-        self._changed = threading.Condition()
-        self._devices: list[Device] = []
-
-    @property
-    def devices(self) -> "tuple[Device, ...]":
-        return tuple(self._devices)
-
-    def start(self, names: Sequence[str]) -> None:
-        """Start the threads of these devices. Later calls have no effect."""
-        with self._changed:
-            if self._devices or self.closing:
-                return
-            self._devices = [Device(name, self) for name in names]
-        for device in self._devices:
-            device.start()
-
-    def put(self, shots: Sequence[QueuedShot]) -> None:
-        """Append shots to the queue. Raises Unavailable if no device is available, or if the queue is closed."""
-        with self._changed:
-            if self.closing:
-                raise Unavailable(_CLOSED)
-            if self._devices and all(device.unavailable_reason for device in self._devices):
-                raise Unavailable(self._devices[0].unavailable_reason)
-            self._waiting += shots
-            self._changed.notify_all()
-
-    def requeue(self, shots: Sequence[QueuedShot]) -> None:
-        """Insert shots at the front of the queue. The shots of cancelled recipients are discarded.
-
-        If the queue is closing, Unavailable is delivered to the recipients of these shots instead.
-        """
-        with self._changed:
-            if not self.closing:
-                self._waiting[:0] = [shot for shot in shots if not shot.recipient.cancelled]
-                self._changed.notify_all()
-                return
-        for shot in shots:
-            shot.recipient.deliver(Unavailable(_CLOSED))
-
-    def cancel(self, recipient: Recipient) -> None:
-        """Remove the recipient's shots from the queue. A running call stops if all of its recipients are cancelled."""
-        recipient.cancelled = True
-        with self._changed:
-            self._waiting = [shot for shot in self._waiting if shot.recipient is not recipient]
-        for device in self._devices:
-            device.wake()
-
-    def take(self, device: "Device") -> list[QueuedShot]:
-        """Wait until there are shots and the device's cooldown has ended. Return the shots of the device's next call.
-
-        Returns an empty list when the queue closes.
-        """
-        with self._changed:
-            while not self.closing:
-                cooldown_s = device.cooldown.remaining_s
-                if cooldown_s == 0 and self._waiting:
-                    key = self._waiting[0].memory_key
-                    limit = min(self.settings.max_batch, device.max_images.get(key, self.settings.max_batch))
-                    taken = next_call(self._waiting, limit=limit, multiple_prompts=self.settings.multiple_prompts)
-                    self._waiting = [shot for shot in self._waiting if shot not in taken]
-                    return taken
-                self._changed.wait(cooldown_s or None)
-            return []
-
-    def device_failed(self, shots: Sequence[QueuedShot]) -> None:
-        """Requeue the shots of a device that has become unavailable.
-
-        If all devices are unavailable, Unavailable is delivered to the recipients of these shots and of all waiting
-        shots instead.
-        """
-        with self._changed:
-            reasons = [device.unavailable_reason for device in self._devices]
-            if all(reasons):
-                shots, self._waiting = [*shots, *self._waiting], []
-        if not all(reasons):
-            self.requeue(shots)
-            return
-        for shot in shots:
-            shot.recipient.deliver(Unavailable(reasons[0]))
-
-    def close(self) -> None:
-        """Stop all devices and wait for their threads. Blocks the calling thread.
-
-        Unavailable is delivered to the recipients of waiting shots.
-        """
-        with self._changed:
-            self.closing = True
-            left, self._waiting = self._waiting, []
-            self._changed.notify_all()
-        for device in self._devices:
-            device.wake()
-        for device in self._devices:
-            device.join()
-        for shot in left:
-            shot.recipient.deliver(Unavailable(_CLOSED))
+_PRELOAD_AGAIN_S = 300.0
+"""After a failed attempt to load the model, the device tries again after this time, even if no shot waits."""
 
 
 class _DeviceUnavailable(Exception):
@@ -157,34 +33,34 @@ class _DeviceUnavailable(Exception):
     cooldown."""
 
 
-class Device(threading.Thread):
-    """The thread of a device. It starts a child process for the first call, and a new child process after a crash.
+class DeviceThread(threading.Thread):
+    """The thread of a device. It loads the model when its queue decides so, and again after a crash.
 
-    `max_images` maps a memory key (`QueuedShot.memory_key`) to the largest number of images per call. A memory key is
-    added when a call for several images runs out of memory. `description` is the content of the `loaded` event from the
-    child process.
+    `shot_queue.Device` describes the members that the queue uses. A memory key is added to `max_images` when a call for
+    several images runs out of memory. `description` is the content of the `loaded` event from the child process.
     """
 
     def __init__(self, name: str, shots: ShotQueue) -> None:
         super().__init__(name=f"diffusers {name}", daemon=True)
         self.device = name
         self.cooldown = Cooldown()
-        self.max_images: dict[tuple[Size, int, bool], int] = {}
+        self.max_images: dict[MemoryKey, int] = {}
         self.description: dict[str, Any] = {}
         self.load_error = ""
-        """The reason why the latest attempt to load the model failed, or why the device has failed repeatedly. Empty if
-        the model was loaded since then, or if there has been no attempt yet."""
         self._queue = shots
         self._inbox: Inbox = queue.SimpleQueue()
         self._child: ChildProcess | None = None
         self._calls = 0
-        self._busy = False
         self._faults = 0
         """The number of device faults since the last successful call."""
+        self.step: Step | None = None
+        self._step_began = time.monotonic()
+        self._expected_s = 0.0
+        self._preload_at = 0.0 if shots.settings.preload else float("inf")
+        """The time from which the device loads the model even if no shot waits, by the monotonic clock."""
 
     @property
     def unavailable_reason(self) -> str:
-        """The reason why the device is unavailable. Empty if the device is available or its cooldown has ended."""
         return self.load_error if self.cooldown.remaining_s > 0 else ""
 
     @property
@@ -192,41 +68,66 @@ class Device(threading.Thread):
         child = self._child
         return child.pid if child else None
 
+    @property
+    def loaded(self) -> bool:
+        child = self._child
+        return child is not None and child.alive and self.step is not Step.LOAD
+
+    @property
+    def preload_in_s(self) -> float:
+        return max(0.0, self._preload_at - time.monotonic())
+
+    @property
+    def idle_s(self) -> float:
+        return time.monotonic() - self._step_began
+
+    def ready_s(self, load_s: float) -> float:
+        if self.step is None:
+            return self.cooldown.remaining_s + (0.0 if self.loaded else load_s)
+        return remaining_s(self._expected_s, time.monotonic() - self._step_began)
+
+    def begin(self, step: Step, expected_s: float) -> None:
+        self.step, self._step_began, self._expected_s = step, time.monotonic(), expected_s
+
+    def end(self) -> None:
+        self.step, self._step_began = None, time.monotonic()
+
     def wake(self) -> None:
-        """Cause a running call to check whether its recipients are cancelled and whether the queue is closing."""
         self._inbox.put(({"event": WAKE}, []))
 
     def run(self) -> None:
         try:
-            while shots := self._queue.take(self):
-                self._busy = True
+            while next_step := self._queue.next_step(self):
+                step, shots = next_step
                 try:
-                    self._generate(shots)
+                    match step:
+                        case Step.LOAD:
+                            self._load()
+                        case Step.UNLOAD:
+                            self._unload()
+                        case Step.GENERATE:
+                            self._generate(shots)
                 except _DeviceUnavailable as error:
                     self.load_error = str(error)
                     self.cooldown.start(self.load_error)
                     log.warning("%s: %s", self.device, self.load_error)
                     self._queue.device_failed([shot for shot in shots if shot.share < 1])
                 except Exception as error:  # after any error, the thread must continue and inform the recipients
-                    log.exception("%s: a call failed", self.device)
+                    log.exception("%s: a step failed", self.device)
+                    self.cooldown.start(f"internal error ({type(error).__name__})")
                     self._fail(shots, Broken(f"internal error ({type(error).__name__})"))
-                    if self._child:
-                        self._child.kill()
-                        self._child = None
-                finally:
-                    self._busy = False
+                    self._kill_child()
         finally:
-            if self._child:
-                self._child.kill()
+            self._kill_child()
 
     def _generate(self, shots: list[QueuedShot]) -> None:
         """Generate the shots in one call. Afterwards, each shot has been delivered, has failed or is queued again.
 
-        Raises _DeviceUnavailable if the model cannot be loaded, or if the device has failed several times in a row. The
-        shots that have not been delivered must then be queued again.
+        Raises _DeviceUnavailable if the device has failed several times in a row. The shots that have not been
+        delivered must then be queued again.
         """
-        child = self._running_child()
-        if self._queue.closing or all(shot.recipient.cancelled for shot in shots):
+        child = self._child
+        if child is None or self._queue.closing or all(shot.recipient.cancelled for shot in shots):
             self._queue.requeue(shots)
             return
         self._calls += 1
@@ -245,6 +146,7 @@ class Device(threading.Thread):
             },
             (*first.files, first.mask) if first.mask else first.files,
         )
+        began = time.monotonic()
         end = self._relay_events(child, shots)
         left = [shot for shot in shots if shot.share < 1]
         for shot in left:
@@ -253,6 +155,7 @@ class Device(threading.Thread):
             case {"event": "done"}:
                 self._faults = 0
                 self.cooldown.end()
+                self._queue.call_succeeded(first.memory_key, len(shots), time.monotonic() - began)
                 self._fail(left, Broken("the model returned too few images"))
             case {"event": "cancelled"}:
                 self._queue.requeue(left)
@@ -270,33 +173,47 @@ class Device(threading.Thread):
             case _:
                 self._process_died(left, end["reason"])
 
-    def _running_child(self) -> ChildProcess:
-        """Return the current child process, or start a new process and load the model. Raises _DeviceUnavailable."""
-        if self._child and self._child.alive:
-            return self._child
+    def _load(self) -> None:
+        """Start a new child process and load the model. Raises _DeviceUnavailable."""
         if self._child:
             log.warning("the idle process of %s %s; starting a new process", self.device, self._child.kill())
+            self._child = None
+        self._preload_at = time.monotonic() + _PRELOAD_AGAIN_S if self._queue.settings.preload else float("inf")
         self._inbox = queue.SimpleQueue()
         try:
             settings = self._queue.settings.load_settings()
         except Unavailable as error:
             raise _DeviceUnavailable(error.message) from error
+        began = time.monotonic()
         child = self._child = ChildProcess(self._queue.settings.command, self.device, self._inbox)
         child.send({"command": "load", "device": self.device.partition(":")[0], **settings})
         message = self._next_message(self._queue.settings.start_limit_s)
         if message["event"] == "loaded":
             self.description, self.load_error = message, ""
+            self._queue.load_succeeded(time.monotonic() - began)
+            self._preload_at = 0.0 if self._queue.settings.preload else float("inf")
             log.info("%s: process %d has loaded %s", self.device, child.pid, settings["model"])
-            return child
+            return
         self._child = None
         exit_status = child.wait() if message["event"] == EXITED else child.kill()
         if self._queue.closing:
-            raise _DeviceUnavailable(_CLOSED)
+            raise _DeviceUnavailable(CLOSED)
         if message["event"] == "timeout":
             limit_s = self._queue.settings.start_limit_s
             raise _DeviceUnavailable(f"{settings['model']} was not loaded within {limit_s:.0f} s")
         died = f"while loading {settings['model']}, the process of {self.device} {exit_status}"
         raise _DeviceUnavailable(message.get("reason") or died)
+
+    def _unload(self) -> None:
+        """End the child process, which frees the memory of the device. A waiting shot loads the model again."""
+        self._kill_child()
+        self._preload_at = float("inf")
+        log.info("%s: unloaded the model, because no image was requested for a while", self.device)
+
+    def _kill_child(self) -> None:
+        if self._child:
+            self._child.kill()
+            self._child = None
 
     def _relay_events(self, child: ChildProcess, shots: list[QueuedShot]) -> dict[str, Any]:
         """Deliver the images and the progress of a call until the call ends. Returns the event that ended the call.

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from framehouse.engines.arrange import arrange_images, build_prompt
 from framehouse.engines.diffusers import device_memory, model_defaults
 from framehouse.engines.diffusers.calls import QueuedShot
 from framehouse.engines.diffusers.child import default_command, probe
-from framehouse.engines.diffusers.devices import DeviceSettings, ShotQueue
+from framehouse.engines.diffusers.devices import DeviceThread
 from framehouse.engines.diffusers.diffusers_options import (
     AUTO,
     DTYPES,
@@ -33,6 +34,7 @@ from framehouse.engines.diffusers.diffusers_options import (
     check_model,
     public_name,
 )
+from framehouse.engines.diffusers.shot_queue import Device, DeviceSettings, ShotQueue, Step
 from framehouse.engines.diffusers.weights import Weights, find_weights
 from framehouse.engines.expansion_canvas import MAX_INPAINT_PIXELS, canvas_size, draw_canvas
 from framehouse.engines.image_files import png_file
@@ -71,6 +73,8 @@ class Diffusers:
         negative_prompt: str | None = None,
         batch: int = 4,
         upscaler: str | None = None,
+        preload: bool = True,
+        unload_after_s: float = 0.0,
         start_limit_s: float = 900.0,
         hang_limit_s: float = 600.0,
     ) -> None:
@@ -79,8 +83,9 @@ class Diffusers:
         for name, text in (("revision", revision), ("negative_prompt", negative_prompt)):
             if text is not None and not isinstance(text, str):
                 raise BadOption(f"{name} must be text")
-        if not isinstance(compile, bool):
-            raise BadOption("compile must be true or false")
+        for name, value in (("compile", compile), ("preload", preload)):
+            if not isinstance(value, bool):
+                raise BadOption(f"{name} must be true or false")
         weights = find_weights(model, revision)
         defaults = model_defaults.defaults_for(model, weights.pipeline if weights else "")
         max_input_images = defaults.max_input_images
@@ -108,6 +113,8 @@ class Diffusers:
             negative_prompt=defaults.negative_prompt if negative_prompt is None else negative_prompt,
             batch=check_integer("batch", batch, 1, 64),
             upscaler=upscaler,
+            preload=preload,
+            unload_after_s=check_number("unload_after_s", unload_after_s, 0, 604_800),
             start_limit_s=check_number("start_limit_s", start_limit_s, 1, 86_400),
             hang_limit_s=check_number("hang_limit_s", hang_limit_s, 1, 86_400),
             defaults=defaults,
@@ -160,6 +167,15 @@ class Diffusers:
                 done += len(queued)
         finally:
             queue.cancel(events)
+
+    async def prepare(self) -> None:
+        """Start to load the model on all devices, if the option `preload` is true. Does not wait for the devices.
+
+        If packages, weights or devices are missing, this method does nothing. It can be called again later.
+        """
+        if self.options.preload:
+            with suppress(Unavailable):  # `check` reports the problem
+                await asyncio.to_thread(self._started_queue)
 
     async def check(self) -> list[HealthCheck]:
         """Check the installed packages and weights, and each device.
@@ -219,7 +235,7 @@ class Diffusers:
             if problem := self._missing_requirement():
                 raise Unavailable(problem.reason)
             names = self.options.devices or tuple(device["id"] for device in self._probe_devices())
-            self._queue = ShotQueue(
+            queue = ShotQueue(
                 DeviceSettings(
                     command=self._command,
                     load_settings=self._load_settings,
@@ -227,10 +243,13 @@ class Diffusers:
                     multiple_prompts=self.options.defaults.multiple_prompts,
                     start_limit_s=self.options.start_limit_s,
                     hang_limit_s=self.options.hang_limit_s,
+                    preload=self.options.preload,
+                    unload_after_s=self.options.unload_after_s,
                 )
             )
-            self._queue.start(names)
-            return self._queue
+            queue.start([DeviceThread(name, queue) for name in names])
+            self._queue = queue
+            return queue
 
     def _probe_devices(self) -> list[dict[str, Any]]:
         """Return the devices of this machine. Later calls return the result of the first successful call.
@@ -294,16 +313,18 @@ class Diffusers:
         weights = find_weights(self.options.model, self.options.revision)
         size = device_memory.weight_size(self.options.defaults, weights.parameter_counts if weights else {})
         checks = []
-        load_errors = {device.device: device.load_error for device in self._queue.devices} if self._queue else {}
+        running = {device.device: device for device in self._queue.devices} if self._queue else {}
         for name in self.options.devices or [name for name in devices if name != "cpu"] or ["cpu"]:
-            if load_errors.get(name):
-                checks.append(HealthCheck(name, ok=False, reason=load_errors[name]))
+            device = running.get(name)
+            if device and device.load_error:
+                checks.append(HealthCheck(name, ok=False, reason=device.load_error))
             elif name not in devices:
                 reason = f"the device does not exist; torch lists {', '.join(devices)}"
                 advice = "Correct the devices option, or check the GPU driver."
                 checks.append(HealthCheck(name, ok=False, reason=reason, advice=advice))
             else:
-                checks.append(device_memory.check_device(devices[name], self.options, size, ram_bytes=ram))
+                check = device_memory.check_device(devices[name], self.options, size, ram_bytes=ram)
+                checks.append(replace(check, reason=check.reason + _state(device)))
         return checks
 
 
@@ -339,6 +360,13 @@ def _complete_weights(model: str, revision: str = "main") -> Weights:
             f"run: framehouse models pull {model}"
         )
     return weights
+
+
+def _state(device: Device | None) -> str:
+    """Return the end of a sentence that says whether the model is loaded. Empty if this is not known."""
+    if device and device.step is Step.LOAD:
+        return "; the model is being loaded"
+    return "; the model is loaded" if device and device.loaded else ""
 
 
 def _encode_png(generated: GeneratedImage) -> bytes:

@@ -37,6 +37,8 @@ class DiffusersOptions:
     negative_prompt: str | None
     batch: int
     upscaler: str | None
+    preload: bool
+    unload_after_s: float
     start_limit_s: float
     hang_limit_s: float
     defaults: ModelDefaults

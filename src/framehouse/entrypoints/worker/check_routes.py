@@ -14,9 +14,10 @@ log = logging.getLogger(__name__)
 
 
 async def check_routes_until_cancelled(db: Database, registry: Registry, *, worker: int) -> NoReturn:
-    """Check the routes and report their health every 30 seconds until cancelled."""
+    """Prepare and check the routes, and report their health, every 30 seconds until cancelled."""
     healthy: dict[tuple[str, str, str], bool] = {}
     while True:
+        await registry.prepare()
         checks = await check_routes(registry)
         log_changes(checks, healthy)
         try:
